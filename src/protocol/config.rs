@@ -1,0 +1,206 @@
+//! Settings of the three kinds of job. Every setting has a default, so a config file may name only what differs.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// A named set of training settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Preset {
+    /// The formula of the paper, initialised from the class word.
+    Default,
+    /// What the authors' released code does, where it differs from the formula.
+    Official,
+}
+
+/// Where the residual embeddings start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Init {
+    /// The class word's own keys and values in each concatenated layer.
+    ClassWord,
+    /// A standard normal draw.
+    Normal,
+}
+
+/// How a photo becomes a square.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Crop {
+    /// The largest centred square, then resized.
+    Center,
+    /// The whole photo, resized without regard to its aspect ratio.
+    Squash,
+}
+
+/// What stands outside the mask when a masked score is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fill {
+    /// (0, 0, 0)
+    Black,
+    /// (255, 255, 255)
+    White,
+    /// (128, 128, 128)
+    Grey,
+    /// The mean colour of the CLIP preprocessing.
+    Mean,
+}
+
+/// Settings of one training (CatVersion, arXiv 2311.14631, section 3 and the released code).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainConfig {
+    /// The preset these settings started from.
+    pub preset: Preset,
+    /// Optimizer steps.
+    pub steps: usize,
+    /// Images a step.
+    pub batch_size: usize,
+    /// `AdamW`'s learning rate, as applied (not scaled by anything later).
+    pub learning_rate: f64,
+    /// `AdamW`'s decoupled weight decay.
+    pub weight_decay: f64,
+    /// Learned rows put in front of the keys and values of each layer, `n` of the paper.
+    pub prefix_length: usize,
+    /// Concatenated layers, counted from 0; none means the last three.
+    pub layers: Option<Vec<usize>>,
+    /// Added to the prefix logits; 1.0 in the authors' code, 0.0 in the formula.
+    pub prefix_bias: f32,
+    /// Where the residual embeddings start.
+    pub init: Init,
+    /// Training caption; `{class}` stands for the class word.
+    pub caption: String,
+    /// How a photo becomes a square.
+    pub crop: Crop,
+    /// Probability that a photo is mirrored.
+    pub flip_probability: f64,
+    /// Loss over the mask only, where a photo has one.
+    pub masked_loss: bool,
+    /// Recompute each UNet block in the backward pass instead of keeping its activations.
+    pub gradient_checkpointing: bool,
+    /// Seed of everything random in the training.
+    pub seed: u64,
+    /// Steps between checkpoints.
+    pub checkpoint_every: usize,
+    /// Steps between measurements of the validation loss; 0 for none.
+    pub validate_every: usize,
+    /// Steps between sample pictures; 0 for none.
+    pub sample_every: usize,
+    /// Prompt of the sample pictures; `{concept}` stands for the learned concept.
+    pub sample_prompt: String,
+    /// After training, sample the prompt list before and after and score both.
+    pub evaluate: bool,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            preset: Preset::Default,
+            steps: 500,
+            batch_size: 4,
+            learning_rate: 0.01,
+            weight_decay: 0.01,
+            prefix_length: 1,
+            layers: None,
+            prefix_bias: 0.0,
+            init: Init::ClassWord,
+            caption: "a {class}".into(),
+            crop: Crop::Center,
+            flip_probability: 0.5,
+            masked_loss: false,
+            gradient_checkpointing: false,
+            seed: 0,
+            checkpoint_every: 100,
+            validate_every: 50,
+            sample_every: 50,
+            sample_prompt: "a {concept}".into(),
+            evaluate: false,
+        }
+    }
+}
+
+impl TrainConfig {
+    /// The settings of a preset.
+    pub fn preset(preset: Preset) -> Self {
+        match preset {
+            Preset::Default => Self::default(),
+            Preset::Official => Self {
+                preset,
+                steps: 1000,
+                batch_size: 2,
+                learning_rate: 0.01,
+                prefix_bias: 1.0,
+                init: Init::Normal,
+                caption: "{class}".into(),
+                crop: Crop::Squash,
+                ..Self::default()
+            },
+        }
+    }
+}
+
+/// Settings of one sampling.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SampleConfig {
+    /// Prompts; `{concept}` stands for the learned concept (its class word, read with the residual embeddings).
+    pub prompts: Vec<String>,
+    /// What the unconditional branch reads.
+    pub negative_prompt: String,
+    /// Images a prompt; image `i` has the seed `seed + i`, whatever the prompt.
+    pub images_per_prompt: usize,
+    /// Seed of the first image of each prompt.
+    pub seed: u64,
+    /// Denoising steps.
+    pub steps: usize,
+    /// Classifier-free guidance; 1 switches the unconditional branch off.
+    pub guidance_scale: f64,
+    /// DDIM's η: 0 is deterministic, 1 is DDPM-like.
+    pub eta: f64,
+    /// Checkpoint of the residual embeddings; none samples the base model.
+    pub checkpoint: Option<PathBuf>,
+    /// How strongly the embeddings act: 0 is the base model, 1 as trained.
+    pub strength: f32,
+    /// Whether the unconditional branch is read with the residual embeddings too; the authors' code does not.
+    pub uncond_prefix: bool,
+    /// Images denoised at once.
+    pub batch_size: usize,
+}
+
+impl Default for SampleConfig {
+    fn default() -> Self {
+        Self {
+            prompts: vec!["a {concept}".into()],
+            negative_prompt: String::new(),
+            images_per_prompt: 4,
+            seed: 0,
+            steps: 50,
+            guidance_scale: 7.5,
+            eta: 0.0,
+            checkpoint: None,
+            strength: 1.0,
+            uncond_prefix: false,
+            batch_size: 4,
+        }
+    }
+}
+
+/// Settings of one scoring: the prompt list sampled without and with the concept, both measured against the photos.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ScoreConfig {
+    /// How the pictures to measure are sampled; its prompts are the prompt list.
+    pub sample: SampleConfig,
+    /// What stands outside the mask.
+    pub fill: Fill,
+    /// Bootstrap resamples behind each interval.
+    pub resamples: usize,
+}
+
+impl Default for ScoreConfig {
+    fn default() -> Self {
+        Self { sample: SampleConfig::default(), fill: Fill::Black, resamples: 2000 }
+    }
+}

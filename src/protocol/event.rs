@@ -1,0 +1,151 @@
+//! What a job reports, one JSON object a line in its `events.jsonl`. The file is the truth: screens and progress
+//! bars only follow it. A reader tolerates a torn last line (the writer was killed) and waits for the rest.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// One line of `events.jsonl`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EventRecord {
+    /// 0, 1, 2, ... without a gap, across resumes too.
+    pub seq: u64,
+    /// When it was written.
+    pub time: jiff::Timestamp,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// What a job is busy with outside its training steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Reading the base model.
+    Load,
+    /// Encoding the photos to latents.
+    Cache,
+    /// Optimizer steps.
+    Train,
+    /// Sampling without the residual embeddings.
+    SampleBefore,
+    /// Sampling with them.
+    Sample,
+    /// Measuring.
+    Score,
+}
+
+/// One measured value with its bootstrap 95 % interval.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Score {
+    /// Mean.
+    pub value: f64,
+    /// Lower end of the interval.
+    pub low: f64,
+    /// Upper end of the interval.
+    pub high: f64,
+    /// Samples measured.
+    pub n: usize,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Event {
+    /// A runner has taken up the job. Written again at each resume.
+    Started {
+        /// Process id of the runner.
+        pid: u32,
+        /// Optimizer steps in all (0 for jobs that train nothing).
+        steps: usize,
+        /// Last step already done (the checkpoint resumed from); events of later steps that stand before this line are void.
+        resumed_from: usize,
+    },
+    /// Progress of the current phase.
+    Progress {
+        /// The phase.
+        phase: Phase,
+        /// Done so far.
+        done: usize,
+        /// In all.
+        total: usize,
+    },
+    /// One optimizer step.
+    Step {
+        /// 1-based.
+        step: usize,
+        /// Mean squared error of the batch.
+        loss: f64,
+        /// The same by quarter of the timestep range, none where the batch has no such timestep.
+        loss_by_quarter: [Option<f64>; 4],
+        /// Wall time of the step.
+        seconds: f64,
+    },
+    /// Validation loss on the frozen (image, t, noise) set after `step` steps.
+    Validation {
+        /// Steps done.
+        step: usize,
+        /// Mean squared error.
+        loss: f64,
+    },
+    /// A picture was written.
+    Sample {
+        /// Steps done when it was made (0: without the concept).
+        step: usize,
+        /// Relative to the job's folder.
+        path: PathBuf,
+        /// As given.
+        prompt: String,
+        /// Its seed.
+        seed: u64,
+        /// Whether the residual embeddings were used.
+        learned: bool,
+    },
+    /// A checkpoint was written.
+    Checkpoint {
+        /// Steps done.
+        step: usize,
+        /// Relative to the job's folder.
+        path: PathBuf,
+    },
+    /// Scores were measured.
+    Scored {
+        /// Whether the residual embeddings were used (after) or not (before).
+        learned: bool,
+        /// Masked CLIP-I.
+        masked_clip_i: Score,
+        /// CLIP-I of the whole pictures.
+        clip_i: Score,
+        /// CLIP-T.
+        clip_t: Score,
+        /// sqrt(masked CLIP-I · CLIP-T).
+        balance: Score,
+    },
+    /// Something the user should know; the job goes on.
+    Warning {
+        /// What, where, what to do.
+        message: String,
+    },
+    /// The job stopped as asked, after a checkpoint; it can be resumed.
+    Stopped {
+        /// Steps done.
+        step: usize,
+    },
+    /// The job ended with an error.
+    Failed {
+        /// What, where, what to do.
+        message: String,
+    },
+    /// The job is done.
+    Finished {
+        /// Wall time of this runner.
+        seconds: f64,
+    },
+}
+
+impl Event {
+    /// Whether nothing follows this event unless the job is resumed.
+    pub fn is_last(&self) -> bool {
+        matches!(self, Self::Stopped { .. } | Self::Failed { .. } | Self::Finished { .. })
+    }
+}

@@ -1,0 +1,8 @@
+//! What travels between processes: the settings of a job and the events it reports. Plain data, no behaviour
+//! beyond presets and checks.
+
+mod config;
+mod event;
+
+pub use config::{Crop, Fill, Init, Preset, SampleConfig, ScoreConfig, TrainConfig};
+pub use event::{Event, EventRecord, Phase, Score};
