@@ -6,6 +6,8 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`protocol`] | what travels between processes: job settings and events; plain data |
+//! | [`image`] | photos, masks, Pillow-exact resampling, contact sheets, PNG with text |
+//! | [`metrics`] | CLIP scores of samples against photos and prompts, with their intervals |
 //! | [`fs`] | atomic file writes |
 //!
 //! # Dependency rule
@@ -14,4 +16,6 @@
 //! those three know nothing of processes or screens. `tests/architecture.rs` checks it.
 
 pub mod fs;
+pub mod image;
+pub mod metrics;
 pub mod protocol;
