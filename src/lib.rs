@@ -9,6 +9,8 @@
 //! | [`catversion`] | the method: residual embeddings, training, checkpoints, pictures of the concept |
 //! | [`diffusion`] | the frozen base model, differentiable where CatVersion needs it |
 //! | [`sys`] | what the system gives only through unsafe calls |
+//! | [`image`] | photos, masks, Pillow-exact resampling, contact sheets, PNG with text |
+//! | [`metrics`] | CLIP scores of samples against photos and prompts, with their intervals |
 //! | [`fs`] | atomic file writes |
 //!
 //! # Dependency rule
@@ -19,5 +21,7 @@
 pub mod catversion;
 pub mod diffusion;
 pub mod fs;
+pub mod image;
+pub mod metrics;
 pub mod protocol;
 pub mod sys;
