@@ -6,6 +6,11 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`protocol`] | what travels between processes: job settings and events; plain data |
+//! | [`workspace`] | the files of a concept: settings, photos, job folders, events |
+//! | [`runner`] | what does a job: a process of its own |
+//! | [`client`] | jobs as clients see them: start, follow, stop |
+//! | [`cli`] | the commands, one file a verb |
+//! | [`tui`] | the workbench |
 //! | [`fs`] | atomic file writes |
 //!
 //! # Dependency rule
@@ -13,5 +18,8 @@
 //! `tui`, `cli` → `client` → `protocol`, `workspace`. Only `runner` uses `catversion`, `diffusion` and `metrics`, and
 //! those three know nothing of processes or screens. `tests/architecture.rs` checks it.
 
+pub mod client;
 pub mod fs;
 pub mod protocol;
+pub mod runner;
+pub mod workspace;
