@@ -18,8 +18,10 @@
 //! `tui`, `cli` → `client` → `protocol`, `workspace`. Only `runner` uses `catversion`, `diffusion` and `metrics`, and
 //! those three know nothing of processes or screens. `tests/architecture.rs` checks it.
 
+pub mod cli;
 pub mod client;
 pub mod fs;
 pub mod protocol;
 pub mod runner;
+pub mod tui;
 pub mod workspace;
