@@ -1,8 +1,9 @@
 //! What can be known about a training before it starts, so that bad input is refused while nothing is written yet.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::{Concept, Error};
+use crate::image;
 use crate::protocol::{Crop, Init, Preset, TrainConfig};
 
 /// A photo that can be trained on.
@@ -86,24 +87,15 @@ pub fn preflight(concept: &Concept) -> Result<Preflight, Error> {
         return Err(Error::invalid(&model, "the base model is not there", remedy));
     }
     let images = concept.images();
-    let paths = concept.photos()?;
-    if paths.is_empty() {
-        let problem = if images.is_dir() { "no photo in this folder" } else { "no such folder" };
-        return Err(Error::invalid(&images, problem, "put a few jpg, png or webp photos there"));
+    if !images.is_dir() {
+        return Err(Error::invalid(&images, "no such folder", "put a few jpg, png or webp photos there"));
     }
     let mut photos = Vec::new();
-    for path in paths {
-        let size = read(&path, "replace or remove this photo")?;
+    for path in image::list_photos(&images)? {
+        let size = image::read_photo(&path)?.dimensions();
         let mask = Some(concept.mask_path(&path)).filter(|mask| mask.is_file());
         if let Some(mask) = &mask {
-            let mask_size = read(mask, "draw it again or remove it")?;
-            if mask_size != size {
-                let problem = format!(
-                    "the mask is {} × {}, its photo {} × {}",
-                    mask_size.0, mask_size.1, size.0, size.1
-                );
-                return Err(Error::invalid(mask, problem, "draw it at the photo's size"));
-            }
+            image::read_mask(mask, size)?;
         }
         photos.push(Photo { path, size, mask });
     }
@@ -112,22 +104,4 @@ pub fn preflight(concept: &Concept) -> Result<Preflight, Error> {
         warnings.push(format!("{bare} of {} photos have no mask: they are scored whole", photos.len()));
     }
     Ok(Preflight { photos, warnings })
-}
-
-/// Decode the picture at `path`; its size as shown.
-fn read(path: &Path, remedy: &str) -> Result<(u32, u32), Error> {
-    let picture = read_picture(path).map_err(|error| {
-        Error::invalid(path, format!("this is not a picture that can be read ({error})"), remedy)
-    })?;
-    Ok((picture.width(), picture.height()))
-}
-
-/// The picture at `path`, turned as its EXIF orientation says.
-pub fn read_picture(path: &Path) -> ::image::ImageResult<::image::DynamicImage> {
-    use ::image::ImageDecoder as _;
-    let mut decoder = ::image::ImageReader::open(path)?.with_guessed_format()?.into_decoder()?;
-    let orientation = decoder.orientation()?;
-    let mut picture = ::image::DynamicImage::from_decoder(decoder)?;
-    picture.apply_orientation(orientation);
-    Ok(picture)
 }

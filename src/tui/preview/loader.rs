@@ -106,7 +106,7 @@ impl Loader {
 
 /// Decode and fit.
 fn load(key: &Key) -> Result<RgbImage, ()> {
-    let picture = crate::workspace::read_picture(&key.path).map_err(|_| ())?.into_rgb8();
+    let picture = crate::image::read_photo(&key.path).map_err(|_| ())?;
     let (width, height) = picture.dimensions();
     let scale = (f64::from(key.width) / f64::from(width)).min(f64::from(key.height) / f64::from(height));
     let fit = |side: u32, most: u32| ((f64::from(side) * scale).round() as u32).clamp(1, most.max(1));

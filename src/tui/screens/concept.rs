@@ -56,10 +56,11 @@ pub fn panes(view: &View) -> &'static [Pane] {
 
 /// The pictures of a pane.
 pub fn shots(view: &View, pane: Pane) -> Vec<Shot> {
+    let class_word = &view.model.concept.file.class_word;
     let shot = |picture: &Picture, title: String, caption: String| Shot {
         path: picture.path.clone(),
         title,
-        detail: format!("“{}” · seed {}", picture.prompt, picture.seed),
+        detail: format!("{} #{}", picture.prompt.replace("{concept}", class_word), picture.seed),
         caption,
     };
     match pane {
@@ -302,7 +303,7 @@ fn footer(buffer: &mut Buffer, area: &mut Rect, view: &View) {
     let mut spans = vec![Span::raw(" ")];
     for binding in crate::tui::keymap::BINDINGS.iter().filter(|binding| binding.is_on(now)) {
         if let Some(hint) = binding.hint {
-            let hint = if hint == "quit" && now.running { "leave (training goes on)" } else { hint };
+            let hint = if hint == "quit" && now.running { "detach" } else { hint };
             spans.push(Span::styled(binding.shown, theme::STRONG));
             spans.push(Span::styled(format!(" {hint}   "), theme::FAINT));
         }
@@ -409,10 +410,14 @@ fn setup(buffer: &mut Buffer, area: Rect, view: &View) {
     let mut rows = effective_settings(&config);
     rows.push(("base model", view.model.concept.file.base_model.display().to_string()));
     if let Some(Checked::Ready(checked)) = &view.checked {
-        for photo in &checked.photos {
-            let name = photo.path.file_name().unwrap_or_default().to_string_lossy();
-            rows.push(("photo", format!("{name}: {}", photo.how_cropped(config.crop))));
+        let mut sizes: Vec<(String, usize)> = Vec::new();
+        for how in checked.photos.iter().map(|photo| photo.how_cropped(config.crop)) {
+            match sizes.iter_mut().find(|(known, _)| *known == how) {
+                Some((_, count)) => *count += 1,
+                None => sizes.push((how, 1)),
+            }
         }
+        rows.extend(sizes.into_iter().map(|(how, count)| ("photos", format!("{count} of {how}"))));
         for warning in &checked.warnings {
             rows.push(("! warning", warning.clone()));
         }

@@ -216,18 +216,17 @@ impl Graph<'_> {
         let wide = width >= 76;
         let mut spans = Vec::new();
         if wide {
-            spans.push(Span::styled(" by timestep   ", theme::FAINT));
+            spans.push(Span::styled(" by timestep  ", theme::FAINT));
         }
         for (name, points) in ["0–¼", "¼–½", "½–¾", "¾–1"].iter().zip(&self.history.quarters) {
             let mean = |points: &[Point]| points.iter().map(|p| p.loss).sum::<f64>() / points.len() as f64;
             let lately = &points[points.len().saturating_sub(25)..];
             let value = if lately.is_empty() { "-".into() } else { label(mean(lately)) };
             spans.push(Span::styled(format!("{name} "), theme::FAINT));
-            spans.push(Span::raw(format!("{value:<4}")));
-            spans.push(Span::raw(if wide { "  " } else { " " }));
+            spans.push(Span::raw(format!("{value:<4} ")));
             if wide {
-                spans.push(Span::styled(sparkline(points, (width as usize - 60) / 4), theme::ACCENT));
-                spans.push(Span::raw("   "));
+                spans.push(Span::styled(sparkline(points, (width as usize - 15) / 4 - 13), theme::ACCENT));
+                spans.push(Span::raw("  "));
             }
         }
         Line::from(spans)
@@ -236,7 +235,7 @@ impl Graph<'_> {
 
 /// The course of `points` in `width` cells, each the mean of its share.
 fn sparkline(points: &[Point], width: usize) -> String {
-    let width = width.clamp(4, 16);
+    let width = width.clamp(2, 16);
     let share = points.len().div_ceil(width).max(1);
     let means: Vec<f64> =
         points.chunks(share).map(|chunk| chunk.iter().map(|p| p.loss).sum::<f64>() / chunk.len() as f64).collect();

@@ -17,6 +17,13 @@ pub fn draw(buffer: &mut Buffer, area: Rect, title: &str, aside: &Line, focused:
     let mark = if focused { "▌" } else { " " };
     buffer.set_string(area.x, area.y, "─".repeat(area.width as usize), rule);
     let end = area.right();
+    // The title is not part of the rule.
+    let clear = |buffer: &mut Buffer, x: u16, width: u16| {
+        for x in x..(x + width).min(end) {
+            buffer[(x, area.y)].reset();
+        }
+    };
+    clear(buffer, area.x, title.chars().count() as u16 + 2);
     let (x, _) = buffer.set_stringn(area.x, area.y, mark, area.width as usize, style);
     let (x, _) = buffer.set_stringn(x, area.y, title, end.saturating_sub(x) as usize, style);
     let (x, _) = buffer.set_stringn(x, area.y, " ", end.saturating_sub(x) as usize, style);
@@ -24,7 +31,7 @@ pub fn draw(buffer: &mut Buffer, area: Rect, title: &str, aside: &Line, focused:
     if width > 0 && x + 2 < end {
         let room = (end - x - 1).min(width + 2);
         let at = end - room;
-        buffer.set_string(at, area.y, " ".repeat(room as usize), theme::TEXT);
+        clear(buffer, at, room);
         buffer.set_line(at + 1, area.y, aside, room.saturating_sub(1));
     }
     Rect { y: area.y + 1, height: area.height - 1, ..area }

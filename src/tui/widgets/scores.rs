@@ -67,7 +67,7 @@ pub fn draw(buffer: &mut Buffer, area: Rect, before: &Scores, after: &Scores) {
             Span::styled(format!("   {words}"), style),
         ]);
         buffer.set_line(area.x, y, &line, area.width);
-        let table = 76;
+        let table = 79;
         if area.width > table + 24 {
             let axis = Rect { x: area.x + table, y, width: area.width - table - 1, height: 1 };
             lane(buffer, axis, before, after, &rows.map(|(_, before, after)| (before, after)));

@@ -8,10 +8,8 @@ use ratatui::layout::Rect;
 use crate::tui::preview::Surface;
 use crate::tui::theme;
 
-/// Rows below which a tile shows too little.
-const LEAST: u16 = 6;
-/// Rows of a tile that shows enough when there are many.
-const ENOUGH: u16 = 8;
+/// Rows below which a tile shows too little, in a low area and in a high one.
+const LEAST: [u16; 2] = [6, 8];
 
 /// How square tiles are laid out in an area.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,15 +36,11 @@ impl Grid {
             .map(|columns| (side(columns, count.div_ceil(columns)), columns))
             .max_by_key(|&(side, columns)| (side, std::cmp::Reverse(columns)));
         let all = best.map_or(0, |(side, _)| side);
-        let least = LEAST.min(height.saturating_sub(caption));
-        let side = if all >= least {
-            all
-        } else {
-            // Too many: rows of a good height, as many as fit.
-            let rows = (height / (ENOUGH + caption)).max(1);
-            (height / rows).saturating_sub(caption).min(width.saturating_sub(1) / 2)
-        };
-        let side = side.max(1);
+        let least = LEAST[usize::from(height >= 16)].min(height.saturating_sub(caption)).min(width.saturating_sub(1) / 2);
+        let least = least.max(1);
+        // Too many: as many as fit at the least size, and then as large as so many can be.
+        let many = || side((width / (2 * least + 1)).max(1), (height / (least + caption)).max(1));
+        let side = if all >= least { all } else { many().max(least) };
         let columns = (width / (2 * side + 1)).max(1);
         let rows = (height / (side + caption)).max(1);
         Self { columns: columns as usize, rows: rows as usize, side }
@@ -105,6 +99,7 @@ mod tests {
         assert_eq!(Grid::new(39, 12, 5, 0), Grid { columns: 3, rows: 2, side: 6 });
         assert_eq!(Grid::new(80, 7, 6, 1), Grid { columns: 6, rows: 1, side: 6 });
         assert_eq!(Grid::new(39, 12, 1, 0), Grid { columns: 1, rows: 1, side: 12 });
+        assert_eq!(Grid::new(39, 9, 5, 0), Grid { columns: 3, rows: 1, side: 6 });
     }
 
     #[test]
