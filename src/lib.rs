@@ -6,16 +6,16 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`protocol`] | what travels between processes: job settings and events; plain data |
-//! | [`workspace`] | the files of a concept: settings, photos, job folders, events |
-//! | [`runner`] | what does a job: a process of its own |
-//! | [`client`] | jobs as clients see them: start, follow, stop |
-//! | [`cli`] | the commands, one file a verb |
-//! | [`tui`] | the workbench |
 //! | [`catversion`] | the method: residual embeddings, training, checkpoints, pictures of the concept |
 //! | [`diffusion`] | the frozen base model, differentiable where CatVersion needs it |
 //! | [`sys`] | what the system gives only through unsafe calls |
 //! | [`image`] | photos, masks, Pillow-exact resampling, contact sheets, PNG with text |
 //! | [`metrics`] | CLIP scores of samples against photos and prompts, with their intervals |
+//! | [`workspace`] | the files of a concept: settings, photos, job folders, events |
+//! | [`runner`] | what does a job: a process of its own |
+//! | [`client`] | jobs as clients see them: start, follow, stop |
+//! | [`cli`] | the commands, one file a verb |
+//! | [`tui`] | the workbench |
 //! | [`fs`] | atomic file writes |
 //!
 //! # Dependency rule

@@ -38,7 +38,9 @@ impl Screen {
     }
 
     fn type_text(&mut self, text: &str) -> &mut Self {
-        text.chars().for_each(|letter| drop(self.press(KeyCode::Char(letter)).last));
+        for letter in text.chars() {
+            self.press(KeyCode::Char(letter));
+        }
         self
     }
 

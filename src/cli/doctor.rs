@@ -19,7 +19,7 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<(), Error> {
     let home = Home::locate()?;
-    let pictures = tui::choose_images(args.screen.images);
+    let (pictures, _) = tui::choose_images(args.screen.images);
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let concepts = home.concepts()?;
     let term = std::env::var("TERM").unwrap_or_default();

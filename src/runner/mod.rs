@@ -3,7 +3,10 @@
 //!
 //! Its lock on `runner.lock` is held as long as it lives, however it dies; so the lock is what tells others that it lives.
 
+mod evaluate;
 mod log;
+mod sample;
+mod train;
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write;
@@ -17,8 +20,9 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 pub use log::EventLog;
 
-use crate::protocol::{Event, EventRecord};
+use crate::protocol::{Event, EventRecord, Phase};
 use crate::workspace::{self, BatchSpec, Concept, JobFolder, JobKind, RunSpec, ScoreSpec};
+use crate::{catversion, diffusion, image, metrics};
 
 /// Why a job failed.
 #[derive(Debug, thiserror::Error)]
@@ -35,9 +39,26 @@ pub enum Error {
     /// There is nothing left to do.
     #[error("{}: this run has finished: start a new one", .0.display())]
     Finished(PathBuf),
-    /// What the job does went wrong.
+    /// The base model.
     #[error(transparent)]
-    Job(#[from] Box<dyn std::error::Error + Send + Sync>),
+    Model(#[from] diffusion::Error),
+    /// Training or sampling.
+    #[error(transparent)]
+    CatVersion(#[from] catversion::Error),
+    /// A photo, mask or sample.
+    #[error(transparent)]
+    Image(#[from] image::Error),
+    /// Scoring.
+    #[error(transparent)]
+    Metrics(#[from] metrics::Error),
+    /// The program itself.
+    #[error("the program broke: {message} (this is a bug; more is in {})", .log.display())]
+    Panic {
+        /// What it said.
+        message: String,
+        /// Where more is.
+        log: PathBuf,
+    },
 }
 
 /// How a job that did not fail ended.
@@ -148,8 +169,7 @@ pub fn run(folder: &Path, stop: &StopFlag) -> Result<Outcome, Error> {
     let done = done.unwrap_or_else(|panic| {
         let message = panic.downcast_ref::<String>().cloned();
         let message = message.or_else(|| panic.downcast_ref::<&str>().map(|m| (*m).to_owned())).unwrap_or_default();
-        let text = format!("the program broke: {message} (this is a bug; more is in {})", folder.log().display());
-        Err(Error::Job(text.into()))
+        Err(Error::Panic { message, log: folder.log() })
     });
     log.write(match &done {
         Ok(Outcome::Finished) => Event::Finished { seconds: began.elapsed().as_secs_f64() },
@@ -195,18 +215,18 @@ fn work(folder: &JobFolder, events: &[EventRecord], log: &mut EventLog, stop: &S
             let resumed_from = resume.as_ref().map_or(0, |resume| resume.step);
             log.write(Event::Started { pid, steps: spec.train.steps, resumed_from })?;
             workspace::preflight(&concept)?;
-            train(&TrainJob { folder: folder.clone(), concept, spec, resume }, log, stop)
+            train::run(&TrainJob { folder: folder.clone(), concept, spec, resume }, log, stop)
         }
         JobKind::Sample => {
             let spec = folder.batch_spec()?;
             log.write(Event::Started { pid, steps: 0, resumed_from: 0 })?;
-            sample(&SampleJob { folder: folder.clone(), concept, spec }, log, stop)
+            sample::run(&SampleJob { folder: folder.clone(), concept, spec }, log, stop)
         }
         JobKind::Score => {
             let spec = folder.score_spec()?;
             log.write(Event::Started { pid, steps: 0, resumed_from: 0 })?;
             workspace::preflight(&concept)?;
-            score(&ScoreJob { folder: folder.clone(), concept, spec }, log, stop)
+            evaluate::run(&ScoreJob { folder: folder.clone(), concept, spec }, log, stop)
         }
     }
 }
@@ -225,13 +245,24 @@ fn last_checkpoint(folder: &JobFolder, events: &[EventRecord]) -> Option<Resume>
     valid.into_iter().rev().find(|resume| resume.path.is_file())
 }
 
-// PLUG
-fn train(_job: &TrainJob, _log: &mut EventLog, _stop: &StopFlag) -> Result<Outcome, Error> {
-    Err(Error::Job("the models are not merged yet".into()))
+/// Tells a phase's progress, but not more often than eyes can follow.
+struct Progress<'a> {
+    log: &'a mut EventLog,
+    phase: Phase,
+    last: Option<Instant>,
 }
-fn sample(_job: &SampleJob, _log: &mut EventLog, _stop: &StopFlag) -> Result<Outcome, Error> {
-    Err(Error::Job("the models are not merged yet".into()))
-}
-fn score(_job: &ScoreJob, _log: &mut EventLog, _stop: &StopFlag) -> Result<Outcome, Error> {
-    Err(Error::Job("the models are not merged yet".into()))
+
+impl<'a> Progress<'a> {
+    fn new(log: &'a mut EventLog, phase: Phase) -> Self {
+        Self { log, phase, last: None }
+    }
+
+    fn tell(&mut self, done: usize, total: usize) -> Result<(), Error> {
+        let due = self.last.is_none_or(|last| last.elapsed() >= Duration::from_millis(250));
+        if !due && done != total {
+            return Ok(());
+        }
+        self.last = Some(Instant::now());
+        Ok(self.log.write(Event::Progress { phase: self.phase, done, total })?)
+    }
 }

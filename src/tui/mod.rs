@@ -60,7 +60,9 @@ pub fn run(concept: Concept, images: Images) -> Result<Option<String>, Error> {
     // First something to see, then the questions to the terminal, whose answers may take their time.
     draw(&mut screen, &mut app, &Gate::default())?;
     if asked {
-        app.set_pictures(preview::choose(images));
+        let (choice, typed) = preview::choose(images);
+        app.set_pictures(choice);
+        typed.into_iter().for_each(|key| drop_send(&sender, Message::Input(event::Event::Key(key))));
     }
     let gate = Gate::default();
     listen(&sender, &gate)?;
@@ -114,8 +116,7 @@ fn event_loop(screen: &mut Screen, app: &mut App, messages: &Receiver<Message>, 
                 if continued {
                     screen.retake()?;
                 }
-                screen.terminal.autoresize()?;
-                screen.terminal.clear()?;
+                screen.clear()?;
                 app.forget_screen();
                 due = true;
             }

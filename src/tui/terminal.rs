@@ -43,7 +43,14 @@ impl Screen {
         // Crossterm remembers the modes from before, and sets them only once.
         let _ = disable_raw_mode();
         enter()?;
-        self.terminal.clear()
+        self.clear()
+    }
+
+    /// Clear the terminal, so that the next frame draws all of it. (Ratatui's own `clear` asks the terminal where the
+    /// cursor is, and fails on one that does not answer.)
+    pub fn clear(&mut self) -> io::Result<()> {
+        let size = self.terminal.size()?;
+        self.terminal.resize(size.into())
     }
 }
 

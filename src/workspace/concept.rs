@@ -147,15 +147,13 @@ impl Concept {
 /// A settings file.
 pub(super) fn read_toml<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, Error> {
     let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-    toml::from_str(&text).map_err(|error| Error::Toml {
-        path: path.to_path_buf(),
-        message: error.to_string().trim_end().to_owned(),
-    })
+    toml::from_str(&text)
+        .map_err(|error| Error::Toml { path: path.to_path_buf(), message: error.to_string().trim_end().to_owned() })
 }
 
 /// Write a settings file whole or not at all.
 pub(super) fn write_toml<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
-    let text = toml::to_string(value)
-        .map_err(|error| Error::Toml { path: path.to_path_buf(), message: error.to_string() })?;
+    let text =
+        toml::to_string(value).map_err(|error| Error::Toml { path: path.to_path_buf(), message: error.to_string() })?;
     crate::fs::write_atomic(path, text.as_bytes()).map_err(Error::io("write", path))
 }

@@ -12,8 +12,10 @@ pub fn new_id(parent: &Path) -> Result<PathBuf, Error> {
         let now = jiff::Zoned::now();
         // The fraction of the second in base 36 sorts within it; a taken name gets the next one.
         let fraction = now.subsec_nanosecond() as u64 * 36u64.pow(4) / 1_000_000_000;
-        let suffix: String =
-            (0..4).rev().map(|i| b"0123456789abcdefghijklmnopqrstuvwxyz"[(fraction / 36u64.pow(i) % 36) as usize] as char).collect();
+        let suffix: String = (0..4)
+            .rev()
+            .map(|i| b"0123456789abcdefghijklmnopqrstuvwxyz"[(fraction / 36u64.pow(i) % 36) as usize] as char)
+            .collect();
         let folder = parent.join(format!("{}-{suffix}", now.strftime("%Y%m%d-%H%M%S")));
         match std::fs::create_dir(&folder) {
             Ok(()) => return Ok(folder),

@@ -45,7 +45,9 @@ impl ClipScorer {
             let (width, height) = preprocessor.size();
             return Err(Error::Model {
                 path: folder.join("preprocessor_config.json"),
-                reason: format!("makes pictures of {width} x {height}, the model's config.json asks for {side} x {side}"),
+                reason: format!(
+                    "makes pictures of {width} x {height}, the model's config.json asks for {side} x {side}"
+                ),
             });
         }
         let tokenizer_path = folder.join("tokenizer.json");

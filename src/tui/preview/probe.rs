@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use crossterm::terminal::{disable_raw_mode, enable_raw_mode, is_raw_mode_enabled};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -47,28 +48,43 @@ pub fn without_asking(wanted: Images) -> Option<Choice> {
     }
 }
 
-/// Ask the terminal, and wait only so long. Nothing else may read its input meanwhile.
-pub fn choose(wanted: Images) -> Choice {
+/// Ask the terminal, and wait only so long. Nothing else may read its input meanwhile; keys pressed in that time are
+/// handed back.
+pub fn choose(wanted: Images) -> (Choice, Vec<KeyEvent>) {
     if let Some(choice) = without_asking(wanted) {
-        return choice;
+        return (choice, Vec::new());
     }
     if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
-        return Choice::new(Images::Blocks, "there is no terminal to ask");
+        return (Choice::new(Images::Blocks, "there is no terminal to ask"), Vec::new());
     }
     // Across an ocean an answer takes a quarter of a second.
     let remote = std::env::var_os("SSH_CONNECTION").is_some();
     let wait = Duration::from_millis(if remote || wanted != Images::Auto { 300 } else { 100 });
     let raw = is_raw_mode_enabled().unwrap_or(false) || enable_raw_mode().is_err();
-    let choice = ask(wanted, wait);
+    let mut typed = Vec::new();
+    let choice = ask(wanted, wait, &mut typed);
     if !raw {
         // It was possible to switch raw mode on, so it is to switch it off.
         let _ = disable_raw_mode();
     }
-    choice
+    (choice, typed.into_iter().filter_map(key).collect())
 }
 
-fn ask(wanted: Images, wait: Duration) -> Choice {
-    let Some(attributes) = device_attributes(wait) else {
+/// The key that sends this one byte; keys of several bytes are not worth waiting for.
+fn key(byte: u8) -> Option<KeyEvent> {
+    let (code, modifiers) = match byte {
+        b'\r' => (KeyCode::Enter, KeyModifiers::NONE),
+        b'\t' => (KeyCode::Tab, KeyModifiers::NONE),
+        0x1b => (KeyCode::Esc, KeyModifiers::NONE),
+        0x01..=0x1a => (KeyCode::Char(char::from(byte - 1 + b'a')), KeyModifiers::CONTROL),
+        0x20..=0x7e => (KeyCode::Char(char::from(byte)), KeyModifiers::NONE),
+        _ => return None,
+    };
+    Some(KeyEvent::new(code, modifiers))
+}
+
+fn ask(wanted: Images, wait: Duration, typed: &mut Vec<u8>) -> Choice {
+    let Some(attributes) = device_attributes(wait, typed) else {
         return Choice::new(Images::Blocks, format!("the terminal did not answer within {} ms", wait.as_millis()));
     };
     // The terminal answers, so viuer's own questions, which wait for ever, are safe. Each is asked once a process.
@@ -85,13 +101,12 @@ fn ask(wanted: Images, wait: Duration) -> Choice {
     }
 }
 
-/// The primary device attributes, as in `63;1;4`; none when the terminal is silent.
-fn device_attributes(wait: Duration) -> Option<String> {
+/// The primary device attributes, as in `63;1;4`; none when the terminal is silent. What else is read goes to `typed`.
+fn device_attributes(wait: Duration, typed: &mut Vec<u8>) -> Option<String> {
     let mut out = io::stdout();
     out.write_all(b"\x1b[c").and_then(|()| out.flush()).ok()?;
     let deadline = Instant::now() + wait;
     let stdin = io::stdin();
-    let mut answer = Vec::new();
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
@@ -102,11 +117,12 @@ fn device_attributes(wait: Duration) -> Option<String> {
         // A byte at a time: what follows the answer belongs to the keyboard.
         let mut byte = [0];
         rustix::io::read(&stdin, &mut byte).ok().filter(|&n| n == 1)?;
-        answer.push(byte[0]);
-        if let Some(start) = answer.windows(3).position(|three| three == b"\x1b[?")
+        typed.push(byte[0]);
+        if let Some(start) = typed.windows(3).position(|three| three == b"\x1b[?")
             && byte[0] == b'c'
         {
-            return String::from_utf8(answer[start + 3..answer.len() - 1].to_vec()).ok();
+            let answer: Vec<u8> = typed.drain(start..).collect();
+            return String::from_utf8(answer[3..answer.len() - 1].to_vec()).ok();
         }
     }
 }
