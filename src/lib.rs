@@ -24,6 +24,7 @@
 //! those three know nothing of processes or screens. `tests/architecture.rs` checks it.
 
 pub mod catversion;
+pub mod cli;
 pub mod client;
 pub mod diffusion;
 pub mod fs;
@@ -32,4 +33,5 @@ pub mod metrics;
 pub mod protocol;
 pub mod runner;
 pub mod sys;
+pub mod tui;
 pub mod workspace;

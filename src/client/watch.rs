@@ -54,7 +54,10 @@ impl Follow {
     /// Follow `job`, which has been started.
     pub fn new(job: &JobFolder) -> Result<Self, Error> {
         let (sender, changes) = channel();
-        let watch = Watch::new(job.path(), move || drop(sender.send(())))?;
+        let watch = Watch::new(job.path(), move || {
+            // The receiver is gone only when nobody follows any more.
+            let _ = sender.send(());
+        })?;
         Ok(Self {
             job: job.clone(),
             reader: EventReader::new(&job.events()),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{Error, JobFolder};
+use crate::image;
 
 /// `concept.toml`, edited by hand too.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -79,25 +80,16 @@ impl Concept {
     /// Its photos, sorted by name; empty without an `images` folder.
     pub fn photos(&self) -> Result<Vec<PathBuf>, Error> {
         let folder = self.images();
-        let mut photos = Vec::new();
-        if !folder.is_dir() {
-            return Ok(photos);
+        match image::list_photos(&folder) {
+            _ if !folder.is_dir() => Ok(Vec::new()),
+            Err(image::Error::NoPhotos { .. }) => Ok(Vec::new()),
+            photos => Ok(photos?),
         }
-        for entry in std::fs::read_dir(&folder).map_err(Error::io("read", &folder))? {
-            let path = entry.map_err(Error::io("read", &folder))?.path();
-            let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-            let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
-            if !hidden && ["jpg", "jpeg", "png", "webp"].contains(&extension.as_str()) {
-                photos.push(path);
-            }
-        }
-        photos.sort();
-        Ok(photos)
     }
 
     /// Where the mask of `photo` would be: `masks/<image name>.png`.
     pub fn mask_path(&self, photo: &Path) -> PathBuf {
-        self.masks().join(photo.file_stem().unwrap_or_default()).with_extension("png")
+        image::mask_path(&self.masks(), photo)
     }
 
     /// The lines of the prompt list at `path`, without empty lines and `#` comments; an error when none is left.

@@ -15,6 +15,9 @@ pub enum Error {
         /// Why not.
         source: std::io::Error,
     },
+    /// A photo or mask.
+    #[error(transparent)]
+    Image(#[from] crate::image::Error),
     /// A settings file is not valid TOML or holds a wrong value.
     #[error("{}: {message}", path.display())]
     Toml {

@@ -22,4 +22,4 @@ pub use events::EventReader;
 pub use home::Home;
 pub use id::new_id;
 pub use job::{BatchSpec, JobFolder, JobKind, RunSpec, ScoreSpec};
-pub use preflight::{Photo, Preflight, preflight};
+pub use preflight::{Photo, Preflight, effective_settings, preflight};

@@ -1,8 +1,10 @@
 //! What can be known about a training before it starts, so that bad input is refused while nothing is written yet.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::{Concept, Error};
+use crate::image;
+use crate::protocol::{Crop, Init, Preset, TrainConfig};
 
 /// A photo that can be trained on.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,6 +26,58 @@ pub struct Preflight {
     pub warnings: Vec<String>,
 }
 
+impl Photo {
+    /// What of the photo is trained on, in words: "1856 × 2475, the middle 1856 × 1856".
+    pub fn how_cropped(&self, crop: Crop) -> String {
+        let (width, height) = self.size;
+        let side = width.min(height);
+        match crop {
+            _ if width == height => format!("{width} × {height}, whole"),
+            Crop::Center => format!("{width} × {height}, the middle {side} × {side}"),
+            Crop::Squash => format!("{width} × {height}, whole, squashed to a square"),
+        }
+    }
+}
+
+/// The settings a training will use, by name, as people read them.
+pub fn effective_settings(config: &TrainConfig) -> Vec<(&'static str, String)> {
+    let preset = match config.preset {
+        Preset::Default => "default",
+        Preset::Official => "official",
+    };
+    let layers = config.layers.as_ref().map_or("the last three".into(), |layers| {
+        layers.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")
+    });
+    let init = match config.init {
+        Init::ClassWord => "from the class word",
+        Init::Normal => "from a normal draw",
+    };
+    let mut rows = vec![
+        ("preset", preset.into()),
+        ("steps", format!("{} × {} images", config.steps, config.batch_size)),
+        ("AdamW", format!("learning rate {}, weight decay {}", config.learning_rate, config.weight_decay)),
+        ("embeddings", format!("{} a layer, layers {layers}, {init}", config.prefix_length)),
+        ("prefix bias", config.prefix_bias.to_string()),
+        ("caption", config.caption.clone()),
+        ("flips", config.flip_probability.to_string()),
+        ("seed", config.seed.to_string()),
+    ];
+    let mut extra = Vec::new();
+    if config.masked_loss {
+        extra.push("masked loss");
+    }
+    if config.gradient_checkpointing {
+        extra.push("gradient checkpointing");
+    }
+    if config.evaluate {
+        extra.push("scores at the end");
+    }
+    if !extra.is_empty() {
+        rows.push(("with", extra.join(", ")));
+    }
+    rows
+}
+
 /// Read every photo and mask of `concept` whole, and look for its base model.
 pub fn preflight(concept: &Concept) -> Result<Preflight, Error> {
     let mut warnings = Vec::new();
@@ -33,21 +87,15 @@ pub fn preflight(concept: &Concept) -> Result<Preflight, Error> {
         return Err(Error::invalid(&model, "the base model is not there", remedy));
     }
     let images = concept.images();
-    let paths = concept.photos()?;
-    if paths.is_empty() {
-        return Err(Error::invalid(&images, "no photo in this folder", "put a few jpg, png or webp files there"));
+    if !images.is_dir() {
+        return Err(Error::invalid(&images, "no such folder", "put a few jpg, png or webp photos there"));
     }
     let mut photos = Vec::new();
-    for path in paths {
-        let size = read(&path, "replace or remove this photo")?;
+    for path in image::list_photos(&images)? {
+        let size = image::read_photo(&path)?.dimensions();
         let mask = Some(concept.mask_path(&path)).filter(|mask| mask.is_file());
         if let Some(mask) = &mask {
-            let mask_size = read(mask, "draw it again or remove it")?;
-            if mask_size != size {
-                let problem =
-                    format!("the mask is {} × {}, its photo {} × {}", mask_size.0, mask_size.1, size.0, size.1);
-                return Err(Error::invalid(mask, problem, "draw it at the photo's size"));
-            }
+            image::read_mask(mask, size)?;
         }
         photos.push(Photo { path, size, mask });
     }
@@ -56,22 +104,4 @@ pub fn preflight(concept: &Concept) -> Result<Preflight, Error> {
         warnings.push(format!("{bare} of {} photos have no mask: they are scored whole", photos.len()));
     }
     Ok(Preflight { photos, warnings })
-}
-
-/// Decode the picture at `path`; its size as shown.
-fn read(path: &Path, remedy: &str) -> Result<(u32, u32), Error> {
-    use ::image::{DynamicImage, ImageDecoder as _, ImageReader};
-    let failed = |error: &dyn std::fmt::Display| {
-        Error::invalid(path, format!("this is not a picture that can be read ({error})"), remedy)
-    };
-    let mut decoder = ImageReader::open(path)
-        .map_err(Error::io("read", path))?
-        .with_guessed_format()
-        .map_err(Error::io("read", path))?
-        .into_decoder()
-        .map_err(|error| failed(&error))?;
-    let orientation = decoder.orientation().map_err(|error| failed(&error))?;
-    let mut picture = DynamicImage::from_decoder(decoder).map_err(|error| failed(&error))?;
-    picture.apply_orientation(orientation);
-    Ok((picture.width(), picture.height()))
 }
