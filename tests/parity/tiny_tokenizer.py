@@ -84,7 +84,7 @@ def learn_merges(count):
 def write_tokenizer(folder, model_max_length, tokenizer_json, pad=END):
     """Write vocab.json, merges.txt and the configs; return the token settings of a CLIPTextConfig."""
     folder.mkdir(parents=True, exist_ok=True)
-    merges = learn_merges(40)
+    merges = learn_merges(30)
     symbols = byte_symbols()
     names = [*symbols, *(s + "</w>" for s in symbols), *("".join(m) for m in merges), START, END]
     vocab = {name: i for i, name in enumerate(names)}
