@@ -252,6 +252,7 @@ CAPTIONS = ["a teapot", "a photo of a striped teapot on grass"]
 # (name, rows, prefix_bias, strength); the effective bias is prefix_bias + ln(strength)
 PREFIX_CASES = [("n1_b0", 1, 0.0, 1.0), ("n1_b1", 1, 1.0, 1.0), ("n3_b0", 3, 0.0, 1.0), ("n3_b1", 3, 1.0, 1.0), ("n3_b1_s04", 3, 1.0, 0.4)]
 GRADIENT_CASES = [("n1_b0", 1, 0.0), ("n3_b1", 3, 1.0)]
+TRAIN_CASES = [("train", 1, 0.0, False), ("train_masked", 3, 1.0, True)]  # name, rows, prefix_bias, masked loss
 DDIM_STEPS, GUIDANCE, TRAIN_STEPS = 10, 7.5, 5
 
 
@@ -292,11 +293,10 @@ def references(folder, seed, dtype):
     for i, (k, v) in class_word_rows(te, ids[:1], position, 2).items():
         out[f"init.k.{i}"], out[f"init.v.{i}"] = k, v
 
-    # UNet: per-sample timesteps; not square; and a size that does not halve evenly
+    # UNet: per-sample timesteps, not square
     t = inputs["unet.timesteps"] = torch.tensor([17, 981])
-    for name, k, h, w in (("unet", 100, size, size + 4), ("unet_odd", 101, size + 1, size - 1)):
-        x = give(f"{name}.latents", k, 2, c, h, w)
-        out[f"{name}.out"] = unet(x, t, give("unet.context", 102, 2, ids.shape[1], d)).sample
+    context = give("unet.context", 102, 2, ids.shape[1], d)
+    out["unet.out"] = unet(give("unet.latents", 100, 2, c, size, size + 4), t, context).sample
 
     # gradient through UNet and text encoder
     x, target = give("grad.latents", 110, 2, c, size, size), give("grad.target", 111, 2, c, size, size)
@@ -345,12 +345,12 @@ def references(folder, seed, dtype):
     out["noise.noisy"], out["noise.velocity"] = ddpm.add_noise(x, e, ts), ddpm.get_velocity(x, e, ts)
     out["noise.alphas_cumprod"] = ddpm.alphas_cumprod
 
-    # five steps of training
+    # five steps of training, both samples of the batch with the caption "a teapot"
     latents, noise = give("train.latents", 160, TRAIN_STEPS, 2, c, size, size), give("train.noise", 161, TRAIN_STEPS, 2, c, size, size)
     ts = inputs["train.timesteps"] = torch.randint(0, 1000, (TRAIN_STEPS, 2), generator=torch.Generator().manual_seed(seed))
     masks = give("train.masks", 162, TRAIN_STEPS, 2, 1, size, size).clamp(0, 1)
     inputs["train.masks"] = masks.float()
-    for name, n, bias, masked in (("train", 1, 0.0, False), ("train_masked", 3, 1.0, True)):
+    for name, n, bias, masked in TRAIN_CASES:
         rows = {i: tuple(r.clone().requires_grad_() for r in kv) for i, kv in prefixes[n].items()}
         params = [r for kv in rows.values() for r in kv]
         optimizer = torch.optim.AdamW(params, lr=0.01, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01)
@@ -359,7 +359,7 @@ def references(folder, seed, dtype):
             noisy = ddpm.add_noise(latents[step], noise[step], ts[step])
             v = ddpm.config.prediction_type == "v_prediction"
             target = ddpm.get_velocity(latents[step], noise[step], ts[step]) if v else noise[step]
-            pred = unet(noisy, ts[step], text_forward(te, ids, rows, bias)).sample
+            pred = unet(noisy, ts[step], text_forward(te, ids[:1].expand(2, -1), rows, bias)).sample
             loss = noise_loss(pred, target, masks[step] if masked else None)
             optimizer.zero_grad()
             loss.backward()
@@ -381,6 +381,7 @@ def references(folder, seed, dtype):
         "prediction_type": ddim.config.prediction_type,
         "scaling_factor": vae.config.scaling_factor,
         "train": {"lr": 0.01, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.01, "steps": TRAIN_STEPS},
+        "train_cases": [dict(zip(("name", "n", "prefix_bias", "masked"), case)) for case in TRAIN_CASES],
         "tokenizer": [{"text": s, "ids": tokenize([s])[0].tolist()} for s in TRICKY],
     }
     return out, inputs, scalars
