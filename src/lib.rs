@@ -6,6 +6,11 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`protocol`] | what travels between processes: job settings and events; plain data |
+//! | [`catversion`] | the method: residual embeddings, training, checkpoints, pictures of the concept |
+//! | [`diffusion`] | the frozen base model, differentiable where CatVersion needs it |
+//! | [`sys`] | what the system gives only through unsafe calls |
+//! | [`image`] | photos, masks, Pillow-exact resampling, contact sheets, PNG with text |
+//! | [`metrics`] | CLIP scores of samples against photos and prompts, with their intervals |
 //! | [`fs`] | atomic file writes |
 //!
 //! # Dependency rule
@@ -13,5 +18,10 @@
 //! `tui`, `cli` → `client` → `protocol`, `workspace`. Only `runner` uses `catversion`, `diffusion` and `metrics`, and
 //! those three know nothing of processes or screens. `tests/architecture.rs` checks it.
 
+pub mod catversion;
+pub mod diffusion;
 pub mod fs;
+pub mod image;
+pub mod metrics;
 pub mod protocol;
+pub mod sys;

@@ -1,0 +1,113 @@
+//! The residual embeddings: for each concatenated layer n rows of keys k* and n of values v* (section 3.2 of the paper).
+
+use candle_core::{Device, Tensor};
+
+use super::error::{Error, Result};
+use crate::diffusion::{BaseModel, Noise, Prefix, PrefixLayer, Stream, Tape, Tracked};
+
+/// k* and v* of every concatenated layer, as one flat run of float32 in the order of the authors' files:
+/// for each layer, bottom up, its keys [n, D], then its values [n, D].
+#[derive(Debug, Clone, PartialEq)]
+pub struct ResidualEmbeddings {
+    layers: Vec<usize>,
+    rows: usize,
+    width: usize,
+    numbers: Vec<f32>,
+}
+
+impl ResidualEmbeddings {
+    /// From the flat numbers; none when their count is not 2 · layers · rows · width.
+    pub fn from_numbers(layers: Vec<usize>, rows: usize, width: usize, numbers: Vec<f32>) -> Option<Self> {
+        (numbers.len() == 2 * layers.len() * rows * width).then_some(Self { layers, rows, width, numbers })
+    }
+
+    /// A standard normal draw, as in the authors' code.
+    pub fn normal(model: &BaseModel, layers: Vec<usize>, rows: usize, seed: u64) -> Result<Self> {
+        let width = model.text_encoder.hidden_size();
+        let count = 2 * layers.len() * rows * width;
+        let numbers = Noise::new(seed, Stream::Init, 0).normal(&[count])?.to_vec1()?;
+        Ok(Self { layers, rows, width, numbers })
+    }
+
+    /// The class word's own keys and values: of its last token in `caption`, in every layer, repeated in each row.
+    pub fn class_word(
+        model: &BaseModel,
+        layers: Vec<usize>,
+        rows: usize,
+        caption: &str,
+        class_word: &str,
+    ) -> Result<Self> {
+        let Some(&position) = model.tokenizer.positions_of(caption, class_word)?.last() else {
+            return Err(Error::Setting {
+                setting: "caption",
+                value: format!("\"{caption}\""),
+                cause: format!("does not contain the class word \"{class_word}\", where the embeddings start"),
+            });
+        };
+        let ids = model.token_ids(caption)?;
+        let mut numbers = Vec::new();
+        for &layer in &layers {
+            let (keys, values) = model.text_encoder.keys_and_values(layer, &ids)?;
+            for of_all in [keys, values] {
+                let row: Vec<f32> = of_all.get(position)?.to_vec1()?;
+                (0..rows).for_each(|_| numbers.extend_from_slice(&row));
+            }
+        }
+        Ok(Self { layers, rows, width: model.text_encoder.hidden_size(), numbers })
+    }
+
+    /// Concatenated layers, bottom up.
+    pub fn layers(&self) -> &[usize] {
+        &self.layers
+    }
+
+    /// n, rows a layer.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// D, the text encoder's width.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// All numbers, flat.
+    pub fn numbers(&self) -> &[f32] {
+        &self.numbers
+    }
+
+    /// All numbers, flat, to be trained.
+    pub fn numbers_mut(&mut self) -> &mut [f32] {
+        &mut self.numbers
+    }
+
+    /// (layer, keys [n, D], values [n, D]), bottom up.
+    pub fn tensors(&self) -> Result<Vec<(usize, Tensor, Tensor)>> {
+        let part = self.rows * self.width;
+        let tensor = |i: usize| {
+            Tensor::from_slice(&self.numbers[i * part..(i + 1) * part], (self.rows, self.width), &Device::Cpu)
+        };
+        self.layers.iter().enumerate().map(|(i, &layer)| Ok((layer, tensor(2 * i)?, tensor(2 * i + 1)?))).collect()
+    }
+
+    /// As the text encoder takes them, for use without a gradient. `strength` adds its logarithm to the prefix logits.
+    pub fn prefix(&self, prefix_bias: f32, strength: f32) -> Result<Prefix> {
+        let layers = self
+            .tensors()?
+            .into_iter()
+            .map(|(layer, key, value)| PrefixLayer { layer, key: key.into(), value: value.into() })
+            .collect();
+        Ok(Prefix { layers, bias: prefix_bias + strength.ln() })
+    }
+
+    /// As the text encoder takes them, on a tape, and the leaves in the order of the flat numbers.
+    pub fn tracked(&self, tape: &Tape, prefix_bias: f32) -> Result<(Prefix, Vec<Tracked>)> {
+        let (mut layers, mut leaves) = (Vec::new(), Vec::new());
+        for (layer, key, value) in self.tensors()? {
+            let (key, value) = (tape.leaf(key), tape.leaf(value));
+            leaves.extend([key.clone(), value.clone()]);
+            layers.push(PrefixLayer { layer, key, value });
+        }
+        Ok((Prefix { layers, bias: prefix_bias }, leaves))
+    }
+}

@@ -1,0 +1,24 @@
+//! CatVersion (Zhao et al. 2023, arXiv 2311.14631): a concept learned as a few rows in front of the keys and values of the
+//! text encoder's last self-attention layers, everything else frozen.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `embeddings` | the residual embeddings: the only trained numbers |
+//! | `trainer` | the training loop's steps, validation loss |
+//! | `optimizer` | AdamW |
+//! | `checkpoint` | the embeddings plus all that exact resume needs, as a safetensors file |
+//! | `sample` | pictures of prompts, with or without the concept |
+
+mod checkpoint;
+mod embeddings;
+mod error;
+mod optimizer;
+mod sample;
+mod trainer;
+
+pub use checkpoint::{Checkpoint, CheckpointMeta};
+pub use embeddings::ResidualEmbeddings;
+pub use error::{Error, Result};
+pub use optimizer::AdamW;
+pub use sample::{Picture, PictureRequest, Sampler, prompt_text};
+pub use trainer::{Draw, StepLoss, Trainer, TrainingPhoto, check_config};

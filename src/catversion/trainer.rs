@@ -1,0 +1,430 @@
+//! Training (section 3.3 of the paper): the mean squared error of the predicted noise, at uniform timesteps, moves the
+//! residual embeddings and nothing else.
+//!
+//! What depends on nothing trained is computed once: the latent distribution of every (photo, flip), and the hidden state
+//! that enters the first concatenated layer.
+
+use std::path::Path;
+
+use candle_core::{DType, Device, Tensor};
+use image::imageops::flip_horizontal;
+use image::{GrayImage, RgbImage};
+use sha2::{Digest, Sha256};
+
+use super::checkpoint::{Checkpoint, CheckpointMeta};
+use super::embeddings::ResidualEmbeddings;
+use super::error::{Error, Result};
+use super::optimizer::AdamW;
+use crate::diffusion::{BaseModel, Noise, Stream, Tape, UNetOptions, to_tensor};
+use crate::protocol::{Init, TrainConfig};
+
+/// (image, t, noise) triples behind the validation loss.
+const VALIDATION_SIZE: usize = 16;
+
+/// A photo as the model sees it: square, at the model's resolution.
+#[derive(Debug, Clone)]
+pub struct TrainingPhoto {
+    /// The picture.
+    pub image: RgbImage,
+    /// White where the concept is, same size.
+    pub mask: Option<GrayImage>,
+}
+
+/// The latent distribution of one photo, and its mask at latent size.
+struct CachedPhoto {
+    /// (mean, std) [C, h, w]: as it is, then mirrored.
+    moments: [(Tensor, Tensor); 2],
+    /// [1, h, w]: as it is, then mirrored.
+    masks: Option<[Tensor; 2]>,
+}
+
+/// What one step is about; a function of (seed, step) alone.
+pub struct Draw {
+    /// Scaled latents [B, C, h, w].
+    pub latents: Tensor,
+    /// The noise to add [B, C, h, w].
+    pub noise: Tensor,
+    /// One a sample.
+    pub timesteps: Vec<u32>,
+    /// Loss weights [B, 1, h, w].
+    pub masks: Option<Tensor>,
+}
+
+/// The loss of one step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepLoss {
+    /// Mean over the batch.
+    pub loss: f64,
+    /// Mean over the samples in each quarter of the timestep range.
+    pub by_quarter: [Option<f64>; 4],
+}
+
+/// A training between two steps.
+pub struct Trainer<'a> {
+    model: &'a BaseModel,
+    config: TrainConfig,
+    class_word: String,
+    photos: Vec<CachedPhoto>,
+    photos_hash: String,
+    /// What enters the first concatenated layer, [1, T, D].
+    hidden: Tensor,
+    first_layer: usize,
+    embeddings: ResidualEmbeddings,
+    optimizer: AdamW,
+    step: usize,
+}
+
+/// Refuse settings that cannot work, before anything is loaded or written.
+pub fn check_config(config: &TrainConfig) -> Result<()> {
+    let refuse =
+        |setting: &'static str, value: String, cause: &str| Err(Error::Setting { setting, value, cause: cause.into() });
+    let at_least_one = [
+        ("steps", config.steps),
+        ("batch_size", config.batch_size),
+        ("prefix_length", config.prefix_length),
+        ("checkpoint_every", config.checkpoint_every),
+    ];
+    for (setting, value) in at_least_one {
+        if value == 0 {
+            return refuse(setting, "0".into(), "must be 1 or more");
+        }
+    }
+    if !(config.learning_rate.is_finite() && config.learning_rate > 0.0) {
+        return refuse("learning_rate", config.learning_rate.to_string(), "must be above 0");
+    }
+    if !(0.0..=1.0).contains(&config.weight_decay) {
+        return refuse("weight_decay", config.weight_decay.to_string(), "must be in 0..=1");
+    }
+    if !(0.0..=1.0).contains(&config.flip_probability) {
+        return refuse("flip_probability", config.flip_probability.to_string(), "must be in 0..=1");
+    }
+    if !config.prefix_bias.is_finite() {
+        return refuse("prefix_bias", config.prefix_bias.to_string(), "must be a finite number");
+    }
+    if !config.caption.contains("{class}") {
+        return refuse("caption", format!("\"{}\"", config.caption), "must contain {class}, the class word's place");
+    }
+    if let Some(layers) = &config.layers {
+        let mut sorted = layers.clone();
+        sorted.sort_unstable();
+        sorted.dedup();
+        if sorted.is_empty() || sorted != *layers {
+            return refuse("layers", format!("{layers:?}"), "must be one or more layers, each once, bottom up");
+        }
+    }
+    Ok(())
+}
+
+impl<'a> Trainer<'a> {
+    /// Encode the photos and set up step 0. `progress` is told (photos done, photos).
+    pub fn new(
+        model: &'a BaseModel,
+        photos: &[TrainingPhoto],
+        class_word: &str,
+        config: TrainConfig,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Self> {
+        check_config(&config)?;
+        if class_word.trim().is_empty() {
+            return Err(Error::Setting {
+                setting: "class_word",
+                value: "\"\"".into(),
+                cause: "say what kind of thing the concept is, such as \"teapot\"".into(),
+            });
+        }
+        if photos.is_empty() {
+            return Err(Error::Setting {
+                setting: "images",
+                value: "none".into(),
+                cause: "add a photo or more".into(),
+            });
+        }
+        let count = model.text_encoder.num_layers();
+        let layers = config.layers.clone().unwrap_or_else(|| (count.saturating_sub(3)..count).collect());
+        if let Some(odd) = layers.iter().find(|&&l| l >= count) {
+            return Err(Error::Setting {
+                setting: "layers",
+                value: odd.to_string(),
+                cause: format!("the text encoder has layers 0 to {}", count - 1),
+            });
+        }
+        let caption = config.caption.replace("{class}", class_word);
+        let embeddings = match config.init {
+            Init::ClassWord => {
+                ResidualEmbeddings::class_word(model, layers.clone(), config.prefix_length, &caption, class_word)?
+            }
+            Init::Normal => ResidualEmbeddings::normal(model, layers.clone(), config.prefix_length, config.seed)?,
+        };
+        let first_layer = layers[0];
+        let hidden = model.text_encoder.hidden_before(first_layer, &model.token_ids(&caption)?)?;
+        let optimizer = AdamW::new(embeddings.numbers().len(), config.learning_rate, config.weight_decay);
+        let mut cached = Vec::with_capacity(photos.len());
+        for (i, photo) in photos.iter().enumerate() {
+            cached.push(CachedPhoto::new(model, photo)?);
+            progress(i + 1, photos.len());
+        }
+        Ok(Self {
+            model,
+            class_word: class_word.to_owned(),
+            photos: cached,
+            photos_hash: photos_hash(photos),
+            hidden,
+            first_layer,
+            embeddings,
+            optimizer,
+            step: 0,
+            config,
+        })
+    }
+
+    /// Go on from a checkpoint of the same training: the rest is as if it had never stopped.
+    pub fn resume(&mut self, checkpoint: Checkpoint, path: &Path) -> Result<()> {
+        checkpoint.check_base_model(&self.model.hash, path)?;
+        let meta = &checkpoint.meta;
+        let differs = |cause: &str| Err(Error::NotTheSameRun { path: path.to_owned(), cause: cause.into() });
+        if meta.photos != self.photos_hash {
+            return differs("the photos or masks have changed since; start a new run");
+        }
+        if meta.class_word != self.class_word {
+            return differs("the class word has changed since; start a new run");
+        }
+        // How long to go on, and how often to look, may change; what a step computes may not.
+        let same = TrainConfig {
+            steps: self.config.steps,
+            checkpoint_every: self.config.checkpoint_every,
+            validate_every: self.config.validate_every,
+            sample_every: self.config.sample_every,
+            sample_prompt: self.config.sample_prompt.clone(),
+            evaluate: self.config.evaluate,
+            ..meta.config.clone()
+        };
+        if same != self.config || checkpoint.embeddings.layers() != self.embeddings.layers() {
+            return differs("the settings differ from the run's; start a new run");
+        }
+        if checkpoint.embeddings.numbers().len() != self.embeddings.numbers().len() {
+            return differs("the embeddings have another size");
+        }
+        self.step = meta.step;
+        self.embeddings = checkpoint.embeddings;
+        self.optimizer = checkpoint.optimizer;
+        Ok(())
+    }
+
+    /// Steps done.
+    pub fn steps_done(&self) -> usize {
+        self.step
+    }
+
+    /// The learned numbers as they stand.
+    pub fn embeddings(&self) -> &ResidualEmbeddings {
+        &self.embeddings
+    }
+
+    /// All that exact resume needs.
+    pub fn checkpoint(&self) -> Checkpoint {
+        Checkpoint {
+            meta: CheckpointMeta {
+                format: Checkpoint::FORMAT,
+                step: self.step,
+                class_word: self.class_word.clone(),
+                base_model: self.model.hash.clone(),
+                photos: self.photos_hash.clone(),
+                layers: self.embeddings.layers().to_vec(),
+                config: self.config.clone(),
+            },
+            embeddings: self.embeddings.clone(),
+            optimizer: self.optimizer.clone(),
+        }
+    }
+
+    /// What the next step is about.
+    pub fn draw(&self) -> Result<Draw> {
+        let batch = self.config.batch_size;
+        let mut noise = Noise::new(self.config.seed, Stream::Train, self.step as u64);
+        let mut picks = Vec::with_capacity(batch);
+        for i in 0..batch {
+            // Every photo once in random order, then again in another order.
+            let (pass, place) =
+                ((self.step * batch + i) / self.photos.len(), (self.step * batch + i) % self.photos.len());
+            let order = Noise::new(self.config.seed, Stream::Order, pass as u64).permutation(self.photos.len());
+            let flip = usize::from(noise.uniform() < self.config.flip_probability);
+            picks.push((order[place], flip, noise.below(self.model.schedule.num_train_timesteps()) as u32));
+        }
+        self.assemble(&picks, &mut noise)
+    }
+
+    /// The batch of (photo, flip, t) picks, with noise from `noise`.
+    fn assemble(&self, picks: &[(usize, usize, u32)], noise: &mut Noise) -> Result<Draw> {
+        let (mut latents, mut masks) = (Vec::new(), Vec::new());
+        let any_mask = self.config.masked_loss && picks.iter().any(|p| self.photos[p.0].masks.is_some());
+        for &(photo, flip, _) in picks {
+            let photo = &self.photos[photo];
+            let (mean, std) = &photo.moments[flip];
+            latents.push((mean + (std * noise.normal(mean.dims())?)?)?);
+            if any_mask {
+                let (_, h, w) = mean.dims3()?;
+                masks.push(match &photo.masks {
+                    Some(masks) => masks[flip].clone(),
+                    None => Tensor::ones((1, h, w), DType::F32, &Device::Cpu)?,
+                });
+            }
+        }
+        let latents = self.model.vae.scale(&Tensor::stack(&latents, 0)?)?;
+        Ok(Draw {
+            noise: noise.normal(latents.dims())?,
+            latents,
+            timesteps: picks.iter().map(|p| p.2).collect(),
+            masks: if any_mask { Some(Tensor::stack(&masks, 0)?) } else { None },
+        })
+    }
+
+    /// One optimizer step.
+    pub fn step(&mut self) -> Result<StepLoss> {
+        let draw = self.draw()?;
+        self.step_on(&draw)
+    }
+
+    /// One optimizer step on a given draw.
+    pub fn step_on(&mut self, draw: &Draw) -> Result<StepLoss> {
+        let (loss, grad) = self.loss_and_gradient(draw)?;
+        if !loss.loss.is_finite() || grad.iter().any(|g| !g.is_finite()) {
+            return Err(Error::NotFinite { step: self.step + 1, learning_rate: self.config.learning_rate });
+        }
+        self.optimizer.step(self.embeddings.numbers_mut(), &grad);
+        self.step += 1;
+        Ok(loss)
+    }
+
+    /// The loss of a draw, and its gradient with respect to the flat numbers of the embeddings.
+    pub fn loss_and_gradient(&self, draw: &Draw) -> Result<(StepLoss, Vec<f32>)> {
+        let tape = Tape::default();
+        let (prefix, leaves) = self.embeddings.tracked(&tape, self.config.prefix_bias)?;
+        let context = self.model.text_encoder.forward_from(self.first_layer, &(&self.hidden).into(), Some(&prefix))?;
+        let noisy = self.model.schedule.add_noise(&draw.latents, &draw.noise, &draw.timesteps)?;
+        let options =
+            UNetOptions { gradient_checkpointing: self.config.gradient_checkpointing, ..UNetOptions::default() };
+        let noise_pred = self.model.unet.forward(&noisy, &draw.timesteps, &context, options)?;
+        let (loss, grad_pred) = self.loss(noise_pred.value(), draw)?;
+        let mut grads = tape.backward(&noise_pred, grad_pred)?;
+        let mut flat = Vec::with_capacity(self.embeddings.numbers().len());
+        for leaf in &leaves {
+            match grads.take(leaf) {
+                Some(grad) => flat.extend(grad.flatten_all()?.to_vec1::<f32>()?),
+                None => flat.resize(flat.len() + leaf.value().elem_count(), 0.0),
+            }
+        }
+        Ok((loss, flat))
+    }
+
+    /// Mean over the batch of each sample's (weighted) mean squared error, and its gradient with respect to `noise_pred`.
+    fn loss(&self, noise_pred: &Tensor, draw: &Draw) -> Result<(StepLoss, Tensor)> {
+        let target = self.model.schedule.target(&draw.latents, &draw.noise, &draw.timesteps)?;
+        let batch = draw.timesteps.len();
+        let channels = noise_pred.dims4()?.1;
+        let error = (noise_pred - target)?;
+        // Weights of each number: they sum to 1 over a sample.
+        let weights = match &draw.masks {
+            Some(masks) => {
+                let sums = masks.sum_keepdim((1, 2, 3))?.affine(channels as f64, 0.0)?;
+                masks.broadcast_div(&sums)?.broadcast_as(error.shape())?.contiguous()?
+            }
+            None => {
+                let each = batch as f64 / error.elem_count() as f64;
+                Tensor::full(each as f32, error.shape(), &Device::Cpu)?
+            }
+        };
+        let weighted = (&error * &weights)?;
+        let losses: Vec<f64> = (&weighted * &error)?.flatten_from(1)?.to_dtype(DType::F64)?.sum(1)?.to_vec1()?;
+        let quarter = self.model.schedule.num_train_timesteps().div_ceil(4);
+        let by_quarter = std::array::from_fn(|q| {
+            let of: Vec<f64> = losses
+                .iter()
+                .zip(&draw.timesteps)
+                .filter(|(_, t)| **t as usize / quarter == q)
+                .map(|(loss, _)| *loss)
+                .collect();
+            (!of.is_empty()).then(|| of.iter().sum::<f64>() / of.len() as f64)
+        });
+        let loss = losses.iter().sum::<f64>() / batch as f64;
+        Ok((StepLoss { loss, by_quarter }, weighted.affine(2.0 / batch as f64, 0.0)?))
+    }
+
+    /// The loss on a frozen set of (photo, t, noise): the same numbers whenever it is asked, so that two values differ
+    /// only by what was learned. Timesteps are spread evenly.
+    pub fn validation_loss(&self) -> Result<f64> {
+        let n = self.model.schedule.num_train_timesteps();
+        let picks: Vec<(usize, usize, u32)> = (0..VALIDATION_SIZE)
+            .map(|i| (i % self.photos.len(), 0, ((2 * i + 1) * n / (2 * VALIDATION_SIZE)) as u32))
+            .collect();
+        let prefix = self.embeddings.prefix(self.config.prefix_bias, 1.0)?;
+        let context = self.model.text_encoder.forward_from(self.first_layer, &(&self.hidden).into(), Some(&prefix))?;
+        let mut noise = Noise::new(self.config.seed, Stream::Validation, 0);
+        let mut total = 0.0;
+        for picks in picks.chunks(self.config.batch_size) {
+            let draw = self.assemble(picks, &mut noise)?;
+            let noisy = self.model.schedule.add_noise(&draw.latents, &draw.noise, &draw.timesteps)?;
+            let noise_pred = self.model.unet.forward(&noisy, &draw.timesteps, &context, UNetOptions::default())?;
+            total += self.loss(noise_pred.value(), &draw)?.0.loss * picks.len() as f64;
+        }
+        Ok(total / VALIDATION_SIZE as f64)
+    }
+}
+
+impl CachedPhoto {
+    fn new(model: &BaseModel, photo: &TrainingPhoto) -> Result<Self> {
+        let size = model.resolution() as u32;
+        if photo.image.dimensions() != (size, size) {
+            return Err(Error::Setting {
+                setting: "images",
+                value: format!("{} × {}", photo.image.width(), photo.image.height()),
+                cause: format!("the base model takes {size} × {size}"),
+            });
+        }
+        let mirrored = flip_horizontal(&photo.image);
+        let (mean, std) = model.vae.encode(&to_tensor(&[photo.image.clone(), mirrored])?)?;
+        let moments = [(mean.get(0)?, std.get(0)?), (mean.get(1)?, std.get(1)?)];
+        let masks = photo
+            .mask
+            .as_ref()
+            .map(|mask| {
+                let factor = model.vae.factor();
+                Ok::<_, Error>([latent_mask(mask, factor)?, latent_mask(&flip_horizontal(mask), factor)?])
+            })
+            .transpose()?;
+        Ok(Self { moments, masks })
+    }
+}
+
+/// The mask at latent size, [1, h, w]: the share of each latent's pixels that is concept.
+fn latent_mask(mask: &GrayImage, factor: usize) -> Result<Tensor> {
+    let (w, h) = (mask.width() as usize / factor, mask.height() as usize / factor);
+    let mut sums = vec![0f32; w * h];
+    for (x, y, pixel) in mask.enumerate_pixels() {
+        let (x, y) = (x as usize / factor, y as usize / factor);
+        if x < w && y < h {
+            sums[y * w + x] += f32::from(pixel.0[0]) / 255.0;
+        }
+    }
+    if sums.iter().sum::<f32>() < 1.0 {
+        return Err(Error::Setting {
+            setting: "masks",
+            value: "empty".into(),
+            cause: "a mask is black all over; draw the concept in white or remove the mask".into(),
+        });
+    }
+    sums.iter_mut().for_each(|s| *s /= (factor * factor) as f32);
+    Ok(Tensor::from_vec(sums, (1, h, w), &Device::Cpu)?)
+}
+
+/// SHA-256 of the photos and masks as trained on.
+fn photos_hash(photos: &[TrainingPhoto]) -> String {
+    let mut hash = Sha256::new();
+    for photo in photos {
+        hash.update(photo.image.as_raw());
+        match &photo.mask {
+            Some(mask) => hash.update(mask.as_raw()),
+            None => hash.update([0]),
+        }
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,79 @@
+//! What can go wrong with a base model.
+
+use std::path::PathBuf;
+
+/// What, where, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file is missing or unreadable.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file is there but is not what its name says.
+    #[error("{path}: {cause}")]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// A config asks for something this program does not build.
+    #[error("{path}: {setting} = {value} is not supported; supported: {supported}")]
+    Unsupported {
+        /// The config.
+        path: PathBuf,
+        /// Its key.
+        setting: String,
+        /// Its value.
+        value: String,
+        /// What would do.
+        supported: String,
+    },
+    /// The weights lack a tensor that the config calls for.
+    #[error(
+        "{path} has no tensor {tensor} (shape {expected:?} by its config): the config and the weights do not match"
+    )]
+    MissingTensor {
+        /// The weights (a file, or the folder of the shards).
+        path: PathBuf,
+        /// Its name.
+        tensor: String,
+        /// The shape it should have.
+        expected: Vec<usize>,
+    },
+    /// A tensor has another shape than the config calls for.
+    #[error(
+        "{path}: tensor {tensor} is {found:?}, its config calls for {expected:?}: the config and the weights do not match"
+    )]
+    TensorShape {
+        /// The file.
+        path: PathBuf,
+        /// Its name.
+        tensor: String,
+        /// The shape in the file.
+        found: Vec<usize>,
+        /// The shape it should have.
+        expected: Vec<usize>,
+    },
+    /// A prompt or caption cannot be read.
+    #[error("prompt \"{prompt}\": {cause}")]
+    Prompt {
+        /// The prompt.
+        prompt: String,
+        /// Why, and what to do.
+        cause: String,
+    },
+    /// A setting has no meaning.
+    #[error("{0}")]
+    Setting(String),
+    /// A computation failed; a bug or too little memory.
+    #[error("computation failed: {0}")]
+    Tensor(#[from] candle_core::Error),
+}
+
+/// The result of everything here.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,0 +1,87 @@
+//! Matrix product on strided slices, by the `gemm` crate.
+#![allow(unsafe_code)]
+
+use gemm::Parallelism;
+
+/// A strided view of a matrix: element (i, j) is `data[i * row_stride + j * col_stride]`.
+#[derive(Clone, Copy)]
+pub(crate) struct Mat<'a> {
+    pub data: &'a [f32],
+    pub rows: usize,
+    pub cols: usize,
+    pub row_stride: usize,
+    pub col_stride: usize,
+}
+
+impl<'a> Mat<'a> {
+    /// A row-major matrix without gaps.
+    pub fn new(data: &'a [f32], rows: usize, cols: usize) -> Self {
+        Self::strided(data, rows, cols, cols)
+    }
+
+    /// A row-major matrix whose rows start `row_stride` apart.
+    pub fn strided(data: &'a [f32], rows: usize, cols: usize, row_stride: usize) -> Self {
+        Self { data, rows, cols, row_stride, col_stride: 1 }
+    }
+
+    /// The same numbers, transposed.
+    pub fn t(self) -> Self {
+        Self { rows: self.cols, cols: self.rows, row_stride: self.col_stride, col_stride: self.row_stride, ..self }
+    }
+
+    fn span(&self) -> usize {
+        if self.rows == 0 || self.cols == 0 {
+            return 0;
+        }
+        (self.rows - 1) * self.row_stride + (self.cols - 1) * self.col_stride + 1
+    }
+}
+
+/// `dst = alpha · a · b`, or `dst += alpha · a · b` with `accumulate`. `dst` is row-major, its rows `dst_stride` apart.
+/// With `parallel` the product itself is spread over the threads; without it the caller already is one of them.
+///
+/// # Panics
+/// When the shapes do not fit the slices: a bug of the caller.
+pub(crate) fn gemm(
+    dst: &mut [f32],
+    dst_stride: usize,
+    accumulate: bool,
+    a: Mat<'_>,
+    b: Mat<'_>,
+    alpha: f32,
+    parallel: bool,
+) {
+    let (m, k, n) = (a.rows, a.cols, b.cols);
+    assert_eq!(k, b.rows, "gemm: inner sizes differ");
+    if m == 0 || n == 0 {
+        return;
+    }
+    assert!(n <= dst_stride && (m - 1) * dst_stride + n <= dst.len(), "gemm: dst too small");
+    assert!(a.span() <= a.data.len() && b.span() <= b.data.len(), "gemm: operand too small");
+    let parallelism = if parallel { Parallelism::Rayon(rayon::current_num_threads()) } else { Parallelism::None };
+    // SAFETY: the asserts above bound every address that the strides reach inside the three slices; `dst` is borrowed
+    // mutably, so it overlaps neither operand; rows of `dst` do not overlap because n <= dst_stride.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            dst.as_mut_ptr(),
+            1,
+            dst_stride as isize,
+            accumulate,
+            a.data.as_ptr(),
+            a.col_stride as isize,
+            a.row_stride as isize,
+            b.data.as_ptr(),
+            b.col_stride as isize,
+            b.row_stride as isize,
+            1.0,
+            alpha,
+            false,
+            false,
+            false,
+            parallelism,
+        );
+    }
+}

@@ -1,0 +1,211 @@
+//! Guided denoising (Ho and Salimans 2022, arXiv 2207.12598) with DDIM, and masks from where the picture looked at the
+//! class word meanwhile (as in DAAM, Tang et al. 2022, arXiv 2210.04885).
+
+use std::ops::ControlFlow;
+
+use candle_core::{Device, Tensor};
+use image::{GrayImage, Luma};
+
+use super::error::{Error, Result};
+use super::unet::{AttentionMaps, UNetOptions};
+use super::{BaseModel, Noise, Stream};
+
+/// One batch to denoise.
+pub struct Denoising<'a> {
+    /// What each picture shows, [B, T, D].
+    pub context: &'a Tensor,
+    /// What the unconditional branch reads, [1, T, D].
+    pub uncond_context: &'a Tensor,
+    /// 1 switches the unconditional branch off.
+    pub guidance_scale: f64,
+    /// Denoising steps.
+    pub steps: usize,
+    /// DDIM's η.
+    pub eta: f64,
+    /// One a picture; noise depends on nothing else.
+    pub seeds: &'a [u64],
+    /// For each picture, the token positions whose attention makes its mask; empty for no masks.
+    pub mask_positions: Vec<Vec<usize>>,
+}
+
+/// What [`denoise`] gives.
+pub struct Latents {
+    /// Scaled latents [B, C, h, w].
+    pub latents: Tensor,
+    /// Mean attention to the followed tokens, [B, h', w'], where asked.
+    pub attention: Option<Tensor>,
+}
+
+impl BaseModel {
+    /// The noise that pictures of these seeds start from, [B, C, h, w].
+    pub fn initial_latents(&self, seeds: &[u64]) -> Result<Tensor> {
+        let (size, channels) = (self.unet.sample_size(), self.vae.latent_channels());
+        let each = seeds
+            .iter()
+            .map(|&seed| Noise::new(seed, Stream::Latents, 0).normal(&[channels, size, size]))
+            .collect::<candle_core::Result<Vec<_>>>()?;
+        Ok(Tensor::stack(&each, 0)?)
+    }
+}
+
+/// Denoise `latents` [B, C, h, w]. `progress` is told (steps done, steps) and may break off; then the result is none.
+pub fn denoise(
+    model: &BaseModel,
+    latents: &Tensor,
+    job: &Denoising<'_>,
+    progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
+) -> Result<Option<Latents>> {
+    let batch = latents.dims()[0];
+    if job.seeds.len() != batch || job.context.dims()[0] != batch {
+        return Err(Error::Setting(format!("{} seeds and texts for {batch} pictures", job.seeds.len())));
+    }
+    let ddim = model.schedule.ddim(job.steps, job.eta)?;
+    let guided = (job.guidance_scale - 1.0).abs() > f64::EPSILON;
+    // The conditional half stands first: the attention maps follow the first pictures of the batch.
+    let context = if guided {
+        let (_, length, width) = job.context.dims3()?;
+        Tensor::cat(&[job.context, &job.uncond_context.expand((batch, length, width))?], 0)?.contiguous()?
+    } else {
+        job.context.clone()
+    };
+    let context = context.into();
+    let mut attention: Option<Tensor> = None;
+    let mut x = latents.clone();
+    for (done, &t) in ddim.timesteps().iter().enumerate() {
+        let input = if guided { Tensor::cat(&[&x, &x], 0)? } else { x.clone() };
+        let maps = (!job.mask_positions.is_empty()).then(|| AttentionMaps::new(job.mask_positions.clone()));
+        let options = UNetOptions { maps: maps.as_ref(), ..UNetOptions::default() };
+        let output = model.unet.forward(&input, &vec![t as u32; input.dims()[0]], &context, options)?.value().clone();
+        let output = if guided {
+            let (cond, uncond) = (output.narrow(0, 0, batch)?, output.narrow(0, batch, batch)?);
+            (&uncond + (cond - &uncond)?.affine(job.guidance_scale, 0.0)?)?
+        } else {
+            output
+        };
+        let variance_noise = if job.eta > 0.0 {
+            let each = job
+                .seeds
+                .iter()
+                .map(|&seed| Noise::new(seed, Stream::Variance, done as u64).normal(&x.dims()[1..]))
+                .collect::<candle_core::Result<Vec<_>>>()?;
+            Some(Tensor::stack(&each, 0)?)
+        } else {
+            None
+        };
+        x = ddim.step(&output, t, &x, variance_noise.as_ref())?;
+        if let Some(maps) = maps {
+            let step = mean_map(maps, batch)?;
+            attention = Some(match attention {
+                Some(sum) => (sum + step)?,
+                None => step,
+            });
+        }
+        if progress(done + 1, job.steps).is_break() {
+            return Ok(None);
+        }
+    }
+    let attention = attention.map(|sum| sum.affine(1.0 / job.steps as f64, 0.0)).transpose()?;
+    Ok(Some(Latents { latents: x, attention }))
+}
+
+/// The maps of all layers, brought to the largest one's size and averaged: [B, h, w].
+fn mean_map(maps: AttentionMaps, batch: usize) -> Result<Tensor> {
+    let maps = maps.into_maps();
+    let (height, width) = maps.iter().map(|(h, w, _)| (*h, *w)).max().unwrap_or((1, 1));
+    let mut sum = vec![0f32; batch * height * width];
+    for (h, w, map) in &maps {
+        let rows = map.to_vec2::<f32>()?;
+        for (row, sum) in rows.iter().zip(sum.chunks_exact_mut(height * width)) {
+            let resized = resize_bilinear(row, (*h, *w), (height, width));
+            sum.iter_mut().zip(resized).for_each(|(s, x)| *s += x / maps.len() as f32);
+        }
+    }
+    Ok(Tensor::from_vec(sum, (batch, height, width), &Device::Cpu)?)
+}
+
+/// Bilinear, with pixel centres at half units.
+fn resize_bilinear(from: &[f32], (h, w): (usize, usize), (height, width): (usize, usize)) -> Vec<f32> {
+    let at = |i: usize, n: usize, of: usize| {
+        let x = ((i as f32 + 0.5) * n as f32 / of as f32 - 0.5).clamp(0.0, (n - 1) as f32);
+        let low = x.floor() as usize;
+        (low, (low + 1).min(n - 1), x - x.floor())
+    };
+    (0..height * width)
+        .map(|i| {
+            let (y0, y1, fy) = at(i / width, h, height);
+            let (x0, x1, fx) = at(i % width, w, width);
+            let row = |y: usize| from[y * w + x0] * (1.0 - fx) + from[y * w + x1] * fx;
+            row(y0) * (1.0 - fy) + row(y1) * fy
+        })
+        .collect()
+}
+
+/// The mask of one picture: its attention map [h, w], enlarged to `size` pixels and cut where the two classes, concept
+/// and rest, are best apart (Otsu 1979). A map without contrast gives an empty mask.
+pub fn attention_mask(map: &Tensor, size: usize) -> Result<GrayImage> {
+    let (h, w) = map.dims2()?;
+    let map = resize_bilinear(&map.flatten_all()?.to_vec1::<f32>()?, (h, w), (size, size));
+    let (low, high) = map.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), &x| (l.min(x), h.max(x)));
+    let range = high - low;
+    if !range.is_finite() || range <= f32::EPSILON * high.abs() {
+        return Ok(GrayImage::new(size as u32, size as u32));
+    }
+    let levels: Vec<u8> = map.iter().map(|x| ((x - low) / range * 255.0) as u8).collect();
+    let threshold = otsu(&levels);
+    let mut mask = GrayImage::new(size as u32, size as u32);
+    for (pixel, &level) in mask.pixels_mut().zip(&levels) {
+        *pixel = Luma([if level > threshold { 255 } else { 0 }]);
+    }
+    Ok(mask)
+}
+
+/// The level that maximises the variance between what lies above it and the rest.
+fn otsu(levels: &[u8]) -> u8 {
+    let mut histogram = [0f64; 256];
+    levels.iter().for_each(|&l| histogram[usize::from(l)] += 1.0);
+    let total = levels.len() as f64;
+    let total_sum: f64 = histogram.iter().enumerate().map(|(l, n)| l as f64 * n).sum();
+    let (mut below, mut below_sum, mut best, mut threshold) = (0.0, 0.0, -1.0, 0);
+    for (level, n) in histogram.iter().enumerate().take(255) {
+        below += n;
+        below_sum += level as f64 * n;
+        let above = total - below;
+        if below == 0.0 || above == 0.0 {
+            continue;
+        }
+        let apart = below_sum / below - (total_sum - below_sum) / above;
+        let variance = below * above * apart * apart;
+        if variance > best {
+            (best, threshold) = (variance, level as u8);
+        }
+    }
+    threshold
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Tensor};
+
+    use super::attention_mask;
+
+    #[test]
+    fn a_bright_square_becomes_its_mask() {
+        let mut map = vec![0.1f32; 64];
+        for y in 2..6 {
+            for x in 3..7 {
+                map[y * 8 + x] = 0.8;
+            }
+        }
+        let mask = attention_mask(&Tensor::from_vec(map, (8, 8), &Device::Cpu).unwrap(), 64).unwrap();
+        assert_eq!(mask.get_pixel(40, 32).0, [255]);
+        assert_eq!(mask.get_pixel(8, 8).0, [0]);
+        let share = mask.pixels().filter(|p| p.0[0] > 0).count() as f64 / 4096.0;
+        assert!((share - 0.25).abs() < 0.08, "{share}");
+    }
+
+    #[test]
+    fn a_flat_map_gives_an_empty_mask() {
+        let mask = attention_mask(&Tensor::full(0.3f32, (8, 8), &Device::Cpu).unwrap(), 16).unwrap();
+        assert!(mask.pixels().all(|p| p.0[0] == 0));
+    }
+}

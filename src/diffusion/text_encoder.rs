@@ -1,0 +1,227 @@
+//! The CLIP text encoder (Radford et al. 2021, arXiv 2103.00020) with learned rows in front of the keys and values of
+//! chosen self-attention layers (CatVersion, Zhao et al. 2023, arXiv 2311.14631, section 3.2 and equation 5).
+//!
+//! Weight names are transformers' `CLIPTextModel`.
+
+use std::path::Path;
+
+use candle_core::Tensor;
+use serde::Deserialize;
+
+use super::error::{Error, Result};
+use super::kernels::AttnMask;
+use super::ops::{self, LinearWeights, NormWeights};
+use super::tape::Tracked;
+use super::weights::{Scope, Weights, read_json};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum HiddenAct {
+    QuickGelu,
+    Gelu,
+}
+
+/// `config.json` of a `CLIPTextModel`, with transformers' defaults.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default)]
+struct Config {
+    vocab_size: usize,
+    hidden_size: usize,
+    intermediate_size: usize,
+    num_hidden_layers: usize,
+    num_attention_heads: usize,
+    max_position_embeddings: usize,
+    hidden_act: HiddenAct,
+    layer_norm_eps: f64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            vocab_size: 49408,
+            hidden_size: 512,
+            intermediate_size: 2048,
+            num_hidden_layers: 12,
+            num_attention_heads: 8,
+            max_position_embeddings: 77,
+            hidden_act: HiddenAct::QuickGelu,
+            layer_norm_eps: 1e-5,
+        }
+    }
+}
+
+/// The rows put in front of one layer's keys and values, each [n, D].
+#[derive(Clone)]
+pub struct PrefixLayer {
+    /// Counted from 0.
+    pub layer: usize,
+    /// k*
+    pub key: Tracked,
+    /// v*
+    pub value: Tracked,
+}
+
+/// What is concatenated, and what is added to its logits: `prefix_bias` + ln `strength`.
+#[derive(Clone)]
+pub struct Prefix {
+    /// At most one entry a layer.
+    pub layers: Vec<PrefixLayer>,
+    /// b of the formula; -∞ is exactly the base model.
+    pub bias: f32,
+}
+
+struct Layer {
+    norm1: NormWeights,
+    q: LinearWeights,
+    k: LinearWeights,
+    v: LinearWeights,
+    out: LinearWeights,
+    norm2: NormWeights,
+    fc1: LinearWeights,
+    fc2: LinearWeights,
+}
+
+impl Layer {
+    fn load(scope: &Scope<'_>, config: &Config) -> Result<Self> {
+        let (d, eps) = (config.hidden_size, config.layer_norm_eps);
+        let attention = scope.at("self_attn");
+        let mlp = scope.at("mlp");
+        Ok(Self {
+            norm1: scope.at("layer_norm1").norm(d, eps)?,
+            q: attention.at("q_proj").linear(d, d)?,
+            k: attention.at("k_proj").linear(d, d)?,
+            v: attention.at("v_proj").linear(d, d)?,
+            out: attention.at("out_proj").linear(d, d)?,
+            norm2: scope.at("layer_norm2").norm(d, eps)?,
+            fc1: mlp.at("fc1").linear(d, config.intermediate_size)?,
+            fc2: mlp.at("fc2").linear(config.intermediate_size, d)?,
+        })
+    }
+}
+
+/// CLIP's text transformer; its result is the last hidden state after the final norm.
+pub struct TextEncoder {
+    config: Config,
+    token_embedding: Tensor,
+    position_embedding: Tensor,
+    layers: Vec<Layer>,
+    final_norm: NormWeights,
+}
+
+impl TextEncoder {
+    /// Read `config.json` and the weights in `folder`.
+    pub fn load(folder: &Path) -> Result<Self> {
+        let path = folder.join("config.json");
+        let config: Config = read_json(&path)?;
+        if config.num_attention_heads == 0 || config.hidden_size % config.num_attention_heads != 0 {
+            return Err(Error::Unsupported {
+                path,
+                setting: "num_attention_heads".into(),
+                value: config.num_attention_heads.to_string(),
+                supported: format!("a divisor of hidden_size {}", config.hidden_size),
+            });
+        }
+        let weights = Weights::open(folder)?;
+        // transformers 5 writes the names without the model's own prefix.
+        let root = if weights.has("embeddings.token_embedding.weight") { "" } else { "text_model" };
+        let model = weights.at(root);
+        let d = config.hidden_size;
+        let embeddings = model.at("embeddings");
+        let layers = (0..config.num_hidden_layers)
+            .map(|i| Layer::load(&model.at("encoder.layers").at(i), &config))
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            token_embedding: embeddings.tensor("token_embedding.weight", &[config.vocab_size, d])?,
+            position_embedding: embeddings.tensor("position_embedding.weight", &[config.max_position_embeddings, d])?,
+            layers,
+            final_norm: model.at("final_layer_norm").norm(d, config.layer_norm_eps)?,
+            config,
+        })
+    }
+
+    /// Layers; the paper concatenates to the last three.
+    pub fn num_layers(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// D, the width of a token and of a learned row.
+    pub fn hidden_size(&self) -> usize {
+        self.config.hidden_size
+    }
+
+    /// Tokens of a prompt, padding included.
+    pub fn max_length(&self) -> usize {
+        self.config.max_position_embeddings
+    }
+
+    /// Hidden state [B, T, D] of token ids [B, T] (u32) by `forward`: the text as the UNet reads it.
+    pub fn forward(&self, token_ids: &Tensor, prefix: Option<&Prefix>) -> Result<Tracked> {
+        self.forward_from(0, &self.embed(token_ids)?.into(), prefix)
+    }
+
+    /// What enters the first layer: [B, T] → [B, T, D].
+    pub fn embed(&self, token_ids: &Tensor) -> Result<Tensor> {
+        let (_, length) = token_ids.dims2()?;
+        if length > self.max_length() {
+            return Err(Error::Setting(format!("{length} tokens: the text encoder reads {}", self.max_length())));
+        }
+        let (batch, d) = (token_ids.dims()[0], self.hidden_size());
+        let tokens = self.token_embedding.index_select(&token_ids.flatten_all()?, 0)?.reshape((batch, length, d))?;
+        Ok(tokens.broadcast_add(&self.position_embedding.narrow(0, 0, length)?)?.contiguous()?)
+    }
+
+    /// What enters layer `layer`, without a prefix before it: the part of the forward pass that depends on nothing learned.
+    pub fn hidden_before(&self, layer: usize, token_ids: &Tensor) -> Result<Tensor> {
+        let mut hidden: Tracked = self.embed(token_ids)?.into();
+        for layer in &self.layers[..layer.min(self.layers.len())] {
+            hidden = self.layer(layer, &hidden, None)?;
+        }
+        Ok(hidden.value().clone())
+    }
+
+    /// The rest of the forward pass from [`hidden_before`](Self::hidden_before) of the same layer.
+    pub fn forward_from(&self, first: usize, hidden: &Tracked, prefix: Option<&Prefix>) -> Result<Tracked> {
+        if let Some(odd) =
+            prefix.iter().flat_map(|p| &p.layers).find(|p| !(first..self.layers.len()).contains(&p.layer))
+        {
+            let last = self.layers.len() - 1;
+            return Err(Error::Setting(format!("layer {}: the text encoder has layers 0 to {last}", odd.layer)));
+        }
+        let mut hidden = hidden.clone();
+        for (i, layer) in self.layers.iter().enumerate().skip(first) {
+            let rows = prefix.and_then(|p| p.layers.iter().find(|l| l.layer == i).map(|l| (l, p.bias)));
+            hidden = self.layer(layer, &hidden, rows)?;
+        }
+        Ok(ops::layer_norm(&hidden, &self.final_norm)?)
+    }
+
+    /// The keys and values [T, D] of `layer` for one text [1, T]: where residual embeddings may start.
+    pub fn keys_and_values(&self, layer: usize, token_ids: &Tensor) -> Result<(Tensor, Tensor)> {
+        let hidden: Tracked = self.hidden_before(layer, token_ids)?.into();
+        let layer = &self.layers[layer];
+        let normed = ops::layer_norm(&hidden, &layer.norm1)?;
+        let rows = |weights| Ok::<_, Error>(ops::linear(&normed, weights, None)?.value().squeeze(0)?);
+        Ok((rows(&layer.k)?, rows(&layer.v)?))
+    }
+
+    fn layer(&self, layer: &Layer, hidden: &Tracked, rows: Option<(&PrefixLayer, f32)>) -> Result<Tracked> {
+        let normed = ops::layer_norm(hidden, &layer.norm1)?;
+        let q = ops::linear(&normed, &layer.q, None)?;
+        let mut k = ops::linear(&normed, &layer.k, None)?;
+        let mut v = ops::linear(&normed, &layer.v, None)?;
+        let mut mask = AttnMask { prefix: 0, prefix_bias: 0.0 };
+        if let Some((rows, bias)) = rows {
+            mask = AttnMask { prefix: rows.key.value().dims2()?.0, prefix_bias: bias };
+            k = ops::prepend_rows(&rows.key, &k)?;
+            v = ops::prepend_rows(&rows.value, &v)?;
+        }
+        let attended = ops::attention(&q, &k, &v, self.config.num_attention_heads, Some(mask))?;
+        let hidden = ops::linear(&attended, &layer.out, Some(hidden))?;
+        let inner = ops::linear(&ops::layer_norm(&hidden, &layer.norm2)?, &layer.fc1, None)?;
+        let inner = match self.config.hidden_act {
+            HiddenAct::QuickGelu => ops::quick_gelu(&inner)?,
+            HiddenAct::Gelu => ops::gelu(&inner)?,
+        };
+        Ok(ops::linear(&inner, &layer.fc2, Some(&hidden))?)
+    }
+}

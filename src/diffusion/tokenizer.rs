@@ -1,0 +1,157 @@
+//! CLIP's tokenizer, from `tokenizer.json` or from `vocab.json` and `merges.txt`, by the `tokenizers` crate.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use tokenizers::models::bpe::BPE;
+use tokenizers::normalizers::replace::ReplacePattern;
+use tokenizers::normalizers::{Lowercase, NFC, Replace, Sequence as Normalizers};
+use tokenizers::pre_tokenizers::PreTokenizerWrapper;
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::sequence::Sequence as PreTokenizers;
+use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
+use tokenizers::processors::roberta::RobertaProcessing;
+use tokenizers::{AddedToken, NormalizerWrapper, SplitDelimiterBehavior};
+
+use super::error::{Error, Result};
+use super::weights::read_json;
+
+const BOS: &str = "<|startoftext|>";
+const EOS: &str = "<|endoftext|>";
+/// How CLIP splits a text before its byte pairs are merged (Radford et al. 2021, released code).
+const WORDS: &str = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
+
+/// Text to token ids.
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    max_length: usize,
+    eos: u32,
+    pad: u32,
+}
+
+/// A tokenized prompt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tokens {
+    /// Start, words, end, padding: always the model's full length.
+    pub ids: Vec<u32>,
+    /// What did not fit, as written; empty when all did.
+    pub cut: String,
+}
+
+impl Tokenizer {
+    /// Read the tokenizer in `folder` for a text encoder of `max_length` tokens.
+    pub fn load(folder: &Path, max_length: usize) -> Result<Self> {
+        let json = folder.join("tokenizer.json");
+        let (path, mut inner) = if json.is_file() {
+            let inner = tokenizers::Tokenizer::from_file(&json).map_err(|e| format_error(&json, &e.to_string()))?;
+            (json, inner)
+        } else {
+            (folder.join("vocab.json"), from_vocab_and_merges(folder)?)
+        };
+        // Cutting and padding are done here, where what is cut can be told.
+        inner.with_padding(None);
+        inner.with_truncation(None).map_err(|e| format_error(&path, &e.to_string()))?;
+        let id =
+            |token: &str| inner.token_to_id(token).ok_or_else(|| format_error(&path, &format!("has no token {token}")));
+        let eos = id(EOS)?;
+        id(BOS)?;
+        let pad = match pad_token(folder)? {
+            Some(token) => id(&token)?,
+            None => eos,
+        };
+        if max_length < 3 {
+            return Err(Error::Setting(format!("a text encoder of {max_length} tokens has no room for a word")));
+        }
+        Ok(Self { inner, max_length, eos, pad })
+    }
+
+    fn encode(&self, prompt: &str) -> Result<tokenizers::Encoding> {
+        self.inner.encode(prompt, true).map_err(|e| Error::Prompt { prompt: prompt.into(), cause: e.to_string() })
+    }
+
+    /// Ids of `prompt`, cut or padded to the model's length.
+    pub fn tokens(&self, prompt: &str) -> Result<Tokens> {
+        let encoding = self.encode(prompt)?;
+        let mut ids = encoding.get_ids().to_vec();
+        let mut cut = String::new();
+        if ids.len() > self.max_length {
+            let first_cut = encoding.get_offsets()[self.max_length - 1].0;
+            cut = prompt.get(first_cut..).unwrap_or("").trim().to_owned();
+            ids.truncate(self.max_length - 1);
+            ids.push(self.eos);
+        }
+        ids.resize(self.max_length, self.pad);
+        Ok(Tokens { ids, cut })
+    }
+
+    /// Positions of the tokens of the first `word` in `prompt` that stands by itself; none where it does not occur or was
+    /// cut.
+    pub fn positions_of(&self, prompt: &str, word: &str) -> Result<Vec<usize>> {
+        let (haystack, needle) = (prompt.to_lowercase(), word.to_lowercase());
+        let boundary = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric());
+        let found = haystack.match_indices(&needle).find(|(at, _)| {
+            boundary(haystack[..*at].chars().next_back()) && boundary(haystack[at + needle.len()..].chars().next())
+        });
+        let Some((start, _)) = found.filter(|_| !needle.is_empty()) else { return Ok(Vec::new()) };
+        let end = start + needle.len();
+        let encoding = self.encode(&haystack)?;
+        let offsets = encoding.get_offsets().iter().enumerate().take(self.max_length - 1);
+        Ok(offsets.filter(|(_, (from, to))| from < to && *from < end && *to > start).map(|(i, _)| i).collect())
+    }
+}
+
+fn format_error(path: &Path, cause: &str) -> Error {
+    Error::Format { path: path.to_owned(), cause: cause.into() }
+}
+
+/// The padding token that the tokenizer's config names; SD 2.x pads with "!", SD 1.x with the end token.
+fn pad_token(folder: &Path) -> Result<Option<String>> {
+    for name in ["tokenizer_config.json", "special_tokens_map.json"] {
+        let path = folder.join(name);
+        if !path.is_file() {
+            continue;
+        }
+        let config: Value = read_json(&path)?;
+        let token = &config["pad_token"];
+        if let Some(token) = token.as_str().or_else(|| token["content"].as_str()) {
+            return Ok(Some(token.to_owned()));
+        }
+    }
+    Ok(None)
+}
+
+fn from_vocab_and_merges(folder: &Path) -> Result<tokenizers::Tokenizer> {
+    let (vocab, merges) = (folder.join("vocab.json"), folder.join("merges.txt"));
+    for path in [&vocab, &merges] {
+        if let Err(source) = std::fs::metadata(path) {
+            return Err(Error::Read { path: path.clone(), source });
+        }
+    }
+    let failed = |e: tokenizers::Error| format_error(&vocab, &e.to_string());
+    let text = |path: &PathBuf| path.to_string_lossy().into_owned();
+    let bpe = BPE::from_file(&text(&vocab), &text(&merges))
+        .unk_token(EOS.into())
+        .end_of_word_suffix("</w>".into())
+        .build()
+        .map_err(failed)?;
+    let mut tokenizer = tokenizers::Tokenizer::new(bpe);
+    let spaces = Replace::new(ReplacePattern::Regex(r"\s+".into()), " ").map_err(failed)?;
+    tokenizer.with_normalizer(Some(Normalizers::new(vec![
+        NormalizerWrapper::NFC(NFC),
+        NormalizerWrapper::Replace(spaces),
+        NormalizerWrapper::Lowercase(Lowercase),
+    ])));
+    let words = Split::new(SplitPattern::Regex(WORDS.into()), SplitDelimiterBehavior::Removed, true).map_err(failed)?;
+    tokenizer.with_pre_tokenizer(Some(PreTokenizers::new(vec![
+        PreTokenizerWrapper::Split(words),
+        PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, true, true)),
+    ])));
+    let id = |token: &str| {
+        tokenizer.token_to_id(token).ok_or_else(|| format_error(&vocab, &format!("has no token {token}")))
+    };
+    let ends = RobertaProcessing::new((EOS.into(), id(EOS)?), (BOS.into(), id(BOS)?)).trim_offsets(false);
+    tokenizer.with_post_processor(Some(ends.add_prefix_space(false)));
+    let special = [BOS, EOS].map(|token| AddedToken::from(token, true));
+    tokenizer.add_special_tokens(special).map_err(|e| format_error(&vocab, &e.to_string()))?;
+    Ok(tokenizer)
+}

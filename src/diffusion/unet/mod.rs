@@ -1,0 +1,264 @@
+//! `UNet2DConditionModel` of Stable Diffusion 1.x and 2.x (Rombach et al. 2022, arXiv 2112.10752), all sizes from its
+//! config, weight names as in diffusers. Exactly differentiable with respect to the text; its weights are frozen.
+
+mod config;
+mod transformer;
+
+use std::path::Path;
+
+use candle_core::{DType, Device, Tensor};
+
+use self::config::Config;
+pub use self::transformer::AttentionMaps;
+use self::transformer::{Transformer, TransformerOptions};
+use super::error::{Error, Result};
+use super::ops::{self, ConvWeights, LinearWeights, NormWeights};
+use super::resnet::{Resnet, ResnetOptions};
+use super::tape::{Tracked, checkpoint};
+use super::weights::{Scope, Weights};
+
+/// A residual block and the transformer behind it, if there is one.
+#[derive(Clone)]
+struct Layer {
+    resnet: Resnet,
+    transformer: Option<Transformer>,
+}
+
+impl Layer {
+    fn forward(
+        &self,
+        x: &Tracked,
+        time: &Tensor,
+        context: &Tracked,
+        options: &UNetOptions<'_>,
+    ) -> candle_core::Result<Tracked> {
+        if options.gradient_checkpointing && (x.is_tracked() || context.is_tracked()) && options.maps.is_none() {
+            let (layer, time) = (self.clone(), time.clone());
+            return checkpoint(&[x, context], move |inputs| layer.run(&inputs[0], &time, &inputs[1], None));
+        }
+        self.run(x, time, context, options.maps)
+    }
+
+    fn run(
+        &self,
+        x: &Tracked,
+        time: &Tensor,
+        context: &Tracked,
+        maps: Option<&AttentionMaps>,
+    ) -> candle_core::Result<Tracked> {
+        let h = self.resnet.forward(x, Some(time))?;
+        match &self.transformer {
+            Some(transformer) => transformer.forward(&h, context, maps),
+            None => Ok(h),
+        }
+    }
+}
+
+struct Block {
+    layers: Vec<Layer>,
+    /// The strided convolution of a down block, the convolution after upsampling of an up block.
+    resample: Option<ConvWeights>,
+}
+
+/// How a forward pass runs.
+#[derive(Default, Clone, Copy)]
+pub struct UNetOptions<'a> {
+    /// Recompute each layer in the backward pass instead of keeping its activations.
+    pub gradient_checkpointing: bool,
+    /// Collect cross-attention maps.
+    pub maps: Option<&'a AttentionMaps>,
+}
+
+/// The denoiser.
+pub struct UNet {
+    config: Config,
+    conv_in: ConvWeights,
+    time_linear1: LinearWeights,
+    time_linear2: LinearWeights,
+    down: Vec<Block>,
+    mid_first: Layer,
+    mid_last: Resnet,
+    up: Vec<Block>,
+    norm_out: NormWeights,
+    conv_out: ConvWeights,
+}
+
+impl UNet {
+    /// Read `config.json` and the weights in `folder`.
+    pub fn load(folder: &Path) -> Result<Self> {
+        let config = Config::load(&folder.join("config.json"))?;
+        let weights = Weights::open(folder)?;
+        let root = weights.at("");
+        let channels = config.block_out_channels.clone();
+        let (first, last) = (channels[0], channels[channels.len() - 1]);
+        let time_width = 4 * first;
+        let resnets =
+            ResnetOptions { groups: config.norm_num_groups, eps: config.norm_eps, time_width: Some(time_width) };
+        let transformer = |scope: &Scope<'_>, block: usize| {
+            let options = TransformerOptions {
+                channels: channels[block],
+                context: config.cross_attention_dim,
+                heads: config.heads(block),
+                layers: config.transformer_layers(block),
+                groups: config.norm_num_groups,
+                linear_projection: config.use_linear_projection,
+            };
+            Transformer::load(scope, &options)
+        };
+        let layer = |scope: &Scope<'_>, i: usize, inner: usize, block: usize, attention: bool| {
+            Ok::<_, Error>(Layer {
+                resnet: Resnet::load(&scope.at("resnets").at(i), inner, channels[block], resnets)?,
+                transformer: attention.then(|| transformer(&scope.at("attentions").at(i), block)).transpose()?,
+            })
+        };
+
+        let blocks = channels.len();
+        let mut down = Vec::new();
+        for block in 0..blocks {
+            let scope = root.at("down_blocks").at(block);
+            let (inner, out) = (channels[block.saturating_sub(1)], channels[block]);
+            let layers = (0..config.layers(block))
+                .map(|i| layer(&scope, i, if i == 0 { inner } else { out }, block, config.down_has_attention(block)))
+                .collect::<Result<_>>()?;
+            let resample = (block + 1 < blocks)
+                .then(|| scope.at("downsamplers.0.conv").conv(out, out, 3, 2, config.downsample_padding))
+                .transpose()?;
+            down.push(Block { layers, resample });
+        }
+
+        let mut up = Vec::new();
+        for i in 0..blocks {
+            let block = blocks - 1 - i;
+            let scope = root.at("up_blocks").at(i);
+            let out = channels[block];
+            let below = channels[(block + 1).min(blocks - 1)];
+            let skip_last = channels[block.saturating_sub(1)];
+            let count = config.layers(block) + 1;
+            let layers = (0..count)
+                .map(|j| {
+                    let skip = if j + 1 == count { skip_last } else { out };
+                    let inner = if j == 0 { below } else { out };
+                    layer(&scope, j, inner + skip, block, config.up_has_attention(i))
+                })
+                .collect::<Result<_>>()?;
+            let resample = (block > 0).then(|| scope.at("upsamplers.0.conv").conv(out, out, 3, 1, 1)).transpose()?;
+            up.push(Block { layers, resample });
+        }
+
+        let mid = root.at("mid_block");
+        let mid_first = Layer {
+            resnet: Resnet::load(&mid.at("resnets.0"), last, last, resnets)?,
+            transformer: Some(transformer(&mid.at("attentions.0"), blocks - 1)?),
+        };
+        Ok(Self {
+            conv_in: root.at("conv_in").conv(config.in_channels, first, 3, 1, 1)?,
+            time_linear1: root.at("time_embedding.linear_1").linear(first, time_width)?,
+            time_linear2: root.at("time_embedding.linear_2").linear(time_width, time_width)?,
+            down,
+            mid_first,
+            mid_last: Resnet::load(&mid.at("resnets.1"), last, last, resnets)?,
+            up,
+            norm_out: root.at("conv_norm_out").norm(first, config.norm_eps)?,
+            conv_out: root.at("conv_out").conv(first, config.out_channels, 3, 1, 1)?,
+            config,
+        })
+    }
+
+    /// Latent channels in.
+    pub fn in_channels(&self) -> usize {
+        self.config.in_channels
+    }
+
+    /// Width of the text it reads.
+    pub fn cross_attention_dim(&self) -> usize {
+        self.config.cross_attention_dim
+    }
+
+    /// Height and width of the latents it was trained on.
+    pub fn sample_size(&self) -> usize {
+        self.config.sample_size
+    }
+
+    /// How many times it halves the latents: their sides must be multiples of 2 to this.
+    pub fn halvings(&self) -> usize {
+        self.config.block_out_channels.len() - 1
+    }
+
+    /// The predicted noise (or velocity) [B, C, H, W] for latents [B, C, H, W], one timestep a sample, and the text
+    /// [B or 1, T, D].
+    pub fn forward(
+        &self,
+        latents: &Tensor,
+        timesteps: &[u32],
+        context: &Tracked,
+        options: UNetOptions<'_>,
+    ) -> Result<Tracked> {
+        let (batch, _, height, width) = latents.dims4()?;
+        let multiple = 1 << self.halvings();
+        if height % multiple != 0 || width % multiple != 0 {
+            return Err(Error::Setting(format!("latents of {height} × {width}: must be multiples of {multiple}")));
+        }
+        if timesteps.len() != batch {
+            return Err(Error::Setting(format!("{} timesteps for a batch of {batch}", timesteps.len())));
+        }
+        Ok(self.run(latents, timesteps, context, &options)?)
+    }
+
+    fn run(
+        &self,
+        latents: &Tensor,
+        timesteps: &[u32],
+        context: &Tracked,
+        options: &UNetOptions<'_>,
+    ) -> candle_core::Result<Tracked> {
+        let time = self.time_embedding(timesteps)?;
+        let x: Tracked = latents.permute((0, 2, 3, 1))?.contiguous()?.into();
+        let mut h = ops::conv2d(&x, &self.conv_in, None, None)?;
+        let mut skips = vec![h.clone()];
+        for block in &self.down {
+            for layer in &block.layers {
+                h = layer.forward(&h, &time, context, options)?;
+                skips.push(h.clone());
+            }
+            if let Some(conv) = &block.resample {
+                h = ops::conv2d(&h, conv, None, None)?;
+                skips.push(h.clone());
+            }
+        }
+        h = self.mid_first.forward(&h, &time, context, options)?;
+        h = self.mid_last.forward(&h, Some(&time))?;
+        for block in &self.up {
+            for layer in &block.layers {
+                if let Some(skip) = skips.pop() {
+                    h = ops::concat_channels(&h, &skip)?;
+                }
+                h = layer.forward(&h, &time, context, options)?;
+            }
+            if let Some(conv) = &block.resample {
+                h = ops::conv2d(&ops::upsample2(&h)?, conv, None, None)?;
+            }
+        }
+        h = ops::group_norm(&h, &self.norm_out, self.config.norm_num_groups, true)?;
+        ops::channels_first(&ops::conv2d(&h, &self.conv_out, None, None)?)
+    }
+
+    /// SiLU of the time embedding, [B, 4 · C]: sinusoids through two linear layers (Ho et al. 2020, appendix B).
+    fn time_embedding(&self, timesteps: &[u32]) -> candle_core::Result<Tensor> {
+        let half = self.config.block_out_channels[0] / 2;
+        let mut sinusoids = Vec::with_capacity(timesteps.len() * 2 * half);
+        for &t in timesteps {
+            let angles = (0..half).map(|i| {
+                let exponent = -(10_000f32.ln()) * i as f32 / (half as f32 - self.config.freq_shift as f32);
+                t as f32 * exponent.exp()
+            });
+            let (sin, cos): (Vec<f32>, Vec<f32>) = angles.map(f32::sin_cos).unzip();
+            let (first, second) = if self.config.flip_sin_to_cos { (cos, sin) } else { (sin, cos) };
+            sinusoids.extend(first);
+            sinusoids.extend(second);
+        }
+        let x: Tracked =
+            Tensor::from_vec(sinusoids, (timesteps.len(), 2 * half), &Device::Cpu)?.to_dtype(DType::F32)?.into();
+        let x = ops::silu(&ops::linear(&x, &self.time_linear1, None)?)?;
+        Ok(ops::silu(&ops::linear(&x, &self.time_linear2, None)?)?.value().clone())
+    }
+}

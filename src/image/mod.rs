@@ -1,0 +1,21 @@
+//! Pictures from and to files: reading photos as people took them (any depth, rotated, with transparency), masks that
+//! must fit their photo, resampling equal to Pillow's to the last bit, squares, contact sheets, PNG with text chunks.
+//!
+//! Colours are taken as sRGB; colour profiles are not applied.
+
+mod error;
+mod folder;
+mod grid;
+mod jpeg;
+mod png;
+mod read;
+mod resample;
+mod square;
+
+pub use error::Error;
+pub use folder::{list_photos, mask_path};
+pub use grid::grid;
+pub use png::{read_png_text, write_png};
+pub use read::{MAX_PIXELS, read_mask, read_photo};
+pub use resample::{Filter, resize, resize_bicubic};
+pub use square::square;

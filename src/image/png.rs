@@ -1,0 +1,105 @@
+//! PNG out, with the provenance of a picture as text inside it, and that text in again.
+
+use std::io::Cursor;
+use std::path::Path;
+
+use ::image::{ColorType, ImageBuffer, PixelWithColorType};
+
+use super::Error;
+
+/// Write an 8-bit picture or mask as PNG, whole or not at all, with `text` as (keyword, value) pairs in front of the
+/// pixels. A keyword has 1 to 79 Latin-1 characters, a value is any text. Equal input gives equal bytes.
+pub fn write_png<P>(path: &Path, image: &ImageBuffer<P, Vec<u8>>, text: &[(&str, &str)]) -> Result<(), Error>
+where
+    P: PixelWithColorType<Subpixel = u8>,
+{
+    let bytes = encode(image, text).map_err(|reason| Error::Encode { path: path.to_path_buf(), reason })?;
+    crate::fs::write_atomic(path, &bytes).map_err(|source| Error::Write { path: path.to_path_buf(), source })
+}
+
+fn encode<P>(image: &ImageBuffer<P, Vec<u8>>, text: &[(&str, &str)]) -> Result<Vec<u8>, String>
+where
+    P: PixelWithColorType<Subpixel = u8>,
+{
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, image.width(), image.height());
+    encoder.set_depth(png::BitDepth::Eight);
+    encoder.set_color(match ColorType::try_from(P::COLOR_TYPE) {
+        Ok(ColorType::L8) => png::ColorType::Grayscale,
+        Ok(ColorType::La8) => png::ColorType::GrayscaleAlpha,
+        Ok(ColorType::Rgba8) => png::ColorType::Rgba,
+        _ => png::ColorType::Rgb,
+    });
+    for (keyword, value) in text {
+        encoder.add_itxt_chunk((*keyword).to_owned(), (*value).to_owned()).map_err(|error| error.to_string())?;
+    }
+    let mut writer = encoder.write_header().map_err(|error| error.to_string())?;
+    writer.write_image_data(image.as_raw()).map_err(|error| error.to_string())?;
+    writer.finish().map_err(|error| error.to_string())?;
+    Ok(bytes)
+}
+
+/// The (keyword, value) pairs of a PNG, wherever they stand in it; first the Latin-1 ones, then the UTF-8 ones, each in the file's order.
+pub fn read_png_text(path: &Path) -> Result<Vec<(String, String)>, Error> {
+    let bytes = std::fs::read(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
+    let damaged = |error: png::DecodingError| Error::Damaged { path: path.to_path_buf(), reason: error.to_string() };
+    let mut reader = png::Decoder::new(Cursor::new(bytes)).read_info().map_err(damaged)?;
+    reader.finish().map_err(damaged)?;
+    let info = reader.info();
+    let mut text: Vec<_> =
+        info.uncompressed_latin1_text.iter().map(|chunk| (chunk.keyword.clone(), chunk.text.clone())).collect();
+    for chunk in &info.compressed_latin1_text {
+        text.push((chunk.keyword.clone(), chunk.get_text().map_err(damaged)?));
+    }
+    for chunk in &info.utf8_text {
+        text.push((chunk.keyword.clone(), chunk.get_text().map_err(damaged)?));
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use ::image::{GrayImage, Luma, Rgb, RgbImage};
+
+    use super::*;
+    use crate::image::{read_mask, read_photo};
+
+    #[test]
+    fn a_sample_carries_its_provenance() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sample.png");
+        let image = RgbImage::from_fn(5, 7, |x, y| Rgb([x as u8 * 40, y as u8 * 30, 9]));
+        let text = [("prompt", "a teapot – “sur l’herbe” 茶壺\nsecond line"), ("seed", "7"), ("empty", "")];
+        write_png(&path, &image, &text).unwrap();
+        assert_eq!(read_photo(&path).unwrap(), image);
+        let read = read_png_text(&path).unwrap();
+        assert_eq!(read.iter().map(|(key, value)| (&**key, &**value)).collect::<Vec<_>>(), text);
+        let once = std::fs::read(&path).unwrap();
+        write_png(&path, &image, &text).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), once, "equal input gives equal bytes");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn a_mask_comes_back_with_every_grey() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mask.png");
+        let mask = GrayImage::from_fn(16, 16, |x, y| Luma([(y * 16 + x) as u8]));
+        write_png(&path, &mask, &[]).unwrap();
+        assert_eq!(read_mask(&path, (16, 16)).unwrap(), mask);
+        assert!(read_png_text(&path).unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sample.png");
+        let message = write_png(&path, &RgbImage::new(1, 1), &[("", "value")]).unwrap_err().to_string();
+        assert!(message.contains("sample.png") && message.contains("keyword"), "{message}");
+        let message = write_png(&path, &RgbImage::new(0, 0), &[]).unwrap_err().to_string();
+        assert!(message.starts_with("cannot encode"), "{message}");
+        let message = write_png(Path::new("/nowhere/a.png"), &RgbImage::new(1, 1), &[]).unwrap_err().to_string();
+        assert!(message.starts_with("cannot write /nowhere/a.png"), "{message}");
+        assert!(!path.exists());
+    }
+}

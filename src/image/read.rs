@@ -1,0 +1,108 @@
+//! Photos and masks from files, judged by their content and never by their ending.
+
+use std::io::Cursor;
+use std::path::Path;
+
+use ::image::error::ImageError;
+use ::image::metadata::Orientation;
+use ::image::{DynamicImage, GrayImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
+
+use super::{Error, jpeg};
+
+/// The most pixels of a picture that is read. Phones make 200 million; what lies above is a decompression bomb or a mistake.
+pub const MAX_PIXELS: u64 = 1 << 28;
+
+/// The photo in `path`, upright (its EXIF orientation applied) as 8-bit RGB. 16-bit values are rounded, grey, palette and
+/// CMYK pictures become RGB, transparency is composited on white, an animation gives its first picture.
+///
+/// # Errors
+/// Unreadable, not a JPEG, PNG or WebP, truncated or damaged anywhere, without pixels, or above [`MAX_PIXELS`].
+pub fn read_photo(path: &Path) -> Result<RgbImage, Error> {
+    Ok(flatten(decode(path)?, 255))
+}
+
+/// The mask in `path` as 8-bit grey, white = the concept. Values between are kept: a soft mask. Colours become grey, transparency
+/// counts as black, an EXIF orientation is applied.
+///
+/// # Errors
+/// Those of [`read_photo`], a size other than `expected` (width and height of the upright photo), and a mask that marks nothing: no
+/// pixel in the upper half of the range, which also finds masks saved with the values 0 and 1.
+pub fn read_mask(path: &Path, expected: (u32, u32)) -> Result<GrayImage, Error> {
+    let mask = match decode(path)? {
+        image if image.color().has_color() || image.color().has_alpha() => {
+            DynamicImage::from(flatten(image, 0)).into_luma8()
+        }
+        image => image.into_luma8(),
+    };
+    let (width, height) = mask.dimensions();
+    if (width, height) != expected {
+        return Err(Error::MaskSize { path: path.to_path_buf(), found: (width, height), expected });
+    }
+    let brightest = mask.iter().copied().max().unwrap_or(0);
+    if brightest < 128 {
+        return Err(Error::EmptyMask { path: path.to_path_buf(), width, height, brightest });
+    }
+    Ok(mask)
+}
+
+pub(super) fn check_size(path: &Path, width: u32, height: u32) -> Result<(), Error> {
+    let path = path.to_path_buf();
+    if width == 0 || height == 0 {
+        return Err(Error::ZeroSize { path, width, height });
+    }
+    if u64::from(width) * u64::from(height) > MAX_PIXELS {
+        return Err(Error::TooLarge { path, width, height, limit: MAX_PIXELS });
+    }
+    Ok(())
+}
+
+fn decode(path: &Path) -> Result<DynamicImage, Error> {
+    let bytes = std::fs::read(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
+    let (mut image, orientation) = match ::image::guess_format(&bytes) {
+        Ok(ImageFormat::Jpeg) => jpeg::decode(path, &bytes)?,
+        Ok(format @ (ImageFormat::Png | ImageFormat::WebP)) => decode_other(path, &bytes, format)?,
+        Ok(format) => return Err(unsupported(path, format!("{format:?}"))),
+        Err(_) if is_heif(&bytes) => return Err(unsupported(path, "HEIC".into())),
+        Err(_) => return Err(Error::NotAnImage { path: path.to_path_buf() }),
+    };
+    image.apply_orientation(orientation);
+    Ok(image)
+}
+
+fn decode_other(path: &Path, bytes: &[u8], format: ImageFormat) -> Result<(DynamicImage, Orientation), Error> {
+    let failed = |error| match error {
+        ImageError::Unsupported(error) => unsupported(path, error.to_string()),
+        error => Error::Damaged { path: path.to_path_buf(), reason: error.to_string() },
+    };
+    let mut decoder = ImageReader::with_format(Cursor::new(bytes), format).into_decoder().map_err(failed)?;
+    let (width, height) = decoder.dimensions();
+    check_size(path, width, height)?;
+    let mut limits = Limits::default();
+    // The decoder's own working memory: 16-bit RGBA twice.
+    limits.max_alloc = Some(16 * MAX_PIXELS);
+    decoder.set_limits(limits).map_err(failed)?;
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    Ok((DynamicImage::from_decoder(decoder).map_err(failed)?, orientation))
+}
+
+fn unsupported(path: &Path, kind: String) -> Error {
+    Error::UnsupportedFormat { path: path.to_path_buf(), kind }
+}
+
+/// What iPhones write, which no decoder here knows.
+fn is_heif(bytes: &[u8]) -> bool {
+    matches!(bytes.get(4..12), Some([b'f', b't', b'y', b'p', brand @ ..]) if [b"heic", b"heix", b"heif", b"mif1", b"msf1"].iter().any(|known| brand == *known))
+}
+
+/// 8-bit RGB; transparent parts show `background`.
+fn flatten(image: DynamicImage, background: u8) -> RgbImage {
+    if !image.color().has_alpha() {
+        return image.into_rgb8();
+    }
+    let image = image.into_rgba8();
+    RgbImage::from_fn(image.width(), image.height(), |x, y| {
+        let [red, green, blue, alpha] = image.get_pixel(x, y).0.map(u32::from);
+        let over = |value: u32| ((value * alpha + u32::from(background) * (255 - alpha) + 127) / 255) as u8;
+        [over(red), over(green), over(blue)].into()
+    })
+}

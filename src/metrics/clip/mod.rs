@@ -1,0 +1,146 @@
+//! CLIP as a judge: unit-norm embeddings of pictures and texts in one space, from any transformers `CLIPModel` folder
+//! (`config.json`, `model.safetensors` in float32, float16 or bfloat16, `preprocessor_config.json`, `tokenizer.json`).
+
+mod config;
+mod tower;
+
+use std::path::{Path, PathBuf};
+
+use candle_core::{D, Device, Tensor};
+use image::RgbImage;
+use tokenizers::Tokenizer;
+
+use self::config::{ClipConfig, TextConfig};
+use self::tower::{Scope, TextTower, VisionTower};
+use super::file::Weights;
+use super::scores::Backbone;
+use super::{Error, Preprocessor};
+
+/// Pictures that go through the vision tower at once: enough for speed, few enough for the memory of a large tower.
+const BATCH: usize = 16;
+
+/// A CLIP model, loaded for measuring.
+pub struct ClipScorer {
+    preprocessor: Preprocessor,
+    tokenizer: Tokenizer,
+    tokenizer_path: PathBuf,
+    config: TextConfig,
+    text: TextTower,
+    vision: VisionTower,
+    backbone: Backbone,
+    device: Device,
+}
+
+impl ClipScorer {
+    /// Load the model in `folder` on `device`. It computes in float32 whatever its weights are stored in.
+    ///
+    /// # Errors
+    /// A missing or damaged file, a config without the sizes, a tensor that is missing or of another shape (named with file and both
+    /// shapes), preprocessing for another picture size than the model's.
+    pub fn load(folder: &Path, device: &Device) -> Result<Self, Error> {
+        let config = ClipConfig::load(&folder.join("config.json"))?;
+        let preprocessor = Preprocessor::load(folder)?;
+        let side = config.vision.image_size as u32;
+        if preprocessor.size() != (side, side) {
+            let (width, height) = preprocessor.size();
+            return Err(Error::Model {
+                path: folder.join("preprocessor_config.json"),
+                reason: format!("makes pictures of {width} x {height}, the model's config.json asks for {side} x {side}"),
+            });
+        }
+        let tokenizer_path = folder.join("tokenizer.json");
+        let tokenizer = load_tokenizer(&tokenizer_path)?;
+        let weights = Weights::load(&folder.join("model.safetensors"), device)?;
+        let root = Scope::new(&weights);
+        let name = folder.canonicalize().ok().and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
+        Ok(Self {
+            text: TextTower::load(&root, &config.text, config.projection_dim)?,
+            vision: VisionTower::load(&root, &config.vision, config.projection_dim)?,
+            backbone: Backbone { name: name.unwrap_or_default(), sha256: weights.sha256 },
+            config: config.text,
+            preprocessor,
+            tokenizer,
+            tokenizer_path,
+            device: device.clone(),
+        })
+    }
+
+    /// What every record made with this model says about it.
+    pub fn backbone(&self) -> &Backbone {
+        &self.backbone
+    }
+
+    /// How pictures are prepared for it.
+    pub fn preprocessor(&self) -> &Preprocessor {
+        &self.preprocessor
+    }
+
+    /// Unit-norm embeddings [N, D] of pictures of any size. `done` hears how many are through.
+    pub fn image_embeds(&self, pictures: &[RgbImage], mut done: impl FnMut(usize)) -> Result<Tensor, Error> {
+        let mut parts = Vec::new();
+        let mut through = 0;
+        for batch in pictures.chunks(BATCH) {
+            parts.push(unit(&self.vision.forward(&self.preprocessor.tensor(batch, &self.device)?)?)?);
+            through += batch.len();
+            done(through);
+        }
+        if parts.is_empty() {
+            return Err(Error::Nothing("pictures"));
+        }
+        Ok(Tensor::cat(&parts, 0)?)
+    }
+
+    /// Unit-norm embeddings [N, D] of texts.
+    ///
+    /// # Errors
+    /// A text over the model's length: it would be another text if it were cut.
+    pub fn text_embeds(&self, texts: &[String]) -> Result<Tensor, Error> {
+        let mut parts = Vec::new();
+        for text in texts {
+            let (ids, end) = self.tokenize(text)?;
+            parts.push(unit(&self.text.forward(&ids, end)?)?);
+        }
+        if parts.is_empty() {
+            return Err(Error::Nothing("prompts"));
+        }
+        Ok(Tensor::cat(&parts, 0)?)
+    }
+
+    /// Ids of `text` with start and end, and the position that stands for the whole.
+    fn tokenize(&self, text: &str) -> Result<(Vec<u32>, usize), Error> {
+        let wrong = |reason: String| Error::Model { path: self.tokenizer_path.clone(), reason };
+        let encoding = self.tokenizer.encode(text, true).map_err(|error| wrong(format!("{text:?}: {error}")))?;
+        let ids = encoding.get_ids().to_vec();
+        let limit = self.config.max_position_embeddings;
+        if ids.len() > limit {
+            return Err(Error::PromptTooLong { prompt: text.to_owned(), tokens: ids.len(), limit });
+        }
+        if let Some(id) = ids.iter().find(|&&id| id as usize >= self.config.vocab_size) {
+            let size = self.config.vocab_size;
+            return Err(wrong(format!("gives {text:?} the token {id}, but config.json has only {size}")));
+        }
+        // Configs written before transformers 4.31 say 2, whatever the real id; the end token was the largest there.
+        let end = match self.config.eos_token_id {
+            2 => ids.iter().copied().max(),
+            id => Some(id),
+        };
+        let position = end.and_then(|end| ids.iter().position(|&id| id == end));
+        let position = position.ok_or_else(|| {
+            wrong(format!("gives {text:?} no end token {}, which config.json names", self.config.eos_token_id))
+        })?;
+        Ok((ids, position))
+    }
+}
+
+fn load_tokenizer(path: &Path) -> Result<Tokenizer, Error> {
+    let wrong = |error: tokenizers::Error| Error::Model { path: path.to_path_buf(), reason: error.to_string() };
+    let mut tokenizer = Tokenizer::from_file(path).map_err(wrong)?;
+    // What is too long must be seen, not cut.
+    tokenizer.with_truncation(None).map_err(wrong)?;
+    tokenizer.with_padding(None);
+    Ok(tokenizer)
+}
+
+fn unit(rows: &Tensor) -> Result<Tensor, Error> {
+    Ok(rows.broadcast_div(&rows.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?)?)
+}

@@ -1,0 +1,57 @@
+//! What a masked score sees: the concept on a declared colour, so that the scene does not count.
+
+use image::{GrayImage, Rgb, RgbImage};
+
+use super::{Error, Preprocessor};
+use crate::protocol::Fill;
+
+/// The colour of a fill; `mean` is what `preprocessor`'s normalisation takes to 0.
+pub fn fill_colour(fill: Fill, preprocessor: &Preprocessor) -> [u8; 3] {
+    match fill {
+        Fill::Black => [0; 3],
+        Fill::White => [255; 3],
+        Fill::Grey => [128; 3],
+        Fill::Mean => preprocessor.mean_colour(),
+    }
+}
+
+/// `picture` where `mask` is white, `colour` where it is black, a linear blend of both (rounded) in between. `what` names
+/// the picture in the error for a mask of another size.
+pub fn fill_outside(picture: &RgbImage, mask: &GrayImage, colour: [u8; 3], what: &str) -> Result<RgbImage, Error> {
+    if mask.dimensions() != picture.dimensions() {
+        let (found, expected) = (mask.dimensions(), picture.dimensions());
+        return Err(Error::MaskSize { what: what.to_owned(), found, expected });
+    }
+    let mut filled = picture.clone();
+    for (Rgb(pixel), mask) in filled.pixels_mut().zip(mask.pixels()) {
+        let inside = u32::from(mask.0[0]);
+        for (value, fill) in pixel.iter_mut().zip(colour) {
+            *value = ((u32::from(*value) * inside + u32::from(fill) * (255 - inside) + 127) / 255) as u8;
+        }
+    }
+    Ok(filled)
+}
+
+#[cfg(test)]
+mod tests {
+    use image::Luma;
+
+    use super::*;
+
+    #[test]
+    fn the_fill_stands_outside_the_mask_and_blends_under_grey() {
+        let picture = RgbImage::from_pixel(3, 1, Rgb([200, 100, 0]));
+        let mask = GrayImage::from_fn(3, 1, |x, _| Luma([[255, 51, 0][x as usize]]));
+        let filled = fill_outside(&picture, &mask, [0, 255, 10], "sample 1").unwrap();
+        // 51 of 255 is one fifth.
+        let expected = [[200, 100, 0], [40, 224, 8], [0, 255, 10]];
+        assert_eq!(filled.pixels().map(|pixel| pixel.0).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn a_mask_of_another_size_is_named() {
+        let message =
+            fill_outside(&RgbImage::new(4, 3), &GrayImage::new(3, 4), [0; 3], "photo 2").unwrap_err().to_string();
+        assert_eq!(message, "the mask of photo 2 is 3 x 4 pixels, the picture 4 x 3");
+    }
+}
