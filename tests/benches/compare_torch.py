@@ -1,0 +1,134 @@
+"""Time one CatVersion training step in PyTorch + diffusers and in catbench, in turn, in one run.
+
+    pip install -r tests/parity/requirements.txt          # torch, diffusers, transformers
+    cargo build --release --example train_step
+    python tests/benches/compare_torch.py                 # the demo model, batch 4, 2 threads
+
+Both do the same work: the text encoder's concatenated layers from a cached hidden state, the noisy latents, the UNet,
+the mean squared error, the gradient to the residual embeddings alone (frozen weights need none), AdamW. Float32.
+Each round runs one process of either, so heat and neighbours hit both; a process loads, takes a few steps to warm up,
+then times each step. Printed: best and median step of all rounds, their ratios, and the peak memory of each process.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+WARM_UP = 3
+
+
+def torch_steps(model, batch, steps, threads):
+    """Seconds of each of `steps` training steps in PyTorch."""
+    import math
+
+    import torch
+    import torch.nn.functional as F
+    from diffusers import DDPMScheduler, UNet2DConditionModel
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    unet = UNet2DConditionModel.from_pretrained(model / "unet", dtype=torch.float32).requires_grad_(False)
+    te = CLIPTextModel.from_pretrained(model / "text_encoder", dtype=torch.float32).requires_grad_(False)
+    tokenizer = CLIPTokenizer.from_pretrained(model / "tokenizer")
+    ddpm = DDPMScheduler.from_pretrained(model / "scheduler")
+    velocity = ddpm.config.prediction_type == "v_prediction"
+    c, size, d = unet.config.in_channels, unet.config.sample_size, te.config.hidden_size
+    ids = tokenizer(["a teapot"], padding="max_length", truncation=True, return_tensors="pt").input_ids
+    t = ids.shape[1]
+    mask = torch.full((t, t), float("-inf")).triu(1)
+    prefix_mask = torch.cat([torch.zeros(t, 1), mask], dim=1)
+    layers = te.encoder.layers
+    first = len(layers) - 3
+    rows = [(torch.randn(1, d, requires_grad=True), torch.randn(1, d, requires_grad=True)) for _ in layers[first:]]
+    optimizer = torch.optim.AdamW([r for kv in rows for r in kv], lr=0.01)
+
+    def heads(x, a):
+        return x.view(len(x), -1, a.num_heads, a.head_dim).transpose(1, 2)
+
+    with torch.no_grad():
+        cached = te.embeddings(input_ids=ids)
+        for layer in layers[:first]:
+            cached = layer(cached, attention_mask=mask)
+
+    def context():
+        h = cached
+        for layer, (k, v) in zip(layers[first:], rows):
+            a, x = layer.self_attn, layer.layer_norm1(h)
+            q = a.q_proj(x) / math.sqrt(a.head_dim)
+            k, v = torch.cat([k[None], a.k_proj(x)], 1), torch.cat([v[None], a.v_proj(x)], 1)
+            p = F.softmax(heads(q, a) @ heads(k, a).transpose(-1, -2) + prefix_mask, dim=-1)
+            h = h + a.out_proj((p @ heads(v, a)).transpose(1, 2).reshape(1, t, d))
+            h = h + layer.mlp(layer.layer_norm2(h))
+        return te.final_layer_norm(h).expand(batch, -1, -1)
+
+    latents = torch.randn(batch, c, size, size)
+    seconds = []
+    for _ in range(WARM_UP + steps):
+        start = time.perf_counter()
+        noise, ts = torch.randn_like(latents), torch.randint(0, ddpm.config.num_train_timesteps, (batch,))
+        target = ddpm.get_velocity(latents, noise, ts) if velocity else noise
+        pred = unet(ddpm.add_noise(latents, noise, ts), ts, context()).sample
+        optimizer.zero_grad()
+        F.mse_loss(pred, target).backward()
+        optimizer.step()
+        seconds.append(time.perf_counter() - start)
+    return seconds[WARM_UP:]
+
+
+def measure(command, env):
+    """Run a process that prints {"seconds": [...]} last; its step times and its peak resident memory in MiB."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env, text=True)
+    out, err = process.stdout.read(), process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    if status != 0:
+        sys.exit(f"{' '.join(map(str, command))} failed:\n{err}")
+    return json.loads(out.splitlines()[-1])["seconds"], usage.ru_maxrss / 1024
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", type=Path, default=ROOT / "workspaces/demo/base_model", help="a diffusers folder")
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--steps", type=int, default=30, help="timed steps of a process")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--binary", type=Path, help="the built train_step example")
+    parser.add_argument("--side", choices=["torch"], help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.side:
+        print(json.dumps({"seconds": torch_steps(args.model, args.batch, args.steps, args.threads)}))
+        return
+
+    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+    binary = args.binary or target / "release/examples/train_step"
+    if not binary.exists():
+        sys.exit(f"{binary} is not there: cargo build --release --example train_step")
+    env = {**os.environ, "RAYON_NUM_THREADS": str(args.threads), "OMP_NUM_THREADS": str(args.threads), "HF_HUB_OFFLINE": "1"}
+    shared = ["--model", args.model, "--batch", str(args.batch), "--steps", str(args.steps)]
+    commands = {
+        "torch": [sys.executable, __file__, "--side", "torch", "--threads", str(args.threads), *shared],
+        "catbench": [binary, *shared],
+    }
+    seconds, peak = {name: [] for name in commands}, dict.fromkeys(commands, 0.0)
+    for turn in range(args.rounds):
+        for name, command in commands.items():
+            times, memory = measure(command, env)
+            seconds[name].append(times)
+            peak[name] = max(peak[name], memory)
+            print(f"round {turn + 1} {name:9} best {min(times) * 1e3:7.1f} ms  median {statistics.median(times) * 1e3:7.1f} ms", flush=True)
+    best = {name: min(map(min, rounds)) for name, rounds in seconds.items()}
+    median = {name: statistics.median(statistics.median(r) for r in rounds) for name, rounds in seconds.items()}
+    for label, of in (("best", best), ("median", median)):
+        print(f"{label:6} torch {of['torch'] * 1e3:.1f} ms, catbench {of['catbench'] * 1e3:.1f} ms, ratio {of['catbench'] / of['torch']:.2f}")
+    print(f"peak   torch {peak['torch']:.0f} MiB, catbench {peak['catbench']:.0f} MiB, ratio {peak['catbench'] / peak['torch']:.2f}")
+
+
+if __name__ == "__main__":
+    main()

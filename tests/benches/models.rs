@@ -1,0 +1,61 @@
+//! What a user waits for, on the demo base model: a UNet forward, a training step, guided pictures.
+//!
+//! `cargo bench` runs all, `cargo bench -- unet` one.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::hint::black_box;
+use std::ops::ControlFlow;
+
+use catbench::diffusion::{BaseModel, Denoising, UNetOptions, denoise};
+use criterion::{Criterion, criterion_group, criterion_main};
+
+mod step;
+
+const SEEDS: [u64; 4] = [0, 1, 2, 3];
+
+fn unet_forward(c: &mut Criterion) {
+    let model = BaseModel::load(&step::demo()).unwrap();
+    let context = model.text_encoder.forward(&model.token_ids("a teapot on grass").unwrap(), None).unwrap();
+    let latents = model.initial_latents(&SEEDS).unwrap();
+    let forward = || model.unet.forward(black_box(&latents), &[10, 300, 600, 900], &context, UNetOptions::default());
+    c.bench_function("unet forward, batch 4", |b| b.iter(|| forward().unwrap()));
+}
+
+fn training_step(c: &mut Criterion) {
+    let model = BaseModel::load(&step::demo()).unwrap();
+    let mut trainer = step::trainer(&model, 4);
+    c.bench_function("training step, batch 4", |b| b.iter(|| trainer.step().unwrap()));
+}
+
+fn guided_sampling(c: &mut Criterion) {
+    let model = BaseModel::load(&step::demo()).unwrap();
+    let encode = |text: &str| {
+        model.text_encoder.forward(&model.token_ids(text).unwrap(), None).unwrap().value().clone()
+    };
+    let (text, uncond_context) = (encode("a teapot on grass"), encode(""));
+    let (_, length, width) = text.dims3().unwrap();
+    let context = text.expand((SEEDS.len(), length, width)).unwrap().contiguous().unwrap();
+    let latents = model.initial_latents(&SEEDS).unwrap();
+    let job = Denoising {
+        context: &context,
+        uncond_context: &uncond_context,
+        guidance_scale: 7.5,
+        steps: 10,
+        eta: 0.0,
+        seeds: &SEEDS,
+        mask_positions: Vec::new(),
+    };
+    let mut group = c.benchmark_group("guided");
+    group.sample_size(10);
+    group.bench_function("10 DDIM steps and decoding, 4 pictures", |b| {
+        b.iter(|| {
+            let done = denoise(&model, &latents, &job, &mut |_, _| ControlFlow::Continue(())).unwrap().unwrap();
+            model.vae.decode(&model.vae.unscale(&done.latents).unwrap()).unwrap()
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, unet_forward, training_step, guided_sampling);
+criterion_main!(benches);

@@ -1,0 +1,14 @@
+//! The models and the training, held to what PyTorch, diffusers and transformers compute (see `tests/parity/README.md`).
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "parity/fixture.rs"]
+mod fixture;
+#[path = "parity/gradient.rs"]
+mod gradient;
+#[path = "parity/models.rs"]
+mod models;
+#[path = "parity/sampling.rs"]
+mod sampling;
+#[path = "parity/training.rs"]
+mod training;

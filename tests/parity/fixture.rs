@@ -1,0 +1,129 @@
+//! The fixtures of `tests/parity/export.py`, and the one way results are compared with them.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor};
+use catbench::diffusion::{Prefix, PrefixLayer};
+use serde_json::Value;
+
+/// The pipelines with references.
+pub const MODELS: [&str; 2] = ["tiny_sd1", "tiny_sd2"];
+
+/// Relative error allowed of everything but whole pictures.
+pub const TOLERANCE: f64 = 1e-5;
+/// Relative error allowed of a whole sampled picture: ten guided steps multiply what one step leaves.
+pub const PICTURE_TOLERANCE: f64 = 1e-4;
+
+/// The folder `tests/fixtures/<name>`.
+pub fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+/// Inputs and outputs that PyTorch wrote.
+pub struct Reference {
+    /// Which fixture, for messages.
+    pub name: String,
+    tensors: HashMap<String, Tensor>,
+    /// Settings and token ids.
+    pub json: Value,
+}
+
+impl Reference {
+    /// Read `reference.safetensors` and `reference.json` of the fixture `name`.
+    pub fn load(name: &str) -> Self {
+        let folder = folder(name);
+        let tensors = candle_core::safetensors::load(folder.join("reference.safetensors"), &Device::Cpu).unwrap();
+        let json = std::fs::read_to_string(folder.join("reference.json")).unwrap();
+        Self { name: name.into(), tensors, json: serde_json::from_str(&json).unwrap() }
+    }
+
+    /// The tensor `name`.
+    pub fn get(&self, name: &str) -> Tensor {
+        self.tensors.get(name).unwrap_or_else(|| panic!("{} has no {name}", self.name)).clone()
+    }
+
+    /// An integer tensor as u32.
+    pub fn ids(&self, name: &str) -> Tensor {
+        self.get(name).to_dtype(DType::U32).unwrap()
+    }
+
+    /// A one-dimensional integer tensor.
+    pub fn timesteps(&self, name: &str) -> Vec<u32> {
+        self.ids(name).flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    /// The layers with a prefix.
+    pub fn layers(&self) -> Vec<usize> {
+        self.json["layers"].as_array().unwrap().iter().map(|l| l.as_u64().unwrap() as usize).collect()
+    }
+
+    /// The fixture's `n` rows in every layer of [`layers`](Self::layers).
+    pub fn prefix(&self, n: usize, bias: f32) -> Prefix {
+        let rows = |layer| PrefixLayer {
+            layer,
+            key: self.get(&format!("prefix.n{n}.k.{layer}")).into(),
+            value: self.get(&format!("prefix.n{n}.v.{layer}")).into(),
+        };
+        Prefix { layers: self.layers().into_iter().map(rows).collect(), bias }
+    }
+
+    /// Collects comparisons with this reference.
+    pub fn compare(&self) -> Comparison<'_> {
+        Comparison { reference: self, failures: Vec::new() }
+    }
+}
+
+/// Comparisons of one test: all are made and printed before any fails the test.
+pub struct Comparison<'a> {
+    reference: &'a Reference,
+    failures: Vec<String>,
+}
+
+impl Comparison<'_> {
+    /// `got` must be the reference `name` within [`TOLERANCE`].
+    pub fn check(&mut self, name: &str, got: &Tensor) {
+        self.check_within(name, got, TOLERANCE);
+    }
+
+    /// `got` must be the reference `name` within `tolerance`.
+    pub fn check_within(&mut self, name: &str, got: &Tensor, tolerance: f64) {
+        self.compare(name, got, &self.reference.get(name), tolerance);
+    }
+
+    /// `got` must be `want`, which several references make, within [`TOLERANCE`].
+    pub fn check_against(&mut self, name: &str, got: &Tensor, want: &Tensor) {
+        self.compare(name, got, want, TOLERANCE);
+    }
+
+    fn compare(&mut self, name: &str, got: &Tensor, want: &Tensor, tolerance: f64) {
+        let error = relative_error(got, want);
+        let line = format!("{} {name}: relative error {error:.1e} (allowed {tolerance:.0e})", self.reference.name);
+        println!("{line}");
+        if error.is_nan() || error > tolerance {
+            self.failures.push(line);
+        }
+    }
+}
+
+impl Drop for Comparison<'_> {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert!(self.failures.is_empty(), "\n{}", self.failures.join("\n"));
+        }
+    }
+}
+
+/// ‖got - want‖ / ‖want‖ in float64.
+pub fn relative_error(got: &Tensor, want: &Tensor) -> f64 {
+    assert_eq!(got.dims(), want.dims(), "shapes differ");
+    let (got, want) = (numbers(got), numbers(want));
+    let distance: f64 = got.iter().zip(&want).map(|(a, b)| (a - b).powi(2)).sum();
+    let norm: f64 = want.iter().map(|b| b * b).sum();
+    (distance / norm).sqrt()
+}
+
+/// All numbers of a tensor in float64.
+pub fn numbers(x: &Tensor) -> Vec<f64> {
+    x.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+}

@@ -1,0 +1,120 @@
+//! The noise schedule, DDIM, and a whole guided picture.
+
+use std::ops::ControlFlow;
+
+use candle_core::Tensor;
+use catbench::diffusion::{BaseModel, Denoising, Schedule, denoise, to_images};
+
+use crate::fixture::{MODELS, PICTURE_TOLERANCE, Reference, folder};
+
+/// The reference `name`'s `i`-th element.
+fn nth(reference: &Reference, name: &str, i: usize) -> Tensor {
+    reference.get(name).get(i).unwrap().contiguous().unwrap()
+}
+
+#[test]
+fn noise_is_added_with_a_timestep_a_sample() {
+    for name in MODELS {
+        let (reference, schedule) = (Reference::load(name), Schedule::load(&folder(name).join("scheduler")).unwrap());
+        let (latents, noise) = (reference.get("noise.latents"), reference.get("noise.noise"));
+        let timesteps = reference.timesteps("noise.timesteps");
+        let mut compare = reference.compare();
+        compare.check("noise.noisy", &schedule.add_noise(&latents, &noise, &timesteps).unwrap());
+        compare.check("noise.velocity", &schedule.velocity(&latents, &noise, &timesteps).unwrap());
+    }
+}
+
+#[test]
+fn ddim_visits_the_timesteps_of_diffusers() {
+    for name in MODELS {
+        let (reference, schedule) = (Reference::load(name), Schedule::load(&folder(name).join("scheduler")).unwrap());
+        for (steps, want) in reference.json["ddim_timesteps"].as_object().unwrap() {
+            let want: Vec<usize> = want.as_array().unwrap().iter().map(|t| t.as_u64().unwrap() as usize).collect();
+            assert_eq!(schedule.ddim(steps.parse().unwrap(), 0.0).unwrap().timesteps(), want, "{steps} steps");
+        }
+    }
+}
+
+#[test]
+fn ddim_with_eta_agrees_for_both_prediction_types() {
+    for name in MODELS {
+        let reference = Reference::load(name);
+        let eta = reference.json["ddim"]["eta"].as_f64().unwrap();
+        let steps = reference.json["ddim"]["steps"].as_u64().unwrap() as usize;
+        for kind in ["epsilon", "v_prediction"] {
+            let config = std::fs::read_to_string(folder(name).join("scheduler/scheduler_config.json")).unwrap();
+            let mut config: serde_json::Value = serde_json::from_str(&config).unwrap();
+            config["prediction_type"] = kind.into();
+            let changed = tempfile::tempdir().unwrap();
+            std::fs::write(changed.path().join("scheduler_config.json"), config.to_string()).unwrap();
+            let schedule = Schedule::load(changed.path()).unwrap();
+            let ddim = schedule.ddim(steps, eta).unwrap();
+            let mut x = reference.get("eta.latents");
+            let mut trajectory = Vec::new();
+            for (i, &t) in ddim.timesteps().iter().enumerate() {
+                let (output, noise) = (nth(&reference, "eta.outputs", i), nth(&reference, "eta.noises", i));
+                x = ddim.step(&output, t, &x, Some(&noise)).unwrap();
+                trajectory.push(x.clone());
+            }
+            reference.compare().check(&format!("eta.{kind}"), &Tensor::stack(&trajectory, 0).unwrap());
+        }
+    }
+}
+
+/// Context of the fixture's two captions with one row of prefix, and of the empty text without.
+fn contexts(reference: &Reference, model: &BaseModel) -> (Tensor, Tensor) {
+    let encode = |ids: &str, prefix| model.text_encoder.forward(&reference.ids(ids), prefix).unwrap().value().clone();
+    (encode("text.ids", Some(&reference.prefix(1, 0.0))), encode("ddim.uncond_ids", None))
+}
+
+#[test]
+fn a_whole_guided_picture_agrees() {
+    for name in MODELS {
+        let (reference, model) = (Reference::load(name), BaseModel::load(&folder(name)).unwrap());
+        let (context, uncond_context) = contexts(&reference, &model);
+        let job = Denoising {
+            context: &context,
+            uncond_context: &uncond_context,
+            guidance_scale: reference.json["ddim"]["guidance_scale"].as_f64().unwrap(),
+            steps: reference.json["ddim"]["steps"].as_u64().unwrap() as usize,
+            eta: 0.0,
+            seeds: &[0, 1],
+            mask_positions: Vec::new(),
+        };
+        let mut go_on = |_, _| ControlFlow::Continue(());
+        let done = denoise(&model, &reference.get("ddim.latents"), &job, &mut go_on).unwrap().unwrap();
+        let mut compare = reference.compare();
+        compare.check_within("ddim.final_latents", &done.latents, PICTURE_TOLERANCE);
+        let picture = model.vae.decode(&model.vae.unscale(&done.latents).unwrap()).unwrap();
+        compare.check_within("ddim.picture", &picture, PICTURE_TOLERANCE);
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes() {
+    let reference = Reference::load("tiny_sd1");
+    let sample = |seeds: &[u64], eta: f64| {
+        let model = BaseModel::load(&folder("tiny_sd1")).unwrap();
+        let (context, uncond_context) = contexts(&reference, &model);
+        let context = context.narrow(0, 0, 1).unwrap();
+        let context = Tensor::cat(&vec![context; seeds.len()], 0).unwrap();
+        let job = Denoising {
+            context: &context,
+            uncond_context: &uncond_context,
+            guidance_scale: 7.5,
+            steps: 5,
+            eta,
+            seeds,
+            mask_positions: vec![vec![2, 3]; seeds.len()],
+        };
+        let start = model.initial_latents(seeds).unwrap();
+        let done = denoise(&model, &start, &job, &mut |_, _| ControlFlow::Continue(())).unwrap().unwrap();
+        let picture = model.vae.decode(&model.vae.unscale(&done.latents).unwrap()).unwrap();
+        to_images(&picture).unwrap().into_iter().map(image::RgbImage::into_raw).collect::<Vec<_>>()
+    };
+    for eta in [0.0, 0.7] {
+        let first = sample(&[7, 8], eta);
+        assert_eq!(first, sample(&[7, 8], eta), "eta {eta}");
+        assert_ne!(first[0], first[1], "two seeds, one picture");
+    }
+}

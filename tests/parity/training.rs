@@ -1,0 +1,157 @@
+//! Whole trainings: five steps against `torch.optim.AdamW`, the start from the class word, exact resume.
+
+use std::path::Path;
+
+use candle_core::{Device, Tensor};
+use catbench::catversion::{Checkpoint, Draw, ResidualEmbeddings, Trainer, TrainingPhoto};
+use catbench::diffusion::{BaseModel, Noise, Stream};
+use catbench::protocol::{Init, TrainConfig};
+use image::{GrayImage, Luma, Rgb, RgbImage};
+
+use crate::fixture::{MODELS, Reference, folder, relative_error};
+
+/// Photos of coloured noise, the second with a mask.
+fn photos(model: &BaseModel) -> Vec<TrainingPhoto> {
+    let size = model.resolution() as u32;
+    (0..3)
+        .map(|i| {
+            let mut noise = Noise::new(i, Stream::Validation, 0);
+            let image = RgbImage::from_fn(size, size, |_, _| Rgb(std::array::from_fn(|_| noise.below(256) as u8)));
+            let disc = |x: u32, y: u32| u8::from((x / 2).abs_diff(size / 4) + y.abs_diff(size / 2) < size / 3) * 255;
+            let mask = (i == 1).then(|| GrayImage::from_fn(size, size, |x, y| Luma([disc(x, y)])));
+            TrainingPhoto { image, mask }
+        })
+        .collect()
+}
+
+fn trainer(model: &BaseModel, config: TrainConfig) -> Trainer<'_> {
+    Trainer::new(model, &photos(model), "teapot", config, &mut |_, _| ()).unwrap()
+}
+
+/// The flat numbers of the tensors `<name>.k.<layer>`, `<name>.v.<layer>`, bottom up.
+fn flat(reference: &Reference, name: &str) -> Tensor {
+    let parts: Vec<Tensor> = reference
+        .layers()
+        .iter()
+        .flat_map(|layer| ["k", "v"].map(|kv| reference.get(&format!("{name}.{kv}.{layer}")).flatten_all().unwrap()))
+        .collect();
+    Tensor::cat(&parts, 0).unwrap()
+}
+
+fn as_tensor(numbers: &[f32]) -> Tensor {
+    Tensor::new(numbers, &Device::Cpu).unwrap()
+}
+
+#[test]
+fn five_steps_of_training_agree() {
+    for name in MODELS {
+        let (reference, model) = (Reference::load(name), BaseModel::load(&folder(name)).unwrap());
+        let mut compare = reference.compare();
+        for case in reference.json["train_cases"].as_array().unwrap() {
+            let (case_name, masked) = (case["name"].as_str().unwrap(), case["masked"].as_bool().unwrap());
+            let rows = case["n"].as_u64().unwrap() as usize;
+            let mut trainer = trainer(
+                &model,
+                TrainConfig {
+                    batch_size: 2,
+                    prefix_length: rows,
+                    prefix_bias: case["prefix_bias"].as_f64().unwrap() as f32,
+                    masked_loss: masked,
+                    ..TrainConfig::default()
+                },
+            );
+            // Start from the reference's rows.
+            let start = flat(&reference, &format!("prefix.n{rows}")).to_vec1().unwrap();
+            let width = model.text_encoder.hidden_size();
+            let embeddings = ResidualEmbeddings::from_numbers(reference.layers(), rows, width, start).unwrap();
+            trainer.resume(Checkpoint { embeddings, ..trainer.checkpoint() }, Path::new("start")).unwrap();
+
+            let part = |name: &str, step: usize| reference.get(name).get(step).unwrap().contiguous().unwrap();
+            let mut losses = Vec::new();
+            for step in 0..reference.json["train"]["steps"].as_u64().unwrap() as usize {
+                let draw = Draw {
+                    latents: part("train.latents", step),
+                    noise: part("train.noise", step),
+                    timesteps: reference.timesteps("train.timesteps")[2 * step..2 * step + 2].to_vec(),
+                    masks: masked.then(|| part("train.masks", step)),
+                };
+                losses.push(trainer.step_on(&draw).unwrap().loss);
+                let after = as_tensor(trainer.embeddings().numbers());
+                compare.check_against(
+                    &format!("{case_name}.{} embeddings", step + 1),
+                    &after,
+                    &flat(&reference, &format!("{case_name}.{}", step + 1)),
+                );
+            }
+            compare.check(&format!("{case_name}.losses"), &Tensor::new(losses, &Device::Cpu).unwrap());
+        }
+    }
+}
+
+#[test]
+fn the_class_words_own_keys_and_values_are_the_start() {
+    for name in MODELS {
+        let (reference, model) = (Reference::load(name), BaseModel::load(&folder(name)).unwrap());
+        let config = TrainConfig { prefix_length: 2, init: Init::ClassWord, ..TrainConfig::default() };
+        let start = as_tensor(trainer(&model, config).embeddings().numbers());
+        reference.compare().check_against("init", &start, &flat(&reference, "init"));
+    }
+}
+
+#[test]
+fn a_resumed_training_is_the_same_training() {
+    for name in MODELS {
+        let model = BaseModel::load(&folder(name)).unwrap();
+        let config = TrainConfig {
+            batch_size: 2,
+            init: Init::Normal,
+            masked_loss: true,
+            learning_rate: 0.05,
+            gradient_checkpointing: name == "tiny_sd2",
+            ..TrainConfig::default()
+        };
+        let files = tempfile::tempdir().unwrap();
+        let bytes_of = |trainer: &Trainer<'_>, name: &str| {
+            let path = files.path().join(name);
+            trainer.checkpoint().save(&path).unwrap();
+            std::fs::read(path).unwrap()
+        };
+        let mut whole = trainer(&model, config.clone());
+        let whole_losses: Vec<f64> = (0..8).map(|_| whole.step().unwrap().loss).collect();
+
+        let mut first = trainer(&model, config.clone());
+        (0..3).for_each(|_| drop(first.step().unwrap()));
+        bytes_of(&first, "half");
+        drop(first);
+
+        // As another process would go on: everything read again.
+        let model = BaseModel::load(&folder(name)).unwrap();
+        let mut second = trainer(&model, config);
+        let path = files.path().join("half");
+        second.resume(Checkpoint::load(&path).unwrap(), &path).unwrap();
+        assert_eq!(second.steps_done(), 3);
+        let losses: Vec<f64> = (3..8).map(|_| second.step().unwrap().loss).collect();
+        assert_eq!(losses, whole_losses[3..]);
+        assert_eq!(second.validation_loss().unwrap().to_bits(), whole.validation_loss().unwrap().to_bits());
+        assert!(bytes_of(&second, "resumed") == bytes_of(&whole, "whole"), "{name}: the checkpoints differ");
+    }
+}
+
+#[test]
+fn a_checkpoint_of_another_base_model_is_refused() {
+    let [one, other] = MODELS.map(|name| BaseModel::load(&folder(name)).unwrap());
+    let checkpoint = trainer(&one, TrainConfig::default()).checkpoint();
+    let error = trainer(&other, TrainConfig::default()).resume(checkpoint, Path::new("x.safetensors")).unwrap_err();
+    assert!(error.to_string().contains("x.safetensors") && error.to_string().contains("another base model"), "{error}");
+}
+
+#[test]
+fn training_lowers_the_loss() {
+    let model = BaseModel::load(&folder("tiny_sd1")).unwrap();
+    let mut trainer = trainer(&model, TrainConfig { learning_rate: 0.05, ..TrainConfig::default() });
+    let (before, start) = (trainer.validation_loss().unwrap(), as_tensor(trainer.embeddings().numbers()));
+    (0..30).for_each(|_| drop(trainer.step().unwrap()));
+    let after = trainer.validation_loss().unwrap();
+    assert!(after < before, "validation loss {before} before, {after} after");
+    assert!(relative_error(&as_tensor(trainer.embeddings().numbers()), &start) > 0.01);
+}
