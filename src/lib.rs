@@ -11,6 +11,11 @@
 //! | [`sys`] | what the system gives only through unsafe calls |
 //! | [`image`] | photos, masks, Pillow-exact resampling, contact sheets, PNG with text |
 //! | [`metrics`] | CLIP scores of samples against photos and prompts, with their intervals |
+//! | [`workspace`] | the files of a concept: settings, photos, job folders, events |
+//! | [`runner`] | what does a job: a process of its own |
+//! | [`client`] | jobs as clients see them: start, follow, stop |
+//! | [`cli`] | the commands, one file a verb |
+//! | [`tui`] | the workbench |
 //! | [`fs`] | atomic file writes |
 //!
 //! # Dependency rule
@@ -19,9 +24,14 @@
 //! those three know nothing of processes or screens. `tests/architecture.rs` checks it.
 
 pub mod catversion;
+pub mod cli;
+pub mod client;
 pub mod diffusion;
 pub mod fs;
 pub mod image;
 pub mod metrics;
 pub mod protocol;
+pub mod runner;
 pub mod sys;
+pub mod tui;
+pub mod workspace;

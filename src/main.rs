@@ -1,2 +1,7 @@
-//! stub
-fn main() {}
+//! The `catbench` program; see [`catbench::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    catbench::cli::main()
+}

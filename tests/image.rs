@@ -89,7 +89,8 @@ fn the_content_decides_and_not_the_ending() {
 
 #[test]
 fn every_depth_and_kind_becomes_rgb() {
-    let sixteen = ImageBuffer::<Rgb<u16>, _>::from_fn(9, 5, |x, y| Rgb([x as u16 * 257, y as u16 * 257 * 3 + 128, 65535]));
+    let sixteen =
+        ImageBuffer::<Rgb<u16>, _>::from_fn(9, 5, |x, y| Rgb([x as u16 * 257, y as u16 * 257 * 3 + 128, 65535]));
     let read_sixteen = read("sixteen.png", &encoded(sixteen, ImageFormat::Png)).unwrap();
     assert_eq!(read_sixteen.get_pixel(7, 2), &Rgb([7, 6, 255]), "16 bits are rounded to 8");
 

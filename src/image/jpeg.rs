@@ -27,8 +27,7 @@ pub(super) fn decode(path: &Path, bytes: &[u8]) -> Result<(DynamicImage, Orienta
     if !ends(bytes) {
         return Err(damaged("the end of the JPEG is missing".into()));
     }
-    let options =
-        DecoderOptions::default().set_strict_mode(true).set_max_width(usize::MAX).set_max_height(usize::MAX);
+    let options = DecoderOptions::default().set_strict_mode(true).set_max_width(usize::MAX).set_max_height(usize::MAX);
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
     decoder.decode_headers().map_err(failed)?;
     let (width, height) = decoder.dimensions().ok_or_else(|| damaged("no dimensions".into()))?;

@@ -94,7 +94,9 @@ where
     } else {
         let columns = windows(from_width, to_width, filter);
         let mut wide = vec![0; to_width * from_height * channels];
-        for (row, out) in image.as_raw().chunks_exact(from_width * channels).zip(wide.chunks_exact_mut(to_width * channels)) {
+        for (row, out) in
+            image.as_raw().chunks_exact(from_width * channels).zip(wide.chunks_exact_mut(to_width * channels))
+        {
             for (window, out) in columns.iter().zip(out.chunks_exact_mut(channels)) {
                 let inputs = &row[window.first * channels..];
                 for (channel, out) in out.iter_mut().enumerate() {

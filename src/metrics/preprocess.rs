@@ -101,7 +101,9 @@ impl Preprocessor {
             None
         };
         if crop.is_none() && !matches!(resize, Some((Target::Exact { .. }, _))) {
-            return Err(wrong("without do_center_crop, size must be height and width: CLIP takes one size only".into()));
+            return Err(wrong(
+                "without do_center_crop, size must be height and width: CLIP takes one size only".into(),
+            ));
         }
         // OpenAI's own files do without the factor: it was not an option yet.
         let scale = if config.do_rescale { config.rescale_factor.unwrap_or(1.0 / 255.0) } else { 1.0 };
@@ -157,8 +159,7 @@ impl Preprocessor {
             Some((Target::Exact { width, height }, filter)) => resize(picture, width, height, filter),
             Some((Target::ShortestEdge(edge), filter)) => {
                 // Python's `int(size * long / short)`.
-                let long =
-                    |long: u32, short: u32| (f64::from(edge) * f64::from(long) / f64::from(short.max(1))) as u32;
+                let long = |long: u32, short: u32| (f64::from(edge) * f64::from(long) / f64::from(short.max(1))) as u32;
                 if width <= height {
                     resize(picture, edge, long(height, width), filter)
                 } else {

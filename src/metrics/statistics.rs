@@ -90,6 +90,8 @@ fn percentile(sorted: &[f64], fraction: f64) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    // By name, since proptest's prelude has another trait of that name.
+    use rand_chacha::rand_core::RngCore;
 
     use super::*;
 
@@ -111,7 +113,9 @@ mod tests {
         // 10 prompts x 4 seeds, prompts differing as much as seeds: as many worlds as a test has time for, all of mean 0.
         let mut random = ChaCha8Rng::seed_from_u64(1);
         let mut worlds = || -> Vec<Vec<[f64; 1]>> {
-            (0..10).map(|_| normal(&mut random)).collect::<Vec<_>>()
+            (0..10)
+                .map(|_| normal(&mut random))
+                .collect::<Vec<_>>()
                 .into_iter()
                 .map(|prompt| (0..4).map(|_| [prompt + normal(&mut random)]).collect())
                 .collect()

@@ -98,7 +98,9 @@ impl ClipConfig {
             }
         }
         if vision.patch_size == 0 || vision.image_size < vision.patch_size || vision.num_channels != 3 {
-            return Err(wrong("vision_config: it needs 3 channels and an image_size of at least one patch_size".into()));
+            return Err(wrong(
+                "vision_config: it needs 3 channels and an image_size of at least one patch_size".into(),
+            ));
         }
         let projection_dim = value.get("projection_dim").and_then(Value::as_u64).unwrap_or(512) as usize;
         Ok(Self { text, vision, projection_dim })

@@ -45,7 +45,9 @@ impl ClipScorer {
             let (width, height) = preprocessor.size();
             return Err(Error::Model {
                 path: folder.join("preprocessor_config.json"),
-                reason: format!("makes pictures of {width} x {height}, the model's config.json asks for {side} x {side}"),
+                reason: format!(
+                    "makes pictures of {width} x {height}, the model's config.json asks for {side} x {side}"
+                ),
             });
         }
         let tokenizer_path = folder.join("tokenizer.json");
@@ -143,4 +145,25 @@ fn load_tokenizer(path: &Path) -> Result<Tokenizer, Error> {
 
 fn unit(rows: &Tensor) -> Result<Tensor, Error> {
     Ok(rows.broadcast_div(&rows.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_tower_equals_transformers_also_for_full_length_texts() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny_clip");
+        let scorer = ClipScorer::load(&folder, &Device::Cpu).unwrap();
+        let reference = candle_core::safetensors::load(folder.join("reference.safetensors"), &Device::Cpu).unwrap();
+        let expected = reference["text_embeds"].to_vec2::<f32>().unwrap();
+        let texts = reference["text_ids"].to_vec2::<i64>().unwrap();
+        for (ids, expected) in texts.iter().zip(expected) {
+            let ids: Vec<u32> = ids.iter().map(|&id| id as u32).collect();
+            let end = ids.iter().position(|&id| id == scorer.config.eos_token_id).unwrap();
+            let found = unit(&scorer.text.forward(&ids, end).unwrap()).unwrap().to_vec2::<f32>().unwrap().concat();
+            let distance = found.iter().zip(&expected).map(|(a, b)| (a - b).powi(2)).sum::<f32>().sqrt();
+            assert!(distance < 1e-6, "{ids:?}: {distance}");
+        }
+    }
 }

@@ -124,7 +124,7 @@ def sprite(name):
     light = 0.45 * rgb.max(2) + 0.55 * (rgb @ np.float32([0.3, 0.59, 0.11]))
     inside = light[alpha > 0.9]
     low, high = np.quantile(inside, 0.03), np.quantile(inside, 0.70)
-    shade = np.clip((light - low) / max(high - low, 0.15), 0, 1.25) * 0.68 + 0.32
+    shade = np.clip(1 + 0.68 * (light - high) / max(high - low, 0.35), 0.3, 1.2)
     shade = Image.fromarray(np.clip(shade * 160, 0, 255).astype(np.uint8))
     return square, shade
 

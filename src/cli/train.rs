@@ -1,0 +1,220 @@
+//! `catbench train`: learn a concept.
+
+use clap::ArgAction;
+
+use super::{Error, follow};
+use crate::client;
+use crate::protocol::{Crop, Init, Preset, SampleConfig, ScoreConfig, TrainConfig};
+use crate::workspace::{Concept, JobFolder, Preflight, effective_settings, preflight};
+
+/// Options of a training. What is not given is as in the preset.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The concept: a folder of the home.
+    concept: String,
+    /// Go on with a run that was stopped, interrupted or failed: its id, or `latest`.
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["preset", "steps", "batch_size", "learning_rate"])]
+    resume: Option<String>,
+    /// A named set of settings: `default` is the paper's formula, `official` what the authors' code does.
+    #[arg(long, value_parser = preset)]
+    preset: Option<Preset>,
+    /// Optimizer steps.
+    #[arg(long, value_parser = positive)]
+    steps: Option<usize>,
+    /// Images a step.
+    #[arg(long, value_parser = positive)]
+    batch_size: Option<usize>,
+    /// AdamW's learning rate.
+    #[arg(long, value_parser = positive_float)]
+    learning_rate: Option<f64>,
+    /// AdamW's decoupled weight decay.
+    #[arg(long)]
+    weight_decay: Option<f64>,
+    /// Learned rows put in front of the keys and values of each layer.
+    #[arg(long, value_parser = positive)]
+    prefix_length: Option<usize>,
+    /// Concatenated layers of the text encoder, counted from 0, as in 9,10,11; the last three if not given.
+    #[arg(long, value_delimiter = ',')]
+    layers: Option<Vec<usize>>,
+    /// Added to the prefix logits: 0 in the formula, 1 in the authors' code.
+    #[arg(long, allow_negative_numbers = true)]
+    prefix_bias: Option<f32>,
+    /// Where the residual embeddings start: `class-word` or `normal`.
+    #[arg(long, value_parser = init)]
+    init: Option<Init>,
+    /// Training caption; {class} stands for the class word.
+    #[arg(long)]
+    caption: Option<String>,
+    /// How a photo becomes a square: `center` or `squash`.
+    #[arg(long, value_parser = crop)]
+    crop: Option<Crop>,
+    /// Probability that a photo is mirrored.
+    #[arg(long, value_parser = probability)]
+    flip_probability: Option<f64>,
+    /// Loss over the mask only, where a photo has one.
+    #[arg(long, action = ArgAction::SetTrue)]
+    masked_loss: bool,
+    /// Recompute each UNet block in the backward pass: less memory, more time.
+    #[arg(long, action = ArgAction::SetTrue)]
+    gradient_checkpointing: bool,
+    /// Seed of everything random in the training.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Steps between checkpoints.
+    #[arg(long, value_parser = positive)]
+    checkpoint_every: Option<usize>,
+    /// Steps between measurements of the validation loss; 0 for none.
+    #[arg(long)]
+    validate_every: Option<usize>,
+    /// Steps between sample pictures; 0 for none.
+    #[arg(long)]
+    sample_every: Option<usize>,
+    /// Prompt of the sample pictures; {concept} stands for the learned concept.
+    #[arg(long)]
+    sample_prompt: Option<String>,
+    /// After training, sample the concept's prompt list before and after and score both.
+    #[arg(long)]
+    evaluate: bool,
+    /// Start in the background and return at once.
+    #[arg(long)]
+    detach: bool,
+    /// Print one JSON object last.
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: &Args) -> Result<(), Error> {
+    let concept = super::concept(&args.concept)?;
+    let run = match &args.resume {
+        Some(id) => resumable(&concept, id)?,
+        None => begin(&concept, args.config(), !args.json)?,
+    };
+    client::start_job(&run)?;
+    if args.detach {
+        follow::say_where(&concept, &run, args.json);
+        return Ok(());
+    }
+    follow::follow(&concept, &run, args.json)
+}
+
+/// The demo without a screen: train and score.
+pub fn demo(json: bool) -> Result<(), Error> {
+    let concept = super::concept("demo")?;
+    let run = begin(&concept, TrainConfig { evaluate: true, ..TrainConfig::default() }, !json)?;
+    client::start_job(&run)?;
+    follow::follow(&concept, &run, json)
+}
+
+/// Check all that can be checked, say what will be done, and make the run's folder.
+fn begin(concept: &Concept, config: TrainConfig, say: bool) -> Result<JobFolder, Error> {
+    let checked = preflight(concept)?;
+    let evaluation = evaluation(concept)?;
+    if say {
+        print_preflight(concept, &checked, &config);
+    }
+    Ok(JobFolder::new_run(concept, config, evaluation)?)
+}
+
+/// A run that has something left to do and is not being done.
+fn resumable(concept: &Concept, id: &str) -> Result<JobFolder, Error> {
+    let run = concept.run(id)?;
+    match client::state(&run, &client::History::read(&run)?) {
+        client::State::Running => Err(Error::Job(format!(
+            "{} is running: `catbench watch {} --run {}` follows it",
+            run.id(),
+            concept.id,
+            run.id()
+        ))),
+        client::State::Finished => {
+            Err(Error::Job(format!("{} has finished: `catbench train {}` starts a new one", run.id(), concept.id)))
+        }
+        _ => {
+            preflight(concept)?;
+            Ok(run)
+        }
+    }
+}
+
+/// How the concept is scored: its own prompt list.
+pub fn evaluation(concept: &Concept) -> Result<ScoreConfig, Error> {
+    let mut config = ScoreConfig::default();
+    if let Some(list) = concept.prompt_list()? {
+        config.sample.prompts = Concept::read_prompts(&list)?;
+    }
+    Ok(ScoreConfig { sample: SampleConfig { images_per_prompt: 4, ..config.sample }, ..config })
+}
+
+fn print_preflight(concept: &Concept, checked: &Preflight, config: &TrainConfig) {
+    eprintln!("concept     {} (a kind of {})", concept.id, concept.file.class_word);
+    eprintln!("base model  {}", concept.base_model().display());
+    for photo in &checked.photos {
+        let name = photo.path.file_name().unwrap_or_default().to_string_lossy();
+        let mask = if photo.mask.is_some() { "mask" } else { "no mask" };
+        eprintln!("photo       {name}: {}, {mask}", photo.how_cropped(config.crop));
+    }
+    for warning in &checked.warnings {
+        eprintln!("warning     {warning}");
+    }
+    for (name, value) in effective_settings(config) {
+        eprintln!("{name:<11} {value}");
+    }
+}
+
+impl Args {
+    fn config(&self) -> TrainConfig {
+        let preset = TrainConfig::preset(self.preset.unwrap_or(Preset::Default));
+        TrainConfig {
+            preset: preset.preset,
+            steps: self.steps.unwrap_or(preset.steps),
+            batch_size: self.batch_size.unwrap_or(preset.batch_size),
+            learning_rate: self.learning_rate.unwrap_or(preset.learning_rate),
+            weight_decay: self.weight_decay.unwrap_or(preset.weight_decay),
+            prefix_length: self.prefix_length.unwrap_or(preset.prefix_length),
+            layers: self.layers.clone().or(preset.layers),
+            prefix_bias: self.prefix_bias.unwrap_or(preset.prefix_bias),
+            init: self.init.unwrap_or(preset.init),
+            caption: self.caption.clone().unwrap_or(preset.caption),
+            crop: self.crop.unwrap_or(preset.crop),
+            flip_probability: self.flip_probability.unwrap_or(preset.flip_probability),
+            masked_loss: self.masked_loss || preset.masked_loss,
+            gradient_checkpointing: self.gradient_checkpointing || preset.gradient_checkpointing,
+            seed: self.seed.unwrap_or(preset.seed),
+            checkpoint_every: self.checkpoint_every.unwrap_or(preset.checkpoint_every),
+            validate_every: self.validate_every.unwrap_or(preset.validate_every),
+            sample_every: self.sample_every.unwrap_or(preset.sample_every),
+            sample_prompt: self.sample_prompt.clone().unwrap_or(preset.sample_prompt),
+            evaluate: self.evaluate || preset.evaluate,
+        }
+    }
+}
+
+fn preset(text: &str) -> Result<Preset, String> {
+    one_of(text, &[("default", Preset::Default), ("official", Preset::Official)])
+}
+
+fn init(text: &str) -> Result<Init, String> {
+    one_of(text, &[("class-word", Init::ClassWord), ("normal", Init::Normal)])
+}
+
+fn crop(text: &str) -> Result<Crop, String> {
+    one_of(text, &[("center", Crop::Center), ("squash", Crop::Squash)])
+}
+
+/// The value of the word `text`, or which words there are.
+pub fn one_of<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, String> {
+    let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
+    found.ok_or_else(|| format!("one of {}", words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ")))
+}
+
+/// A count of at least one.
+pub fn positive(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|&n| n > 0).ok_or_else(|| "a whole number above 0".into())
+}
+
+fn positive_float(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|x: &f64| x.is_finite() && *x > 0.0).ok_or_else(|| "a number above 0".into())
+}
+
+fn probability(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|x| (0.0..=1.0).contains(x)).ok_or_else(|| "a number from 0 to 1".into())
+}

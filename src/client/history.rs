@@ -1,0 +1,244 @@
+//! What the events of a job say about it so far.
+
+use std::path::PathBuf;
+
+use crate::protocol::{Event, EventRecord, Phase, Score};
+use crate::workspace::{Error, EventReader, JobFolder};
+
+/// A loss at a step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Point {
+    /// 1-based.
+    pub step: usize,
+    /// Mean squared error.
+    pub loss: f64,
+}
+
+/// A picture the job made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Picture {
+    /// Absolute.
+    pub path: PathBuf,
+    /// As given.
+    pub prompt: String,
+    /// Its seed.
+    pub seed: u64,
+    /// Steps done when it was made.
+    pub step: usize,
+    /// Whether the residual embeddings were used.
+    pub learned: bool,
+    /// Whether it was made to be scored, not on the way.
+    pub evaluation: bool,
+}
+
+/// The four scores of one side, before or after.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scores {
+    /// Masked CLIP-I.
+    pub masked_clip_i: Score,
+    /// CLIP-I of the whole pictures.
+    pub clip_i: Score,
+    /// CLIP-T.
+    pub clip_t: Score,
+    /// sqrt(masked CLIP-I · CLIP-T).
+    pub balance: Score,
+}
+
+/// How a job ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum End {
+    /// All is done.
+    Finished {
+        /// Wall time of the last runner.
+        seconds: f64,
+    },
+    /// As asked.
+    Stopped {
+        /// Steps done.
+        step: usize,
+    },
+    /// With an error.
+    Failed {
+        /// What, where, what to do.
+        message: String,
+    },
+}
+
+/// A job's events, folded. Events made void by a resume are gone.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct History {
+    folder: PathBuf,
+    /// The last runner.
+    pub pid: Option<u32>,
+    /// Optimizer steps in all.
+    pub steps: usize,
+    /// One point a step.
+    pub losses: Vec<Point>,
+    /// Loss by quarter of the timestep range, one list a quarter.
+    pub quarters: [Vec<Point>; 4],
+    /// Loss on the frozen validation set.
+    pub validation: Vec<Point>,
+    /// Seconds of each of the last steps.
+    pub step_seconds: Vec<f64>,
+    /// What it is busy with: the phase, how much is done, how much there is.
+    pub progress: Option<(Phase, usize, usize)>,
+    /// Pictures in the order they were made.
+    pub pictures: Vec<Picture>,
+    /// Steps of the checkpoints.
+    pub checkpoints: Vec<(usize, PathBuf)>,
+    /// Scores without the residual embeddings.
+    pub before: Option<Scores>,
+    /// Scores with them.
+    pub after: Option<Scores>,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+    /// How it ended, if it did.
+    pub end: Option<End>,
+    /// When the first runner took it up.
+    pub began: Option<jiff::Timestamp>,
+    /// When the last event came.
+    pub last: Option<jiff::Timestamp>,
+}
+
+impl History {
+    /// Of a job of which nothing is known yet.
+    pub fn new(job: &JobFolder) -> Self {
+        Self { folder: job.path().to_path_buf(), ..Self::default() }
+    }
+
+    /// Of all events of `job` there are now.
+    pub fn read(job: &JobFolder) -> Result<Self, Error> {
+        let mut history = Self::new(job);
+        for event in EventReader::new(&job.events()).read_new()? {
+            history.apply(&event);
+        }
+        Ok(history)
+    }
+
+    /// The scores before and after: of the last separate scoring of this run if there is one, else of the run itself.
+    pub fn scores<'a>(&'a self, scoring: Option<&'a Self>) -> Option<(&'a Scores, &'a Scores)> {
+        let both = |history: &'a Self| history.before.as_ref().zip(history.after.as_ref());
+        scoring.and_then(both).or_else(|| both(self))
+    }
+
+    /// Take in the next event.
+    pub fn apply(&mut self, record: &EventRecord) {
+        self.began.get_or_insert(record.time);
+        self.last = Some(record.time);
+        match &record.event {
+            Event::Started { pid, steps, resumed_from } => {
+                (self.pid, self.steps, self.end, self.progress) = (Some(*pid), *steps, None, None);
+                self.forget_after(*resumed_from);
+            }
+            Event::Progress { phase, done, total } => self.progress = Some((*phase, *done, *total)),
+            Event::Step { step, loss, loss_by_quarter, seconds } => {
+                self.losses.push(Point { step: *step, loss: *loss });
+                for (points, loss) in self.quarters.iter_mut().zip(loss_by_quarter) {
+                    points.extend(loss.map(|loss| Point { step: *step, loss }));
+                }
+                self.progress = Some((Phase::Train, *step, self.steps));
+                if self.step_seconds.len() == 50 {
+                    self.step_seconds.remove(0);
+                }
+                self.step_seconds.push(*seconds);
+            }
+            Event::Validation { step, loss } => self.validation.push(Point { step: *step, loss: *loss }),
+            Event::Sample { step, path: relative, prompt, seed, learned } => {
+                let path = self.folder.join(relative);
+                // A scoring made again overwrites its pictures.
+                self.pictures.retain(|picture| picture.path != path);
+                let evaluation = self.folder.ends_with("evaluation") || relative.starts_with("evaluation");
+                let (step, prompt, seed, learned) = (*step, prompt.clone(), *seed, *learned);
+                self.pictures.push(Picture { path, prompt, seed, step, learned, evaluation });
+            }
+            Event::Checkpoint { step, path } => self.checkpoints.push((*step, self.folder.join(path))),
+            Event::Scored { learned, masked_clip_i, clip_i, clip_t, balance } => {
+                let [masked_clip_i, clip_i, clip_t, balance] =
+                    [masked_clip_i, clip_i, clip_t, balance].map(Score::clone);
+                let scores = Some(Scores { masked_clip_i, clip_i, clip_t, balance });
+                *(if *learned { &mut self.after } else { &mut self.before }) = scores;
+            }
+            Event::Warning { message } => self.warnings.push(message.clone()),
+            Event::Stopped { step } => self.end = Some(End::Stopped { step: *step }),
+            Event::Failed { message } => self.end = Some(End::Failed { message: message.clone() }),
+            Event::Finished { seconds } => self.end = Some(End::Finished { seconds: *seconds }),
+        }
+    }
+
+    /// What a resume from `step` makes void.
+    fn forget_after(&mut self, step: usize) {
+        self.losses.retain(|point| point.step <= step);
+        self.quarters.iter_mut().for_each(|points| points.retain(|point| point.step <= step));
+        self.validation.retain(|point| point.step <= step);
+        self.pictures.retain(|picture| picture.step <= step);
+        self.checkpoints.retain(|(at, _)| *at <= step);
+        self.step_seconds.clear();
+    }
+
+    /// Optimizer steps done.
+    pub fn step(&self) -> usize {
+        self.losses.last().map_or(0, |point| point.step)
+    }
+
+    /// Mean seconds of the last steps.
+    pub fn seconds_per_step(&self) -> Option<f64> {
+        let n = self.step_seconds.len();
+        (n > 0).then(|| self.step_seconds.iter().sum::<f64>() / n as f64)
+    }
+
+    /// Seconds until the last step, as fast as lately.
+    pub fn seconds_left(&self) -> Option<f64> {
+        Some(self.seconds_per_step()? * self.steps.saturating_sub(self.step()) as f64)
+    }
+
+    /// Wall time from the first event to the last.
+    pub fn seconds(&self) -> f64 {
+        self.began.zip(self.last).map_or(0.0, |(began, last)| (last - began).total(jiff::Unit::Second).unwrap_or(0.0))
+    }
+
+    /// Pictures made on the way, newest last.
+    pub fn on_the_way(&self) -> impl DoubleEndedIterator<Item = &Picture> {
+        self.pictures.iter().filter(|picture| !picture.evaluation)
+    }
+
+    /// Pictures made to be scored, without (`false`) or with (`true`) the residual embeddings.
+    pub fn evaluated(&self, learned: bool) -> impl DoubleEndedIterator<Item = &Picture> {
+        self.pictures.iter().filter(move |picture| picture.evaluation && picture.learned == learned)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn history(events: &[Event]) -> History {
+        let mut history = History::default();
+        for (seq, event) in events.iter().enumerate() {
+            let time = jiff::Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_secs(seq as i64);
+            history.apply(&EventRecord { seq: seq as u64, time, event: event.clone() });
+        }
+        history
+    }
+
+    fn step(step: usize) -> Event {
+        Event::Step { step, loss: step as f64, loss_by_quarter: [Some(1.0), None, None, None], seconds: 0.5 }
+    }
+
+    #[test]
+    fn a_resume_makes_later_steps_void_and_the_curve_has_each_step_once() {
+        let started = |resumed_from| Event::Started { pid: 7, steps: 4, resumed_from };
+        let checkpoint = Event::Checkpoint { step: 2, path: "checkpoints/step-000002.safetensors".into() };
+        let run = [started(0), step(1), step(2), checkpoint, step(3), started(2), step(3), step(4)];
+        let history = history(&run);
+        assert_eq!(history.losses.iter().map(|point| point.step).collect::<Vec<_>>(), [1, 2, 3, 4]);
+        assert_eq!(history.quarters[0].len(), 4);
+        assert_eq!(history.checkpoints.len(), 1);
+        assert_eq!(history.end, None);
+    }
+
+    #[test]
+    fn time_left_follows_the_speed_of_the_last_steps() {
+        let history = history(&[Event::Started { pid: 7, steps: 10, resumed_from: 0 }, step(1), step(2)]);
+        assert_eq!(history.seconds_left(), Some(4.0));
+    }
+}

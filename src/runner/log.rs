@@ -1,0 +1,99 @@
+//! Writing `events.jsonl`.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use crate::protocol::{Event, EventRecord};
+use crate::workspace::{Error, EventReader};
+
+/// Appends to a job's events. Each event is one write of one whole line, handed to the system at once, so it outlives
+/// the process; checkpoints and last events also wait for the disk.
+#[derive(Debug)]
+pub struct EventLog {
+    file: File,
+    path: PathBuf,
+    next_seq: u64,
+}
+
+impl EventLog {
+    /// Open the log at `path`, or begin one, and return it with the events already there. A torn last line, left by
+    /// a writer that was killed, is cut off; numbering goes on where it stopped.
+    pub fn open(path: &Path) -> Result<(Self, Vec<EventRecord>), Error> {
+        let mut reader = EventReader::new(path);
+        let events = reader.read_new()?;
+        let next_seq = events.last().map_or(0, |event| event.seq + 1);
+        let file = OpenOptions::new().append(true).create(true).open(path).map_err(Error::io("open", path))?;
+        file.set_len(reader.offset()).map_err(Error::io("repair", path))?;
+        Ok((Self { file, path: path.to_path_buf(), next_seq }, events))
+    }
+
+    /// Append `event`.
+    pub fn write(&mut self, event: Event) -> Result<(), Error> {
+        let durable = event.is_last() || matches!(event, Event::Checkpoint { .. });
+        let record = EventRecord { seq: self.next_seq, time: jiff::Timestamp::now(), event };
+        let written = serde_json::to_vec(&record).map_err(std::io::Error::from).and_then(|mut line| {
+            line.push(b'\n');
+            self.file.write_all(&line)?;
+            if durable { self.file.sync_data() } else { Ok(()) }
+        });
+        written.map_err(Error::io("write", &self.path))?;
+        self.next_seq += 1;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn step(step: usize) -> Event {
+        Event::Step { step, loss: 0.25, loss_by_quarter: [None; 4], seconds: 0.1 }
+    }
+
+    #[test]
+    fn numbering_goes_on_when_the_log_is_opened_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.jsonl");
+        for first in [1, 3] {
+            let (mut log, _) = EventLog::open(&path).unwrap();
+            log.write(step(first)).unwrap();
+            log.write(step(first + 1)).unwrap();
+        }
+        let events = EventReader::new(&path).read_new().unwrap();
+        assert_eq!(events.iter().map(|event| event.seq).collect::<Vec<_>>(), [0, 1, 2, 3]);
+        assert_eq!(events[2].event, step(3));
+    }
+
+    #[test]
+    fn a_torn_last_line_waits_for_a_reader_and_is_cut_off_by_the_next_writer() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.jsonl");
+        let (mut log, _) = EventLog::open(&path).unwrap();
+        log.write(step(1)).unwrap();
+        drop(log);
+        OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"seq\":1,\"ti").unwrap();
+
+        let mut reader = EventReader::new(&path);
+        assert_eq!(reader.read_new().unwrap().len(), 1);
+        assert_eq!(reader.read_new().unwrap().len(), 0);
+
+        let (mut log, before) = EventLog::open(&path).unwrap();
+        assert_eq!(before.len(), 1);
+        log.write(step(2)).unwrap();
+        let after = reader.read_new().unwrap();
+        assert_eq!(after.len(), 1);
+        assert_eq!((after[0].seq, &after[0].event), (1, &step(2)));
+    }
+
+    #[test]
+    fn a_line_that_is_no_event_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.jsonl");
+        std::fs::write(&path, "not json\n").unwrap();
+        let message = EventLog::open(&path).unwrap_err().to_string();
+        assert!(message.contains("events.jsonl") && message.contains("byte 0"), "{message}");
+    }
+}

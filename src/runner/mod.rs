@@ -1,0 +1,268 @@
+//! What does a job: a process of its own, in its own session, that ends only when the job does or when it is asked to
+//! stop. It writes `events.jsonl` and files into the job's folder, and nothing to a screen.
+//!
+//! Its lock on `runner.lock` is held as long as it lives, however it dies; so the lock is what tells others that it lives.
+
+mod evaluate;
+mod log;
+mod sample;
+mod train;
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+pub use log::EventLog;
+
+use crate::protocol::{Event, EventRecord, Phase};
+use crate::workspace::{self, BatchSpec, Concept, JobFolder, JobKind, RunSpec, ScoreSpec};
+use crate::{catversion, diffusion, image, metrics};
+
+/// Why a job failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Its files.
+    #[error(transparent)]
+    Workspace(#[from] workspace::Error),
+    /// Signals could not be set up.
+    #[error("cannot set up signals: {0}")]
+    Signals(#[source] std::io::Error),
+    /// Another runner has the job.
+    #[error("{}: another runner is at work on this job", .0.display())]
+    Taken(PathBuf),
+    /// There is nothing left to do.
+    #[error("{}: this run has finished: start a new one", .0.display())]
+    Finished(PathBuf),
+    /// The base model.
+    #[error(transparent)]
+    Model(#[from] diffusion::Error),
+    /// Training or sampling.
+    #[error(transparent)]
+    CatVersion(#[from] catversion::Error),
+    /// A photo, mask or sample.
+    #[error(transparent)]
+    Image(#[from] image::Error),
+    /// Scoring.
+    #[error(transparent)]
+    Metrics(#[from] metrics::Error),
+    /// The program itself.
+    #[error("the program broke: {message} (this is a bug; more is in {})", .log.display())]
+    Panic {
+        /// What it said.
+        message: String,
+        /// Where more is.
+        log: PathBuf,
+    },
+}
+
+/// How a job that did not fail ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// All is done.
+    Finished,
+    /// Stopped as asked after `step` optimizer steps, with a checkpoint where there is something to resume.
+    Stopped {
+        /// Steps done.
+        step: usize,
+    },
+}
+
+/// Set when the job should stop. Look at it between steps: finish the step, write a checkpoint, return
+/// [`Outcome::Stopped`].
+#[derive(Debug, Clone, Default)]
+pub struct StopFlag(Arc<AtomicBool>);
+
+impl StopFlag {
+    /// Whether the job should stop.
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Ask the job to stop.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A checkpoint to go on from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resume {
+    /// Steps done.
+    pub step: usize,
+    /// The file, absolute.
+    pub path: PathBuf,
+}
+
+/// A training to do.
+#[derive(Debug)]
+pub struct TrainJob {
+    /// Where it writes.
+    pub folder: JobFolder,
+    /// What is learned.
+    pub concept: Concept,
+    /// How.
+    pub spec: RunSpec,
+    /// The last checkpoint of an earlier runner of this job.
+    pub resume: Option<Resume>,
+}
+
+/// A sampling to do.
+#[derive(Debug)]
+pub struct SampleJob {
+    /// Where it writes.
+    pub folder: JobFolder,
+    /// What is sampled.
+    pub concept: Concept,
+    /// How.
+    pub spec: BatchSpec,
+}
+
+/// A scoring to do.
+#[derive(Debug)]
+pub struct ScoreJob {
+    /// Where it writes: the run's `evaluation` folder.
+    pub folder: JobFolder,
+    /// What is scored.
+    pub concept: Concept,
+    /// How.
+    pub spec: ScoreSpec,
+}
+
+/// Do the job in `folder`: the whole life of a runner process.
+pub fn main(folder: &Path) -> ExitCode {
+    // It belongs to no terminal. This fails only for a process that already leads a session, which is as good.
+    let _ = rustix::process::setsid();
+    let stop = StopFlag::default();
+    match signals(&stop).and_then(|()| run(folder, &stop)) {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Its stderr is runner.log.
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn signals(stop: &StopFlag) -> Result<(), Error> {
+    let register = |signal, flag: &Arc<AtomicBool>| {
+        signal_hook::flag::register(signal, Arc::clone(flag)).map(drop).map_err(Error::Signals)
+    };
+    register(SIGTERM, &stop.0)?;
+    register(SIGINT, &stop.0)?;
+    // A lost terminal is nothing to a runner.
+    register(SIGHUP, &Arc::default())
+}
+
+/// Do the job in `folder`, and report its end in its events.
+pub fn run(folder: &Path, stop: &StopFlag) -> Result<Outcome, Error> {
+    let folder = JobFolder::at(folder)?;
+    let _lock = take_lock(&folder)?;
+    let began = Instant::now();
+    let (mut log, events) = EventLog::open(&folder.events())?;
+    let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&folder, &events, &mut log, stop)));
+    let done = done.unwrap_or_else(|panic| {
+        let message = panic.downcast_ref::<String>().cloned();
+        let message = message.or_else(|| panic.downcast_ref::<&str>().map(|m| (*m).to_owned())).unwrap_or_default();
+        Err(Error::Panic { message, log: folder.log() })
+    });
+    log.write(match &done {
+        Ok(Outcome::Finished) => Event::Finished { seconds: began.elapsed().as_secs_f64() },
+        Ok(Outcome::Stopped { step }) => Event::Stopped { step: *step },
+        Err(error) => Event::Failed { message: error.to_string() },
+    })?;
+    done
+}
+
+/// The lock that says a runner lives, with its process id. Others hold it for a moment when they look, so wait a little.
+fn take_lock(folder: &JobFolder) -> Result<File, Error> {
+    let path = folder.lock();
+    let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+    let mut file = file.map_err(workspace::Error::io("create", &path))?;
+    let deadline = Instant::now() + Duration::from_secs(1);
+    loop {
+        match file.try_lock() {
+            Ok(()) => {
+                let pid = std::process::id().to_string();
+                let written = file.set_len(0).and_then(|()| file.write_all(pid.as_bytes()));
+                written.map_err(workspace::Error::io("write", &path))?;
+                return Ok(file);
+            }
+            Err(TryLockError::Error(error)) => return Err(workspace::Error::io("lock", &path)(error).into()),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Err(TryLockError::WouldBlock) => return Err(Error::Taken(folder.path().to_path_buf())),
+        }
+    }
+}
+
+fn work(folder: &JobFolder, events: &[EventRecord], log: &mut EventLog, stop: &StopFlag) -> Result<Outcome, Error> {
+    let concept = Concept::open(folder.concept_folder()?)?;
+    let pid = std::process::id();
+    match folder.kind()? {
+        JobKind::Train => {
+            let spec = folder.run_spec()?;
+            if matches!(events.last().map(|last| &last.event), Some(Event::Finished { .. })) {
+                return Err(Error::Finished(folder.path().to_path_buf()));
+            }
+            let resume = last_checkpoint(folder, events);
+            let resumed_from = resume.as_ref().map_or(0, |resume| resume.step);
+            log.write(Event::Started { pid, steps: spec.train.steps, resumed_from })?;
+            workspace::preflight(&concept)?;
+            train::run(&TrainJob { folder: folder.clone(), concept, spec, resume }, log, stop)
+        }
+        JobKind::Sample => {
+            let spec = folder.batch_spec()?;
+            log.write(Event::Started { pid, steps: 0, resumed_from: 0 })?;
+            sample::run(&SampleJob { folder: folder.clone(), concept, spec }, log, stop)
+        }
+        JobKind::Score => {
+            let spec = folder.score_spec()?;
+            log.write(Event::Started { pid, steps: 0, resumed_from: 0 })?;
+            workspace::preflight(&concept)?;
+            evaluate::run(&ScoreJob { folder: folder.clone(), concept, spec }, log, stop)
+        }
+    }
+}
+
+/// The last checkpoint whose file is still there.
+fn last_checkpoint(folder: &JobFolder, events: &[EventRecord]) -> Option<Resume> {
+    let mut valid: Vec<Resume> = Vec::new();
+    for record in events {
+        match &record.event {
+            // What came after the step this resume went back to is void.
+            Event::Started { resumed_from, .. } => valid.retain(|resume| resume.step <= *resumed_from),
+            Event::Checkpoint { step, path } => valid.push(Resume { step: *step, path: folder.path().join(path) }),
+            _ => {}
+        }
+    }
+    valid.into_iter().rev().find(|resume| resume.path.is_file())
+}
+
+/// Tells a phase's progress, but not more often than eyes can follow.
+struct Progress<'a> {
+    log: &'a mut EventLog,
+    phase: Phase,
+    last: Option<Instant>,
+}
+
+impl<'a> Progress<'a> {
+    fn new(log: &'a mut EventLog, phase: Phase) -> Self {
+        Self { log, phase, last: None }
+    }
+
+    fn tell(&mut self, done: usize, total: usize) -> Result<(), Error> {
+        let due = self.last.is_none_or(|last| last.elapsed() >= Duration::from_millis(250));
+        if !due && done != total {
+            return Ok(());
+        }
+        self.last = Some(Instant::now());
+        Ok(self.log.write(Event::Progress { phase: self.phase, done, total })?)
+    }
+}

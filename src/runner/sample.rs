@@ -1,0 +1,155 @@
+//! A sampling job: every prompt with every seed, each picture a PNG that says how it was made, its mask beside it.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use super::{Error, EventLog, Outcome, Progress, SampleJob, StopFlag};
+use crate::catversion::{Checkpoint, Picture, PictureRequest, Sampler, prompt_text};
+use crate::diffusion::BaseModel;
+use crate::image::write_png;
+use crate::protocol::{Event, Phase, SampleConfig};
+use crate::workspace;
+
+/// File name of one picture: what it shows, its seed.
+pub(super) fn sample_path(what: &str, seed: u64) -> PathBuf {
+    PathBuf::from(format!("{what}-seed-{seed}.png"))
+}
+
+/// Write `picture` to `path` in `root` with its provenance, and its mask to `masks/` beside it.
+pub(super) fn write_picture(
+    root: &Path,
+    path: &Path,
+    picture: &Picture,
+    request: &PictureRequest,
+    config: &SampleConfig,
+    base_model: &str,
+    step: usize,
+) -> Result<(), Error> {
+    let path = root.join(path);
+    let mask = mask_path(&path);
+    if let Some(folder) = mask.parent() {
+        std::fs::create_dir_all(folder).map_err(workspace::Error::io("create", folder))?;
+    }
+    let settings = [
+        ("prompt", request.prompt.clone()),
+        ("negative_prompt", config.negative_prompt.clone()),
+        ("seed", request.seed.to_string()),
+        ("sampler", "ddim".into()),
+        ("steps", config.steps.to_string()),
+        ("guidance_scale", config.guidance_scale.to_string()),
+        ("eta", config.eta.to_string()),
+        ("strength", config.strength.to_string()),
+        ("uncond_prefix", config.uncond_prefix.to_string()),
+        ("trained_steps", step.to_string()),
+        ("base_model", base_model.to_owned()),
+    ];
+    let text: Vec<(&str, &str)> = settings.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    write_png(&path, &picture.image, &text)?;
+    Ok(write_png(&mask, &picture.mask, &[])?)
+}
+
+/// `masks/<name>.png` beside a picture.
+pub(super) fn mask_path(picture: &Path) -> PathBuf {
+    let folder = picture.parent().unwrap_or(Path::new(""));
+    folder.join("masks").join(picture.file_name().unwrap_or_default())
+}
+
+/// One prompt list to sample.
+pub(super) struct Sampling<'a> {
+    pub model: &'a BaseModel,
+    pub class_word: &'a str,
+    pub config: &'a SampleConfig,
+    pub learned: Option<(&'a Checkpoint, &'a Path)>,
+    /// The job's folder, which events' paths start from.
+    pub root: &'a Path,
+    /// Where the pictures go, in `root`.
+    pub folder: &'a Path,
+    pub phase: Phase,
+}
+
+/// A picture that [`Sampling::run`] wrote.
+pub(super) struct Sampled {
+    pub request: PictureRequest,
+    pub picture: Picture,
+}
+
+impl Sampling<'_> {
+    /// Make all pictures; none when stopped.
+    pub fn run(&self, log: &mut EventLog, stop: &StopFlag) -> Result<Option<Vec<Sampled>>, Error> {
+        let config = self.config;
+        self.warn_of_cut_prompts(log)?;
+        let sampler = Sampler::new(self.model, self.class_word, config.clone(), self.learned)?;
+        let step = self.learned.map_or(0, |(checkpoint, _)| checkpoint.meta.step);
+        let requests: Vec<(usize, PictureRequest)> = config
+            .prompts
+            .iter()
+            .enumerate()
+            .flat_map(|(i, prompt)| {
+                (0..config.images_per_prompt as u64)
+                    .map(move |k| (i, PictureRequest { prompt: prompt.clone(), seed: config.seed + k }))
+            })
+            .collect();
+        let total = requests.len() * config.steps;
+        let (mut sampled, mut steps_done) = (Vec::with_capacity(requests.len()), 0);
+        for batch in requests.chunks(config.batch_size.max(1)) {
+            let batch_requests: Vec<PictureRequest> = batch.iter().map(|(_, request)| request.clone()).collect();
+            let mut progress = Progress::new(log, self.phase);
+            let mut told = Ok(());
+            let made = sampler.pictures(&batch_requests, &mut |done, _| {
+                told = progress.tell(steps_done + done * batch.len(), total);
+                if told.is_err() || stop.is_set() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            })?;
+            told?;
+            let Some(made) = made else { return Ok(None) };
+            steps_done += config.steps * batch.len();
+            for ((i, request), picture) in batch.iter().zip(made) {
+                let path = self.folder.join(sample_path(&format!("{:03}", i + 1), request.seed));
+                write_picture(self.root, &path, &picture, request, config, &self.model.hash, step)?;
+                log.write(Event::Sample {
+                    step,
+                    path,
+                    prompt: request.prompt.clone(),
+                    seed: request.seed,
+                    learned: self.learned.is_some(),
+                })?;
+                sampled.push(Sampled { request: request.clone(), picture });
+            }
+        }
+        Ok(Some(sampled))
+    }
+
+    fn warn_of_cut_prompts(&self, log: &mut EventLog) -> Result<(), Error> {
+        for prompt in self.config.prompts.iter().chain([&self.config.negative_prompt]) {
+            let cut = self.model.tokenizer.tokens(&prompt_text(prompt, self.class_word))?.cut;
+            if !cut.is_empty() {
+                let limit = self.model.text_encoder.max_length();
+                let message = format!("prompt \"{prompt}\" is over {limit} tokens: \"{cut}\" is not read");
+                log.write(Event::Warning { message })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Do the job.
+pub(super) fn run(job: &SampleJob, log: &mut EventLog, stop: &StopFlag) -> Result<Outcome, Error> {
+    let config = &job.spec.sample;
+    let learned =
+        config.checkpoint.as_deref().map(|path| Ok::<_, Error>((Checkpoint::load(path)?, path))).transpose()?;
+    log.write(Event::Progress { phase: Phase::Load, done: 0, total: 1 })?;
+    let model = BaseModel::load(&job.spec.base_model)?;
+    log.write(Event::Progress { phase: Phase::Load, done: 1, total: 1 })?;
+    let sampling = Sampling {
+        model: &model,
+        class_word: &job.spec.class_word,
+        config,
+        learned: learned.as_ref().map(|(checkpoint, path)| (checkpoint, *path)),
+        root: job.folder.path(),
+        folder: Path::new(""),
+        phase: Phase::Sample,
+    };
+    Ok(match sampling.run(log, stop)? {
+        Some(_) => Outcome::Finished,
+        None => Outcome::Stopped { step: 0 },
+    })
+}

@@ -1,0 +1,146 @@
+//! A training job: steps, and between them validation, checkpoints, sample pictures; the evaluation afterwards.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use super::sample::{sample_path, write_picture};
+use super::{Error, EventLog, Outcome, Progress, StopFlag, TrainJob, evaluate};
+use crate::catversion::{Checkpoint, PictureRequest, Sampler, Trainer, TrainingPhoto};
+use crate::diffusion::BaseModel;
+use crate::image::{read_mask, read_photo, square};
+use crate::protocol::{Event, Phase, SampleConfig, ScoreConfig};
+use crate::workspace::{self, Concept, RunSpec};
+
+/// Photos and masks of a concept as the base model sees them: squares of its resolution.
+fn training_photos(concept: &Concept, spec: &RunSpec, size: u32) -> Result<Vec<TrainingPhoto>, Error> {
+    let mut photos = Vec::new();
+    for path in concept.photos()? {
+        let photo = read_photo(&path)?;
+        let mask_path = concept.mask_path(&path);
+        let mask = if mask_path.is_file() { Some(read_mask(&mask_path, photo.dimensions())?) } else { None };
+        photos.push(TrainingPhoto {
+            image: square(&photo, size, spec.train.crop),
+            mask: mask.map(|mask| square(&mask, size, spec.train.crop)),
+        });
+    }
+    Ok(photos)
+}
+
+/// Do the job.
+pub(super) fn run(job: &TrainJob, log: &mut EventLog, stop: &StopFlag) -> Result<Outcome, Error> {
+    let spec = &job.spec;
+    let config = &spec.train;
+    crate::catversion::check_config(config)?;
+    log.write(Event::Progress { phase: Phase::Load, done: 0, total: 1 })?;
+    let model = BaseModel::load(&spec.base_model)?;
+    log.write(Event::Progress { phase: Phase::Load, done: 1, total: 1 })?;
+    if spec.base_model_hash.as_ref() != Some(&model.hash) {
+        job.folder.write_run_spec(&RunSpec { base_model_hash: Some(model.hash.clone()), ..spec.clone() })?;
+    }
+    let photos = training_photos(&job.concept, spec, model.resolution() as u32)?;
+    let mut progress = Progress::new(log, Phase::Cache);
+    let mut told = Ok(());
+    let mut trainer = Trainer::new(&model, &photos, &spec.class_word, config.clone(), &mut |done, total| {
+        if told.is_ok() {
+            told = progress.tell(done, total);
+        }
+    })?;
+    told?;
+    if let Some(resume) = &job.resume {
+        trainer.resume(Checkpoint::load(&resume.path)?, &resume.path)?;
+    }
+
+    let mut saved = trainer.steps_done();
+    if saved == 0 {
+        validate(&trainer, config.validate_every, log)?;
+        picture(job, &model, &trainer, log)?;
+    }
+    while trainer.steps_done() < config.steps {
+        if stop.is_set() {
+            if trainer.steps_done() > saved {
+                save(job, &trainer, log)?;
+            }
+            return Ok(Outcome::Stopped { step: trainer.steps_done() });
+        }
+        let began = Instant::now();
+        let loss = trainer.step()?;
+        let step = trainer.steps_done();
+        let seconds = began.elapsed().as_secs_f64();
+        log.write(Event::Step { step, loss: loss.loss, loss_by_quarter: loss.by_quarter, seconds })?;
+        let last = step == config.steps;
+        if step % config.checkpoint_every == 0 || last {
+            save(job, &trainer, log)?;
+            saved = step;
+        }
+        if config.validate_every > 0 && (step % config.validate_every == 0 || last) {
+            validate(&trainer, config.validate_every, log)?;
+        }
+        if config.sample_every > 0 && (step % config.sample_every == 0 || last) {
+            picture(job, &model, &trainer, log)?;
+        }
+    }
+    if !config.evaluate {
+        return Ok(Outcome::Finished);
+    }
+    let evaluation = evaluate::Evaluation {
+        concept: &job.concept,
+        class_word: &spec.class_word,
+        model: &model,
+        score_model: spec.score_model.as_deref().ok_or_else(|| {
+            workspace::Error::invalid(
+                &job.concept.folder.join("concept.toml"),
+                "score_model is missing",
+                "name the folder of a CLIP model",
+            )
+        })?,
+        root: job.folder.path(),
+        folder: PathBuf::from("evaluation"),
+        scores: job.folder.path().join("scores.jsonl"),
+        step: trainer.steps_done(),
+    };
+    let checkpoint = job.folder.path().join(checkpoint_path(trainer.steps_done()));
+    let config = ScoreConfig {
+        sample: SampleConfig { checkpoint: Some(checkpoint), ..spec.evaluation.sample.clone() },
+        ..spec.evaluation.clone()
+    };
+    evaluation.run(&config, log, stop)
+}
+
+fn checkpoint_path(step: usize) -> PathBuf {
+    PathBuf::from(format!("checkpoints/step-{step:06}.safetensors"))
+}
+
+fn save(job: &TrainJob, trainer: &Trainer<'_>, log: &mut EventLog) -> Result<(), Error> {
+    let path = checkpoint_path(trainer.steps_done());
+    let folder = job.folder.path().join("checkpoints");
+    std::fs::create_dir_all(&folder).map_err(workspace::Error::io("create", &folder))?;
+    trainer.checkpoint().save(&job.folder.path().join(&path))?;
+    Ok(log.write(Event::Checkpoint { step: trainer.steps_done(), path })?)
+}
+
+fn validate(trainer: &Trainer<'_>, every: usize, log: &mut EventLog) -> Result<(), Error> {
+    if every > 0 {
+        log.write(Event::Validation { step: trainer.steps_done(), loss: trainer.validation_loss()? })?;
+    }
+    Ok(())
+}
+
+/// One picture of the concept as learned so far, always of the same seed.
+fn picture(job: &TrainJob, model: &BaseModel, trainer: &Trainer<'_>, log: &mut EventLog) -> Result<(), Error> {
+    let (config, step) = (&job.spec.train, trainer.steps_done());
+    if config.sample_every == 0 {
+        return Ok(());
+    }
+    let settings = SampleConfig { ..job.spec.evaluation.sample.clone() };
+    let checkpoint = trainer.checkpoint();
+    let learned = (step > 0).then_some((&checkpoint, job.folder.path()));
+    let sampler = Sampler::new(model, &job.spec.class_word, settings.clone(), learned)?;
+    let request = PictureRequest { prompt: config.sample_prompt.clone(), seed: config.seed };
+    let made = sampler.pictures(std::slice::from_ref(&request), &mut |_, _| std::ops::ControlFlow::Continue(()))?;
+    for picture in made.into_iter().flatten() {
+        let path = PathBuf::from("samples").join(sample_path(&format!("step-{step:06}"), request.seed));
+        write_picture(job.folder.path(), &path, &picture, &request, &settings, &model.hash, step)?;
+        log.write(Event::Sample { step, path, prompt: request.prompt.clone(), seed: request.seed, learned: step > 0 })?;
+    }
+    Ok(())
+}

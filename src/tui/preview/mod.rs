@@ -1,0 +1,177 @@
+//! Pictures in the terminal: one [`Surface`], with two ways to draw.
+//!
+//! *Blocks* puts half blocks into the frame, like any other cell. *Graphics* leaves the cells of a picture out of the
+//! frame, and prints it over them with viuer after the frame, only when the picture or its place has changed.
+//! Pictures are decoded and shrunk on a thread of their own; the frame shows the place until they come.
+
+mod blocks;
+mod graphics;
+mod loader;
+mod probe;
+
+use std::path::Path;
+
+use ::image::RgbImage;
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+
+pub use loader::{Key, Loaded};
+pub use probe::{Choice, choose, colours, wait_for_input, without_asking};
+
+use graphics::Graphics;
+use loader::Loader;
+
+/// How pictures are to be drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Images {
+    /// The best the terminal can do.
+    Auto,
+    /// kitty's graphics protocol.
+    Kitty,
+    /// iTerm2's inline pictures.
+    Iterm,
+    /// Sixel.
+    Sixel,
+    /// Half blocks.
+    Blocks,
+    /// Not at all.
+    Off,
+}
+
+impl Images {
+    /// All of them.
+    pub const ALL: [Self; 6] = [Self::Auto, Self::Kitty, Self::Iterm, Self::Sixel, Self::Blocks, Self::Off];
+
+    /// Its name.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Kitty => "kitty",
+            Self::Iterm => "iterm",
+            Self::Sixel => "sixel",
+            Self::Blocks => "blocks",
+            Self::Off => "off",
+        }
+    }
+}
+
+/// How many colours half blocks may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Colours {
+    /// 24 bits.
+    True,
+    /// The 256 of xterm.
+    Indexed,
+    /// None: shades of characters (`NO_COLOR`).
+    None,
+}
+
+/// Where pictures are drawn.
+pub struct Surface {
+    images: Images,
+    colours: Colours,
+    loader: Loader,
+    graphics: Graphics,
+    /// No picture may be drawn here in this frame.
+    covered: Option<Rect>,
+}
+
+impl Surface {
+    /// A surface that draws with `images`, which is not `auto`, and calls `loaded` on another thread when a picture
+    /// has come.
+    pub fn new(images: Images, colours: Colours, loaded: impl Fn(Loaded) + Send + 'static) -> Self {
+        Self { images, colours, loader: Loader::new(loaded), graphics: Graphics::new(images), covered: None }
+    }
+
+    /// Draw another way from the next frame on.
+    pub fn change(&mut self, images: Images) {
+        self.images = images;
+        self.graphics = Graphics::new(images);
+    }
+
+    /// How pictures are drawn.
+    pub fn images(&self) -> Images {
+        self.images
+    }
+
+    /// A picture has come.
+    pub fn take(&mut self, loaded: Loaded) {
+        self.loader.take(loaded);
+    }
+
+    /// Whether all pictures asked for have come.
+    pub fn is_settled(&self) -> bool {
+        self.loader.is_settled()
+    }
+
+    /// Begin a frame in which no picture is drawn under `covered`.
+    pub fn begin(&mut self, covered: Option<Rect>) {
+        self.covered = covered;
+        self.graphics.begin();
+    }
+
+    /// Draw the picture at `path` as large as fits into `area`, in its middle.
+    pub fn draw(&mut self, buffer: &mut Buffer, area: Rect, path: &Path) {
+        let area = area.intersection(buffer.area);
+        if area.is_empty() || self.images == Images::Off {
+            return note(buffer, area, name(path));
+        }
+        let cell = match self.images {
+            Images::Blocks => (1, 2),
+            _ => self.graphics.cell(),
+        };
+        let key = Key::new(path, u32::from(area.width) * cell.0, u32::from(area.height) * cell.1);
+        match self.loader.get(key) {
+            None => note(buffer, area, "…"),
+            Some(Err(())) => note(buffer, area, "cannot be read"),
+            Some(Ok(picture)) => {
+                let place = place(area, picture, cell);
+                if self.images == Images::Blocks {
+                    blocks::draw(buffer, place, picture, self.colours);
+                } else if self.covered.is_none_or(|covered| !covered.intersects(place)) {
+                    self.graphics.place(buffer, place, key_hash(path, picture), picture);
+                }
+            }
+        }
+    }
+
+    /// Print what the frame left out. Call it after the frame was written.
+    pub fn finish(&mut self) -> std::io::Result<()> {
+        self.graphics.finish()
+    }
+
+    /// The terminal was cleared or lent out: nothing printed is there any more.
+    pub fn forget(&mut self) {
+        self.graphics.forget();
+    }
+}
+
+fn name(path: &Path) -> &str {
+    path.file_name().and_then(|name| name.to_str()).unwrap_or("?")
+}
+
+/// What tells two pictures apart on the screen.
+fn key_hash(path: &Path, picture: &RgbImage) -> u64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    (path, picture.dimensions(), picture.as_raw()).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// A faint word in the middle of `area`.
+fn note(buffer: &mut Buffer, area: Rect, text: &str) {
+    if area.is_empty() {
+        return;
+    }
+    let text: String = text.chars().take(area.width as usize).collect();
+    let x = area.x + (area.width - text.chars().count() as u16) / 2;
+    buffer.set_string(x, area.y + area.height / 2, text, super::theme::FAINT);
+}
+
+/// The cells a picture of this size takes in the middle of `area`.
+fn place(area: Rect, picture: &RgbImage, cell: (u32, u32)) -> Rect {
+    let cells = |pixels: u32, cell: u32, most: u16| ((pixels + cell / 2) / cell).clamp(1, u32::from(most)) as u16;
+    let width = cells(picture.width(), cell.0, area.width);
+    let height = cells(picture.height(), cell.1, area.height);
+    Rect { x: area.x + (area.width - width) / 2, y: area.y + (area.height - height) / 2, width, height }
+}

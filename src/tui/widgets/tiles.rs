@@ -1,0 +1,110 @@
+//! Pictures side by side.
+
+use std::path::Path;
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+
+use crate::tui::preview::Surface;
+use crate::tui::theme;
+
+/// Rows below which a tile shows too little, in a low area and in a high one.
+const LEAST: [u16; 2] = [6, 8];
+
+/// How square tiles are laid out in an area.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grid {
+    /// Tiles in a row.
+    pub columns: usize,
+    /// Rows that are seen.
+    pub rows: usize,
+    /// Height of a tile in cells; it is twice as wide.
+    pub side: u16,
+}
+
+impl Grid {
+    /// The layout for `count` pictures in `width` × `height` cells with `caption` rows under each: all of them as
+    /// large as possible, or, if that is too small to see anything, as many as fit.
+    pub fn new(width: u16, height: u16, count: usize, caption: u16) -> Self {
+        // A tile has a column at its left for the mark of the chosen one.
+        let side = |columns: u16, rows: u16| {
+            let wide = (width / columns).saturating_sub(1) / 2;
+            wide.min((height / rows).saturating_sub(caption))
+        };
+        let count = count.max(1) as u16;
+        let best = (1..=count.min(width.max(1)))
+            .map(|columns| (side(columns, count.div_ceil(columns)), columns))
+            .max_by_key(|&(side, columns)| (side, std::cmp::Reverse(columns)));
+        let all = best.map_or(0, |(side, _)| side);
+        let least = LEAST[usize::from(height >= 16)].min(height.saturating_sub(caption)).min(width.saturating_sub(1) / 2);
+        let least = least.max(1);
+        // Too many: as many as fit at the least size, and then as large as so many can be.
+        let many = || side((width / (2 * least + 1)).max(1), (height / (least + caption)).max(1));
+        let side = if all >= least { all } else { many().max(least) };
+        let columns = (width / (2 * side + 1)).max(1);
+        let rows = (height / (side + caption)).max(1);
+        Self { columns: columns as usize, rows: rows as usize, side }
+    }
+}
+
+/// One picture and what stands under it.
+pub struct Tile<'a> {
+    /// The file.
+    pub path: &'a Path,
+    /// A word under it.
+    pub caption: String,
+}
+
+/// Draw `tiles`, scrolled so that `chosen` is seen; it is marked if the pane has the focus. The layout used.
+pub fn draw(
+    buffer: &mut Buffer,
+    surface: &mut Surface,
+    area: Rect,
+    tiles: &[Tile],
+    chosen: usize,
+    focused: bool,
+) -> Grid {
+    let caption = u16::from(tiles.iter().any(|tile| !tile.caption.is_empty()));
+    let grid = Grid::new(area.width, area.height, tiles.len(), caption);
+    let first_row = (chosen / grid.columns + 1).saturating_sub(grid.rows);
+    let first = first_row * grid.columns;
+    for (i, tile) in tiles.iter().enumerate().skip(first).take(grid.columns * grid.rows) {
+        let (column, row) = ((i - first) % grid.columns, (i - first) / grid.columns);
+        let x = area.x + column as u16 * (2 * grid.side + 1);
+        let y = area.y + row as u16 * (grid.side + caption);
+        let place = Rect { x: x + 1, y, width: 2 * grid.side, height: grid.side }.intersection(area);
+        surface.draw(buffer, place, tile.path);
+        let marked = focused && i == chosen;
+        if marked {
+            for y in y..place.bottom() {
+                buffer.set_string(x, y, "▌", theme::FOCUS);
+            }
+        }
+        if caption > 0 && place.bottom() < area.bottom() {
+            let style = if marked { theme::FOCUS } else { theme::FAINT };
+            let text: String = tile.caption.chars().take(place.width as usize).collect();
+            let at = place.x + (place.width - text.chars().count() as u16) / 2;
+            buffer.set_string(at, place.bottom(), text, style);
+        }
+    }
+    grid
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_pictures_are_all_seen_and_as_large_as_can_be() {
+        assert_eq!(Grid::new(39, 12, 5, 0), Grid { columns: 3, rows: 2, side: 6 });
+        assert_eq!(Grid::new(80, 7, 6, 1), Grid { columns: 6, rows: 1, side: 6 });
+        assert_eq!(Grid::new(39, 12, 1, 0), Grid { columns: 1, rows: 1, side: 12 });
+        assert_eq!(Grid::new(39, 9, 5, 0), Grid { columns: 3, rows: 1, side: 6 });
+    }
+
+    #[test]
+    fn many_pictures_keep_a_size_that_shows_something() {
+        let grid = Grid::new(74, 17, 40, 0);
+        assert_eq!(grid, Grid { columns: 4, rows: 2, side: 8 });
+    }
+}

@@ -1,0 +1,159 @@
+//! One concept: its folder and `concept.toml`.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Error, JobFolder};
+use crate::image;
+
+/// `concept.toml`, edited by hand too.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConceptFile {
+    /// What the screens call it.
+    pub name: String,
+    /// The word the concept is learned on top of: "teapot", "dog".
+    pub class_word: String,
+    /// The frozen diffusion model; relative to the concept's folder, or absolute.
+    pub base_model: PathBuf,
+    /// The CLIP model of the scores; likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score_model: Option<PathBuf>,
+    /// Free words to find it by.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// Free text.
+    #[serde(default)]
+    pub notes: String,
+}
+
+/// One concept and its folder.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Concept {
+    /// The name commands know it by: the folder's name.
+    pub id: String,
+    /// Its folder, absolute.
+    pub folder: PathBuf,
+    /// Its `concept.toml`.
+    pub file: ConceptFile,
+}
+
+impl Concept {
+    /// Read the concept in `folder`.
+    pub fn open(folder: &Path) -> Result<Self, Error> {
+        let folder = std::path::absolute(folder).map_err(Error::io("find", folder))?;
+        let path = folder.join("concept.toml");
+        if !path.is_file() {
+            let remedy = "write one with name, class_word and base_model";
+            return Err(Error::invalid(&folder, "no concept.toml in this folder", remedy));
+        }
+        let file: ConceptFile = read_toml(&path)?;
+        if file.class_word.trim().is_empty() {
+            let remedy = "name what the concept is a kind of, as in class_word = \"teapot\"";
+            return Err(Error::invalid(&path, "class_word is empty", remedy));
+        }
+        let id = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(Self { id, folder, file })
+    }
+
+    /// The base model, absolute.
+    pub fn base_model(&self) -> PathBuf {
+        self.folder.join(&self.file.base_model)
+    }
+
+    /// The CLIP model of the scores, absolute.
+    pub fn score_model(&self) -> Option<PathBuf> {
+        self.file.score_model.as_ref().map(|path| self.folder.join(path))
+    }
+
+    /// The folder of its photos.
+    pub fn images(&self) -> PathBuf {
+        self.folder.join("images")
+    }
+
+    /// The folder of the photos' masks.
+    pub fn masks(&self) -> PathBuf {
+        self.folder.join("masks")
+    }
+
+    /// Its photos, sorted by name; empty without an `images` folder.
+    pub fn photos(&self) -> Result<Vec<PathBuf>, Error> {
+        let folder = self.images();
+        match image::list_photos(&folder) {
+            _ if !folder.is_dir() => Ok(Vec::new()),
+            Err(image::Error::NoPhotos { .. }) => Ok(Vec::new()),
+            photos => Ok(photos?),
+        }
+    }
+
+    /// Where the mask of `photo` would be: `masks/<image name>.png`.
+    pub fn mask_path(&self, photo: &Path) -> PathBuf {
+        image::mask_path(&self.masks(), photo)
+    }
+
+    /// The lines of the prompt list at `path`, without empty lines and `#` comments; an error when none is left.
+    pub fn read_prompts(path: &Path) -> Result<Vec<String>, Error> {
+        let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let prompts: Vec<String> = lines.map(str::to_owned).collect();
+        if prompts.is_empty() {
+            return Err(Error::invalid(path, "no prompt in this list", "write one prompt a line"));
+        }
+        Ok(prompts)
+    }
+
+    /// The concept's own prompt list: the first of `prompts/*.txt` by name.
+    pub fn prompt_list(&self) -> Result<Option<PathBuf>, Error> {
+        let folder = self.folder.join("prompts");
+        if !folder.is_dir() {
+            return Ok(None);
+        }
+        let mut lists = Vec::new();
+        for entry in std::fs::read_dir(&folder).map_err(Error::io("read", &folder))? {
+            let path = entry.map_err(Error::io("read", &folder))?.path();
+            if path.extension().is_some_and(|e| e == "txt") {
+                lists.push(path);
+            }
+        }
+        Ok(lists.into_iter().min())
+    }
+
+    /// Its trainings, oldest first.
+    pub fn runs(&self) -> Result<Vec<JobFolder>, Error> {
+        JobFolder::list(&self.folder.join("runs"), "run.toml")
+    }
+
+    /// Its samplings, oldest first.
+    pub fn batches(&self) -> Result<Vec<JobFolder>, Error> {
+        JobFolder::list(&self.folder.join("samples"), "batch.toml")
+    }
+
+    /// One of its trainings: an id, the unambiguous start of one, or `latest`.
+    pub fn run(&self, id: &str) -> Result<JobFolder, Error> {
+        let missing = || Error::NoRun { id: id.into(), concept: self.id.clone() };
+        let mut runs = self.runs()?;
+        if id == "latest" {
+            return runs.pop().ok_or_else(missing);
+        }
+        runs.retain(|run| run.id().starts_with(id));
+        match runs.len() {
+            1 => runs.pop().ok_or_else(missing),
+            _ => Err(missing()),
+        }
+    }
+}
+
+/// A settings file.
+pub(super) fn read_toml<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, Error> {
+    let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+    toml::from_str(&text)
+        .map_err(|error| Error::Toml { path: path.to_path_buf(), message: error.to_string().trim_end().to_owned() })
+}
+
+/// Write a settings file whole or not at all.
+pub(super) fn write_toml<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
+    let text =
+        toml::to_string(value).map_err(|error| Error::Toml { path: path.to_path_buf(), message: error.to_string() })?;
+    crate::fs::write_atomic(path, text.as_bytes()).map_err(Error::io("write", path))
+}

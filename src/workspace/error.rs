@@ -1,0 +1,70 @@
+//! What can be wrong with the files of a concept.
+
+use std::path::{Path, PathBuf};
+
+/// What is wrong, where, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file or folder could not be read or written.
+    #[error("{}: cannot {action}: {source}", path.display())]
+    Io {
+        /// What was tried: "read", "write", "create", ...
+        action: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A photo or mask.
+    #[error(transparent)]
+    Image(#[from] crate::image::Error),
+    /// A settings file is not valid TOML or holds a wrong value.
+    #[error("{}: {message}", path.display())]
+    Toml {
+        /// The file.
+        path: PathBuf,
+        /// The parser's message: what and where in the file.
+        message: String,
+    },
+    /// No concept of that name.
+    #[error("no concept {name:?} in {}: {hint}", home.display())]
+    NoConcept {
+        /// As asked for.
+        name: String,
+        /// Where it was looked for.
+        home: PathBuf,
+        /// What to do.
+        hint: String,
+    },
+    /// No run of that id.
+    #[error("no run {id:?} of concept {concept:?}: `catbench runs {concept}` lists them")]
+    NoRun {
+        /// As asked for.
+        id: String,
+        /// The concept.
+        concept: String,
+    },
+    /// A folder or file that must be there is not, or is empty, or holds something else.
+    #[error("{}: {problem}: {remedy}", path.display())]
+    Invalid {
+        /// Where.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+        /// What to do.
+        remedy: String,
+    },
+}
+
+impl Error {
+    /// For `map_err`: an I/O error of `action` on `path`.
+    pub fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |source| Self::Io { action, path, source }
+    }
+
+    /// Something wrong with the content of `path`, with what to do about it.
+    pub fn invalid(path: &Path, problem: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::Invalid { path: path.to_path_buf(), problem: problem.into(), remedy: remedy.into() }
+    }
+}

@@ -1,0 +1,84 @@
+//! The folder of all concepts.
+
+use std::path::{Path, PathBuf};
+
+use super::{Concept, Error};
+
+/// The folder of all concepts: `$CATBENCH_HOME`, else `./workspaces` when it exists, else `catbench` in the user's
+/// data folder (`$XDG_DATA_HOME` or `~/.local/share`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Home {
+    path: PathBuf,
+}
+
+impl Home {
+    /// The home of this process, absolute. It need not exist yet.
+    pub fn locate() -> Result<Self, Error> {
+        let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+        let path = if let Some(path) = set("CATBENCH_HOME") {
+            path
+        } else if Path::new("workspaces").is_dir() {
+            PathBuf::from("workspaces")
+        } else if let Some(data) = set("XDG_DATA_HOME") {
+            data.join("catbench")
+        } else if let Some(home) = set("HOME") {
+            home.join(".local/share/catbench")
+        } else {
+            return Err(Error::invalid(Path::new("~"), "no home folder is known", "set CATBENCH_HOME"));
+        };
+        Self::at(&path)
+    }
+
+    /// The home at `path`.
+    pub fn at(path: &Path) -> Result<Self, Error> {
+        Ok(Self { path: std::path::absolute(path).map_err(Error::io("find", path))? })
+    }
+
+    /// Its folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the program's own files (logs) are.
+    pub fn internal(&self) -> PathBuf {
+        self.path.join(".catbench")
+    }
+
+    /// The concept of that name.
+    pub fn concept(&self, name: &str) -> Result<Concept, Error> {
+        let plain = !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', '\0']);
+        let folder = self.path.join(name);
+        if !plain || !folder.is_dir() {
+            return Err(Error::NoConcept { name: name.into(), home: self.path.clone(), hint: self.hint(name) });
+        }
+        Concept::open(&folder)
+    }
+
+    /// The names of all concepts, sorted: every folder with a `concept.toml`.
+    pub fn concepts(&self) -> Result<Vec<String>, Error> {
+        if !self.path.exists() {
+            return Ok(Vec::new());
+        }
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(&self.path).map_err(Error::io("read", &self.path))? {
+            let entry = entry.map_err(Error::io("read", &self.path))?;
+            if entry.path().join("concept.toml").is_file()
+                && let Some(name) = entry.file_name().to_str()
+            {
+                names.push(name.to_owned());
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn hint(&self, name: &str) -> String {
+        match self.concepts() {
+            _ if name == "demo" => "the demo comes with the source: start catbench in the folder that holds \
+                                    workspaces/, or set CATBENCH_HOME to that folder"
+                .into(),
+            Ok(names) if !names.is_empty() => format!("there is {}", names.join(", ")),
+            _ => "there is none yet; a concept is a folder with concept.toml and images/".into(),
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! Job folders: what a job is told, and where it puts what it makes.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::concept::{read_toml, write_toml};
+use super::{Concept, Error, new_id};
+use crate::protocol::{SampleConfig, ScoreConfig, TrainConfig};
+
+/// The kinds of job. The settings file in its folder says which it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobKind {
+    /// A training: `run.toml`.
+    Train,
+    /// A sampling: `batch.toml`.
+    Sample,
+    /// A scoring of a run: `score.toml`.
+    Score,
+}
+
+impl JobKind {
+    /// The name of its settings file.
+    pub fn file_name(self) -> &'static str {
+        match self {
+            Self::Train => "run.toml",
+            Self::Sample => "batch.toml",
+            Self::Score => "score.toml",
+        }
+    }
+}
+
+/// `run.toml`: one training, with all that it depends on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunSpec {
+    /// The concept's name.
+    pub concept: String,
+    /// Its class word when the run began.
+    pub class_word: String,
+    /// The frozen diffusion model, absolute.
+    pub base_model: PathBuf,
+    /// SHA-256 of the base model, once the runner has read it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_model_hash: Option<String>,
+    /// The CLIP model of the scores, absolute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score_model: Option<PathBuf>,
+    /// Settings of the training.
+    pub train: TrainConfig,
+    /// Settings of the scoring that follows when `train.evaluate` is set.
+    pub evaluation: ScoreConfig,
+}
+
+/// `batch.toml`: one sampling.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BatchSpec {
+    /// The concept's name.
+    pub concept: String,
+    /// Its class word.
+    pub class_word: String,
+    /// The frozen diffusion model, absolute.
+    pub base_model: PathBuf,
+    /// The run whose embeddings are used; none samples the base model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
+    /// Settings of the sampling; its checkpoint is absolute.
+    pub sample: SampleConfig,
+}
+
+/// `score.toml`: one scoring of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScoreSpec {
+    /// The concept's name.
+    pub concept: String,
+    /// Its class word.
+    pub class_word: String,
+    /// The frozen diffusion model, absolute.
+    pub base_model: PathBuf,
+    /// The CLIP model of the scores, absolute.
+    pub score_model: PathBuf,
+    /// The run that is scored.
+    pub run: String,
+    /// Settings of the scoring; its checkpoint is absolute.
+    pub score: ScoreConfig,
+}
+
+/// The folder of one job.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct JobFolder {
+    path: PathBuf,
+}
+
+impl JobFolder {
+    /// The job in the folder at `path`.
+    pub fn at(path: &Path) -> Result<Self, Error> {
+        let path = std::path::absolute(path).map_err(Error::io("find", path))?;
+        let job = Self { path };
+        job.kind()?;
+        Ok(job)
+    }
+
+    /// Begin a training of `concept`: its folder and `run.toml`.
+    pub fn new_run(concept: &Concept, train: TrainConfig, evaluation: ScoreConfig) -> Result<Self, Error> {
+        let spec = RunSpec {
+            concept: concept.id.clone(),
+            class_word: concept.file.class_word.clone(),
+            base_model: concept.base_model(),
+            base_model_hash: None,
+            score_model: concept.score_model(),
+            train,
+            evaluation,
+        };
+        Self::create(new_id(&concept.folder.join("runs"))?, "run.toml", &spec)
+    }
+
+    /// Begin a sampling of `concept` with the embeddings of `run`.
+    pub fn new_batch(concept: &Concept, run: Option<&JobFolder>, sample: SampleConfig) -> Result<Self, Error> {
+        let spec = BatchSpec {
+            concept: concept.id.clone(),
+            class_word: concept.file.class_word.clone(),
+            base_model: concept.base_model(),
+            run: run.map(|run| run.id().to_owned()),
+            sample,
+        };
+        Self::create(new_id(&concept.folder.join("samples"))?, "batch.toml", &spec)
+    }
+
+    /// Begin a scoring of `run`, in the run's `evaluation` folder.
+    pub fn new_score(concept: &Concept, run: &JobFolder, score: ScoreConfig) -> Result<Self, Error> {
+        let score_model = concept.score_model().ok_or_else(|| {
+            let path = concept.folder.join("concept.toml");
+            Error::invalid(&path, "score_model is missing", "name the folder of a CLIP model")
+        })?;
+        let spec = ScoreSpec {
+            concept: concept.id.clone(),
+            class_word: concept.file.class_word.clone(),
+            base_model: concept.base_model(),
+            score_model,
+            run: run.id().to_owned(),
+            score,
+        };
+        let folder = run.evaluation();
+        std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+        Self::create(folder, "score.toml", &spec)
+    }
+
+    fn create<T: Serialize>(path: PathBuf, file_name: &str, spec: &T) -> Result<Self, Error> {
+        write_toml(&path.join(file_name), spec)?;
+        Ok(Self { path })
+    }
+
+    /// All jobs in `parent` that have `file_name`, sorted by id.
+    pub(super) fn list(parent: &Path, file_name: &str) -> Result<Vec<Self>, Error> {
+        if !parent.is_dir() {
+            return Ok(Vec::new());
+        }
+        let mut jobs = Vec::new();
+        for entry in std::fs::read_dir(parent).map_err(Error::io("read", parent))? {
+            let path = entry.map_err(Error::io("read", parent))?.path();
+            if path.join(file_name).is_file() {
+                jobs.push(Self { path });
+            }
+        }
+        jobs.sort();
+        Ok(jobs)
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its name, the job's id.
+    pub fn id(&self) -> &str {
+        self.path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
+    }
+
+    /// What kind of job it is.
+    pub fn kind(&self) -> Result<JobKind, Error> {
+        [JobKind::Train, JobKind::Sample, JobKind::Score]
+            .into_iter()
+            .find(|kind| self.path.join(kind.file_name()).is_file())
+            .ok_or_else(|| {
+                let remedy = "a job's folder holds run.toml, batch.toml or score.toml";
+                Error::invalid(&self.path, "this is not a job's folder", remedy)
+            })
+    }
+
+    /// The folder of the concept it belongs to.
+    pub fn concept_folder(&self) -> Result<&Path, Error> {
+        let depth = if self.kind()? == JobKind::Score { 3 } else { 2 };
+        self.path.ancestors().nth(depth).ok_or_else(|| {
+            Error::invalid(&self.path, "this job is in no concept's folder", "move it back under <concept>/runs")
+        })
+    }
+
+    /// Its `run.toml`.
+    pub fn run_spec(&self) -> Result<RunSpec, Error> {
+        read_toml(&self.path.join("run.toml"))
+    }
+
+    /// Write its `run.toml` anew.
+    pub fn write_run_spec(&self, spec: &RunSpec) -> Result<(), Error> {
+        write_toml(&self.path.join("run.toml"), spec)
+    }
+
+    /// Its `batch.toml`.
+    pub fn batch_spec(&self) -> Result<BatchSpec, Error> {
+        read_toml(&self.path.join("batch.toml"))
+    }
+
+    /// Its `score.toml`.
+    pub fn score_spec(&self) -> Result<ScoreSpec, Error> {
+        read_toml(&self.path.join("score.toml"))
+    }
+
+    /// Its events.
+    pub fn events(&self) -> PathBuf {
+        self.path.join("events.jsonl")
+    }
+
+    /// Held by its runner for as long as that lives.
+    pub fn lock(&self) -> PathBuf {
+        self.path.join("runner.lock")
+    }
+
+    /// What its runner wrote to stdout and stderr.
+    pub fn log(&self) -> PathBuf {
+        self.path.join("runner.log")
+    }
+
+    /// Where a run's evaluation is.
+    pub fn evaluation(&self) -> PathBuf {
+        self.path.join("evaluation")
+    }
+}

@@ -1,0 +1,25 @@
+//! The files of a concept: where they are, how they are read and written. Files are the truth; whatever else the
+//! program keeps can be rebuilt from them.
+//!
+//! ```text
+//! <home>/<concept>/
+//!   concept.toml  images/  masks/  prompts/
+//!   runs/<run id>/       run.toml    events.jsonl  checkpoints/  samples/  evaluation/  scores.jsonl
+//!   samples/<batch id>/  batch.toml  events.jsonl  *.png  masks/
+//! ```
+
+mod concept;
+mod error;
+mod events;
+mod home;
+mod id;
+mod job;
+mod preflight;
+
+pub use concept::{Concept, ConceptFile};
+pub use error::Error;
+pub use events::EventReader;
+pub use home::Home;
+pub use id::new_id;
+pub use job::{BatchSpec, JobFolder, JobKind, RunSpec, ScoreSpec};
+pub use preflight::{Photo, Preflight, effective_settings, preflight};

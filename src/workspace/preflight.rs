@@ -1,0 +1,107 @@
+//! What can be known about a training before it starts, so that bad input is refused while nothing is written yet.
+
+use std::path::PathBuf;
+
+use super::{Concept, Error};
+use crate::image;
+use crate::protocol::{Crop, Init, Preset, TrainConfig};
+
+/// A photo that can be trained on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Photo {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Width and height in pixels, as shown (after EXIF rotation).
+    pub size: (u32, u32),
+    /// Its mask, where there is one.
+    pub mask: Option<PathBuf>,
+}
+
+/// A concept that can be trained.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Preflight {
+    /// Its photos.
+    pub photos: Vec<Photo>,
+    /// What the user should know though it stops nothing.
+    pub warnings: Vec<String>,
+}
+
+impl Photo {
+    /// What of the photo is trained on, in words: "1856 × 2475, the middle 1856 × 1856".
+    pub fn how_cropped(&self, crop: Crop) -> String {
+        let (width, height) = self.size;
+        let side = width.min(height);
+        match crop {
+            _ if width == height => format!("{width} × {height}, whole"),
+            Crop::Center => format!("{width} × {height}, the middle {side} × {side}"),
+            Crop::Squash => format!("{width} × {height}, whole, squashed to a square"),
+        }
+    }
+}
+
+/// The settings a training will use, by name, as people read them.
+pub fn effective_settings(config: &TrainConfig) -> Vec<(&'static str, String)> {
+    let preset = match config.preset {
+        Preset::Default => "default",
+        Preset::Official => "official",
+    };
+    let layers = config.layers.as_ref().map_or("the last three".into(), |layers| {
+        layers.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")
+    });
+    let init = match config.init {
+        Init::ClassWord => "from the class word",
+        Init::Normal => "from a normal draw",
+    };
+    let mut rows = vec![
+        ("preset", preset.into()),
+        ("steps", format!("{} × {} images", config.steps, config.batch_size)),
+        ("AdamW", format!("learning rate {}, weight decay {}", config.learning_rate, config.weight_decay)),
+        ("embeddings", format!("{} a layer, layers {layers}, {init}", config.prefix_length)),
+        ("prefix bias", config.prefix_bias.to_string()),
+        ("caption", config.caption.clone()),
+        ("flips", config.flip_probability.to_string()),
+        ("seed", config.seed.to_string()),
+    ];
+    let mut extra = Vec::new();
+    if config.masked_loss {
+        extra.push("masked loss");
+    }
+    if config.gradient_checkpointing {
+        extra.push("gradient checkpointing");
+    }
+    if config.evaluate {
+        extra.push("scores at the end");
+    }
+    if !extra.is_empty() {
+        rows.push(("with", extra.join(", ")));
+    }
+    rows
+}
+
+/// Read every photo and mask of `concept` whole, and look for its base model.
+pub fn preflight(concept: &Concept) -> Result<Preflight, Error> {
+    let mut warnings = Vec::new();
+    let model = concept.base_model();
+    if !model.join("model_index.json").is_file() && !model.is_file() {
+        let remedy = "set base_model in concept.toml to a diffusers folder";
+        return Err(Error::invalid(&model, "the base model is not there", remedy));
+    }
+    let images = concept.images();
+    if !images.is_dir() {
+        return Err(Error::invalid(&images, "no such folder", "put a few jpg, png or webp photos there"));
+    }
+    let mut photos = Vec::new();
+    for path in image::list_photos(&images)? {
+        let size = image::read_photo(&path)?.dimensions();
+        let mask = Some(concept.mask_path(&path)).filter(|mask| mask.is_file());
+        if let Some(mask) = &mask {
+            image::read_mask(mask, size)?;
+        }
+        photos.push(Photo { path, size, mask });
+    }
+    let bare = photos.iter().filter(|photo| photo.mask.is_none()).count();
+    if bare > 0 && bare < photos.len() {
+        warnings.push(format!("{bare} of {} photos have no mask: they are scored whole", photos.len()));
+    }
+    Ok(Preflight { photos, warnings })
+}

@@ -1,0 +1,97 @@
+//! The dependency rule of `src/lib.rs`, checked on the source.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// What each module may use of the others. `fs`, `protocol`, `image` and `workspace` are what all stand on.
+const MAY_USE: &[(&str, &[&str])] = &[
+    ("fs", &[]),
+    ("sys", &[]),
+    ("protocol", &[]),
+    ("image", &["fs", "protocol"]),
+    ("workspace", &["fs", "protocol", "image"]),
+    ("diffusion", &["fs", "protocol", "image", "sys"]),
+    ("metrics", &["fs", "protocol", "image", "sys"]),
+    ("catversion", &["fs", "protocol", "image", "diffusion"]),
+    ("runner", &["fs", "protocol", "image", "workspace", "diffusion", "metrics", "catversion", "sys"]),
+    ("client", &["fs", "protocol", "image", "workspace", "sys"]),
+    ("tui", &["fs", "protocol", "image", "workspace", "client", "sys"]),
+    ("cli", &["fs", "protocol", "image", "workspace", "client", "tui"]),
+];
+
+/// `cli` chooses the role of the process, so it alone starts the runner.
+const EXCEPTIONS: &[(&str, &str)] = &[("cli/mod.rs", "runner")];
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files
+}
+
+/// The modules a file names after `crate::`, also in `use crate::{a, b::c}`.
+fn used(text: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let name = |text: &str| text.trim().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+    for (at, _) in text.match_indices("crate::") {
+        let rest = &text[at + "crate::".len()..];
+        if let Some(group) = rest.strip_prefix('{') {
+            let mut depth = 0;
+            let mut start = true;
+            for (i, c) in group.char_indices() {
+                match c {
+                    '{' => depth += 1,
+                    '}' if depth == 0 => break,
+                    '}' => depth -= 1,
+                    ',' if depth == 0 => start = true,
+                    _ if start && !c.is_whitespace() => {
+                        found.insert(name(&group[i..]));
+                        start = false;
+                    }
+                    _ => {}
+                }
+            }
+        } else {
+            found.insert(name(rest));
+        }
+    }
+    found
+}
+
+#[test]
+fn modules_use_only_what_the_rule_allows() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let modules: BTreeSet<&str> = MAY_USE.iter().map(|(module, _)| *module).collect();
+    let mut broken = Vec::new();
+    for file in sources(&root) {
+        let relative = file.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
+        let module = relative.split(['/', '.']).next().unwrap();
+        let Some((_, allowed)) = MAY_USE.iter().find(|(name, _)| *name == module) else {
+            assert!(["lib", "main"].contains(&module), "{relative}: a module the rule does not know");
+            continue;
+        };
+        for other in used(&std::fs::read_to_string(&file).unwrap()) {
+            let fine = other == module
+                || allowed.contains(&other.as_str())
+                || !modules.contains(other.as_str())
+                || EXCEPTIONS.contains(&(relative.as_str(), other.as_str()));
+            if !fine {
+                broken.push(format!("{relative} uses {other}"));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+#[test]
+fn names_are_found_in_plain_and_grouped_uses() {
+    let text = "use crate::fs::x; use crate::{a, b::{c, d}, e}; crate::tui::run()";
+    assert_eq!(used(text).into_iter().collect::<Vec<_>>(), ["a", "b", "e", "fs", "tui"]);
+}

@@ -1,0 +1,187 @@
+//! A concept with photos, masks and runs, made by code: what the tests of commands and screens look at.
+#![allow(dead_code, clippy::unwrap_used, missing_docs)]
+
+use std::fs::{File, create_dir_all, write};
+use std::path::{Path, PathBuf};
+
+use catbench::protocol::{Event, EventRecord, Phase, Score};
+use image::{GrayImage, Luma, Rgb, RgbImage};
+
+/// The scenes of the photos and prompts: name, sky, ground.
+const SCENES: [(&str, [u8; 3], [u8; 3]); 5] = [
+    ("beach", [120, 200, 250], [235, 210, 150]),
+    ("grass", [120, 190, 240], [60, 150, 60]),
+    ("night", [10, 10, 50], [40, 40, 80]),
+    ("snow", [200, 220, 240], [245, 245, 250]),
+    ("table", [180, 140, 100], [120, 70, 40]),
+];
+
+pub const RUN: &str = "20261123-134501-x7k2";
+
+/// A home with the concept `demo`; its base model is only a name.
+pub struct Workspace {
+    folder: tempfile::TempDir,
+}
+
+impl Workspace {
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let workspace = Self { folder };
+        let concept = workspace.concept();
+        for name in ["images", "masks", "prompts", "base_model", "clip"] {
+            create_dir_all(concept.join(name)).unwrap();
+        }
+        write(concept.join("base_model/model_index.json"), "{}").unwrap();
+        let toml = "name = \"demo\"\nclass_word = \"teapot\"\nbase_model = \"base_model\"\nscore_model = \"clip\"\n";
+        write(concept.join("concept.toml"), toml).unwrap();
+        write(concept.join("prompts/demo.txt"), "a {concept} on grass\n# no\n\na {concept} at night\n").unwrap();
+        for (name, sky, ground) in SCENES {
+            picture(sky, ground, [245, 200, 60], [20, 150, 150])
+                .save(concept.join(format!("images/{name}.png")))
+                .unwrap();
+            let mask = GrayImage::from_fn(64, 64, |x, y| Luma([if inside(x, y) { 255 } else { 0 }]));
+            mask.save(concept.join(format!("masks/{name}.png"))).unwrap();
+        }
+        workspace
+    }
+
+    pub fn home(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn concept(&self) -> PathBuf {
+        self.folder.path().join("demo")
+    }
+
+    /// Begin a run of 500 steps; its events are written by the caller.
+    pub fn run(&self) -> Run {
+        let folder = self.concept().join("runs").join(RUN);
+        for name in ["samples", "checkpoints", "evaluation/before", "evaluation/after"] {
+            create_dir_all(folder.join(name)).unwrap();
+        }
+        let toml = "concept = \"demo\"\nclass_word = \"teapot\"\nbase_model = \"/nowhere\"\n[train]\n[evaluation]\n";
+        write(folder.join("run.toml"), toml).unwrap();
+        write(folder.join("runner.lock"), "1").unwrap();
+        let mut run = Run { folder, events: Vec::new(), lock: None, noise: 7 };
+        run.tell(Event::Started { pid: 1, steps: 500, resumed_from: 0 });
+        run
+    }
+}
+
+/// A run whose events are made up.
+pub struct Run {
+    pub folder: PathBuf,
+    events: Vec<EventRecord>,
+    lock: Option<File>,
+    noise: u64,
+}
+
+impl Run {
+    pub fn tell(&mut self, event: Event) {
+        let seq = self.events.len() as u64;
+        let start: jiff::Timestamp = "2026-11-23T13:45:01Z".parse().unwrap();
+        let time = start + jiff::SignedDuration::from_millis(400 * seq as i64);
+        self.events.push(EventRecord { seq, time, event });
+    }
+
+    /// A number from 0 to 1, the same in every test.
+    fn random(&mut self) -> f64 {
+        self.noise = self.noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.noise >> 33) as f64 / (1u64 << 31) as f64
+    }
+
+    /// Steps up to `last`, with what comes on the way.
+    pub fn train(mut self, last: usize) -> Self {
+        for step in 1..=last {
+            let base = 0.035 + 0.09 * (-(step as f64) / 90.0).exp();
+            let loss = base * (0.5 + 1.2 * self.random().powi(2));
+            let mut quarter = |factor: f64| Some(base * factor * (0.8 + 0.4 * self.random()));
+            let loss_by_quarter = [quarter(2.2), quarter(1.1), quarter(0.5), if step % 2 == 0 { None } else { quarter(0.2) }];
+            self.tell(Event::Step { step, loss, loss_by_quarter, seconds: 0.36 });
+            if step % 50 == 0 {
+                self.tell(Event::Validation { step, loss: base * 0.9 });
+                let path = PathBuf::from(format!("samples/step-{step:06}-0.png"));
+                let (_, sky, ground) = SCENES[step / 50 % 5];
+                let fade = |colour: [u8; 3]| {
+                    let share = (step as f64 / 300.0).min(1.0);
+                    colour.map(|c| (200.0 + (f64::from(c) - 200.0) * share) as u8)
+                };
+                let made = picture(sky, ground, fade([245, 200, 60]), fade([20, 150, 150]));
+                made.save(self.folder.join(&path)).unwrap();
+                self.tell(Event::Sample { step, path, prompt: "a {concept}".into(), seed: 0, learned: true });
+            }
+            if step % 100 == 0 {
+                let path = PathBuf::from(format!("checkpoints/step-{step:06}.safetensors"));
+                write(self.folder.join(&path), "x").unwrap();
+                self.tell(Event::Checkpoint { step, path });
+            }
+        }
+        self
+    }
+
+    /// The pictures of both sides, and their scores.
+    pub fn evaluate(mut self) -> Self {
+        for learned in [false, true] {
+            let (side, phase) = if learned { ("after", Phase::Sample) } else { ("before", Phase::SampleBefore) };
+            for (i, (name, sky, ground)) in SCENES.into_iter().enumerate() {
+                for seed in 0..2 {
+                    let path = PathBuf::from(format!("evaluation/{side}/{i:03}-{seed}.png"));
+                    let colours = if learned { ([245, 200, 60], [20, 150, 150]) } else { ([200; 3], [190; 3]) };
+                    picture(sky, ground, colours.0, colours.1).save(self.folder.join(&path)).unwrap();
+                    self.tell(Event::Progress { phase, done: 2 * i + seed + 1, total: 10 });
+                    let prompt = format!("a {{concept}}, {name}");
+                    let step = if learned { 500 } else { 0 };
+                    self.tell(Event::Sample { step, path, prompt, seed: seed as u64, learned });
+                }
+            }
+        }
+        let score = |value: f64, half: f64| Score { value, low: value - half, high: value + half, n: 10 };
+        for (learned, shift) in [(false, 0.0), (true, 0.2)] {
+            self.tell(Event::Scored {
+                learned,
+                masked_clip_i: score(0.612 + shift, 0.02),
+                clip_i: score(0.55 + shift / 2.0, 0.03),
+                clip_t: score(0.281 - shift / 30.0, 0.01),
+                balance: score(0.415 + shift / 3.0, 0.012),
+            });
+        }
+        self
+    }
+
+    pub fn end(mut self, event: Event) -> Self {
+        self.tell(event);
+        self
+    }
+
+    /// Write the events.
+    pub fn write(self) -> Self {
+        let lines: Vec<String> = self.events.iter().map(|event| serde_json::to_string(event).unwrap() + "\n").collect();
+        write(self.folder.join("events.jsonl"), lines.concat()).unwrap();
+        self
+    }
+
+    /// Hold the lock as its runner would, as long as this run is kept.
+    pub fn hold(mut self) -> Self {
+        let file = File::create(self.folder.join("runner.lock")).unwrap();
+        file.try_lock().unwrap();
+        self.lock = Some(file);
+        self
+    }
+}
+
+fn inside(x: u32, y: u32) -> bool {
+    let (x, y) = (f64::from(x) - 32.0, f64::from(y) - 38.0);
+    (x / 18.0).powi(2) + (y / 16.0).powi(2) < 1.0
+}
+
+/// A round thing with bands before a sky and a ground.
+fn picture(sky: [u8; 3], ground: [u8; 3], body: [u8; 3], bands: [u8; 3]) -> RgbImage {
+    RgbImage::from_fn(64, 64, |x, y| {
+        Rgb(match (inside(x, y), y) {
+            (true, y) if y / 6 % 2 == 0 => bands,
+            (true, _) => body,
+            (false, y) if y < 36 => sky,
+            (false, _) => ground,
+        })
+    })
+}

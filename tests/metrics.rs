@@ -1,0 +1,296 @@
+//! The scores against transformers, and what happens when a model, a mask or a prompt is not what it should be.
+
+use std::path::{Path, PathBuf};
+
+use candle_core::{Device, Tensor};
+use catbench::image::read_photo;
+use catbench::metrics::{ClipScorer, Error, Preprocessor, ScoreRecord, ScoredSample, balance, compare, measure};
+use catbench::protocol::Fill;
+use image::{GrayImage, Luma, Rgb, RgbImage};
+use serde_json::Value;
+
+fn tiny_clip() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny_clip")
+}
+
+fn scorer() -> ClipScorer {
+    ClipScorer::load(&tiny_clip(), &Device::Cpu).unwrap()
+}
+
+/// The pictures of the fixture and what PyTorch made of them.
+fn reference() -> (Vec<RgbImage>, std::collections::HashMap<String, Tensor>, Value) {
+    let folder = tiny_clip();
+    let record: Value = serde_json::from_slice(&std::fs::read(folder.join("reference.json")).unwrap()).unwrap();
+    let names = record["images"].as_array().unwrap().iter();
+    let pictures = names.map(|name| read_photo(&folder.join("images").join(name.as_str().unwrap())).unwrap());
+    let tensors = candle_core::safetensors::load(folder.join("reference.safetensors"), &Device::Cpu).unwrap();
+    (pictures.collect(), tensors, record)
+}
+
+fn distance(found: &Tensor, expected: &Tensor) -> f32 {
+    let norm = |tensor: &Tensor| tensor.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap().sqrt();
+    assert_eq!(found.dims(), expected.dims());
+    norm(&(found - expected).unwrap()) / norm(expected)
+}
+
+#[test]
+fn preprocessing_equals_transformers_to_the_last_bit() {
+    let (pictures, expected, record) = reference();
+    let preprocessor = Preprocessor::load(&tiny_clip()).unwrap();
+    for (index, picture) in pictures.iter().enumerate() {
+        let expected = expected["pixels"].get(index).unwrap().permute((1, 2, 0)).unwrap();
+        let expected = expected.flatten_all().unwrap().to_vec1::<u8>().unwrap();
+        assert!(preprocessor.pixels(picture).into_raw() == expected, "{}", record["images"][index]);
+    }
+    let values = preprocessor.tensor(&pictures, &Device::Cpu).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    assert!(values == expected["pixel_values"].flatten_all().unwrap().to_vec1::<f32>().unwrap());
+}
+
+#[test]
+fn embeddings_equal_transformers() {
+    let (pictures, expected, record) = reference();
+    let scorer = scorer();
+    let error = distance(&scorer.image_embeds(&pictures, |_| {}).unwrap(), &expected["image_embeds"]);
+    assert!(error < 1e-6, "images: {error}");
+    let texts: Vec<String> =
+        record["texts"].as_array().unwrap().iter().map(|text| text.as_str().unwrap().into()).collect();
+    let error = distance(&scorer.text_embeds(&texts[..2]).unwrap(), &expected["text_embeds"].narrow(0, 0, 2).unwrap());
+    assert!(error < 1e-6, "texts: {error}");
+    // The reference cut this one to the model's 16 tokens; a score must not.
+    let message = scorer.text_embeds(&texts[3..]).unwrap_err().to_string();
+    assert!(message.contains("two teapots") && message.contains("holds 16"), "{message}");
+}
+
+/// A photo or sample: a disc in one colour on a plain scene, and the disc's mask.
+fn picture(object: [u8; 3], scene: [u8; 3], x: f32) -> (RgbImage, GrayImage) {
+    let inside = |column: u32, row: u32| (column as f32 - x).hypot(row as f32 - 20.0) < 9.0;
+    let image = RgbImage::from_fn(48, 40, |column, row| Rgb(if inside(column, row) { object } else { scene }));
+    (image, GrayImage::from_fn(48, 40, |column, row| Luma([if inside(column, row) { 255 } else { 0 }])))
+}
+
+fn samples(object: [u8; 3]) -> Vec<ScoredSample> {
+    let scenes = [("a cup on snow", [240, 240, 250]), ("a cup at night", [5, 5, 30])];
+    let with_seeds = scenes.iter().flat_map(|scene| (0..3).map(move |seed| (scene, seed)));
+    with_seeds
+        .map(|((prompt, scene), seed)| {
+            let (image, mask) = picture(object, *scene, 16.0 + 5.0 * seed as f32);
+            ScoredSample { image, mask: Some(mask), prompt_text: (*prompt).into(), seed }
+        })
+        .collect()
+}
+
+fn photos() -> Vec<(RgbImage, Option<GrayImage>)> {
+    [[30, 140, 30], [200, 180, 120]]
+        .iter()
+        .map(|&scene| picture([220, 40, 60], scene, 24.0))
+        .map(|(image, mask)| (image, Some(mask)))
+        .collect()
+}
+
+#[test]
+fn a_record_holds_what_was_measured_on_what_and_how() {
+    let scorer = scorer();
+    let (photos, samples) = (photos(), samples([220, 40, 60]));
+    let mut heard = Vec::new();
+    let mut progress = |done, total| heard.push((done, total));
+    let record = measure(&scorer, &photos, &samples, Fill::Grey, 500, &mut progress).unwrap();
+
+    assert_eq!(heard.last(), Some(&(16, 16)), "2 photos and 6 samples, masked and whole");
+    assert!(heard.windows(2).all(|pair| pair[0].0 < pair[1].0));
+    assert_eq!((record.photos.len(), record.samples.len(), record.masked_clip_i.n), (2, 6, 6));
+    assert_eq!((record.fill_colour, record.backbone.name.as_str()), ([128; 3], "tiny_clip"));
+    assert!(record.preprocessing.contains("shortest edge 32 (bicubic), centre 32x32"), "{}", record.preprocessing);
+    let whole = std::fs::read(tiny_clip().join("model.safetensors")).unwrap();
+    assert_eq!(record.backbone.sha256, format!("{:x}", <sha2::Sha256 as sha2::Digest>::digest(whole)));
+
+    // The definitions, from the embeddings themselves.
+    let filled =
+        |image: &RgbImage, mask: &GrayImage| {
+            RgbImage::from_fn(48, 40, |x, y| {
+                if mask.get_pixel(x, y).0[0] > 0 { *image.get_pixel(x, y) } else { Rgb([128; 3]) }
+            })
+        };
+    let embed =
+        |image: RgbImage| scorer.image_embeds(&[image], |_| {}).unwrap().get(0).unwrap().to_vec1::<f32>().unwrap();
+    let cosine = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum::<f64>();
+    let (mut masked, mut unmasked, mut text) = (0.0, 0.0, 0.0);
+    for sample in &samples {
+        for (image, mask) in &photos {
+            let sample_mask = sample.mask.as_ref().unwrap();
+            let (a, b) = (filled(&sample.image, sample_mask), filled(image, mask.as_ref().unwrap()));
+            masked += cosine(&embed(a), &embed(b)) / 12.0;
+            unmasked += cosine(&embed(sample.image.clone()), &embed(image.clone())) / 12.0;
+        }
+        let prompt =
+            scorer.text_embeds(&[sample.prompt_text.clone()]).unwrap().get(0).unwrap().to_vec1::<f32>().unwrap();
+        text += cosine(&embed(sample.image.clone()), &prompt) / 6.0;
+    }
+    for (found, expected) in [
+        (&record.masked_clip_i, masked),
+        (&record.clip_i, unmasked),
+        (&record.clip_t, text),
+        (&record.balance, balance(masked, text)),
+    ] {
+        assert!((found.value - expected).abs() < 1e-6, "{found:?} {expected}");
+        assert!(found.low <= found.value && found.value <= found.high);
+    }
+
+    let line = serde_json::to_string(&record).unwrap();
+    assert!(!line.contains('\n'));
+    let read: ScoreRecord = serde_json::from_str(&line).unwrap();
+    assert_eq!((&read.photos, &read.backbone, read.fill), (&record.photos, &record.backbone, record.fill));
+    assert!((read.balance.low - record.balance.low).abs() < 1e-12);
+    let again = measure(&scorer, &photos, &samples, Fill::Grey, 500, &mut |_, _| {}).unwrap();
+    assert_eq!(serde_json::to_string(&again).unwrap(), line, "the same pictures give the same record");
+}
+
+#[test]
+fn the_scene_does_not_count_in_the_masked_score() {
+    let scorer = scorer();
+    // The same object at the same place on other scenes: masked they are the same picture, whole they are not.
+    let photos = photos();
+    let same = photos.iter().map(|(image, mask)| (image.clone(), mask.clone(), 1));
+    let samples: Vec<_> =
+        same.map(|(image, mask, seed)| ScoredSample { image, mask, prompt_text: "a cup".into(), seed }).collect();
+    let record = measure(&scorer, &photos, &samples, Fill::Mean, 100, &mut |_, _| {}).unwrap();
+    assert!((record.masked_clip_i.value - 1.0).abs() < 1e-6, "{:?}", record.masked_clip_i);
+    assert!(record.clip_i.value < 0.999, "{:?}", record.clip_i);
+}
+
+#[test]
+fn two_scorings_are_compared_pair_by_pair() {
+    let scorer = scorer();
+    let score = |object| measure(&scorer, &photos(), &samples(object), Fill::Black, 1000, &mut |_, _| {}).unwrap();
+    let (before, after) = (score([60, 60, 220]), score([220, 40, 60]));
+    let difference = compare(&before, &after).unwrap();
+    let expected = after.masked_clip_i.value - before.masked_clip_i.value;
+    assert!((difference.masked_clip_i.value - expected).abs() < 1e-9 && expected > 0.0);
+    assert!(difference.masked_clip_i.low > 0.0, "the right colour is the better one: {difference:?}");
+    assert_eq!((difference.unpaired, difference.clip_t.n), (0, 6));
+
+    let itself = compare(&after, &after).unwrap();
+    assert_eq!((itself.balance.value, itself.balance.low, itself.balance.high), (0.0, 0.0, 0.0));
+
+    let mut fewer = after.clone();
+    fewer.samples.remove(0);
+    assert_eq!(compare(&before, &fewer).unwrap().unpaired, 1);
+    let white = measure(&scorer, &photos(), &samples([1; 3]), Fill::White, 10, &mut |_, _| {}).unwrap();
+    assert!(compare(&before, &white).unwrap_err().to_string().contains("the fill"));
+    let one_photo = measure(&scorer, &photos()[..1], &samples([1; 3]), Fill::Black, 10, &mut |_, _| {}).unwrap();
+    assert!(compare(&before, &one_photo).unwrap_err().to_string().contains("the photos"));
+    fewer.samples.iter_mut().for_each(|sample| sample.seed += 100);
+    assert!(compare(&before, &fewer).unwrap_err().to_string().contains("no prompt and seed"));
+}
+
+#[test]
+fn missing_and_empty_masks_are_measured_and_told() {
+    let scorer = scorer();
+    let (mut photos, mut samples) = (photos(), samples([220, 40, 60]));
+    photos[1].1 = None;
+    samples[0].mask = None;
+    samples[1].mask = Some(GrayImage::new(48, 40));
+    let record = measure(&scorer, &photos, &samples, Fill::Black, 100, &mut |_, _| {}).unwrap();
+    assert_eq!((record.photos_unmasked, record.samples_unmasked, record.samples_empty), (1, 1, 1));
+    assert!(record.photos[1].mask.is_none() && record.samples[0].mask.is_none() && record.samples[1].mask_empty);
+    assert!(record.samples[1].masked_clip_i.is_finite());
+    assert_eq!(record.masked_clip_i.n, 6, "nothing is left out");
+}
+
+#[test]
+fn what_cannot_be_measured_is_refused_first() {
+    let scorer = scorer();
+    let run = |photos: &[_], samples: &[_]| {
+        let mut embedded = 0;
+        let result = measure(&scorer, photos, samples, Fill::Black, 10, &mut |done, _| embedded = done);
+        assert_eq!(embedded, 0);
+        result.unwrap_err().to_string()
+    };
+    assert_eq!(run(&[], &samples([1; 3])), "there are no photos to measure");
+    assert_eq!(run(&photos(), &[]), "there are no samples to measure");
+    let mut wrong = samples([1; 3]);
+    wrong[4].mask = Some(GrayImage::new(40, 48));
+    let message = run(&photos(), &wrong);
+    assert!(message.contains("\"a cup at night\" with seed 1 is 40 x 48 pixels, the picture 48 x 40"), "{message}");
+    wrong[4].mask = None;
+    wrong[5].prompt_text = "snow and grass and sand and more ".repeat(9);
+    assert!(run(&photos(), &wrong).contains("tokens"));
+}
+
+/// The fixture in a folder of its own, with one file changed.
+fn changed(file: &str, change: impl Fn(&mut Value)) -> Error {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["config.json", "preprocessor_config.json", "tokenizer.json", "model.safetensors"] {
+        std::fs::copy(tiny_clip().join(name), folder.path().join(name)).unwrap();
+    }
+    let path = folder.path().join(file);
+    let mut value: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    change(&mut value);
+    std::fs::write(&path, value.to_string()).unwrap();
+    ClipScorer::load(folder.path(), &Device::Cpu).map(|_| ()).unwrap_err()
+}
+
+#[test]
+fn a_model_that_does_not_fit_its_config_is_named_with_file_tensor_and_shapes() {
+    let message = changed("config.json", |config| config["vision_config"]["intermediate_size"] = 48.into()).to_string();
+    assert!(
+        message.contains("model.safetensors") && message.contains("vision_model.encoder.layers.0.mlp.fc1."),
+        "{message}"
+    );
+    assert!(message.contains("[40") && message.contains("[48"), "{message}");
+    let message = changed("config.json", |config| config["text_config"]["num_hidden_layers"] = 3.into()).to_string();
+    assert!(message.contains("has no tensor text_model.encoder.layers.2."), "{message}");
+    let message = changed("config.json", |config| config["vision_config"]["hidden_act"] = "swish".into()).to_string();
+    assert!(message.contains("config.json: vision_config") && message.contains("swish"), "{message}");
+    let message = changed("config.json", |config| config["text_config"]["num_attention_heads"] = 3.into()).to_string();
+    assert!(message.contains("no multiple"), "{message}");
+    let message = changed("preprocessor_config.json", |config| config["crop_size"] = 24.into()).to_string();
+    assert!(message.contains("24 x 24") && message.contains("32 x 32"), "{message}");
+    let message = changed("preprocessor_config.json", |config| config["resample"] = 1.into()).to_string();
+    assert!(message.contains("preprocessor_config.json: resample 1"), "{message}");
+}
+
+#[test]
+fn broken_and_missing_model_files_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let load = || ClipScorer::load(folder.path(), &Device::Cpu).map(|_| ()).unwrap_err().to_string();
+    assert!(load().contains("config.json"));
+    for name in ["config.json", "preprocessor_config.json", "tokenizer.json", "model.safetensors"] {
+        let message = load();
+        assert!(message.contains("cannot read") || message.contains("No such file"), "{message}");
+        assert!(message.contains(name), "{message}");
+        std::fs::copy(tiny_clip().join(name), folder.path().join(name)).unwrap();
+    }
+    let whole = std::fs::read(tiny_clip().join("model.safetensors")).unwrap();
+    std::fs::write(folder.path().join("model.safetensors"), &whole[..whole.len() - 100]).unwrap();
+    let message = load();
+    assert!(message.contains("model.safetensors: not a whole safetensors file"), "{message}");
+}
+
+#[test]
+fn every_way_to_write_the_sizes_means_the_same() {
+    let expected = Preprocessor::load(&tiny_clip()).unwrap();
+    let picture = RgbImage::from_fn(51, 77, |x, y| Rgb([(x * 5) as u8, (y * 3) as u8, (x * y) as u8]));
+    let folder = tempfile::tempdir().unwrap();
+    let original = std::fs::read_to_string(tiny_clip().join("preprocessor_config.json")).unwrap();
+    let mut config: Value = serde_json::from_str(&original).unwrap();
+    // As OpenAI wrote it in 2021.
+    config["size"] = 32.into();
+    config["crop_size"] = 32.into();
+    config.as_object_mut().unwrap().remove("rescale_factor");
+    std::fs::write(folder.path().join("preprocessor_config.json"), config.to_string()).unwrap();
+    let old = Preprocessor::load(folder.path()).unwrap();
+    assert!(old.pixels(&picture) == expected.pixels(&picture));
+    assert_eq!(old.describe(), expected.describe());
+
+    // As transformers 5 saves a whole processor.
+    std::fs::remove_file(folder.path().join("preprocessor_config.json")).unwrap();
+    let nested = format!("{{\"image_processor\": {original}}}");
+    std::fs::write(folder.path().join("processor_config.json"), nested).unwrap();
+    assert_eq!(Preprocessor::load(folder.path()).unwrap().describe(), expected.describe());
+
+    config["size"] = serde_json::json!({"height": 40, "width": 30});
+    std::fs::write(folder.path().join("preprocessor_config.json"), config.to_string()).unwrap();
+    let squashed = Preprocessor::load(folder.path()).unwrap().pixels(&picture);
+    assert_eq!(squashed.dimensions(), (32, 32));
+    assert_eq!(squashed.get_pixel(0, 16), &Rgb([0; 3]), "what is too narrow stands on black");
+}
