@@ -110,7 +110,7 @@ fn finite_differences_agree_on_random_coordinates() {
                 let mut values = numbers(moved.value());
                 values[row * d + column] += h;
                 *moved = Tensor::from_vec(values, (n, d), &Device::Cpu).unwrap().to_dtype(DType::F32).unwrap().into();
-                let at = f64::from(numbers(moved.value())[row * d + column] as f32);
+                let at = numbers(moved.value())[row * d + column];
                 (at, case.loss(case.predict(&prefix).value()).0)
             };
             let odd_part: Vec<(f64, f64)> = (1..=STEPS)
