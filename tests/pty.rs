@@ -183,7 +183,7 @@ fn idle_it_writes_nothing() {
     let workspace = Workspace::new();
     let mut terminal = Terminal::open(&workspace, &[]);
     terminal.wait_for("t starts");
-    std::thread::sleep(Duration::from_millis(1000));
+    std::thread::sleep(Duration::from_secs(1));
     let before = terminal.bytes_written();
     std::thread::sleep(Duration::from_secs(2));
     assert_eq!(terminal.bytes_written(), before);

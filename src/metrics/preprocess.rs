@@ -113,7 +113,7 @@ impl Preprocessor {
         } else {
             ([0.0; 3], [1.0; 3])
         };
-        let (width, height) = crop.unwrap_or_else(|| match resize {
+        let (width, height) = crop.unwrap_or(match resize {
             Some((Target::Exact { width, height }, _)) => (width, height),
             _ => (0, 0),
         });

@@ -393,16 +393,12 @@ fn score_table(buffer: &mut Buffer, area: Rect, view: &View) {
         None => String::new(),
     };
     let inner = pane::draw(buffer, area, "Scores", &Line::styled(aside, theme::FAINT), false);
-    match found {
-        Some((before, after)) => scores::draw(buffer, inner, before, after),
-        None => {
-            let text = if view.model.is_running() {
-                "measured once all are sampled"
-            } else {
-                "not measured: m scores this run"
-            };
-            buffer.set_stringn(inner.x + 1, inner.y + 1, text, inner.width as usize, theme::FAINT);
-        }
+    if let Some((before, after)) = found {
+        scores::draw(buffer, inner, before, after)
+    } else {
+        let text =
+            if view.model.is_running() { "measured once all are sampled" } else { "not measured: m scores this run" };
+        buffer.set_stringn(inner.x + 1, inner.y + 1, text, inner.width as usize, theme::FAINT);
     }
 }
 
