@@ -40,7 +40,7 @@ impl Terminal {
         let mut output = pair.master.try_clone_reader().unwrap();
         let (to_parser, to_written) = (Arc::clone(&parser), Arc::clone(&written));
         std::thread::spawn(move || {
-            let mut bytes = [0; 65536];
+            let mut bytes = vec![0; 65536];
             while let Ok(n) = output.read(&mut bytes) {
                 if n == 0 {
                     break;

@@ -423,5 +423,5 @@ fn photos_hash(photos: &[TrainingPhoto]) -> String {
             None => hash.update([0]),
         }
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:x}", hash.finalize())
 }

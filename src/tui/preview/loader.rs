@@ -82,7 +82,7 @@ impl Loader {
             Entry { picture: None, used }
         });
         entry.used = used;
-        entry.picture.as_ref().map(|picture| picture.as_ref().map_err(|()| ()))
+        entry.picture.as_ref().map(|picture| picture.as_ref().map_err(|&()| ()))
     }
 
     /// Keep a picture that has come.
