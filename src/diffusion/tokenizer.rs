@@ -55,10 +55,12 @@ impl Tokenizer {
             |token: &str| inner.token_to_id(token).ok_or_else(|| format_error(&path, &format!("has no token {token}")));
         let eos = id(EOS)?;
         id(BOS)?;
-        let pad = match pad_token(folder)? {
-            Some(token) => id(&token)?,
-            None => eos,
-        };
+        let pad_token = pad_token(folder)?.unwrap_or_else(|| EOS.into());
+        let pad = id(&pad_token)?;
+        // As in transformers, the padding token means itself wherever a prompt has it: the "!" of SD 2.x.
+        inner
+            .add_special_tokens([AddedToken::from(pad_token, true)])
+            .map_err(|e| format_error(&path, &e.to_string()))?;
         if max_length < 3 {
             return Err(Error::Setting(format!("a text encoder of {max_length} tokens has no room for a word")));
         }
@@ -136,11 +138,12 @@ fn from_vocab_and_merges(folder: &Path) -> Result<tokenizers::Tokenizer> {
         .map_err(failed)?;
     let mut tokenizer = tokenizers::Tokenizer::new(bpe);
     let spaces = Replace::new(ReplacePattern::Regex(r"\s+".into()), " ").map_err(failed)?;
-    tokenizer.with_normalizer(Some(Normalizers::new(vec![
+    let normalizers = Normalizers::new(vec![
         NormalizerWrapper::NFC(NFC),
         NormalizerWrapper::Replace(spaces),
         NormalizerWrapper::Lowercase(Lowercase),
-    ])));
+    ]);
+    tokenizer.with_normalizer(Some(normalizers)).map_err(failed)?;
     let words = Split::new(SplitPattern::Regex(WORDS.into()), SplitDelimiterBehavior::Removed, true).map_err(failed)?;
     tokenizer.with_pre_tokenizer(Some(PreTokenizers::new(vec![
         PreTokenizerWrapper::Split(words),

@@ -57,11 +57,15 @@ fn the_gradient_agrees_for_both_biases_and_with_checkpointing() {
             };
             let ((loss, gradients), (_, recomputed)) = (of(false), of(true));
             compare.check(&format!("grad.{case_name}.loss"), &Tensor::new(&[loss], &Device::Cpu).unwrap());
-            for ((layer, [k, v]), [again_k, again_v]) in reference.layers().into_iter().zip(&gradients).zip(&recomputed) {
+            for ((layer, [k, v]), [again_k, again_v]) in reference.layers().into_iter().zip(&gradients).zip(&recomputed)
+            {
                 compare.check(&format!("grad.{case_name}.k.{layer}"), k);
                 compare.check(&format!("grad.{case_name}.v.{layer}"), v);
-                assert_eq!(relative_error(again_k, k), 0.0, "{name} layer {layer}: checkpointing changes the gradient");
-                assert_eq!(relative_error(again_v, v), 0.0, "{name} layer {layer}: checkpointing changes the gradient");
+                // Recomputed layer by layer, the contributions to the text's gradient add up in another order.
+                for (again, once) in [(again_k, k), (again_v, v)] {
+                    let error = relative_error(again, once);
+                    assert!(error <= 1e-6, "{name} layer {layer}: checkpointing changes the gradient by {error:e}");
+                }
             }
         }
     }
@@ -85,18 +89,18 @@ fn every_learned_number_gets_a_gradient() {
 /// Central differences need no knowledge of the backward pass. The forward pass is float32, so one difference with a small
 /// step would be mostly rounding: the loss is summed in float64, the steps are large, and the odd part of the loss around
 /// the point is fitted by h, h³, h⁵ and h⁷ over many steps (least squares), which averages rounding away and keeps
-/// curvature out of the slope.
+/// curvature out of the slope. 20 coordinates in all, 10 a model.
 #[test]
 fn finite_differences_agree_on_random_coordinates() {
     const STEPS: usize = 40;
-    const REACH: f64 = 0.8;
+    const REACH: f64 = 2.0;
     for name in MODELS {
         let (reference, model) = (Reference::load(name), BaseModel::load(&folder(name)).unwrap());
         let case = Case { reference: &reference, model: &model, gradient_checkpointing: false };
         let (n, d) = (3, model.text_encoder.hidden_size());
         let (_, gradients) = case.gradients(n, 1.0);
         let mut random = catbench::diffusion::Noise::new(20, catbench::diffusion::Stream::Validation, 0);
-        for _ in 0..20 {
+        for _ in 0..10 {
             let (layer, key) = (random.below(gradients.len()), random.below(2) == 0);
             let (row, column) = (random.below(n), random.below(d));
             let exact = numbers(&gradients[layer][usize::from(!key)])[row * d + column];
@@ -107,7 +111,7 @@ fn finite_differences_agree_on_random_coordinates() {
                 let mut values = numbers(moved.value());
                 values[row * d + column] += h;
                 *moved = Tensor::from_vec(values, (n, d), &Device::Cpu).unwrap().to_dtype(DType::F32).unwrap().into();
-                let at = f64::from(numbers(moved.value())[row * d + column] as f32);
+                let at = numbers(moved.value())[row * d + column];
                 (at, case.loss(case.predict(&prefix).value()).0)
             };
             let odd_part: Vec<(f64, f64)> = (1..=STEPS)
@@ -121,7 +125,10 @@ fn finite_differences_agree_on_random_coordinates() {
             let error = (measured - exact).abs() / exact.abs();
             let what = if key { "key" } else { "value" };
             println!("{name} {what} {layer} [{row}, {column}]: {exact:.4e} {measured:.4e} {error:.1e}");
-            assert!(error <= 1e-3, "{name} {what} of layer {layer} [{row}, {column}]: {exact:e}, measured {measured:e}");
+            assert!(
+                error <= 1e-3,
+                "{name} {what} of layer {layer} [{row}, {column}]: {exact:e}, measured {measured:e}"
+            );
         }
     }
 }
