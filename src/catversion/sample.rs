@@ -8,7 +8,7 @@ use candle_core::Tensor;
 use image::{GrayImage, RgbImage};
 
 use super::checkpoint::Checkpoint;
-use super::error::{Error, Result};
+use super::error::Result;
 use crate::diffusion::{BaseModel, Denoising, Prefix, attention_mask, denoise, to_images};
 use crate::protocol::SampleConfig;
 
