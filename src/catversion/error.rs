@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::diffusion;
+use crate::protocol::SettingError;
 
 /// What, where, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -10,7 +11,10 @@ pub enum Error {
     /// The base model.
     #[error(transparent)]
     Model(#[from] diffusion::Error),
-    /// A setting that cannot work.
+    /// A setting that cannot work, whatever the base model.
+    #[error(transparent)]
+    Config(#[from] SettingError),
+    /// A setting that cannot work here.
     #[error("{setting} = {value}: {cause}")]
     Setting {
         /// As in the config.

@@ -21,4 +21,4 @@ pub use embeddings::ResidualEmbeddings;
 pub use error::{Error, Result};
 pub use optimizer::AdamW;
 pub use sample::{Picture, PictureRequest, Sampler, prompt_text};
-pub use trainer::{Draw, StepLoss, Trainer, TrainingPhoto, check_config};
+pub use trainer::{Draw, StepLoss, Trainer, TrainingPhoto};

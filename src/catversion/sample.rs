@@ -8,7 +8,7 @@ use candle_core::Tensor;
 use image::{GrayImage, RgbImage};
 
 use super::checkpoint::Checkpoint;
-use super::error::{Error, Result};
+use super::error::Result;
 use crate::diffusion::{BaseModel, Denoising, Prefix, attention_mask, denoise, to_images};
 use crate::protocol::SampleConfig;
 
@@ -44,22 +44,6 @@ pub struct Sampler<'a> {
     uncond: Tensor,
 }
 
-/// Refuse settings that cannot work.
-fn check(config: &SampleConfig) -> Result<()> {
-    let refuse =
-        |setting: &'static str, value: String, cause: &str| Err(Error::Setting { setting, value, cause: cause.into() });
-    if config.batch_size == 0 {
-        return refuse("batch_size", "0".into(), "must be 1 or more");
-    }
-    if !config.guidance_scale.is_finite() {
-        return refuse("guidance_scale", config.guidance_scale.to_string(), "must be a finite number");
-    }
-    if !(config.strength.is_finite() && config.strength >= 0.0) {
-        return refuse("strength", config.strength.to_string(), "must be 0 or more");
-    }
-    Ok(())
-}
-
 impl<'a> Sampler<'a> {
     /// `learned` is a checkpoint and where it was read from; none samples the base model.
     pub fn new(
@@ -68,7 +52,7 @@ impl<'a> Sampler<'a> {
         config: SampleConfig,
         learned: Option<(&Checkpoint, &Path)>,
     ) -> Result<Self> {
-        check(&config)?;
+        config.check()?;
         let mut prefix = None;
         if let Some((checkpoint, path)) = learned {
             checkpoint.check_base_model(&model.hash, path)?;

@@ -74,47 +74,6 @@ pub struct Trainer<'a> {
     step: usize,
 }
 
-/// Refuse settings that cannot work, before anything is loaded or written.
-pub fn check_config(config: &TrainConfig) -> Result<()> {
-    let refuse =
-        |setting: &'static str, value: String, cause: &str| Err(Error::Setting { setting, value, cause: cause.into() });
-    let at_least_one = [
-        ("steps", config.steps),
-        ("batch_size", config.batch_size),
-        ("prefix_length", config.prefix_length),
-        ("checkpoint_every", config.checkpoint_every),
-    ];
-    for (setting, value) in at_least_one {
-        if value == 0 {
-            return refuse(setting, "0".into(), "must be 1 or more");
-        }
-    }
-    if !(config.learning_rate.is_finite() && config.learning_rate > 0.0) {
-        return refuse("learning_rate", config.learning_rate.to_string(), "must be above 0");
-    }
-    if !(0.0..=1.0).contains(&config.weight_decay) {
-        return refuse("weight_decay", config.weight_decay.to_string(), "must be in 0..=1");
-    }
-    if !(0.0..=1.0).contains(&config.flip_probability) {
-        return refuse("flip_probability", config.flip_probability.to_string(), "must be in 0..=1");
-    }
-    if !config.prefix_bias.is_finite() {
-        return refuse("prefix_bias", config.prefix_bias.to_string(), "must be a finite number");
-    }
-    if !config.caption.contains("{class}") {
-        return refuse("caption", format!("\"{}\"", config.caption), "must contain {class}, the class word's place");
-    }
-    if let Some(layers) = &config.layers {
-        let mut sorted = layers.clone();
-        sorted.sort_unstable();
-        sorted.dedup();
-        if sorted.is_empty() || sorted != *layers {
-            return refuse("layers", format!("{layers:?}"), "must be one or more layers, each once, bottom up");
-        }
-    }
-    Ok(())
-}
-
 impl<'a> Trainer<'a> {
     /// Encode the photos and set up step 0. `progress` is told (photos done, photos).
     pub fn new(
@@ -124,7 +83,7 @@ impl<'a> Trainer<'a> {
         config: TrainConfig,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Self> {
-        check_config(&config)?;
+        config.check()?;
         if class_word.trim().is_empty() {
             return Err(Error::Setting {
                 setting: "class_word",

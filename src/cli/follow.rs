@@ -1,6 +1,7 @@
 //! Following a job on stderr until it ends, and printing its result.
 
 use std::io::IsTerminal;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -10,15 +11,18 @@ use serde_json::json;
 use signal_hook::consts::SIGINT;
 
 use super::{Error, print_json};
-use crate::client::{Follow, History, Scores, State};
+use crate::client::words::{self, Change};
+use crate::client::{End, Follow, History, Scores, State};
 use crate::protocol::{Event, Phase, Score};
-use crate::workspace::{Concept, JobFolder, JobKind};
+use crate::workspace::{self, Concept, JobFolder, JobKind};
 
 /// Seconds between progress lines when stderr is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
 /// Follow `job` to its end, then print its result. Ctrl-C leaves it running and says so.
-pub fn follow(concept: &Concept, job: &JobFolder, json: bool) -> Result<(), Error> {
+///
+/// Pictures of a sampling are also copied to `out`, where one is given.
+pub fn follow(concept: &Concept, job: &JobFolder, out: Option<&Path>, json: bool) -> Result<(), Error> {
     let interrupted = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(SIGINT, Arc::clone(&interrupted))?;
     let mut follow = Follow::new(job)?;
@@ -26,13 +30,15 @@ pub fn follow(concept: &Concept, job: &JobFolder, json: bool) -> Result<(), Erro
     let ended = loop {
         // How it ended must be asked before the last look at its events, or the last of them could be missed.
         let over = follow.over();
-        while let Some(event) = follow.next(if over.is_some() { Duration::ZERO } else { Duration::from_millis(200) })? {
+        let wait = if over.is_some() { Duration::ZERO } else { Duration::from_millis(200) };
+        loop {
+            if interrupted.load(Ordering::Relaxed) {
+                progress.clear();
+                say_where(concept, job, json);
+                return Ok(());
+            }
+            let Some(event) = follow.next(wait)? else { break };
             progress.show(&event.event, follow.history());
-        }
-        if interrupted.load(Ordering::Relaxed) {
-            progress.clear();
-            say_where(concept, job, json);
-            return Ok(());
         }
         if over.is_some() {
             // Asked again: with the last events read it knows the end.
@@ -40,7 +46,21 @@ pub fn follow(concept: &Concept, job: &JobFolder, json: bool) -> Result<(), Erro
         }
     };
     progress.clear();
-    finish(concept, job, follow.history(), ended, json)
+    let mut history = follow.history().clone();
+    if let Some(out) = out.filter(|_| ended == State::Finished) {
+        copy_out(&mut history, out)?;
+    }
+    finish(concept, job, &history, ended, json)
+}
+
+/// Copy the pictures of a finished batch to `out`, and let the history name the copies.
+fn copy_out(history: &mut History, out: &Path) -> Result<(), Error> {
+    for picture in &mut history.pictures {
+        let target = out.join(picture.path.file_name().unwrap_or_default());
+        std::fs::copy(&picture.path, &target).map_err(workspace::Error::io("write", &target))?;
+        picture.path = target;
+    }
+    Ok(())
 }
 
 /// Say that `job` goes on by itself, how to come back to it, and how to stop it.
@@ -82,7 +102,7 @@ fn finish(concept: &Concept, job: &JobFolder, history: &History, ended: State, j
             Ok(())
         }
         State::Failed => {
-            let Some(crate::client::End::Failed { message }) = &history.end else {
+            let Some(End::Failed { message }) = &history.end else {
                 return Err(Error::Job("the job failed".into()));
             };
             Err(Error::Job(message.clone()))
@@ -99,7 +119,7 @@ fn finish(concept: &Concept, job: &JobFolder, history: &History, ended: State, j
 fn print_result(job: &JobFolder, history: &History) {
     if let Some(last) = history.losses.last() {
         let validation = history.validation.last().map(|v| format!(", validation loss {:.4}", v.loss));
-        println!("trained {} steps in {}{}", last.step, time(history.seconds()), validation.unwrap_or_default());
+        println!("trained {} steps in {}{}", last.step, words::duration(history.seconds()), validation.unwrap_or_default());
     }
     if let Some((before, after)) = history.scores(None) {
         print_scores(before, after);
@@ -114,32 +134,11 @@ fn print_result(job: &JobFolder, history: &History) {
 /// The table of scores before and after.
 pub fn print_scores(before: &Scores, after: &Scores) {
     println!("{:<14}  {:<22}  {:<22}", "", "before", "after");
-    for (name, before, after) in rows(before, after) {
+    for (name, before, after) in words::score_rows(before, after) {
         let cell = |score: &Score| format!("{:.3} [{:.3}, {:.3}]", score.value, score.low, score.high);
-        println!("{name:<14}  {:<22}  {:<22}  {}", cell(before), cell(after), change(before, after));
+        println!("{name:<14}  {:<22}  {:<22}  {}", cell(before), cell(after), Change::between(before, after).words());
     }
     println!("95 % bootstrap intervals over {} and {} pictures", before.masked_clip_i.n, after.masked_clip_i.n);
-}
-
-/// The scores by name, before and after.
-pub fn rows<'a>(before: &'a Scores, after: &'a Scores) -> [(&'static str, &'a Score, &'a Score); 4] {
-    [
-        ("masked CLIP-I", &before.masked_clip_i, &after.masked_clip_i),
-        ("CLIP-I", &before.clip_i, &after.clip_i),
-        ("CLIP-T", &before.clip_t, &after.clip_t),
-        ("balance", &before.balance, &after.balance),
-    ]
-}
-
-/// Whether a score clearly changed: its intervals lie apart.
-pub fn change(before: &Score, after: &Score) -> &'static str {
-    if after.low > before.high {
-        "clearly up"
-    } else if after.high < before.low {
-        "clearly down"
-    } else {
-        "no clear change"
-    }
 }
 
 /// Scores as JSON.
@@ -148,28 +147,6 @@ pub fn scores_json(scores: &Scores) -> serde_json::Value {
         "masked_clip_i": scores.masked_clip_i, "clip_i": scores.clip_i,
         "clip_t": scores.clip_t, "balance": scores.balance,
     })
-}
-
-/// Minutes and seconds.
-pub fn time(seconds: f64) -> String {
-    let whole = seconds.round() as u64;
-    match (whole / 3600, whole / 60 % 60, whole % 60) {
-        (0, 0, s) => format!("{s} s"),
-        (0, m, s) => format!("{m} min {s:02} s"),
-        (h, m, _) => format!("{h} h {m:02} min"),
-    }
-}
-
-/// What a phase is called.
-fn phase_word(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Load => "reading the base model",
-        Phase::Cache => "encoding the photos",
-        Phase::Train => "training",
-        Phase::SampleBefore => "sampling the untrained class",
-        Phase::Sample => "sampling the concept",
-        Phase::Score => "scoring",
-    }
 }
 
 /// A bar with ETA on a terminal, else a line now and then.
@@ -216,7 +193,7 @@ impl Progress {
                     bar.set_style(style.progress_chars("━╸─"));
                 }
                 bar.reset();
-                bar.set_prefix(phase_word(phase));
+                bar.set_prefix(words::phase(phase));
                 bar.enable_steady_tick(Duration::from_millis(200));
             }
             bar.set_length(total as u64);
@@ -228,10 +205,10 @@ impl Progress {
         if new || due || (done == total && total > 0) {
             self.last_line = Some(Instant::now());
             let left = match (phase, history.seconds_left()) {
-                (Phase::Train, Some(left)) => format!("  {} left", time(left)),
+                (Phase::Train, Some(left)) => format!("  {} left", words::duration(left)),
                 _ => String::new(),
             };
-            let line = format!("{} {done}/{total}  {loss}{left}", phase_word(phase));
+            let line = format!("{} {done}/{total}  {loss}{left}", words::phase(phase));
             eprintln!("{}", line.trim_end());
         }
     }

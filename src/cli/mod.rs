@@ -18,6 +18,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::client;
+use crate::protocol::SettingError;
 use crate::workspace::{self, Home};
 
 /// Teach a diffusion model your own concept, and look at it, without leaving the terminal.
@@ -63,6 +64,9 @@ pub enum Error {
     /// The files of a concept.
     #[error(transparent)]
     Workspace(#[from] workspace::Error),
+    /// A setting.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
     /// A job.
     #[error(transparent)]
     Client(#[from] client::Error),

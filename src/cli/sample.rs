@@ -1,6 +1,6 @@
 //! `catbench sample`: pictures of a concept.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::train::positive;
 use super::{Error, follow};
@@ -77,16 +77,13 @@ pub fn run(args: &Args) -> Result<(), Error> {
     config.strength = args.strength.unwrap_or(config.strength);
     config.negative_prompt = args.negative_prompt.clone().unwrap_or(config.negative_prompt);
     config.batch_size = args.batch_size.unwrap_or(config.batch_size);
+    config.check()?;
     if let Some(out) = &args.out {
         std::fs::create_dir_all(out).map_err(workspace::Error::io("create", out))?;
     }
     let batch = JobFolder::new_batch(&concept, run.as_ref(), config)?;
     client::start_job(&batch)?;
-    follow::follow(&concept, &batch, args.json)?;
-    match &args.out {
-        Some(out) => copy_out(&batch, out),
-        None => Ok(()),
-    }
+    follow::follow(&concept, &batch, args.out.as_deref(), args.json)
 }
 
 /// The last checkpoint of `run`.
@@ -94,13 +91,4 @@ pub fn checkpoint(run: &JobFolder) -> Result<PathBuf, Error> {
     let history = History::read(run)?;
     let last = history.checkpoints.into_iter().map(|(_, path)| path).rfind(|path| path.is_file());
     last.ok_or_else(|| Error::Job(format!("{}: this run has no checkpoint yet: let it train on", run.path().display())))
-}
-
-/// Copy the pictures of a finished batch to `out`.
-fn copy_out(batch: &JobFolder, out: &Path) -> Result<(), Error> {
-    for picture in History::read(batch)?.pictures {
-        let target = out.join(picture.path.file_name().unwrap_or_default());
-        std::fs::copy(&picture.path, &target).map_err(workspace::Error::io("write", &target))?;
-    }
-    Ok(())
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::sample::checkpoint;
-use super::train::{evaluation, one_of, positive};
+use super::train::{one_of, positive};
 use super::{Error, follow};
 use crate::client;
 use crate::protocol::Fill;
@@ -37,7 +37,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<(), Error> {
     let concept = super::concept(&args.concept)?;
     let run = concept.run(&args.run)?;
-    let mut config = evaluation(&concept)?;
+    let mut config = concept.evaluation()?;
     config.sample.checkpoint = Some(checkpoint(&run)?);
     config.sample.images_per_prompt = args.images_per_prompt;
     config.sample.seed = args.seed;
@@ -48,7 +48,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
     preflight(&concept)?;
     let job = JobFolder::new_score(&concept, &run, config)?;
     client::start_job(&job)?;
-    follow::follow(&concept, &job, args.json)
+    follow::follow(&concept, &job, None, args.json)
 }
 
 fn fill(text: &str) -> Result<Fill, String> {

@@ -1,79 +1,80 @@
 //! `catbench train`: learn a concept.
 
-use clap::ArgAction;
+use clap::{ArgAction, ArgGroup};
 
 use super::{Error, follow};
 use crate::client;
-use crate::protocol::{Crop, Init, Preset, SampleConfig, ScoreConfig, TrainConfig};
+use crate::protocol::{Crop, Init, Preset, TrainConfig};
 use crate::workspace::{Concept, JobFolder, Preflight, effective_settings, preflight};
 
 /// Options of a training. What is not given is as in the preset.
 #[derive(Debug, clap::Args)]
+#[command(group = ArgGroup::new("settings").multiple(true))]
 pub struct Args {
     /// The concept: a folder of the home.
     concept: String,
     /// Go on with a run that was stopped, interrupted or failed: its id, or `latest`.
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["preset", "steps", "batch_size", "learning_rate"])]
+    #[arg(long, value_name = "RUN", conflicts_with = "settings")]
     resume: Option<String>,
     /// A named set of settings: `default` is the paper's formula, `official` what the authors' code does.
-    #[arg(long, value_parser = preset)]
+    #[arg(long, group = "settings", value_parser = preset)]
     preset: Option<Preset>,
     /// Optimizer steps.
-    #[arg(long, value_parser = positive)]
+    #[arg(long, group = "settings", value_parser = positive)]
     steps: Option<usize>,
     /// Images a step.
-    #[arg(long, value_parser = positive)]
+    #[arg(long, group = "settings", value_parser = positive)]
     batch_size: Option<usize>,
     /// AdamW's learning rate.
-    #[arg(long, value_parser = positive_float)]
+    #[arg(long, group = "settings", value_parser = positive_float)]
     learning_rate: Option<f64>,
     /// AdamW's decoupled weight decay.
-    #[arg(long)]
+    #[arg(long, group = "settings")]
     weight_decay: Option<f64>,
     /// Learned rows put in front of the keys and values of each layer.
-    #[arg(long, value_parser = positive)]
+    #[arg(long, group = "settings", value_parser = positive)]
     prefix_length: Option<usize>,
     /// Concatenated layers of the text encoder, counted from 0, as in 9,10,11; the last three if not given.
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, group = "settings", value_delimiter = ',')]
     layers: Option<Vec<usize>>,
     /// Added to the prefix logits: 0 in the formula, 1 in the authors' code.
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long, group = "settings", allow_negative_numbers = true)]
     prefix_bias: Option<f32>,
     /// Where the residual embeddings start: `class-word` or `normal`.
-    #[arg(long, value_parser = init)]
+    #[arg(long, group = "settings", value_parser = init)]
     init: Option<Init>,
     /// Training caption; {class} stands for the class word.
-    #[arg(long)]
+    #[arg(long, group = "settings")]
     caption: Option<String>,
     /// How a photo becomes a square: `center` or `squash`.
-    #[arg(long, value_parser = crop)]
+    #[arg(long, group = "settings", value_parser = crop)]
     crop: Option<Crop>,
     /// Probability that a photo is mirrored.
-    #[arg(long, value_parser = probability)]
+    #[arg(long, group = "settings", value_parser = probability)]
     flip_probability: Option<f64>,
     /// Loss over the mask only, where a photo has one.
-    #[arg(long, action = ArgAction::SetTrue)]
+    #[arg(long, group = "settings", action = ArgAction::SetTrue)]
     masked_loss: bool,
     /// Recompute each UNet block in the backward pass: less memory, more time.
-    #[arg(long, action = ArgAction::SetTrue)]
+    #[arg(long, group = "settings", action = ArgAction::SetTrue)]
     gradient_checkpointing: bool,
     /// Seed of everything random in the training.
-    #[arg(long)]
+    #[arg(long, group = "settings")]
     seed: Option<u64>,
     /// Steps between checkpoints.
-    #[arg(long, value_parser = positive)]
+    #[arg(long, group = "settings", value_parser = positive)]
     checkpoint_every: Option<usize>,
     /// Steps between measurements of the validation loss; 0 for none.
-    #[arg(long)]
+    #[arg(long, group = "settings")]
     validate_every: Option<usize>,
     /// Steps between sample pictures; 0 for none.
-    #[arg(long)]
+    #[arg(long, group = "settings")]
     sample_every: Option<usize>,
     /// Prompt of the sample pictures; {concept} stands for the learned concept.
-    #[arg(long)]
+    #[arg(long, group = "settings")]
     sample_prompt: Option<String>,
     /// After training, sample the concept's prompt list before and after and score both.
-    #[arg(long)]
+    #[arg(long, group = "settings")]
     evaluate: bool,
     /// Start in the background and return at once.
     #[arg(long)]
@@ -94,7 +95,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
         follow::say_where(&concept, &run, args.json);
         return Ok(());
     }
-    follow::follow(&concept, &run, args.json)
+    follow::follow(&concept, &run, None, args.json)
 }
 
 /// The demo without a screen: train and score.
@@ -102,13 +103,14 @@ pub fn demo(json: bool) -> Result<(), Error> {
     let concept = super::concept("demo")?;
     let run = begin(&concept, TrainConfig { evaluate: true, ..TrainConfig::default() }, !json)?;
     client::start_job(&run)?;
-    follow::follow(&concept, &run, json)
+    follow::follow(&concept, &run, None, json)
 }
 
 /// Check all that can be checked, say what will be done, and make the run's folder.
 fn begin(concept: &Concept, config: TrainConfig, say: bool) -> Result<JobFolder, Error> {
+    config.check()?;
     let checked = preflight(concept)?;
-    let evaluation = evaluation(concept)?;
+    let evaluation = concept.evaluation()?;
     if say {
         print_preflight(concept, &checked, &config);
     }
@@ -133,15 +135,6 @@ fn resumable(concept: &Concept, id: &str) -> Result<JobFolder, Error> {
             Ok(run)
         }
     }
-}
-
-/// How the concept is scored: its own prompt list.
-pub fn evaluation(concept: &Concept) -> Result<ScoreConfig, Error> {
-    let mut config = ScoreConfig::default();
-    if let Some(list) = concept.prompt_list()? {
-        config.sample.prompts = Concept::read_prompts(&list)?;
-    }
-    Ok(ScoreConfig { sample: SampleConfig { images_per_prompt: 4, ..config.sample }, ..config })
 }
 
 fn print_preflight(concept: &Concept, checked: &Preflight, config: &TrainConfig) {

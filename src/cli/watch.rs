@@ -18,5 +18,5 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<(), Error> {
     let concept = super::concept(&args.concept)?;
     let run = concept.run(&args.run)?;
-    follow::follow(&concept, &run, args.json)
+    follow::follow(&concept, &run, None, args.json)
 }

@@ -4,6 +4,7 @@
 mod history;
 mod jobs;
 mod watch;
+pub mod words;
 
 pub use history::{End, History, Picture, Point, Scores};
 pub use jobs::{Error, State, start_job, state, stop};

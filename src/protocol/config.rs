@@ -34,6 +34,22 @@ pub enum Crop {
     Squash,
 }
 
+/// A setting that cannot work.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{setting} = {value}: {cause}")]
+pub struct SettingError {
+    /// As in the config.
+    pub setting: &'static str,
+    /// What it is.
+    pub value: String,
+    /// What it should be.
+    pub cause: &'static str,
+}
+
+fn refuse(setting: &'static str, value: impl ToString, cause: &'static str) -> Result<(), SettingError> {
+    Err(SettingError { setting, value: value.to_string(), cause })
+}
+
 /// What stands outside the mask when a masked score is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -141,6 +157,44 @@ impl TrainConfig {
     }
 }
 
+impl TrainConfig {
+    /// Refuse settings that cannot work, whatever the base model.
+    pub fn check(&self) -> Result<(), SettingError> {
+        let at_least_one = [
+            ("steps", self.steps),
+            ("batch_size", self.batch_size),
+            ("prefix_length", self.prefix_length),
+            ("checkpoint_every", self.checkpoint_every),
+        ];
+        if let Some((setting, value)) = at_least_one.into_iter().find(|(_, value)| *value == 0) {
+            return refuse(setting, value, "must be 1 or more");
+        }
+        if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
+            return refuse("learning_rate", self.learning_rate, "must be above 0");
+        }
+        if !(0.0..=1.0).contains(&self.weight_decay) {
+            return refuse("weight_decay", self.weight_decay, "must be in 0..=1");
+        }
+        if !(0.0..=1.0).contains(&self.flip_probability) {
+            return refuse("flip_probability", self.flip_probability, "must be in 0..=1");
+        }
+        if !self.prefix_bias.is_finite() {
+            return refuse("prefix_bias", self.prefix_bias, "must be a finite number");
+        }
+        if !self.caption.contains("{class}") {
+            let value = format!("\"{}\"", self.caption);
+            return refuse("caption", value, "must contain {class}, the class word's place");
+        }
+        if let Some(layers) = &self.layers {
+            let ascending = layers.windows(2).all(|pair| pair[0] < pair[1]);
+            if layers.is_empty() || !ascending {
+                return refuse("layers", format!("{layers:?}"), "must be one or more layers, each once, bottom up");
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Settings of one sampling.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -184,6 +238,22 @@ impl Default for SampleConfig {
             uncond_prefix: false,
             batch_size: 4,
         }
+    }
+}
+
+impl SampleConfig {
+    /// Refuse settings that cannot work, whatever the base model.
+    pub fn check(&self) -> Result<(), SettingError> {
+        if self.batch_size == 0 {
+            return refuse("batch_size", 0, "must be 1 or more");
+        }
+        if !self.guidance_scale.is_finite() {
+            return refuse("guidance_scale", self.guidance_scale, "must be a finite number");
+        }
+        if !(self.strength.is_finite() && self.strength >= 0.0) {
+            return refuse("strength", self.strength, "must be 0 or more");
+        }
+        Ok(())
     }
 }
 

@@ -4,5 +4,5 @@
 mod config;
 mod event;
 
-pub use config::{Crop, Fill, Init, Preset, SampleConfig, ScoreConfig, TrainConfig};
+pub use config::{Crop, Fill, Init, Preset, SampleConfig, ScoreConfig, SettingError, TrainConfig};
 pub use event::{Event, EventRecord, Phase, Score};

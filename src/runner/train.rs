@@ -30,7 +30,7 @@ fn training_photos(concept: &Concept, spec: &RunSpec, size: u32) -> Result<Vec<T
 pub(super) fn run(job: &TrainJob, log: &mut EventLog, stop: &StopFlag) -> Result<Outcome, Error> {
     let spec = &job.spec;
     let config = &spec.train;
-    crate::catversion::check_config(config)?;
+    config.check().map_err(crate::catversion::Error::from)?;
     log.write(Event::Progress { phase: Phase::Load, done: 0, total: 1 })?;
     let model = BaseModel::load(&spec.base_model)?;
     log.write(Event::Progress { phase: Phase::Load, done: 1, total: 1 })?;

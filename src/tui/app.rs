@@ -17,7 +17,7 @@ use super::screens::concept::{Pane, Shot, panes, shots};
 use super::screens::{concept, help, palette, picture};
 use super::theme;
 use crate::client::{self, State};
-use crate::protocol::{ScoreConfig, TrainConfig};
+use crate::protocol::TrainConfig;
 use crate::workspace::{self, Concept, JobFolder, Preflight, preflight};
 
 /// The smallest terminal the screens fit into.
@@ -429,7 +429,7 @@ impl App {
         let (concept, config) = (self.view.model.concept.clone(), self.view.train_config());
         self.start(move || {
             preflight(&concept)?;
-            let run = JobFolder::new_run(&concept, config, evaluation(&concept)?)?;
+            let run = JobFolder::new_run(&concept, config, concept.evaluation()?)?;
             Ok(client::start_job(&run)?)
         });
         // Whatever run was shown, now it is the new one.
@@ -441,7 +441,7 @@ impl App {
         let (concept, run) = (self.view.model.concept.clone(), run.job.clone());
         let checkpoint = self.view.model.run.as_ref().and_then(|run| run.history.checkpoints.last().cloned());
         self.start(move || {
-            let mut config = evaluation(&concept)?;
+            let mut config = concept.evaluation()?;
             config.sample.checkpoint = checkpoint.map(|(_, path)| path);
             let job = JobFolder::new_score(&concept, &run, config)?;
             Ok(client::start_job(&job)?)
@@ -477,7 +477,10 @@ impl App {
         let found: Vec<&Binding>;
         let overlay = self.overlay.clone();
         let over = match &overlay {
-            Some(Overlay::Palette { .. }) => Some(palette::place(area, 76, 14)),
+            Some(Overlay::Palette { .. }) => {
+                let commands = keymap::commands("", self.view.now()).len() as u16;
+                Some(palette::place(area, 78, commands + 4))
+            }
             Some(Overlay::ConfirmStop) => Some(palette::place(area, 62, 6)),
             _ => None,
         };
@@ -546,15 +549,6 @@ impl App {
     pub fn prints_read_input(&self) -> bool {
         self.surface.images() == Images::Kitty
     }
-}
-
-/// How the concept is scored: its own prompt list.
-fn evaluation(concept: &Concept) -> Result<ScoreConfig, workspace::Error> {
-    let mut config = ScoreConfig::default();
-    if let Some(list) = concept.prompt_list()? {
-        config.sample.prompts = Concept::read_prompts(&list)?;
-    }
-    Ok(config)
 }
 
 /// Why an action that has a key cannot be done now.

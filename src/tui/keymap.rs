@@ -84,7 +84,7 @@ pub const BINDINGS: &[Binding] = &[
         shown: "t",
         command: Some("train"),
         hint: Some("train"),
-        help: "start a training in the background, with scores at its end",
+        help: "start a training in the background",
     },
     Binding {
         action: Action::Stop,
@@ -108,7 +108,7 @@ pub const BINDINGS: &[Binding] = &[
         shown: "m",
         command: Some("score"),
         hint: None,
-        help: "measure this run: sample the prompt list before and after, and score both",
+        help: "sample the prompt list before and after, and score both",
     },
     Binding {
         action: Action::NextPane,

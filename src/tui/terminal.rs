@@ -23,8 +23,13 @@ impl Screen {
     pub fn take() -> io::Result<Self> {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
+            let had = TAKEN.load(Ordering::SeqCst);
             give_back();
             before(panic);
+            if had {
+                // Whichever thread it was: without it the workbench is no longer whole.
+                std::process::exit(101);
+            }
         }));
         enter()?;
         Ok(Self { terminal: Terminal::new(CrosstermBackend::new(io::stdout()))? })

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Error, JobFolder};
 use crate::image;
+use crate::protocol::ScoreConfig;
 
 /// `concept.toml`, edited by hand too.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -117,6 +118,15 @@ impl Concept {
             }
         }
         Ok(lists.into_iter().min())
+    }
+
+    /// How it is scored: over its own prompt list, where it has one.
+    pub fn evaluation(&self) -> Result<ScoreConfig, Error> {
+        let mut config = ScoreConfig::default();
+        if let Some(list) = self.prompt_list()? {
+            config.sample.prompts = Self::read_prompts(&list)?;
+        }
+        Ok(config)
     }
 
     /// Its trainings, oldest first.

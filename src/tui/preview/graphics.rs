@@ -14,6 +14,11 @@ use super::Images;
 /// Sixel pictures are printed by viuer in units of so many pixels, whatever the terminal's cells are.
 const VIUER_CELL: (u32, u32) = (6, 12);
 
+/// Sixel pictures start at the cursor, not in the corner of the screen, and the user's own choice is kept for later.
+const SIXEL_AT_CURSOR: &str = "\x1b[?80s\x1b[?80l";
+/// The user's own choice again.
+const SIXEL_AS_BEFORE: &str = "\x1b[?80r";
+
 /// What is on the screen, and what should be.
 pub struct Graphics {
     images: Images,
@@ -21,13 +26,15 @@ pub struct Graphics {
     shown: HashMap<Rect, u64>,
     wanted: Vec<(Rect, u64, RgbImage)>,
     still: Vec<(Rect, u64)>,
+    /// The terminal was told where sixel pictures start.
+    told: bool,
 }
 
 impl Graphics {
     /// Nothing shown yet.
     pub fn new(images: Images) -> Self {
         let cell = cell_size();
-        Self { images, cell, shown: HashMap::new(), wanted: Vec::new(), still: Vec::new() }
+        Self { images, cell, shown: HashMap::new(), wanted: Vec::new(), still: Vec::new(), told: false }
     }
 
     /// Width and height of a cell in pixels.
@@ -64,6 +71,10 @@ impl Graphics {
             }
         }
         self.shown = still;
+        if self.images == Images::Sixel && !self.told && !self.wanted.is_empty() {
+            out.write_all(SIXEL_AT_CURSOR.as_bytes())?;
+            self.told = true;
+        }
         for (area, hash, picture) in self.wanted.drain(..) {
             // What was here before may have been larger than the new picture's pixels.
             for y in area.top()..area.bottom() {
@@ -79,12 +90,18 @@ impl Graphics {
 
     /// Nothing is on the screen any more.
     pub fn forget(&mut self) {
-        if self.images == Images::Kitty && !self.shown.is_empty() {
+        let farewell = match self.images {
+            Images::Kitty if !self.shown.is_empty() => "\x1b_Ga=d,d=A\x1b\\",
+            Images::Sixel if self.told => SIXEL_AS_BEFORE,
+            _ => "",
+        };
+        if !farewell.is_empty() {
             let mut out = io::stdout().lock();
-            // A terminal that is gone needs no pictures removed.
-            let _ = out.write_all(b"\x1b_Ga=d,d=A\x1b\\").and_then(|()| out.flush());
+            // A terminal that is gone needs nothing any more.
+            let _ = out.write_all(farewell.as_bytes()).and_then(|()| out.flush());
         }
         self.shown.clear();
+        self.told = false;
         self.cell = cell_size();
     }
 }

@@ -7,7 +7,7 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
-use crate::client::{End, History, Picture, State};
+use crate::client::{End, History, Picture, State, words};
 use crate::protocol::Phase;
 use crate::tui::app::{Checked, View};
 use crate::tui::preview::Surface;
@@ -186,7 +186,7 @@ fn how_it_goes(view: &View) -> Line<'static> {
     let (mark, text, style) = match job.state {
         State::New => ("○", "waiting for its runner".into(), theme::FAINT),
         State::Running => ("●", running(history), theme::ACCENT),
-        State::Finished => ("✓", format!("finished in {}", time(history.seconds())), theme::GOOD),
+        State::Finished => ("✓", format!("finished in {}", words::duration(history.seconds())), theme::GOOD),
         State::Stopped => ("■", format!("stopped at step {step} of {steps}"), theme::WARN),
         State::Failed => ("✗", format!("failed at step {step} of {steps}"), theme::BAD),
         State::Interrupted => ("✗", format!("interrupted at step {step} of {steps}"), theme::BAD),
@@ -205,31 +205,10 @@ fn running(history: &History) -> String {
                     format!(" · {seconds:.1} s/step")
                 }
             });
-            let left = history.seconds_left().map(|left| format!(" · {} left", time(left)));
+            let left = history.seconds_left().map(|left| format!(" · {} left", words::duration(left)));
             format!("training {step}/{steps}{}{}", speed.unwrap_or_default(), left.unwrap_or_default())
         }
-        Some((phase, done, total)) => format!("{} {done}/{total}", phase_word(phase)),
-    }
-}
-
-fn phase_word(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Load => "reading the base model",
-        Phase::Cache => "encoding the photos",
-        Phase::Train => "training",
-        Phase::SampleBefore => "sampling the untrained class",
-        Phase::Sample => "sampling the concept",
-        Phase::Score => "scoring",
-    }
-}
-
-/// Minutes and seconds.
-fn time(seconds: f64) -> String {
-    let whole = seconds.round() as u64;
-    match (whole / 3600, whole / 60 % 60, whole % 60) {
-        (0, 0, s) => format!("{s} s"),
-        (0, m, s) => format!("{m} min {s:02} s"),
-        (h, m, _) => format!("{h} h {m:02} min"),
+        Some((phase, done, total)) => format!("{} {done}/{total}", words::phase(phase)),
     }
 }
 

@@ -1,0 +1,87 @@
+//! How commands and screens alike put things into words.
+
+use super::Scores;
+use crate::protocol::{Phase, Score};
+
+/// What a job is busy with.
+pub fn phase(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Load => "reading the base model",
+        Phase::Cache => "encoding the photos",
+        Phase::Train => "training",
+        Phase::SampleBefore => "sampling the untrained class",
+        Phase::Sample => "sampling the concept",
+        Phase::Score => "scoring",
+    }
+}
+
+/// Seconds, minutes or hours.
+pub fn duration(seconds: f64) -> String {
+    let whole = seconds.round() as u64;
+    match (whole / 3600, whole / 60 % 60, whole % 60) {
+        (0, 0, s) => format!("{s} s"),
+        (0, m, s) => format!("{m} min {s:02} s"),
+        (h, m, _) => format!("{h} h {m:02} min"),
+    }
+}
+
+/// How a score changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// The intervals lie apart, upwards.
+    Up,
+    /// The intervals lie apart, downwards.
+    Down,
+    /// They overlap.
+    Unclear,
+}
+
+impl Change {
+    /// From one score to another.
+    pub fn between(before: &Score, after: &Score) -> Self {
+        if after.low > before.high {
+            Self::Up
+        } else if after.high < before.low {
+            Self::Down
+        } else {
+            Self::Unclear
+        }
+    }
+
+    /// With a mark, so that it can be told without a colour.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Up => "▲ clearly up",
+            Self::Down => "▼ clearly down",
+            Self::Unclear => "= no clear change",
+        }
+    }
+}
+
+/// The scores by name, before and after.
+pub fn score_rows<'a>(before: &'a Scores, after: &'a Scores) -> [(&'static str, &'a Score, &'a Score); 4] {
+    [
+        ("masked CLIP-I", &before.masked_clip_i, &after.masked_clip_i),
+        ("CLIP-I", &before.clip_i, &after.clip_i),
+        ("CLIP-T", &before.clip_t, &after.clip_t),
+        ("balance", &before.balance, &after.balance),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_clear_only_when_the_intervals_lie_apart() {
+        let score = |low, high| Score { value: f64::midpoint(low, high), low, high, n: 10 };
+        assert_eq!(Change::between(&score(0.1, 0.2), &score(0.3, 0.4)), Change::Up);
+        assert_eq!(Change::between(&score(0.3, 0.4), &score(0.1, 0.2)), Change::Down);
+        assert_eq!(Change::between(&score(0.1, 0.25), &score(0.2, 0.4)), Change::Unclear);
+    }
+
+    #[test]
+    fn durations_are_as_exact_as_one_wants_to_read() {
+        assert_eq!([7.4, 203.0, 7260.0].map(duration), ["7 s", "3 min 23 s", "2 h 01 min"]);
+    }
+}
