@@ -1,4 +1,5 @@
 //! Pictures as people have them, whole and broken, and resampling against what Pillow made of the same pixels.
+#![allow(clippy::unwrap_used, missing_docs)]
 
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
@@ -197,7 +198,7 @@ fn bombs_and_empty_pictures_are_refused_before_they_are_decoded() {
 /// The checksum of PNG chunks.
 fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, |sum, &byte| {
-        (0..8).fold(sum ^ u32::from(byte), |sum, _| if sum & 1 == 1 { sum >> 1 ^ 0xedb8_8320 } else { sum >> 1 })
+        (0..8).fold(sum ^ u32::from(byte), |sum, _| if sum & 1 == 1 { (sum >> 1) ^ 0xedb8_8320 } else { sum >> 1 })
     })
 }
 

@@ -1,4 +1,5 @@
 //! The scores against transformers, and what happens when a model, a mask or a prompt is not what it should be.
+#![allow(clippy::unwrap_used, missing_docs)]
 
 use std::path::{Path, PathBuf};
 

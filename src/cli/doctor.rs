@@ -36,10 +36,13 @@ pub fn run(args: &Args) -> Result<(), Error> {
     let rows = [
         ("version", env!("CARGO_PKG_VERSION").to_owned()),
         ("home", format!("{} ({} concepts)", home.path().display(), concepts.len())),
-        ("terminal", match size {
-            Some((width, height)) => format!("{term}, {width} × {height}"),
-            None => "none".into(),
-        }),
+        (
+            "terminal",
+            match size {
+                Some((width, height)) => format!("{term}, {width} × {height}"),
+                None => "none".into(),
+            },
+        ),
         ("pictures", format!("{}: {}", pictures.backend.word(), pictures.why)),
         ("device", format!("cpu, {cores} cores")),
         ("logs", "runner.log in each job's folder".into()),

@@ -182,7 +182,9 @@ struct Progress {
 impl Progress {
     fn new() -> Self {
         Self {
-            bar: std::io::stderr().is_terminal().then(|| ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr())),
+            bar: std::io::stderr()
+                .is_terminal()
+                .then(|| ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr())),
             phase: None,
             last_line: None,
         }

@@ -93,9 +93,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
 pub fn checkpoint(run: &JobFolder) -> Result<PathBuf, Error> {
     let history = History::read(run)?;
     let last = history.checkpoints.into_iter().map(|(_, path)| path).rfind(|path| path.is_file());
-    last.ok_or_else(|| {
-        Error::Job(format!("{}: this run has no checkpoint yet: let it train on", run.path().display()))
-    })
+    last.ok_or_else(|| Error::Job(format!("{}: this run has no checkpoint yet: let it train on", run.path().display())))
 }
 
 /// Copy the pictures of a finished batch to `out`.

@@ -46,12 +46,6 @@ pub(crate) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     tensor(kernels::add(&numbers(a)?, &numbers(b)?), a.dims())
 }
 
-/// a + b
-pub fn add(a: &Tracked, b: &Tracked) -> Result<Tracked> {
-    let value = sum(a.value(), b.value())?;
-    Ok(Tracked::record(value, &[a, b], |grad| Ok(vec![Some(grad.clone()), Some(grad.clone())])))
-}
-
 fn activation(kind: Activation, x: &Tracked) -> Result<Tracked> {
     let value = tensor(kernels::activate(kind, &numbers(x.value())?), x.value().dims())?;
     let saved = x.value().clone();
@@ -242,7 +236,7 @@ pub(crate) fn group_norm(x: &Tracked, weights: &NormWeights, groups: usize, silu
         bail!("a group norm of {} channels in {groups} groups is given {dims:?}", weights.gamma.elem_count());
     }
     let pixels = x.value().elem_count() / (batch * channels);
-    let shape = NormShape { batch, pixels, channels, groups };
+    let shape = NormShape { pixels, channels, groups };
     let (y, stats) = kernels::group_norm_forward(
         &numbers(x.value())?,
         shape,

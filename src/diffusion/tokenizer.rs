@@ -138,11 +138,12 @@ fn from_vocab_and_merges(folder: &Path) -> Result<tokenizers::Tokenizer> {
         .map_err(failed)?;
     let mut tokenizer = tokenizers::Tokenizer::new(bpe);
     let spaces = Replace::new(ReplacePattern::Regex(r"\s+".into()), " ").map_err(failed)?;
-    tokenizer.with_normalizer(Some(Normalizers::new(vec![
+    let normalizers = Normalizers::new(vec![
         NormalizerWrapper::NFC(NFC),
         NormalizerWrapper::Replace(spaces),
         NormalizerWrapper::Lowercase(Lowercase),
-    ])));
+    ]);
+    tokenizer.with_normalizer(Some(normalizers)).map_err(failed)?;
     let words = Split::new(SplitPattern::Regex(WORDS.into()), SplitDelimiterBehavior::Removed, true).map_err(failed)?;
     tokenizer.with_pre_tokenizer(Some(PreTokenizers::new(vec![
         PreTokenizerWrapper::Split(words),

@@ -54,6 +54,8 @@ pub fn mask_path(masks: &Path, photo: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     fn folder_with(names: &[&str]) -> tempfile::TempDir {

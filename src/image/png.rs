@@ -59,6 +59,8 @@ pub fn read_png_text(path: &Path) -> Result<Vec<(String, String)>, Error> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use ::image::{GrayImage, Luma, Rgb, RgbImage};
 
     use super::*;

@@ -34,6 +34,8 @@ pub fn fill_outside(picture: &RgbImage, mask: &GrayImage, colour: [u8; 3], what:
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use image::Luma;
 
     use super::*;

@@ -370,8 +370,7 @@ impl App {
             Action::PreviousRun | Action::NextRun => {
                 let last = view.model.runs.len().saturating_sub(1);
                 let shown = view.model.shown;
-                let index =
-                    if action == Action::NextRun { (shown + 1).min(last) } else { shown.saturating_sub(1) };
+                let index = if action == Action::NextRun { (shown + 1).min(last) } else { shown.saturating_sub(1) };
                 view.cursor = None;
                 if let Err(error) = view.model.show(index) {
                     view.notice = Some(error.to_string());
@@ -500,7 +499,13 @@ impl App {
             }
             (Some(Overlay::ConfirmStop), Some(over)) => {
                 let lines = ["It finishes its step and writes a checkpoint;", "r goes on from there later."];
-                palette::draw_question(buffer, over, "Stop this training?", &lines, &[("y", "stop"), ("n", "keep going")]);
+                palette::draw_question(
+                    buffer,
+                    over,
+                    "Stop this training?",
+                    &lines,
+                    &[("y", "stop"), ("n", "keep going")],
+                );
             }
             _ => {}
         }
@@ -517,7 +522,13 @@ impl App {
         vec![
             ("pictures", format!("{}: {}", self.pictures.backend.word(), self.pictures.why)),
             ("concept", self.view.model.concept.folder.display().to_string()),
-            ("log", log.map_or_else(|| "runner.log in each run's folder".into(), |path: PathBuf| path.display().to_string())),
+            (
+                "log",
+                log.map_or_else(
+                    || "runner.log in each run's folder".into(),
+                    |path: PathBuf| path.display().to_string(),
+                ),
+            ),
         ]
     }
 

@@ -30,11 +30,8 @@ impl Followed {
         let held = client::state(&self.job, &self.history) == State::Running;
         let events = self.reader.read_new()?;
         events.iter().for_each(|event| self.history.apply(event));
-        let state = if held && self.history.end.is_none() {
-            State::Running
-        } else {
-            client::state(&self.job, &self.history)
-        };
+        let state =
+            if held && self.history.end.is_none() { State::Running } else { client::state(&self.job, &self.history) };
         let changed = !events.is_empty() || state != self.state;
         self.state = state;
         Ok(changed)

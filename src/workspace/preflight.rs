@@ -45,9 +45,10 @@ pub fn effective_settings(config: &TrainConfig) -> Vec<(&'static str, String)> {
         Preset::Default => "default",
         Preset::Official => "official",
     };
-    let layers = config.layers.as_ref().map_or("the last three".into(), |layers| {
-        layers.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")
-    });
+    let layers = config
+        .layers
+        .as_ref()
+        .map_or("the last three".into(), |layers| layers.iter().map(usize::to_string).collect::<Vec<_>>().join(", "));
     let init = match config.init {
         Init::ClassWord => "from the class word",
         Init::Normal => "from a normal draw",

@@ -30,9 +30,8 @@ fn training_step(c: &mut Criterion) {
 
 fn guided_sampling(c: &mut Criterion) {
     let model = BaseModel::load(&step::demo()).unwrap();
-    let encode = |text: &str| {
-        model.text_encoder.forward(&model.token_ids(text).unwrap(), None).unwrap().value().clone()
-    };
+    let encode =
+        |text: &str| model.text_encoder.forward(&model.token_ids(text).unwrap(), None).unwrap().value().clone();
     let (text, uncond_context) = (encode("a teapot on grass"), encode(""));
     let (_, length, width) = text.dims3().unwrap();
     let context = text.expand((SEEDS.len(), length, width)).unwrap().contiguous().unwrap();

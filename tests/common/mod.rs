@@ -96,7 +96,8 @@ impl Run {
             let base = 0.035 + 0.09 * (-(step as f64) / 90.0).exp();
             let loss = base * (0.5 + 1.2 * self.random().powi(2));
             let mut quarter = |factor: f64| Some(base * factor * (0.8 + 0.4 * self.random()));
-            let loss_by_quarter = [quarter(2.2), quarter(1.1), quarter(0.5), if step % 2 == 0 { None } else { quarter(0.2) }];
+            let loss_by_quarter =
+                [quarter(2.2), quarter(1.1), quarter(0.5), if step % 2 == 0 { None } else { quarter(0.2) }];
             self.tell(Event::Step { step, loss, loss_by_quarter, seconds: 0.36 });
             if step % 50 == 0 {
                 self.tell(Event::Validation { step, loss: base * 0.9 });

@@ -57,7 +57,8 @@ fn the_gradient_agrees_for_both_biases_and_with_checkpointing() {
             };
             let ((loss, gradients), (_, recomputed)) = (of(false), of(true));
             compare.check(&format!("grad.{case_name}.loss"), &Tensor::new(&[loss], &Device::Cpu).unwrap());
-            for ((layer, [k, v]), [again_k, again_v]) in reference.layers().into_iter().zip(&gradients).zip(&recomputed) {
+            for ((layer, [k, v]), [again_k, again_v]) in reference.layers().into_iter().zip(&gradients).zip(&recomputed)
+            {
                 compare.check(&format!("grad.{case_name}.k.{layer}"), k);
                 compare.check(&format!("grad.{case_name}.v.{layer}"), v);
                 // Recomputed layer by layer, the contributions to the text's gradient add up in another order.
@@ -124,7 +125,10 @@ fn finite_differences_agree_on_random_coordinates() {
             let error = (measured - exact).abs() / exact.abs();
             let what = if key { "key" } else { "value" };
             println!("{name} {what} {layer} [{row}, {column}]: {exact:.4e} {measured:.4e} {error:.1e}");
-            assert!(error <= 1e-3, "{name} {what} of layer {layer} [{row}, {column}]: {exact:e}, measured {measured:e}");
+            assert!(
+                error <= 1e-3,
+                "{name} {what} of layer {layer} [{row}, {column}]: {exact:e}, measured {measured:e}"
+            );
         }
     }
 }

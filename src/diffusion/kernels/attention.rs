@@ -172,7 +172,7 @@ pub(crate) fn attention_backward(
     let (mut dq, mut dk, mut dv) = (vec![0f32; q.len()], vec![0f32; k.len()], vec![0f32; v.len()]);
     for (task, (part_q, part_k, part_v)) in parts.into_iter().enumerate() {
         let (kv, h) = (task / heads, task % heads);
-        let mut place = |whole: &mut [f32], part: &[f32], first_row: usize| {
+        let place = |whole: &mut [f32], part: &[f32], first_row: usize| {
             for (r, row) in part.chunks_exact(d).enumerate() {
                 whole[(first_row + r) * width + h * d..][..d].copy_from_slice(row);
             }

@@ -7,10 +7,9 @@ use super::math::sum_by;
 use super::pointwise::Activation;
 use super::{for_rows, simd};
 
-/// Sizes of a group norm: x is [batch, pixels, channels].
+/// Sizes of a group norm: x is [B, pixels, channels].
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct NormShape {
-    pub batch: usize,
     pub pixels: usize,
     pub channels: usize,
     pub groups: usize,

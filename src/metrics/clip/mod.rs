@@ -149,6 +149,8 @@ fn unit(rows: &Tensor) -> Result<Tensor, Error> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]

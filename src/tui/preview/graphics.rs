@@ -114,7 +114,8 @@ fn print(images: Images, cell: (u32, u32), area: Rect, picture: RgbImage) -> io:
 
 /// What the terminal says of its cells in pixels, else a size that no usual font is smaller than.
 fn cell_size() -> (u32, u32) {
-    let size = crossterm::terminal::window_size().ok().filter(|size| size.width > 0 && size.columns > 0 && size.rows > 0);
+    let size =
+        crossterm::terminal::window_size().ok().filter(|size| size.width > 0 && size.columns > 0 && size.rows > 0);
     let cell = size.map(|size| (u32::from(size.width / size.columns), u32::from(size.height / size.rows)));
     cell.filter(|&(width, height)| width > 0 && height > 0).unwrap_or(VIUER_CELL)
 }

@@ -113,6 +113,7 @@ fn load(key: &Key) -> Result<RgbImage, ()> {
     let (to_width, to_height) = (fit(width, key.width), fit(height, key.height));
     // Far smaller: an average first, which is fast, then a good filter.
     let near = (to_width * 3, to_height * 3);
-    let picture = if width > near.0 && height > near.1 { imageops::thumbnail(&picture, near.0, near.1) } else { picture };
+    let picture =
+        if width > near.0 && height > near.1 { imageops::thumbnail(&picture, near.0, near.1) } else { picture };
     Ok(imageops::resize(&picture, to_width, to_height, imageops::FilterType::CatmullRom))
 }

@@ -96,7 +96,9 @@ fn ask(wanted: Images, wait: Duration, typed: &mut Vec<u8>) -> Choice {
         return Choice::new(Images::Sixel, "the terminal names sixel among its attributes");
     }
     match wanted {
-        Images::Auto => Choice::new(Images::Blocks, "the terminal knows neither kitty's nor iTerm2's pictures nor sixel"),
+        Images::Auto => {
+            Choice::new(Images::Blocks, "the terminal knows neither kitty's nor iTerm2's pictures nor sixel")
+        }
         wanted => Choice::new(Images::Blocks, format!("the terminal says it does not know {}", wanted.word())),
     }
 }

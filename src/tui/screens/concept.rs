@@ -68,7 +68,12 @@ pub fn shots(view: &View, pane: Pane) -> Vec<Shot> {
             .model
             .photos
             .iter()
-            .map(|path| Shot { path: path.clone(), title: "Photo".into(), detail: String::new(), caption: String::new() })
+            .map(|path| Shot {
+                path: path.clone(),
+                title: "Photo".into(),
+                detail: String::new(),
+                caption: String::new(),
+            })
             .collect(),
         Pane::Loss => Vec::new(),
         Pane::Samples => {
@@ -194,7 +199,11 @@ fn running(history: &History) -> String {
         None => "starting".into(),
         Some((Phase::Train, step, steps)) => {
             let speed = history.seconds_per_step().map(|seconds| {
-                if seconds < 1.0 { format!(" · {:.1} steps/s", 1.0 / seconds) } else { format!(" · {seconds:.1} s/step") }
+                if seconds < 1.0 {
+                    format!(" · {:.1} steps/s", 1.0 / seconds)
+                } else {
+                    format!(" · {seconds:.1} s/step")
+                }
             });
             let left = history.seconds_left().map(|left| format!(" · {} left", time(left)));
             format!("training {step}/{steps}{}{}", speed.unwrap_or_default(), left.unwrap_or_default())
@@ -334,8 +343,7 @@ fn picture_pane(
         return;
     }
     let chosen = view.chosen(pane).min(shots.len() - 1);
-    let tiles: Vec<Tile> =
-        shots.iter().map(|shot| Tile { path: &shot.path, caption: shot.caption.clone() }).collect();
+    let tiles: Vec<Tile> = shots.iter().map(|shot| Tile { path: &shot.path, caption: shot.caption.clone() }).collect();
     let grid: Grid = tiles::draw(buffer, surface, inner, &tiles, chosen, focused);
     view.remember(pane, grid.columns);
 }
@@ -356,7 +364,11 @@ fn loss(buffer: &mut Buffer, area: Rect, view: &View) {
         }
         if let Some(last) = history.validation.last() {
             aside.push(Span::styled("  ◆ ", theme::SECOND));
-            aside.push(Span::raw(format!("{} {}", if area.width >= 60 { "validation" } else { "valid." }, label(last.loss))));
+            aside.push(Span::raw(format!(
+                "{} {}",
+                if area.width >= 60 { "validation" } else { "valid." },
+                label(last.loss)
+            )));
         }
         if view.model.runs.len() > 1 {
             let text = format!("  run {}/{}", view.model.shown + 1, view.model.runs.len());
@@ -374,7 +386,8 @@ fn loss(buffer: &mut Buffer, area: Rect, view: &View) {
 }
 
 fn score_table(buffer: &mut Buffer, area: Rect, view: &View) {
-    let found = view.model.run.as_ref().and_then(|run| run.history.scores(view.model.scoring.as_ref().map(|s| &s.history)));
+    let found =
+        view.model.run.as_ref().and_then(|run| run.history.scores(view.model.scoring.as_ref().map(|s| &s.history)));
     let aside = match found {
         Some((before, _)) => format!("before → after, 95 % intervals over {} pictures", before.masked_clip_i.n),
         None => String::new(),
@@ -383,7 +396,11 @@ fn score_table(buffer: &mut Buffer, area: Rect, view: &View) {
     match found {
         Some((before, after)) => scores::draw(buffer, inner, before, after),
         None => {
-            let text = if view.model.is_running() { "measured once all are sampled" } else { "not measured: m scores this run" };
+            let text = if view.model.is_running() {
+                "measured once all are sampled"
+            } else {
+                "not measured: m scores this run"
+            };
             buffer.set_stringn(inner.x + 1, inner.y + 1, text, inner.width as usize, theme::FAINT);
         }
     }
@@ -393,10 +410,9 @@ fn score_table(buffer: &mut Buffer, area: Rect, view: &View) {
 fn setup(buffer: &mut Buffer, area: Rect, view: &View) {
     let aside = match &view.checked {
         None => Line::styled("checking the photos", theme::FAINT),
-        Some(Checked::Ready(_)) => Line::from(vec![
-            Span::styled("t", theme::FOCUS),
-            Span::styled(" starts", theme::FAINT),
-        ]),
+        Some(Checked::Ready(_)) => {
+            Line::from(vec![Span::styled("t", theme::FOCUS), Span::styled(" starts", theme::FAINT)])
+        }
         Some(Checked::Wrong(_)) => Line::styled("✗ not ready", theme::BAD),
     };
     let inner = pane::draw(buffer, area, "Training", &aside, false);

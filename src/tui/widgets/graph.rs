@@ -106,7 +106,12 @@ impl Graph<'_> {
         let points = &self.history.losses;
         if points.is_empty() {
             let text = "no step yet";
-            buffer.set_string(area.x + area.width.saturating_sub(text.len() as u16) / 2, area.y + area.height / 2, text, theme::FAINT);
+            buffer.set_string(
+                area.x + area.width.saturating_sub(text.len() as u16) / 2,
+                area.y + area.height / 2,
+                text,
+                theme::FAINT,
+            );
             return;
         }
         let line = smoothed(points, window(self.history));
@@ -156,7 +161,8 @@ impl Graph<'_> {
 
     fn scale(&self, plot: Rect, line: &[Point]) -> Scale {
         // A few wild steps must not flatten the rest: the axis ends where 98 of 100 steps lie, and never cuts the line.
-        let mut losses: Vec<f64> = self.history.losses.iter().map(|point| point.loss).filter(|l| l.is_finite()).collect();
+        let mut losses: Vec<f64> =
+            self.history.losses.iter().map(|point| point.loss).filter(|l| l.is_finite()).collect();
         losses.sort_by(f64::total_cmp);
         let at = |share: f64| losses.get((share * losses.len().saturating_sub(1) as f64) as usize).copied();
         let others = line.iter().chain(&self.history.validation).map(|point| point.loss);
@@ -240,7 +246,8 @@ fn sparkline(points: &[Point], width: usize) -> String {
     let means: Vec<f64> =
         points.chunks(share).map(|chunk| chunk.iter().map(|p| p.loss).sum::<f64>() / chunk.len() as f64).collect();
     let high = means.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
-    let bar = |mean: &f64| ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'][((mean / high) * 7.0).clamp(0.0, 7.0).round() as usize];
+    let bar =
+        |mean: &f64| ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'][((mean / high) * 7.0).clamp(0.0, 7.0).round() as usize];
     let drawn: String = means.iter().map(bar).collect();
     format!("{drawn:<width$}")
 }
@@ -272,7 +279,8 @@ mod tests {
 
     #[test]
     fn smoothing_starts_at_the_first_value_and_follows() {
-        let points: Vec<Point> = (1..=100).map(|step| Point { step, loss: if step <= 50 { 1.0 } else { 0.0 } }).collect();
+        let points: Vec<Point> =
+            (1..=100).map(|step| Point { step, loss: if step <= 50 { 1.0 } else { 0.0 } }).collect();
         let line = smoothed(&points, 10.0);
         assert!((line[0].loss - 1.0).abs() < 1e-9 && (line[49].loss - 1.0).abs() < 1e-9);
         assert!(line[50].loss < 1.0 && line[99].loss < 0.01);

@@ -36,7 +36,8 @@ impl Grid {
             .map(|columns| (side(columns, count.div_ceil(columns)), columns))
             .max_by_key(|&(side, columns)| (side, std::cmp::Reverse(columns)));
         let all = best.map_or(0, |(side, _)| side);
-        let least = LEAST[usize::from(height >= 16)].min(height.saturating_sub(caption)).min(width.saturating_sub(1) / 2);
+        let least =
+            LEAST[usize::from(height >= 16)].min(height.saturating_sub(caption)).min(width.saturating_sub(1) / 2);
         let least = least.max(1);
         // Too many: as many as fit at the least size, and then as large as so many can be.
         let many = || side((width / (2 * least + 1)).max(1), (height / (least + caption)).max(1));
