@@ -46,7 +46,7 @@ pub struct SettingError {
     pub cause: &'static str,
 }
 
-fn refuse(setting: &'static str, value: impl ToString, cause: &'static str) -> Result<(), SettingError> {
+fn refuse(setting: &'static str, value: &dyn ToString, cause: &'static str) -> Result<(), SettingError> {
     Err(SettingError { setting, value: value.to_string(), cause })
 }
 
@@ -167,28 +167,28 @@ impl TrainConfig {
             ("checkpoint_every", self.checkpoint_every),
         ];
         if let Some((setting, value)) = at_least_one.into_iter().find(|(_, value)| *value == 0) {
-            return refuse(setting, value, "must be 1 or more");
+            return refuse(setting, &value, "must be 1 or more");
         }
         if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
-            return refuse("learning_rate", self.learning_rate, "must be above 0");
+            return refuse("learning_rate", &self.learning_rate, "must be above 0");
         }
         if !(0.0..=1.0).contains(&self.weight_decay) {
-            return refuse("weight_decay", self.weight_decay, "must be in 0..=1");
+            return refuse("weight_decay", &self.weight_decay, "must be in 0..=1");
         }
         if !(0.0..=1.0).contains(&self.flip_probability) {
-            return refuse("flip_probability", self.flip_probability, "must be in 0..=1");
+            return refuse("flip_probability", &self.flip_probability, "must be in 0..=1");
         }
         if !self.prefix_bias.is_finite() {
-            return refuse("prefix_bias", self.prefix_bias, "must be a finite number");
+            return refuse("prefix_bias", &self.prefix_bias, "must be a finite number");
         }
         if !self.caption.contains("{class}") {
             let value = format!("\"{}\"", self.caption);
-            return refuse("caption", value, "must contain {class}, the class word's place");
+            return refuse("caption", &value, "must contain {class}, the class word's place");
         }
         if let Some(layers) = &self.layers {
             let ascending = layers.windows(2).all(|pair| pair[0] < pair[1]);
             if layers.is_empty() || !ascending {
-                return refuse("layers", format!("{layers:?}"), "must be one or more layers, each once, bottom up");
+                return refuse("layers", &format!("{layers:?}"), "must be one or more layers, each once, bottom up");
             }
         }
         Ok(())
@@ -245,13 +245,13 @@ impl SampleConfig {
     /// Refuse settings that cannot work, whatever the base model.
     pub fn check(&self) -> Result<(), SettingError> {
         if self.batch_size == 0 {
-            return refuse("batch_size", 0, "must be 1 or more");
+            return refuse("batch_size", &0, "must be 1 or more");
         }
         if !self.guidance_scale.is_finite() {
-            return refuse("guidance_scale", self.guidance_scale, "must be a finite number");
+            return refuse("guidance_scale", &self.guidance_scale, "must be a finite number");
         }
         if !(self.strength.is_finite() && self.strength >= 0.0) {
-            return refuse("strength", self.strength, "must be 0 or more");
+            return refuse("strength", &self.strength, "must be 0 or more");
         }
         Ok(())
     }
