@@ -122,8 +122,13 @@ fn a_record_holds_what_was_measured_on_what_and_how() {
             masked += cosine(&embed(a), &embed(b)) / 12.0;
             unmasked += cosine(&embed(sample.image.clone()), &embed(image.clone())) / 12.0;
         }
-        let prompt =
-            scorer.text_embeds(&[sample.prompt_text.clone()]).unwrap().get(0).unwrap().to_vec1::<f32>().unwrap();
+        let prompt = scorer
+            .text_embeds(std::slice::from_ref(&sample.prompt_text))
+            .unwrap()
+            .get(0)
+            .unwrap()
+            .to_vec1::<f32>()
+            .unwrap();
         text += cosine(&embed(sample.image.clone()), &prompt) / 6.0;
     }
     for (found, expected) in [

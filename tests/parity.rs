@@ -1,6 +1,6 @@
 //! The models and the training, held to what PyTorch, diffusers and transformers compute (see `tests/parity/README.md`).
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::float_cmp)]
 
 #[path = "parity/fixture.rs"]
 mod fixture;

@@ -40,7 +40,7 @@ impl Terminal {
         let mut output = pair.master.try_clone_reader().unwrap();
         let (to_parser, to_written) = (Arc::clone(&parser), Arc::clone(&written));
         std::thread::spawn(move || {
-            let mut bytes = [0; 65536];
+            let mut bytes = vec![0; 65536];
             while let Ok(n) = output.read(&mut bytes) {
                 if n == 0 {
                     break;
@@ -183,7 +183,7 @@ fn idle_it_writes_nothing() {
     let workspace = Workspace::new();
     let mut terminal = Terminal::open(&workspace, &[]);
     terminal.wait_for("t starts");
-    std::thread::sleep(Duration::from_millis(1000));
+    std::thread::sleep(Duration::from_secs(1));
     let before = terminal.bytes_written();
     std::thread::sleep(Duration::from_secs(2));
     assert_eq!(terminal.bytes_written(), before);

@@ -282,15 +282,12 @@ impl<'a> Trainer<'a> {
         let channels = noise_pred.dims4()?.1;
         let error = (noise_pred - target)?;
         // Weights of each number: they sum to 1 over a sample.
-        let weights = match &draw.masks {
-            Some(masks) => {
-                let sums = masks.sum_keepdim((1, 2, 3))?.affine(channels as f64, 0.0)?;
-                masks.broadcast_div(&sums)?.broadcast_as(error.shape())?.contiguous()?
-            }
-            None => {
-                let each = batch as f64 / error.elem_count() as f64;
-                Tensor::full(each as f32, error.shape(), &Device::Cpu)?
-            }
+        let weights = if let Some(masks) = &draw.masks {
+            let sums = masks.sum_keepdim((1, 2, 3))?.affine(channels as f64, 0.0)?;
+            masks.broadcast_div(&sums)?.broadcast_as(error.shape())?.contiguous()?
+        } else {
+            let each = batch as f64 / error.elem_count() as f64;
+            Tensor::full(each as f32, error.shape(), &Device::Cpu)?
         };
         let weighted = (&error * &weights)?;
         let losses: Vec<f64> = (&weighted * &error)?.flatten_from(1)?.to_dtype(DType::F64)?.sum(1)?.to_vec1()?;
@@ -385,5 +382,5 @@ fn photos_hash(photos: &[TrainingPhoto]) -> String {
             None => hash.update([0]),
         }
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:x}", hash.finalize())
 }

@@ -127,5 +127,5 @@ fn content_hash(folder: &Path) -> Result<String> {
         hash.update(file.metadata().map_err(read)?.len().to_le_bytes());
         io::copy(&mut file, &mut hash).map_err(read)?;
     }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(format!("{:x}", hash.finalize()))
 }

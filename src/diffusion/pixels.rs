@@ -13,7 +13,8 @@ pub fn to_tensor(images: &[RgbImage]) -> Result<Tensor> {
         let (w, h) = odd.dimensions();
         return Err(Error::Setting(format!("pictures of {width} × {height} and {w} × {h} in one batch")));
     }
-    let numbers: Vec<f32> = images.iter().flat_map(|i| i.as_raw()).map(|&p| f32::from(p) / 127.5 - 1.0).collect();
+    let numbers: Vec<f32> =
+        images.iter().flat_map(image::ImageBuffer::as_raw).map(|&p| f32::from(p) / 127.5 - 1.0).collect();
     let shape = (images.len(), height as usize, width as usize, 3);
     Ok(Tensor::from_vec(numbers, shape, &Device::Cpu)?.permute((0, 3, 1, 2))?.contiguous()?)
 }

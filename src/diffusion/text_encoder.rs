@@ -113,7 +113,7 @@ impl TextEncoder {
     pub fn load(folder: &Path) -> Result<Self> {
         let path = folder.join("config.json");
         let config: Config = read_json(&path)?;
-        if config.num_attention_heads == 0 || config.hidden_size % config.num_attention_heads != 0 {
+        if config.num_attention_heads == 0 || !config.hidden_size.is_multiple_of(config.num_attention_heads) {
             return Err(Error::Unsupported {
                 path,
                 setting: "num_attention_heads".into(),

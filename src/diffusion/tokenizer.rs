@@ -78,7 +78,7 @@ impl Tokenizer {
         let mut cut = String::new();
         if ids.len() > self.max_length {
             let first_cut = encoding.get_offsets()[self.max_length - 1].0;
-            cut = prompt.get(first_cut..).unwrap_or("").trim().to_owned();
+            prompt.get(first_cut..).unwrap_or("").trim().clone_into(&mut cut);
             ids.truncate(self.max_length - 1);
             ids.push(self.eos);
         }

@@ -57,7 +57,9 @@ fn windows(from: usize, to: usize, filter: Filter) -> Vec<Window> {
                 (first..end).map(|x| filter.weight(((x as f64) - center + 0.5) * inverse)).collect();
             let total: f64 = weights.iter().sum();
             if total != 0.0 {
-                weights.iter_mut().for_each(|weight| *weight /= total);
+                for weight in &mut weights {
+                    *weight /= total;
+                }
             }
             let one = f64::from(1 << PRECISION);
             let fixed = weights.iter().map(|weight| (weight * one + 0.5_f64.copysign(*weight)) as i32).collect();

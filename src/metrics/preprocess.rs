@@ -19,7 +19,9 @@ enum Size {
     Named { shortest_edge: Option<u32>, height: Option<u32>, width: Option<u32> },
 }
 
+/// The names are transformers'.
 #[derive(Debug, Deserialize)]
+#[allow(clippy::struct_excessive_bools)]
 struct Config {
     #[serde(default = "yes")]
     do_resize: bool,
@@ -113,17 +115,15 @@ impl Preprocessor {
         } else {
             ([0.0; 3], [1.0; 3])
         };
-        let (width, height) = crop.unwrap_or_else(|| match resize {
-            Some((Target::Exact { width, height }, _)) => (width, height),
-            _ => (0, 0),
-        });
+        let preprocessor = Self { resize, crop, scale, mean, deviation };
+        let (width, height) = preprocessor.size();
         if width == 0 || height == 0 || matches!(resize, Some((Target::ShortestEdge(0), _))) {
             return Err(wrong("a size of 0 leaves no picture".into()));
         }
         if deviation.contains(&0.0) {
             return Err(wrong("image_std has a 0".into()));
         }
-        Ok(Self { resize, crop, scale, mean, deviation })
+        Ok(preprocessor)
     }
 
     /// Width and height of every picture that comes out.

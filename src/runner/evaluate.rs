@@ -56,6 +56,10 @@ impl Evaluation<'_> {
                 Ok((photo, mask))
             })
             .collect::<Result<Vec<_>, Error>>()?;
+        // A prompt the score model cannot read is refused before hours of sampling, not after.
+        let texts: Vec<String> =
+            config.sample.prompts.iter().map(|prompt| prompt_text(prompt, self.class_word)).collect();
+        scorer.text_embeds(&texts)?;
         let checkpoint = config
             .sample
             .checkpoint

@@ -92,7 +92,7 @@ fn every_learned_number_gets_a_gradient() {
 /// curvature out of the slope. 20 coordinates in all, 10 a model.
 #[test]
 fn finite_differences_agree_on_random_coordinates() {
-    const STEPS: usize = 40;
+    const STEPS: usize = 12;
     const REACH: f64 = 2.0;
     for name in MODELS {
         let (reference, model) = (Reference::load(name), BaseModel::load(&folder(name)).unwrap());

@@ -17,7 +17,7 @@ pub(crate) fn exp(x: f32) -> f32 {
     let p = p.mul_add(r, 8.333_452e-3);
     let p = p.mul_add(r, 4.166_579_6e-2);
     let p = p.mul_add(r, 1.666_666_5e-1);
-    let p = p.mul_add(r, 5.000_000_1e-1);
+    let p = p.mul_add(r, 5e-1);
     let p = (p * r).mul_add(r, r) + 1.0;
     // The low bits of `shifted` hold n: moved into the exponent they are 2^n.
     p * f32::from_bits(shifted.to_bits().wrapping_add(127) << 23)

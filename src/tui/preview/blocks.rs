@@ -25,7 +25,7 @@ pub fn draw(buffer: &mut Buffer, area: Rect, picture: &RgbImage, colours: Colour
             let (top, bottom) = (pixel(0), pixel(1));
             match colours {
                 Colours::None => {
-                    let light = luma(top).midpoint(luma(bottom));
+                    let light = f32::midpoint(luma(top), luma(bottom));
                     cell.set_symbol([" ", "░", "▒", "▓", "█"][(light * 4.99) as usize]);
                 }
                 _ => {

@@ -72,7 +72,7 @@ impl Loader {
     }
 
     /// The picture of `key`, if it has come; else it is asked for.
-    pub fn get(&mut self, key: Key) -> Option<&Result<RgbImage, ()>> {
+    pub fn get(&mut self, key: Key) -> Option<Result<&RgbImage, ()>> {
         self.clock += 1;
         let used = self.clock;
         let requests = &self.requests;
@@ -82,7 +82,7 @@ impl Loader {
             Entry { picture: None, used }
         });
         entry.used = used;
-        entry.picture.as_ref()
+        entry.picture.as_ref().map(|picture| picture.as_ref().map_err(|&()| ()))
     }
 
     /// Keep a picture that has come.

@@ -124,7 +124,7 @@ pub fn draw(buffer: &mut Buffer, surface: &mut Surface, area: Rect, view: &mut V
         (_, 0) => Line::styled(format!("{count}, no masks"), theme::FAINT),
         (_, masks) => Line::styled(format!("{count}, {masks} with a mask"), theme::FAINT),
     };
-    picture_pane(buffer, surface, photos, view, Pane::Photos, "Photos", aside);
+    picture_pane(buffer, surface, photos, view, Pane::Photos, "Photos", &aside);
     if view.model.run.is_none() {
         return setup(buffer, right, view);
     }
@@ -138,12 +138,12 @@ pub fn draw(buffer: &mut Buffer, surface: &mut Surface, area: Rect, view: &mut V
         for (pane, title, area) in sides {
             let shots = shots(view, pane);
             let aside = shots.get(view.chosen(pane)).map(|shot| Line::styled(shot.detail.clone(), theme::FAINT));
-            picture_pane(buffer, surface, area, view, pane, title, aside.unwrap_or_default());
+            picture_pane(buffer, surface, area, view, pane, title, &aside.unwrap_or_default());
         }
         score_table(buffer, table, view);
     } else {
         let aside = Line::styled("newest first", theme::FAINT);
-        picture_pane(buffer, surface, strip, view, Pane::Samples, "Samples", aside);
+        picture_pane(buffer, surface, strip, view, Pane::Samples, "Samples", &aside);
     }
 }
 
@@ -306,10 +306,10 @@ fn picture_pane(
     view: &mut View,
     pane: Pane,
     title: &str,
-    aside: Line,
+    aside: &Line,
 ) {
     let focused = view.focus() == pane;
-    let inner = pane::draw(buffer, area, title, &aside, focused);
+    let inner = pane::draw(buffer, area, title, aside, focused);
     let shots = shots(view, pane);
     if shots.is_empty() {
         let text = match pane {
@@ -372,16 +372,12 @@ fn score_table(buffer: &mut Buffer, area: Rect, view: &View) {
         None => String::new(),
     };
     let inner = pane::draw(buffer, area, "Scores", &Line::styled(aside, theme::FAINT), false);
-    match found {
-        Some((before, after)) => scores::draw(buffer, inner, before, after),
-        None => {
-            let text = if view.model.is_running() {
-                "measured once all are sampled"
-            } else {
-                "not measured: m scores this run"
-            };
-            buffer.set_stringn(inner.x + 1, inner.y + 1, text, inner.width as usize, theme::FAINT);
-        }
+    if let Some((before, after)) = found {
+        scores::draw(buffer, inner, before, after);
+    } else {
+        let text =
+            if view.model.is_running() { "measured once all are sampled" } else { "not measured: m scores this run" };
+        buffer.set_stringn(inner.x + 1, inner.y + 1, text, inner.width as usize, theme::FAINT);
     }
 }
 

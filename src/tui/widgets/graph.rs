@@ -266,7 +266,7 @@ pub fn label(value: f64) -> String {
         v if v >= 100.0 => format!("{v:.0}"),
         v if v >= 10.0 => format!("{v:.1}"),
         v if v >= 1.0 => format!("{v:.2}"),
-        v if v == 0.0 => "0".into(),
+        0.0 => "0".into(),
         v if v < 0.0001 => format!("{v:.0e}"),
         v if v < 0.01 => format!("{v:.4}")[1..].to_owned(),
         v => format!("{v:.3}")[1..].to_owned(),
