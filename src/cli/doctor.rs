@@ -47,6 +47,8 @@ pub fn run(args: &Args) -> Result<(), Error> {
         ("device", format!("cpu, {cores} cores")),
         ("logs", "runner.log in each job's folder".into()),
     ];
-    rows.iter().for_each(|(name, value)| println!("{name:<10} {value}"));
+    for (name, value) in rows {
+        println!("{name:<10} {value}");
+    }
     Ok(())
 }

@@ -38,7 +38,13 @@ pub fn follow(concept: &Concept, job: &JobFolder, out: Option<&Path>, json: bool
                 return Ok(());
             }
             let Some(event) = follow.next(wait)? else { break };
-            progress.show(&event.event, follow.history());
+            if let Event::Warning { message } = &event.event {
+                progress.warn(message);
+            }
+            // Of what is long past only the outcome matters.
+            if !follow.is_behind() && !event.event.is_last() {
+                progress.show(follow.history());
+            }
         }
         if over.is_some() {
             // Asked again: with the last events read it knows the end.
@@ -119,7 +125,12 @@ fn finish(concept: &Concept, job: &JobFolder, history: &History, ended: State, j
 fn print_result(job: &JobFolder, history: &History) {
     if let Some(last) = history.losses.last() {
         let validation = history.validation.last().map(|v| format!(", validation loss {:.4}", v.loss));
-        println!("trained {} steps in {}{}", last.step, words::duration(history.seconds()), validation.unwrap_or_default());
+        println!(
+            "trained {} steps in {}{}",
+            last.step,
+            words::duration(history.seconds()),
+            validation.unwrap_or_default()
+        );
     }
     if let Some((before, after)) = history.scores(None) {
         print_scores(before, after);
@@ -152,7 +163,8 @@ pub fn scores_json(scores: &Scores) -> serde_json::Value {
 /// A bar with ETA on a terminal, else a line now and then.
 struct Progress {
     bar: Option<ProgressBar>,
-    phase: Option<Phase>,
+    /// What was shown last: the phase, how much was done, how much there is.
+    shown: Option<(Phase, usize, usize)>,
     last_line: Option<Instant>,
 }
 
@@ -162,22 +174,25 @@ impl Progress {
             bar: std::io::stderr()
                 .is_terminal()
                 .then(|| ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr())),
-            phase: None,
+            shown: None,
             last_line: None,
         }
     }
 
-    fn show(&mut self, event: &Event, history: &History) {
-        if let Event::Warning { message } = event {
-            let line = format!("warning: {message}");
-            match &self.bar {
-                Some(bar) => bar.println(line),
-                None => eprintln!("{line}"),
-            }
+    fn warn(&self, message: &str) {
+        let line = format!("warning: {message}");
+        match &self.bar {
+            Some(bar) => bar.println(line),
+            None => eprintln!("{line}"),
         }
-        let Some((phase, done, total)) = history.progress.filter(|_| !event.is_last()) else { return };
-        let new = self.phase != Some(phase);
-        self.phase = Some(phase);
+    }
+
+    fn show(&mut self, history: &History) {
+        let Some((phase, done, total)) = history.progress.filter(|progress| self.shown != Some(*progress)) else {
+            return;
+        };
+        let new = self.shown.is_none_or(|(before, ..)| before != phase);
+        self.shown = Some((phase, done, total));
         let loss = match (phase, history.losses.last()) {
             (Phase::Train, Some(point)) => format!("loss {:.4}", point.loss),
             _ => String::new(),

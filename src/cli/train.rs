@@ -9,6 +9,7 @@ use crate::workspace::{Concept, JobFolder, Preflight, effective_settings, prefli
 
 /// Options of a training. What is not given is as in the preset.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[command(group = ArgGroup::new("settings").multiple(true))]
 pub struct Args {
     /// The concept: a folder of the home.

@@ -93,6 +93,11 @@ impl Follow {
         }
     }
 
+    /// Whether the next event is there already.
+    pub fn is_behind(&self) -> bool {
+        self.ready.len() > 0
+    }
+
     /// Whether the job has ended, and how; none while its runner lives. Events may still wait to be read right after it.
     pub fn over(&self) -> Option<State> {
         Some(state(&self.job, &self.history)).filter(|state| *state != State::Running)

@@ -46,6 +46,7 @@ pub enum Action {
 }
 
 /// When an action makes sense.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Now {
     /// A training of this concept is running.

@@ -62,7 +62,9 @@ pub fn run(concept: Concept, images: Images) -> Result<Option<String>, Error> {
     if asked {
         let (choice, typed) = preview::choose(images);
         app.set_pictures(choice);
-        typed.into_iter().for_each(|key| drop_send(&sender, Message::Input(event::Event::Key(key))));
+        for key in typed {
+            drop_send(&sender, Message::Input(event::Event::Key(key)));
+        }
     }
     let gate = Gate::default();
     listen(&sender, &gate)?;

@@ -29,7 +29,9 @@ impl Followed {
         // The state first: a runner that ends in between has written its last event before.
         let held = client::state(&self.job, &self.history) == State::Running;
         let events = self.reader.read_new()?;
-        events.iter().for_each(|event| self.history.apply(event));
+        for event in &events {
+            self.history.apply(event);
+        }
         let state =
             if held && self.history.end.is_none() { State::Running } else { client::state(&self.job, &self.history) };
         let changed = !events.is_empty() || state != self.state;
