@@ -85,7 +85,7 @@ pub fn geglu(x: &Tracked) -> Result<Tracked> {
     }))
 }
 
-/// A frozen linear map: weight [out, in], bias [out] or none.
+/// A frozen linear map: weight `[out, in]`, bias `[out]` or none.
 #[derive(Clone)]
 pub(crate) struct LinearWeights {
     pub weight: Tensor,

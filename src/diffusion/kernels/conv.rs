@@ -85,7 +85,7 @@ fn im2col(x: &[f32], shape: &ConvShape, first: usize, columns: &mut [f32]) {
     });
 }
 
-/// y = conv(x) + bias, where `bias` is [out] or, one a picture, [batch, out]; `residual` (like y) is added where given.
+/// y = conv(x) + bias, where `bias` is `[out]` or, one a picture, `[batch, out]`; `residual` (like y) is added where given.
 pub(crate) fn conv2d_forward(
     x: &[f32],
     weight: &[f32],
