@@ -10,7 +10,5 @@ mod gradient;
 mod models;
 #[path = "parity/sampling.rs"]
 mod sampling;
-#[path = "parity/second_opinion.rs"]
-mod second_opinion;
 #[path = "parity/training.rs"]
 mod training;

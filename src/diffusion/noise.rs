@@ -82,9 +82,9 @@ mod tests {
     #[test]
     fn the_numbers_of_a_seed_never_change() {
         // Pinned: a change here changes every picture ever made from a seed.
-        let got = draw(7, Stream::Latents, 0, 3);
-        assert_eq!(got, draw(7, Stream::Latents, 0, 5)[..3]);
-        insta::assert_debug_snapshot!(got);
+        let want = [1.904_589_4, 0.671_410_26, -0.048_333_99];
+        let got = draw(7, Stream::Latents, 0, 5);
+        assert!(got.iter().zip(want).all(|(got, want)| (got - want).abs() < 1e-6), "{got:?}");
     }
 
     #[test]
