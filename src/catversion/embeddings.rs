@@ -5,6 +5,9 @@ use candle_core::{Device, Tensor};
 use super::error::{Error, Result};
 use crate::diffusion::{BaseModel, Noise, Prefix, PrefixLayer, Stream, Tape, Tracked};
 
+/// How far rows after the first start from the class word's own, in root mean squares of it.
+const OTHER_ROWS: f32 = 0.1;
+
 /// k* and v* of every concatenated layer, as one flat run of float32 in the order of the authors' files:
 /// for each layer, bottom up, its keys [n, D], then its values [n, D].
 #[derive(Debug, Clone, PartialEq)]
@@ -29,13 +32,15 @@ impl ResidualEmbeddings {
         Ok(Self { layers, rows, width, numbers })
     }
 
-    /// The class word's own keys and values: of its last token in `caption`, in every layer, repeated in each row.
+    /// The class word's own keys and values: of its last token in `caption`, in every layer. Rows after the first differ
+    /// from it by a small normal draw: equal rows would get equal gradients and stay equal for ever.
     pub fn class_word(
         model: &BaseModel,
         layers: Vec<usize>,
         rows: usize,
         caption: &str,
         class_word: &str,
+        seed: u64,
     ) -> Result<Self> {
         let Some(&position) = model.tokenizer.positions_of(caption, class_word)?.last() else {
             return Err(Error::Setting {
@@ -45,15 +50,22 @@ impl ResidualEmbeddings {
             });
         };
         let ids = model.token_ids(caption)?;
+        let width = model.text_encoder.hidden_size();
+        let mut noise = Noise::new(seed, Stream::Init, 0);
         let mut numbers = Vec::new();
         for &layer in &layers {
             let (keys, values) = model.text_encoder.keys_and_values(layer, &ids)?;
             for of_all in [keys, values] {
-                let row: Vec<f32> = of_all.get(position)?.to_vec1()?;
-                (0..rows).for_each(|_| numbers.extend_from_slice(&row));
+                let own: Vec<f32> = of_all.get(position)?.to_vec1()?;
+                numbers.extend_from_slice(&own);
+                let size = (own.iter().map(|x| x * x).sum::<f32>() / width as f32).sqrt();
+                for _ in 1..rows {
+                    let draw: Vec<f32> = noise.normal(&[width])?.to_vec1()?;
+                    numbers.extend(own.iter().zip(draw).map(|(own, draw)| own + OTHER_ROWS * size * draw));
+                }
             }
         }
-        Ok(Self { layers, rows, width: model.text_encoder.hidden_size(), numbers })
+        Ok(Self { layers, rows, width, numbers })
     }
 
     /// Concatenated layers, bottom up.

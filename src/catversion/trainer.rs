@@ -109,9 +109,14 @@ impl<'a> Trainer<'a> {
         }
         let caption = config.caption.replace("{class}", class_word);
         let embeddings = match config.init {
-            Init::ClassWord => {
-                ResidualEmbeddings::class_word(model, layers.clone(), config.prefix_length, &caption, class_word)?
-            }
+            Init::ClassWord => ResidualEmbeddings::class_word(
+                model,
+                layers.clone(),
+                config.prefix_length,
+                &caption,
+                class_word,
+                config.seed,
+            )?,
             Init::Normal => ResidualEmbeddings::normal(model, layers.clone(), config.prefix_length, config.seed)?,
         };
         let first_layer = layers[0];
