@@ -46,7 +46,7 @@ pub struct SettingError {
     pub cause: &'static str,
 }
 
-fn refuse(setting: &'static str, value: &dyn ToString, cause: &'static str) -> Result<(), SettingError> {
+fn refuse(setting: &'static str, value: &impl ToString, cause: &'static str) -> Result<(), SettingError> {
     Err(SettingError { setting, value: value.to_string(), cause })
 }
 

@@ -34,9 +34,13 @@ impl EventReader {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(Error::io("read", &self.path)(error)),
         };
-        file.seek(SeekFrom::Start(self.offset)).map_err(Error::io("read", &self.path))?;
         let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).map_err(Error::io("read", &self.path))?;
+        // Only what there is now: a writer that is faster than this reader would keep it here for ever.
+        let read = file.metadata().and_then(|metadata| {
+            file.seek(SeekFrom::Start(self.offset))?;
+            file.take(metadata.len().saturating_sub(self.offset)).read_to_end(&mut bytes)
+        });
+        read.map_err(Error::io("read", &self.path))?;
         let mut events = Vec::new();
         for line in bytes.split_inclusive(|&byte| byte == b'\n').filter(|line| line.ends_with(b"\n")) {
             let event = serde_json::from_slice(line).map_err(|error| {
