@@ -250,7 +250,8 @@ impl<'a> Trainer<'a> {
 
     /// One optimizer step on a given draw.
     pub fn step_on(&mut self, draw: &Draw) -> Result<StepLoss> {
-        let (loss, grad) = self.loss_and_gradient(draw)?;
+        // On a thread of the pool, so that its many small kernels need not wake one each.
+        let (loss, grad) = rayon::scope(|_| self.loss_and_gradient(draw))?;
         if !loss.loss.is_finite() || grad.iter().any(|g| !g.is_finite()) {
             return Err(Error::NotFinite { step: self.step + 1, learning_rate: self.config.learning_rate });
         }

@@ -68,14 +68,18 @@ pub fn denoise(
     } else {
         job.context.clone()
     };
-    let context = context.into();
     let mut attention: Option<Tensor> = None;
     let mut x = latents.clone();
     for (done, &t) in ddim.timesteps().iter().enumerate() {
         let input = if guided { Tensor::cat(&[&x, &x], 0)? } else { x.clone() };
-        let maps = (!job.mask_positions.is_empty()).then(|| AttentionMaps::new(job.mask_positions.clone()));
-        let options = UNetOptions { maps: maps.as_ref(), ..UNetOptions::default() };
-        let output = model.unet.forward(&input, &vec![t as u32; input.dims()[0]], &context, options)?.value().clone();
+        // On a thread of the pool, so that its many small kernels need not wake one each.
+        let (output, maps) = rayon::scope(|_| {
+            let maps = (!job.mask_positions.is_empty()).then(|| AttentionMaps::new(job.mask_positions.clone()));
+            let options = UNetOptions { maps: maps.as_ref(), ..UNetOptions::default() };
+            let timesteps = vec![t as u32; input.dims()[0]];
+            let output = model.unet.forward(&input, &timesteps, &(&context).into(), options)?.value().clone();
+            Ok::<_, Error>((output, maps))
+        })?;
         let output = if guided {
             let (cond, uncond) = (output.narrow(0, 0, batch)?, output.narrow(0, batch, batch)?);
             (&uncond + (cond - &uncond)?.affine(job.guidance_scale, 0.0)?)?
