@@ -45,7 +45,7 @@ fn catbench(workspace: &Workspace, args: &[&str]) -> Command {
 /// Train with few pictures on the way, and the run's folder.
 fn train(workspace: &Workspace, more: &[&str]) -> PathBuf {
     let before = runs(workspace);
-    let quick = ["train", "demo", "--sample-every", "0", "--validate-every", "0", "--checkpoint-every", "10"];
+    let quick = ["train", "demo", "--sample-every", "0", "--validate-every", "0"];
     catbench(workspace, &[&quick, more].concat()).assert().code(0);
     runs(workspace).into_iter().find(|run| !before.contains(run)).unwrap()
 }
@@ -82,27 +82,9 @@ fn wait_for_step(run: &Path, step: usize) {
 #[test]
 fn a_training_killed_and_resumed_ends_with_the_same_bytes() {
     let workspace = workspace();
-    let whole = train(&workspace, &["--steps", "40"]);
+    let whole = train(&workspace, &["--steps", "40", "--checkpoint-every", "10"]);
 
-    catbench(
-        &workspace,
-        &[
-            "train",
-            "demo",
-            "--sample-every",
-            "0",
-            "--validate-every",
-            "0",
-            "--checkpoint-every",
-            "10",
-            "--steps",
-            "40",
-            "--detach",
-        ],
-    )
-    .assert()
-    .code(0);
-    let killed = runs(&workspace).pop().unwrap();
+    let killed = train(&workspace, &["--steps", "40", "--checkpoint-every", "10", "--detach"]);
     wait_for_step(&killed, 20);
     let pid: String = std::fs::read_to_string(killed.join("runner.lock")).unwrap();
     Command::new("kill").args(["-9", pid.trim()]).status().unwrap();
@@ -121,25 +103,7 @@ fn a_training_killed_and_resumed_ends_with_the_same_bytes() {
 fn a_training_stopped_by_sigterm_writes_a_checkpoint_and_goes_on() {
     let workspace = workspace();
     let whole = train(&workspace, &["--steps", "60"]);
-    catbench(
-        &workspace,
-        &[
-            "train",
-            "demo",
-            "--sample-every",
-            "0",
-            "--validate-every",
-            "0",
-            "--checkpoint-every",
-            "60",
-            "--steps",
-            "60",
-            "--detach",
-        ],
-    )
-    .assert()
-    .code(0);
-    let stopped = runs(&workspace).pop().unwrap();
+    let stopped = train(&workspace, &["--steps", "60", "--checkpoint-every", "60", "--detach"]);
     wait_for_step(&stopped, 5);
     catbench(&workspace, &["stop", "demo"]).assert().code(0);
     let deadline = Instant::now() + Duration::from_secs(60);
