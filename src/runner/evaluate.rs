@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::sample::{Sampled, Sampling};
-use super::{Error, EventLog, Outcome, Progress, ScoreJob, StopFlag};
+use super::{Error, EventLog, Outcome, Progress, ScoreJob, StopFlag, load_model};
 use crate::catversion::{Checkpoint, prompt_text};
 use crate::diffusion::BaseModel;
-use crate::image::{read_mask, read_photo};
 use crate::metrics::{ClipScorer, ScoreRecord, ScoredSample, measure};
 use crate::protocol::{Event, Phase, SampleConfig, ScoreConfig};
 use crate::workspace::{self, Concept};
@@ -26,8 +25,6 @@ pub(super) struct Evaluation<'a> {
     pub folder: PathBuf,
     /// The run's `scores.jsonl`.
     pub scores: PathBuf,
-    /// Steps trained.
-    pub step: usize,
 }
 
 /// One line of `scores.jsonl`.
@@ -45,17 +42,8 @@ struct ScoreLine<'a> {
 impl Evaluation<'_> {
     pub fn run(&self, config: &ScoreConfig, log: &mut EventLog, stop: &StopFlag) -> Result<Outcome, Error> {
         let scorer = ClipScorer::load(self.score_model, &candle_core::Device::Cpu)?;
-        let photos = self
-            .concept
-            .photos()?
-            .iter()
-            .map(|path| {
-                let photo = read_photo(path)?;
-                let mask_path = self.concept.mask_path(path);
-                let mask = if mask_path.is_file() { Some(read_mask(&mask_path, photo.dimensions())?) } else { None };
-                Ok((photo, mask))
-            })
-            .collect::<Result<Vec<_>, Error>>()?;
+        let photos =
+            self.concept.photos()?.iter().map(|path| self.concept.read_photo(path)).collect::<Result<Vec<_>, _>>()?;
         // A prompt the score model cannot read is refused before hours of sampling, not after.
         let texts: Vec<String> =
             config.sample.prompts.iter().map(|prompt| prompt_text(prompt, self.class_word)).collect();
@@ -66,6 +54,7 @@ impl Evaluation<'_> {
             .as_deref()
             .map(|path| Ok::<_, Error>((Checkpoint::load(path)?, path)))
             .transpose()?;
+        let step = checkpoint.as_ref().map_or(0, |(checkpoint, _)| checkpoint.meta.step);
         let learned = checkpoint.as_ref().map(|(checkpoint, path)| (checkpoint, *path));
         for (name, learned, phase) in [("before", None, Phase::SampleBefore), ("after", learned, Phase::Sample)] {
             let settings =
@@ -80,10 +69,10 @@ impl Evaluation<'_> {
                 phase,
             };
             let Some(sampled) = sampling.run(log, stop)? else {
-                return Ok(Outcome::Stopped { step: self.step });
+                return Ok(Outcome::Stopped { step });
             };
             let record = self.measure(&scorer, &photos, sampled, config, log)?;
-            self.append(&record, learned.is_some(), &settings)?;
+            self.append(&record, learned.is_some(), step, &settings)?;
             log.write(Event::Scored {
                 learned: learned.is_some(),
                 masked_clip_i: record.masked_clip_i,
@@ -124,9 +113,9 @@ impl Evaluation<'_> {
     }
 
     /// The scores of one sampling as a line of the run's `scores.jsonl`.
-    fn append(&self, record: &ScoreRecord, learned: bool, sample: &SampleConfig) -> Result<(), Error> {
+    fn append(&self, record: &ScoreRecord, learned: bool, step: usize, sample: &SampleConfig) -> Result<(), Error> {
         use std::io::Write;
-        let line = ScoreLine { time: jiff::Timestamp::now(), learned, step: self.step, sample, record };
+        let line = ScoreLine { time: jiff::Timestamp::now(), learned, step, sample, record };
         let written = serde_json::to_vec(&line).map_err(std::io::Error::from).and_then(|mut bytes| {
             bytes.push(b'\n');
             let mut file = std::fs::OpenOptions::new().append(true).create(true).open(&self.scores)?;
@@ -139,13 +128,7 @@ impl Evaluation<'_> {
 
 /// Do the job.
 pub(super) fn run(job: &ScoreJob, log: &mut EventLog, stop: &StopFlag) -> Result<Outcome, Error> {
-    log.write(Event::Progress { phase: Phase::Load, done: 0, total: 1 })?;
-    let model = BaseModel::load(&job.spec.base_model)?;
-    log.write(Event::Progress { phase: Phase::Load, done: 1, total: 1 })?;
-    let step = match job.spec.score.sample.checkpoint.as_deref() {
-        Some(path) => Checkpoint::load(path)?.meta.step,
-        None => 0,
-    };
+    let model = load_model(&job.spec.base_model, log)?;
     let folder = job.folder.path();
     let run_folder = folder.parent().unwrap_or(folder);
     let evaluation = Evaluation {
@@ -156,7 +139,6 @@ pub(super) fn run(job: &ScoreJob, log: &mut EventLog, stop: &StopFlag) -> Result
         root: folder,
         folder: PathBuf::new(),
         scores: run_folder.join("scores.jsonl"),
-        step,
     };
     evaluation.run(&job.spec.score, log, stop)
 }

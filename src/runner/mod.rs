@@ -245,6 +245,14 @@ fn last_checkpoint(folder: &JobFolder, events: &[EventRecord]) -> Option<Resume>
     valid.into_iter().rev().find(|resume| resume.path.is_file())
 }
 
+/// Read the base model, and say so.
+fn load_model(folder: &Path, log: &mut EventLog) -> Result<diffusion::BaseModel, Error> {
+    log.write(Event::Progress { phase: Phase::Load, done: 0, total: 1 })?;
+    let model = diffusion::BaseModel::load(folder)?;
+    log.write(Event::Progress { phase: Phase::Load, done: 1, total: 1 })?;
+    Ok(model)
+}
+
 /// Tells a phase's progress, but not more often than eyes can follow.
 struct Progress<'a> {
     log: &'a mut EventLog,

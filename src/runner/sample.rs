@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use super::{Error, EventLog, Outcome, Progress, SampleJob, StopFlag};
+use super::{Error, EventLog, Outcome, Progress, SampleJob, StopFlag, load_model};
 use crate::catversion::{Checkpoint, Picture, PictureRequest, Sampler, prompt_text};
 use crate::diffusion::BaseModel;
 use crate::image::write_png;
@@ -136,9 +136,7 @@ pub(super) fn run(job: &SampleJob, log: &mut EventLog, stop: &StopFlag) -> Resul
     let config = &job.spec.sample;
     let learned =
         config.checkpoint.as_deref().map(|path| Ok::<_, Error>((Checkpoint::load(path)?, path))).transpose()?;
-    log.write(Event::Progress { phase: Phase::Load, done: 0, total: 1 })?;
-    let model = BaseModel::load(&job.spec.base_model)?;
-    log.write(Event::Progress { phase: Phase::Load, done: 1, total: 1 })?;
+    let model = load_model(&job.spec.base_model, log)?;
     let sampling = Sampling {
         model: &model,
         class_word: &job.spec.class_word,

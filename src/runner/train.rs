@@ -1,13 +1,13 @@
 //! A training job: steps, and between them validation, checkpoints, sample pictures; the evaluation afterwards.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::sample::{sample_path, write_picture};
-use super::{Error, EventLog, Outcome, Progress, StopFlag, TrainJob, evaluate};
+use super::{Error, EventLog, Outcome, Progress, StopFlag, TrainJob, evaluate, load_model};
 use crate::catversion::{Checkpoint, PictureRequest, Sampler, Trainer, TrainingPhoto};
 use crate::diffusion::BaseModel;
-use crate::image::{read_mask, read_photo, square};
+use crate::image::square;
 use crate::protocol::{Event, Phase, SampleConfig, ScoreConfig};
 use crate::workspace::{self, Concept, RunSpec};
 
@@ -15,9 +15,7 @@ use crate::workspace::{self, Concept, RunSpec};
 fn training_photos(concept: &Concept, spec: &RunSpec, size: u32) -> Result<Vec<TrainingPhoto>, Error> {
     let mut photos = Vec::new();
     for path in concept.photos()? {
-        let photo = read_photo(&path)?;
-        let mask_path = concept.mask_path(&path);
-        let mask = if mask_path.is_file() { Some(read_mask(&mask_path, photo.dimensions())?) } else { None };
+        let (photo, mask) = concept.read_photo(&path)?;
         photos.push(TrainingPhoto {
             image: square(&photo, size, spec.train.crop),
             mask: mask.map(|mask| square(&mask, size, spec.train.crop)),
@@ -31,9 +29,9 @@ pub(super) fn run(job: &TrainJob, log: &mut EventLog, stop: &StopFlag) -> Result
     let spec = &job.spec;
     let config = &spec.train;
     config.check().map_err(crate::catversion::Error::from)?;
-    log.write(Event::Progress { phase: Phase::Load, done: 0, total: 1 })?;
-    let model = BaseModel::load(&spec.base_model)?;
-    log.write(Event::Progress { phase: Phase::Load, done: 1, total: 1 })?;
+    // What the scoring at the end lacks is said before the training, not after it.
+    let score_model = config.evaluate.then(|| score_model(job)).transpose()?;
+    let model = load_model(&spec.base_model, log)?;
     if spec.base_model_hash.as_ref() != Some(&model.hash) {
         job.folder.write_run_spec(&RunSpec { base_model_hash: Some(model.hash.clone()), ..spec.clone() })?;
     }
@@ -79,24 +77,15 @@ pub(super) fn run(job: &TrainJob, log: &mut EventLog, stop: &StopFlag) -> Result
             picture(job, &model, &trainer, log)?;
         }
     }
-    if !config.evaluate {
-        return Ok(Outcome::Finished);
-    }
+    let Some(score_model) = score_model else { return Ok(Outcome::Finished) };
     let evaluation = evaluate::Evaluation {
         concept: &job.concept,
         class_word: &spec.class_word,
         model: &model,
-        score_model: spec.score_model.as_deref().ok_or_else(|| {
-            workspace::Error::invalid(
-                &job.concept.folder.join("concept.toml"),
-                "score_model is missing",
-                "name the folder of a CLIP model",
-            )
-        })?,
+        score_model,
         root: job.folder.path(),
         folder: PathBuf::from("evaluation"),
         scores: job.folder.path().join("scores.jsonl"),
-        step: trainer.steps_done(),
     };
     let checkpoint = job.folder.path().join(checkpoint_path(trainer.steps_done()));
     let config = ScoreConfig {
@@ -104,6 +93,14 @@ pub(super) fn run(job: &TrainJob, log: &mut EventLog, stop: &StopFlag) -> Result
         ..spec.evaluation.clone()
     };
     evaluation.run(&config, log, stop)
+}
+
+fn score_model(job: &TrainJob) -> Result<&Path, Error> {
+    let missing = || {
+        let path = job.concept.folder.join("concept.toml");
+        workspace::Error::invalid(&path, "score_model is missing", "name the folder of a CLIP model")
+    };
+    Ok(job.spec.score_model.as_deref().ok_or_else(missing)?)
 }
 
 fn checkpoint_path(step: usize) -> PathBuf {
@@ -131,7 +128,7 @@ fn picture(job: &TrainJob, model: &BaseModel, trainer: &Trainer<'_>, log: &mut E
     if config.sample_every == 0 {
         return Ok(());
     }
-    let settings = SampleConfig { ..job.spec.evaluation.sample.clone() };
+    let settings = &job.spec.evaluation.sample;
     let checkpoint = trainer.checkpoint();
     let learned = (step > 0).then_some((&checkpoint, job.folder.path()));
     let sampler = Sampler::new(model, &job.spec.class_word, settings.clone(), learned)?;
@@ -139,7 +136,7 @@ fn picture(job: &TrainJob, model: &BaseModel, trainer: &Trainer<'_>, log: &mut E
     let made = sampler.pictures(std::slice::from_ref(&request), &mut |_, _| std::ops::ControlFlow::Continue(()))?;
     for picture in made.into_iter().flatten() {
         let path = PathBuf::from("samples").join(sample_path(&format!("step-{step:06}"), request.seed));
-        write_picture(job.folder.path(), &path, &picture, &request, &settings, &model.hash, step)?;
+        write_picture(job.folder.path(), &path, &picture, &request, settings, &model.hash, step)?;
         log.write(Event::Sample { step, path, prompt: request.prompt.clone(), seed: request.seed, learned: step > 0 })?;
     }
     Ok(())

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use ::image::{GrayImage, RgbImage};
 use serde::{Deserialize, Serialize};
 
 use super::{Error, JobFolder};
@@ -91,6 +92,14 @@ impl Concept {
     /// Where the mask of `photo` would be: `masks/<image name>.png`.
     pub fn mask_path(&self, photo: &Path) -> PathBuf {
         image::mask_path(&self.masks(), photo)
+    }
+
+    /// The photo at `path` and its mask, where it has one.
+    pub fn read_photo(&self, path: &Path) -> Result<(RgbImage, Option<GrayImage>), Error> {
+        let photo = image::read_photo(path)?;
+        let mask_path = self.mask_path(path);
+        let mask = if mask_path.is_file() { Some(image::read_mask(&mask_path, photo.dimensions())?) } else { None };
+        Ok((photo, mask))
     }
 
     /// The lines of the prompt list at `path`, without empty lines and `#` comments; an error when none is left.

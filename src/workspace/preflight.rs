@@ -93,12 +93,9 @@ pub fn preflight(concept: &Concept) -> Result<Preflight, Error> {
     }
     let mut photos = Vec::new();
     for path in image::list_photos(&images)? {
-        let size = image::read_photo(&path)?.dimensions();
-        let mask = Some(concept.mask_path(&path)).filter(|mask| mask.is_file());
-        if let Some(mask) = &mask {
-            image::read_mask(mask, size)?;
-        }
-        photos.push(Photo { path, size, mask });
+        let (photo, mask) = concept.read_photo(&path)?;
+        let mask = mask.map(|_| concept.mask_path(&path));
+        photos.push(Photo { path, size: photo.dimensions(), mask });
     }
     let bare = photos.iter().filter(|photo| photo.mask.is_none()).count();
     if bare > 0 && bare < photos.len() {
