@@ -116,7 +116,7 @@ pub(crate) fn linear(x: &Tracked, weights: &LinearWeights, residual: Option<&Tra
     {
         let (x, weight) = (numbers(x.value())?, numbers(&weights.weight)?);
         let accumulate = residual.is_some() || weights.bias.is_some();
-        kernels::gemm(&mut y, out, accumulate, Mat::new(&x, rows, inner), Mat::new(&weight, out, inner).t(), 1.0, true);
+        kernels::multiply_by_weight(&mut y, accumulate, Mat::new(&x, rows, inner), &weight, out);
     }
     let value = tensor(y, &shape)?;
     let weight = weights.weight.clone();
@@ -139,23 +139,15 @@ pub(crate) fn linear(x: &Tracked, weights: &LinearWeights, residual: Option<&Tra
     }))
 }
 
-/// A frozen convolution: weight [out, k, k, in] and the same turned for the backward pass.
+/// A frozen convolution: weight [out, k, k, in], bias `[out]`.
 #[derive(Clone)]
 pub(crate) struct ConvWeights {
     pub weight: Tensor,
-    /// [in, k, k, out], turned by 180°; none for strides other than 1, which scatter instead.
-    pub flipped: Option<Tensor>,
     pub bias: Tensor,
     pub kernel: usize,
     pub stride: usize,
     pub pad_before: usize,
     pub pad_after: usize,
-}
-
-/// [out, k, k, in] → [in, k, k, out], turned by 180°: the kernel of the backward convolution.
-pub(crate) fn flip_kernel(weight: &Tensor) -> Result<Tensor> {
-    let (out, kernel, _, inner) = weight.dims4()?;
-    tensor(kernels::flip_kernel(&numbers(weight)?, out, kernel, inner), &[inner, kernel, kernel, out])
 }
 
 impl ConvWeights {
@@ -197,20 +189,14 @@ pub(crate) fn conv2d(
         kernels::conv2d_forward(&x, &weight, &bias, residual.as_deref(), &shape)
     };
     let value = tensor(y, &[shape.batch, shape.out_height(), shape.out_width(), shape.out_channels])?;
-    let (weight, flipped) = (weights.weight.clone(), weights.flipped.clone());
+    let weight = weights.weight.clone();
     let (x_tracked, with_residual, x_shape) = (x.is_tracked(), residual.is_some(), x.value().dims().to_vec());
     let mut inputs = vec![x];
     inputs.extend(residual);
     Ok(Tracked::record(value, &inputs, move |grad| {
         let mut grads = vec![None];
         if x_tracked {
-            let flipped = flipped.as_ref().map(numbers).transpose()?;
-            let dx = kernels::conv2d_backward(
-                &numbers(grad)?,
-                &numbers(&weight)?,
-                flipped.as_deref().unwrap_or(&[]),
-                &shape,
-            );
+            let dx = kernels::conv2d_backward(&numbers(grad)?, &numbers(&weight)?, &shape);
             grads[0] = Some(tensor(dx, &x_shape)?);
         }
         if with_residual {
@@ -331,10 +317,14 @@ pub(crate) fn concat_channels(a: &Tracked, b: &Tracked) -> Result<Tracked> {
     let mut y = vec![0f32; a.value().elem_count() + b.value().elem_count()];
     {
         let (a, b) = (numbers(a.value())?, numbers(b.value())?);
-        for ((y, a), b) in y.chunks_exact_mut(na + nb).zip(a.chunks_exact(na)).zip(b.chunks_exact(nb)) {
-            y[..na].copy_from_slice(a);
-            y[na..].copy_from_slice(b);
-        }
+        let (a, b) = (&*a, &*b);
+        kernels::for_rows(&mut y, na + nb, |first, y| {
+            let rows = a[first * na..].chunks_exact(na).zip(b[first * nb..].chunks_exact(nb));
+            for (y, (a, b)) in y.chunks_exact_mut(na + nb).zip(rows) {
+                y[..na].copy_from_slice(a);
+                y[na..].copy_from_slice(b);
+            }
+        });
     }
     let tracked = [a.is_tracked(), b.is_tracked()];
     Ok(Tracked::record(tensor(y, &shape)?, &[a, b], move |grad| {
@@ -352,26 +342,33 @@ pub(crate) fn upsample2(x: &Tracked) -> Result<Tracked> {
     let mut y = vec![0f32; 4 * x.value().elem_count()];
     {
         let x = numbers(x.value())?;
-        for (rows, x) in y.chunks_exact_mut(4 * w * c).zip(x.chunks_exact(w * c)) {
-            let (first, second) = rows.split_at_mut(2 * w * c);
-            for (pair, x) in first.chunks_exact_mut(2 * c).zip(x.chunks_exact(c)) {
-                pair[..c].copy_from_slice(x);
-                pair[c..].copy_from_slice(x);
+        let x = &*x;
+        kernels::for_rows(&mut y, 4 * w * c, |first, y| {
+            for (rows, x) in y.chunks_exact_mut(4 * w * c).zip(x[first * w * c..].chunks_exact(w * c)) {
+                let (first, second) = rows.split_at_mut(2 * w * c);
+                for (pair, x) in first.chunks_exact_mut(2 * c).zip(x.chunks_exact(c)) {
+                    pair[..c].copy_from_slice(x);
+                    pair[c..].copy_from_slice(x);
+                }
+                second.copy_from_slice(first);
             }
-            second.copy_from_slice(first);
-        }
+        });
     }
     Ok(Tracked::record(tensor(y, &[b, 2 * h, 2 * w, c])?, &[x], move |grad| {
         let grad = numbers(grad)?;
+        let grad = &*grad;
         let mut dx = vec![0f32; b * h * w * c];
-        for (dx, rows) in dx.chunks_exact_mut(w * c).zip(grad.chunks_exact(4 * w * c)) {
-            let (first, second) = rows.split_at(2 * w * c);
-            for ((dx, p), q) in dx.chunks_exact_mut(c).zip(first.chunks_exact(2 * c)).zip(second.chunks_exact(2 * c)) {
-                for i in 0..c {
-                    dx[i] = (p[i] + p[c + i]) + (q[i] + q[c + i]);
+        kernels::for_rows(&mut dx, w * c, |first, dx| {
+            for (dx, rows) in dx.chunks_exact_mut(w * c).zip(grad[first * 4 * w * c..].chunks_exact(4 * w * c)) {
+                let (upper, lower) = rows.split_at(2 * w * c);
+                let pairs = upper.chunks_exact(2 * c).zip(lower.chunks_exact(2 * c));
+                for (dx, (p, q)) in dx.chunks_exact_mut(c).zip(pairs) {
+                    for i in 0..c {
+                        dx[i] = (p[i] + p[c + i]) + (q[i] + q[c + i]);
+                    }
                 }
             }
-        }
+        });
         Ok(vec![Some(tensor(dx, &[b, h, w, c])?)])
     }))
 }

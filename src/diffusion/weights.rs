@@ -12,7 +12,7 @@ use safetensors::SafeTensors;
 use safetensors::tensor::Metadata;
 
 use super::error::{Error, Result};
-use super::ops::{ConvWeights, LinearWeights, NormWeights, flip_kernel};
+use super::ops::{ConvWeights, LinearWeights, NormWeights};
 
 struct Shard {
     path: PathBuf,
@@ -204,11 +204,8 @@ impl Scope<'_> {
         padding: usize,
     ) -> Result<ConvWeights> {
         let weight = self.tensor("weight", &[out, inner, kernel, kernel])?;
-        let channels_last = weight.permute((0, 2, 3, 1))?.contiguous()?;
-        let flipped = if stride == 1 { Some(flip_kernel(&channels_last)?) } else { None };
         Ok(ConvWeights {
-            weight: channels_last,
-            flipped,
+            weight: weight.permute((0, 2, 3, 1))?.contiguous()?,
             bias: self.tensor("bias", &[out])?,
             kernel,
             stride,

@@ -138,6 +138,7 @@ pub struct ScoreJob {
 pub fn main(folder: &Path) -> ExitCode {
     // It belongs to no terminal. This fails only for a process that already leads a session, which is as good.
     let _ = rustix::process::setsid();
+    crate::sys::keep_freed_memory();
     let stop = StopFlag::default();
     match signals(&stop).and_then(|()| run(folder, &stop)) {
         Ok(_) => ExitCode::SUCCESS,

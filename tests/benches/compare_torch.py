@@ -3,9 +3,12 @@
     pip install -r tests/parity/requirements.txt          # torch, diffusers, transformers
     cargo build --release --example train_step
     python tests/benches/compare_torch.py                 # the demo model, batch 4, 2 threads
+    python tests/benches/compare_torch.py --model SD15 --batch 1 --latents 64 --steps 1 --warm-up 1      # a real one
+    python tests/benches/compare_torch.py --model SD15 --batch 1 --latents 64 --steps 1 --warm-up 1 --forward
 
 Both do the same work: the text encoder's concatenated layers from a cached hidden state, the noisy latents, the UNet,
-the mean squared error, the gradient to the residual embeddings alone (frozen weights need none), AdamW. Float32.
+the mean squared error, the gradient to the residual embeddings alone (frozen weights need none), AdamW. Float32. With --forward, a guided forward pass of the
+UNet instead: twice the batch, no gradient.
 Each round runs one process of either, so heat and neighbours hit both; a process loads, takes a few steps to warm up,
 then times each step. Printed: best and median step of all rounds, their ratios, and the peak memory of each process.
 """
@@ -20,11 +23,10 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-WARM_UP = 3
 
 
-def torch_steps(model, batch, steps, threads):
-    """Seconds of each of `steps` training steps in PyTorch."""
+def torch_steps(model, batch, size, steps, warm_up, threads, forward):
+    """Seconds of each of `steps` training steps, or forward passes, in PyTorch."""
     import math
 
     import torch
@@ -39,7 +41,7 @@ def torch_steps(model, batch, steps, threads):
     tokenizer = CLIPTokenizer.from_pretrained(model / "tokenizer")
     ddpm = DDPMScheduler.from_pretrained(model / "scheduler")
     velocity = ddpm.config.prediction_type == "v_prediction"
-    c, size, d = unet.config.in_channels, unet.config.sample_size, te.config.hidden_size
+    c, size, d = unet.config.in_channels, size or unet.config.sample_size, te.config.hidden_size
     ids = tokenizer(["a teapot"], padding="max_length", truncation=True, return_tensors="pt").input_ids
     t = ids.shape[1]
     mask = torch.full((t, t), float("-inf")).triu(1)
@@ -68,10 +70,15 @@ def torch_steps(model, batch, steps, threads):
             h = h + layer.mlp(layer.layer_norm2(h))
         return te.final_layer_norm(h).expand(batch, -1, -1)
 
-    latents = torch.randn(batch, c, size, size)
+    latents, guided = torch.randn(batch, c, size, size), torch.cat([context(), context()]).detach()
     seconds = []
-    for _ in range(WARM_UP + steps):
+    for _ in range(warm_up + steps):
         start = time.perf_counter()
+        if forward:
+            with torch.no_grad():
+                unet(torch.cat([latents, latents]), 500, guided).sample
+            seconds.append(time.perf_counter() - start)
+            continue
         noise, ts = torch.randn_like(latents), torch.randint(0, ddpm.config.num_train_timesteps, (batch,))
         target = ddpm.get_velocity(latents, noise, ts) if velocity else noise
         pred = unet(ddpm.add_noise(latents, noise, ts), ts, context()).sample
@@ -79,7 +86,7 @@ def torch_steps(model, batch, steps, threads):
         F.mse_loss(pred, target).backward()
         optimizer.step()
         seconds.append(time.perf_counter() - start)
-    return seconds[WARM_UP:]
+    return seconds[warm_up:]
 
 
 def measure(command, env):
@@ -97,13 +104,17 @@ def main():
     parser.add_argument("--model", type=Path, default=ROOT / "workspaces/demo/base_model", help="a diffusers folder")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--steps", type=int, default=30, help="timed steps of a process")
+    parser.add_argument("--warm-up", type=int, default=3, help="steps before those")
+    parser.add_argument("--latents", type=int, help="height and width; the model's own without")
+    parser.add_argument("--forward", action="store_true", help="a guided forward pass instead of a training step")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--binary", type=Path, help="the built train_step example")
     parser.add_argument("--side", choices=["torch"], help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.side:
-        print(json.dumps({"seconds": torch_steps(args.model, args.batch, args.steps, args.threads)}))
+        print(json.dumps({"seconds": torch_steps(
+            args.model, args.batch, args.latents, args.steps, args.warm_up, args.threads, args.forward)}))
         return
 
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
@@ -111,7 +122,8 @@ def main():
     if not binary.exists():
         sys.exit(f"{binary} is not there: cargo build --release --example train_step")
     env = {**os.environ, "RAYON_NUM_THREADS": str(args.threads), "OMP_NUM_THREADS": str(args.threads), "HF_HUB_OFFLINE": "1"}
-    shared = ["--model", args.model, "--batch", str(args.batch), "--steps", str(args.steps)]
+    shared = ["--model", args.model, "--batch", str(args.batch), "--steps", str(args.steps), "--warm-up", str(args.warm_up)]
+    shared += ["--latents", str(args.latents)] * bool(args.latents) + ["--forward"] * args.forward
     commands = {
         "torch": [sys.executable, __file__, "--side", "torch", "--threads", str(args.threads), *shared],
         "catbench": [binary, *shared],

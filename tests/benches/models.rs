@@ -8,6 +8,7 @@ use std::hint::black_box;
 use std::ops::ControlFlow;
 
 use catbench::diffusion::{BaseModel, Denoising, UNetOptions, denoise};
+use catbench::protocol::TrainConfig;
 use criterion::{Criterion, criterion_group, criterion_main};
 
 mod step;
@@ -24,8 +25,9 @@ fn unet_forward(c: &mut Criterion) {
 
 fn training_step(c: &mut Criterion) {
     let model = BaseModel::load(&step::demo()).unwrap();
-    let mut trainer = step::trainer(&model, 4);
-    c.bench_function("training step, batch 4", |b| b.iter(|| trainer.step().unwrap()));
+    let mut trainer = step::trainer(&model, TrainConfig { batch_size: 4, ..TrainConfig::default() });
+    let draw = step::draw(&model, 4, model.unet.sample_size(), 0);
+    c.bench_function("training step, batch 4", |b| b.iter(|| trainer.step_on(&draw).unwrap()));
 }
 
 fn guided_sampling(c: &mut Criterion) {

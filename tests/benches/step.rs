@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use catbench::catversion::{Trainer, TrainingPhoto};
+use catbench::catversion::{Draw, Trainer, TrainingPhoto};
 use catbench::diffusion::{BaseModel, Noise, Stream};
 use catbench::protocol::TrainConfig;
 use image::{Rgb, RgbImage};
@@ -12,15 +12,22 @@ pub fn demo() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("workspaces/demo/base_model")
 }
 
-/// A training with the default settings but the batch size.
-pub fn trainer(model: &BaseModel, batch_size: usize) -> Trainer<'_> {
+/// A training with the given settings, on one photo.
+pub fn trainer(model: &BaseModel, config: TrainConfig) -> Trainer<'_> {
     let size = model.resolution() as u32;
-    let photo = |seed| {
-        let mut noise = Noise::new(seed, Stream::Validation, 0);
-        let image = RgbImage::from_fn(size, size, |_, _| Rgb(std::array::from_fn(|_| noise.below(256) as u8)));
-        TrainingPhoto { image, mask: None }
-    };
-    let photos: Vec<TrainingPhoto> = (0..5).map(photo).collect();
-    let config = TrainConfig { batch_size, ..TrainConfig::default() };
-    Trainer::new(model, &photos, "teapot", config, &mut |_, _| ()).unwrap()
+    let mut noise = Noise::new(0, Stream::Validation, 0);
+    let image = RgbImage::from_fn(size, size, |_, _| Rgb(std::array::from_fn(|_| noise.below(256) as u8)));
+    Trainer::new(model, &[TrainingPhoto { image, mask: None }], "teapot", config, &mut |_, _| ()).unwrap()
+}
+
+/// A batch of random latents of `size` × `size`.
+pub fn draw(model: &BaseModel, batch: usize, size: usize, seed: u64) -> Draw {
+    let mut noise = Noise::new(seed, Stream::Validation, 1);
+    let shape = [batch, model.unet.in_channels(), size, size];
+    Draw {
+        latents: noise.normal(&shape).unwrap(),
+        noise: noise.normal(&shape).unwrap(),
+        timesteps: (0..batch).map(|_| noise.below(1000) as u32).collect(),
+        masks: None,
+    }
 }

@@ -256,6 +256,16 @@ TRAIN_CASES = [("train", 1, 0.0, False), ("train_masked", 3, 1.0, True)]  # name
 DDIM_STEPS, GUIDANCE, TRAIN_STEPS = 10, 7.5, 5
 
 
+def give_inputs(inputs, seed, dtype):
+    """Random inputs by name, the same in every dtype, kept in `inputs`."""
+
+    def give(name, k, *shape):
+        inputs[name] = randn(seed * 1000 + k, *shape)
+        return inputs[name].to(dtype)
+
+    return give
+
+
 def references(folder, seed, dtype):
     """Every reference tensor of one pipeline folder, computed in dtype from the very same inputs."""
     pipe = StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32)
@@ -266,11 +276,7 @@ def references(folder, seed, dtype):
     d, layers = te.config.hidden_size, range(te.config.num_hidden_layers - LAST_LAYERS, te.config.num_hidden_layers)
     c, size = unet.config.in_channels, unet.config.sample_size
     out, inputs = {}, {}
-
-    def give(name, k, *shape):
-        """A random input, the same in every dtype."""
-        inputs[name] = randn(seed * 1000 + k, *shape)
-        return inputs[name].to(dtype)
+    give = give_inputs(inputs, seed, dtype)
 
     def tokenize(texts):
         return pipe.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids

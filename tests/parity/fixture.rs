@@ -32,7 +32,12 @@ pub struct Reference {
 impl Reference {
     /// Read `reference.safetensors` and `reference.json` of the fixture `name`.
     pub fn load(name: &str) -> Self {
-        let folder = folder(name);
+        Self::open(&folder(name))
+    }
+
+    /// Read `reference.safetensors` and `reference.json` in `folder`.
+    pub fn open(folder: &Path) -> Self {
+        let name = folder.file_name().unwrap().to_string_lossy();
         let tensors = candle_core::safetensors::load(folder.join("reference.safetensors"), &Device::Cpu).unwrap();
         let json = std::fs::read_to_string(folder.join("reference.json")).unwrap();
         Self { name: name.into(), tensors, json: serde_json::from_str(&json).unwrap() }

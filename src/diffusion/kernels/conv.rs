@@ -1,8 +1,11 @@
-//! 2-d convolution, channels last, with frozen weights: patches are laid out as rows (im2col) a slab at a time, so that
-//! one slab stays in cache and memory stays bounded, then multiplied. The weight is [out, kh · kw · in], and serves both
-//! directions as it is.
+//! 2-d convolution, channels last, with frozen weights [out, kh · kw · in] that serve both directions as they are.
+//!
+//! In wide pictures nothing is laid out: with a border of zeros, the pixels under one row of the kernel follow one another
+//! in memory, so a matrix whose rows overlap is multiplied in place, once for each row (forward) or tap (backward) of the
+//! kernel. Where a line of pixels ends, that computes a few sums of no meaning, which are left out; in narrow pictures
+//! they would be too many, and patches are laid out as rows (im2col). All of it a slab at a time: memory stays bounded.
 
-use super::gemm::{Mat, gemm};
+use super::gemm::{Mat, gemm, multiply_by_weight};
 use super::{for_rows, simd};
 
 /// Sizes of a convolution: x is [batch, height, width, in], y is [batch, out_height, out_width, out].
@@ -20,6 +23,9 @@ pub(crate) struct ConvShape {
     /// Zeros after the last row and column.
     pub pad_after: usize,
 }
+
+/// From this width on, what is computed in vain (kernel - 1 sums a line) costs less than laying patches out.
+const WIDE: usize = 24;
 
 /// Numbers in one slab of patches (16 MiB).
 const SLAB: usize = 1 << 22;
@@ -40,6 +46,11 @@ impl ConvShape {
     /// Output rows (one row of one picture) a slab.
     fn rows_a_slab(&self) -> usize {
         (SLAB / (self.patch() * self.out_width())).max(1)
+    }
+
+    /// Whether matrices with overlapping rows pay.
+    fn is_wide(&self) -> bool {
+        self.stride == 1 && self.out_width() >= WIDE && self.width >= WIDE
     }
 
     /// Whether the patches are the pixels themselves.
@@ -85,8 +96,144 @@ fn im2col(x: &[f32], shape: &ConvShape, first: usize, columns: &mut [f32]) {
     });
 }
 
+/// Products with overlapping rows of a bordered copy of `x`, a slab of output lines at a time: `x` is
+/// [batch, height, width, channels], the result [batch, out_height, out_width, out]. `multiply(bordered, width, wide)`
+/// adds into `wide`, whose lines are as wide as those of `bordered`; `finish(first pixel, wide line, y line)` takes the
+/// part with a meaning over.
+struct Overlapping {
+    batch: usize,
+    height: usize,
+    width: usize,
+    channels: usize,
+    out: usize,
+    kernel: usize,
+    pad_before: usize,
+    out_height: usize,
+    out_width: usize,
+}
+
+impl Overlapping {
+    fn run(
+        &self,
+        x: &[f32],
+        y: &mut [f32],
+        multiply: impl Fn(&[f32], usize, &mut [f32]),
+        finish: impl Fn(usize, &[f32], &mut [f32]) + Sync,
+    ) {
+        let &Self { batch, channels, out, kernel, out_height, out_width, .. } = self;
+        let width = out_width + kernel - 1;
+        let lines_each = (SLAB / (width * channels.max(out))).clamp(1, out_height);
+        let mut bordered = vec![0f32; (lines_each + kernel - 1) * width * channels];
+        let mut wide = vec![0f32; lines_each * width * out];
+        for b in 0..batch {
+            for first in (0..out_height).step_by(lines_each) {
+                let lines = lines_each.min(out_height - first);
+                let bordered = &mut bordered[..(lines + kernel - 1) * width * channels];
+                self.copy_with_border(x, b, first, width, bordered);
+                let wide = &mut wide[..lines * width * out];
+                multiply(bordered, width, wide);
+                let start = (b * out_height + first) * out_width;
+                for_rows(&mut y[start * out..(start + lines * out_width) * out], out_width * out, |line, y| {
+                    let wide = wide[line * width * out..].chunks(width * out);
+                    for (i, (y, wide)) in y.chunks_exact_mut(out_width * out).zip(wide).enumerate() {
+                        finish(start + (line + i) * out_width, &wide[..out_width * out], y);
+                    }
+                });
+            }
+        }
+    }
+
+    /// The lines of picture `b` that output lines from `first` on read, with zeros around the picture.
+    fn copy_with_border(&self, x: &[f32], b: usize, first: usize, width: usize, bordered: &mut [f32]) {
+        let c = self.channels;
+        let inside = self.pad_before * c..(self.pad_before + self.width).min(width) * c;
+        for_rows(bordered, width * c, |line, bordered| {
+            for (i, bordered) in bordered.chunks_exact_mut(width * c).enumerate() {
+                match (first + line + i).checked_sub(self.pad_before).filter(|&y| y < self.height) {
+                    Some(y) => {
+                        let from = (b * self.height + y) * self.width * c;
+                        bordered[..inside.start].fill(0.0);
+                        bordered[inside.clone()].copy_from_slice(&x[from..from + inside.len()]);
+                        bordered[inside.end..].fill(0.0);
+                    }
+                    None => bordered.fill(0.0),
+                }
+            }
+        });
+    }
+}
+
 /// y = conv(x) + bias, where `bias` is `[out]` or, one a picture, `[batch, out]`; `residual` (like y) is added where given.
 pub(crate) fn conv2d_forward(
+    x: &[f32],
+    weight: &[f32],
+    bias: &[f32],
+    residual: Option<&[f32]>,
+    shape: &ConvShape,
+) -> Vec<f32> {
+    if shape.is_wide() && shape.kernel > 1 {
+        forward_overlapping(x, weight, bias, residual, shape)
+    } else {
+        forward_by_patches(x, weight, bias, residual, shape)
+    }
+}
+
+/// The bias of picture `b`.
+fn bias_of<'a>(bias: &'a [f32], b: usize, out: usize) -> &'a [f32] {
+    if bias.len() == out { bias } else { &bias[b * out..(b + 1) * out] }
+}
+
+fn forward_overlapping(
+    x: &[f32],
+    weight: &[f32],
+    bias: &[f32],
+    residual: Option<&[f32]>,
+    shape: &ConvShape,
+) -> Vec<f32> {
+    let (c, k, out) = (shape.in_channels, shape.kernel, shape.out_channels);
+    let (out_height, out_width) = (shape.out_height(), shape.out_width());
+    let pixels = out_height * out_width;
+    let mut y = vec![0f32; shape.batch * pixels * out];
+    let &ConvShape { batch, height, width, pad_before, .. } = shape;
+    Overlapping { batch, height, width, channels: c, out, kernel: k, pad_before, out_height, out_width }.run(
+        x,
+        &mut y,
+        |bordered, width, wide| {
+            let rows = wide.len() / out + 1 - k;
+            for ky in 0..k {
+                let patches = Mat { cols: k * c, ..Mat::strided(&bordered[ky * width * c..], rows, c, c) };
+                let weight = Mat::strided(&weight[ky * k * c..], out, k * c, shape.patch());
+                gemm(wide, out, ky > 0, patches, weight.t(), 1.0, true);
+            }
+        },
+        |first, wide, y| {
+            let bias = bias_of(bias, first / pixels, out);
+            simd(
+                #[inline(always)]
+                || match residual {
+                    None => {
+                        for (y, wide) in y.chunks_exact_mut(out).zip(wide.chunks_exact(out)) {
+                            for i in 0..out {
+                                y[i] = wide[i] + bias[i];
+                            }
+                        }
+                    }
+                    Some(residual) => {
+                        let residual = residual[first * out..].chunks_exact(out);
+                        for ((y, wide), residual) in y.chunks_exact_mut(out).zip(wide.chunks_exact(out)).zip(residual) {
+                            for i in 0..out {
+                                y[i] = wide[i] + (residual[i] + bias[i]);
+                            }
+                        }
+                    }
+                },
+            );
+        },
+    );
+    y
+}
+
+fn forward_by_patches(
     x: &[f32],
     weight: &[f32],
     bias: &[f32],
@@ -104,15 +251,13 @@ pub(crate) fn conv2d_forward(
             #[inline(always)]
             || {
                 for (i, y) in y.chunks_exact_mut(out).enumerate() {
-                    let b = if bias.len() == out { 0 } else { (first + i) / picture };
-                    y.iter_mut().zip(&bias[b * out..(b + 1) * out]).for_each(|(y, &b)| *y += b);
+                    y.iter_mut().zip(bias_of(bias, (first + i) / picture, out)).for_each(|(y, &b)| *y += b);
                 }
             },
         );
     });
-    let weight = Mat::new(weight, out, patch).t();
     if shape.is_pointwise() {
-        gemm(&mut y, out, true, Mat::new(x, shape.batch * picture, patch), weight, 1.0, true);
+        multiply_by_weight(&mut y, true, Mat::new(x, shape.batch * picture, patch), weight, out);
         return y;
     }
     let rows_each = shape.rows_a_slab();
@@ -121,27 +266,98 @@ pub(crate) fn conv2d_forward(
         let pixels = y.len() / out;
         let columns = &mut columns[..pixels * patch];
         im2col(x, shape, slab * rows_each, columns);
-        gemm(y, out, true, Mat::new(columns, pixels, patch), weight, 1.0, true);
+        multiply_by_weight(y, true, Mat::new(columns, pixels, patch), weight, out);
     }
     y
 }
 
-/// Gradient of [`conv2d_forward`] with respect to x: a convolution of `dy` with the flipped kernel (stride 1), or the
-/// scattered product (other strides).
-pub(crate) fn conv2d_backward(dy: &[f32], weight: &[f32], flipped: &[f32], shape: &ConvShape) -> Vec<f32> {
-    let (c, out, patch) = (shape.in_channels, shape.out_channels, shape.patch());
-    if shape.stride == 1 {
-        let back = ConvShape {
-            height: shape.out_height(),
-            width: shape.out_width(),
-            in_channels: out,
-            out_channels: c,
-            pad_before: shape.kernel - 1 - shape.pad_before,
-            pad_after: shape.kernel - 1 - shape.pad_after,
-            ..*shape
-        };
-        return conv2d_forward(dy, flipped, &vec![0f32; c], None, &back);
+/// Gradient of [`conv2d_forward`] with respect to x. With stride 1 each tap of the kernel adds its product of the shifted
+/// `dy`, with the weight as it is; with other strides the patches' gradients are scattered.
+pub(crate) fn conv2d_backward(dy: &[f32], weight: &[f32], shape: &ConvShape) -> Vec<f32> {
+    match shape {
+        _ if shape.is_wide() => backward_overlapping(dy, weight, shape),
+        ConvShape { stride: 1, .. } => backward_by_taps(dy, weight, shape),
+        _ => backward_by_scattering(dy, weight, shape),
     }
+}
+
+fn backward_overlapping(dy: &[f32], weight: &[f32], shape: &ConvShape) -> Vec<f32> {
+    let (c, k, out) = (shape.in_channels, shape.kernel, shape.out_channels);
+    let mut dx = vec![0f32; shape.batch * shape.height * shape.width * c];
+    let turned = Overlapping {
+        batch: shape.batch,
+        height: shape.out_height(),
+        width: shape.out_width(),
+        channels: out,
+        out: c,
+        kernel: k,
+        pad_before: k - 1 - shape.pad_before,
+        out_height: shape.height,
+        out_width: shape.width,
+    };
+    turned.run(
+        dy,
+        &mut dx,
+        |bordered, width, wide| {
+            let rows = wide.len() / c + 1 - k;
+            for tap in 0..k * k {
+                // The first tap of the kernel came from the pixel after, the last from the pixel before.
+                let (ky, kx) = (k - 1 - tap / k, k - 1 - tap % k);
+                let shifted = Mat::new(&bordered[(ky * width + kx) * out..], rows, out);
+                let weight = Mat::strided(&weight[tap * c..], out, c, shape.patch());
+                gemm(wide, c, tap > 0, shifted, weight, 1.0, true);
+            }
+        },
+        |_, wide, dx| dx.copy_from_slice(wide),
+    );
+    dx
+}
+
+fn backward_by_taps(dy: &[f32], weight: &[f32], shape: &ConvShape) -> Vec<f32> {
+    let (c, out, width) = (shape.in_channels, shape.out_channels, shape.width);
+    let mut dx = vec![0f32; shape.batch * shape.height * width * c];
+    let rows_each = (SHIFTED / (out * width)).max(1);
+    let mut shifted = vec![0f32; rows_each.min(shape.batch * shape.height) * width * out];
+    for (slab, dx) in dx.chunks_mut(rows_each * width * c).enumerate() {
+        let pixels = dx.len() / c;
+        let shifted = &mut shifted[..pixels * out];
+        for tap in 0..shape.kernel * shape.kernel {
+            shift(dy, shape, tap, slab * rows_each, shifted);
+            let weight = Mat::strided(&weight[tap * c..], out, c, shape.patch());
+            gemm(dx, c, tap > 0, Mat::new(shifted, pixels, out), weight, 1.0, true);
+        }
+    }
+    dx
+}
+
+/// Numbers of `dy` that are shifted at a time (4 MiB).
+const SHIFTED: usize = 1 << 20;
+
+/// For the input rows from `first` on (counted over the batch): the `dy` of the pixel that `tap` took this pixel into.
+fn shift(dy: &[f32], shape: &ConvShape, tap: usize, first: usize, shifted: &mut [f32]) {
+    let (out, out_h, out_w) = (shape.out_channels, shape.out_height(), shape.out_width());
+    let (ky, kx) = (tap / shape.kernel, tap % shape.kernel);
+    // Output pixel (y + pad - ky, x + pad - kx) read input pixel (y, x) with this tap.
+    let begin = kx.saturating_sub(shape.pad_before).min(shape.width);
+    let end = (out_w + kx).saturating_sub(shape.pad_before).min(shape.width).max(begin);
+    for_rows(shifted, shape.width * out, |row, shifted| {
+        for (i, line) in shifted.chunks_exact_mut(shape.width * out).enumerate() {
+            let (b, y) = ((first + row + i) / shape.height, (first + row + i) % shape.height);
+            match (y + shape.pad_before).checked_sub(ky).filter(|&oy| oy < out_h) {
+                Some(oy) => {
+                    let from = ((b * out_h + oy) * out_w + begin + shape.pad_before - kx) * out;
+                    line[..begin * out].fill(0.0);
+                    line[begin * out..end * out].copy_from_slice(&dy[from..from + (end - begin) * out]);
+                    line[end * out..].fill(0.0);
+                }
+                None => line.fill(0.0),
+            }
+        }
+    });
+}
+
+fn backward_by_scattering(dy: &[f32], weight: &[f32], shape: &ConvShape) -> Vec<f32> {
+    let (c, out, patch) = (shape.in_channels, shape.out_channels, shape.patch());
     let (out_h, out_w) = (shape.out_height(), shape.out_width());
     let mut dx = vec![0f32; shape.batch * shape.height * shape.width * c];
     let mut columns = vec![0f32; out_h * out_w * patch];
@@ -163,16 +379,68 @@ pub(crate) fn conv2d_backward(dy: &[f32], weight: &[f32], flipped: &[f32], shape
     dx
 }
 
-/// [out, k, k, in] → [in, k, k, out] turned by 180°: the kernel of the backward convolution.
-pub(crate) fn flip_kernel(weight: &[f32], out: usize, kernel: usize, c: usize) -> Vec<f32> {
-    let taps = kernel * kernel;
-    let mut flipped = vec![0f32; weight.len()];
-    for o in 0..out {
-        for tap in 0..taps {
-            for i in 0..c {
-                flipped[(i * taps + (taps - 1 - tap)) * out + o] = weight[(o * taps + tap) * c + i];
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{ConvShape, WIDE, conv2d_backward, conv2d_forward};
+
+    /// Numbers that look random.
+    fn numbers(n: usize, seed: usize) -> Vec<f32> {
+        (0..n).map(|i| ((i * 7919 + seed * 104_729) % 1009) as f32 / 1009.0 - 0.5).collect()
+    }
+
+    /// Calls `f(pixel of y, pixel of x, tap)` for every product of a convolution.
+    fn products(s: &ConvShape, mut f: impl FnMut(usize, usize, usize)) {
+        for b in 0..s.batch {
+            for (oy, ox) in (0..s.out_height()).flat_map(|y| (0..s.out_width()).map(move |x| (y, x))) {
+                for tap in 0..s.kernel * s.kernel {
+                    let y = (oy * s.stride + tap / s.kernel).checked_sub(s.pad_before).filter(|&y| y < s.height);
+                    let x = (ox * s.stride + tap % s.kernel).checked_sub(s.pad_before).filter(|&x| x < s.width);
+                    if let (Some(y), Some(x)) = (y, x) {
+                        let of_y = (b * s.out_height() + oy) * s.out_width() + ox;
+                        f(of_y, (b * s.height + y) * s.width + x, tap);
+                    }
+                }
             }
         }
     }
-    flipped
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+        /// Narrow and wide pictures, all strides and paddings: the definition, both ways.
+        #[test]
+        fn a_convolution_is_its_definition(
+            batch in 1usize..3, height in 3usize..9, wide: bool, extra in 0usize..4, c in 1usize..6, out in 1usize..6,
+            kernel in prop::sample::select(vec![1usize, 3]), stride in 1usize..3, pad_before in 0usize..2,
+            pad_after in 0usize..2, with_residual: bool,
+        ) {
+            let width = if wide { WIDE + 2 } else { 3 } + extra;
+            let (pad_before, pad_after) = if kernel == 1 { (0, 0) } else { (pad_before, pad_after) };
+            let shape = ConvShape {
+                batch, height, width, in_channels: c, out_channels: out, kernel, stride, pad_before, pad_after,
+            };
+            let y_len = batch * shape.out_height() * shape.out_width() * out;
+            let (x, weight) = (numbers(batch * height * width * c, 1), numbers(out * kernel * kernel * c, 2));
+            let (bias, residual, dy) = (numbers(batch * out, 3), numbers(y_len, 4), numbers(y_len, 5));
+            let picture = shape.out_height() * shape.out_width();
+            let mut y: Vec<f32> = (0..y_len).map(|i| bias[i / out / picture * out + i % out]).collect();
+            if with_residual {
+                y.iter_mut().zip(&residual).for_each(|(y, r)| *y += r);
+            }
+            let mut dx = vec![0f32; x.len()];
+            products(&shape, |py, px, tap| {
+                for (o, i) in (0..out).flat_map(|o| (0..c).map(move |i| (o, i))) {
+                    let w = weight[(o * kernel * kernel + tap) * c + i];
+                    y[py * out + o] += x[px * c + i] * w;
+                    dx[px * c + i] += dy[py * out + o] * w;
+                }
+            });
+            let close = |a: &[f32], b: &[f32]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5);
+            let got = conv2d_forward(&x, &weight, &bias, with_residual.then_some(&residual[..]), &shape);
+            prop_assert!(close(&got, &y), "forward {shape:?}");
+            prop_assert!(close(&conv2d_backward(&dy, &weight, &shape), &dx), "backward {shape:?}");
+        }
+    }
 }

@@ -3,6 +3,8 @@
 
 use gemm::Parallelism;
 
+use super::for_rows;
+
 /// A strided view of a matrix: element (i, j) is `data[i * row_stride + j * col_stride]`.
 #[derive(Clone, Copy)]
 pub(crate) struct Mat<'a> {
@@ -84,4 +86,34 @@ pub(crate) fn gemm(
             parallelism,
         );
     }
+}
+
+/// Up to this many rows, a product with a large weight is limited by how the weight is read.
+const FEW_ROWS: usize = 512;
+/// Numbers in a weight that is large.
+const LARGE: usize = 1 << 18;
+
+/// `y = x · wᵀ`, or `y += x · wᵀ` with `accumulate`: `x` [rows, inner], a weight [out, inner] as linear maps store it, and
+/// `y` [rows, out] without gaps.
+///
+/// With few rows the product is made transposed: the weight is then read once, along its rows, instead of being copied
+/// into the order the product wants, which takes as long as the product itself.
+pub(crate) fn multiply_by_weight(y: &mut [f32], accumulate: bool, x: Mat<'_>, weight: &[f32], out: usize) {
+    let (rows, inner) = (x.rows, x.cols);
+    let weight = Mat::new(weight, out, inner);
+    if rows > FEW_ROWS || out * inner < LARGE {
+        return gemm(y, out, accumulate, x, weight.t(), 1.0, true);
+    }
+    let mut transposed = vec![0f32; out * rows];
+    gemm(&mut transposed, rows, false, weight, x.t(), 1.0, true);
+    for_rows(y, out, |first, y| {
+        for (i, y) in y.chunks_exact_mut(out).enumerate() {
+            let column = transposed[first + i..].iter().step_by(rows);
+            if accumulate {
+                y.iter_mut().zip(column).for_each(|(y, &sum)| *y += sum);
+            } else {
+                y.iter_mut().zip(column).for_each(|(y, &sum)| *y = sum);
+            }
+        }
+    });
 }

@@ -11,8 +11,8 @@ mod norm;
 mod pointwise;
 
 pub(crate) use attention::{AttnMask, AttnShape, attention_backward, attention_forward};
-pub(crate) use conv::{ConvShape, conv2d_backward, conv2d_forward, flip_kernel};
-pub(crate) use gemm::{Mat, gemm};
+pub(crate) use conv::{ConvShape, conv2d_backward, conv2d_forward};
+pub(crate) use gemm::{Mat, gemm, multiply_by_weight};
 pub(crate) use norm::{NormShape, group_norm_backward, group_norm_forward, layer_norm_backward, layer_norm_forward};
 pub(crate) use pointwise::{Activation, activate, activate_backward, add, geglu, geglu_backward};
 

@@ -20,21 +20,40 @@ pub(crate) struct GroupStats(Vec<(f32, f32)>);
 
 /// Rows summed in float32 before they join a float64 sum: keeps 1e-7 accuracy on the largest pictures.
 const ROWS_A_BLOCK: usize = 64;
+/// Rows a task sums. Fixed, so that the sums do not depend on the number of threads.
+const ROWS_A_TASK: usize = 512;
 
-/// Per-channel sums over the rows of `f(channel values)`, in float64.
-#[inline(always)]
-fn channel_sums(rows: &[f32], channels: usize, f: impl Fn(usize, f32) -> f32) -> Vec<f64> {
-    let mut total = vec![0f64; channels];
-    let mut block = vec![0f32; channels];
-    for rows in rows.chunks(ROWS_A_BLOCK * channels) {
-        block.fill(0.0);
-        for row in rows.chunks_exact(channels) {
-            for (c, (b, &x)) in block.iter_mut().zip(row).enumerate() {
-                *b += f(c, x);
+/// Per-channel sums over the rows of a picture, in float64: `add(rows, sums)` adds up a few rows in float32. Each of `N`
+/// quantities has `channels` sums.
+fn channel_sums<const N: usize>(
+    pixels: usize,
+    channels: usize,
+    add: impl Fn(std::ops::Range<usize>, &mut [Vec<f32>; N]) + Sync,
+) -> [Vec<f64>; N] {
+    let task = |first: usize| {
+        let mut total: [Vec<f64>; N] = std::array::from_fn(|_| vec![0f64; channels]);
+        let mut block: [Vec<f32>; N] = std::array::from_fn(|_| vec![0f32; channels]);
+        let last = pixels.min(first + ROWS_A_TASK);
+        for start in (first..last).step_by(ROWS_A_BLOCK) {
+            block.iter_mut().for_each(|b| b.fill(0.0));
+            add(start..last.min(start + ROWS_A_BLOCK), &mut block);
+            for (total, block) in total.iter_mut().zip(&block) {
+                total.iter_mut().zip(block).for_each(|(t, &b)| *t += f64::from(b));
             }
         }
-        for (t, &b) in total.iter_mut().zip(&block) {
-            *t += f64::from(b);
+        total
+    };
+    let firsts: Vec<usize> = (0..pixels).step_by(ROWS_A_TASK).collect();
+    let parts: Vec<_> = if firsts.len() > 1 {
+        firsts.into_par_iter().map(task).collect()
+    } else {
+        firsts.into_iter().map(task).collect()
+    };
+    let mut parts = parts.into_iter();
+    let mut total = parts.next().unwrap_or_else(|| std::array::from_fn(|_| vec![0f64; channels]));
+    for part in parts {
+        for (total, part) in total.iter_mut().zip(&part) {
+            total.iter_mut().zip(part).for_each(|(t, &p)| *t += p);
         }
     }
     total
@@ -42,6 +61,12 @@ fn channel_sums(rows: &[f32], channels: usize, f: impl Fn(usize, f32) -> f32) ->
 
 fn group_totals(per_channel: &[f64], groups: usize) -> Vec<f64> {
     per_channel.chunks_exact(per_channel.len() / groups).map(|g| g.iter().sum()).collect()
+}
+
+/// `f(picture, its part of y)` for every picture, side by side where that is worth it.
+fn for_pictures<R: Send>(y: &mut [f32], picture: usize, f: impl Fn(usize, &mut [f32]) -> R + Sync + Send) -> Vec<R> {
+    let alike = 1.max((1 << 15) / picture.max(1));
+    y.par_chunks_mut(picture).enumerate().with_min_len(alike).map(|(b, y)| f(b, y)).collect()
 }
 
 /// y = γ (x - mean) / σ + β, then SiLU where asked.
@@ -57,26 +82,38 @@ pub(crate) fn group_norm_forward(
     let each = channels / groups;
     let n = (pixels * each) as f64;
     let mut y = vec![0f32; x.len()];
-    let stats = y
-        .par_chunks_mut(pixels * channels)
-        .zip(x.par_chunks(pixels * channels))
-        .with_min_len(1.max((1 << 15) / (pixels * channels)))
-        .flat_map_iter(|(y, x)| {
+    let stats = for_pictures(&mut y, pixels * channels, |b, y| {
+        let x = &x[b * pixels * channels..][..pixels * channels];
+        let rows =
+            |range: std::ops::Range<usize>| x[range.start * channels..range.end * channels].chunks_exact(channels);
+        let [sums] = channel_sums(pixels, channels, |range, [sums]| {
+            simd(
+                #[inline(always)]
+                || rows(range).for_each(|row| sums.iter_mut().zip(row).for_each(|(s, &x)| *s += x)),
+            );
+        });
+        let means: Vec<f64> = group_totals(&sums, groups).into_iter().map(|sum| sum / n).collect();
+        let centre: Vec<f32> = (0..channels).map(|c| means[c / each] as f32).collect();
+        let [squares] = channel_sums(pixels, channels, |range, [sums]| {
             simd(
                 #[inline(always)]
                 || {
-                    let means: Vec<f64> = group_totals(&channel_sums(x, channels, |_, x| x), groups)
-                        .into_iter()
-                        .map(|sum| sum / n)
-                        .collect();
-                    let centre: Vec<f32> = (0..channels).map(|c| means[c / each] as f32).collect();
-                    let squares = channel_sums(x, channels, |c, x| (x - centre[c]) * (x - centre[c]));
-                    let rstd: Vec<f32> = group_totals(&squares, groups)
-                        .into_iter()
-                        .map(|sum| (1.0 / (sum / n + eps).sqrt()) as f32)
-                        .collect();
-                    let scale: Vec<f32> = (0..channels).map(|c| gamma[c] * rstd[c / each]).collect();
-                    for (y, x) in y.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
+                    for row in rows(range) {
+                        for c in 0..channels {
+                            sums[c] += (row[c] - centre[c]) * (row[c] - centre[c]);
+                        }
+                    }
+                },
+            );
+        });
+        let rstd: Vec<f32> =
+            group_totals(&squares, groups).into_iter().map(|sum| (1.0 / (sum / n + eps).sqrt()) as f32).collect();
+        let scale: Vec<f32> = (0..channels).map(|c| gamma[c] * rstd[c / each]).collect();
+        for_rows(y, channels, |first, y| {
+            simd(
+                #[inline(always)]
+                || {
+                    for (y, x) in y.chunks_exact_mut(channels).zip(x[first * channels..].chunks_exact(channels)) {
                         for c in 0..channels {
                             y[c] = (x[c] - centre[c]) * scale[c] + beta[c];
                         }
@@ -86,12 +123,12 @@ pub(crate) fn group_norm_forward(
                             }
                         }
                     }
-                    means.into_iter().map(|m| m as f32).zip(rstd).collect::<Vec<_>>()
                 },
-            )
-        })
-        .collect();
-    (y, GroupStats(stats))
+            );
+        });
+        means.into_iter().map(|m| m as f32).zip(rstd).collect::<Vec<_>>()
+    });
+    (y, GroupStats(stats.concat()))
 }
 
 /// Gradient of [`group_norm_forward`] with respect to x.
@@ -108,48 +145,58 @@ pub(crate) fn group_norm_backward(
     let each = channels / groups;
     let n = (pixels * each) as f64;
     let picture = pixels * channels;
-    let mut dx = dy.to_vec();
-    dx.par_chunks_mut(picture)
-        .zip(x.par_chunks(picture))
-        .enumerate()
-        .with_min_len(1.max((1 << 15) / picture))
-        .for_each(|(b, (dx, x))| {
+    let mut dx = vec![0f32; dy.len()];
+    for_pictures(&mut dx, picture, |b, dx| {
+        let (x, dy) = (&x[b * picture..][..picture], &dy[b * picture..][..picture]);
+        let stats = &stats.0[b * groups..(b + 1) * groups];
+        let centre: Vec<f32> = (0..channels).map(|c| stats[c / each].0).collect();
+        let rstd: Vec<f32> = (0..channels).map(|c| stats[c / each].1).collect();
+        // dx becomes dy · silu'(y) · γ, the gradient of the normalised value.
+        for_rows(dx, channels, |first, dx| {
+            let (x, dy) = (&x[first * channels..], &dy[first * channels..]);
             simd(
                 #[inline(always)]
                 || {
-                    let stats = &stats.0[b * groups..(b + 1) * groups];
-                    let centre: Vec<f32> = (0..channels).map(|c| stats[c / each].0).collect();
-                    let rstd: Vec<f32> = (0..channels).map(|c| stats[c / each].1).collect();
-                    // dx holds dy; make it dy · silu'(y) · γ, the gradient of the normalised value.
-                    let (mut sum_g, mut sum_gx) = (vec![0f64; channels], vec![0f64; channels]);
-                    let (mut block_g, mut block_gx) = (vec![0f32; channels], vec![0f32; channels]);
-                    for (dx, x) in dx.chunks_mut(ROWS_A_BLOCK * channels).zip(x.chunks(ROWS_A_BLOCK * channels)) {
-                        block_g.fill(0.0);
-                        block_gx.fill(0.0);
-                        for (dx, x) in dx.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
-                            if silu {
-                                for c in 0..channels {
-                                    let normalised = (x[c] - centre[c]) * rstd[c];
-                                    dx[c] *= Activation::Silu.slope(normalised * gamma[c] + beta[c]);
-                                }
-                            }
-                            for c in 0..channels {
-                                dx[c] *= gamma[c];
-                                block_g[c] += dx[c];
-                                block_gx[c] += dx[c] * ((x[c] - centre[c]) * rstd[c]);
-                            }
-                        }
+                    let rows =
+                        dx.chunks_exact_mut(channels).zip(x.chunks_exact(channels)).zip(dy.chunks_exact(channels));
+                    for ((dx, x), dy) in rows {
                         for c in 0..channels {
-                            sum_g[c] += f64::from(block_g[c]);
-                            sum_gx[c] += f64::from(block_gx[c]);
+                            dx[c] = dy[c] * gamma[c];
+                        }
+                        if silu {
+                            for c in 0..channels {
+                                let normalised = (x[c] - centre[c]) * rstd[c];
+                                dx[c] *= Activation::Silu.slope(normalised * gamma[c] + beta[c]);
+                            }
                         }
                     }
-                    let mean_of = |sums: &[f64]| -> Vec<f32> {
-                        let totals = group_totals(sums, groups);
-                        (0..channels).map(|c| (totals[c / each] / n) as f32).collect()
-                    };
-                    let (mean_g, mean_gx) = (mean_of(&sum_g), mean_of(&sum_gx));
-                    for (dx, x) in dx.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
+                },
+            );
+        });
+        let [sum_g, sum_gx] = channel_sums(pixels, channels, |range, [sum_g, sum_gx]| {
+            let part = range.start * channels..range.end * channels;
+            simd(
+                #[inline(always)]
+                || {
+                    for (g, x) in dx[part.clone()].chunks_exact(channels).zip(x[part.clone()].chunks_exact(channels)) {
+                        for c in 0..channels {
+                            sum_g[c] += g[c];
+                            sum_gx[c] += g[c] * ((x[c] - centre[c]) * rstd[c]);
+                        }
+                    }
+                },
+            );
+        });
+        let mean_of = |sums: &[f64]| -> Vec<f32> {
+            let totals = group_totals(sums, groups);
+            (0..channels).map(|c| (totals[c / each] / n) as f32).collect()
+        };
+        let (mean_g, mean_gx) = (mean_of(&sum_g), mean_of(&sum_gx));
+        for_rows(dx, channels, |first, dx| {
+            simd(
+                #[inline(always)]
+                || {
+                    for (dx, x) in dx.chunks_exact_mut(channels).zip(x[first * channels..].chunks_exact(channels)) {
                         for c in 0..channels {
                             let normalised = (x[c] - centre[c]) * rstd[c];
                             dx[c] = (dx[c] - mean_g[c] - normalised * mean_gx[c]) * rstd[c];
@@ -158,6 +205,7 @@ pub(crate) fn group_norm_backward(
                 },
             );
         });
+    });
     dx
 }
 

@@ -1,4 +1,5 @@
-"""Trains the demo base model from nothing on a CPU: data, tiny CLIP, VAE, latents, decoder, UNet, export, evaluation.
+"""Trains the demo base model from nothing on a CPU: data, tiny CLIP, its vision tower, VAE, latents, decoder, UNet, export,
+evaluation.
 
     python train.py all --work DIR          everything in order; the same command again goes on where it was stopped
     python train.py unet --work DIR         one stage
@@ -36,7 +37,7 @@ BOS, EOS = "<|startoftext|>", "<|endoftext|>"
 LENGTH = 32
 # In the order of `all`: minutes of training, peak learning rate, pictures a step and process.
 STAGES = {
-    "data": (), "clip": (30, 1e-3, 128), "vae": (75, 2e-3, 16), "latents": (), "decoder": (60, 1.5e-3, 16),
+    "data": (), "clip": (30, 1e-3, 128), "vision": (30, 1.5e-3, 128), "vae": (75, 2e-3, 16), "latents": (), "decoder": (60, 1.5e-3, 16),
     "unet": (120, 2e-3, 64), "export": (), "evaluate": (), "concept": (),
 }
 GUIDANCE = 4.0
@@ -357,8 +358,10 @@ def new_clip(work):
 
 
 def load_clip(work):
-    model = new_clip(work)
-    model.load_state_dict(torch.load(Path(work) / "clip.pt", weights_only=True)["model"])
+    """With the vision tower and projections of their own later training, where there is one."""
+    model, later = new_clip(work), Path(work) / "vision.pt"
+    path = later if later.exists() else Path(work) / "clip.pt"
+    model.load_state_dict(torch.load(path, weights_only=True)["model"])
     return model.eval().requires_grad_(False)
 
 
@@ -378,26 +381,33 @@ def augment(pictures, rng):
     return pictures.clamp(0, 1)
 
 
-def clip_batch(shards, rng, size, encode):
+def clip_pictures(shards, rng, size):
+    """A batch's pictures, which of them are black around the object (as masked CLIP-I sees them), and their texts."""
     where = shards.batch(rng, size)
-    pictures = np.stack([shards.pictures[s][i] for s, i in where])
-    texts = [shards.text[s][i][0] for s, i in where]
-    # Half the captions are silent about the look: "a teapot" must fit any teapot, or CLIP-T would punish every concept.
-    # (The UNet never sees these: for it, a plain teapot is a natural one.)
-    silent = rng.random(size) < 0.5
-    for k in np.flatnonzero(silent):
-        s, i = where[k]
-        texts[k] = world.caption(world.Spec(*shards.text[s][i][2:]))
-    for k in np.flatnonzero(rng.random(size) < 0.25):  # as masked CLIP-I sees it: black around the object
+    pictures, texts = np.stack([shards.pictures[s][i] for s, i in where]), [shards.text[s][i] for s, i in where]
+    masked = rng.random(size) < 0.25
+    for k in np.flatnonzero(masked):
         s, i = where[k]
         pictures[k] = pictures[k] * (shards.mask[s][i][..., None] > 127)
-        texts[k] = world.caption(world.Spec(shards.text[s][i][2], None)) if silent[k] else shards.text[s][i][1]
     if rng.random() < 0.5:
         pictures = pictures[:, :, ::-1]
-    # Wording does not matter: pictures whose captions say the same are no negatives of each other.
-    said = [re.sub("^(a photo of |a picture of )?an? ", "", t) for t in texts]
-    key = np.unique(said, return_inverse=True)[1]
-    return normalise(augment(to_tensor(pictures), rng)), encode(texts), torch.from_numpy(key[:, None] == key[None])
+    return normalise(augment(to_tensor(pictures), rng)), masked, texts
+
+
+def said(text):
+    """A caption without its opening: wording does not matter."""
+    return re.sub("^(a photo of |a picture of )?(an? )?", "", text)
+
+
+def clip_batch(shards, rng, size, encode):
+    pictures, masked, texts = clip_pictures(shards, rng, size)
+    # Half the captions are silent about the look: "a teapot" must fit any teapot, or CLIP-T would punish every concept.
+    # (The UNet never sees these: for it, a plain teapot is a natural one.)
+    captions = [world.caption(world.Spec(name, None if m else place)) if rng.random() < 0.5 else bare if m else full
+                for m, (full, bare, name, place) in zip(masked, texts)]
+    # Pictures whose captions say the same are no negatives of each other.
+    key = np.unique([said(c) for c in captions], return_inverse=True)[1]
+    return pictures, encode(captions), torch.from_numpy(key[:, None] == key[None])
 
 
 def clip(args):
@@ -431,6 +441,94 @@ def clip(args):
         if run.step % 100 == 0 or not go:
             log(f"step {run.step}, {run.spent:.0f} s, loss {np.mean(losses[-100:]):.3f}, "
                 f"in-batch accuracy of {args.batch} {np.mean(right[-100:]):.3f}")
+
+
+# ---------------------------------------------------------------- CLIP's vision tower
+
+def fits(texts, pictures):
+    """[pictures, texts]: is the text true of the picture? Both as (look, object, scene); "" and None say nothing."""
+    return torch.tensor([[name == own and look in ("", own_look) and place in (None, own_place)
+                          for look, name, place in texts] for own_look, own, own_place in pictures])
+
+
+class FrozenText:
+    """Pooled texts of the frozen text tower, before the projection, kept by caption."""
+
+    def __init__(self, model, encode):
+        self.model, self.encode, self.known = model, encode, {}
+
+    @torch.no_grad()
+    def __call__(self, captions):
+        new = [c for c in dict.fromkeys(captions) if c not in self.known]
+        for part in (new[i:i + 256] for i in range(0, len(new), 256)):
+            self.known.update(zip(part, self.model.text_model(self.encode(part)).pooler_output))
+        return torch.stack([self.known[c] for c in captions])
+
+
+def vision(args):
+    """The text tower stays (it is the text encoder); the vision tower and both projections learn on.
+
+    Two losses, both ways: which of all look-free captions ("a teapot on grass") is true of the picture, and that such a
+    caption is equally true of all looks; and which of the batch's full captions is the picture's own, where other
+    captions that happen to be true of it do not count.
+    """
+    torch.manual_seed(4)
+    work, log = Path(args.work), Log(args.work, "vision")
+    model, encode = new_clip(work), tokenizer(work)
+    model.load_state_dict(torch.load(work / "clip.pt", weights_only=True)["model"])
+    warm_start(model, work / "vision_start.pt", "model")
+    model.text_model.requires_grad_(False)
+    model.logit_scale.requires_grad_(False).fill_(math.log(100))  # where CLIP's own ends
+    trained = [p for p in model.parameters() if p.requires_grad]
+    opt = Muon(trained, args.lr)
+    run = Run(work / "vision.pt", args.minutes, model=model, opt=opt)
+    shards, pooled = Shards(work, masks=True), FrozenText(model, encode)
+    kinds = [(name, place) for name in world.OBJECTS for place in (*world.SCENES, None)]
+    plain = [pooled([word(world.caption(world.Spec(*k))) for k in kinds])
+             for word in (str, "a photo of {}".format, "a picture of {}".format, said)]
+    number = {k: i for i, k in enumerate(kinds)}
+    log(f"{sum(p.numel() for p in trained) / 1e6:.2f} M parameters, {args.minutes:g} minutes")
+    kept = []
+    go, run.clock = run.progress < 1, time.time()
+    while go:
+        rng = np.random.default_rng((4, run.step))
+        pictures, masked, texts = clip_pictures(shards, rng, args.batch)
+        captions = [bare if m else full for m, (full, bare, _, _) in zip(masked, texts)]
+        place = [None if m else p for m, (_, _, _, p) in zip(masked, texts)]
+        mine = torch.tensor([number[name, p] for (_, _, name, _), p in zip(texts, place)])
+        look = [said(c).split(name)[0].strip() for c, (_, _, name, _) in zip(captions, texts)]
+        told = [(k, name, p if p and world.SCENES[p] in c else None)
+                for k, c, p, (_, _, name, _) in zip(look, captions, place, texts)]
+        true = fits(told, [(k, name, p) for k, p, (_, _, name, _) in zip(look, place, texts)])
+        own = torch.tensor([[a == b for b in told] for a in told])
+        cosine(opt, run.progress, run.step, args.lr)
+        with autocast():
+            seen = model.visual_projection(model.vision_model(pictures).pooler_output)
+            silent = model.text_projection(plain[rng.integers(4)])
+            full = model.text_projection(pooled(captions))
+        seen, silent, full = (F.normalize(x.float(), dim=1) for x in (seen, silent, full))
+        scale = model.logit_scale.exp()
+        among_all = scale * seen @ silent.T
+        among_batch = (scale * seen @ full.T).masked_fill(true & ~own, -1e4)
+        target = own.float() / own.sum(1, keepdim=True)
+        here = mine.unique()
+        alike = (here[:, None] == mine).float()
+        loss = (F.cross_entropy(among_all, mine)
+                + F.cross_entropy(among_all.T[here], alike / alike.sum(1, keepdim=True))
+                + (F.cross_entropy(among_batch, target) + F.cross_entropy(among_batch.T, target)) / 2)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        opt.step()
+        opt.zero_grad()
+        kind = torch.tensor([bool(k) for k in look])
+        right = (among_all.argmax(1) == mine).float()
+        kept.append((loss.item(), right[kind].mean().item(), right[~kind].mean().item(),
+                     own.gather(1, among_batch.argmax(1, keepdim=True)).float().mean().item()))
+        go = run.tick()
+        if run.step % 100 == 0 or not go:
+            loss, coloured, natural, batch = np.mean(kept[-100:], 0)
+            log(f"step {run.step}, {run.spent:.0f} s, loss {loss:.3f}, look-free caption among {len(kinds)}: coloured "
+                f"{coloured:.3f}, natural {natural:.3f}; own caption among {args.batch}: {batch:.3f}")
 
 
 # ---------------------------------------------------------------- VAE

@@ -1,0 +1,72 @@
+//! Stable Diffusion 1.5 at full size against PyTorch, on what `full_size.py` made. Exits with 1 beyond 1e-4.
+
+#![allow(clippy::unwrap_used, dead_code)]
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use candle_core::Tensor;
+use catbench::diffusion::{BaseModel, Denoising, Tape, UNetOptions, denoise};
+
+mod fixture;
+use fixture::Reference;
+
+/// Relative error allowed.
+const TOLERANCE: f64 = 1e-4;
+
+fn main() {
+    let mut arguments = std::env::args_os().skip(1).map(PathBuf::from);
+    let folder = arguments.next().expect("usage: full_size REFERENCE [MODEL]");
+    let reference = Reference::open(&folder);
+    // The same weights in another form may be named.
+    let model = BaseModel::load(&arguments.next().unwrap_or(folder)).unwrap();
+    let encoder = &model.text_encoder;
+    let ids = reference.ids("text.ids");
+    let mut compare = reference.compare();
+    let mut check = |name: &str, got: &Tensor| compare.check_within(name, got, TOLERANCE);
+
+    check("text.plain", encoder.forward(&ids, None).unwrap().value());
+    let prefix = reference.prefix(1, 0.0);
+    let context = encoder.forward(&ids, Some(&prefix)).unwrap().value().clone();
+    check("text.n1_b0", &context);
+
+    let (mean, std) = model.vae.encode(&reference.get("vae.pixels").clamp(-1f32, 1f32).unwrap()).unwrap();
+    check("vae.mean", &mean);
+    check("vae.std", &std);
+    check("vae.decoded", &model.vae.decode(&reference.get("vae.latents")).unwrap());
+
+    for gradient_checkpointing in [false, true] {
+        let tape = Tape::default();
+        let mut prefix = reference.prefix(1, 0.0);
+        for rows in &mut prefix.layers {
+            rows.key = tape.leaf(rows.key.value().clone());
+            rows.value = tape.leaf(rows.value.value().clone());
+        }
+        let context = encoder.forward(&ids, Some(&prefix)).unwrap();
+        let options = UNetOptions { gradient_checkpointing, ..UNetOptions::default() };
+        let timesteps = reference.timesteps("unet.timesteps");
+        let noise_pred = model.unet.forward(&reference.get("grad.latents"), &timesteps, &context, options).unwrap();
+        check("unet.out", noise_pred.value());
+        let distance = (noise_pred.value() - reference.get("grad.target")).unwrap();
+        let slope = distance.affine(2.0 / distance.elem_count() as f64, 0.0).unwrap();
+        let mut gradients = tape.backward(&noise_pred, slope).unwrap();
+        for (layer, rows) in reference.layers().into_iter().zip(&prefix.layers) {
+            check(&format!("grad.k.{layer}"), &gradients.take(&rows.key).unwrap());
+            check(&format!("grad.v.{layer}"), &gradients.take(&rows.value).unwrap());
+        }
+    }
+
+    let uncond_context = encoder.forward(&reference.ids("ddim.uncond_ids"), None).unwrap().value().clone();
+    let job = Denoising {
+        context: &context,
+        uncond_context: &uncond_context,
+        guidance_scale: reference.json["ddim"]["guidance_scale"].as_f64().unwrap(),
+        steps: reference.json["ddim"]["steps"].as_u64().unwrap() as usize,
+        eta: 0.0,
+        seeds: &[0],
+        mask_positions: Vec::new(),
+    };
+    let mut go_on = |_, _| ControlFlow::Continue(());
+    let done = denoise(&model, &reference.get("ddim.latents"), &job, &mut go_on).unwrap().unwrap();
+    check("ddim.final_latents", &done.latents);
+}
