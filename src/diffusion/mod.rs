@@ -11,7 +11,8 @@
 //! | `tape` | reverse-mode differentiation |
 //! | `ops` | the operations, forward and backward |
 //! | `kernels/` | their CPU code |
-//! | `weights`, `tokenizer`, `noise`, `pixels` | files, words, random numbers, pictures |
+//! | `tensor_file/`, `weights` | files of tensors, and the tensors of one part of a model by name |
+//! | `tokenizer`, `noise`, `pixels` | words, random numbers, pictures |
 
 mod error;
 mod kernels;
@@ -22,6 +23,7 @@ mod resnet;
 mod sampler;
 mod scheduler;
 mod tape;
+mod tensor_file;
 mod text_encoder;
 mod tokenizer;
 mod unet;
@@ -40,6 +42,7 @@ pub use pixels::{to_images, to_tensor};
 pub use sampler::{Denoising, Latents, attention_mask, denoise};
 pub use scheduler::{Ddim, PredictionType, Schedule};
 pub use tape::{Gradients, Tape, Tracked};
+pub use tensor_file::{TensorFile, TensorInfo};
 pub use text_encoder::{Prefix, PrefixLayer, TextEncoder};
 pub use tokenizer::{Tokenizer, Tokens};
 pub use unet::{AttentionMaps, UNet, UNetOptions};
