@@ -11,9 +11,13 @@
 //! | `tape` | reverse-mode differentiation |
 //! | `ops` | the operations, forward and backward |
 //! | `kernels/` | their CPU code |
+//! | `cost/` | what all that takes, before it is done |
+//! | `embedding` | textual-inversion embeddings: words that files add |
 //! | `tensor_file/`, `weights` | files of tensors, and the tensors of one part of a model by name |
 //! | `tokenizer`, `noise`, `pixels` | words, random numbers, pictures |
 
+mod cost;
+mod embedding;
 mod error;
 mod kernels;
 mod noise;
@@ -36,6 +40,8 @@ use std::path::{Path, PathBuf};
 use candle_core::{Device, Tensor};
 use sha2::{Digest, Sha256};
 
+pub use cost::{Cost, Outline, Speed, part_of};
+pub use embedding::Embedding;
 pub use error::{Error, Result};
 pub use noise::{Noise, Stream};
 pub use pixels::{to_images, to_tensor};
@@ -92,6 +98,13 @@ impl BaseModel {
         self.unet.sample_size() * self.vae.factor()
     }
 
+    /// Learn the word of `embedding`: prompts may use it from now on.
+    pub fn add_word(&mut self, embedding: &Embedding) -> Result<()> {
+        embedding.check_width(self.text_encoder.hidden_size())?;
+        let first = self.text_encoder.add_rows(&embedding.vectors)?;
+        self.tokenizer.add_word(&embedding.token, first..first + embedding.count(), &embedding.path)
+    }
+
     /// Token ids [1, T] of a prompt, cut or padded to the model's length.
     pub fn token_ids(&self, prompt: &str) -> Result<Tensor> {
         let ids = self.tokenizer.tokens(prompt)?.ids;
@@ -101,7 +114,7 @@ impl BaseModel {
 }
 
 /// SHA-256 over the names and contents of the files that make the model what it is.
-fn content_hash(folder: &Path) -> Result<String> {
+pub fn content_hash(folder: &Path) -> Result<String> {
     let mut files: Vec<PathBuf> = Vec::new();
     for (part, config) in [
         ("scheduler", "scheduler_config.json"),

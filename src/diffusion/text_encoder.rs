@@ -24,13 +24,13 @@ enum HiddenAct {
 /// `config.json` of a `CLIPTextModel`, with transformers' defaults.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default)]
-struct Config {
-    vocab_size: usize,
-    hidden_size: usize,
+pub(super) struct Config {
+    pub vocab_size: usize,
+    pub hidden_size: usize,
     intermediate_size: usize,
-    num_hidden_layers: usize,
+    pub num_hidden_layers: usize,
     num_attention_heads: usize,
-    max_position_embeddings: usize,
+    pub max_position_embeddings: usize,
     hidden_act: HiddenAct,
     layer_norm_eps: f64,
 }
@@ -47,6 +47,21 @@ impl Default for Config {
             hidden_act: HiddenAct::QuickGelu,
             layer_norm_eps: 1e-5,
         }
+    }
+}
+
+impl Config {
+    pub fn load(path: &Path) -> Result<Self> {
+        let config: Self = read_json(path)?;
+        if config.num_attention_heads == 0 || !config.hidden_size.is_multiple_of(config.num_attention_heads) {
+            return Err(Error::Unsupported {
+                path: path.to_owned(),
+                setting: "num_attention_heads".into(),
+                value: config.num_attention_heads.to_string(),
+                supported: format!("a divisor of hidden_size {}", config.hidden_size),
+            });
+        }
+        Ok(config)
     }
 }
 
@@ -111,16 +126,7 @@ pub struct TextEncoder {
 impl TextEncoder {
     /// Read `config.json` and the weights in `folder`.
     pub fn load(folder: &Path) -> Result<Self> {
-        let path = folder.join("config.json");
-        let config: Config = read_json(&path)?;
-        if config.num_attention_heads == 0 || !config.hidden_size.is_multiple_of(config.num_attention_heads) {
-            return Err(Error::Unsupported {
-                path,
-                setting: "num_attention_heads".into(),
-                value: config.num_attention_heads.to_string(),
-                supported: format!("a divisor of hidden_size {}", config.hidden_size),
-            });
-        }
+        let config = Config::load(&folder.join("config.json"))?;
         let weights = Weights::open(folder)?;
         // transformers 5 writes the names without the model's own prefix.
         let root = if weights.has("embeddings.token_embedding.weight") { "" } else { "text_model" };
@@ -137,6 +143,13 @@ impl TextEncoder {
             final_norm: model.at("final_layer_norm").norm(d, config.layer_norm_eps)?,
             config,
         })
+    }
+
+    /// Put the vectors [n, D] of a word behind the vocabulary, and give its first id.
+    pub fn add_rows(&mut self, vectors: &Tensor) -> Result<usize> {
+        let first = self.token_embedding.dims()[0];
+        self.token_embedding = Tensor::cat(&[&self.token_embedding, vectors], 0)?;
+        Ok(first)
     }
 
     /// Layers; the paper concatenates to the last three.

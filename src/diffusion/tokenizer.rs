@@ -1,5 +1,7 @@
 //! CLIP's tokenizer, from `tokenizer.json` or from `vocab.json` and `merges.txt`, by the `tokenizers` crate.
 
+use std::collections::HashMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -27,6 +29,14 @@ pub struct Tokenizer {
     max_length: usize,
     eos: u32,
     pad: u32,
+    /// Words that embeddings have added: the id of each here, and the ids of its vectors in the text encoder.
+    added: HashMap<u32, Range<u32>>,
+}
+
+/// One text, before it is cut: ids, and where in the text each comes from.
+struct Encoded {
+    ids: Vec<u32>,
+    offsets: Vec<(usize, usize)>,
 }
 
 /// A tokenized prompt.
@@ -64,20 +74,45 @@ impl Tokenizer {
         if max_length < 3 {
             return Err(Error::Setting(format!("a text encoder of {max_length} tokens has no room for a word")));
         }
-        Ok(Self { inner, max_length, eos, pad })
+        Ok(Self { inner, max_length, eos, pad, added: HashMap::new() })
     }
 
-    fn encode(&self, prompt: &str) -> Result<tokenizers::Encoding> {
-        self.inner.encode(prompt, true).map_err(|e| Error::Prompt { prompt: prompt.into(), cause: e.to_string() })
+    /// Read `word` as the token `ids` from now on, whatever its case. `path`: the file it is from.
+    pub fn add_word(&mut self, word: &str, ids: Range<usize>, path: &Path) -> Result<()> {
+        if self.inner.token_to_id(word).is_some() {
+            let cause = format!("its word {word:?} is one the tokenizer has already: name another with FILE=WORD");
+            return Err(format_error(path, &cause));
+        }
+        // A plain word must not be found within longer ones.
+        let plain = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
+        let single = plain(word.chars().next()) && plain(word.chars().next_back());
+        let token = AddedToken::from(word.to_owned(), false).single_word(single);
+        self.inner.add_tokens([token]).map_err(|e| format_error(path, &e.to_string()))?;
+        let id = self.inner.token_to_id(word).ok_or_else(|| format_error(path, "its word cannot be a token"))?;
+        self.added.insert(id, ids.start as u32..ids.end as u32);
+        Ok(())
+    }
+
+    fn encode(&self, prompt: &str) -> Result<Encoded> {
+        let encoding = self.inner.encode(prompt, true);
+        let encoding = encoding.map_err(|e| Error::Prompt { prompt: prompt.into(), cause: e.to_string() })?;
+        let mut encoded = Encoded { ids: Vec::new(), offsets: Vec::new() };
+        for (&id, &offsets) in encoding.get_ids().iter().zip(encoding.get_offsets()) {
+            match self.added.get(&id) {
+                Some(vectors) => encoded.ids.extend(vectors.clone()),
+                None => encoded.ids.push(id),
+            }
+            encoded.offsets.resize(encoded.ids.len(), offsets);
+        }
+        Ok(encoded)
     }
 
     /// Ids of `prompt`, cut or padded to the model's length.
     pub fn tokens(&self, prompt: &str) -> Result<Tokens> {
-        let encoding = self.encode(prompt)?;
-        let mut ids = encoding.get_ids().to_vec();
+        let Encoded { mut ids, offsets } = self.encode(prompt)?;
         let mut cut = String::new();
         if ids.len() > self.max_length {
-            let first_cut = encoding.get_offsets()[self.max_length - 1].0;
+            let first_cut = offsets[self.max_length - 1].0;
             prompt.get(first_cut..).unwrap_or("").trim().clone_into(&mut cut);
             ids.truncate(self.max_length - 1);
             ids.push(self.eos);
@@ -96,9 +131,8 @@ impl Tokenizer {
         });
         let Some((start, _)) = found.filter(|_| !needle.is_empty()) else { return Ok(Vec::new()) };
         let end = start + needle.len();
-        let encoding = self.encode(&haystack)?;
-        let offsets = encoding.get_offsets().iter().enumerate().take(self.max_length - 1);
-        Ok(offsets.filter(|(_, (from, to))| from < to && *from < end && *to > start).map(|(i, _)| i).collect())
+        let offsets = self.encode(&haystack)?.offsets.into_iter().enumerate().take(self.max_length - 1);
+        Ok(offsets.filter(|&(_, (from, to))| from < to && from < end && to > start).map(|(i, _)| i).collect())
     }
 }
 

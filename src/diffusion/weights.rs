@@ -1,7 +1,7 @@
 //! Reading frozen weights from safetensors files, single or sharded, in any float type, by the names diffusers and
 //! transformers give them. What is missing or misshapen is an error that names file, tensor and both shapes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use safetensors::SafeTensors;
 use safetensors::tensor::Metadata;
 
 use super::error::{Error, Result};
+use crate::protocol::Part;
 use super::ops::{ConvWeights, LinearWeights, NormWeights, flip_kernel};
 
 struct Shard {
@@ -110,6 +111,20 @@ impl Weights {
             });
         }
         Ok(tensor)
+    }
+
+    /// What these weights are, as the part `name` of a base model.
+    pub fn part(&self, name: &str) -> Part {
+        let (mut parameters, mut disk_bytes, mut types) = (0, 0, BTreeSet::new());
+        for shard in self.shards.iter() {
+            for info in shard.header.tensors().values() {
+                parameters += info.shape.iter().map(|&n| n as u64).product::<u64>();
+                disk_bytes += (info.data_offsets.1 - info.data_offsets.0) as u64;
+                types.insert(format!("{:?}", info.dtype));
+            }
+        }
+        let stored_as = types.into_iter().collect::<Vec<_>>().join(", ");
+        Part { name: name.into(), parameters, stored_as, disk_bytes, memory_bytes: 4 * parameters }
     }
 
     /// The tensors below `name`.

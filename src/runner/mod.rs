@@ -3,10 +3,13 @@
 //!
 //! Its lock on `runner.lock` is held as long as it lives, however it dies; so the lock is what tells others that it lives.
 
+mod answer;
+mod estimate;
 mod evaluate;
 mod log;
 mod sample;
 mod train;
+mod words;
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write;
@@ -18,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
+pub use answer::answer;
 pub use log::EventLog;
 
 use crate::protocol::{Event, EventRecord, Phase};
@@ -51,6 +55,20 @@ pub enum Error {
     /// Scoring.
     #[error(transparent)]
     Metrics(#[from] metrics::Error),
+    /// It would need more memory than there is.
+    #[error("{0}")]
+    DoesNotFit(String),
+    /// An embedding file is not the one that was named.
+    #[error("{}: this embedding has changed since the job was made: make a new one", .0.display())]
+    EmbeddingChanged(PathBuf),
+    /// An embedding would change nothing.
+    #[error("{}: its word {token:?} stands in no prompt: write it there, or name another with FILE=WORD", path.display())]
+    UnusedEmbedding {
+        /// The file.
+        path: PathBuf,
+        /// Its word.
+        token: String,
+    },
     /// The program itself.
     #[error("the program broke: {message} (this is a bug; more is in {})", .log.display())]
     Panic {
@@ -245,10 +263,15 @@ fn last_checkpoint(folder: &JobFolder, events: &[EventRecord]) -> Option<Resume>
     valid.into_iter().rev().find(|resume| resume.path.is_file())
 }
 
-/// Read the base model, and say so.
-fn load_model(folder: &Path, log: &mut EventLog) -> Result<diffusion::BaseModel, Error> {
+/// Read the base model for `job`, if it fits into memory, and say so.
+fn load_model(folder: &Path, job: &estimate::Job<'_>, log: &mut EventLog) -> Result<diffusion::BaseModel, Error> {
     log.write(Event::Progress { phase: Phase::Load, done: 0, total: 1 })?;
-    let model = diffusion::BaseModel::load(folder)?;
+    let words = words::read(job.sample, job.class_word)?;
+    estimate::check_memory(&diffusion::Outline::read(folder)?, job)?;
+    let mut model = diffusion::BaseModel::load(folder)?;
+    for word in &words {
+        model.add_word(word)?;
+    }
     log.write(Event::Progress { phase: Phase::Load, done: 1, total: 1 })?;
     Ok(model)
 }

@@ -3,11 +3,11 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use super::{Error, EventLog, Outcome, Progress, SampleJob, StopFlag, load_model};
+use super::{Error, EventLog, Outcome, Progress, SampleJob, StopFlag, estimate, load_model};
 use crate::catversion::{Checkpoint, Picture, PictureRequest, Sampler, prompt_text};
 use crate::diffusion::BaseModel;
 use crate::image::write_png;
-use crate::protocol::{Event, Phase, SampleConfig};
+use crate::protocol::{EmbeddingFile, Event, Phase, SampleConfig};
 use crate::workspace;
 
 /// File name of one picture: what it shows, its seed.
@@ -30,7 +30,7 @@ pub(super) fn write_picture(
     if let Some(folder) = mask.parent() {
         std::fs::create_dir_all(folder).map_err(workspace::Error::io("create", folder))?;
     }
-    let settings = [
+    let mut settings = vec![
         ("prompt", request.prompt.clone()),
         ("negative_prompt", config.negative_prompt.clone()),
         ("seed", request.seed.to_string()),
@@ -43,9 +43,20 @@ pub(super) fn write_picture(
         ("trained_steps", step.to_string()),
         ("base_model", base_model.to_owned()),
     ];
+    if !config.embeddings.is_empty() {
+        let files: Vec<String> = config.embeddings.iter().map(embedding_text).collect();
+        settings.push(("embeddings", files.join(", ")));
+    }
     let text: Vec<(&str, &str)> = settings.iter().map(|(key, value)| (*key, value.as_str())).collect();
     write_png(&path, &picture.image, &text)?;
     Ok(write_png(&mask, &picture.mask, &[])?)
+}
+
+/// File, word where one was given, and hash: "cat-toy.pt = <toy> (sha256 ab12..)".
+fn embedding_text(file: &EmbeddingFile) -> String {
+    let name = file.path.file_name().unwrap_or_default().to_string_lossy();
+    let word = file.token.as_ref().map_or(String::new(), |token| format!(" = {token}"));
+    format!("{name}{word} (sha256 {})", file.sha256)
 }
 
 /// `masks/<name>.png` beside a picture.
@@ -136,7 +147,9 @@ pub(super) fn run(job: &SampleJob, log: &mut EventLog, stop: &StopFlag) -> Resul
     let config = &job.spec.sample;
     let learned =
         config.checkpoint.as_deref().map(|path| Ok::<_, Error>((Checkpoint::load(path)?, path))).transpose()?;
-    let model = load_model(&job.spec.base_model, log)?;
+    let class_word = &job.spec.class_word;
+    let needs = estimate::Job { class_word, train: None, sample: config, photos: 0, score_model: None };
+    let model = load_model(&job.spec.base_model, &needs, log)?;
     let sampling = Sampling {
         model: &model,
         class_word: &job.spec.class_word,

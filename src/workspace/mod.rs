@@ -14,6 +14,7 @@ mod events;
 mod home;
 mod id;
 mod job;
+mod memory;
 mod preflight;
 
 pub use concept::{Concept, ConceptFile};
@@ -21,5 +22,6 @@ pub use error::Error;
 pub use events::EventReader;
 pub use home::Home;
 pub use id::new_id;
-pub use job::{BatchSpec, JobFolder, JobKind, RunSpec, ScoreSpec};
+pub use job::{BatchSpec, Imported, JobFolder, JobKind, RunSpec, ScoreSpec};
+pub use memory::free_memory;
 pub use preflight::{Photo, Preflight, effective_settings, preflight};

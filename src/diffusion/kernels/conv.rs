@@ -42,6 +42,12 @@ impl ConvShape {
         (SLAB / (self.patch() * self.out_width())).max(1)
     }
 
+    /// Numbers in the patches that are laid out at once.
+    pub fn scratch(&self) -> usize {
+        let rows = self.rows_a_slab().min(self.batch * self.out_height());
+        if self.is_pointwise() { 0 } else { rows * self.out_width() * self.patch() }
+    }
+
     /// Whether the patches are the pixels themselves.
     fn is_pointwise(&self) -> bool {
         self.kernel == 1 && self.stride == 1 && self.pad_before == 0 && self.pad_after == 0

@@ -51,6 +51,7 @@ pub struct TensorFile {
     map: Mmap,
     tensors: BTreeMap<String, TensorInfo>,
     numbers: HashMap<String, i64>,
+    texts: HashMap<String, String>,
 }
 
 /// What a parser finds in a file.
@@ -58,6 +59,7 @@ pub struct TensorFile {
 struct Contents {
     tensors: BTreeMap<String, TensorInfo>,
     numbers: HashMap<String, i64>,
+    texts: HashMap<String, String>,
 }
 
 impl TensorFile {
@@ -73,7 +75,7 @@ impl TensorFile {
         }
         let map = crate::sys::map_file(&file).map_err(read)?;
         let contents = parse(&map).map_err(|cause| Error::Format { path: path.to_owned(), cause })?;
-        Ok(Self { path: path.to_owned(), map, tensors: contents.tensors, numbers: contents.numbers })
+        Ok(Self { path: path.to_owned(), map, tensors: contents.tensors, numbers: contents.numbers, texts: contents.texts })
     }
 
     /// The file.
@@ -99,6 +101,11 @@ impl TensorFile {
     /// A whole number beside the tensors of a PyTorch file, as `global_step`.
     pub fn number(&self, name: &str) -> Option<i64> {
         self.numbers.get(name).copied()
+    }
+
+    /// A text beside the tensors of a PyTorch file, as the `name` of an embedding.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.texts.get(name).map(String::as_str)
     }
 
     /// The tensor `name` as float32, in its own shape. Only floats can be read.

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 /// Values a pickle may make; a checkpoint with optimizer states makes 100,000.
 const MAX_VALUES: usize = 1_000_000;
-/// Tensors and numbers taken from a pickle.
+/// Tensors, numbers and texts taken from a pickle.
 const MAX_FOUND: usize = 50_000;
 /// Bytes of a name.
 const MAX_NAME: usize = 1024;
@@ -44,6 +44,7 @@ pub(super) struct Tensor<'a> {
 pub(super) enum Found<'a> {
     Tensor(Tensor<'a>),
     Number(i64),
+    Text(&'a str),
 }
 
 /// A value's place in [`Machine::values`].
@@ -67,7 +68,7 @@ enum Value<'a> {
 
 type Result<T> = std::result::Result<T, String>;
 
-/// The tensors and numbers of a pickle, by name. Those of `state_dict` where it has one, else all; the numbers are the outermost
+/// The tensors, numbers and texts of a pickle, by name. Those of `state_dict` where it has one, else all; the numbers and texts are the outermost
 /// dictionary's.
 pub(super) fn read(pickle: &[u8]) -> Result<Vec<(String, Found<'_>)>> {
     let mut machine = Machine {
@@ -517,8 +518,11 @@ impl<'a> Machine<'a> {
         };
         let mut found = Vec::new();
         for &(key, value) in entries {
-            if let (&Value::Text(name), &Value::Int(number)) = (self.value(key), self.value(value)) {
-                found.push((name.to_owned(), Found::Number(number)));
+            let &Value::Text(name) = self.value(key) else { continue };
+            match *self.value(value) {
+                Value::Int(number) => found.push((name.to_owned(), Found::Number(number))),
+                Value::Text(text) => found.push((name.to_owned(), Found::Text(text))),
+                _ => {}
             }
         }
         let state_dict = entries.iter().rev().find(|(key, _)| matches!(self.value(*key), Value::Text("state_dict")));

@@ -41,6 +41,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Contents, String> {
     for (name, found) in found {
         match found {
             Found::Number(number) => drop(contents.numbers.insert(name, number)),
+            Found::Text(text) => drop(contents.texts.insert(name, text.to_owned())),
             Found::Tensor(tensor) => {
                 let info = storages.place(&tensor).map_err(|cause| format!("tensor {name}: {cause}"))?;
                 contents.tensors.insert(name, info);

@@ -35,7 +35,7 @@ impl PerBlock {
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default)]
-pub(super) struct Config {
+pub(in crate::diffusion) struct Config {
     pub sample_size: usize,
     pub in_channels: usize,
     pub out_channels: usize,
@@ -116,7 +116,7 @@ fn fixed_settings() -> Vec<(&'static str, Vec<Value>)> {
 }
 
 impl Config {
-    pub(super) fn load(path: &Path) -> Result<Self> {
+    pub(in crate::diffusion) fn load(path: &Path) -> Result<Self> {
         let raw: Value = read_json(path)?;
         let unsupported = |setting: &str, value: String, supported: String| Error::Unsupported {
             path: path.to_owned(),
@@ -173,24 +173,24 @@ impl Config {
         self.num_attention_heads.as_ref().unwrap_or(&self.attention_head_dim)
     }
 
-    pub(super) fn heads(&self, block: usize) -> usize {
+    pub(in crate::diffusion) fn heads(&self, block: usize) -> usize {
         self.heads_setting().get(block)
     }
 
-    pub(super) fn layers(&self, block: usize) -> usize {
+    pub(in crate::diffusion) fn layers(&self, block: usize) -> usize {
         self.layers_per_block.get(block)
     }
 
-    pub(super) fn transformer_layers(&self, block: usize) -> usize {
+    pub(in crate::diffusion) fn transformer_layers(&self, block: usize) -> usize {
         self.transformer_layers_per_block.get(block)
     }
 
-    pub(super) fn down_has_attention(&self, block: usize) -> bool {
+    pub(in crate::diffusion) fn down_has_attention(&self, block: usize) -> bool {
         self.down_block_types[block] == "CrossAttnDownBlock2D"
     }
 
     /// `block` counted from the bottom, as up blocks are.
-    pub(super) fn up_has_attention(&self, block: usize) -> bool {
+    pub(in crate::diffusion) fn up_has_attention(&self, block: usize) -> bool {
         self.up_block_types[block] == "CrossAttnUpBlock2D"
     }
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 
-use self::config::Config;
+pub(super) use self::config::Config;
 pub use self::transformer::AttentionMaps;
 use self::transformer::{Transformer, TransformerOptions};
 use super::error::{Error, Result};
