@@ -53,7 +53,10 @@ pub fn run(args: &Args) -> Result<(), Error> {
         let scores = history.scores(scoring.as_ref()).map_or("-".into(), |(before, after)| {
             format!("{:.3} → {:.3}", before.masked_clip_i.value, after.masked_clip_i.value)
         });
-        let steps = format!("{}/{}", history.step(), history.steps);
+        let steps = match run.run_spec()?.imported {
+            Some(_) => "imported".into(),
+            None => format!("{}/{}", history.step(), history.steps),
+        };
         println!("{:<21} {:<12} {steps:>11}  {validation:>10}  {scores}", run.id(), client::state(run, history).word());
     }
     Ok(())
