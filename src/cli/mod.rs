@@ -4,6 +4,7 @@
 mod demo;
 mod doctor;
 mod follow;
+mod model;
 mod open;
 mod runs;
 mod sample;
@@ -48,6 +49,8 @@ enum Verb {
     Stop(stop::Args),
     /// List the runs of a concept.
     Runs(runs::Args),
+    /// Register, list, look at and forget base models.
+    Model(model::Args),
     /// Say how this terminal and machine are used.
     Doctor(doctor::Args),
     /// Do a job. Started by the other commands.
@@ -95,6 +98,7 @@ pub fn main() -> ExitCode {
         Verb::Watch(args) => watch::run(&args),
         Verb::Stop(args) => stop::run(&args),
         Verb::Runs(args) => runs::run(&args),
+        Verb::Model(args) => model::run(&args, crate::runner::check_model),
         Verb::Doctor(args) => doctor::run(&args),
     };
     match done {

@@ -113,7 +113,7 @@ fn begin(concept: &Concept, config: TrainConfig, say: bool) -> Result<JobFolder,
     let checked = preflight(concept)?;
     let evaluation = concept.evaluation()?;
     if say {
-        print_preflight(concept, &checked, &config);
+        print_preflight(concept, &checked, &config)?;
     }
     Ok(JobFolder::new_run(concept, config, evaluation)?)
 }
@@ -138,9 +138,9 @@ fn resumable(concept: &Concept, id: &str) -> Result<JobFolder, Error> {
     }
 }
 
-fn print_preflight(concept: &Concept, checked: &Preflight, config: &TrainConfig) {
+fn print_preflight(concept: &Concept, checked: &Preflight, config: &TrainConfig) -> Result<(), Error> {
     eprintln!("concept     {} (a kind of {})", concept.id, concept.file.class_word);
-    eprintln!("base model  {}", concept.base_model().display());
+    eprintln!("base model  {}", concept.base_model()?.path.display());
     for photo in &checked.photos {
         let name = photo.path.file_name().unwrap_or_default().to_string_lossy();
         let mask = if photo.mask.is_some() { "mask" } else { "no mask" };
@@ -152,6 +152,7 @@ fn print_preflight(concept: &Concept, checked: &Preflight, config: &TrainConfig)
     for (name, value) in effective_settings(config) {
         eprintln!("{name:<11} {value}");
     }
+    Ok(())
 }
 
 impl Args {

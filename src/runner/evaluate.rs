@@ -128,7 +128,7 @@ impl Evaluation<'_> {
 
 /// Do the job.
 pub(super) fn run(job: &ScoreJob, log: &mut EventLog, stop: &StopFlag) -> Result<Outcome, Error> {
-    let model = load_model(&job.spec.base_model, log)?;
+    let model = load_model(&job.spec.base_model, &job.concept, log)?;
     let folder = job.folder.path();
     let run_folder = folder.parent().unwrap_or(folder);
     let evaluation = Evaluation {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::sample::{sample_path, write_picture};
-use super::{Error, EventLog, Outcome, Progress, StopFlag, TrainJob, evaluate, load_model};
+use super::{Error, EventLog, Outcome, Progress, StopFlag, TrainJob, evaluate, load_model, warn_of_cut_prompts};
 use crate::catversion::{Checkpoint, PictureRequest, Sampler, Trainer, TrainingPhoto};
 use crate::diffusion::BaseModel;
 use crate::image::square;
@@ -31,7 +31,10 @@ pub(super) fn run(job: &TrainJob, log: &mut EventLog, stop: &StopFlag) -> Result
     config.check().map_err(crate::catversion::Error::from)?;
     // What the scoring at the end lacks is said before the training, not after it.
     let score_model = config.evaluate.then(|| score_model(job)).transpose()?;
-    let model = load_model(&spec.base_model, log)?;
+    let model = load_model(&spec.base_model, &job.concept, log)?;
+    let caption = config.caption.replace("{class}", &spec.class_word);
+    let pictured = (config.sample_every > 0).then_some(&config.sample_prompt);
+    warn_of_cut_prompts(pictured.into_iter().chain([&caption]), &spec.class_word, &model, log)?;
     if spec.base_model_hash.as_ref() != Some(&model.hash) {
         job.folder.write_run_spec(&RunSpec { base_model_hash: Some(model.hash.clone()), ..spec.clone() })?;
     }

@@ -139,11 +139,16 @@ def convert_open_clip(tensors, seed=0):
 def convert(folder, leftovers=True):
     """Original name -> tensor of the diffusers folder; with what training leaves in such files, to be ignored."""
     folder = Path(folder)
-    config = {part: json.loads((folder / part / "config.json").read_text()) for part in ("unet", "vae")}
-    unet = convert_unet(load_part(folder / "unet"), config["unet"]["layers_per_block"])
-    vae = convert_vae(load_part(folder / "vae"), len(config["vae"]["block_out_channels"]))
-    text = load_part(folder / "text_encoder")
-    text = convert_open_clip(text) if config["unet"].get("use_linear_projection") else convert_clip(text)
+    parts = [load_part(folder / part) for part in ("unet", "vae", "text_encoder")]
+    configs = [json.loads((folder / part / "config.json").read_text()) for part in ("unet", "vae")]
+    return convert_parts(*parts, *configs, leftovers)
+
+
+def convert_parts(unet, vae, text, unet_config, vae_config, leftovers=True):
+    """The same of the tensors of each part by name."""
+    unet = convert_unet(unet, unet_config["layers_per_block"])
+    vae = convert_vae(vae, len(vae_config["block_out_channels"]))
+    text = convert_open_clip(text) if unet_config.get("use_linear_projection") else convert_clip(text)
     out = {
         **{"model.diffusion_model." + name: tensor for name, tensor in unet.items()},
         **{"first_stage_model." + name: tensor for name, tensor in vae.items()},
