@@ -132,14 +132,14 @@ pub fn export(path: &Path, embeddings: &ResidualEmbeddings) -> Result<Vec<PathBu
     let config_path = path.with_file_name("adapter_config.json");
     let config = config_json(width);
     let there = config_path.is_file().then(|| std::fs::read(&config_path)).transpose();
-    let there = there.map_err(|source| Error::ReadCheckpoint { path: config_path.clone(), source })?;
+    let there = there.map_err(|error| bad(&config_path, format!("cannot be read: {error}")))?;
     let same = |there: &[u8]| serde_json::from_slice::<serde_json::Value>(there).is_ok_and(|there| there == config);
     if there.is_some_and(|there| !same(&there)) {
         return Err(bad(&config_path, "is there already and of another adapter: choose another folder"));
     }
     let bytes = archive(layers, embeddings.numbers()).map_err(|error| bad(path, error.to_string()))?;
     let write = |path: &Path, bytes: &[u8]| {
-        crate::fs::write_atomic(path, bytes).map_err(|source| Error::WriteCheckpoint { path: path.to_owned(), source })
+        crate::fs::write_atomic(path, bytes).map_err(|error| bad(path, format!("cannot be written: {error}")))
     };
     write(path, &bytes)?;
     write(&config_path, format!("{config:#}\n").as_bytes())?;

@@ -5,6 +5,7 @@ mod concept;
 mod demo;
 mod doctor;
 mod follow;
+mod model;
 mod open;
 mod preflight;
 mod runs;
@@ -52,6 +53,8 @@ enum Verb {
     Runs(runs::Args),
     /// Bring learned numbers in from the authors' files, or write them.
     Concept(concept::Args),
+    /// Register, list, look at and forget base models.
+    Model(model::Args),
     /// Say how this terminal and machine are used.
     Doctor(doctor::Args),
     /// Do a job. Started by the other commands.
@@ -149,6 +152,7 @@ pub fn main() -> ExitCode {
         Verb::Stop(args) => stop::run(&args),
         Verb::Runs(args) => runs::run(&args),
         Verb::Concept(args) => concept::run(&args),
+        Verb::Model(args) => model::run(&args, crate::runner::check_model),
         Verb::Doctor(args) => doctor::run(&args),
     };
     match done {

@@ -14,7 +14,9 @@ pub fn refuse(estimate: &Estimate) -> Result<(), Error> {
 
 /// Say on stderr what will be done.
 pub fn say(concept: &Concept, train: Option<(&Preflight, &TrainConfig)>, estimate: &Estimate) {
-    for (name, value) in rows(concept, train, estimate) {
+    // The runner tells of cut prompts itself, also to those who look later.
+    let estimate = Estimate { cut_prompts: Vec::new(), ..estimate.clone() };
+    for (name, value) in rows(concept, train, &estimate) {
         eprintln!("{name:<11} {value}");
     }
 }
@@ -39,7 +41,6 @@ pub fn dry_run(
         });
         print_json(&json!({
             "concept": concept.id,
-            "base_model": concept.base_model(),
             "photos": photos,
             "settings": train.map(|(_, config)| config),
             "warnings": train.map(|(checked, _)| &checked.warnings),
@@ -60,13 +61,13 @@ fn rows(
 ) -> Vec<(&'static str, String)> {
     let mut rows = vec![
         ("concept", format!("{} (a kind of {})", concept.id, concept.file.class_word)),
-        ("base model", concept.base_model().display().to_string()),
+        ("base model", estimate.base_model.path.display().to_string()),
     ];
     for part in &estimate.parts {
         let millions = part.parameters as f64 / 1e6;
-        let (disk, memory) = (words::bytes(part.disk_bytes), words::bytes(part.memory_bytes));
-        let value =
-            format!("{}: {millions:.1} M numbers, {} ({disk}), F32 in memory ({memory})", part.name, part.stored_as);
+        let (disk, memory) = (words::bytes(part.bytes as u64), words::bytes(part.memory_bytes()));
+        let types = part.types.join(", ");
+        let value = format!("{}: {millions:.1} M numbers, {types} ({disk}), F32 in memory ({memory})", part.name);
         rows.push(("loads", value));
     }
     rows.push(("pictures", format!("{0} × {0}", estimate.resolution)));

@@ -17,7 +17,7 @@ pub fn estimate(
     scored: bool,
 ) -> Result<Estimate, Error> {
     let request = Request::Estimate {
-        base_model: concept.base_model(),
+        base_model: concept.base_model()?,
         class_word: concept.file.class_word.clone(),
         train: train.cloned(),
         sample: sample.clone(),

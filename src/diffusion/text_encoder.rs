@@ -3,8 +3,6 @@
 //!
 //! Weight names are transformers' `CLIPTextModel`.
 
-use std::path::Path;
-
 use candle_core::Tensor;
 use serde::Deserialize;
 
@@ -12,7 +10,7 @@ use super::error::{Error, Result};
 use super::kernels::AttnMask;
 use super::ops::{self, LinearWeights, NormWeights};
 use super::tape::Tracked;
-use super::weights::{Scope, Weights, read_json};
+use super::weights::{Part, Scope};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -51,11 +49,11 @@ impl Default for Config {
 }
 
 impl Config {
-    pub fn load(path: &Path) -> Result<Self> {
-        let config: Self = read_json(path)?;
+    pub fn load(part: &Part) -> Result<Self> {
+        let config: Self = part.parse()?;
         if config.num_attention_heads == 0 || !config.hidden_size.is_multiple_of(config.num_attention_heads) {
             return Err(Error::Unsupported {
-                path: path.to_owned(),
+                path: part.path.clone(),
                 setting: "num_attention_heads".into(),
                 value: config.num_attention_heads.to_string(),
                 supported: format!("a divisor of hidden_size {}", config.hidden_size),
@@ -124,10 +122,10 @@ pub struct TextEncoder {
 }
 
 impl TextEncoder {
-    /// Read `config.json` and the weights in `folder`.
-    pub fn load(folder: &Path) -> Result<Self> {
-        let config = Config::load(&folder.join("config.json"))?;
-        let weights = Weights::open(folder)?;
+    /// Build it from its config and weights.
+    pub(crate) fn load(part: &Part) -> Result<Self> {
+        let config = Config::load(part)?;
+        let weights = &part.weights;
         // transformers 5 writes the names without the model's own prefix.
         let root = if weights.has("embeddings.token_embedding.weight") { "" } else { "text_model" };
         let model = weights.at(root);
@@ -160,6 +158,11 @@ impl TextEncoder {
     /// D, the width of a token and of a learned row.
     pub fn hidden_size(&self) -> usize {
         self.config.hidden_size
+    }
+
+    /// Tokens it knows.
+    pub fn vocab_size(&self) -> usize {
+        self.config.vocab_size
     }
 
     /// Tokens of a prompt, padding included.

@@ -1,11 +1,11 @@
-//! CLIP's tokenizer, from `tokenizer.json` or from `vocab.json` and `merges.txt`, by the `tokenizers` crate.
+//! CLIP's tokenizer, from `tokenizer.json`, from `vocab.json` and `merges.txt`, or built in, by the `tokenizers` crate.
 
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use tokenizers::models::bpe::BPE;
+use tokenizers::models::bpe::{BPE, BpeBuilder};
 use tokenizers::normalizers::replace::ReplacePattern;
 use tokenizers::normalizers::{Lowercase, NFC, Replace, Sequence as Normalizers};
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
@@ -15,6 +15,7 @@ use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::processors::roberta::RobertaProcessing;
 use tokenizers::{AddedToken, NormalizerWrapper, SplitDelimiterBehavior};
 
+use super::clip_merges;
 use super::error::{Error, Result};
 use super::weights::read_json;
 
@@ -52,25 +53,37 @@ impl Tokenizer {
     /// Read the tokenizer in `folder` for a text encoder of `max_length` tokens.
     pub fn load(folder: &Path, max_length: usize) -> Result<Self> {
         let json = folder.join("tokenizer.json");
-        let (path, mut inner) = if json.is_file() {
+        let (path, inner) = if json.is_file() {
             let inner = tokenizers::Tokenizer::from_file(&json).map_err(|e| format_error(&json, &e.to_string()))?;
             (json, inner)
         } else {
             (folder.join("vocab.json"), from_vocab_and_merges(folder)?)
         };
+        let pad_token = pad_token(folder)?.unwrap_or_else(|| EOS.into());
+        Self::new(inner, &path, pad_token, max_length)
+    }
+
+    /// CLIP's own tokenizer, which pads with `pad`, for files that carry none.
+    pub fn built_in(pad: &str, max_length: usize) -> Result<Self> {
+        let path = Path::new("the built-in tokenizer");
+        let (vocab, merges) = clip_merges::vocab_and_merges().map_err(|e| format_error(path, &e.to_string()))?;
+        let bpe = BPE::builder().vocab_and_merges(vocab, merges);
+        Self::new(from_bpe(bpe, path)?, path, pad.to_owned(), max_length)
+    }
+
+    fn new(mut inner: tokenizers::Tokenizer, path: &Path, pad_token: String, max_length: usize) -> Result<Self> {
         // Cutting and padding are done here, where what is cut can be told.
         inner.with_padding(None);
-        inner.with_truncation(None).map_err(|e| format_error(&path, &e.to_string()))?;
+        inner.with_truncation(None).map_err(|e| format_error(path, &e.to_string()))?;
         let id =
-            |token: &str| inner.token_to_id(token).ok_or_else(|| format_error(&path, &format!("has no token {token}")));
+            |token: &str| inner.token_to_id(token).ok_or_else(|| format_error(path, &format!("has no token {token}")));
         let eos = id(EOS)?;
         id(BOS)?;
-        let pad_token = pad_token(folder)?.unwrap_or_else(|| EOS.into());
         let pad = id(&pad_token)?;
         // As in transformers, the padding token means itself wherever a prompt has it: the "!" of SD 2.x.
         inner
             .add_special_tokens([AddedToken::from(pad_token, true)])
-            .map_err(|e| format_error(&path, &e.to_string()))?;
+            .map_err(|e| format_error(path, &e.to_string()))?;
         if max_length < 3 {
             return Err(Error::Setting(format!("a text encoder of {max_length} tokens has no room for a word")));
         }
@@ -91,6 +104,11 @@ impl Tokenizer {
         let id = self.inner.token_to_id(word).ok_or_else(|| format_error(path, "its word cannot be a token"))?;
         self.added.insert(id, ids.start as u32..ids.end as u32);
         Ok(())
+    }
+
+    /// One more than the highest id it gives.
+    pub fn vocab_size(&self) -> usize {
+        self.inner.get_vocab(true).values().max().map_or(0, |&id| id as usize + 1)
     }
 
     fn encode(&self, prompt: &str) -> Result<Encoded> {
@@ -163,13 +181,14 @@ fn from_vocab_and_merges(folder: &Path) -> Result<tokenizers::Tokenizer> {
             return Err(Error::Read { path: path.clone(), source });
         }
     }
-    let failed = |e: tokenizers::Error| format_error(&vocab, &e.to_string());
     let text = |path: &PathBuf| path.to_string_lossy().into_owned();
-    let bpe = BPE::from_file(&text(&vocab), &text(&merges))
-        .unk_token(EOS.into())
-        .end_of_word_suffix("</w>".into())
-        .build()
-        .map_err(failed)?;
+    from_bpe(BPE::from_file(&text(&vocab), &text(&merges)), &vocab)
+}
+
+/// CLIP's tokenizer with this vocabulary and these merges; `path` is where they are from.
+fn from_bpe(bpe: BpeBuilder, path: &Path) -> Result<tokenizers::Tokenizer> {
+    let failed = |e: tokenizers::Error| format_error(path, &e.to_string());
+    let bpe = bpe.unk_token(EOS.into()).end_of_word_suffix("</w>".into()).build().map_err(failed)?;
     let mut tokenizer = tokenizers::Tokenizer::new(bpe);
     let spaces = Replace::new(ReplacePattern::Regex(r"\s+".into()), " ").map_err(failed)?;
     let normalizers = Normalizers::new(vec![
@@ -183,12 +202,11 @@ fn from_vocab_and_merges(folder: &Path) -> Result<tokenizers::Tokenizer> {
         PreTokenizerWrapper::Split(words),
         PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, true, true)),
     ])));
-    let id = |token: &str| {
-        tokenizer.token_to_id(token).ok_or_else(|| format_error(&vocab, &format!("has no token {token}")))
-    };
+    let id =
+        |token: &str| tokenizer.token_to_id(token).ok_or_else(|| format_error(path, &format!("has no token {token}")));
     let ends = RobertaProcessing::new((EOS.into(), id(EOS)?), (BOS.into(), id(BOS)?)).trim_offsets(false);
     tokenizer.with_post_processor(Some(ends.add_prefix_space(false)));
     let special = [BOS, EOS].map(|token| AddedToken::from(token, true));
-    tokenizer.add_special_tokens(special).map_err(|e| format_error(&vocab, &e.to_string()))?;
+    tokenizer.add_special_tokens(special).map_err(|e| format_error(path, &e.to_string()))?;
     Ok(tokenizer)
 }

@@ -2,8 +2,6 @@
 //! Our own rather than candle-transformers', which hands out only samples of the latent distribution, drawn from a
 //! generator that cannot be seeded.
 
-use std::path::Path;
-
 use candle_core::Tensor;
 use serde::Deserialize;
 
@@ -11,7 +9,7 @@ use super::error::{Error, Result};
 use super::ops::{self, ConvWeights, LinearWeights, NormWeights};
 use super::resnet::{Resnet, ResnetOptions};
 use super::tape::Tracked;
-use super::weights::{Scope, Weights, read_json};
+use super::weights::{Part, Scope};
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default)]
@@ -48,12 +46,12 @@ impl Default for Config {
 }
 
 impl Config {
-    pub fn load(path: &Path) -> Result<Self> {
-        let config: Self = read_json(path)?;
+    pub fn load(part: &Part) -> Result<Self> {
+        let config: Self = part.parse()?;
         let (channels, groups) = (&config.block_out_channels, config.norm_num_groups);
         if channels.is_empty() || groups == 0 || channels.iter().any(|c| c % groups != 0) {
             return Err(Error::Unsupported {
-                path: path.to_owned(),
+                path: part.path.clone(),
                 setting: "block_out_channels".into(),
                 value: format!("{channels:?}"),
                 supported: format!("multiples of norm_num_groups {groups}"),
@@ -162,12 +160,12 @@ pub struct Vae {
 }
 
 impl Vae {
-    /// Read `config.json` and the weights in `folder`.
-    pub fn load(folder: &Path) -> Result<Self> {
-        let config = Config::load(&folder.join("config.json"))?;
+    /// Build it from its config and weights.
+    pub(crate) fn load(part: &Part) -> Result<Self> {
+        let config = Config::load(part)?;
         let channels = &config.block_out_channels;
         let groups = config.norm_num_groups;
-        let weights = Weights::open(folder)?;
+        let weights = &part.weights;
         let options = ResnetOptions { groups, eps: EPS, time_width: None };
         let (first, last) = (channels[0], channels[channels.len() - 1]);
         let latent = config.latent_channels;

@@ -2,20 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// One part of a base model.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Part {
-    /// `text_encoder`, `unet` or `vae`.
-    pub name: String,
-    /// Numbers in its weights.
-    pub parameters: u64,
-    /// The float type they are stored in: "F32", "F16", "BF16", or several of them.
-    pub stored_as: String,
-    /// Bytes of its weights on disk.
-    pub disk_bytes: u64,
-    /// Bytes of its weights in memory, where they are float32.
-    pub memory_bytes: u64,
-}
+use super::{ModelSpec, PartReport};
 
 /// How much memory a process may still take.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,10 +40,12 @@ pub struct TimeEstimate {
 /// What a job needs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Estimate {
+    /// The base model.
+    pub base_model: ModelSpec,
     /// Where it computes.
     pub device: String,
     /// What is loaded.
-    pub parts: Vec<Part>,
+    pub parts: Vec<PartReport>,
     /// Width and height of its pictures, in pixels.
     pub resolution: usize,
     /// Peak memory of the process, in bytes.

@@ -4,9 +4,11 @@
 mod config;
 mod estimate;
 mod event;
+mod model;
 mod request;
 
 pub use config::{Crop, EmbeddingFile, Fill, Init, Preset, SampleConfig, ScoreConfig, SettingError, TrainConfig};
-pub use estimate::{CutPrompt, Estimate, FreeMemory, Part, TimeEstimate};
+pub use estimate::{CutPrompt, Estimate, FreeMemory, TimeEstimate};
 pub use event::{Event, EventRecord, Phase, Score};
+pub use model::{ModelReport, ModelSpec, PartReport, Prediction, path_or_table};
 pub use request::{Reply, Request};

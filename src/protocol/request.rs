@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Estimate, SampleConfig, TrainConfig};
+use super::{Estimate, ModelSpec, SampleConfig, TrainConfig};
 
 /// What is asked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -13,8 +13,8 @@ use super::{Estimate, SampleConfig, TrainConfig};
 pub enum Request {
     /// What a job would need. Loads no weights.
     Estimate {
-        /// The base model, absolute.
-        base_model: PathBuf,
+        /// The base model.
+        base_model: ModelSpec,
         /// The concept's class word.
         class_word: String,
         /// A training, and the pictures made on its way; none for a sampling alone.

@@ -4,12 +4,12 @@ use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::{Error, EventLog, estimate, train};
+use super::{Error, EventLog, estimate, models, train};
 use crate::catversion::{Checkpoint, adapter};
-use crate::diffusion::{self, Outline};
+use crate::diffusion::{Outline, part_of};
 use crate::fs::sha256;
 use crate::protocol::{Event, Reply, Request};
-use crate::workspace::{self, Concept, Imported, JobFolder, RunSpec};
+use crate::workspace::{self, Concept, HashCache, Imported, JobFolder, RunSpec};
 
 /// Read one request from stdin and write its reply to stdout.
 pub fn answer() -> ExitCode {
@@ -28,10 +28,10 @@ pub fn answer() -> ExitCode {
 fn reply(request: Request) -> Result<Reply, Error> {
     Ok(match request {
         Request::Estimate { base_model, class_word, train, sample, photos, score_model } => {
-            let score_model = score_model.map(|folder| diffusion::part_of(&folder, "score_model")).transpose()?;
+            let score_model = score_model.map(|folder| part_of(&folder, "score_model")).transpose()?;
             let (train, sample) = (train.as_ref(), &sample);
             let job = estimate::Job { class_word: &class_word, train, sample, photos, score_model };
-            Reply::Estimate(Box::new(estimate::estimate(Outline::read(&base_model)?, &job)?))
+            Reply::Estimate(Box::new(estimate::estimate(base_model, &job)?))
         }
         Request::ImportAdapter { concept, file } => {
             Reply::Imported { run: import_adapter(&Concept::open(&concept)?, &file)?.path().to_owned() }
@@ -48,15 +48,15 @@ fn reply(request: Request) -> Result<Reply, Error> {
 fn import_adapter(concept: &Concept, file: &Path) -> Result<JobFolder, Error> {
     let file = std::path::absolute(file).map_err(workspace::Error::io("find", file))?;
     let sha256 = sha256(&file).map_err(workspace::Error::io("read", &file))?;
-    let model = concept.base_model();
+    let model = concept.base_model()?;
     let outline = Outline::read(&model)?;
     let mut checkpoint = adapter::import(&file, &outline, &concept.file.class_word)?;
     // Last, because it reads the whole model.
-    checkpoint.meta.base_model = diffusion::content_hash(&model)?;
+    checkpoint.meta.base_model = models::hash(&model, &HashCache::of(&concept.home()?))?;
     let spec = RunSpec {
         base_model_hash: Some(checkpoint.meta.base_model.clone()),
         imported: Some(Imported { file, sha256 }),
-        ..RunSpec::new(concept, checkpoint.meta.config.clone(), concept.evaluation()?)
+        ..RunSpec::new(concept, checkpoint.meta.config.clone(), concept.evaluation()?)?
     };
     JobFolder::new_imported(concept, &spec, |job| {
         let (mut log, _) = EventLog::open(&job.events())?;

@@ -3,7 +3,7 @@
 use super::{Error, words};
 use crate::catversion::prompt_text;
 use crate::diffusion::{Cost, Outline, Speed};
-use crate::protocol::{CutPrompt, Estimate, Part, SampleConfig, TimeEstimate, TrainConfig};
+use crate::protocol::{CutPrompt, Estimate, ModelSpec, PartReport, SampleConfig, TimeEstimate, TrainConfig};
 use crate::workspace::free_memory;
 
 /// Bytes of the process itself: code, tokenizer, stacks, what the allocator keeps.
@@ -24,7 +24,7 @@ pub(super) struct Job<'a> {
     /// Photos to encode.
     pub photos: usize,
     /// The score model that is loaded beside the base model.
-    pub score_model: Option<Part>,
+    pub score_model: Option<PartReport>,
 }
 
 impl Job<'_> {
@@ -43,7 +43,7 @@ impl Job<'_> {
 
     /// Images denoised at once.
     fn pictures_at_once(&self) -> usize {
-        let all = self.sample.prompts.len() * self.sample.images_per_prompt;
+        let all = self.sample.prompts.len().saturating_mul(self.sample.images_per_prompt);
         self.sample.batch_size.min(all).max(1)
     }
 
@@ -63,7 +63,7 @@ impl Job<'_> {
             pictures = pictures.max(self.pictures_at_once());
         }
         if pictures > 0 {
-            work.push(("denoising pictures", model.denoising_step(self.guided() * pictures)));
+            work.push(("denoising pictures", model.denoising_step(pictures.saturating_mul(self.guided()))));
             work.push(("decoding pictures", model.decoding(pictures)));
         }
         work
@@ -71,7 +71,7 @@ impl Job<'_> {
 
     /// (bytes at the highest point, what they are reached in)
     fn peak(&self, model: &Outline) -> (u64, &'static str) {
-        let weights = model.weights_bytes() + self.score_model.as_ref().map_or(0, |part| part.memory_bytes);
+        let weights = model.weights_bytes() + self.score_model.as_ref().map_or(0, PartReport::memory_bytes);
         let highest = self.work(model).into_iter().max_by_key(|(_, cost)| cost.peak_bytes);
         let (name, bytes) = highest.map_or(("loading", 0), |(name, cost)| (name, cost.peak_bytes));
         (PROCESS + weights + bytes, name)
@@ -81,8 +81,8 @@ impl Job<'_> {
         let seconds = |cost: Cost| cost.seconds(speed);
         let decoding = seconds(model.decoding(1));
         let picture = self.sample.steps as f64 * seconds(model.denoising_step(self.guided())) + decoding;
-        let listed = self.sample.prompts.len() * self.sample.images_per_prompt * self.samplings();
-        let mut total = listed as f64 * picture;
+        let listed = self.sample.prompts.len() as f64 * self.sample.images_per_prompt as f64 * self.samplings() as f64;
+        let mut total = listed * picture;
         let step = self.train.map(|train| {
             let step = seconds(model.training_step(train.batch_size, train.gradient_checkpointing));
             let times = |every: usize| if every > 0 { 1 + train.steps.div_ceil(every) } else { 0 };
@@ -183,8 +183,9 @@ impl Job<'_> {
     }
 }
 
-/// What `job` needs on `model`, which learns the words that the job adds.
-pub(super) fn estimate(mut model: Outline, job: &Job) -> Result<Estimate, Error> {
+/// What `job` needs on `base_model`.
+pub(super) fn estimate(base_model: ModelSpec, job: &Job) -> Result<Estimate, Error> {
+    let mut model = Outline::read(&base_model)?;
     for embedding in words::read(job.sample, job.class_word)? {
         model.add_word(&embedding)?;
     }
@@ -192,6 +193,7 @@ pub(super) fn estimate(mut model: Outline, job: &Job) -> Result<Estimate, Error>
     let free = free_memory();
     let refusal = free.as_ref().and_then(|free| job.refusal(&model, free.bytes, &free.limit));
     Ok(Estimate {
+        base_model,
         device: format!("cpu, {} threads", rayon::current_num_threads()),
         parts: model.parts.iter().chain(&job.score_model).cloned().collect(),
         resolution: model.resolution(),

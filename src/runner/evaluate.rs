@@ -135,7 +135,7 @@ pub(super) fn run(job: &ScoreJob, log: &mut EventLog, stop: &StopFlag) -> Result
         photos: 0,
         score_model: Some(part_of(&job.spec.score_model, "score_model")?),
     };
-    let model = load_model(&job.spec.base_model, &needs, log)?;
+    let model = load_model(&job.spec.base_model, &job.concept, &needs, log)?;
     let folder = job.folder.path();
     let run_folder = folder.parent().unwrap_or(folder);
     let evaluation = Evaluation {

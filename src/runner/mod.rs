@@ -7,6 +7,7 @@ mod answer;
 mod estimate;
 mod evaluate;
 mod log;
+mod models;
 mod sample;
 mod train;
 mod words;
@@ -23,9 +24,12 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 pub use answer::answer;
 pub use log::EventLog;
+pub use models::check_model;
 
-use crate::protocol::{Event, EventRecord, Phase};
-use crate::workspace::{self, BatchSpec, Concept, JobFolder, JobKind, RunSpec, ScoreSpec};
+use crate::catversion::prompt_text;
+use crate::diffusion::{BaseModel, Outline};
+use crate::protocol::{Event, EventRecord, ModelSpec, Phase};
+use crate::workspace::{self, BatchSpec, Concept, HashCache, JobFolder, JobKind, RunSpec, ScoreSpec};
 use crate::{catversion, diffusion, image, metrics};
 
 /// Why a job failed.
@@ -264,16 +268,39 @@ fn last_checkpoint(folder: &JobFolder, events: &[EventRecord]) -> Option<Resume>
 }
 
 /// Read the base model for `job`, if it fits into memory, and say so.
-fn load_model(folder: &Path, job: &estimate::Job<'_>, log: &mut EventLog) -> Result<diffusion::BaseModel, Error> {
+fn load_model(
+    spec: &ModelSpec,
+    concept: &Concept,
+    job: &estimate::Job<'_>,
+    log: &mut EventLog,
+) -> Result<BaseModel, Error> {
     log.write(Event::Progress { phase: Phase::Load, done: 0, total: 1 })?;
     let words = words::read(job.sample, job.class_word)?;
-    estimate::check_memory(&diffusion::Outline::read(folder)?, job)?;
-    let mut model = diffusion::BaseModel::load(folder)?;
+    estimate::check_memory(&Outline::read(spec)?, job)?;
+    let mut model = models::load(spec, &HashCache::of(&concept.home()?))?;
     for word in &words {
         model.add_word(word)?;
     }
     log.write(Event::Progress { phase: Phase::Load, done: 1, total: 1 })?;
     Ok(model)
+}
+
+/// Warn of prompts that are longer than the base model reads.
+fn warn_of_cut_prompts<'a>(
+    prompts: impl IntoIterator<Item = &'a String>,
+    class_word: &str,
+    model: &BaseModel,
+    log: &mut EventLog,
+) -> Result<(), Error> {
+    for prompt in prompts {
+        let cut = model.tokenizer.tokens(&prompt_text(prompt, class_word))?.cut;
+        if !cut.is_empty() {
+            let limit = model.text_encoder.max_length();
+            let message = format!("prompt \"{prompt}\" is over {limit} tokens: \"{cut}\" is not read");
+            log.write(Event::Warning { message })?;
+        }
+    }
+    Ok(())
 }
 
 /// Tells a phase's progress, but not more often than eyes can follow.

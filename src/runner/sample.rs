@@ -3,8 +3,8 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use super::{Error, EventLog, Outcome, Progress, SampleJob, StopFlag, estimate, load_model};
-use crate::catversion::{Checkpoint, Picture, PictureRequest, Sampler, prompt_text};
+use super::{Error, EventLog, Outcome, Progress, SampleJob, StopFlag, estimate, load_model, warn_of_cut_prompts};
+use crate::catversion::{Checkpoint, Picture, PictureRequest, Sampler};
 use crate::diffusion::BaseModel;
 use crate::image::write_png;
 use crate::protocol::{EmbeddingFile, Event, Phase, SampleConfig};
@@ -88,7 +88,8 @@ impl Sampling<'_> {
     /// Make all pictures; none when stopped.
     pub fn run(&self, log: &mut EventLog, stop: &StopFlag) -> Result<Option<Vec<Sampled>>, Error> {
         let config = self.config;
-        self.warn_of_cut_prompts(log)?;
+        let prompts = config.prompts.iter().chain([&config.negative_prompt]);
+        warn_of_cut_prompts(prompts, self.class_word, self.model, log)?;
         let sampler = Sampler::new(self.model, self.class_word, config.clone(), self.learned)?;
         let step = self.learned.map_or(0, |(checkpoint, _)| checkpoint.meta.step);
         let requests: Vec<(usize, PictureRequest)> = config
@@ -128,18 +129,6 @@ impl Sampling<'_> {
         }
         Ok(Some(sampled))
     }
-
-    fn warn_of_cut_prompts(&self, log: &mut EventLog) -> Result<(), Error> {
-        for prompt in self.config.prompts.iter().chain([&self.config.negative_prompt]) {
-            let cut = self.model.tokenizer.tokens(&prompt_text(prompt, self.class_word))?.cut;
-            if !cut.is_empty() {
-                let limit = self.model.text_encoder.max_length();
-                let message = format!("prompt \"{prompt}\" is over {limit} tokens: \"{cut}\" is not read");
-                log.write(Event::Warning { message })?;
-            }
-        }
-        Ok(())
-    }
 }
 
 /// Do the job.
@@ -149,7 +138,7 @@ pub(super) fn run(job: &SampleJob, log: &mut EventLog, stop: &StopFlag) -> Resul
         config.checkpoint.as_deref().map(|path| Ok::<_, Error>((Checkpoint::load(path)?, path))).transpose()?;
     let class_word = &job.spec.class_word;
     let needs = estimate::Job { class_word, train: None, sample: config, photos: 0, score_model: None };
-    let model = load_model(&job.spec.base_model, &needs, log)?;
+    let model = load_model(&job.spec.base_model, &job.concept, &needs, log)?;
     let sampling = Sampling {
         model: &model,
         class_word: &job.spec.class_word,

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::sample::{sample_path, write_picture};
-use super::{Error, EventLog, Outcome, Progress, StopFlag, TrainJob, estimate, evaluate, load_model};
+use super::{
+    Error, EventLog, Outcome, Progress, StopFlag, TrainJob, estimate, evaluate, load_model, warn_of_cut_prompts,
+};
 use crate::catversion::{Checkpoint, PictureRequest, Sampler, Trainer, TrainingPhoto};
 use crate::diffusion::{BaseModel, part_of};
 use crate::image::square;
@@ -38,7 +40,10 @@ pub(super) fn run(job: &TrainJob, log: &mut EventLog, stop: &StopFlag) -> Result
         photos: 0,
         score_model: score_model.map(|folder| part_of(folder, "score_model")).transpose()?,
     };
-    let model = load_model(&spec.base_model, &needs, log)?;
+    let model = load_model(&spec.base_model, &job.concept, &needs, log)?;
+    let caption = config.caption.replace("{class}", &spec.class_word);
+    let pictured = (config.sample_every > 0).then_some(&config.sample_prompt);
+    warn_of_cut_prompts(pictured.into_iter().chain([&caption]), &spec.class_word, &model, log)?;
     if spec.base_model_hash.as_ref() != Some(&model.hash) {
         job.folder.write_run_spec(&RunSpec { base_model_hash: Some(model.hash.clone()), ..spec.clone() })?;
     }

@@ -88,11 +88,7 @@ pub fn effective_settings(config: &TrainConfig) -> Vec<(&'static str, String)> {
 /// Read every photo and mask of `concept` whole, and look for its base model.
 pub fn preflight(concept: &Concept) -> Result<Preflight, Error> {
     let mut warnings = Vec::new();
-    let model = concept.base_model();
-    if !model.join("model_index.json").is_file() && !model.is_file() {
-        let remedy = "set base_model in concept.toml to a diffusers folder";
-        return Err(Error::invalid(&model, "the base model is not there", remedy));
-    }
+    concept.base_model()?;
     let images = concept.images();
     if !images.is_dir() {
         return Err(Error::invalid(&images, "no such folder", "put a few jpg, png or webp photos there"));

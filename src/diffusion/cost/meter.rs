@@ -71,7 +71,7 @@ impl Meter {
 }
 
 fn bytes(dims: &[usize]) -> u64 {
-    dims.iter().map(|&n| n as u64).product::<u64>().saturating_mul(FLOAT)
+    dims.iter().fold(FLOAT, |bytes, &n| bytes.saturating_mul(n as u64))
 }
 
 /// Stands for [`Tracked`](crate::diffusion::Tracked).

@@ -14,13 +14,16 @@ use super::kernels::{Mat, gemm};
 use super::unet::Config as UNetConfig;
 use super::vae::Config as VaeConfig;
 use super::weights::Weights;
-use super::{Embedding, Tokenizer, text_encoder};
-use crate::protocol::Part;
+use super::{Embedding, ModelFiles, Tokenizer, text_encoder};
+use crate::protocol::{ModelSpec, PartReport};
+
+/// Pictures that are counted with: no machine holds more, and sizes stay within 64 bits.
+const MOST: usize = 1 << 20;
 
 /// A base model as its configs and the headers of its weights describe it.
 pub struct Outline {
     /// What is loaded.
-    pub parts: Vec<Part>,
+    pub parts: Vec<PartReport>,
     /// Words to ids.
     pub tokenizer: Tokenizer,
     /// Rows that embeddings have added to the text encoder's vocabulary.
@@ -51,21 +54,21 @@ pub struct Speed {
 }
 
 impl Outline {
-    /// Read the configs, headers and tokenizer of the base model in `folder`.
-    pub fn read(folder: &Path) -> Result<Self> {
-        let config = |part: &str| folder.join(part).join("config.json");
-        let text = text_encoder::Config::load(&config("text_encoder"))?;
-        let parts = ["text_encoder", "unet", "vae"]
-            .into_iter()
-            .map(|name| part_of(&folder.join(name), name))
-            .collect::<Result<_>>()?;
+    /// Read the configs, headers and tokenizer of the base model `spec`.
+    ///
+    /// # Errors
+    /// All that would keep the model from being used.
+    pub fn read(spec: &ModelSpec) -> Result<Self> {
+        let files = ModelFiles::open(spec)?;
+        files.check()?;
+        let text = text_encoder::Config::load(&files.text_encoder)?;
         Ok(Self {
-            parts,
-            tokenizer: Tokenizer::load(&folder.join("tokenizer"), text.max_position_embeddings)?,
+            parts: files.audit().parts,
+            tokenizer: files.tokenizer(text.max_position_embeddings)?,
             added: 0,
             text,
-            unet: UNetConfig::load(&config("unet"))?,
-            vae: VaeConfig::load(&config("vae"))?,
+            unet: UNetConfig::load(&files.unet)?,
+            vae: VaeConfig::load(&files.vae)?,
         })
     }
 
@@ -99,7 +102,7 @@ impl Outline {
 
     /// Bytes of all weights in memory.
     pub fn weights_bytes(&self) -> u64 {
-        self.parts.iter().map(|part| part.memory_bytes).sum()
+        self.parts.iter().map(PartReport::memory_bytes).sum()
     }
 
     /// One training step: forward and backward through the UNet on `batch` latents of its own size.
@@ -109,6 +112,7 @@ impl Outline {
 
     /// The same on latents of `side` × `side`.
     pub fn training_step_at(&self, side: usize, batch: usize, gradient_checkpointing: bool) -> Cost {
+        let batch = batch.min(MOST);
         measure(|meter| {
             let tape = Tape::default();
             let context = tape.leaf(&self.context(meter, 1));
@@ -120,18 +124,18 @@ impl Outline {
 
     /// One pass of the UNet without a gradient on `batch` latents, each with its own text.
     pub fn denoising_step(&self, batch: usize) -> Cost {
-        let side = self.unet.sample_size;
+        let (side, batch) = (self.unet.sample_size, batch.min(MOST));
         measure(|meter| walk::unet(&self.unet, meter, (batch, side, side), &self.context(meter, batch), false))
     }
 
     /// Latents of `batch` pictures.
     pub fn encoding(&self, batch: usize) -> Cost {
-        measure(|meter| walk::vae_encode(&self.vae, meter, batch, self.resolution()))
+        measure(|meter| walk::vae_encode(&self.vae, meter, batch.min(MOST), self.resolution()))
     }
 
     /// Pictures of `batch` latents.
     pub fn decoding(&self, batch: usize) -> Cost {
-        measure(|meter| walk::vae_decode(&self.vae, meter, batch, self.unet.sample_size))
+        measure(|meter| walk::vae_decode(&self.vae, meter, batch.min(MOST), self.unet.sample_size))
     }
 
     fn context(&self, meter: &Meter, batch: usize) -> Value {
@@ -140,8 +144,17 @@ impl Outline {
 }
 
 /// What the weights in `folder` are, as the part `name`.
-pub fn part_of(folder: &Path, name: &str) -> Result<Part> {
-    Ok(Weights::open(folder)?.part(name))
+pub fn part_of(folder: &Path, name: &str) -> Result<PartReport> {
+    let weights = Weights::open(folder)?;
+    let mut part = PartReport { name: name.into(), path: folder.into(), parameters: 0, bytes: 0, types: Vec::new() };
+    for (_, info) in weights.opened().iter().flat_map(|file| file.tensors()) {
+        part.parameters += info.elements();
+        part.bytes += info.elements() * info.dtype.map_or(0, |dtype| dtype.size_in_bytes());
+        if !part.types.contains(&info.type_name) {
+            part.types.push(info.type_name.clone());
+        }
+    }
+    Ok(part)
 }
 
 fn measure(work: impl FnOnce(&Meter) -> Value) -> Cost {

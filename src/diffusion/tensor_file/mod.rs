@@ -9,7 +9,7 @@ mod torch;
 mod zip;
 
 use std::collections::{BTreeMap, HashMap};
-use std::ops::Range;
+use std::ops::{Bound, Range};
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
@@ -91,6 +91,13 @@ impl TensorFile {
     /// All tensors, sorted by name.
     pub fn tensors(&self) -> impl Iterator<Item = (&str, &TensorInfo)> {
         self.tensors.iter().map(|(name, info)| (name.as_str(), info))
+    }
+
+    /// The tensors whose names are not before `start`, sorted.
+    pub(super) fn tensors_from(&self, start: &str) -> impl Iterator<Item = (&str, &TensorInfo)> {
+        self.tensors
+            .range::<str, _>((Bound::Included(start), Bound::Unbounded))
+            .map(|(name, info)| (name.as_str(), info))
     }
 
     /// What is known of the tensor `name`.

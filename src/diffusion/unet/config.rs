@@ -1,13 +1,11 @@
 //! `config.json` of a diffusers `UNet2DConditionModel`. What the network would not do as the config says is refused by
 //! name, never ignored.
 
-use std::path::Path;
-
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::diffusion::error::{Error, Result};
-use crate::diffusion::weights::read_json;
+use crate::diffusion::weights::Part;
 
 /// A number for all blocks, or one a block.
 #[derive(Debug, Clone, Deserialize)]
@@ -116,24 +114,22 @@ fn fixed_settings() -> Vec<(&'static str, Vec<Value>)> {
 }
 
 impl Config {
-    pub(in crate::diffusion) fn load(path: &Path) -> Result<Self> {
-        let raw: Value = read_json(path)?;
+    pub(in crate::diffusion) fn load(part: &Part) -> Result<Self> {
         let unsupported = |setting: &str, value: String, supported: String| Error::Unsupported {
-            path: path.to_owned(),
+            path: part.path.clone(),
             setting: setting.into(),
             value,
             supported,
         };
         for (setting, allowed) in fixed_settings() {
-            if let Some(value) = raw.get(setting)
+            if let Some(value) = part.config.get(setting)
                 && !allowed.contains(value)
             {
                 let supported: Vec<String> = allowed.iter().map(Value::to_string).collect();
                 return Err(unsupported(setting, value.to_string(), supported.join(" or ")));
             }
         }
-        let config: Self =
-            serde_json::from_value(raw).map_err(|e| Error::Format { path: path.to_owned(), cause: e.to_string() })?;
+        let config: Self = part.parse()?;
         let blocks = config.block_out_channels.len();
         if blocks == 0 || config.down_block_types.len() != blocks || config.up_block_types.len() != blocks {
             let value = format!("{:?} / {:?}", config.down_block_types, config.up_block_types);
