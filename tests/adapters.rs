@@ -94,7 +94,8 @@ fn an_imported_run_says_where_it_is_from_and_can_be_sampled() {
     }
     catbench(&workspace, &["runs", "demo"]).assert().code(0).stdout(contains("imported"));
     let out = workspace.home().join("out");
-    let sample = ["sample", "demo", "--prompt", "a {concept}", "-n", "1", "--steps", "2", "--out", out.to_str().unwrap()];
+    let sample =
+        ["sample", "demo", "--prompt", "a {concept}", "-n", "1", "--steps", "2", "--out", out.to_str().unwrap()];
     catbench(&workspace, &sample).assert().code(0);
     let plain = ["--strength", "0"];
     let base = workspace.home().join("base");
@@ -118,7 +119,8 @@ fn an_adapter_that_does_not_fit_is_refused_and_leaves_nothing() {
         (&no_tensors, &["text.bin"]),
         (&missing, &["missing.bin"]),
     ] {
-        let mut refused = catbench(&workspace, &["concept", "import-adapter", "demo", file.to_str().unwrap()]).assert().code(1);
+        let mut refused =
+            catbench(&workspace, &["concept", "import-adapter", "demo", file.to_str().unwrap()]).assert().code(1);
         for text in expected {
             refused = refused.stderr(contains(*text));
         }

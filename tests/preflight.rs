@@ -56,7 +56,10 @@ fn a_dry_run_says_all_and_does_nothing() {
     assert_eq!(estimate["parts"].as_array().unwrap().len(), 3);
     assert!(estimate["peak_bytes"].as_u64() > Some(1 << 20) && estimate["time"]["total_seconds"].as_f64() > Some(0.0));
     assert_eq!(estimate["refusal"], Value::Null);
-    catbench(&workspace, &["sample", "demo", "--untrained", "--dry-run"]).assert().code(0).stdout(contains("a picture"));
+    catbench(&workspace, &["sample", "demo", "--untrained", "--dry-run"])
+        .assert()
+        .code(0)
+        .stdout(contains("a picture"));
     nothing_was_made(&workspace);
 }
 
@@ -66,7 +69,8 @@ fn what_cannot_fit_is_refused_with_the_setting_that_would() {
     let huge = ["train", "demo", "--batch-size", "1000000"];
     for more in [&[][..], &["--dry-run"]] {
         let refused = catbench(&workspace, &[&huge[..], more].concat()).assert().code(1);
-        refused.stderr(contains("of memory in a training step").and(contains("batch_size = ")).and(contains("would fit")));
+        refused
+            .stderr(contains("of memory in a training step").and(contains("batch_size = ")).and(contains("would fit")));
     }
     let output = catbench(&workspace, &[&huge[..], &["--dry-run", "--json"]].concat()).output().unwrap();
     let json: Value = serde_json::from_slice(&output.stdout).unwrap();

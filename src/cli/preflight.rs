@@ -81,7 +81,8 @@ fn rows(
         rows.extend(effective_settings(config));
     }
     for prompt in &estimate.cut_prompts {
-        let value = format!("prompt \"{}\" is over {} tokens: \"{}\" is not read", prompt.prompt, prompt.limit, prompt.cut);
+        let value =
+            format!("prompt \"{}\" is over {} tokens: \"{}\" is not read", prompt.prompt, prompt.limit, prompt.cut);
         rows.push(("warning", value));
     }
     rows.push(("device", estimate.device.clone()));

@@ -39,7 +39,9 @@ impl Embedding {
             (None, [name]) => (name, name.clone()),
             (None, []) => return Err(wrong("holds no tensors: not an embedding".into())),
             (None, [name, ..]) if ["clip_l", "clip_g"].contains(&name.as_str()) => {
-                return Err(wrong("is an embedding for SDXL, whose two text encoders this program does not have".into()));
+                return Err(wrong(
+                    "is an embedding for SDXL, whose two text encoders this program does not have".into(),
+                ));
             }
             (None, names) => {
                 let cause = format!("holds {} tensors ({}, ..): not the embedding of one word", names.len(), names[0]);

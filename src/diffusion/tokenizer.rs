@@ -125,6 +125,11 @@ impl Tokenizer {
         Ok(encoded)
     }
 
+    /// Tokens of `prompt` with start and end, before anything is cut.
+    pub fn count(&self, prompt: &str) -> Result<usize> {
+        Ok(self.encode(prompt)?.ids.len())
+    }
+
     /// Ids of `prompt`, cut or padded to the model's length.
     pub fn tokens(&self, prompt: &str) -> Result<Tokens> {
         let Encoded { mut ids, offsets } = self.encode(prompt)?;

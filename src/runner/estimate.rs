@@ -137,7 +137,8 @@ impl Job<'_> {
                 .collect(),
         };
         let (before, sample_before) = (self.train.cloned(), self.sample.batch_size);
-        let all = trains.into_iter().flat_map(move |train| samples.clone().into_iter().map(move |s| (train.clone(), s)));
+        let all =
+            trains.into_iter().flat_map(move |train| samples.clone().into_iter().map(move |s| (train.clone(), s)));
         all.map(move |(train, sample)| {
             let mut settings = Vec::new();
             if let (Some(train), Some(before)) = (&train, &before) {

@@ -57,7 +57,8 @@ impl Workspace {
     pub fn use_models(&self, base: &Path, score: &Path) {
         let (base, score) = (base.display(), score.display());
         let models = format!("base_model = \"{base}\"\nscore_model = \"{score}\"\n");
-        write(self.concept().join("concept.toml"), format!("name = \"demo\"\nclass_word = \"teapot\"\n{models}")).unwrap();
+        write(self.concept().join("concept.toml"), format!("name = \"demo\"\nclass_word = \"teapot\"\n{models}"))
+            .unwrap();
     }
 
     /// Begin a run of 500 steps; its events are written by the caller.

@@ -1,6 +1,8 @@
 //! One pass through the networks, step by step as `unet/`, `vae` and `resnet` make it. A change there is a change here.
 
-use super::meter::{Meter, Value, attention, checkpoint, concat_channels, conv2d, geglu, linear, reshape, same_size, upsample2};
+use super::meter::{
+    Meter, Value, attention, checkpoint, concat_channels, conv2d, geglu, linear, reshape, same_size, upsample2,
+};
 use crate::diffusion::unet::Config as UNetConfig;
 use crate::diffusion::vae::Config as VaeConfig;
 

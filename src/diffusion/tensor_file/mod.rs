@@ -75,7 +75,13 @@ impl TensorFile {
         }
         let map = crate::sys::map_file(&file).map_err(read)?;
         let contents = parse(&map).map_err(|cause| Error::Format { path: path.to_owned(), cause })?;
-        Ok(Self { path: path.to_owned(), map, tensors: contents.tensors, numbers: contents.numbers, texts: contents.texts })
+        Ok(Self {
+            path: path.to_owned(),
+            map,
+            tensors: contents.tensors,
+            numbers: contents.numbers,
+            texts: contents.texts,
+        })
     }
 
     /// The file.
