@@ -264,7 +264,7 @@ fn broken_and_missing_model_files_are_named() {
         let message = load();
         let missing = match name {
             "tokenizer.json" => "vocab.json",
-            "model.safetensors" => "no .safetensors weights",
+            "model.safetensors" => "no weights here",
             name => name,
         };
         assert!(message.contains(missing), "{message}");

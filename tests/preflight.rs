@@ -8,6 +8,7 @@ use std::process::Command;
 
 use assert_cmd::assert::OutputAssertExt;
 use catbench::diffusion::Outline;
+use catbench::protocol::ModelSpec;
 use common::Workspace;
 use predicates::boolean::PredicateBooleanExt;
 use predicates::str::contains;
@@ -124,7 +125,7 @@ fn a_photo_that_is_turned_by_its_exif_is_said_to_be() {
 
 #[test]
 fn checkpointing_costs_less_memory_and_more_arithmetic() {
-    let model = Outline::read(&fixture("tiny_sd1")).unwrap();
+    let model = Outline::read(&ModelSpec::at(&fixture("tiny_sd1"))).unwrap();
     let (plain, checkpointed) = (model.training_step(4, false), model.training_step(4, true));
     assert!(checkpointed.peak_bytes < plain.peak_bytes);
     assert!(checkpointed.flops > plain.flops);

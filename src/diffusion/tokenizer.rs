@@ -92,16 +92,17 @@ impl Tokenizer {
 
     /// Read `word` as the token `ids` from now on, whatever its case. `path`: the file it is from.
     pub fn add_word(&mut self, word: &str, ids: Range<usize>, path: &Path) -> Result<()> {
-        if self.inner.token_to_id(word).is_some() {
+        let word = word.to_lowercase();
+        if self.inner.token_to_id(&word).is_some() {
             let cause = format!("its word {word:?} is one the tokenizer has already: name another with FILE=WORD");
             return Err(format_error(path, &cause));
         }
         // A plain word must not be found within longer ones.
         let plain = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
         let single = plain(word.chars().next()) && plain(word.chars().next_back());
-        let token = AddedToken::from(word.to_owned(), false).single_word(single);
+        let token = AddedToken::from(word.clone(), false).single_word(single);
         self.inner.add_tokens([token]).map_err(|e| format_error(path, &e.to_string()))?;
-        let id = self.inner.token_to_id(word).ok_or_else(|| format_error(path, "its word cannot be a token"))?;
+        let id = self.inner.token_to_id(&word).ok_or_else(|| format_error(path, "its word cannot be a token"))?;
         self.added.insert(id, ids.start as u32..ids.end as u32);
         Ok(())
     }
