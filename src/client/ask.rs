@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::Error;
-use crate::protocol::{Estimate, Reply, Request, SampleConfig, TrainConfig};
+use crate::protocol::{Estimate, EstimateRequest, Reply, Request, SampleConfig, TrainConfig};
 use crate::workspace::{Concept, JobFolder};
 
 /// What a job on `concept` would need: a training with the pictures made on its way, or with `train` none a sampling;
@@ -16,7 +16,7 @@ pub fn estimate(
     sample: &SampleConfig,
     scored: bool,
 ) -> Result<Estimate, Error> {
-    let request = Request::Estimate {
+    let request = EstimateRequest {
         base_model: concept.base_model()?,
         class_word: concept.file.class_word.clone(),
         train: train.cloned(),
@@ -24,7 +24,7 @@ pub fn estimate(
         photos: concept.photos()?.len(),
         score_model: concept.score_model().filter(|_| scored),
     };
-    match ask(&request)? {
+    match ask(&Request::Estimate(Box::new(request)))? {
         Reply::Estimate(estimate) => Ok(*estimate),
         other => Err(unexpected(other)),
     }

@@ -11,4 +11,4 @@ pub use config::{Crop, EmbeddingFile, Fill, Init, Preset, SampleConfig, ScoreCon
 pub use estimate::{CutPrompt, Estimate, FreeMemory, TimeEstimate};
 pub use event::{Event, EventRecord, Phase, Score};
 pub use model::{ModelReport, ModelSpec, PartReport, Prediction, path_or_table};
-pub use request::{Reply, Request};
+pub use request::{EstimateRequest, Reply, Request};

@@ -7,25 +7,29 @@ use serde::{Deserialize, Serialize};
 
 use super::{Estimate, ModelSpec, SampleConfig, TrainConfig};
 
+/// The job that [`Request::Estimate`] asks about.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EstimateRequest {
+    /// The base model.
+    pub base_model: ModelSpec,
+    /// The concept's class word.
+    pub class_word: String,
+    /// A training, and the pictures made on its way; none for a sampling alone.
+    pub train: Option<TrainConfig>,
+    /// How pictures are sampled.
+    pub sample: SampleConfig,
+    /// Photos to encode.
+    pub photos: usize,
+    /// The score model, absolute, where scores are measured.
+    pub score_model: Option<PathBuf>,
+}
+
 /// What is asked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "snake_case")]
 pub enum Request {
     /// What a job would need. Loads no weights.
-    Estimate {
-        /// The base model.
-        base_model: ModelSpec,
-        /// The concept's class word.
-        class_word: String,
-        /// A training, and the pictures made on its way; none for a sampling alone.
-        train: Option<TrainConfig>,
-        /// How pictures are sampled.
-        sample: SampleConfig,
-        /// Photos to encode.
-        photos: usize,
-        /// The score model, absolute, where scores are measured.
-        score_model: Option<PathBuf>,
-    },
+    Estimate(Box<EstimateRequest>),
     /// Make a run of a `pytorch_adapter.bin`.
     ImportAdapter {
         /// The concept's folder.

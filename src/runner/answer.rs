@@ -8,7 +8,7 @@ use super::{Error, EventLog, estimate, models, train};
 use crate::catversion::{Checkpoint, adapter};
 use crate::diffusion::{Outline, part_of};
 use crate::fs::sha256;
-use crate::protocol::{Event, Reply, Request};
+use crate::protocol::{EstimateRequest, Event, Reply, Request};
 use crate::workspace::{self, Concept, HashCache, Imported, JobFolder, RunSpec};
 
 /// Read one request from stdin and write its reply to stdout.
@@ -27,7 +27,8 @@ pub fn answer() -> ExitCode {
 
 fn reply(request: Request) -> Result<Reply, Error> {
     Ok(match request {
-        Request::Estimate { base_model, class_word, train, sample, photos, score_model } => {
+        Request::Estimate(request) => {
+            let EstimateRequest { base_model, class_word, train, sample, photos, score_model } = *request;
             let score_model = score_model.map(|folder| part_of(&folder, "score_model")).transpose()?;
             let (train, sample) = (train.as_ref(), &sample);
             let job = estimate::Job { class_word: &class_word, train, sample, photos, score_model };

@@ -72,15 +72,15 @@ pub(super) fn unet(
     let x = meter.constant(&[batch, height, width, config.in_channels]);
     let mut h = conv2d(&x, channels[0], 3, 1, SAME, None);
     let mut skips = vec![h.clone()];
-    for block in 0..blocks {
+    for (block, &out) in channels.iter().enumerate() {
         let attention = transformer_of(block, config.down_has_attention(block));
         for _ in 0..config.layers(block) {
-            h = layer(&h, context, channels[block], attention, checkpointed);
+            h = layer(&h, context, out, attention, checkpointed);
             skips.push(h.clone());
         }
         if block + 1 < blocks {
             let padding = (config.downsample_padding, config.downsample_padding);
-            h = conv2d(&h, channels[block], 3, 2, padding, None);
+            h = conv2d(&h, out, 3, 2, padding, None);
             skips.push(h.clone());
         }
     }
