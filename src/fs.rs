@@ -1,7 +1,9 @@
-//! Whole files or nothing: write to a temporary name beside the target, sync, rename.
+//! Whole files or nothing: write to a temporary name beside the target, sync, rename. And what is in them, as a hash.
 
 use std::io::{self, Write};
 use std::path::Path;
+
+use sha2::{Digest, Sha256};
 
 /// Write `bytes` to `path` so that a reader, or a crash at any moment, sees the old file or the new one, never a part.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -20,4 +22,11 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
         let _ = std::fs::remove_file(&temporary);
     }
     written
+}
+
+/// SHA-256 of the file at `path`, in lower-case hexadecimal.
+pub fn sha256(path: &Path) -> io::Result<String> {
+    let mut hash = Sha256::new();
+    io::copy(&mut std::fs::File::open(path)?, &mut hash)?;
+    Ok(format!("{:x}", hash.finalize()))
 }

@@ -21,7 +21,7 @@
 //! # Dependency rule
 //!
 //! `tui`, `cli` → `client` → `protocol`, `workspace`. Only `runner` uses `catversion`, `diffusion` and `metrics`, and
-//! those three know nothing of processes or screens. `tests/architecture.rs` checks it.
+//! those three know nothing of processes or screens (`metrics` reads its model with the readers of `diffusion`). `tests/architecture.rs` checks it.
 
 pub mod catversion;
 pub mod cli;

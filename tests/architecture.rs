@@ -12,7 +12,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("image", &["fs", "protocol"]),
     ("workspace", &["fs", "protocol", "image"]),
     ("diffusion", &["fs", "protocol", "image", "sys"]),
-    ("metrics", &["fs", "protocol", "image", "sys"]),
+    ("metrics", &["fs", "protocol", "image", "diffusion", "sys"]),
     ("catversion", &["fs", "protocol", "image", "diffusion"]),
     ("runner", &["fs", "protocol", "image", "workspace", "diffusion", "metrics", "catversion", "sys"]),
     ("client", &["fs", "protocol", "image", "workspace", "sys"]),

@@ -28,12 +28,7 @@ fn workspace() -> Workspace {
 }
 
 fn use_base_model(workspace: &Workspace, folder: &Path) {
-    let (base, score) = (folder.display(), fixture("tiny_clip"));
-    let toml = format!(
-        "name = \"demo\"\nclass_word = \"teapot\"\nbase_model = \"{base}\"\nscore_model = \"{}\"\n",
-        score.display()
-    );
-    write(workspace.concept().join("concept.toml"), toml).unwrap();
+    workspace.use_models(folder, &fixture("tiny_clip"));
 }
 
 fn catbench(workspace: &Workspace, args: &[&str]) -> Command {

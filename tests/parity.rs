@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::float_cmp)]
 
+#[path = "parity/embeddings.rs"]
+mod embeddings;
 #[path = "parity/fixture.rs"]
 mod fixture;
 #[path = "parity/gradient.rs"]

@@ -48,6 +48,14 @@ pub enum Error {
         /// What is wrong with it.
         cause: String,
     },
+    /// A `pytorch_adapter.bin` that is none, does not fit, or cannot be made.
+    #[error("adapter {}: {cause}", path.display())]
+    BadAdapter {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        cause: String,
+    },
     /// A checkpoint made on another base model.
     #[error(
         "checkpoint {path} was made on another base model (hash {found:.12}, this one is {expected:.12}): choose the base \

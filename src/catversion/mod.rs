@@ -7,8 +7,10 @@
 //! | `trainer` | the training loop's steps, validation loss |
 //! | `optimizer` | AdamW |
 //! | `checkpoint` | the embeddings plus all that exact resume needs, as a safetensors file |
+//! | `adapter` | the embeddings as the file of the authors' released code |
 //! | `sample` | pictures of prompts, with or without the concept |
 
+pub mod adapter;
 mod checkpoint;
 mod embeddings;
 mod error;

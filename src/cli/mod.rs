@@ -1,10 +1,13 @@
 //! The commands: one file a verb. Each prints its result on stdout and its progress on stderr; `--json` prints one
 //! JSON object instead. Exit codes: 0 done, 1 failed, 2 wrong usage.
 
+mod concept;
 mod demo;
 mod doctor;
 mod follow;
+mod model;
 mod open;
+mod preflight;
 mod runs;
 mod sample;
 mod score;
@@ -18,7 +21,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::client;
-use crate::protocol::SettingError;
+use crate::protocol::{SampleConfig, SettingError};
 use crate::workspace::{self, Home};
 
 /// Teach a diffusion model your own concept, and look at it, without leaving the terminal.
@@ -43,19 +46,71 @@ enum Verb {
     Score(score::Args),
     /// Follow a job that runs in the background.
     #[command(alias = "attach")]
-    Watch(watch::Args),
+    Watch(RunArgs),
     /// Stop a training after its current step; it can be resumed.
-    Stop(stop::Args),
+    Stop(RunArgs),
     /// List the runs of a concept.
     Runs(runs::Args),
+    /// Bring learned numbers in from the authors' files, or write them.
+    Concept(concept::Args),
+    /// Register, list, look at and forget base models.
+    Model(model::Args),
     /// Say how this terminal and machine are used.
     Doctor(doctor::Args),
     /// Do a job. Started by the other commands.
     #[command(hide = true)]
     Runner {
-        /// The job's folder.
-        folder: PathBuf,
+        /// The job's folder; without one it answers a question on stdin.
+        folder: Option<PathBuf>,
     },
+}
+
+/// One run, and how the result is printed.
+#[derive(Debug, clap::Args)]
+struct RunArgs {
+    /// The concept: a folder of the home.
+    concept: String,
+    /// The run: its id, the start of it, or `latest`.
+    #[arg(long, default_value = "latest")]
+    run: String,
+    /// Print one JSON object last.
+    #[arg(long)]
+    json: bool,
+}
+
+impl RunArgs {
+    /// The concept and its run.
+    fn find(&self) -> Result<(workspace::Concept, workspace::JobFolder), Error> {
+        let concept = concept(&self.concept)?;
+        let run = concept.run(&self.run)?;
+        Ok((concept, run))
+    }
+}
+
+/// Which prompts with which seeds.
+#[derive(Debug, clap::Args)]
+struct PromptArgs {
+    /// A file with one prompt a line.
+    #[arg(long, value_name = "FILE")]
+    prompts: Option<PathBuf>,
+    /// Images a prompt.
+    #[arg(short = 'n', long = "images", default_value = "4", value_parser = train::positive)]
+    images_per_prompt: usize,
+    /// Seed of the first image of each prompt.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+impl PromptArgs {
+    /// Set what is given in `config`.
+    fn apply(&self, config: &mut SampleConfig) -> Result<(), Error> {
+        config.images_per_prompt = self.images_per_prompt;
+        config.seed = self.seed;
+        if let Some(list) = &self.prompts {
+            config.prompts = workspace::Concept::read_prompts(list)?;
+        }
+        Ok(())
+    }
 }
 
 /// What a command can fail at.
@@ -86,7 +141,8 @@ pub fn main() -> ExitCode {
     // Clap ends wrong usage with 2, and `--help` and `--version` with 0.
     let cli = Cli::parse();
     let done = match cli.verb {
-        Verb::Runner { folder } => return crate::runner::main(&folder),
+        Verb::Runner { folder: Some(folder) } => return crate::runner::main(&folder),
+        Verb::Runner { folder: None } => return crate::runner::answer(),
         Verb::Demo(args) => demo::run(&args),
         Verb::Open(args) => open::run(&args),
         Verb::Train(args) => train::run(&args),
@@ -95,6 +151,8 @@ pub fn main() -> ExitCode {
         Verb::Watch(args) => watch::run(&args),
         Verb::Stop(args) => stop::run(&args),
         Verb::Runs(args) => runs::run(&args),
+        Verb::Concept(args) => concept::run(&args),
+        Verb::Model(args) => model::run(&args, crate::runner::check_model),
         Verb::Doctor(args) => doctor::run(&args),
     };
     match done {

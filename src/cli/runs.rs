@@ -21,16 +21,18 @@ pub fn run(args: &Args) -> Result<(), Error> {
     let concept = super::concept(&args.concept)?;
     let mut rows = Vec::new();
     for run in concept.runs()? {
+        let imported = run.run_spec()?.imported;
         let history = History::read(&run)?;
         let scoring = JobFolder::at(&run.evaluation()).ok().map(|job| History::read(&job)).transpose()?;
-        rows.push((run, history, scoring));
+        rows.push((run, imported, history, scoring));
     }
     if args.json {
         let runs: Vec<_> = rows
             .iter()
-            .map(|(run, history, scoring)| {
+            .map(|(run, imported, history, scoring)| {
                 json!({
                     "id": run.id(), "state": client::state(run, history), "path": run.path(),
+                    "imported": imported,
                     "steps": history.step(), "of": history.steps,
                     "loss": history.losses.last().map(|point| point.loss),
                     "validation_loss": history.validation.last().map(|point| point.loss),
@@ -48,12 +50,15 @@ pub fn run(args: &Args) -> Result<(), Error> {
         return Ok(());
     }
     println!("{:<21} {:<12} {:>11}  {:>10}  masked CLIP-I", "run", "state", "steps", "validation");
-    for (run, history, scoring) in &rows {
+    for (run, imported, history, scoring) in &rows {
         let validation = history.validation.last().map_or("-".into(), |point| format!("{:.4}", point.loss));
         let scores = history.scores(scoring.as_ref()).map_or("-".into(), |(before, after)| {
             format!("{:.3} → {:.3}", before.masked_clip_i.value, after.masked_clip_i.value)
         });
-        let steps = format!("{}/{}", history.step(), history.steps);
+        let steps = match imported {
+            Some(_) => "imported".into(),
+            None => format!("{}/{}", history.step(), history.steps),
+        };
         println!("{:<21} {:<12} {steps:>11}  {validation:>10}  {scores}", run.id(), client::state(run, history).word());
     }
     Ok(())

@@ -1,36 +1,30 @@
 //! `catbench sample`: pictures of a concept.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::train::positive;
-use super::{Error, follow};
+use super::{Error, PromptArgs, RunArgs, follow, preflight};
 use crate::client::{self, History};
-use crate::protocol::SampleConfig;
-use crate::workspace::{self, Concept, JobFolder};
+use crate::protocol::{EmbeddingFile, SampleConfig};
+use crate::workspace::{self, JobFolder};
 
 /// Options of a sampling.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The concept: a folder of the home.
-    concept: String,
+    #[command(flatten)]
+    run: RunArgs,
     /// A prompt; {concept} stands for the learned concept. May be given several times.
     #[arg(long, value_name = "PROMPT", conflicts_with = "prompts")]
     prompt: Vec<String>,
-    /// A file with one prompt a line.
-    #[arg(long, value_name = "FILE")]
-    prompts: Option<PathBuf>,
-    /// Images a prompt.
-    #[arg(short = 'n', long = "images", default_value = "4", value_parser = positive)]
-    images_per_prompt: usize,
-    /// Seed of the first image of each prompt.
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
+    #[command(flatten)]
+    prompts: PromptArgs,
+    /// A textual-inversion embedding (.pt, .bin, .safetensors), whose word prompts may then use; after `=` the word, if not
+    /// the one the file gives. May be given several times.
+    #[arg(long, value_name = "FILE[=WORD]")]
+    embedding: Vec<String>,
     /// Also copy the pictures into this folder.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// The run to use: its id, the start of it, or `latest`.
-    #[arg(long, default_value = "latest")]
-    run: String,
     /// Sample the base model without what was learned.
     #[arg(long, conflicts_with = "run")]
     untrained: bool,
@@ -52,23 +46,21 @@ pub struct Args {
     /// Images denoised at once.
     #[arg(long, value_parser = positive)]
     batch_size: Option<usize>,
-    /// Print one JSON object last.
+    /// Say what would be done and what it needs, and do nothing. Ends with 1 if it cannot be done here.
     #[arg(long)]
-    json: bool,
+    dry_run: bool,
 }
 
 pub fn run(args: &Args) -> Result<(), Error> {
-    let concept = super::concept(&args.concept)?;
-    let run = if args.untrained { None } else { Some(concept.run(&args.run)?) };
+    let concept = super::concept(&args.run.concept)?;
+    let run = if args.untrained { None } else { Some(concept.run(&args.run.run)?) };
     let mut config = SampleConfig {
-        images_per_prompt: args.images_per_prompt,
-        seed: args.seed,
         checkpoint: run.as_ref().map(checkpoint).transpose()?,
+        embeddings: args.embedding.iter().map(|text| embedding(text)).collect::<Result<_, _>>()?,
         ..SampleConfig::default()
     };
-    if let Some(list) = &args.prompts {
-        config.prompts = Concept::read_prompts(list)?;
-    } else if !args.prompt.is_empty() {
+    args.prompts.apply(&mut config)?;
+    if !args.prompt.is_empty() {
         config.prompts.clone_from(&args.prompt);
     }
     config.steps = args.steps.unwrap_or(config.steps);
@@ -78,12 +70,31 @@ pub fn run(args: &Args) -> Result<(), Error> {
     config.negative_prompt = args.negative_prompt.clone().unwrap_or(config.negative_prompt);
     config.batch_size = args.batch_size.unwrap_or(config.batch_size);
     config.check()?;
+    let estimate = client::estimate(&concept, None, &config, false)?;
+    if args.dry_run {
+        return preflight::dry_run(&concept, None, &estimate, args.run.json);
+    }
+    if !args.run.json {
+        preflight::say(&concept, None, &estimate);
+    }
+    preflight::refuse(&estimate)?;
     if let Some(out) = &args.out {
         std::fs::create_dir_all(out).map_err(workspace::Error::io("create", out))?;
     }
     let batch = JobFolder::new_batch(&concept, run.as_ref(), config)?;
     client::start_job(&batch)?;
-    follow::follow(&concept, &batch, args.out.as_deref(), args.json)
+    follow::follow(&concept, &batch, args.out.as_deref(), args.run.json)
+}
+
+/// `FILE` or `FILE=WORD`, with the file's hash. A file whose name has a `=` itself is found too.
+fn embedding(text: &str) -> Result<EmbeddingFile, Error> {
+    let (path, token) = match text.rsplit_once('=').filter(|_| !Path::new(text).is_file()) {
+        Some((path, token)) => (path, Some(token.to_owned())),
+        None => (text, None),
+    };
+    let path = std::path::absolute(path).map_err(workspace::Error::io("find", Path::new(path)))?;
+    let sha256 = crate::fs::sha256(&path).map_err(workspace::Error::io("read", &path))?;
+    Ok(EmbeddingFile { path, token, sha256 })
 }
 
 /// The last checkpoint of `run`.

@@ -4,28 +4,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::{Error, print_json};
+use super::{Error, RunArgs, print_json};
 use crate::client::{self, History, State};
 
 /// Seconds to wait for the runner: a step and a checkpoint.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Options of `stop`.
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    /// The concept.
-    concept: String,
-    /// The run: its id, the start of it, or `latest`.
-    #[arg(long, default_value = "latest")]
-    run: String,
-    /// Print one JSON object.
-    #[arg(long)]
-    json: bool,
-}
-
-pub fn run(args: &Args) -> Result<(), Error> {
-    let concept = super::concept(&args.concept)?;
-    let run = concept.run(&args.run)?;
+pub fn run(args: &RunArgs) -> Result<(), Error> {
+    let (concept, run) = args.find()?;
     client::stop(&run)?;
     let deadline = Instant::now() + PATIENCE;
     let (state, history) = loop {

@@ -5,7 +5,7 @@ use clap::{ArgAction, ArgGroup};
 use super::{Error, follow};
 use crate::client;
 use crate::protocol::{Crop, Init, Preset, TrainConfig};
-use crate::workspace::{Concept, JobFolder, Preflight, effective_settings, preflight};
+use crate::workspace::{Concept, JobFolder, preflight};
 
 /// Options of a training. What is not given is as in the preset.
 #[derive(Debug, clap::Args)]
@@ -80,6 +80,9 @@ pub struct Args {
     /// Start in the background and return at once.
     #[arg(long)]
     detach: bool,
+    /// Say what would be done and what it needs, and do nothing. Ends with 1 if it cannot be done here.
+    #[arg(long, conflicts_with_all = ["resume", "detach"])]
+    dry_run: bool,
     /// Print one JSON object last.
     #[arg(long)]
     json: bool,
@@ -87,6 +90,13 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<(), Error> {
     let concept = super::concept(&args.concept)?;
+    if args.dry_run {
+        let config = args.config();
+        config.check()?;
+        let (checked, sample) = (preflight(&concept)?, concept.evaluation()?.sample);
+        let estimate = client::estimate(&concept, Some(&config), &sample, config.evaluate)?;
+        return super::preflight::dry_run(&concept, Some((&checked, &config)), &estimate, args.json);
+    }
     let run = match &args.resume {
         Some(id) => resumable(&concept, id)?,
         None => begin(&concept, args.config(), !args.json)?,
@@ -112,9 +122,11 @@ fn begin(concept: &Concept, config: TrainConfig, say: bool) -> Result<JobFolder,
     config.check()?;
     let checked = preflight(concept)?;
     let evaluation = concept.evaluation()?;
+    let estimate = client::estimate(concept, Some(&config), &evaluation.sample, config.evaluate)?;
     if say {
-        print_preflight(concept, &checked, &config);
+        super::preflight::say(concept, Some((&checked, &config)), &estimate);
     }
+    super::preflight::refuse(&estimate)?;
     Ok(JobFolder::new_run(concept, config, evaluation)?)
 }
 
@@ -135,22 +147,6 @@ fn resumable(concept: &Concept, id: &str) -> Result<JobFolder, Error> {
             preflight(concept)?;
             Ok(run)
         }
-    }
-}
-
-fn print_preflight(concept: &Concept, checked: &Preflight, config: &TrainConfig) {
-    eprintln!("concept     {} (a kind of {})", concept.id, concept.file.class_word);
-    eprintln!("base model  {}", concept.base_model().display());
-    for photo in &checked.photos {
-        let name = photo.path.file_name().unwrap_or_default().to_string_lossy();
-        let mask = if photo.mask.is_some() { "mask" } else { "no mask" };
-        eprintln!("photo       {name}: {}, {mask}", photo.how_cropped(config.crop));
-    }
-    for warning in &checked.warnings {
-        eprintln!("warning     {warning}");
-    }
-    for (name, value) in effective_settings(config) {
-        eprintln!("{name:<11} {value}");
     }
 }
 

@@ -27,6 +27,12 @@ pub enum Error {
         /// The end of what it wrote to its log.
         log: String,
     },
+    /// What was asked of a runner cannot be done.
+    #[error("{0}")]
+    Refused(String),
+    /// A runner answered something else than was asked.
+    #[error("a runner gave an odd answer: {0} (this is a bug)")]
+    Answer(String),
     /// There is nothing to stop.
     #[error("{0} is not running")]
     NotRunning(String),

@@ -25,6 +25,21 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
+/// A duration that may be far below a second.
+pub fn short_duration(seconds: f64) -> String {
+    match seconds {
+        s if s < 0.0995 => format!("{:.0} ms", s * 1e3),
+        s if s < 9.95 => format!("{s:.1} s"),
+        s => duration(s),
+    }
+}
+
+/// Bytes in the largest fitting unit.
+pub fn bytes(bytes: u64) -> String {
+    let mib = bytes as f64 / f64::from(1 << 20);
+    if mib >= 1024.0 { format!("{:.1} GiB", mib / 1024.0) } else { format!("{mib:.0} MiB") }
+}
+
 /// How a score changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
@@ -78,6 +93,12 @@ mod tests {
         assert_eq!(Change::between(&score(0.1, 0.2), &score(0.3, 0.4)), Change::Up);
         assert_eq!(Change::between(&score(0.3, 0.4), &score(0.1, 0.2)), Change::Down);
         assert_eq!(Change::between(&score(0.1, 0.25), &score(0.2, 0.4)), Change::Unclear);
+    }
+
+    #[test]
+    fn sizes_and_short_durations_have_two_digits_that_matter() {
+        assert_eq!([0.031, 0.25, 3.04, 75.0].map(short_duration), ["31 ms", "0.2 s", "3.0 s", "1 min 15 s"]);
+        assert_eq!([5 << 20, 3 << 30].map(bytes), ["5 MiB", "3.0 GiB"]);
     }
 
     #[test]

@@ -59,6 +59,16 @@ pub enum Error {
         /// The shape it should have.
         expected: Vec<usize>,
     },
+    /// Several things are wrong with a model.
+    #[error("{path}: {count} problems, the first: {first}; `catbench model check` lists them all")]
+    Several {
+        /// The model.
+        path: PathBuf,
+        /// How many.
+        count: usize,
+        /// The first.
+        first: Box<Error>,
+    },
     /// A prompt or caption cannot be read.
     #[error("prompt \"{prompt}\": {cause}")]
     Prompt {

@@ -11,42 +11,61 @@
 //! | `tape` | reverse-mode differentiation |
 //! | `ops` | the operations, forward and backward |
 //! | `kernels/` | their CPU code |
-//! | `weights`, `tokenizer`, `noise`, `pixels` | files, words, random numbers, pictures |
+//! | `cost/` | what all that takes, before it is done |
+//! | `embedding` | textual-inversion embeddings: words that files add |
+//! | `files`, `check`, `hash` | the files of a model, whatever their form: what is wrong with them, what they are |
+//! | `original`, `infer` | files in the original naming: names, and the configs they lack |
+//! | `tensor_file/`, `weights` | files of tensors, and the tensors of one part of a model by name |
+//! | `tokenizer`, `noise`, `pixels` | words, random numbers, pictures |
 
+mod check;
+mod clip_merges;
+mod cost;
+mod embedding;
 mod error;
+mod files;
+mod hash;
+mod infer;
 mod kernels;
 mod noise;
 mod ops;
+mod original;
 mod pixels;
 mod resnet;
 mod sampler;
 mod scheduler;
 mod tape;
+mod tensor_file;
 mod text_encoder;
 mod tokenizer;
 mod unet;
 mod vae;
 mod weights;
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use candle_core::{Device, Tensor};
-use sha2::{Digest, Sha256};
 
+pub use check::check;
+pub use cost::{Cost, Outline, Speed, part_of};
+pub use embedding::Embedding;
 pub use error::{Error, Result};
+pub use files::ModelFiles;
 pub use noise::{Noise, Stream};
 pub use pixels::{to_images, to_tensor};
 pub use sampler::{Denoising, Latents, attention_mask, denoise};
 pub use scheduler::{Ddim, PredictionType, Schedule};
 pub use tape::{Gradients, Tape, Tracked};
+pub use tensor_file::{TensorFile, TensorInfo};
 pub use text_encoder::{Prefix, PrefixLayer, TextEncoder};
 pub use tokenizer::{Tokenizer, Tokens};
 pub use unet::{AttentionMaps, UNet, UNetOptions};
 pub use vae::Vae;
 pub use weights::Weights;
 
-/// A frozen text-to-image model in a diffusers folder (Stable Diffusion 1.x, 2.x and relatives).
+use crate::protocol::ModelSpec;
+
+/// A frozen text-to-image model (Stable Diffusion 1.x, 2.x and relatives).
 pub struct BaseModel {
     /// Words to ids.
     pub tokenizer: Tokenizer,
@@ -58,35 +77,38 @@ pub struct BaseModel {
     pub vae: Vae,
     /// The noise schedule.
     pub schedule: Schedule,
-    /// SHA-256 of all its weights and configs, in hexadecimal.
+    /// SHA-256 of its content, in hexadecimal.
     pub hash: String,
 }
 
 impl BaseModel {
-    /// Read a diffusers folder: `tokenizer/`, `text_encoder/`, `unet/`, `vae/`, `scheduler/`.
-    pub fn load(folder: &Path) -> Result<Self> {
-        let text_encoder = TextEncoder::load(&folder.join("text_encoder"))?;
-        let tokenizer = Tokenizer::load(&folder.join("tokenizer"), text_encoder.max_length())?;
-        let unet = UNet::load(&folder.join("unet"))?;
-        let vae = Vae::load(&folder.join("vae"))?;
-        let mismatch = |cause: String| Error::Format { path: folder.to_owned(), cause };
-        if unet.cross_attention_dim() != text_encoder.hidden_size() {
-            let (unet, text) = (unet.cross_attention_dim(), text_encoder.hidden_size());
-            return Err(mismatch(format!("its UNet reads text of width {unet}, its text encoder writes {text}")));
-        }
-        if unet.in_channels() != vae.latent_channels() {
-            let (unet, vae) = (unet.in_channels(), vae.latent_channels());
-            return Err(mismatch(format!(
-                "its UNet takes {unet} channels, its VAE makes {vae}; inpainting models are not supported"
-            )));
-        }
-        let schedule = Schedule::load(&folder.join("scheduler"))?;
-        Ok(Self { tokenizer, text_encoder, unet, vae, schedule, hash: content_hash(folder)? })
+    /// Read the model at `path`, a diffusers folder or one file, and hash it.
+    pub fn load(path: &Path) -> Result<Self> {
+        let files = ModelFiles::open(&ModelSpec::at(path))?;
+        let hash = files.hash(&mut |_, _| {})?;
+        Self::from_files(&files, hash)
+    }
+
+    /// Read the model in `files`, whose content hash is `hash`. Everything that is missing or misshapen is told before
+    /// anything is read.
+    pub fn from_files(files: &ModelFiles, hash: String) -> Result<Self> {
+        files.check()?;
+        let text_encoder = TextEncoder::load(&files.text_encoder)?;
+        let tokenizer = files.tokenizer(text_encoder.max_length())?;
+        let (unet, vae) = (UNet::load(&files.unet)?, Vae::load(&files.vae)?);
+        Ok(Self { tokenizer, text_encoder, unet, vae, schedule: files.schedule()?, hash })
     }
 
     /// Width and height of the pictures it was trained on, in pixels.
     pub fn resolution(&self) -> usize {
         self.unet.sample_size() * self.vae.factor()
+    }
+
+    /// Learn the word of `embedding`: prompts may use it from now on.
+    pub fn add_word(&mut self, embedding: &Embedding) -> Result<()> {
+        embedding.check_width(self.text_encoder.hidden_size())?;
+        let first = self.text_encoder.add_rows(&embedding.vectors)?;
+        self.tokenizer.add_word(&embedding.token, first..first + embedding.count(), &embedding.path)
     }
 
     /// Token ids [1, T] of a prompt, cut or padded to the model's length.
@@ -95,37 +117,4 @@ impl BaseModel {
         let length = ids.len();
         Ok(Tensor::from_vec(ids, (1, length), &Device::Cpu)?)
     }
-}
-
-/// SHA-256 over the names and contents of the files that make the model what it is.
-fn content_hash(folder: &Path) -> Result<String> {
-    let mut files: Vec<PathBuf> = Vec::new();
-    for (part, config) in [
-        ("scheduler", "scheduler_config.json"),
-        ("text_encoder", "config.json"),
-        ("unet", "config.json"),
-        ("vae", "config.json"),
-    ] {
-        files.push(folder.join(part).join(config));
-        if part != "scheduler" {
-            files.extend(Weights::files(&folder.join(part))?);
-        }
-    }
-    for name in ["tokenizer.json", "vocab.json", "merges.txt"] {
-        let path = folder.join("tokenizer").join(name);
-        if path.is_file() {
-            files.push(path);
-        }
-    }
-    let mut hash = Sha256::new();
-    for path in files {
-        let name = path.strip_prefix(folder).unwrap_or(&path).to_string_lossy().into_owned();
-        hash.update((name.len() as u64).to_le_bytes());
-        hash.update(name);
-        let read = |source| Error::Read { path: path.clone(), source };
-        let mut file = std::fs::File::open(&path).map_err(read)?;
-        hash.update(file.metadata().map_err(read)?.len().to_le_bytes());
-        io::copy(&mut file, &mut hash).map_err(read)?;
-    }
-    Ok(format!("{:x}", hash.finalize()))
 }

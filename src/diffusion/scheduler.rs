@@ -5,9 +5,10 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::error::{Error, Result};
-use super::weights::read_json;
+use super::weights::{check_sizes, read_json};
 
 /// What the UNet predicts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -85,9 +86,16 @@ impl Schedule {
     /// Read `scheduler_config.json` in `folder`. Whatever sampler it names, its schedule is what counts: sampling is DDIM.
     pub fn load(folder: &Path) -> Result<Self> {
         let path = folder.join("scheduler_config.json");
-        let config: Config = read_json(&path)?;
+        Self::parse(read_json(&path)?, &path)
+    }
+
+    /// The schedule of a config; `path` is where it is from.
+    pub(crate) fn parse(config: Value, path: &Path) -> Result<Self> {
+        check_sizes(&config, path)?;
+        let format = |e: serde_json::Error| Error::Format { path: path.to_owned(), cause: e.to_string() };
+        let config: Config = serde_json::from_value(config).map_err(format)?;
         let unsupported = |setting: &str, value: &str, supported: &str| Error::Unsupported {
-            path: path.clone(),
+            path: path.to_owned(),
             setting: setting.into(),
             value: value.into(),
             supported: supported.into(),

@@ -3,8 +3,6 @@
 //!
 //! Weight names are transformers' `CLIPTextModel`.
 
-use std::path::Path;
-
 use candle_core::Tensor;
 use serde::Deserialize;
 
@@ -12,7 +10,7 @@ use super::error::{Error, Result};
 use super::kernels::AttnMask;
 use super::ops::{self, LinearWeights, NormWeights};
 use super::tape::Tracked;
-use super::weights::{Scope, Weights, read_json};
+use super::weights::{Part, Scope};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -24,13 +22,13 @@ enum HiddenAct {
 /// `config.json` of a `CLIPTextModel`, with transformers' defaults.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default)]
-struct Config {
-    vocab_size: usize,
-    hidden_size: usize,
+pub(super) struct Config {
+    pub vocab_size: usize,
+    pub hidden_size: usize,
     intermediate_size: usize,
-    num_hidden_layers: usize,
+    pub num_hidden_layers: usize,
     num_attention_heads: usize,
-    max_position_embeddings: usize,
+    pub max_position_embeddings: usize,
     hidden_act: HiddenAct,
     layer_norm_eps: f64,
 }
@@ -47,6 +45,21 @@ impl Default for Config {
             hidden_act: HiddenAct::QuickGelu,
             layer_norm_eps: 1e-5,
         }
+    }
+}
+
+impl Config {
+    pub fn load(part: &Part) -> Result<Self> {
+        let config: Self = part.parse()?;
+        if config.num_attention_heads == 0 || !config.hidden_size.is_multiple_of(config.num_attention_heads) {
+            return Err(Error::Unsupported {
+                path: part.path.clone(),
+                setting: "num_attention_heads".into(),
+                value: config.num_attention_heads.to_string(),
+                supported: format!("a divisor of hidden_size {}", config.hidden_size),
+            });
+        }
+        Ok(config)
     }
 }
 
@@ -109,19 +122,10 @@ pub struct TextEncoder {
 }
 
 impl TextEncoder {
-    /// Read `config.json` and the weights in `folder`.
-    pub fn load(folder: &Path) -> Result<Self> {
-        let path = folder.join("config.json");
-        let config: Config = read_json(&path)?;
-        if config.num_attention_heads == 0 || !config.hidden_size.is_multiple_of(config.num_attention_heads) {
-            return Err(Error::Unsupported {
-                path,
-                setting: "num_attention_heads".into(),
-                value: config.num_attention_heads.to_string(),
-                supported: format!("a divisor of hidden_size {}", config.hidden_size),
-            });
-        }
-        let weights = Weights::open(folder)?;
+    /// Build it from its config and weights.
+    pub(crate) fn load(part: &Part) -> Result<Self> {
+        let config = Config::load(part)?;
+        let weights = &part.weights;
         // transformers 5 writes the names without the model's own prefix.
         let root = if weights.has("embeddings.token_embedding.weight") { "" } else { "text_model" };
         let model = weights.at(root);
@@ -139,6 +143,13 @@ impl TextEncoder {
         })
     }
 
+    /// Put the vectors [n, D] of a word behind the vocabulary, and give its first id.
+    pub fn add_rows(&mut self, vectors: &Tensor) -> Result<usize> {
+        let first = self.token_embedding.dims()[0];
+        self.token_embedding = Tensor::cat(&[&self.token_embedding, vectors], 0)?;
+        Ok(first)
+    }
+
     /// Layers; the paper concatenates to the last three.
     pub fn num_layers(&self) -> usize {
         self.layers.len()
@@ -147,6 +158,11 @@ impl TextEncoder {
     /// D, the width of a token and of a learned row.
     pub fn hidden_size(&self) -> usize {
         self.config.hidden_size
+    }
+
+    /// Tokens it knows.
+    pub fn vocab_size(&self) -> usize {
+        self.config.vocab_size
     }
 
     /// Tokens of a prompt, padding included.

@@ -1,9 +1,11 @@
-//! CLIP's tokenizer, from `tokenizer.json` or from `vocab.json` and `merges.txt`, by the `tokenizers` crate.
+//! CLIP's tokenizer, from `tokenizer.json`, from `vocab.json` and `merges.txt`, or built in, by the `tokenizers` crate.
 
+use std::collections::HashMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use tokenizers::models::bpe::BPE;
+use tokenizers::models::bpe::{BPE, BpeBuilder};
 use tokenizers::normalizers::replace::ReplacePattern;
 use tokenizers::normalizers::{Lowercase, NFC, Replace, Sequence as Normalizers};
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
@@ -13,6 +15,7 @@ use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::processors::roberta::RobertaProcessing;
 use tokenizers::{AddedToken, NormalizerWrapper, SplitDelimiterBehavior};
 
+use super::clip_merges;
 use super::error::{Error, Result};
 use super::weights::read_json;
 
@@ -27,6 +30,14 @@ pub struct Tokenizer {
     max_length: usize,
     eos: u32,
     pad: u32,
+    /// Words that embeddings have added: the id of each here, and the ids of its vectors in the text encoder.
+    added: HashMap<u32, Range<u32>>,
+}
+
+/// One text, before it is cut: ids, and where in the text each comes from.
+struct Encoded {
+    ids: Vec<u32>,
+    offsets: Vec<(usize, usize)>,
 }
 
 /// A tokenized prompt.
@@ -42,42 +53,90 @@ impl Tokenizer {
     /// Read the tokenizer in `folder` for a text encoder of `max_length` tokens.
     pub fn load(folder: &Path, max_length: usize) -> Result<Self> {
         let json = folder.join("tokenizer.json");
-        let (path, mut inner) = if json.is_file() {
+        let (path, inner) = if json.is_file() {
             let inner = tokenizers::Tokenizer::from_file(&json).map_err(|e| format_error(&json, &e.to_string()))?;
             (json, inner)
         } else {
             (folder.join("vocab.json"), from_vocab_and_merges(folder)?)
         };
+        let pad_token = pad_token(folder)?.unwrap_or_else(|| EOS.into());
+        Self::new(inner, &path, pad_token, max_length)
+    }
+
+    /// CLIP's own tokenizer, which pads with `pad`, for files that carry none.
+    pub fn built_in(pad: &str, max_length: usize) -> Result<Self> {
+        let path = Path::new("the built-in tokenizer");
+        let (vocab, merges) = clip_merges::vocab_and_merges().map_err(|e| format_error(path, &e.to_string()))?;
+        let bpe = BPE::builder().vocab_and_merges(vocab, merges);
+        Self::new(from_bpe(bpe, path)?, path, pad.to_owned(), max_length)
+    }
+
+    fn new(mut inner: tokenizers::Tokenizer, path: &Path, pad_token: String, max_length: usize) -> Result<Self> {
         // Cutting and padding are done here, where what is cut can be told.
         inner.with_padding(None);
-        inner.with_truncation(None).map_err(|e| format_error(&path, &e.to_string()))?;
+        inner.with_truncation(None).map_err(|e| format_error(path, &e.to_string()))?;
         let id =
-            |token: &str| inner.token_to_id(token).ok_or_else(|| format_error(&path, &format!("has no token {token}")));
+            |token: &str| inner.token_to_id(token).ok_or_else(|| format_error(path, &format!("has no token {token}")));
         let eos = id(EOS)?;
         id(BOS)?;
-        let pad_token = pad_token(folder)?.unwrap_or_else(|| EOS.into());
         let pad = id(&pad_token)?;
         // As in transformers, the padding token means itself wherever a prompt has it: the "!" of SD 2.x.
         inner
             .add_special_tokens([AddedToken::from(pad_token, true)])
-            .map_err(|e| format_error(&path, &e.to_string()))?;
+            .map_err(|e| format_error(path, &e.to_string()))?;
         if max_length < 3 {
             return Err(Error::Setting(format!("a text encoder of {max_length} tokens has no room for a word")));
         }
-        Ok(Self { inner, max_length, eos, pad })
+        Ok(Self { inner, max_length, eos, pad, added: HashMap::new() })
     }
 
-    fn encode(&self, prompt: &str) -> Result<tokenizers::Encoding> {
-        self.inner.encode(prompt, true).map_err(|e| Error::Prompt { prompt: prompt.into(), cause: e.to_string() })
+    /// Read `word` as the token `ids` from now on, whatever its case. `path`: the file it is from.
+    pub fn add_word(&mut self, word: &str, ids: Range<usize>, path: &Path) -> Result<()> {
+        let word = word.to_lowercase();
+        if self.inner.token_to_id(&word).is_some() {
+            let cause = format!("its word {word:?} is one the tokenizer has already: name another with FILE=WORD");
+            return Err(format_error(path, &cause));
+        }
+        // A plain word must not be found within longer ones.
+        let plain = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
+        let single = plain(word.chars().next()) && plain(word.chars().next_back());
+        let token = AddedToken::from(word.clone(), false).single_word(single);
+        self.inner.add_tokens([token]).map_err(|e| format_error(path, &e.to_string()))?;
+        let id = self.inner.token_to_id(&word).ok_or_else(|| format_error(path, "its word cannot be a token"))?;
+        self.added.insert(id, ids.start as u32..ids.end as u32);
+        Ok(())
+    }
+
+    /// One more than the highest id it gives.
+    pub fn vocab_size(&self) -> usize {
+        self.inner.get_vocab(true).values().max().map_or(0, |&id| id as usize + 1)
+    }
+
+    fn encode(&self, prompt: &str) -> Result<Encoded> {
+        let encoding = self.inner.encode(prompt, true);
+        let encoding = encoding.map_err(|e| Error::Prompt { prompt: prompt.into(), cause: e.to_string() })?;
+        let mut encoded = Encoded { ids: Vec::new(), offsets: Vec::new() };
+        for (&id, &offsets) in encoding.get_ids().iter().zip(encoding.get_offsets()) {
+            match self.added.get(&id) {
+                Some(vectors) => encoded.ids.extend(vectors.clone()),
+                None => encoded.ids.push(id),
+            }
+            encoded.offsets.resize(encoded.ids.len(), offsets);
+        }
+        Ok(encoded)
+    }
+
+    /// Tokens of `prompt` with start and end, before anything is cut.
+    pub fn count(&self, prompt: &str) -> Result<usize> {
+        Ok(self.encode(prompt)?.ids.len())
     }
 
     /// Ids of `prompt`, cut or padded to the model's length.
     pub fn tokens(&self, prompt: &str) -> Result<Tokens> {
-        let encoding = self.encode(prompt)?;
-        let mut ids = encoding.get_ids().to_vec();
+        let Encoded { mut ids, offsets } = self.encode(prompt)?;
         let mut cut = String::new();
         if ids.len() > self.max_length {
-            let first_cut = encoding.get_offsets()[self.max_length - 1].0;
+            let first_cut = offsets[self.max_length - 1].0;
             prompt.get(first_cut..).unwrap_or("").trim().clone_into(&mut cut);
             ids.truncate(self.max_length - 1);
             ids.push(self.eos);
@@ -96,9 +155,8 @@ impl Tokenizer {
         });
         let Some((start, _)) = found.filter(|_| !needle.is_empty()) else { return Ok(Vec::new()) };
         let end = start + needle.len();
-        let encoding = self.encode(&haystack)?;
-        let offsets = encoding.get_offsets().iter().enumerate().take(self.max_length - 1);
-        Ok(offsets.filter(|(_, (from, to))| from < to && *from < end && *to > start).map(|(i, _)| i).collect())
+        let offsets = self.encode(&haystack)?.offsets.into_iter().enumerate().take(self.max_length - 1);
+        Ok(offsets.filter(|&(_, (from, to))| from < to && from < end && to > start).map(|(i, _)| i).collect())
     }
 }
 
@@ -129,13 +187,14 @@ fn from_vocab_and_merges(folder: &Path) -> Result<tokenizers::Tokenizer> {
             return Err(Error::Read { path: path.clone(), source });
         }
     }
-    let failed = |e: tokenizers::Error| format_error(&vocab, &e.to_string());
     let text = |path: &PathBuf| path.to_string_lossy().into_owned();
-    let bpe = BPE::from_file(&text(&vocab), &text(&merges))
-        .unk_token(EOS.into())
-        .end_of_word_suffix("</w>".into())
-        .build()
-        .map_err(failed)?;
+    from_bpe(BPE::from_file(&text(&vocab), &text(&merges)), &vocab)
+}
+
+/// CLIP's tokenizer with this vocabulary and these merges; `path` is where they are from.
+fn from_bpe(bpe: BpeBuilder, path: &Path) -> Result<tokenizers::Tokenizer> {
+    let failed = |e: tokenizers::Error| format_error(path, &e.to_string());
+    let bpe = bpe.unk_token(EOS.into()).end_of_word_suffix("</w>".into()).build().map_err(failed)?;
     let mut tokenizer = tokenizers::Tokenizer::new(bpe);
     let spaces = Replace::new(ReplacePattern::Regex(r"\s+".into()), " ").map_err(failed)?;
     let normalizers = Normalizers::new(vec![
@@ -149,12 +208,11 @@ fn from_vocab_and_merges(folder: &Path) -> Result<tokenizers::Tokenizer> {
         PreTokenizerWrapper::Split(words),
         PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, true, true)),
     ])));
-    let id = |token: &str| {
-        tokenizer.token_to_id(token).ok_or_else(|| format_error(&vocab, &format!("has no token {token}")))
-    };
+    let id =
+        |token: &str| tokenizer.token_to_id(token).ok_or_else(|| format_error(path, &format!("has no token {token}")));
     let ends = RobertaProcessing::new((EOS.into(), id(EOS)?), (BOS.into(), id(BOS)?)).trim_offsets(false);
     tokenizer.with_post_processor(Some(ends.add_prefix_space(false)));
     let special = [BOS, EOS].map(|token| AddedToken::from(token, true));
-    tokenizer.add_special_tokens(special).map_err(|e| format_error(&vocab, &e.to_string()))?;
+    tokenizer.add_special_tokens(special).map_err(|e| format_error(path, &e.to_string()))?;
     Ok(tokenizer)
 }

@@ -2,8 +2,6 @@
 //! Our own rather than candle-transformers', which hands out only samples of the latent distribution, drawn from a
 //! generator that cannot be seeded.
 
-use std::path::Path;
-
 use candle_core::Tensor;
 use serde::Deserialize;
 
@@ -11,22 +9,22 @@ use super::error::{Error, Result};
 use super::ops::{self, ConvWeights, LinearWeights, NormWeights};
 use super::resnet::{Resnet, ResnetOptions};
 use super::tape::Tracked;
-use super::weights::{Scope, Weights, read_json};
+use super::weights::{Part, Scope};
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default)]
-struct Config {
-    in_channels: usize,
-    out_channels: usize,
-    latent_channels: usize,
-    block_out_channels: Vec<usize>,
-    layers_per_block: usize,
+pub(super) struct Config {
+    pub in_channels: usize,
+    pub out_channels: usize,
+    pub latent_channels: usize,
+    pub block_out_channels: Vec<usize>,
+    pub layers_per_block: usize,
     norm_num_groups: usize,
     scaling_factor: f64,
     shift_factor: Option<f64>,
     use_quant_conv: bool,
     use_post_quant_conv: bool,
-    mid_block_add_attention: bool,
+    pub mid_block_add_attention: bool,
 }
 
 impl Default for Config {
@@ -44,6 +42,27 @@ impl Default for Config {
             use_post_quant_conv: true,
             mid_block_add_attention: true,
         }
+    }
+}
+
+impl Config {
+    pub fn load(part: &Part) -> Result<Self> {
+        let config: Self = part.parse()?;
+        let (channels, groups) = (&config.block_out_channels, config.norm_num_groups);
+        if channels.is_empty() || groups == 0 || channels.iter().any(|c| c % groups != 0) {
+            return Err(Error::Unsupported {
+                path: part.path.clone(),
+                setting: "block_out_channels".into(),
+                value: format!("{channels:?}"),
+                supported: format!("multiples of norm_num_groups {groups}"),
+            });
+        }
+        Ok(config)
+    }
+
+    /// Pixels a latent, in each direction.
+    pub fn factor(&self) -> usize {
+        1 << (self.block_out_channels.len() - 1)
     }
 }
 
@@ -141,21 +160,12 @@ pub struct Vae {
 }
 
 impl Vae {
-    /// Read `config.json` and the weights in `folder`.
-    pub fn load(folder: &Path) -> Result<Self> {
-        let path = folder.join("config.json");
-        let config: Config = read_json(&path)?;
+    /// Build it from its config and weights.
+    pub(crate) fn load(part: &Part) -> Result<Self> {
+        let config = Config::load(part)?;
         let channels = &config.block_out_channels;
         let groups = config.norm_num_groups;
-        if channels.is_empty() || groups == 0 || channels.iter().any(|c| c % groups != 0) {
-            return Err(Error::Unsupported {
-                path,
-                setting: "block_out_channels".into(),
-                value: format!("{channels:?}"),
-                supported: format!("multiples of norm_num_groups {groups}"),
-            });
-        }
-        let weights = Weights::open(folder)?;
+        let weights = &part.weights;
         let options = ResnetOptions { groups, eps: EPS, time_width: None };
         let (first, last) = (channels[0], channels[channels.len() - 1]);
         let latent = config.latent_channels;
@@ -223,7 +233,7 @@ impl Vae {
 
     /// Pixels a latent, in each direction.
     pub fn factor(&self) -> usize {
-        1 << (self.config.block_out_channels.len() - 1)
+        self.config.factor()
     }
 
     /// Channels of the latents.

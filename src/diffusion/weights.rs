@@ -1,70 +1,103 @@
-//! Reading frozen weights from safetensors files, single or sharded, in any float type, by the names diffusers and
-//! transformers give them. What is missing or misshapen is an error that names file, tensor and both shapes.
+//! The frozen weights of one part of a model (a UNet, a text encoder, ...), by the names diffusers and transformers give
+//! them, whatever files they are in and whatever those call them. What is missing or misshapen is an error that names
+//! file, tensor and both shapes.
 
-use std::collections::HashMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
-use memmap2::Mmap;
-use safetensors::SafeTensors;
-use safetensors::tensor::Metadata;
+use serde_json::Value;
 
 use super::error::{Error, Result};
 use super::ops::{ConvWeights, LinearWeights, NormWeights};
+use super::original::{Naming, Place};
+use super::tensor_file::{TensorFile, TensorInfo};
 
-struct Shard {
-    path: PathBuf,
-    map: Mmap,
-    /// Where the tensor data starts.
-    data: usize,
-    header: Metadata,
-}
-
-/// The tensors of one component (a UNet, a text encoder, ...).
+/// The tensors of one part of a model.
 #[derive(Clone)]
 pub struct Weights {
-    folder: PathBuf,
-    shards: Arc<Vec<Shard>>,
+    /// A file, or the folder of the shards.
+    place: PathBuf,
+    files: Vec<Arc<TensorFile>>,
+    /// Which file has the tensor of that name.
     index: Arc<HashMap<String, usize>>,
+    naming: Naming,
+    audit: Option<Rc<RefCell<Audit>>>,
+}
+
+/// What a part asked of its weights while it was built without reading them.
+#[derive(Debug, Default)]
+pub(super) struct Audit {
+    /// Everything missing or misshapen.
+    pub problems: Vec<Error>,
+    /// Tensors of the files that are used, by their names there.
+    pub used: BTreeSet<String>,
+    /// Numbers in them, by type.
+    pub elements: BTreeMap<String, usize>,
+    /// Bytes they take there.
+    pub bytes: usize,
 }
 
 /// Names a component's weights may have, without their ending.
 const STEMS: [&str; 3] = ["diffusion_pytorch_model", "model", "pytorch_model"];
 
+/// Problems noted in one audit before it gives up.
+const MAX_PROBLEMS: usize = 1000;
+
+/// The largest number that makes sense in a config.
+const MAX_SIZE: u64 = 1 << 24;
+
 impl Weights {
-    /// Open the weights in `folder`: one `.safetensors` file, or the shards that an `.index.json` lists; full precision
-    /// before the `fp16` variant.
+    /// Open the weights in `folder`: one file, or the shards that an `.index.json` lists; full precision before the `fp16`
+    /// variant, safetensors before PyTorch's `.bin`.
     pub fn open(folder: &Path) -> Result<Self> {
-        let files = Self::files(folder)?;
-        let mut shards = Vec::new();
-        let mut index = HashMap::new();
-        for path in files {
-            let shard = Shard::open(path)?;
-            for name in shard.header.tensors().keys() {
-                index.insert(name.clone(), shards.len());
-            }
-            shards.push(shard);
-        }
-        Ok(Self { folder: folder.to_owned(), shards: Arc::new(shards), index: Arc::new(index) })
+        let files =
+            Self::files(folder)?.iter().map(|path| Ok(Arc::new(TensorFile::open(path)?))).collect::<Result<_>>()?;
+        Ok(Self::new(folder.to_owned(), files, Naming::Diffusers))
+    }
+
+    /// The weights that `file` has under the names of `naming`.
+    pub(super) fn of_file(file: &Arc<TensorFile>, naming: Naming) -> Self {
+        Self::new(file.path().to_owned(), vec![Arc::clone(file)], naming)
+    }
+
+    fn new(place: PathBuf, files: Vec<Arc<TensorFile>>, naming: Naming) -> Self {
+        let names =
+            files.iter().enumerate().flat_map(|(i, file)| file.tensors().map(move |(name, _)| (name.to_owned(), i)));
+        let index = Arc::new(names.collect());
+        Self { place, files, index, naming, audit: None }
+    }
+
+    /// The same weights, but none is read: each request is checked and noted in the audit, and answered with zeros that
+    /// take no memory, whatever the file has.
+    pub(super) fn audited(&self) -> (Self, Rc<RefCell<Audit>>) {
+        let audit = Rc::new(RefCell::new(Audit::default()));
+        (Self { audit: Some(Rc::clone(&audit)), ..self.clone() }, audit)
     }
 
     /// The files [`open`](Self::open) would read, in a fixed order.
     pub fn files(folder: &Path) -> Result<Vec<PathBuf>> {
         for variant in ["", ".fp16"] {
-            for stem in STEMS {
-                let single = folder.join(format!("{stem}{variant}.safetensors"));
-                if single.is_file() {
-                    return Ok(vec![single]);
-                }
-                let list = folder.join(format!("{stem}.safetensors.index{variant}.json"));
-                if list.is_file() {
-                    return Self::shards_of(&list, folder);
+            for form in ["safetensors", "bin"] {
+                for stem in STEMS {
+                    let single = folder.join(format!("{stem}{variant}.{form}"));
+                    if single.is_file() {
+                        return Ok(vec![single]);
+                    }
+                    let list = folder.join(format!("{stem}.{form}.index{variant}.json"));
+                    if list.is_file() {
+                        return Self::shards_of(&list, folder);
+                    }
                 }
             }
         }
-        Err(Error::Format { path: folder.to_owned(), cause: "no .safetensors weights here".into() })
+        let cause =
+            format!("no weights here; looked for {}.safetensors or .bin, sharded and fp16 too", STEMS.join(", "));
+        Err(Error::Format { path: folder.to_owned(), cause })
     }
 
     fn shards_of(list: &Path, folder: &Path) -> Result<Vec<PathBuf>> {
@@ -85,31 +118,68 @@ impl Weights {
         Ok(names.into_iter().map(|name| folder.join(name)).collect())
     }
 
+    /// A file, or the folder of the shards.
+    pub(super) fn place(&self) -> &Path {
+        &self.place
+    }
+
+    /// The files they are in.
+    pub(super) fn opened(&self) -> &[Arc<TensorFile>] {
+        &self.files
+    }
+
     /// Whether there is such a tensor.
     pub fn has(&self, name: &str) -> bool {
-        self.index.contains_key(name)
+        self.index.contains_key(&self.naming.place(name).name)
     }
 
     /// The tensor `name` as float32; its shape must be `expected`.
     pub fn tensor(&self, name: &str, expected: &[usize]) -> Result<Tensor> {
-        let Some(&shard) = self.index.get(name) else {
-            return Err(Error::MissingTensor {
-                path: self.folder.clone(),
-                tensor: name.into(),
-                expected: expected.to_vec(),
-            });
+        let place = self.naming.place(name);
+        let found = self.find(&place, expected);
+        let Some(audit) = &self.audit else {
+            let (file, info) = found?;
+            let rows = place.part.map(|(part, _)| part * expected[0]..(part + 1) * expected[0]);
+            return Ok(file.read(&place.name, info, rows)?.reshape(expected)?);
         };
-        let shard = &self.shards[shard];
-        let tensor = shard.tensor(name)?;
-        if tensor.dims() != expected {
+        let mut audit = audit.borrow_mut();
+        match found {
+            Ok((_, info)) => {
+                let elements: usize = expected.iter().product();
+                *audit.elements.entry(info.type_name.clone()).or_default() += elements;
+                audit.bytes += elements * info.dtype.map_or(0, |dtype| dtype.size_in_bytes());
+            }
+            // More would be a wrong config rather than a damaged file.
+            Err(problem) if audit.problems.len() >= MAX_PROBLEMS => return Err(problem),
+            Err(problem) => audit.problems.push(problem),
+        }
+        audit.used.insert(place.name);
+        Ok(Tensor::zeros((), DType::F32, &Device::Cpu)?.broadcast_as(expected)?)
+    }
+
+    /// The tensor at `place`, if it is one of floats and as large as `expected` asks for.
+    fn find(&self, place: &Place, expected: &[usize]) -> Result<(&TensorFile, &TensorInfo)> {
+        let expected = place.shape(expected);
+        let found = self.index.get(&place.name).map(|&file| &self.files[file]);
+        let found = found.and_then(|file| file.info(&place.name).map(|info| (file, info)));
+        let Some((file, info)) = found else {
+            return Err(Error::MissingTensor { path: self.place.clone(), tensor: place.name.clone(), expected });
+        };
+        // A linear map may be stored as the 1 × 1 convolution that it is.
+        let squeezed = info.shape.strip_suffix(&[1, 1]).filter(|_| place.squeeze);
+        if info.shape != expected && squeezed != Some(&expected) {
             return Err(Error::TensorShape {
-                path: shard.path.clone(),
-                tensor: name.into(),
-                found: tensor.dims().to_vec(),
-                expected: expected.to_vec(),
+                path: file.path().to_owned(),
+                tensor: place.name.clone(),
+                found: info.shape.clone(),
+                expected,
             });
         }
-        Ok(tensor)
+        if !info.is_float() {
+            let cause = format!("tensor {} holds {}; weights are F16, BF16, F32 or F64", place.name, info.type_name);
+            return Err(file.error(cause));
+        }
+        Ok((file, info))
     }
 
     /// The tensors below `name`.
@@ -118,29 +188,45 @@ impl Weights {
     }
 }
 
-impl Shard {
-    fn open(path: PathBuf) -> Result<Self> {
-        let read = |source| Error::Read { path: path.clone(), source };
-        let file = std::fs::File::open(&path).map_err(read)?;
-        let map = crate::sys::map_file(&file).map_err(read)?;
-        let (header_len, header) = SafeTensors::read_metadata(&map)
-            .map_err(|e| Error::Format { path: path.clone(), cause: format!("not a safetensors file: {e}") })?;
-        let data = header_len + 8;
-        let end = header.tensors().values().map(|t| t.data_offsets.1).max().unwrap_or(0);
-        if data + end > map.len() {
-            let cause = format!("cut short: {} bytes, its header calls for {}", map.len(), data + end);
-            return Err(Error::Format { path, cause });
-        }
-        Ok(Self { path, map, data, header })
+/// What one part of a model is built from.
+pub(crate) struct Part {
+    /// Its config, as diffusers and transformers write it.
+    pub config: Value,
+    /// The file the config is from, or the one it was told from.
+    pub path: PathBuf,
+    pub weights: Weights,
+}
+
+impl Part {
+    /// What diffusers wrote to `folder`; the config is that at `config`, where one is given.
+    pub fn open(folder: &Path, config: Option<PathBuf>) -> Result<Self> {
+        let path = config.unwrap_or_else(|| folder.join("config.json"));
+        Ok(Self { config: read_json(&path)?, path, weights: Weights::open(folder)? })
     }
 
-    fn tensor(&self, name: &str) -> Result<Tensor> {
-        let format = |cause: String| Error::Format { path: self.path.clone(), cause };
-        let info = self.header.info(name).ok_or_else(|| format(format!("its header lost the tensor {name}")))?;
-        let dtype = DType::try_from(info.dtype).map_err(|e| format(format!("tensor {name}: {e}")))?;
-        let bytes = &self.map[self.data + info.data_offsets.0..self.data + info.data_offsets.1];
-        let tensor = Tensor::from_raw_buffer(bytes, dtype, &info.shape, &Device::Cpu)?;
-        Ok(tensor.to_dtype(DType::F32)?)
+    /// The same part, to be built without reading anything, and the audit of what it asks for.
+    pub(super) fn audited(&self) -> (Self, Rc<RefCell<Audit>>) {
+        let (weights, audit) = self.weights.audited();
+        (Self { config: self.config.clone(), path: self.path.clone(), weights }, audit)
+    }
+
+    /// The config as `T`.
+    pub fn parse<T: serde::de::DeserializeOwned>(&self) -> Result<T> {
+        check_sizes(&self.config, &self.path)?;
+        serde_json::from_value(self.config.clone())
+            .map_err(|e| Error::Format { path: self.path.clone(), cause: e.to_string() })
+    }
+}
+
+/// Refuse sizes that no model has, with which nothing can be computed.
+pub(super) fn check_sizes(config: &Value, path: &Path) -> Result<()> {
+    match config {
+        Value::Number(number) if number.as_u64().is_some_and(|number| number > MAX_SIZE) => {
+            Err(Error::Format { path: path.to_owned(), cause: format!("{number} is no size of a model") })
+        }
+        Value::Array(items) => items.iter().try_for_each(|item| check_sizes(item, path)),
+        Value::Object(entries) => entries.values().try_for_each(|entry| check_sizes(entry, path)),
+        _ => Ok(()),
     }
 }
 
@@ -167,6 +253,11 @@ impl Scope<'_> {
         self.at(leaf).prefix
     }
 
+    /// Whether nothing is read, so that there is nothing to lay out.
+    fn is_hollow(&self) -> bool {
+        self.weights.audit.is_some()
+    }
+
     /// Whether there is a tensor `leaf` here.
     pub fn has(&self, leaf: &str) -> bool {
         self.weights.has(&self.name(leaf))
@@ -190,7 +281,8 @@ impl Scope<'_> {
 
     /// A 1 × 1 convolution, read as the linear map it is.
     pub(crate) fn pointwise_conv(&self, inner: usize, out: usize) -> Result<LinearWeights> {
-        let weight = self.tensor("weight", &[out, inner, 1, 1])?.reshape((out, inner))?;
+        let weight = self.tensor("weight", &[out, inner, 1, 1])?;
+        let weight = if self.is_hollow() { weight } else { weight.reshape((out, inner))? };
         Ok(LinearWeights { weight, bias: Some(self.tensor("bias", &[out])?) })
     }
 
@@ -205,7 +297,7 @@ impl Scope<'_> {
     ) -> Result<ConvWeights> {
         let weight = self.tensor("weight", &[out, inner, kernel, kernel])?;
         Ok(ConvWeights {
-            weight: weight.permute((0, 2, 3, 1))?.contiguous()?,
+            weight: if self.is_hollow() { weight } else { weight.permute((0, 2, 3, 1))?.contiguous()? },
             bias: self.tensor("bias", &[out])?,
             kernel,
             stride,

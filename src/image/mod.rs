@@ -16,6 +16,6 @@ pub use error::Error;
 pub use folder::{list_photos, mask_path};
 pub use grid::grid;
 pub use png::{read_png_text, write_png};
-pub use read::{MAX_PIXELS, read_mask, read_photo};
+pub use read::{MAX_PIXELS, read_mask, read_photo, turned};
 pub use resample::{Filter, resize, resize_bicubic};
 pub use square::square;

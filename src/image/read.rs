@@ -21,6 +21,26 @@ pub fn read_photo(path: &Path) -> Result<RgbImage, Error> {
     Ok(flatten(decode(path)?, 255))
 }
 
+/// How the EXIF orientation of the photo in `path` turns it, in words; none where it stands upright already. Reads no pixels.
+///
+/// # Errors
+/// Unreadable, or not a picture.
+pub fn turned(path: &Path) -> Result<Option<&'static str>, Error> {
+    let read = |source| Error::Read { path: path.to_path_buf(), source };
+    let reader = ImageReader::open(path).and_then(ImageReader::with_guessed_format).map_err(read)?;
+    let damaged = |error: ImageError| Error::Damaged { path: path.to_path_buf(), reason: error.to_string() };
+    let mut decoder = reader.into_decoder().map_err(damaged)?;
+    Ok(match decoder.orientation().unwrap_or(Orientation::NoTransforms) {
+        Orientation::NoTransforms => None,
+        Orientation::Rotate90 => Some("turned right"),
+        Orientation::Rotate180 => Some("turned upside down"),
+        Orientation::Rotate270 => Some("turned left"),
+        Orientation::FlipHorizontal => Some("mirrored"),
+        Orientation::FlipVertical => Some("mirrored top to bottom"),
+        Orientation::Rotate90FlipH | Orientation::Rotate270FlipH => Some("turned and mirrored"),
+    })
+}
+
 /// The mask in `path` as 8-bit grey, white = the concept. Values between are kept: a soft mask. Colours become grey, transparency
 /// counts as black, an EXIF orientation is applied.
 ///

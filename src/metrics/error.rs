@@ -1,5 +1,7 @@
 use std::path::PathBuf;
 
+use crate::diffusion;
+
 /// What can keep a score from being measured.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -19,31 +21,9 @@ pub enum Error {
         /// What is wrong, and what to do.
         reason: String,
     },
-    /// A weight that is not there.
-    #[error("{} has no tensor {tensor} (of shape {expected:?}): it does not fit its config.json", path.display())]
-    MissingTensor {
-        /// The weights file.
-        path: PathBuf,
-        /// The tensor.
-        tensor: String,
-        /// The shape config.json asks for.
-        expected: Vec<usize>,
-    },
-    /// A weight of another shape.
-    #[error(
-        "{}: tensor {tensor} has the shape {found:?}, but config.json asks for {expected:?}: take both from the same model",
-        path.display()
-    )]
-    TensorShape {
-        /// The weights file.
-        path: PathBuf,
-        /// The tensor.
-        tensor: String,
-        /// Its shape.
-        found: Vec<usize>,
-        /// The shape config.json asks for.
-        expected: Vec<usize>,
-    },
+    /// Its weights or tokenizer: missing, damaged, or of another shape than its config says.
+    #[error("score model: {0}")]
+    Files(#[from] diffusion::Error),
     /// A prompt the text tower cannot hold. Cutting it silently would score another prompt.
     #[error("the prompt {prompt:?} has {tokens} tokens, the score model holds {limit}: shorten it")]
     PromptTooLong {

@@ -1,14 +1,13 @@
 //! Reading the files of a score model.
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use candle_core::{DType, Device, Tensor, safetensors::Load};
-use safetensors::SafeTensors;
+use candle_core::{Device, Tensor};
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
 use super::Error;
+use crate::diffusion;
 
 pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
     let text = std::fs::read(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
@@ -22,51 +21,28 @@ pub(super) fn sha256<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
     format!("{:x}", hasher.finalize())
 }
 
-/// The tensors of one safetensors file in float32, and the file's hash.
+/// The tensors of a score model in float32, and what tells its files from others.
 pub(super) struct Weights {
-    path: PathBuf,
-    tensors: HashMap<String, Tensor>,
-    /// Of the whole file.
+    tensors: diffusion::Weights,
+    device: Device,
+    /// Of all bytes of its files.
     pub(super) sha256: String,
 }
 
 impl Weights {
-    pub(super) fn load(path: &Path, device: &Device) -> Result<Self, Error> {
-        let bytes = std::fs::read(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
-        let damaged = |error: String| Error::Model {
-            path: path.to_path_buf(),
-            reason: format!("not a whole safetensors file ({error}): copy it again"),
-        };
-        let file = SafeTensors::deserialize(&bytes).map_err(|error| damaged(error.to_string()))?;
-        let mut tensors = HashMap::new();
-        for (name, view) in file.iter() {
-            // Saved by old transformers, integers, and not a weight.
-            if name.ends_with("position_ids") {
-                continue;
-            }
-            let tensor = view.load(device).and_then(|tensor| tensor.to_dtype(DType::F32));
-            tensors.insert(name.to_owned(), tensor.map_err(|error| damaged(format!("tensor {name}: {error}")))?);
+    /// Open the weights in `folder`, one file or shards.
+    pub(super) fn open(folder: &Path, device: &Device) -> Result<Self, Error> {
+        let tensors = diffusion::Weights::open(folder)?;
+        let mut hasher = Sha256::new();
+        for path in diffusion::Weights::files(folder)? {
+            let read = |source| Error::Read { path: path.clone(), source };
+            std::io::copy(&mut std::fs::File::open(&path).map_err(read)?, &mut hasher).map_err(read)?;
         }
-        Ok(Self { path: path.to_path_buf(), tensors, sha256: sha256([bytes.as_slice()]) })
+        Ok(Self { tensors, device: device.clone(), sha256: format!("{:x}", hasher.finalize()) })
     }
 
     /// The tensor `name`, which must have the shape `expected`.
     pub(super) fn get(&self, name: &str, expected: &[usize]) -> Result<Tensor, Error> {
-        let Some(tensor) = self.tensors.get(name) else {
-            return Err(Error::MissingTensor {
-                path: self.path.clone(),
-                tensor: name.to_owned(),
-                expected: expected.to_vec(),
-            });
-        };
-        if tensor.dims() != expected {
-            return Err(Error::TensorShape {
-                path: self.path.clone(),
-                tensor: name.to_owned(),
-                found: tensor.dims().to_vec(),
-                expected: expected.to_vec(),
-            });
-        }
-        Ok(tensor.clone())
+        Ok(self.tensors.tensor(name, expected)?.to_device(&self.device)?)
     }
 }

@@ -195,6 +195,19 @@ impl TrainConfig {
     }
 }
 
+/// A textual-inversion embedding: a word that a file adds to the text encoder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EmbeddingFile {
+    /// The file, absolute.
+    pub path: PathBuf,
+    /// The word in prompts; none means the name that the file gives it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// SHA-256 of the file when the job was made.
+    pub sha256: String,
+}
+
 /// Settings of one sampling.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -221,6 +234,9 @@ pub struct SampleConfig {
     pub uncond_prefix: bool,
     /// Images denoised at once.
     pub batch_size: usize,
+    /// Words that prompts may use besides the text encoder's own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub embeddings: Vec<EmbeddingFile>,
 }
 
 impl Default for SampleConfig {
@@ -237,6 +253,7 @@ impl Default for SampleConfig {
             strength: 1.0,
             uncond_prefix: false,
             batch_size: 4,
+            embeddings: Vec::new(),
         }
     }
 }

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::sample::{Sampled, Sampling};
-use super::{Error, EventLog, Outcome, Progress, ScoreJob, StopFlag, load_model};
+use super::{Error, EventLog, Outcome, Progress, ScoreJob, StopFlag, estimate, load_model};
 use crate::catversion::{Checkpoint, prompt_text};
-use crate::diffusion::BaseModel;
+use crate::diffusion::{BaseModel, part_of};
 use crate::metrics::{ClipScorer, ScoreRecord, ScoredSample, measure};
 use crate::protocol::{Event, Phase, SampleConfig, ScoreConfig};
 use crate::workspace::{self, Concept};
@@ -128,7 +128,14 @@ impl Evaluation<'_> {
 
 /// Do the job.
 pub(super) fn run(job: &ScoreJob, log: &mut EventLog, stop: &StopFlag) -> Result<Outcome, Error> {
-    let model = load_model(&job.spec.base_model, log)?;
+    let needs = estimate::Job {
+        class_word: &job.spec.class_word,
+        train: None,
+        sample: &job.spec.score.sample,
+        photos: 0,
+        score_model: Some(part_of(&job.spec.score_model, "score_model")?),
+    };
+    let model = load_model(&job.spec.base_model, &job.concept, &needs, log)?;
     let folder = job.folder.path();
     let run_folder = folder.parent().unwrap_or(folder);
     let evaluation = Evaluation {

@@ -3,10 +3,14 @@
 //!
 //! Its lock on `runner.lock` is held as long as it lives, however it dies; so the lock is what tells others that it lives.
 
+mod answer;
+mod estimate;
 mod evaluate;
 mod log;
+mod models;
 mod sample;
 mod train;
+mod words;
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write;
@@ -18,10 +22,14 @@ use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
+pub use answer::answer;
 pub use log::EventLog;
+pub use models::check_model;
 
-use crate::protocol::{Event, EventRecord, Phase};
-use crate::workspace::{self, BatchSpec, Concept, JobFolder, JobKind, RunSpec, ScoreSpec};
+use crate::catversion::prompt_text;
+use crate::diffusion::{BaseModel, Outline};
+use crate::protocol::{Event, EventRecord, ModelSpec, Phase};
+use crate::workspace::{self, BatchSpec, Concept, HashCache, JobFolder, JobKind, RunSpec, ScoreSpec};
 use crate::{catversion, diffusion, image, metrics};
 
 /// Why a job failed.
@@ -51,6 +59,20 @@ pub enum Error {
     /// Scoring.
     #[error(transparent)]
     Metrics(#[from] metrics::Error),
+    /// It would need more memory than there is.
+    #[error("{0}")]
+    DoesNotFit(String),
+    /// An embedding file is not the one that was named.
+    #[error("{}: this embedding has changed since the job was made: make a new one", .0.display())]
+    EmbeddingChanged(PathBuf),
+    /// An embedding would change nothing.
+    #[error("{}: its word {token:?} stands in no prompt: write it there, or name another with FILE=WORD", path.display())]
+    UnusedEmbedding {
+        /// The file.
+        path: PathBuf,
+        /// Its word.
+        token: String,
+    },
     /// The program itself.
     #[error("the program broke: {message} (this is a bug; more is in {})", .log.display())]
     Panic {
@@ -246,12 +268,40 @@ fn last_checkpoint(folder: &JobFolder, events: &[EventRecord]) -> Option<Resume>
     valid.into_iter().rev().find(|resume| resume.path.is_file())
 }
 
-/// Read the base model, and say so.
-fn load_model(folder: &Path, log: &mut EventLog) -> Result<diffusion::BaseModel, Error> {
+/// Read the base model for `job`, if it fits into memory, and say so.
+fn load_model(
+    spec: &ModelSpec,
+    concept: &Concept,
+    job: &estimate::Job<'_>,
+    log: &mut EventLog,
+) -> Result<BaseModel, Error> {
     log.write(Event::Progress { phase: Phase::Load, done: 0, total: 1 })?;
-    let model = diffusion::BaseModel::load(folder)?;
+    let words = words::read(job.sample, job.class_word)?;
+    estimate::check_memory(&Outline::read(spec)?, job)?;
+    let mut model = models::load(spec, &HashCache::of(&concept.home()?))?;
+    for word in &words {
+        model.add_word(word)?;
+    }
     log.write(Event::Progress { phase: Phase::Load, done: 1, total: 1 })?;
     Ok(model)
+}
+
+/// Warn of prompts that are longer than the base model reads.
+fn warn_of_cut_prompts<'a>(
+    prompts: impl IntoIterator<Item = &'a String>,
+    class_word: &str,
+    model: &BaseModel,
+    log: &mut EventLog,
+) -> Result<(), Error> {
+    for prompt in prompts {
+        let cut = model.tokenizer.tokens(&prompt_text(prompt, class_word))?.cut;
+        if !cut.is_empty() {
+            let limit = model.text_encoder.max_length();
+            let message = format!("prompt \"{prompt}\" is over {limit} tokens: \"{cut}\" is not read");
+            log.write(Event::Warning { message })?;
+        }
+    }
+    Ok(())
 }
 
 /// Tells a phase's progress, but not more often than eyes can follow.

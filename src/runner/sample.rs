@@ -3,11 +3,11 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use super::{Error, EventLog, Outcome, Progress, SampleJob, StopFlag, load_model};
-use crate::catversion::{Checkpoint, Picture, PictureRequest, Sampler, prompt_text};
+use super::{Error, EventLog, Outcome, Progress, SampleJob, StopFlag, estimate, load_model, warn_of_cut_prompts};
+use crate::catversion::{Checkpoint, Picture, PictureRequest, Sampler};
 use crate::diffusion::BaseModel;
 use crate::image::write_png;
-use crate::protocol::{Event, Phase, SampleConfig};
+use crate::protocol::{EmbeddingFile, Event, Phase, SampleConfig};
 use crate::workspace;
 
 /// File name of one picture: what it shows, its seed.
@@ -30,7 +30,7 @@ pub(super) fn write_picture(
     if let Some(folder) = mask.parent() {
         std::fs::create_dir_all(folder).map_err(workspace::Error::io("create", folder))?;
     }
-    let settings = [
+    let mut settings = vec![
         ("prompt", request.prompt.clone()),
         ("negative_prompt", config.negative_prompt.clone()),
         ("seed", request.seed.to_string()),
@@ -43,9 +43,20 @@ pub(super) fn write_picture(
         ("trained_steps", step.to_string()),
         ("base_model", base_model.to_owned()),
     ];
+    if !config.embeddings.is_empty() {
+        let files: Vec<String> = config.embeddings.iter().map(embedding_text).collect();
+        settings.push(("embeddings", files.join(", ")));
+    }
     let text: Vec<(&str, &str)> = settings.iter().map(|(key, value)| (*key, value.as_str())).collect();
     write_png(&path, &picture.image, &text)?;
     Ok(write_png(&mask, &picture.mask, &[])?)
+}
+
+/// File, word where one was given, and hash: "cat-toy.pt = <toy> (sha256 ab12..)".
+fn embedding_text(file: &EmbeddingFile) -> String {
+    let name = file.path.file_name().unwrap_or_default().to_string_lossy();
+    let word = file.token.as_ref().map_or(String::new(), |token| format!(" = {token}"));
+    format!("{name}{word} (sha256 {})", file.sha256)
 }
 
 /// `masks/<name>.png` beside a picture.
@@ -77,7 +88,8 @@ impl Sampling<'_> {
     /// Make all pictures; none when stopped.
     pub fn run(&self, log: &mut EventLog, stop: &StopFlag) -> Result<Option<Vec<Sampled>>, Error> {
         let config = self.config;
-        self.warn_of_cut_prompts(log)?;
+        let prompts = config.prompts.iter().chain([&config.negative_prompt]);
+        warn_of_cut_prompts(prompts, self.class_word, self.model, log)?;
         let sampler = Sampler::new(self.model, self.class_word, config.clone(), self.learned)?;
         let step = self.learned.map_or(0, |(checkpoint, _)| checkpoint.meta.step);
         let requests: Vec<(usize, PictureRequest)> = config
@@ -117,18 +129,6 @@ impl Sampling<'_> {
         }
         Ok(Some(sampled))
     }
-
-    fn warn_of_cut_prompts(&self, log: &mut EventLog) -> Result<(), Error> {
-        for prompt in self.config.prompts.iter().chain([&self.config.negative_prompt]) {
-            let cut = self.model.tokenizer.tokens(&prompt_text(prompt, self.class_word))?.cut;
-            if !cut.is_empty() {
-                let limit = self.model.text_encoder.max_length();
-                let message = format!("prompt \"{prompt}\" is over {limit} tokens: \"{cut}\" is not read");
-                log.write(Event::Warning { message })?;
-            }
-        }
-        Ok(())
-    }
 }
 
 /// Do the job.
@@ -136,7 +136,9 @@ pub(super) fn run(job: &SampleJob, log: &mut EventLog, stop: &StopFlag) -> Resul
     let config = &job.spec.sample;
     let learned =
         config.checkpoint.as_deref().map(|path| Ok::<_, Error>((Checkpoint::load(path)?, path))).transpose()?;
-    let model = load_model(&job.spec.base_model, log)?;
+    let class_word = &job.spec.class_word;
+    let needs = estimate::Job { class_word, train: None, sample: config, photos: 0, score_model: None };
+    let model = load_model(&job.spec.base_model, &job.concept, &needs, log)?;
     let sampling = Sampling {
         model: &model,
         class_word: &job.spec.class_word,

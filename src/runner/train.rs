@@ -4,12 +4,14 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::sample::{sample_path, write_picture};
-use super::{Error, EventLog, Outcome, Progress, StopFlag, TrainJob, evaluate, load_model};
+use super::{
+    Error, EventLog, Outcome, Progress, StopFlag, TrainJob, estimate, evaluate, load_model, warn_of_cut_prompts,
+};
 use crate::catversion::{Checkpoint, PictureRequest, Sampler, Trainer, TrainingPhoto};
-use crate::diffusion::BaseModel;
+use crate::diffusion::{BaseModel, part_of};
 use crate::image::square;
 use crate::protocol::{Event, Phase, SampleConfig, ScoreConfig};
-use crate::workspace::{self, Concept, RunSpec};
+use crate::workspace::{self, Concept, JobFolder, RunSpec};
 
 /// Photos and masks of a concept as the base model sees them: squares of its resolution.
 fn training_photos(concept: &Concept, spec: &RunSpec, size: u32) -> Result<Vec<TrainingPhoto>, Error> {
@@ -31,7 +33,17 @@ pub(super) fn run(job: &TrainJob, log: &mut EventLog, stop: &StopFlag) -> Result
     config.check().map_err(crate::catversion::Error::from)?;
     // What the scoring at the end lacks is said before the training, not after it.
     let score_model = config.evaluate.then(|| score_model(job)).transpose()?;
-    let model = load_model(&spec.base_model, log)?;
+    let needs = estimate::Job {
+        class_word: &spec.class_word,
+        train: Some(config),
+        sample: &spec.evaluation.sample,
+        photos: 0,
+        score_model: score_model.map(|folder| part_of(folder, "score_model")).transpose()?,
+    };
+    let model = load_model(&spec.base_model, &job.concept, &needs, log)?;
+    let caption = config.caption.replace("{class}", &spec.class_word);
+    let pictured = (config.sample_every > 0).then_some(&config.sample_prompt);
+    warn_of_cut_prompts(pictured.into_iter().chain([&caption]), &spec.class_word, &model, log)?;
     if spec.base_model_hash.as_ref() != Some(&model.hash) {
         job.folder.write_run_spec(&RunSpec { base_model_hash: Some(model.hash.clone()), ..spec.clone() })?;
     }
@@ -56,7 +68,7 @@ pub(super) fn run(job: &TrainJob, log: &mut EventLog, stop: &StopFlag) -> Result
     while trainer.steps_done() < config.steps {
         if stop.is_set() {
             if trainer.steps_done() > saved {
-                save(job, &trainer, log)?;
+                save(&job.folder, &trainer.checkpoint(), log)?;
             }
             return Ok(Outcome::Stopped { step: trainer.steps_done() });
         }
@@ -67,7 +79,7 @@ pub(super) fn run(job: &TrainJob, log: &mut EventLog, stop: &StopFlag) -> Result
         log.write(Event::Step { step, loss: loss.loss, loss_by_quarter: loss.by_quarter, seconds })?;
         let last = step == config.steps;
         if step % config.checkpoint_every == 0 || last {
-            save(job, &trainer, log)?;
+            save(&job.folder, &trainer.checkpoint(), log)?;
             saved = step;
         }
         if config.validate_every > 0 && (step % config.validate_every == 0 || last) {
@@ -107,12 +119,14 @@ fn checkpoint_path(step: usize) -> PathBuf {
     PathBuf::from(format!("checkpoints/step-{step:06}.safetensors"))
 }
 
-fn save(job: &TrainJob, trainer: &Trainer<'_>, log: &mut EventLog) -> Result<(), Error> {
-    let path = checkpoint_path(trainer.steps_done());
-    let folder = job.folder.path().join("checkpoints");
+/// Write a checkpoint of `job`, and say so.
+pub(super) fn save(job: &JobFolder, checkpoint: &Checkpoint, log: &mut EventLog) -> Result<(), Error> {
+    let step = checkpoint.meta.step;
+    let path = checkpoint_path(step);
+    let folder = job.path().join("checkpoints");
     std::fs::create_dir_all(&folder).map_err(workspace::Error::io("create", &folder))?;
-    trainer.checkpoint().save(&job.folder.path().join(&path))?;
-    Ok(log.write(Event::Checkpoint { step: trainer.steps_done(), path })?)
+    checkpoint.save(&job.path().join(&path))?;
+    Ok(log.write(Event::Checkpoint { step, path })?)
 }
 
 fn validate(trainer: &Trainer<'_>, every: usize, log: &mut EventLog) -> Result<(), Error> {

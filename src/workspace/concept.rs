@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use ::image::{GrayImage, RgbImage};
 use serde::{Deserialize, Serialize};
 
-use super::{Error, JobFolder};
+use super::{Error, Home, JobFolder};
 use crate::image;
-use crate::protocol::ScoreConfig;
+use crate::protocol::{ModelSpec, ScoreConfig};
 
 /// `concept.toml`, edited by hand too.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -17,7 +17,7 @@ pub struct ConceptFile {
     pub name: String,
     /// The word the concept is learned on top of: "teapot", "dog".
     pub class_word: String,
-    /// The frozen diffusion model; relative to the concept's folder, or absolute.
+    /// The frozen diffusion model: a path, relative to the concept's folder or absolute, else the name of a registered one.
     pub base_model: PathBuf,
     /// The CLIP model of the scores; likewise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -59,9 +59,30 @@ impl Concept {
         Ok(Self { id, folder, file })
     }
 
-    /// The base model, absolute.
-    pub fn base_model(&self) -> PathBuf {
-        self.folder.join(&self.file.base_model)
+    /// The home it is in.
+    pub fn home(&self) -> Result<Home, Error> {
+        Home::at(self.folder.parent().unwrap_or(&self.folder))
+    }
+
+    /// The base model, absolute: a path that exists, else a registered model of that name.
+    pub fn base_model(&self) -> Result<ModelSpec, Error> {
+        let path = self.folder.join(&self.file.base_model);
+        if path.exists() {
+            return Ok(ModelSpec::at(&path));
+        }
+        let name = self.file.base_model.to_string_lossy();
+        let spec = self.home()?.model(&name).map_err(|error| match error {
+            Error::NoModel { hint, .. } => {
+                let problem = format!("the base model {name:?} is not there ({}), nor registered", path.display());
+                Error::invalid(&self.folder.join("concept.toml"), problem, hint)
+            }
+            other => other,
+        })?;
+        if !spec.path.exists() {
+            let remedy = format!("put it back, or `catbench model remove {name}` and add it anew");
+            return Err(Error::invalid(&spec.path, format!("the base model {name:?} is not there any more"), remedy));
+        }
+        Ok(spec)
     }
 
     /// The CLIP model of the scores, absolute.

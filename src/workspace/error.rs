@@ -36,6 +36,14 @@ pub enum Error {
         /// What to do.
         hint: String,
     },
+    /// No registered model of that name.
+    #[error("no model {name:?}: {hint}")]
+    NoModel {
+        /// As asked for.
+        name: String,
+        /// What to do.
+        hint: String,
+    },
     /// No run of that id.
     #[error("no run {id:?} of concept {concept:?}: `catbench runs {concept}` lists them")]
     NoRun {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::concept::{read_toml, write_toml};
 use super::{Concept, Error, new_id};
-use crate::protocol::{SampleConfig, ScoreConfig, TrainConfig};
+use crate::protocol::{ModelSpec, SampleConfig, ScoreConfig, TrainConfig, path_or_table};
 
 /// The kinds of job. The settings file in its folder says which it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -31,6 +31,16 @@ impl JobKind {
     }
 }
 
+/// Where the embeddings of a run come from that was not trained here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Imported {
+    /// The file, absolute, as it was then.
+    pub file: PathBuf,
+    /// Its SHA-256.
+    pub sha256: String,
+}
+
 /// `run.toml`: one training, with all that it depends on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -39,18 +49,38 @@ pub struct RunSpec {
     pub concept: String,
     /// Its class word when the run began.
     pub class_word: String,
-    /// The frozen diffusion model, absolute.
-    pub base_model: PathBuf,
     /// SHA-256 of the base model, once the runner has read it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_model_hash: Option<String>,
     /// The CLIP model of the scores, absolute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score_model: Option<PathBuf>,
+    /// Set when nothing was trained here: the settings are then those of the authors' code, which the file does not carry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imported: Option<Imported>,
+    /// The frozen diffusion model, absolute.
+    #[serde(with = "path_or_table")]
+    pub base_model: ModelSpec,
     /// Settings of the training.
     pub train: TrainConfig,
     /// Settings of the scoring that follows when `train.evaluate` is set.
     pub evaluation: ScoreConfig,
+}
+
+impl RunSpec {
+    /// A training of `concept` as it is now.
+    pub fn new(concept: &Concept, train: TrainConfig, evaluation: ScoreConfig) -> Result<Self, Error> {
+        Ok(Self {
+            concept: concept.id.clone(),
+            class_word: concept.file.class_word.clone(),
+            base_model: concept.base_model()?,
+            base_model_hash: None,
+            score_model: concept.score_model(),
+            imported: None,
+            train,
+            evaluation,
+        })
+    }
 }
 
 /// `batch.toml`: one sampling.
@@ -61,11 +91,12 @@ pub struct BatchSpec {
     pub concept: String,
     /// Its class word.
     pub class_word: String,
-    /// The frozen diffusion model, absolute.
-    pub base_model: PathBuf,
     /// The run whose embeddings are used; none samples the base model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<String>,
+    /// The frozen diffusion model, absolute.
+    #[serde(with = "path_or_table")]
+    pub base_model: ModelSpec,
     /// Settings of the sampling; its checkpoint is absolute.
     pub sample: SampleConfig,
 }
@@ -78,12 +109,13 @@ pub struct ScoreSpec {
     pub concept: String,
     /// Its class word.
     pub class_word: String,
-    /// The frozen diffusion model, absolute.
-    pub base_model: PathBuf,
     /// The CLIP model of the scores, absolute.
     pub score_model: PathBuf,
     /// The run that is scored.
     pub run: String,
+    /// The frozen diffusion model, absolute.
+    #[serde(with = "path_or_table")]
+    pub base_model: ModelSpec,
     /// Settings of the scoring; its checkpoint is absolute.
     pub score: ScoreConfig,
 }
@@ -105,16 +137,25 @@ impl JobFolder {
 
     /// Begin a training of `concept`: its folder and `run.toml`.
     pub fn new_run(concept: &Concept, train: TrainConfig, evaluation: ScoreConfig) -> Result<Self, Error> {
-        let spec = RunSpec {
-            concept: concept.id.clone(),
-            class_word: concept.file.class_word.clone(),
-            base_model: concept.base_model(),
-            base_model_hash: None,
-            score_model: concept.score_model(),
-            train,
-            evaluation,
-        };
+        let spec = RunSpec::new(concept, train, evaluation)?;
         Self::create(new_id(&concept.folder.join("runs"))?, "run.toml", &spec)
+    }
+
+    /// A run of `concept` that is finished from the start: `fill` makes what is in its folder. It is seen by others once
+    /// all is there; on an error nothing is left.
+    pub fn new_imported<E: From<Error>>(
+        concept: &Concept,
+        spec: &RunSpec,
+        fill: impl FnOnce(&Self) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        let job = Self { path: new_id(&concept.folder.join("runs"))? };
+        let made = fill(&job).and_then(|()| Ok(job.write_run_spec(spec)?));
+        if let Err(error) = made {
+            // Whatever cannot be removed is not seen as a run: it has no run.toml.
+            let _ = std::fs::remove_dir_all(&job.path);
+            return Err(error);
+        }
+        Ok(job)
     }
 
     /// Begin a sampling of `concept` with the embeddings of `run`.
@@ -122,7 +163,7 @@ impl JobFolder {
         let spec = BatchSpec {
             concept: concept.id.clone(),
             class_word: concept.file.class_word.clone(),
-            base_model: concept.base_model(),
+            base_model: concept.base_model()?,
             run: run.map(|run| run.id().to_owned()),
             sample,
         };
@@ -138,7 +179,7 @@ impl JobFolder {
         let spec = ScoreSpec {
             concept: concept.id.clone(),
             class_word: concept.file.class_word.clone(),
-            base_model: concept.base_model(),
+            base_model: concept.base_model()?,
             score_model,
             run: run.id().to_owned(),
             score,

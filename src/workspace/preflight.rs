@@ -13,6 +13,8 @@ pub struct Photo {
     pub path: PathBuf,
     /// Width and height in pixels, as shown (after EXIF rotation).
     pub size: (u32, u32),
+    /// How its EXIF orientation turned it, in words.
+    pub turned: Option<&'static str>,
     /// Its mask, where there is one.
     pub mask: Option<PathBuf>,
 }
@@ -31,10 +33,14 @@ impl Photo {
     pub fn how_cropped(&self, crop: Crop) -> String {
         let (width, height) = self.size;
         let side = width.min(height);
+        let size = match self.turned {
+            Some(turned) => format!("{width} × {height} ({turned} by its EXIF)"),
+            None => format!("{width} × {height}"),
+        };
         match crop {
-            _ if width == height => format!("{width} × {height}, whole"),
-            Crop::Center => format!("{width} × {height}, the middle {side} × {side}"),
-            Crop::Squash => format!("{width} × {height}, whole, squashed to a square"),
+            _ if width == height => format!("{size}, whole"),
+            Crop::Center => format!("{size}, the middle {side} × {side}"),
+            Crop::Squash => format!("{size}, whole, squashed to a square"),
         }
     }
 }
@@ -82,11 +88,7 @@ pub fn effective_settings(config: &TrainConfig) -> Vec<(&'static str, String)> {
 /// Read every photo and mask of `concept` whole, and look for its base model.
 pub fn preflight(concept: &Concept) -> Result<Preflight, Error> {
     let mut warnings = Vec::new();
-    let model = concept.base_model();
-    if !model.join("model_index.json").is_file() && !model.is_file() {
-        let remedy = "set base_model in concept.toml to a diffusers folder";
-        return Err(Error::invalid(&model, "the base model is not there", remedy));
-    }
+    concept.base_model()?;
     let images = concept.images();
     if !images.is_dir() {
         return Err(Error::invalid(&images, "no such folder", "put a few jpg, png or webp photos there"));
@@ -95,7 +97,8 @@ pub fn preflight(concept: &Concept) -> Result<Preflight, Error> {
     for path in image::list_photos(&images)? {
         let (photo, mask) = concept.read_photo(&path)?;
         let mask = mask.map(|_| concept.mask_path(&path));
-        photos.push(Photo { path, size: photo.dimensions(), mask });
+        let turned = image::turned(&path)?;
+        photos.push(Photo { path, size: photo.dimensions(), turned, mask });
     }
     let bare = photos.iter().filter(|photo| photo.mask.is_none()).count();
     if bare > 0 && bare < photos.len() {

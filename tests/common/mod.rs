@@ -53,6 +53,14 @@ impl Workspace {
         self.folder.path().join("demo")
     }
 
+    /// Give it models that can really be used.
+    pub fn use_models(&self, base: &Path, score: &Path) {
+        let (base, score) = (base.display(), score.display());
+        let models = format!("base_model = \"{base}\"\nscore_model = \"{score}\"\n");
+        write(self.concept().join("concept.toml"), format!("name = \"demo\"\nclass_word = \"teapot\"\n{models}"))
+            .unwrap();
+    }
+
     /// Begin a run of 500 steps; its events are written by the caller.
     pub fn run(&self) -> Run {
         let folder = self.concept().join("runs").join(RUN);

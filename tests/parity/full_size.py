@@ -2,7 +2,9 @@
 takes 5 GB of disk and 12 GB of memory.
 
     python tests/parity/full_size.py make DIR                 # the diffusers folder, then DIR/reference.safetensors
+    python tests/parity/full_size.py original DIR             # the same weights as DIR.safetensors and DIR.ckpt
     cargo run --release --example full_size -- DIR            # the same in catbench, held to 1e-4
+    cargo run --release --example full_size -- DIR DIR.ckpt   # from another form of the weights
 """
 
 import argparse
@@ -15,6 +17,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNe
 from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
+import original
 from export import CAPTIONS, GUIDANCE, LAST_LAYERS, give_inputs, randomize, save, scheduler_config, text_forward
 from tiny_tokenizer import write_tokenizer
 
@@ -77,7 +80,7 @@ def reference(folder):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["make", "reference"], help="reference: without making the weights again")
+    parser.add_argument("what", choices=["make", "reference", "original"], help="reference: without making the weights again")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
@@ -85,7 +88,12 @@ def main():
     if args.what == "make":
         args.folder.mkdir(parents=True, exist_ok=True)
         make(args.folder)
-    reference(args.folder)
+    if args.what == "original":
+        tensors = original.convert(args.folder)
+        original.save(tensors, args.folder.with_name(args.folder.name + ".safetensors"))
+        original.save(tensors, args.folder.with_name(args.folder.name + ".ckpt"))
+    else:
+        reference(args.folder)
 
 
 if __name__ == "__main__":

@@ -37,6 +37,12 @@ impl AttnShape {
         self.heads * self.head_dim
     }
 
+    /// Numbers beside the gradients in the backward pass: their parts by head, and the tiles.
+    pub fn backward_scratch(&self) -> usize {
+        let tiles = 2 * rayon::current_num_threads() * self.queries_a_tile().min(self.queries) * self.keys;
+        (self.batch * self.queries + 2 * self.kv_batch * self.keys) * self.width() + tiles
+    }
+
     fn queries_a_tile(&self) -> usize {
         (TILE / self.keys).clamp(1, 256)
     }

@@ -53,6 +53,34 @@ impl ConvShape {
         self.stride == 1 && self.out_width() >= WIDE && self.width >= WIDE
     }
 
+    /// Numbers beside input and output that a convolution holds at once.
+    pub fn scratch(&self) -> usize {
+        if self.is_pointwise() {
+            return 0;
+        }
+        if self.is_wide() {
+            let forward = self.overlapping();
+            let lines = forward.lines_each();
+            return ((lines + self.kernel - 1) * self.in_channels + lines * self.out_channels) * forward.line();
+        }
+        self.rows_a_slab().min(self.batch * self.out_height()) * self.out_width() * self.patch()
+    }
+
+    /// The forward pass by overlapping rows.
+    fn overlapping(&self) -> Overlapping {
+        Overlapping {
+            batch: self.batch,
+            height: self.height,
+            width: self.width,
+            channels: self.in_channels,
+            out: self.out_channels,
+            kernel: self.kernel,
+            pad_before: self.pad_before,
+            out_height: self.out_height(),
+            out_width: self.out_width(),
+        }
+    }
+
     /// Whether the patches are the pixels themselves.
     fn is_pointwise(&self) -> bool {
         self.kernel == 1 && self.stride == 1 && self.pad_before == 0 && self.pad_after == 0
@@ -113,6 +141,16 @@ struct Overlapping {
 }
 
 impl Overlapping {
+    /// Pixels in a line with its border.
+    fn line(&self) -> usize {
+        self.out_width + self.kernel - 1
+    }
+
+    /// Output lines a slab.
+    fn lines_each(&self) -> usize {
+        (SLAB / (self.line() * self.channels.max(self.out))).clamp(1, self.out_height)
+    }
+
     fn run(
         &self,
         x: &[f32],
@@ -121,8 +159,7 @@ impl Overlapping {
         finish: impl Fn(usize, &[f32], &mut [f32]) + Sync,
     ) {
         let &Self { batch, channels, out, kernel, out_height, out_width, .. } = self;
-        let width = out_width + kernel - 1;
-        let lines_each = (SLAB / (width * channels.max(out))).clamp(1, out_height);
+        let (width, lines_each) = (self.line(), self.lines_each());
         let mut bordered = vec![0f32; (lines_each + kernel - 1) * width * channels];
         let mut wide = vec![0f32; lines_each * width * out];
         for b in 0..batch {
@@ -191,11 +228,9 @@ fn forward_overlapping(
     shape: &ConvShape,
 ) -> Vec<f32> {
     let (c, k, out) = (shape.in_channels, shape.kernel, shape.out_channels);
-    let (out_height, out_width) = (shape.out_height(), shape.out_width());
-    let pixels = out_height * out_width;
+    let pixels = shape.out_height() * shape.out_width();
     let mut y = vec![0f32; shape.batch * pixels * out];
-    let &ConvShape { batch, height, width, pad_before, .. } = shape;
-    Overlapping { batch, height, width, channels: c, out, kernel: k, pad_before, out_height, out_width }.run(
+    shape.overlapping().run(
         x,
         &mut y,
         |bordered, width, wide| {

@@ -1,13 +1,11 @@
 //! `config.json` of a diffusers `UNet2DConditionModel`. What the network would not do as the config says is refused by
 //! name, never ignored.
 
-use std::path::Path;
-
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::diffusion::error::{Error, Result};
-use crate::diffusion::weights::read_json;
+use crate::diffusion::weights::Part;
 
 /// A number for all blocks, or one a block.
 #[derive(Debug, Clone, Deserialize)]
@@ -35,7 +33,7 @@ impl PerBlock {
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default)]
-pub(super) struct Config {
+pub(in crate::diffusion) struct Config {
     pub sample_size: usize,
     pub in_channels: usize,
     pub out_channels: usize,
@@ -116,24 +114,22 @@ fn fixed_settings() -> Vec<(&'static str, Vec<Value>)> {
 }
 
 impl Config {
-    pub(super) fn load(path: &Path) -> Result<Self> {
-        let raw: Value = read_json(path)?;
+    pub(in crate::diffusion) fn load(part: &Part) -> Result<Self> {
         let unsupported = |setting: &str, value: String, supported: String| Error::Unsupported {
-            path: path.to_owned(),
+            path: part.path.clone(),
             setting: setting.into(),
             value,
             supported,
         };
         for (setting, allowed) in fixed_settings() {
-            if let Some(value) = raw.get(setting)
+            if let Some(value) = part.config.get(setting)
                 && !allowed.contains(value)
             {
                 let supported: Vec<String> = allowed.iter().map(Value::to_string).collect();
                 return Err(unsupported(setting, value.to_string(), supported.join(" or ")));
             }
         }
-        let config: Self =
-            serde_json::from_value(raw).map_err(|e| Error::Format { path: path.to_owned(), cause: e.to_string() })?;
+        let config: Self = part.parse()?;
         let blocks = config.block_out_channels.len();
         if blocks == 0 || config.down_block_types.len() != blocks || config.up_block_types.len() != blocks {
             let value = format!("{:?} / {:?}", config.down_block_types, config.up_block_types);
@@ -173,24 +169,24 @@ impl Config {
         self.num_attention_heads.as_ref().unwrap_or(&self.attention_head_dim)
     }
 
-    pub(super) fn heads(&self, block: usize) -> usize {
+    pub(in crate::diffusion) fn heads(&self, block: usize) -> usize {
         self.heads_setting().get(block)
     }
 
-    pub(super) fn layers(&self, block: usize) -> usize {
+    pub(in crate::diffusion) fn layers(&self, block: usize) -> usize {
         self.layers_per_block.get(block)
     }
 
-    pub(super) fn transformer_layers(&self, block: usize) -> usize {
+    pub(in crate::diffusion) fn transformer_layers(&self, block: usize) -> usize {
         self.transformer_layers_per_block.get(block)
     }
 
-    pub(super) fn down_has_attention(&self, block: usize) -> bool {
+    pub(in crate::diffusion) fn down_has_attention(&self, block: usize) -> bool {
         self.down_block_types[block] == "CrossAttnDownBlock2D"
     }
 
     /// `block` counted from the bottom, as up blocks are.
-    pub(super) fn up_has_attention(&self, block: usize) -> bool {
+    pub(in crate::diffusion) fn up_has_attention(&self, block: usize) -> bool {
         self.up_block_types[block] == "CrossAttnUpBlock2D"
     }
 }

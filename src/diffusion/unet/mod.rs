@@ -4,18 +4,16 @@
 mod config;
 mod transformer;
 
-use std::path::Path;
-
 use candle_core::{DType, Device, Tensor};
 
-use self::config::Config;
+pub(super) use self::config::Config;
 pub use self::transformer::AttentionMaps;
 use self::transformer::{Transformer, TransformerOptions};
 use super::error::{Error, Result};
 use super::ops::{self, ConvWeights, LinearWeights, NormWeights};
 use super::resnet::{Resnet, ResnetOptions};
 use super::tape::{Tracked, checkpoint};
-use super::weights::{Scope, Weights};
+use super::weights::{Part, Scope};
 
 /// A residual block and the transformer behind it, if there is one.
 #[derive(Clone)]
@@ -84,11 +82,10 @@ pub struct UNet {
 }
 
 impl UNet {
-    /// Read `config.json` and the weights in `folder`.
-    pub fn load(folder: &Path) -> Result<Self> {
-        let config = Config::load(&folder.join("config.json"))?;
-        let weights = Weights::open(folder)?;
-        let root = weights.at("");
+    /// Build it from its config and weights.
+    pub(crate) fn load(part: &Part) -> Result<Self> {
+        let config = Config::load(part)?;
+        let root = part.weights.at("");
         let channels = config.block_out_channels.clone();
         let (first, last) = (channels[0], channels[channels.len() - 1]);
         let time_width = 4 * first;

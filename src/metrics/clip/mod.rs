@@ -1,5 +1,6 @@
 //! CLIP as a judge: unit-norm embeddings of pictures and texts in one space, from any transformers `CLIPModel` folder
-//! (`config.json`, `model.safetensors` in float32, float16 or bfloat16, `preprocessor_config.json`, `tokenizer.json`).
+//! (`config.json`, weights in one file or shards of any float type, `preprocessor_config.json`, `tokenizer.json` or
+//! `vocab.json` and `merges.txt`).
 
 mod config;
 mod tower;
@@ -8,13 +9,13 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{D, Device, Tensor};
 use image::RgbImage;
-use tokenizers::Tokenizer;
 
 use self::config::{ClipConfig, TextConfig};
 use self::tower::{Scope, TextTower, VisionTower};
 use super::file::Weights;
 use super::scores::Backbone;
 use super::{Error, Preprocessor};
+use crate::diffusion::Tokenizer;
 
 /// Pictures that go through the vision tower at once: enough for speed, few enough for the memory of a large tower.
 const BATCH: usize = 16;
@@ -23,7 +24,7 @@ const BATCH: usize = 16;
 pub struct ClipScorer {
     preprocessor: Preprocessor,
     tokenizer: Tokenizer,
-    tokenizer_path: PathBuf,
+    folder: PathBuf,
     config: TextConfig,
     text: TextTower,
     vision: VisionTower,
@@ -50,9 +51,8 @@ impl ClipScorer {
                 ),
             });
         }
-        let tokenizer_path = folder.join("tokenizer.json");
-        let tokenizer = load_tokenizer(&tokenizer_path)?;
-        let weights = Weights::load(&folder.join("model.safetensors"), device)?;
+        let tokenizer = Tokenizer::load(folder, config.text.max_position_embeddings)?;
+        let weights = Weights::open(folder, device)?;
         let root = Scope::new(&weights);
         let name = folder.canonicalize().ok().and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
         Ok(Self {
@@ -62,7 +62,7 @@ impl ClipScorer {
             config: config.text,
             preprocessor,
             tokenizer,
-            tokenizer_path,
+            folder: folder.to_owned(),
             device: device.clone(),
         })
     }
@@ -110,13 +110,13 @@ impl ClipScorer {
 
     /// Ids of `text` with start and end, and the position that stands for the whole.
     fn tokenize(&self, text: &str) -> Result<(Vec<u32>, usize), Error> {
-        let wrong = |reason: String| Error::Model { path: self.tokenizer_path.clone(), reason };
-        let encoding = self.tokenizer.encode(text, true).map_err(|error| wrong(format!("{text:?}: {error}")))?;
-        let ids = encoding.get_ids().to_vec();
+        let wrong = |reason: String| Error::Model { path: self.folder.clone(), reason };
         let limit = self.config.max_position_embeddings;
-        if ids.len() > limit {
-            return Err(Error::PromptTooLong { prompt: text.to_owned(), tokens: ids.len(), limit });
+        let tokens = self.tokenizer.count(text)?;
+        if tokens > limit {
+            return Err(Error::PromptTooLong { prompt: text.to_owned(), tokens, limit });
         }
+        let ids = self.tokenizer.tokens(text)?.ids;
         if let Some(id) = ids.iter().find(|&&id| id as usize >= self.config.vocab_size) {
             let size = self.config.vocab_size;
             return Err(wrong(format!("gives {text:?} the token {id}, but config.json has only {size}")));
@@ -132,15 +132,6 @@ impl ClipScorer {
         })?;
         Ok((ids, position))
     }
-}
-
-fn load_tokenizer(path: &Path) -> Result<Tokenizer, Error> {
-    let wrong = |error: tokenizers::Error| Error::Model { path: path.to_path_buf(), reason: error.to_string() };
-    let mut tokenizer = Tokenizer::from_file(path).map_err(wrong)?;
-    // What is too long must be seen, not cut.
-    tokenizer.with_truncation(None).map_err(wrong)?;
-    tokenizer.with_padding(None);
-    Ok(tokenizer)
 }
 
 fn unit(rows: &Tensor) -> Result<Tensor, Error> {

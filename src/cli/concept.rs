@@ -1,0 +1,94 @@
+//! `catbench concept`: a concept's learned numbers to and from other programs.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use serde_json::json;
+
+use super::sample::checkpoint;
+use super::{Error, RunArgs, print_json};
+use crate::client;
+use crate::workspace;
+
+/// What to do.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Make a run of a pytorch_adapter.bin that the authors' released code wrote.
+    ///
+    /// The run is finished from the start: `catbench sample --run` and `catbench score --run` use it like any other. It
+    /// records where the file was and its SHA-256. Its settings are those of the released code (preset `official`, with
+    /// prefix_bias 1), because the file carries none. The concept's base model has to be of the kind the adapter was
+    /// trained on; the class word is the concept's.
+    ImportAdapter(ImportArgs),
+    /// Write a run as a pytorch_adapter.bin for the authors' released code.
+    ///
+    /// That code loads a folder, so its adapter_config.json is written beside the file. It always adds 1 to the attention
+    /// logits of the learned rows. A run trained with another prefix_bias b is read there as if its strength were
+    /// e^(1 - b): what is added is the same for every query, and no change of the keys is, so the file cannot make up for
+    /// it. Train with `--prefix-bias 1` (or `--preset official`) for the same pictures in both programs. The format has
+    /// room for one row in each of three layers.
+    ExportAdapter(ExportArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct ImportArgs {
+    /// The concept: a folder of the home.
+    concept: String,
+    /// The file.
+    #[arg(value_name = "pytorch_adapter.bin")]
+    file: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct ExportArgs {
+    #[command(flatten)]
+    run: RunArgs,
+    /// The file to write, or a folder for pytorch_adapter.bin.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+pub fn run(args: &Args) -> Result<(), Error> {
+    match &args.what {
+        What::ImportAdapter(args) => import(args),
+        What::ExportAdapter(args) => export(args),
+    }
+}
+
+fn import(args: &ImportArgs) -> Result<(), Error> {
+    let concept = super::concept(&args.concept)?;
+    let file = std::path::absolute(&args.file).map_err(workspace::Error::io("find", &args.file))?;
+    let run = client::import_adapter(&concept, &file)?;
+    if args.json {
+        print_json(&json!({ "run": run.id(), "path": run.path() }));
+    } else {
+        println!("{}", run.path().display());
+        eprintln!("  catbench sample {} --run {} --prompt \"a {{concept}}\"", concept.id, run.id());
+    }
+    Ok(())
+}
+
+fn export(args: &ExportArgs) -> Result<(), Error> {
+    let (_, run) = args.run.find()?;
+    let out = if args.out.is_dir() { args.out.join("pytorch_adapter.bin") } else { args.out.clone() };
+    let out = std::path::absolute(&out).map_err(workspace::Error::io("find", &out))?;
+    let (files, warnings) = client::export_adapter(&checkpoint(&run)?, &out)?;
+    for warning in &warnings {
+        eprintln!("warning: {warning}");
+    }
+    if args.run.json {
+        print_json(&json!({ "files": files, "warnings": warnings }));
+    } else {
+        files.iter().for_each(|file| println!("{}", file.display()));
+    }
+    Ok(())
+}

@@ -1,0 +1,266 @@
+//! `catbench model`: the base models that concepts are learned on.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use super::train::one_of;
+use super::{Error, print_json};
+use crate::protocol::{ModelReport, ModelSpec, Prediction};
+use crate::workspace::{self, Home};
+
+/// What looks at a model's files: this process, in the role of a runner (`cli::main` says which).
+pub type Check = fn(&ModelSpec, &Home, Option<&mut dyn FnMut(u64, u64)>) -> ModelReport;
+
+/// Options of `model`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// Register a base model by a name that concepts can use. Its files stay where they are.
+    Add(Add),
+    /// List the registered models.
+    List(Output),
+    /// Say what a model is, and what is missing or wrong in its files.
+    Check(CheckArgs),
+    /// Forget a model; files that were not copied stay.
+    Remove(Remove),
+}
+
+#[derive(Debug, clap::Args)]
+struct Output {
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What a model's files do not say.
+#[derive(Debug, clap::Args)]
+struct Settings {
+    /// The VAE to use instead of the model's own: a diffusers folder or one file.
+    #[arg(long, value_name = "PATH")]
+    vae: Option<PathBuf>,
+    /// A diffusers folder whose configs and tokenizer count, for a file whose shapes do not tell them.
+    #[arg(long, value_name = "FOLDER")]
+    config: Option<PathBuf>,
+    /// What the UNet predicts: `epsilon` or `v`.
+    #[arg(long, value_parser = prediction)]
+    prediction: Option<Prediction>,
+}
+
+#[derive(Debug, clap::Args)]
+struct Add {
+    /// What to call it.
+    name: String,
+    /// A diffusers folder, or one .safetensors or .ckpt file in the original naming.
+    path: PathBuf,
+    #[command(flatten)]
+    settings: Settings,
+    /// Copy the files into the home.
+    #[arg(long)]
+    copy: bool,
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(Debug, clap::Args)]
+struct CheckArgs {
+    /// A registered model, or the path of one that is not.
+    model: PathBuf,
+    #[command(flatten)]
+    settings: Settings,
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(Debug, clap::Args)]
+struct Remove {
+    /// Which.
+    name: String,
+    #[command(flatten)]
+    output: Output,
+}
+
+pub fn run(args: &Args, check: Check) -> Result<(), Error> {
+    let home = Home::locate()?;
+    match &args.verb {
+        Verb::Add(args) => add(args, &home, check),
+        Verb::List(output) => list(&home, output.json),
+        Verb::Check(args) => look(args, &home, check),
+        Verb::Remove(args) => remove(args, &home),
+    }
+}
+
+fn prediction(text: &str) -> Result<Prediction, String> {
+    one_of(text, &[("epsilon", Prediction::Epsilon), ("v", Prediction::V)])
+}
+
+impl Settings {
+    /// The model at `path` with these settings.
+    fn spec(&self, path: &Path) -> Result<ModelSpec, Error> {
+        let absolute = |path: &Path| {
+            if !path.exists() {
+                return Err(workspace::Error::invalid(path, "no such file or folder", "check the path"));
+            }
+            std::path::absolute(path).map_err(workspace::Error::io("find", path))
+        };
+        Ok(ModelSpec {
+            path: absolute(path)?,
+            vae: self.vae.as_deref().map(absolute).transpose()?,
+            config: self.config.as_deref().map(absolute).transpose()?,
+            prediction: self.prediction,
+        })
+    }
+}
+
+fn add(args: &Add, home: &Home, check: Check) -> Result<(), Error> {
+    home.check_new_model(&args.name)?;
+    let spec = args.settings.spec(&args.path)?;
+    let report = check(&spec, home, None);
+    if !report.problems.is_empty() {
+        return refuse(&report, args.output.json);
+    }
+    let spec = home.add_model(&args.name, &spec, args.copy)?;
+    if args.output.json {
+        print_json(&json!({ "name": args.name, "model": spec, "family": report.family, "assumed": report.assumed }));
+        return Ok(());
+    }
+    report.assumed.iter().for_each(|assumed| eprintln!("assumed: {assumed}"));
+    println!("{}: {}, {}", args.name, report.family, spec.path.display());
+    Ok(())
+}
+
+fn list(home: &Home, json: bool) -> Result<(), Error> {
+    let mut models = Vec::new();
+    for name in home.model_names()? {
+        models.push((home.model(&name)?, name));
+    }
+    if json {
+        let models: Vec<_> = models
+            .iter()
+            .map(|(spec, name)| json!({ "name": name, "model": spec, "there": spec.path.exists() }))
+            .collect();
+        print_json(&json!({ "models": models }));
+        return Ok(());
+    }
+    if models.is_empty() {
+        println!("no models yet: catbench model add NAME PATH");
+    }
+    for (spec, name) in models {
+        let gone = if spec.path.exists() { "" } else { "  (not there any more)" };
+        println!("{name:<20} {}{gone}", spec.path.display());
+    }
+    Ok(())
+}
+
+fn look(args: &CheckArgs, home: &Home, check: Check) -> Result<(), Error> {
+    let Settings { vae, config, prediction } = &args.settings;
+    let spec = if args.model.exists() {
+        args.settings.spec(&args.model)?
+    } else {
+        let mut spec = home.model(&args.model.to_string_lossy())?;
+        // What is given here counts for this look.
+        let given = args.settings.spec(&spec.path)?;
+        spec.vae = vae.as_ref().map_or(spec.vae, |_| given.vae);
+        spec.config = config.as_ref().map_or(spec.config, |_| given.config);
+        spec.prediction = prediction.or(spec.prediction);
+        spec
+    };
+    let mut progress = Hashing::default();
+    let report = check(&spec, home, Some(&mut |done, total| progress.show(done, total)));
+    progress.clear();
+    if !report.problems.is_empty() {
+        return refuse(&report, args.output.json);
+    }
+    if args.output.json {
+        print_json(&json!(report));
+    } else {
+        print_report(&report);
+    }
+    Ok(())
+}
+
+fn remove(args: &Remove, home: &Home) -> Result<(), Error> {
+    let spec = home.remove_model(&args.name)?;
+    if args.output.json {
+        print_json(&json!({ "name": args.name, "model": spec }));
+    } else {
+        println!("forgot {} ({})", args.name, spec.path.display());
+    }
+    Ok(())
+}
+
+/// Say all that is wrong with a model.
+fn refuse(report: &ModelReport, json: bool) -> Result<(), Error> {
+    if json {
+        print_json(&json!(report));
+    } else {
+        print_report(report);
+    }
+    let (count, path) = (report.problems.len(), report.model.path.display());
+    Err(Error::Job(match report.problems.as_slice() {
+        [problem] => problem.clone(),
+        _ => format!("{path} cannot be used: {count} problems"),
+    }))
+}
+
+fn print_report(report: &ModelReport) {
+    let row = |name: &str, value: &str| println!("{name:<13} {value}");
+    row("model", &report.model.path.display().to_string());
+    row("family", &report.family);
+    row("predicts", &report.prediction);
+    row("resolution", &format!("{0} × {0}", report.resolution));
+    for part in &report.parts {
+        let (millions, megabytes) = (part.parameters as f64 / 1e6, part.bytes as f64 / 1e6);
+        let types = part.types.join(", ");
+        row(&part.name, &format!("{millions:.1} M numbers, {megabytes:.1} MB, {types}, {}", part.path.display()));
+    }
+    row("tokenizer", &report.tokenizer);
+    report.assumed.iter().for_each(|assumed| row("assumed", assumed));
+    report.ignored.iter().for_each(|(what, count)| row("ignored", &format!("{count} tensors: {what}")));
+    if let Some(hash) = &report.hash {
+        row("SHA-256", hash);
+    }
+    report.problems.iter().for_each(|problem| row("problem", problem));
+}
+
+/// How far the hash is: a bar on a terminal, else one line where it takes long.
+#[derive(Default)]
+struct Hashing {
+    bar: Option<ProgressBar>,
+    told: bool,
+}
+
+impl Hashing {
+    /// Bytes that are hashed before anyone asks what takes so long.
+    const LONG: u64 = 500 << 20;
+
+    fn show(&mut self, done: u64, total: u64) {
+        if total >= Self::LONG && !std::mem::replace(&mut self.told, true) {
+            if std::io::stderr().is_terminal() {
+                let bar = ProgressBar::new(total);
+                if let Ok(style) = ProgressStyle::with_template("reading {bar:30} {bytes}/{total_bytes}  {eta} left") {
+                    bar.set_style(style);
+                }
+                self.bar = Some(bar);
+            } else {
+                eprintln!("reading {:.1} GB", total as f64 / 1e9);
+            }
+        }
+        if let Some(bar) = &self.bar {
+            bar.set_position(done);
+        }
+    }
+
+    fn clear(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Asking what only the code of the models knows, through a runner process: whatever happens in there, the asker lives on.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::Error;
+use crate::protocol::{Estimate, EstimateRequest, Reply, Request, SampleConfig, TrainConfig};
+use crate::workspace::{Concept, JobFolder};
+
+/// What a job on `concept` would need: a training with the pictures made on its way, or with `train` none a sampling;
+/// `scored` when a scoring belongs to it.
+pub fn estimate(
+    concept: &Concept,
+    train: Option<&TrainConfig>,
+    sample: &SampleConfig,
+    scored: bool,
+) -> Result<Estimate, Error> {
+    let request = EstimateRequest {
+        base_model: concept.base_model()?,
+        class_word: concept.file.class_word.clone(),
+        train: train.cloned(),
+        sample: sample.clone(),
+        photos: concept.photos()?.len(),
+        score_model: concept.score_model().filter(|_| scored),
+    };
+    match ask(&Request::Estimate(Box::new(request)))? {
+        Reply::Estimate(estimate) => Ok(*estimate),
+        other => Err(unexpected(other)),
+    }
+}
+
+/// Make a finished run of `concept` from the authors' `pytorch_adapter.bin` in `file`.
+pub fn import_adapter(concept: &Concept, file: &Path) -> Result<JobFolder, Error> {
+    match ask(&Request::ImportAdapter { concept: concept.folder.clone(), file: file.to_path_buf() })? {
+        Reply::Imported { run } => Ok(JobFolder::at(&run)?),
+        other => Err(unexpected(other)),
+    }
+}
+
+/// Write `checkpoint` as a `pytorch_adapter.bin`. Gives the files written, and warnings.
+pub fn export_adapter(checkpoint: &Path, out: &Path) -> Result<(Vec<PathBuf>, Vec<String>), Error> {
+    match ask(&Request::ExportAdapter { checkpoint: checkpoint.to_path_buf(), out: out.to_path_buf() })? {
+        Reply::Exported { files, warnings } => Ok((files, warnings)),
+        other => Err(unexpected(other)),
+    }
+}
+
+fn unexpected(reply: Reply) -> Error {
+    match reply {
+        Reply::Failed { message } => Error::Refused(message),
+        other => Error::Answer(format!("{other:?}")),
+    }
+}
+
+fn ask(request: &Request) -> Result<Reply, Error> {
+    let wrong = |problem: &dyn std::fmt::Display| Error::Answer(problem.to_string());
+    let question = serde_json::to_vec(request).map_err(|error| wrong(&error))?;
+    let program = std::env::current_exe().map_err(Error::Start)?;
+    let mut runner = Command::new(program)
+        .arg("runner")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(Error::Start)?;
+    if let Some(mut stdin) = runner.stdin.take() {
+        // A runner that died before it read says so below.
+        let _ = stdin.write_all(&question);
+    }
+    let output = runner.wait_with_output().map_err(Error::Start)?;
+    serde_json::from_slice(&output.stdout).map_err(|_| {
+        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        Error::EndedAtOnce { status: output.status, log: said }
+    })
+}

@@ -1,0 +1,225 @@
+//! Whether the files of a base model make one: everything that is missing, misshapen or not supported, found without
+//! reading a weight.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use super::error::{Error, Result};
+use super::files::{ModelFiles, Words};
+use super::infer::Family;
+use super::original::{CLIP, OPEN_CLIP, UNET, VAE};
+use super::scheduler::PredictionType;
+use super::text_encoder::TextEncoder;
+use super::tokenizer::Tokenizer;
+use super::unet::UNet;
+use super::vae::Vae;
+use super::weights::{Audit, Part};
+use crate::protocol::{ModelReport, ModelSpec, PartReport};
+
+/// What an audit of all parts found.
+pub(super) struct Findings {
+    pub problems: Vec<Error>,
+    /// Side of its pictures in pixels; 0 when it cannot be told.
+    resolution: usize,
+    pub parts: Vec<PartReport>,
+    ignored: Vec<(String, usize)>,
+}
+
+/// Whether the parts of a model fit each other.
+pub(super) fn fits(
+    files: &ModelFiles,
+    text_encoder: &TextEncoder,
+    unet: &UNet,
+    vae: &Vae,
+    tokenizer: &Tokenizer,
+) -> Result<()> {
+    let mismatch = |cause: String| Err(Error::Format { path: files.spec.path.clone(), cause });
+    let (unet_width, text_width) = (unet.cross_attention_dim(), text_encoder.hidden_size());
+    if unet_width != text_width {
+        return mismatch(format!("its UNet reads text of width {unet_width}, its text encoder writes {text_width}"));
+    }
+    let (unet_channels, vae_channels) = (unet.in_channels(), vae.latent_channels());
+    if unet_channels != vae_channels {
+        let what = match unet_channels {
+            9 => "an inpainting model",
+            8 => "an image-editing model",
+            5 => "a depth-to-image model",
+            7 => "an upscaling model",
+            _ => "a model for something else than text to image",
+        };
+        return mismatch(format!(
+            "{what} (its UNet takes {unet_channels} channels, its VAE makes {vae_channels}), which is not supported: use the \
+             text-to-image model it was made from"
+        ));
+    }
+    let (tokens, known) = (tokenizer.vocab_size(), text_encoder.vocab_size());
+    if tokens > known {
+        let remedy =
+            if matches!(files.words, Words::BuiltIn(_)) { ": give its own tokenizer/ with --config" } else { "" };
+        return mismatch(format!("its tokenizer has {tokens} tokens, its text encoder knows {known}{remedy}"));
+    }
+    Ok(())
+}
+
+impl ModelFiles {
+    /// Build every part without reading it, and note all that is wrong.
+    pub(super) fn audit(&self) -> Findings {
+        let mut problems = Vec::new();
+        let mut audits: Vec<(&'static str, Rc<RefCell<Audit>>)> = Vec::new();
+        let text_encoder = self.build("text_encoder", TextEncoder::load, &mut audits, &mut problems);
+        let unet = self.build("unet", UNet::load, &mut audits, &mut problems);
+        let vae = self.build("vae", Vae::load, &mut audits, &mut problems);
+        let tokenizer = text_encoder
+            .as_ref()
+            .and_then(|text| self.tokenizer(text.max_length()).map_err(|problem| problems.push(problem)).ok());
+        if let Err(problem) = self.schedule() {
+            problems.push(problem);
+        }
+        if let (Some(text_encoder), Some(unet), Some(vae), Some(tokenizer)) = (&text_encoder, &unet, &vae, &tokenizer)
+            && let Err(problem) = fits(self, text_encoder, unet, vae, tokenizer)
+        {
+            problems.push(problem);
+        }
+        let resolution = unet.iter().zip(&vae).map(|(unet, vae)| unet.sample_size() * vae.factor()).sum();
+        let mut used = BTreeSet::new();
+        let mut parts = Vec::new();
+        for (name, audit) in &audits {
+            let audit = audit.borrow();
+            used.extend(audit.used.iter().cloned());
+            parts.push(PartReport {
+                name: (*name).to_owned(),
+                path: self.part(name).weights.place().to_owned(),
+                parameters: audit.elements.values().sum(),
+                bytes: audit.bytes,
+                types: audit.elements.keys().cloned().collect(),
+            });
+        }
+        let (ignored, unknown) = self.leftovers(&used);
+        if let Some(first) = unknown.first() {
+            let cause = format!(
+                "{} tensors that no {} has, the first: {first}: it is another kind of model",
+                unknown.len(),
+                self.family.word()
+            );
+            problems.push(Error::Format { path: self.spec.path.clone(), cause });
+        }
+        Findings { problems, resolution, parts, ignored }
+    }
+
+    /// Refuse what would not work, before anything is read.
+    pub fn check(&self) -> Result<()> {
+        let mut problems = self.audit().problems;
+        match problems.len() {
+            0 => Ok(()),
+            1 => Err(problems.remove(0)),
+            count => {
+                let first = Box::new(problems.remove(0));
+                Err(Error::Several { path: self.spec.path.clone(), count, first })
+            }
+        }
+    }
+
+    fn part(&self, name: &str) -> &Part {
+        self.parts().into_iter().find(|(part, _)| *part == name).map_or(&self.unet, |(_, part)| part)
+    }
+
+    fn build<T>(
+        &self,
+        name: &'static str,
+        load: impl FnOnce(&Part) -> Result<T>,
+        audits: &mut Vec<(&'static str, Rc<RefCell<Audit>>)>,
+        problems: &mut Vec<Error>,
+    ) -> Option<T> {
+        let (part, audit) = self.part(name).audited();
+        let built = load(&part);
+        problems.append(&mut audit.borrow_mut().problems);
+        audits.push((name, audit));
+        built.map_err(|problem| problems.push(problem)).ok()
+    }
+
+    /// The tensors that no part uses: what they are and how many, and those that should not be there.
+    fn leftovers(&self, used: &BTreeSet<String>) -> (Vec<(String, usize)>, Vec<String>) {
+        let mut ignored: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut unknown = Vec::new();
+        let mut files: Vec<_> = self.parts().iter().flat_map(|(_, part)| part.weights.opened()).collect();
+        files.dedup_by_key(|file| file.path());
+        for file in files {
+            let in_original_naming = self.single.as_ref().is_some_and(|single| single.path() == file.path());
+            for (name, _) in file.tensors().filter(|(name, _)| !used.contains(*name)) {
+                let what = if in_original_naming { self.leftover(name) } else { Some("not used") };
+                match what {
+                    Some(what) => *ignored.entry(what).or_default() += 1,
+                    None => unknown.push(name.to_owned()),
+                }
+            }
+        }
+        (ignored.into_iter().map(|(what, count)| (what.to_owned(), count)).collect(), unknown)
+    }
+
+    /// What the tensor `name` of a file in the original naming is, if it is known to be of no use.
+    fn leftover(&self, name: &str) -> Option<&'static str> {
+        /// The rest of CLIP, of which only the text is read.
+        const CLIP_REST: [&str; 6] =
+            ["position_ids", "text_projection", "logit_scale", "attn_mask", "visual_projection", "vision_model."];
+        // The running average is left out also where both are there: the model itself is what samples were made with.
+        if name.starts_with("model_ema.") {
+            return Some("averaged weights (EMA)");
+        }
+        if name.starts_with(VAE) {
+            if self.spec.vae.is_some() {
+                return Some("its own VAE, which is replaced");
+            }
+            return name.starts_with("first_stage_model.loss.").then_some("what the VAE was trained with");
+        }
+        if name.starts_with(CLIP) || name.starts_with(OPEN_CLIP) {
+            let layers = self.text_encoder.config["num_hidden_layers"].as_u64().unwrap_or(0);
+            let last =
+                self.family == Family::Sd2 && name.starts_with(&format!("{OPEN_CLIP}transformer.resblocks.{layers}."));
+            return (last || CLIP_REST.iter().any(|rest| name.contains(rest)))
+                .then_some("parts of CLIP that are not used");
+        }
+        (!name.starts_with(UNET)).then_some("left from training")
+    }
+}
+
+/// What a look at the files of a base model tells, all but its hash.
+pub fn check(spec: &ModelSpec) -> ModelReport {
+    let mut report = ModelReport {
+        model: spec.clone(),
+        family: "unknown".into(),
+        prediction: "unknown".into(),
+        resolution: 0,
+        tokenizer: "unknown".into(),
+        assumed: Vec::new(),
+        parts: Vec::new(),
+        ignored: Vec::new(),
+        problems: Vec::new(),
+        hash: None,
+    };
+    let files = match ModelFiles::open(spec) {
+        Ok(files) => files,
+        Err(problem) => {
+            report.problems.push(problem.to_string());
+            return report;
+        }
+    };
+    let findings = files.audit();
+    report.family = files.family.word().into();
+    if let Ok(schedule) = files.schedule() {
+        report.prediction = match schedule.prediction_type() {
+            PredictionType::Epsilon => "epsilon".into(),
+            PredictionType::VPrediction => "v_prediction".into(),
+        };
+    }
+    report.resolution = findings.resolution;
+    report.tokenizer = match &files.words {
+        Words::Folder(folder) => folder.display().to_string(),
+        Words::BuiltIn(pad) => format!("built in (CLIP), padding with {pad}"),
+    };
+    report.assumed = files.assumed;
+    report.parts = findings.parts;
+    report.ignored = findings.ignored;
+    report.problems = findings.problems.iter().map(Error::to_string).collect();
+    report
+}

@@ -1,0 +1,357 @@
+//! The tape and the operations once more, on values of which only the sizes are known: what each allocates, keeps for the
+//! backward pass and multiplies. Buffers live as long as the real ones, because the code that holds them is shaped alike.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use crate::diffusion::kernels::{AttnShape, ConvShape};
+
+/// Bytes of a float32.
+const FLOAT: u64 = 4;
+
+/// What has been used so far.
+#[derive(Default)]
+struct Counters {
+    live: Cell<u64>,
+    peak: Cell<u64>,
+    /// Bytes of all allocations so far.
+    allocated: Cell<u64>,
+    /// Floating point operations in matrix products.
+    flops: Cell<f64>,
+}
+
+/// Counts what operations allocate and compute.
+#[derive(Clone, Default)]
+pub(super) struct Meter(Rc<Counters>);
+
+/// An allocation. Freed when its last holder is.
+struct Buffer {
+    bytes: u64,
+    meter: Meter,
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        self.meter.0.live.set(self.meter.0.live.get() - self.bytes);
+    }
+}
+
+impl Meter {
+    fn buffer(&self, bytes: u64) -> Rc<Buffer> {
+        let live = self.0.live.get() + bytes;
+        self.0.live.set(live);
+        self.0.allocated.set(self.0.allocated.get() + bytes);
+        self.0.peak.set(self.0.peak.get().max(live));
+        Rc::new(Buffer { bytes, meter: self.clone() })
+    }
+
+    /// Bytes at the highest point.
+    pub(super) fn peak(&self) -> u64 {
+        self.0.peak.get()
+    }
+
+    /// Bytes of all allocations so far: each is written once and read about once.
+    pub(super) fn allocated(&self) -> u64 {
+        self.0.allocated.get()
+    }
+
+    /// Floating point operations in matrix products.
+    pub(super) fn flops(&self) -> f64 {
+        self.0.flops.get()
+    }
+
+    fn compute(&self, flops: f64) {
+        self.0.flops.set(self.0.flops.get() + flops);
+    }
+
+    /// A value that no tape follows.
+    pub(super) fn constant(&self, dims: &[usize]) -> Value {
+        Value { _buffer: self.buffer(bytes(dims)), dims: dims.to_vec(), meter: self.clone(), node: None }
+    }
+}
+
+fn bytes(dims: &[usize]) -> u64 {
+    dims.iter().fold(FLOAT, |bytes, &n| bytes.saturating_mul(n as u64))
+}
+
+/// Stands for [`Tracked`](crate::diffusion::Tracked).
+#[derive(Clone)]
+pub(super) struct Value {
+    _buffer: Rc<Buffer>,
+    dims: Vec<usize>,
+    meter: Meter,
+    node: Option<(Tape, usize)>,
+}
+
+/// How the gradient of one input comes about.
+enum Gradient {
+    /// There is none.
+    None,
+    /// Its own buffer of so many bytes.
+    New(u64),
+    /// The gradient of the result itself.
+    Same,
+}
+
+type Rerun = Box<dyn FnOnce(&Rc<Buffer>) -> Vec<Option<Rc<Buffer>>>>;
+
+enum Backward {
+    /// Gradients of the inputs, bytes of scratch meanwhile, floating point operations.
+    Plain { gradients: Vec<Gradient>, scratch: u64, flops: f64 },
+    /// A checkpoint: what was not kept is computed again.
+    Rerun(Rerun),
+}
+
+struct Step {
+    output: usize,
+    inputs: Vec<Option<usize>>,
+    saved: Vec<Value>,
+    backward: Backward,
+}
+
+#[derive(Default)]
+struct Recording {
+    values: usize,
+    steps: Vec<Step>,
+}
+
+/// Stands for [`Tape`](crate::diffusion::Tape).
+#[derive(Clone, Default)]
+pub(super) struct Tape(Rc<RefCell<Recording>>);
+
+impl Tape {
+    /// A value to differentiate by.
+    pub(super) fn leaf(&self, value: &Value) -> Value {
+        let mut recording = self.0.borrow_mut();
+        recording.values += 1;
+        Value { node: Some((self.clone(), recording.values - 1)), ..value.clone() }
+    }
+
+    /// Differentiate `output`.
+    pub(super) fn backward(&self, output: &Value) {
+        self.gradients(output, output.meter.buffer(bytes(&output.dims)));
+    }
+
+    fn gradients(&self, output: &Value, gradient: Rc<Buffer>) -> Vec<Option<Rc<Buffer>>> {
+        let meter = &output.meter;
+        let (values, mut steps) = {
+            let mut recording = self.0.borrow_mut();
+            (recording.values, std::mem::take(&mut recording.steps))
+        };
+        let mut gradients: Vec<Option<Rc<Buffer>>> = vec![None; values];
+        if let Some((_, id)) = &output.node {
+            gradients[*id] = Some(gradient);
+        }
+        while let Some(Step { output, inputs, saved, backward }) = steps.pop() {
+            let Some(gradient) = gradients[output].take() else { continue };
+            let of_inputs: Vec<Option<Rc<Buffer>>> = match backward {
+                Backward::Plain { gradients, scratch, flops } => {
+                    let _scratch = meter.buffer(scratch);
+                    meter.compute(flops);
+                    let of = |how| match how {
+                        Gradient::None => None,
+                        Gradient::New(bytes) => Some(meter.buffer(bytes)),
+                        Gradient::Same => Some(gradient.clone()),
+                    };
+                    gradients.into_iter().map(of).collect()
+                }
+                Backward::Rerun(rerun) => rerun(&gradient),
+            };
+            drop(saved);
+            for (input, of_input) in inputs.into_iter().zip(of_inputs) {
+                let (Some(input), Some(of_input)) = (input, of_input) else { continue };
+                gradients[input] = Some(match gradients[input].take() {
+                    Some(sum) => meter.buffer(sum.bytes),
+                    None => of_input,
+                });
+            }
+        }
+        gradients
+    }
+}
+
+impl Value {
+    pub(super) fn dims(&self) -> &[usize] {
+        &self.dims
+    }
+
+    fn is_tracked(&self) -> bool {
+        self.node.is_some()
+    }
+
+    /// The gradient of a new buffer as large as this value, if it is followed.
+    fn gradient(&self) -> Gradient {
+        if self.is_tracked() { Gradient::New(bytes(&self.dims)) } else { Gradient::None }
+    }
+
+    fn record(&self, dims: &[usize], inputs: &[&Value], saved: Vec<Value>, backward: Backward) -> Value {
+        let value = self.meter.constant(dims);
+        value.recorded(inputs, saved, backward)
+    }
+
+    fn recorded(mut self, inputs: &[&Value], saved: Vec<Value>, backward: Backward) -> Value {
+        if let Some(tape) = inputs.iter().find_map(|x| x.node.as_ref().map(|(tape, _)| tape.clone())) {
+            let output = {
+                let mut recording = tape.0.borrow_mut();
+                recording.values += 1;
+                let output = recording.values - 1;
+                let inputs = inputs.iter().map(|x| x.node.as_ref().map(|(_, id)| *id)).collect();
+                recording.steps.push(Step { output, inputs, saved, backward });
+                output
+            };
+            self.node = Some((tape, output));
+        }
+        self
+    }
+}
+
+/// x Wᵀ + b, plus `residual`.
+pub(super) fn linear(x: &Value, out: usize, residual: Option<&Value>) -> Value {
+    let mut dims = x.dims.clone();
+    let inner = dims.last_mut().map_or(0, |last| std::mem::replace(last, out));
+    let flops = 2.0 * dims.iter().map(|&n| n as f64).product::<f64>() * inner as f64;
+    x.meter.compute(flops);
+    let mut gradients = vec![x.gradient()];
+    let mut inputs = vec![x];
+    if let Some(residual) = residual {
+        inputs.push(residual);
+        gradients.push(Gradient::Same);
+    }
+    let flops = if x.is_tracked() { flops } else { 0.0 };
+    x.record(&dims, &inputs, Vec::new(), Backward::Plain { gradients, scratch: 0, flops })
+}
+
+/// A convolution of `stride` with a `kernel` × `kernel` kernel, plus `residual`. `padding`: zeros before and after.
+pub(super) fn conv2d(
+    x: &Value,
+    out: usize,
+    kernel: usize,
+    stride: usize,
+    padding: (usize, usize),
+    residual: Option<&Value>,
+) -> Value {
+    let [batch, height, width, in_channels] = x.dims[..] else { return x.clone() };
+    let (pad_before, pad_after) = padding;
+    let shape =
+        ConvShape { batch, height, width, in_channels, out_channels: out, kernel, stride, pad_before, pad_after };
+    let dims = [batch, shape.out_height(), shape.out_width(), out];
+    let flops = 2.0 * dims.iter().map(|&n| n as f64).product::<f64>() * (kernel * kernel * in_channels) as f64;
+    x.meter.compute(flops);
+    let mut gradients = vec![x.gradient()];
+    let mut inputs = vec![x];
+    if let Some(residual) = residual {
+        inputs.push(residual);
+        gradients.push(Gradient::Same);
+    }
+    let flops = if x.is_tracked() { flops } else { 0.0 };
+    let scratch = shape.scratch() as u64 * FLOAT;
+    let y = x.record(&dims, &inputs, Vec::new(), Backward::Plain { gradients, scratch, flops });
+    drop(x.meter.buffer(scratch));
+    y
+}
+
+/// A norm or an activation: as large as its input, which it keeps.
+pub(super) fn same_size(x: &Value) -> Value {
+    let backward = Backward::Plain { gradients: vec![x.gradient()], scratch: 0, flops: 0.0 };
+    x.record(&x.dims, &[x], vec![x.clone()], backward)
+}
+
+/// [.., 2 F] → [.., F].
+pub(super) fn geglu(x: &Value) -> Value {
+    let mut dims = x.dims.clone();
+    if let Some(last) = dims.last_mut() {
+        *last /= 2;
+    }
+    x.record(&dims, &[x], vec![x.clone()], Backward::Plain { gradients: vec![x.gradient()], scratch: 0, flops: 0.0 })
+}
+
+/// q [B, N, width]; k and v [B or 1, S, width].
+pub(super) fn attention(q: &Value, k: &Value, v: &Value, heads: usize) -> Value {
+    let ([batch, queries, width], [kv_batch, keys, _]) = (&q.dims[..], &k.dims[..]) else { return q.clone() };
+    let (batch, queries, width, kv_batch, keys) = (*batch, *queries, *width, *kv_batch, *keys);
+    let shape = AttnShape { batch, kv_batch, queries, keys, heads, head_dim: width / heads.max(1) };
+    // Scores, then values; backward: scores again, and four products.
+    let product = 2.0 * (batch * queries) as f64 * keys as f64 * width as f64;
+    q.meter.compute(2.0 * product);
+    let out = q.meter.constant(&q.dims);
+    let saved = vec![q.clone(), k.clone(), v.clone(), out.clone()];
+    let gradients = vec![q.gradient(), k.gradient(), v.gradient()];
+    let scratch = shape.backward_scratch() as u64 * FLOAT;
+    out.recorded(&[q, k, v], saved, Backward::Plain { gradients, scratch, flops: 5.0 * product })
+}
+
+/// Channels side by side.
+pub(super) fn concat_channels(a: &Value, b: &Value) -> Value {
+    let mut dims = a.dims.clone();
+    if let (Some(last), Some(more)) = (dims.last_mut(), b.dims.last()) {
+        *last += more;
+    }
+    let gradients = vec![a.gradient(), b.gradient()];
+    a.record(&dims, &[a, b], Vec::new(), Backward::Plain { gradients, scratch: 0, flops: 0.0 })
+}
+
+/// Every pixel doubled in both directions.
+pub(super) fn upsample2(x: &Value) -> Value {
+    let mut dims = x.dims.clone();
+    dims[1] *= 2;
+    dims[2] *= 2;
+    x.record(&dims, &[x], Vec::new(), Backward::Plain { gradients: vec![x.gradient()], scratch: 0, flops: 0.0 })
+}
+
+/// The same buffer in another shape.
+pub(super) fn reshape(x: &Value, dims: &[usize]) -> Value {
+    let value = Value { dims: dims.to_vec(), node: None, ..x.clone() };
+    value.recorded(&[x], Vec::new(), Backward::Plain { gradients: vec![Gradient::Same], scratch: 0, flops: 0.0 })
+}
+
+/// Run `f` without keeping anything but its inputs, and again when its gradient is wanted.
+pub(super) fn checkpoint(inputs: &[&Value], f: impl Fn(&[Value]) -> Value + 'static) -> Value {
+    let constants: Vec<Value> = inputs.iter().map(|x| Value { node: None, ..(*x).clone() }).collect();
+    let value = Value { node: None, ..f(&constants) };
+    let tracked: Vec<bool> = inputs.iter().map(|x| x.is_tracked()).collect();
+    let rerun = move |gradient: &Rc<Buffer>| {
+        let tape = Tape::default();
+        let leaves: Vec<Value> =
+            constants.into_iter().zip(tracked).map(|(x, tracked)| if tracked { tape.leaf(&x) } else { x }).collect();
+        let output = f(&leaves);
+        let mut gradients = tape.gradients(&output, gradient.clone());
+        leaves.iter().map(|leaf| leaf.node.as_ref().and_then(|(_, id)| gradients[*id].take())).collect()
+    };
+    value.recorded(inputs, Vec::new(), Backward::Rerun(Box::new(rerun)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_keeps_is_freed_and_what_a_tape_keeps_is_not() {
+        let meter = Meter::default();
+        let x = meter.constant(&[1, 10, 100]);
+        let y = linear(&same_size(&x), 100, None);
+        assert_eq!((meter.peak(), meter.0.live.get()), (12_000, 8_000));
+        drop(y);
+        let tape = Tape::default();
+        let y = linear(&same_size(&same_size(&tape.leaf(&x))), 100, None);
+        // x, what the second norm kept, and y; the second norm's own result is not kept by the linear map.
+        assert_eq!(meter.0.live.get(), 12_000);
+        tape.backward(&y);
+        assert_eq!(meter.0.live.get(), 8_000);
+        assert!((meter.flops() - 3.0 * 2.0 * 10.0 * 100.0 * 100.0).abs() < 1.0);
+    }
+
+    #[test]
+    fn a_checkpoint_keeps_only_its_inputs() {
+        let peak = |checkpointed: bool| {
+            let (meter, tape) = (Meter::default(), Tape::default());
+            let mut x = tape.leaf(&meter.constant(&[1, 1000]));
+            for _ in 0..10 {
+                let f = |x: &Value| (0..5).fold(x.clone(), |x, _| same_size(&x));
+                x = if checkpointed { checkpoint(&[&x], move |xs| f(&xs[0])) } else { f(&x) };
+            }
+            tape.backward(&x);
+            meter.peak() / 4000
+        };
+        assert!(peak(false) > 50 && peak(true) < 20, "{} {}", peak(false), peak(true));
+    }
+}

@@ -1,0 +1,199 @@
+//! What a base model costs, from its configs and the headers of its weights alone: parameters, peak memory, arithmetic.
+//!
+//! Memory is counted, not fitted: [`walk`] makes every step of the networks on values of which only the sizes are known.
+
+mod meter;
+mod walk;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use self::meter::{Meter, Tape, Value};
+use super::error::Result;
+use super::kernels::{Mat, gemm};
+use super::unet::Config as UNetConfig;
+use super::vae::Config as VaeConfig;
+use super::weights::Weights;
+use super::{Embedding, ModelFiles, Tokenizer, text_encoder};
+use crate::protocol::{ModelSpec, PartReport};
+
+/// Pictures that are counted with: no machine holds more, and sizes stay within 64 bits.
+const MOST: usize = 1 << 20;
+
+/// A base model as its configs and the headers of its weights describe it.
+pub struct Outline {
+    /// What is loaded.
+    pub parts: Vec<PartReport>,
+    /// Words to ids.
+    pub tokenizer: Tokenizer,
+    /// Rows that embeddings have added to the text encoder's vocabulary.
+    added: usize,
+    text: text_encoder::Config,
+    unet: UNetConfig,
+    vae: VaeConfig,
+}
+
+/// What one piece of work takes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Cost {
+    /// Bytes at the highest point, beside the weights.
+    pub peak_bytes: u64,
+    /// Floating point operations in matrix products.
+    pub flops: f64,
+    /// Bytes of everything that was allocated on the way.
+    pub allocated: u64,
+}
+
+/// How fast this machine is at the moment.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Speed {
+    /// Floating point operations a second in matrix products.
+    pub flops: f64,
+    /// Bytes a second that are written and read again.
+    pub bytes: f64,
+}
+
+impl Outline {
+    /// Read the configs, headers and tokenizer of the base model `spec`.
+    ///
+    /// # Errors
+    /// All that would keep the model from being used.
+    pub fn read(spec: &ModelSpec) -> Result<Self> {
+        let files = ModelFiles::open(spec)?;
+        files.check()?;
+        let text = text_encoder::Config::load(&files.text_encoder)?;
+        Ok(Self {
+            parts: files.audit().parts,
+            tokenizer: files.tokenizer(text.max_position_embeddings)?,
+            added: 0,
+            text,
+            unet: UNetConfig::load(&files.unet)?,
+            vae: VaeConfig::load(&files.vae)?,
+        })
+    }
+
+    /// Learn the word of `embedding`.
+    pub fn add_word(&mut self, embedding: &Embedding) -> Result<()> {
+        embedding.check_width(self.text_width())?;
+        let first = self.text.vocab_size + self.added;
+        self.added += embedding.count();
+        self.tokenizer.add_word(&embedding.token, first..first + embedding.count(), &embedding.path)
+    }
+
+    /// Layers of the text encoder.
+    pub fn text_layers(&self) -> usize {
+        self.text.num_hidden_layers
+    }
+
+    /// Width of the text encoder.
+    pub fn text_width(&self) -> usize {
+        self.text.hidden_size
+    }
+
+    /// Tokens of a prompt, padding included.
+    pub fn text_length(&self) -> usize {
+        self.text.max_position_embeddings
+    }
+
+    /// Width and height of its pictures, in pixels.
+    pub fn resolution(&self) -> usize {
+        self.unet.sample_size * self.vae.factor()
+    }
+
+    /// Bytes of all weights in memory.
+    pub fn weights_bytes(&self) -> u64 {
+        self.parts.iter().map(PartReport::memory_bytes).sum()
+    }
+
+    /// One training step: forward and backward through the UNet on `batch` latents of its own size.
+    pub fn training_step(&self, batch: usize, gradient_checkpointing: bool) -> Cost {
+        self.training_step_at(self.unet.sample_size, batch, gradient_checkpointing)
+    }
+
+    /// The same on latents of `side` × `side`.
+    pub fn training_step_at(&self, side: usize, batch: usize, gradient_checkpointing: bool) -> Cost {
+        let batch = batch.min(MOST);
+        measure(|meter| {
+            let tape = Tape::default();
+            let context = tape.leaf(&self.context(meter, 1));
+            let output = walk::unet(&self.unet, meter, (batch, side, side), &context, gradient_checkpointing);
+            tape.backward(&output);
+            output
+        })
+    }
+
+    /// One pass of the UNet without a gradient on `batch` latents, each with its own text.
+    pub fn denoising_step(&self, batch: usize) -> Cost {
+        let (side, batch) = (self.unet.sample_size, batch.min(MOST));
+        measure(|meter| walk::unet(&self.unet, meter, (batch, side, side), &self.context(meter, batch), false))
+    }
+
+    /// Latents of `batch` pictures.
+    pub fn encoding(&self, batch: usize) -> Cost {
+        measure(|meter| walk::vae_encode(&self.vae, meter, batch.min(MOST), self.resolution()))
+    }
+
+    /// Pictures of `batch` latents.
+    pub fn decoding(&self, batch: usize) -> Cost {
+        measure(|meter| walk::vae_decode(&self.vae, meter, batch.min(MOST), self.unet.sample_size))
+    }
+
+    fn context(&self, meter: &Meter, batch: usize) -> Value {
+        meter.constant(&[batch, self.text.max_position_embeddings, self.text.hidden_size])
+    }
+}
+
+/// What the weights in `folder` are, as the part `name`.
+pub fn part_of(folder: &Path, name: &str) -> Result<PartReport> {
+    let weights = Weights::open(folder)?;
+    let mut part = PartReport { name: name.into(), path: folder.into(), parameters: 0, bytes: 0, types: Vec::new() };
+    for (_, info) in weights.opened().iter().flat_map(|file| file.tensors()) {
+        part.parameters += info.elements();
+        part.bytes += info.elements() * info.dtype.map_or(0, |dtype| dtype.size_in_bytes());
+        if !part.types.contains(&info.type_name) {
+            part.types.push(info.type_name.clone());
+        }
+    }
+    Ok(part)
+}
+
+fn measure(work: impl FnOnce(&Meter) -> Value) -> Cost {
+    let meter = Meter::default();
+    drop(work(&meter));
+    Cost { peak_bytes: meter.peak(), flops: meter.flops(), allocated: meter.allocated() }
+}
+
+impl Cost {
+    /// Seconds at `speed`: the matrix products, and what passes through memory.
+    pub fn seconds(&self, speed: Speed) -> f64 {
+        self.flops / speed.flops + self.allocated as f64 / speed.bytes
+    }
+}
+
+impl Speed {
+    /// Try it: for about a fifth of a second, products of the size that a UNet's middle has, and copies.
+    pub fn measure() -> Self {
+        const TRY: Duration = Duration::from_millis(100);
+        const SIDE: usize = 768;
+        let (a, b, mut c) = (vec![0.5f32; SIDE * SIDE], vec![0.5f32; SIDE * SIDE], vec![0f32; SIDE * SIDE]);
+        let product = fastest(TRY, || {
+            gemm(&mut c, SIDE, false, Mat::new(&a, SIDE, SIDE), Mat::new(&b, SIDE, SIDE), 1.0, true);
+        });
+        // Larger than the caches, and allocated anew each time as the operations do.
+        let source = vec![0.5f32; 1 << 23];
+        let copy = fastest(TRY, || drop(std::hint::black_box(source.clone())));
+        Self { flops: 2.0 * (SIDE as f64).powi(3) / product, bytes: (4 * source.len()) as f64 / copy }
+    }
+}
+
+/// Seconds of the fastest call of `f` among those that fit into `time`.
+fn fastest(time: Duration, mut f: impl FnMut()) -> f64 {
+    let start = Instant::now();
+    let mut best = f64::INFINITY;
+    while start.elapsed() < time {
+        let begin = Instant::now();
+        f();
+        best = best.min(begin.elapsed().as_secs_f64());
+    }
+    best.max(1e-9)
+}

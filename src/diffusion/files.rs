@@ -1,0 +1,247 @@
+//! The files of a base model, in each form that models come in: a diffusers folder, or one file in the original naming
+//! with what it lacks told from its shapes and family. Opening reads headers only.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::error::{Error, Result};
+use super::infer::{self, Family};
+use super::scheduler::Schedule;
+use super::tensor_file::TensorFile;
+use super::tokenizer::Tokenizer;
+use super::weights::{Part, Weights, read_json};
+use crate::protocol::{ModelSpec, Prediction};
+
+/// Where the tokenizer is from.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Words {
+    /// The model's own.
+    Folder(PathBuf),
+    /// The program's, and the token it pads with.
+    BuiltIn(&'static str),
+}
+
+/// The files of a base model, opened but not read.
+pub struct ModelFiles {
+    pub(super) spec: ModelSpec,
+    pub(super) family: Family,
+    pub(super) text_encoder: Part,
+    pub(super) unet: Part,
+    pub(super) vae: Part,
+    /// The scheduler's config and where it is from.
+    pub(super) scheduler: (Value, PathBuf),
+    pub(super) words: Words,
+    /// What the files do not say.
+    pub(super) assumed: Vec<String>,
+    /// The file that has all parts, where one has.
+    pub(super) single: Option<Arc<TensorFile>>,
+}
+
+/// Pipelines that are refused, by what their names contain.
+const PIPELINES: [(&str, &str); 8] = [
+    ("XL", "an SDXL model, which is not supported"),
+    ("Diffusion3", "a Stable Diffusion 3 model, which is not supported"),
+    ("Flux", "a Flux model, which is not supported"),
+    ("Inpaint", "an inpainting model, which is not supported: use the model it was made from"),
+    ("Depth2Img", "a depth-to-image model, which is not supported"),
+    ("Upscale", "an upscaling model, which is not supported"),
+    ("InstructPix2Pix", "an image-editing model, which is not supported"),
+    ("ControlNet", "a ControlNet pipeline, which is not supported: use its base model"),
+];
+
+impl ModelFiles {
+    /// Open the files that `spec` names.
+    pub fn open(spec: &ModelSpec) -> Result<Self> {
+        if let Some(config) = spec.config.as_ref().filter(|config| !config.is_dir()) {
+            let cause = "no such folder; a config folder has unet/, text_encoder/, ... as diffusers writes them".into();
+            return Err(Error::Format { path: config.clone(), cause });
+        }
+        let mut files = if spec.path.is_dir() { Self::folder(spec)? } else { Self::single(spec)? };
+        if let Some(prediction) = spec.prediction {
+            files.scheduler.0["prediction_type"] = word(prediction).into();
+        }
+        Ok(files)
+    }
+
+    fn folder(spec: &ModelSpec) -> Result<Self> {
+        let folder = &spec.path;
+        let format = |cause: String| Error::Format { path: folder.clone(), cause };
+        let index = folder.join("model_index.json");
+        if index.is_file() {
+            let index: Value = read_json(&index)?;
+            let class = index["_class_name"].as_str().unwrap_or_default();
+            if let Some((_, what)) = PIPELINES.iter().find(|(mark, _)| class.contains(mark)) {
+                return Err(format(format!("{what} ({class})")));
+            }
+        }
+        if let Some(missing) = ["text_encoder", "unet"].iter().find(|part| !folder.join(part).is_dir()) {
+            return Err(format(format!(
+                "no {missing}/ in this folder: give a diffusers folder, or a model file itself"
+            )));
+        }
+        let part = |name: &str| Part::open(&folder.join(name), overlay(spec, &format!("{name}/config.json")));
+        let unet = part("unet")?;
+        let linear = unet.config["use_linear_projection"].as_bool().unwrap_or(false);
+        let family = if linear { Family::Sd2 } else { Family::Sd1 };
+        let mut assumed = Vec::new();
+        let words = match overlay(spec, "tokenizer") {
+            Some(folder) => Words::Folder(folder),
+            None if folder.join("tokenizer").is_dir() => Words::Folder(folder.join("tokenizer")),
+            None => built_in_words(family, &mut assumed),
+        };
+        let scheduler = overlay(spec, SCHEDULER).unwrap_or_else(|| folder.join(SCHEDULER));
+        Ok(Self {
+            text_encoder: part("text_encoder")?,
+            unet,
+            vae: match &spec.vae {
+                Some(vae) => replaced_vae(spec, vae, &mut assumed)?,
+                None => part("vae")?,
+            },
+            scheduler: (read_json(&scheduler)?, scheduler),
+            family,
+            words,
+            assumed,
+            single: None,
+            spec: spec.clone(),
+        })
+    }
+
+    fn single(spec: &ModelSpec) -> Result<Self> {
+        let file = Arc::new(TensorFile::open(&spec.path)?);
+        let family = infer::family(&file)?;
+        let mut assumed = vec![format!("{}, by the names of its tensors", family.word())];
+        let (scheduler, v) = match overlay(spec, SCHEDULER) {
+            Some(path) => {
+                let config: Value = read_json(&path)?;
+                let v = config["prediction_type"] == "v_prediction";
+                ((config, path), v)
+            }
+            None => {
+                let v = spec.prediction.unwrap_or_else(|| prediction(&file, family, &mut assumed)) == Prediction::V;
+                let name = if v { "v_prediction" } else { "epsilon" };
+                ((infer::scheduler(name), spec.path.clone()), v)
+            }
+        };
+        // Latents of 512 × 512 pixels; those that predict v were trained at 768.
+        let sample_size = if family == Family::Sd2 && v { 96 } else { 64 };
+        let part = |name: &str, naming, told: Result<Value>, assumed: &mut Vec<String>| {
+            let weights = Weights::of_file(&file, naming);
+            told_part(spec, name, weights, told, assumed)
+        };
+        let (naming, told) = infer::unet(&file, family, sample_size)?;
+        let unet = part("unet", naming, told, &mut assumed)?;
+        let (naming, told) = infer::text_encoder(&file, family);
+        let text_encoder = part("text_encoder", naming, told, &mut assumed)?;
+        let vae = match &spec.vae {
+            Some(vae) => replaced_vae(spec, vae, &mut assumed)?,
+            None => {
+                let (naming, told) = infer::vae(&file)?;
+                part("vae", naming, told, &mut assumed)?
+            }
+        };
+        let words = match overlay(spec, "tokenizer") {
+            Some(folder) => Words::Folder(folder),
+            None => built_in_words(family, &mut assumed),
+        };
+        Ok(Self { text_encoder, unet, vae, scheduler, family, words, assumed, single: Some(file), spec: spec.clone() })
+    }
+
+    /// Its noise schedule.
+    pub(super) fn schedule(&self) -> Result<Schedule> {
+        Schedule::parse(self.scheduler.0.clone(), &self.scheduler.1)
+    }
+
+    /// Its tokenizer, for a text encoder of `max_length` tokens.
+    pub(super) fn tokenizer(&self, max_length: usize) -> Result<Tokenizer> {
+        match &self.words {
+            Words::Folder(folder) => Tokenizer::load(folder, max_length),
+            Words::BuiltIn(pad) => Tokenizer::built_in(pad, max_length),
+        }
+    }
+
+    /// Its parts by name, in the order they are recorded in.
+    pub(super) fn parts(&self) -> [(&'static str, &Part); 3] {
+        [("text_encoder", &self.text_encoder), ("unet", &self.unet), ("vae", &self.vae)]
+    }
+}
+
+const SCHEDULER: &str = "scheduler/scheduler_config.json";
+
+/// As diffusers writes it.
+fn word(prediction: Prediction) -> &'static str {
+    match prediction {
+        Prediction::Epsilon => "epsilon",
+        Prediction::V => "v_prediction",
+    }
+}
+
+/// What `--config` has for `name`.
+fn overlay(spec: &ModelSpec, name: &str) -> Option<PathBuf> {
+    spec.config.as_ref().map(|folder| folder.join(name)).filter(|path| path.exists())
+}
+
+/// A part of one file, whose config is that of `--config`, else what the file's shapes told.
+fn told_part(
+    spec: &ModelSpec,
+    name: &str,
+    weights: Weights,
+    told: Result<Value>,
+    assumed: &mut Vec<String>,
+) -> Result<Part> {
+    if let Some(path) = overlay(spec, &format!("{name}/config.json")) {
+        return Ok(Part { config: read_json(&path)?, path, weights });
+    }
+    let (config, path) = (told?, weights.opened().first().map_or(spec.path.clone(), |file| file.path().to_owned()));
+    let say = |key: &str| config.get(key).map(|value| format!("{key} {value}"));
+    let constants = match name {
+        "unet" => ["norm_num_groups", "attention_head_dim"],
+        "vae" => ["norm_num_groups", "scaling_factor"],
+        _ => ["num_attention_heads", "hidden_act"],
+    };
+    assumed.push(format!("{name}: {}", constants.iter().filter_map(|key| say(key)).collect::<Vec<_>>().join(", ")));
+    Ok(Part { config, path, weights })
+}
+
+/// The VAE at `path`: a folder, or one file in the original naming.
+fn replaced_vae(spec: &ModelSpec, path: &Path, assumed: &mut Vec<String>) -> Result<Part> {
+    if path.is_dir() {
+        let inner = path.join("vae");
+        let folder = if !path.join("config.json").is_file() && inner.is_dir() { &inner } else { path };
+        return Part::open(folder, None);
+    }
+    let file = Arc::new(TensorFile::open(path)?);
+    let (naming, told) = infer::vae(&file)?;
+    told_part(spec, "vae", Weights::of_file(&file, naming), told, assumed)
+}
+
+fn built_in_words(family: Family, assumed: &mut Vec<String>) -> Words {
+    let pad = match family {
+        Family::Sd1 => "<|endoftext|>",
+        Family::Sd2 => "!",
+    };
+    assumed.push(format!("the tokenizer is CLIP's, padding with {pad}"));
+    Words::BuiltIn(pad)
+}
+
+/// Optimizer steps of Stable Diffusion 2.x base, by which diffusers too tells it from the one that predicts v.
+const SD2_BASE_STEPS: i64 = 875_000;
+
+/// What the UNet of a file predicts, as far as it can be told.
+fn prediction(file: &TensorFile, family: Family, assumed: &mut Vec<String>) -> Prediction {
+    match (family, file.number("global_step")) {
+        (Family::Sd1, _) => {
+            assumed.push("it predicts epsilon, as all of 1.x; if it was tuned to v: --prediction v".into());
+            Prediction::Epsilon
+        }
+        (Family::Sd2, Some(SD2_BASE_STEPS)) => {
+            assumed.push(format!("it predicts epsilon: its global_step is {SD2_BASE_STEPS}, as 2.x base"));
+            Prediction::Epsilon
+        }
+        (Family::Sd2, _) => {
+            assumed.push("it predicts v, at 768 pixels; if it is a 2.x base (512 pixels): --prediction epsilon".into());
+            Prediction::V
+        }
+    }
+}

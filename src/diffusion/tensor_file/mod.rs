@@ -1,0 +1,210 @@
+//! Files of named tensors, mapped to memory and read one tensor at a time: safetensors, and what `torch.save` writes
+//! since PyTorch 1.6 (a zip of raw numbers and one pickle, read without running anything in it).
+//!
+//! A file is hostile until read: whatever its bytes say, reading ends with an error or with tensors, in time and memory
+//! bounded by the size of the file.
+
+mod pickle;
+mod torch;
+mod zip;
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::{Bound, Range};
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor};
+use memmap2::Mmap;
+use safetensors::SafeTensors;
+
+use super::error::{Error, Result};
+
+/// One tensor of a file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TensorInfo {
+    /// As the file calls it: "F16", "`LongStorage`".
+    pub type_name: String,
+    /// None for a type that nothing here computes with.
+    pub dtype: Option<DType>,
+    /// Sizes, outermost first.
+    pub shape: Vec<usize>,
+    /// Numbers to the next element of each dimension; none when they follow one another.
+    strides: Option<Vec<usize>>,
+    /// The bytes of the file its numbers are in.
+    bytes: Range<usize>,
+}
+
+impl TensorInfo {
+    /// How many numbers it has.
+    pub fn elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether it holds floats of a type that can be computed with.
+    pub fn is_float(&self) -> bool {
+        matches!(self.dtype, Some(DType::F16 | DType::BF16 | DType::F32 | DType::F64))
+    }
+}
+
+/// A file of named tensors.
+pub struct TensorFile {
+    path: PathBuf,
+    map: Mmap,
+    tensors: BTreeMap<String, TensorInfo>,
+    numbers: HashMap<String, i64>,
+    texts: HashMap<String, String>,
+}
+
+/// What a parser finds in a file.
+#[derive(Default)]
+struct Contents {
+    tensors: BTreeMap<String, TensorInfo>,
+    numbers: HashMap<String, i64>,
+    texts: HashMap<String, String>,
+}
+
+impl TensorFile {
+    /// Open the file at `path`. What form it has is told by its first bytes, not by its name.
+    ///
+    /// The tensors of a PyTorch file are those of its `state_dict`, where it has one (training leftovers such as the
+    /// optimizer's are not read), else all that it holds; one in a nested dictionary has a dotted name.
+    pub fn open(path: &Path) -> Result<Self> {
+        let read = |source| Error::Read { path: path.to_owned(), source };
+        let file = std::fs::File::open(path).map_err(read)?;
+        if file.metadata().map_err(read)?.is_dir() {
+            return Err(Error::Format { path: path.to_owned(), cause: "a folder, not a file of tensors".into() });
+        }
+        let map = crate::sys::map_file(&file).map_err(read)?;
+        let contents = parse(&map).map_err(|cause| Error::Format { path: path.to_owned(), cause })?;
+        Ok(Self {
+            path: path.to_owned(),
+            map,
+            tensors: contents.tensors,
+            numbers: contents.numbers,
+            texts: contents.texts,
+        })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its size in bytes.
+    pub fn size(&self) -> usize {
+        self.map.len()
+    }
+
+    /// All tensors, sorted by name.
+    pub fn tensors(&self) -> impl Iterator<Item = (&str, &TensorInfo)> {
+        self.tensors.iter().map(|(name, info)| (name.as_str(), info))
+    }
+
+    /// The tensors whose names are not before `start`, sorted.
+    pub(super) fn tensors_from(&self, start: &str) -> impl Iterator<Item = (&str, &TensorInfo)> {
+        self.tensors
+            .range::<str, _>((Bound::Included(start), Bound::Unbounded))
+            .map(|(name, info)| (name.as_str(), info))
+    }
+
+    /// What is known of the tensor `name`.
+    pub fn info(&self, name: &str) -> Option<&TensorInfo> {
+        self.tensors.get(name)
+    }
+
+    /// A whole number beside the tensors of a PyTorch file, as `global_step`.
+    pub fn number(&self, name: &str) -> Option<i64> {
+        self.numbers.get(name).copied()
+    }
+
+    /// A text beside the tensors of a PyTorch file, as the `name` of an embedding.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.texts.get(name).map(String::as_str)
+    }
+
+    /// The tensor `name` as float32, in its own shape. Only floats can be read.
+    pub fn tensor(&self, name: &str) -> Result<Tensor> {
+        let missing = || self.error(format!("has no tensor {name}"));
+        self.read(name, self.info(name).ok_or_else(missing)?, None)
+    }
+
+    /// The same, or only these `rows` of its first dimension.
+    pub(super) fn read(&self, name: &str, info: &TensorInfo, rows: Option<Range<usize>>) -> Result<Tensor> {
+        let Some(dtype) = info.dtype.filter(|_| info.is_float()) else {
+            let cause = format!("tensor {name} holds {}; weights are F16, BF16, F32 or F64", info.type_name);
+            return Err(self.error(cause));
+        };
+        let mut bytes = &self.map[info.bytes.clone()];
+        let gathered;
+        if let Some(strides) = &info.strides {
+            gathered = gather(bytes, dtype.size_in_bytes(), &info.shape, strides);
+            bytes = &gathered;
+        }
+        let mut shape = info.shape.clone();
+        if let (Some(rows), Some(first)) = (rows, shape.first_mut()) {
+            let row = bytes.len() / (*first).max(1);
+            *first = rows.len();
+            bytes = &bytes[row * rows.start..row * rows.end];
+        }
+        Ok(Tensor::from_raw_buffer(bytes, dtype, &shape, &Device::Cpu)?.to_dtype(DType::F32)?)
+    }
+
+    pub(super) fn error(&self, cause: String) -> Error {
+        Error::Format { path: self.path.clone(), cause }
+    }
+}
+
+fn parse(bytes: &[u8]) -> Result<Contents, String> {
+    if bytes.starts_with(zip::MAGIC) {
+        torch::parse(bytes)
+    } else if bytes.starts_with(b"\x80\x02\x8a\x0a") {
+        Err("written by PyTorch before 1.6, which is not supported: torch.load it in a newer PyTorch and torch.save it again"
+            .into())
+    } else if bytes.starts_with(b"version https://git-lfs") {
+        Err("a Git LFS pointer, not the file it stands for: run `git lfs pull`".into())
+    } else {
+        parse_safetensors(bytes)
+    }
+}
+
+fn parse_safetensors(bytes: &[u8]) -> Result<Contents, String> {
+    let (header_len, header) = SafeTensors::read_metadata(bytes)
+        .map_err(|e| format!("neither a whole safetensors file nor one of torch.save: {e}"))?;
+    let data = header_len + 8;
+    let mut contents = Contents::default();
+    for (name, info) in header.tensors() {
+        let range = data + info.data_offsets.0..data + info.data_offsets.1;
+        if range.start > range.end || range.end > bytes.len() {
+            return Err(format!("cut short: {} bytes, tensor {name} calls for {}", bytes.len(), range.end));
+        }
+        let tensor = TensorInfo {
+            type_name: info.dtype.to_string(),
+            dtype: DType::try_from(info.dtype).ok(),
+            shape: info.shape.clone(),
+            strides: None,
+            bytes: range,
+        };
+        contents.tensors.insert(name, tensor);
+    }
+    Ok(contents)
+}
+
+/// The elements of a strided tensor, in order. The strides stay within `bytes`.
+fn gather(bytes: &[u8], item: usize, shape: &[usize], strides: &[usize]) -> Vec<u8> {
+    let count: usize = shape.iter().product();
+    let mut gathered = Vec::with_capacity(count * item);
+    let mut at = vec![0; shape.len()];
+    let mut offset = 0;
+    for _ in 0..count {
+        gathered.extend_from_slice(&bytes[offset * item..(offset + 1) * item]);
+        for dim in (0..shape.len()).rev() {
+            at[dim] += 1;
+            offset += strides[dim];
+            if at[dim] < shape[dim] {
+                break;
+            }
+            offset -= strides[dim] * shape[dim];
+            at[dim] = 0;
+        }
+    }
+    gathered
+}

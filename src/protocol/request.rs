@@ -1,0 +1,72 @@
+//! Small questions that only the code of the models can answer. A client starts a runner process, writes one request to
+//! its stdin, and reads one reply from its stdout.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Estimate, ModelSpec, SampleConfig, TrainConfig};
+
+/// The job that [`Request::Estimate`] asks about.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EstimateRequest {
+    /// The base model.
+    pub base_model: ModelSpec,
+    /// The concept's class word.
+    pub class_word: String,
+    /// A training, and the pictures made on its way; none for a sampling alone.
+    pub train: Option<TrainConfig>,
+    /// How pictures are sampled.
+    pub sample: SampleConfig,
+    /// Photos to encode.
+    pub photos: usize,
+    /// The score model, absolute, where scores are measured.
+    pub score_model: Option<PathBuf>,
+}
+
+/// What is asked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "snake_case")]
+pub enum Request {
+    /// What a job would need. Loads no weights.
+    Estimate(Box<EstimateRequest>),
+    /// Make a run of a `pytorch_adapter.bin`.
+    ImportAdapter {
+        /// The concept's folder.
+        concept: PathBuf,
+        /// The file.
+        file: PathBuf,
+    },
+    /// Write a checkpoint as a `pytorch_adapter.bin`, with the `adapter_config.json` that the released code reads beside it.
+    ExportAdapter {
+        /// The checkpoint.
+        checkpoint: PathBuf,
+        /// The file to write.
+        out: PathBuf,
+    },
+}
+
+/// What is answered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "snake_case")]
+pub enum Reply {
+    /// To [`Request::Estimate`].
+    Estimate(Box<Estimate>),
+    /// To [`Request::ImportAdapter`].
+    Imported {
+        /// The folder of the new run.
+        run: PathBuf,
+    },
+    /// To [`Request::ExportAdapter`].
+    Exported {
+        /// What was written.
+        files: Vec<PathBuf>,
+        /// What the user should know though it stops nothing.
+        warnings: Vec<String>,
+    },
+    /// To any: it cannot be done.
+    Failed {
+        /// What, where, what to do.
+        message: String,
+    },
+}

@@ -1,0 +1,68 @@
+//! Answers to small questions: see [`Request`].
+
+use std::io::Read;
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::{Error, EventLog, estimate, models, train};
+use crate::catversion::{Checkpoint, adapter};
+use crate::diffusion::{Outline, part_of};
+use crate::fs::sha256;
+use crate::protocol::{EstimateRequest, Event, Reply, Request};
+use crate::workspace::{self, Concept, HashCache, Imported, JobFolder, RunSpec};
+
+/// Read one request from stdin and write its reply to stdout.
+pub fn answer() -> ExitCode {
+    let mut text = Vec::new();
+    let request = std::io::stdin().read_to_end(&mut text).and_then(|_| Ok(serde_json::from_slice(&text)?));
+    let reply = match request {
+        Ok(request) => reply(request).unwrap_or_else(|error| Reply::Failed { message: error.to_string() }),
+        Err(error) => Reply::Failed { message: format!("not a request: {error}") },
+    };
+    match serde_json::to_writer(std::io::stdout(), &reply) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn reply(request: Request) -> Result<Reply, Error> {
+    Ok(match request {
+        Request::Estimate(request) => {
+            let EstimateRequest { base_model, class_word, train, sample, photos, score_model } = *request;
+            let score_model = score_model.map(|folder| part_of(&folder, "score_model")).transpose()?;
+            let (train, sample) = (train.as_ref(), &sample);
+            let job = estimate::Job { class_word: &class_word, train, sample, photos, score_model };
+            Reply::Estimate(Box::new(estimate::estimate(base_model, &job)?))
+        }
+        Request::ImportAdapter { concept, file } => {
+            Reply::Imported { run: import_adapter(&Concept::open(&concept)?, &file)?.path().to_owned() }
+        }
+        Request::ExportAdapter { checkpoint, out } => {
+            let checkpoint = Checkpoint::load(&checkpoint)?;
+            let files = adapter::export(&out, &checkpoint.embeddings)?;
+            Reply::Exported { files, warnings: adapter::export_warnings(&checkpoint) }
+        }
+    })
+}
+
+/// A finished run of what is in `file`.
+fn import_adapter(concept: &Concept, file: &Path) -> Result<JobFolder, Error> {
+    let file = std::path::absolute(file).map_err(workspace::Error::io("find", file))?;
+    let sha256 = sha256(&file).map_err(workspace::Error::io("read", &file))?;
+    let model = concept.base_model()?;
+    let outline = Outline::read(&model)?;
+    let mut checkpoint = adapter::import(&file, &outline, &concept.file.class_word)?;
+    // Last, because it reads the whole model.
+    checkpoint.meta.base_model = models::hash(&model, &HashCache::of(&concept.home()?))?;
+    let spec = RunSpec {
+        base_model_hash: Some(checkpoint.meta.base_model.clone()),
+        imported: Some(Imported { file, sha256 }),
+        ..RunSpec::new(concept, checkpoint.meta.config.clone(), concept.evaluation()?)?
+    };
+    JobFolder::new_imported(concept, &spec, |job| {
+        let (mut log, _) = EventLog::open(&job.events())?;
+        log.write(Event::Started { pid: std::process::id(), steps: 0, resumed_from: 0 })?;
+        train::save(job, &checkpoint, &mut log)?;
+        Ok::<_, Error>(log.write(Event::Finished { seconds: 0.0 })?)
+    })
+}

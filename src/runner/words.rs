@@ -1,0 +1,31 @@
+//! Textual-inversion embeddings of a sampling.
+
+use super::Error;
+use crate::catversion::prompt_text;
+use crate::diffusion::Embedding;
+use crate::fs::sha256;
+use crate::protocol::SampleConfig;
+use crate::workspace;
+
+/// Read the embeddings that `config` names.
+///
+/// # Errors
+/// A file that is none, or not the one that was named when the job was made. A word that stands in no prompt: the file
+/// would change nothing.
+pub(super) fn read(config: &SampleConfig, class_word: &str) -> Result<Vec<Embedding>, Error> {
+    let prompts = config.prompts.iter().chain([&config.negative_prompt]);
+    let texts: Vec<String> = prompts.map(|prompt| prompt_text(prompt, class_word).to_lowercase()).collect();
+    let mut embeddings = Vec::new();
+    for file in &config.embeddings {
+        if sha256(&file.path).map_err(workspace::Error::io("read", &file.path))? != file.sha256 {
+            return Err(Error::EmbeddingChanged(file.path.clone()));
+        }
+        let embedding = Embedding::read(&file.path, file.token.as_deref())?;
+        let word = embedding.token.to_lowercase();
+        if !texts.iter().any(|text| text.contains(&word)) {
+            return Err(Error::UnusedEmbedding { path: file.path.clone(), token: embedding.token });
+        }
+        embeddings.push(embedding);
+    }
+    Ok(embeddings)
+}

@@ -1,0 +1,134 @@
+//! What is said, and what is refused, before a job starts.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use assert_cmd::assert::OutputAssertExt;
+use catbench::diffusion::Outline;
+use catbench::protocol::ModelSpec;
+use common::Workspace;
+use predicates::boolean::PredicateBooleanExt;
+use predicates::str::contains;
+use serde_json::Value;
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+fn workspace() -> Workspace {
+    let workspace = Workspace::new();
+    workspace.use_models(&fixture("tiny_sd1"), &fixture("tiny_clip"));
+    workspace
+}
+
+fn catbench(workspace: &Workspace, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_catbench"));
+    command.args(args).env("CATBENCH_HOME", workspace.home());
+    command
+}
+
+fn nothing_was_made(workspace: &Workspace) {
+    for folder in ["runs", "samples"] {
+        assert!(!workspace.concept().join(folder).exists(), "{folder} was made");
+    }
+}
+
+#[test]
+fn a_dry_run_says_all_and_does_nothing() {
+    let workspace = workspace();
+    let said = catbench(&workspace, &["train", "demo", "--dry-run", "--preset", "official"]).assert().code(0);
+    said.stdout(
+        contains("unet: ")
+            .and(contains("F32 in memory"))
+            .and(contains("learning rate 0.01"))
+            .and(contains("1000 × 2 images"))
+            .and(contains("beach.png: 64 × 64, whole, mask"))
+            .and(contains("MiB free").or(contains("GiB free")))
+            .and(contains("a step")),
+    );
+    let output = catbench(&workspace, &["train", "demo", "--dry-run", "--json"]).output().unwrap();
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["settings"]["steps"], 500);
+    assert_eq!(json["photos"].as_array().unwrap().len(), 5);
+    let estimate = &json["estimate"];
+    assert_eq!(estimate["parts"].as_array().unwrap().len(), 3);
+    assert!(estimate["peak_bytes"].as_u64() > Some(1 << 20) && estimate["time"]["total_seconds"].as_f64() > Some(0.0));
+    assert_eq!(estimate["refusal"], Value::Null);
+    catbench(&workspace, &["sample", "demo", "--untrained", "--dry-run"])
+        .assert()
+        .code(0)
+        .stdout(contains("a picture"));
+    nothing_was_made(&workspace);
+}
+
+#[test]
+fn what_cannot_fit_is_refused_with_the_setting_that_would() {
+    let workspace = workspace();
+    let huge = ["train", "demo", "--batch-size", "1000000"];
+    for more in [&[][..], &["--dry-run"]] {
+        let refused = catbench(&workspace, &[&huge[..], more].concat()).assert().code(1);
+        refused
+            .stderr(contains("of memory in a training step").and(contains("batch_size = ")).and(contains("would fit")));
+    }
+    let output = catbench(&workspace, &[&huge[..], &["--dry-run", "--json"]].concat()).output().unwrap();
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(json["estimate"]["refusal"].as_str().unwrap().contains("batch_size"), "{json}");
+    let sample = ["sample", "demo", "--untrained", "-n", "1000000", "--batch-size", "1000000"];
+    catbench(&workspace, &sample).assert().code(1).stderr(contains("batch_size = "));
+    nothing_was_made(&workspace);
+}
+
+#[test]
+fn the_setting_that_would_fit_is_not_refused() {
+    let workspace = workspace();
+    let dry = |batch: &str, more: &[&str]| {
+        let args = ["train", "demo", "--dry-run", "--json", "--batch-size", batch];
+        let output = catbench(&workspace, &[&args[..], more].concat()).output().unwrap();
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()["estimate"]["refusal"].clone()
+    };
+    let refusal = dry("1000000", &[]);
+    let refusal = refusal.as_str().unwrap();
+    let batch: String =
+        refusal.split("batch_size = ").nth(1).unwrap().chars().take_while(char::is_ascii_digit).collect();
+    let more: &[&str] = if refusal.contains("gradient_checkpointing") { &["--gradient-checkpointing"] } else { &[] };
+    assert_eq!(dry(&batch, more), Value::Null, "{refusal}");
+}
+
+#[test]
+fn a_prompt_that_is_too_long_is_said_with_what_is_cut() {
+    let workspace = workspace();
+    let prompt = format!("a {{concept}} {} tail", "a ".repeat(20));
+    let sample = ["sample", "demo", "--untrained", "--dry-run", "--prompt", &prompt];
+    catbench(&workspace, &sample).assert().code(0).stdout(contains("tail\" is not read").and(contains("16 tokens")));
+}
+
+#[test]
+fn a_photo_that_is_turned_by_its_exif_is_said_to_be() {
+    let workspace = workspace();
+    let rotated = fixture("pillow/source.png");
+    let source = image::open(rotated).unwrap().into_rgb8();
+    let mut jpeg = std::io::Cursor::new(Vec::new());
+    source.write_to(&mut jpeg, image::ImageFormat::Jpeg).unwrap();
+    let jpeg = jpeg.into_inner();
+    // An EXIF block that says: turn right. It stands behind the marker that begins a JPEG.
+    let tiff = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
+    let exif = [b"Exif\0\0", &tiff[..]].concat();
+    let length = (exif.len() as u16 + 2).to_be_bytes();
+    let photo = [&jpeg[..2], &[0xff, 0xe1], &length, &exif, &jpeg[2..]].concat();
+    std::fs::write(workspace.concept().join("images/turned.jpg"), photo).unwrap();
+    let said = catbench(&workspace, &["train", "demo", "--dry-run"]).assert().code(0);
+    said.stdout(contains("turned.jpg: ").and(contains("turned right by its EXIF")));
+}
+
+#[test]
+fn checkpointing_costs_less_memory_and_more_arithmetic() {
+    let model = Outline::read(&ModelSpec::at(&fixture("tiny_sd1"))).unwrap();
+    let (plain, checkpointed) = (model.training_step(4, false), model.training_step(4, true));
+    assert!(checkpointed.peak_bytes < plain.peak_bytes);
+    assert!(checkpointed.flops > plain.flops);
+    let forward = model.denoising_step(4);
+    assert!(forward.flops < plain.flops && forward.peak_bytes < plain.peak_bytes);
+}
