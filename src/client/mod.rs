@@ -2,10 +2,14 @@
 //! so a client can come and go at any time, and several can look at once.
 
 mod history;
+#[cfg(feature = "hub")]
+mod hub;
 mod jobs;
 mod watch;
 pub mod words;
 
 pub use history::{End, History, Picture, Point, Scores};
+#[cfg(feature = "hub")]
+pub use hub::download_model;
 pub use jobs::{Error, State, start_job, state, stop};
 pub use watch::{Follow, Watch};
