@@ -125,7 +125,9 @@ fn local(path: &Path) -> Result<PathBuf, Error> {
     #[cfg(feature = "hub")]
     return Ok(crate::client::download_model(repo)?);
     #[cfg(not(feature = "hub"))]
-    Err(Error::Job(format!("{repo}: this catbench was built without downloads (feature `hub`): download it and give its path")))
+    Err(Error::Job(format!(
+        "{repo}: this catbench was built without downloads (feature `hub`): download it and give its path"
+    )))
 }
 
 fn add(args: &Add, home: &Home, check: Check) -> Result<(), Error> {

@@ -48,7 +48,7 @@ fn damaged() -> Vec<Damaged> {
     let header = 8 + u64::from_le_bytes(safe[..8].try_into().unwrap()) as usize;
     let mut files: Vec<Damaged> = Vec::new();
     let mut written = |tensors: &Tensors, what: &str, i: usize| {
-        if i % 2 == 0 {
+        if i.is_multiple_of(2) {
             files.push((what.to_owned(), "model.safetensors", safetensors_bytes(tensors)));
         } else {
             files.push((what.to_owned(), "model.ckpt", torch_bytes(tensors).bytes));

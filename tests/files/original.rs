@@ -214,6 +214,9 @@ fn everything_missing_or_misshapen_is_named_at_once() {
     assert!(norm.contains("[7, 3]") && norm.contains("[320]"), "{norm}");
 }
 
+/// What makes another model of a checkpoint.
+type Change = Box<dyn FnOnce(&mut BTreeMap<String, Vec<usize>>)>;
+
 #[test]
 fn other_models_are_refused_by_name() {
     let only = |name: &'static str| {
@@ -230,7 +233,6 @@ fn other_models_are_refused_by_name() {
     let without = |start: &'static str| {
         move |tensors: &mut BTreeMap<String, Vec<usize>>| tensors.retain(|name, _| !name.starts_with(start))
     };
-    type Change = Box<dyn FnOnce(&mut BTreeMap<String, Vec<usize>>)>;
     let sdxl = move |tensors: &mut BTreeMap<String, Vec<usize>>| {
         without("cond_stage_model.")(tensors);
         tensors.insert("conditioner.embedders.0.transformer.text_model.x".into(), vec![2]);

@@ -119,7 +119,7 @@ pub fn zip(entries: &[Entry]) -> Zip {
         meaningful.extend(offset..offset + 4);
         bytes.extend(fields(b"PK\x03\x04\x14\0\0\0"));
         bytes.extend(name.bytes());
-        if name.ends_with(".pkl") {
+        if name.ends_with("/data.pkl") {
             meaningful.extend(bytes.len()..bytes.len() + content.len());
         }
         bytes.extend(content);
