@@ -6,6 +6,7 @@ mod common;
 use assert_cmd::Command;
 use catbench::protocol::Event;
 use common::{RUN, Workspace};
+use predicates::prelude::PredicateBooleanExt as _;
 use predicates::str::contains;
 
 fn catbench(workspace: &Workspace) -> Command {
@@ -151,4 +152,83 @@ fn doctor_says_how_pictures_are_drawn_and_why() {
     assert_eq!(json["terminal"]["pictures"], "blocks");
     assert_eq!(json["terminal"]["why"], "as asked");
     assert_eq!(json["concepts"][0], "demo");
+}
+
+fn fixture(name: &str) -> String {
+    format!("{}/tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn a_model_is_registered_listed_looked_at_used_by_name_and_forgotten() {
+    let workspace = Workspace::new();
+    let (ckpt, config) = (fixture("original/tiny_sd1.ckpt"), fixture("tiny_sd1"));
+    let model = |args: &[&str]| catbench(&workspace).arg("model").args(args).assert();
+    model(&["add", "tiny", &ckpt, "--config", &config]).code(0).stdout(contains("Stable Diffusion 1.x"));
+    model(&["add", "tiny", &ckpt]).code(1).stderr(contains("already").and(contains("model remove tiny")));
+    model(&["list"]).code(0).stdout(contains("tiny").and(contains("tiny_sd1.ckpt")));
+    let look = model(&["check", "tiny", "--json"]).code(0);
+    let report: serde_json::Value = serde_json::from_slice(&look.get_output().stdout).unwrap();
+    assert_eq!(report["family"], "Stable Diffusion 1.x");
+    assert_eq!(report["problems"].as_array().unwrap().len(), 0);
+    assert_eq!(report["hash"].as_str().unwrap().len(), 64);
+    model(&["check", "tiny"]).code(0).stdout(contains("epsilon").and(contains(report["hash"].as_str().unwrap())));
+
+    // A concept may name it; its settings go with it into the run.
+    let toml = "name = \"demo\"\nclass_word = \"teapot\"\nbase_model = \"tiny\"\n";
+    std::fs::write(workspace.concept().join("concept.toml"), toml).unwrap();
+    let args = [
+        "train",
+        "demo",
+        "--steps",
+        "1",
+        "--batch-size",
+        "1",
+        "--sample-every",
+        "0",
+        "--validate-every",
+        "0",
+        "--json",
+    ];
+    let trained = catbench(&workspace).args(args).assert().code(0);
+    let result: serde_json::Value = serde_json::from_slice(&trained.get_output().stdout).unwrap();
+    let run = std::fs::read_to_string(format!("{}/run.toml", result["path"].as_str().unwrap())).unwrap();
+    assert!(run.contains("tiny_sd1.ckpt") && run.contains(report["hash"].as_str().unwrap()), "{run}");
+
+    model(&["remove", "tiny"]).code(0);
+    assert!(std::path::Path::new(&ckpt).exists(), "a file that was only referred to is gone");
+    model(&["check", "tiny"]).code(1).stderr(contains("no model \"tiny\"").and(contains("model add")));
+    let again = catbench(&workspace).args(["train", "demo", "--steps", "1"]).assert().code(1);
+    again.stderr(contains("concept.toml").and(contains("\"tiny\"")).and(contains("model add")));
+}
+
+#[test]
+fn a_copied_model_outlives_its_source_and_leaves_with_its_name() {
+    let workspace = Workspace::new();
+    let source = workspace.home().join("model.ckpt");
+    std::fs::copy(fixture("original/tiny_sd2.ckpt"), &source).unwrap();
+    let model = |args: &[&str]| catbench(&workspace).arg("model").args(args).assert();
+    let config = fixture("tiny_sd2");
+    model(&["add", "own", source.to_str().unwrap(), "--config", &config, "--prediction", "v", "--copy"]).code(0);
+    std::fs::remove_file(&source).unwrap();
+    model(&["check", "own"]).code(0).stdout(contains("v_prediction"));
+    let copies = workspace.home().join(".catbench/models/own");
+    assert!(copies.is_dir());
+    model(&["remove", "own"]).code(0);
+    assert!(!copies.exists());
+}
+
+#[test]
+fn a_model_that_cannot_be_used_is_not_registered_and_all_is_said() {
+    let workspace = Workspace::new();
+    let model = |args: &[&str]| catbench(&workspace).arg("model").args(args).assert();
+    // Its own widths do not tell how many heads it has.
+    model(&["add", "tiny", &fixture("original/tiny_sd1.ckpt")]).code(1).stderr(contains("--config"));
+    model(&["add", "clip", &fixture("tiny_clip")]).code(1).stderr(contains("text_encoder"));
+    model(&["add", "gone", "/no/such/file"]).code(1).stderr(contains("/no/such/file"));
+    model(&["add", "../x", &fixture("tiny_sd1")]).code(1).stderr(contains("name"));
+    model(&["add", "x", &fixture("tiny_sd1"), "--prediction", "both"]).code(2);
+    model(&["list", "--json"]).code(0).stdout(contains("{\"models\":[]}"));
+    let json = model(&["check", &fixture("original/tiny_sd1.ckpt"), "--json"]).code(1);
+    let report: serde_json::Value = serde_json::from_slice(&json.get_output().stdout).unwrap();
+    assert_eq!(report["problems"].as_array().unwrap().len(), 1);
 }

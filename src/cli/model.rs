@@ -58,7 +58,7 @@ struct Settings {
 struct Add {
     /// What to call it.
     name: String,
-    /// A diffusers folder, or one .safetensors or .ckpt file in the original naming.
+    /// A diffusers folder, or one .safetensors or .ckpt file in the original naming; hf:owner/repo downloads one.
     path: PathBuf,
     #[command(flatten)]
     settings: Settings,
@@ -119,9 +119,20 @@ impl Settings {
     }
 }
 
+/// The path itself, or where the model of the hub that `hf:owner/repo` names has been downloaded to.
+fn local(path: &Path) -> Result<PathBuf, Error> {
+    let Some(repo) = path.to_str().and_then(|path| path.strip_prefix("hf:")) else { return Ok(path.to_owned()) };
+    #[cfg(feature = "hub")]
+    return Ok(crate::client::download_model(repo)?);
+    #[cfg(not(feature = "hub"))]
+    Err(Error::Job(format!(
+        "{repo}: this catbench was built without downloads (feature `hub`): download it and give its path"
+    )))
+}
+
 fn add(args: &Add, home: &Home, check: Check) -> Result<(), Error> {
     home.check_new_model(&args.name)?;
-    let spec = args.settings.spec(&args.path)?;
+    let spec = args.settings.spec(&local(&args.path)?)?;
     let report = check(&spec, home, None);
     if !report.problems.is_empty() {
         return refuse(&report, args.output.json);

@@ -44,6 +44,15 @@ pub enum Error {
         /// Why not.
         source: std::io::Error,
     },
+    /// A model could not be downloaded.
+    #[cfg(feature = "hub")]
+    #[error("cannot download {repo}: {cause}")]
+    Hub {
+        /// Which.
+        repo: String,
+        /// Why not.
+        cause: String,
+    },
     /// Files could not be watched or read.
     #[error("cannot watch the job: {0}")]
     Watch(#[from] notify::Error),

@@ -3,11 +3,15 @@
 
 mod ask;
 mod history;
+#[cfg(feature = "hub")]
+mod hub;
 mod jobs;
 mod watch;
 pub mod words;
 
 pub use ask::{estimate, export_adapter, import_adapter};
 pub use history::{End, History, Picture, Point, Scores};
+#[cfg(feature = "hub")]
+pub use hub::download_model;
 pub use jobs::{Error, State, start_job, state, stop};
 pub use watch::{Follow, Watch};

@@ -109,9 +109,15 @@ impl ModelFiles {
 
     /// Refuse what would not work, before anything is read.
     pub fn check(&self) -> Result<()> {
+        if self.sound.get() {
+            return Ok(());
+        }
         let mut problems = self.audit().problems;
         match problems.len() {
-            0 => Ok(()),
+            0 => {
+                self.sound.set(true);
+                Ok(())
+            }
             1 => Err(problems.remove(0)),
             count => {
                 let first = Box::new(problems.remove(0));

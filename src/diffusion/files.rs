@@ -1,6 +1,7 @@
 //! The files of a base model, in each form that models come in: a diffusers folder, or one file in the original naming
 //! with what it lacks told from its shapes and family. Opening reads headers only.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -37,6 +38,8 @@ pub struct ModelFiles {
     pub(super) assumed: Vec<String>,
     /// The file that has all parts, where one has.
     pub(super) single: Option<Arc<TensorFile>>,
+    /// Whether nothing was found wrong with them.
+    pub(super) sound: Cell<bool>,
 }
 
 /// Pipelines that are refused, by what their names contain.
@@ -104,6 +107,7 @@ impl ModelFiles {
             words,
             assumed,
             single: None,
+            sound: Cell::new(false),
             spec: spec.clone(),
         })
     }
@@ -112,17 +116,14 @@ impl ModelFiles {
         let file = Arc::new(TensorFile::open(&spec.path)?);
         let family = infer::family(&file)?;
         let mut assumed = vec![format!("{}, by the names of its tensors", family.word())];
-        let (scheduler, v) = match overlay(spec, SCHEDULER) {
-            Some(path) => {
-                let config: Value = read_json(&path)?;
-                let v = config["prediction_type"] == "v_prediction";
-                ((config, path), v)
-            }
-            None => {
-                let v = spec.prediction.unwrap_or_else(|| prediction(&file, family, &mut assumed)) == Prediction::V;
-                let name = if v { "v_prediction" } else { "epsilon" };
-                ((infer::scheduler(name), spec.path.clone()), v)
-            }
+        let (scheduler, v) = if let Some(path) = overlay(spec, SCHEDULER) {
+            let config: Value = read_json(&path)?;
+            let v = config["prediction_type"] == "v_prediction";
+            ((config, path), v)
+        } else {
+            let v = spec.prediction.unwrap_or_else(|| prediction(&file, family, &mut assumed)) == Prediction::V;
+            let name = if v { "v_prediction" } else { "epsilon" };
+            ((infer::scheduler(name), spec.path.clone()), v)
         };
         // Latents of 512 × 512 pixels; those that predict v were trained at 768.
         let sample_size = if family == Family::Sd2 && v { 96 } else { 64 };
@@ -134,18 +135,28 @@ impl ModelFiles {
         let unet = part("unet", naming, told, &mut assumed)?;
         let (naming, told) = infer::text_encoder(&file, family);
         let text_encoder = part("text_encoder", naming, told, &mut assumed)?;
-        let vae = match &spec.vae {
-            Some(vae) => replaced_vae(spec, vae, &mut assumed)?,
-            None => {
-                let (naming, told) = infer::vae(&file)?;
-                part("vae", naming, told, &mut assumed)?
-            }
+        let vae = if let Some(vae) = &spec.vae {
+            replaced_vae(spec, vae, &mut assumed)?
+        } else {
+            let (naming, told) = infer::vae(&file)?;
+            part("vae", naming, told, &mut assumed)?
         };
         let words = match overlay(spec, "tokenizer") {
             Some(folder) => Words::Folder(folder),
             None => built_in_words(family, &mut assumed),
         };
-        Ok(Self { text_encoder, unet, vae, scheduler, family, words, assumed, single: Some(file), spec: spec.clone() })
+        Ok(Self {
+            text_encoder,
+            unet,
+            vae,
+            scheduler,
+            family,
+            words,
+            assumed,
+            sound: Cell::new(false),
+            single: Some(file),
+            spec: spec.clone(),
+        })
     }
 
     /// Its noise schedule.

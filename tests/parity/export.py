@@ -253,7 +253,7 @@ CAPTIONS = ["a teapot", "a photo of a striped teapot on grass"]
 PREFIX_CASES = [("n1_b0", 1, 0.0, 1.0), ("n1_b1", 1, 1.0, 1.0), ("n3_b0", 3, 0.0, 1.0), ("n3_b1", 3, 1.0, 1.0), ("n3_b1_s04", 3, 1.0, 0.4)]
 GRADIENT_CASES = [("n1_b0", 1, 0.0), ("n3_b1", 3, 1.0)]
 TRAIN_CASES = [("train", 1, 0.0, False), ("train_masked", 3, 1.0, True)]  # name, rows, prefix_bias, masked loss
-DDIM_STEPS, GUIDANCE, TRAIN_STEPS = 10, 7.5, 5
+DDIM_STEPS, OTHER_STEPS, GUIDANCE, TRAIN_STEPS = 10, 3, 7.5, 5
 
 
 def give_inputs(inputs, seed, dtype):
@@ -332,6 +332,16 @@ def references(folder, seed, dtype):
     out["ddim.final_latents"] = x
     out["ddim.picture"] = vae.decode(x / vae.config.scaling_factor).sample
 
+    # the same weights taken to predict the other thing, guided, a few steps
+    v = ddim.config.prediction_type == "v_prediction"
+    other = DDIMScheduler.from_config(pipe.scheduler.config, prediction_type="epsilon" if v else "v_prediction")
+    other.set_timesteps(OTHER_STEPS)
+    x = inputs["ddim.latents"].to(dtype)
+    for step in other.timesteps:
+        e_uncond, e_text = unet(torch.cat([x, x]), step, context).sample.chunk(2)
+        x = other.step(e_uncond + GUIDANCE * (e_text - e_uncond), step, x).prev_sample
+    out["ddim.other.final_latents"] = x
+
     # the scheduler alone, eta 0.7, with given model outputs and noises, for both kinds of prediction
     for kind in ("epsilon", "v_prediction"):
         s = DDIMScheduler.from_config(pipe.scheduler.config, prediction_type=kind)
@@ -382,7 +392,7 @@ def references(folder, seed, dtype):
         "layers": list(layers),
         "prefix_cases": [dict(zip(("name", "n", "prefix_bias", "strength"), case)) for case in PREFIX_CASES],
         "gradient_cases": [dict(zip(("name", "n", "prefix_bias"), case)) for case in GRADIENT_CASES],
-        "ddim": {"steps": DDIM_STEPS, "guidance_scale": GUIDANCE, "eta": 0.7},
+        "ddim": {"steps": DDIM_STEPS, "other_steps": OTHER_STEPS, "guidance_scale": GUIDANCE, "eta": 0.7},
         "ddim_timesteps": {n: schedule(ddim, n) for n in (1, 7, 10, 30, 50)},
         "prediction_type": ddim.config.prediction_type,
         "scaling_factor": vae.config.scaling_factor,

@@ -3,7 +3,8 @@
 use std::ops::ControlFlow;
 
 use candle_core::Tensor;
-use catbench::diffusion::{BaseModel, Denoising, Schedule, denoise, to_images};
+use catbench::diffusion::{BaseModel, Denoising, ModelFiles, Schedule, denoise, to_images};
+use catbench::protocol::{ModelSpec, Prediction};
 
 use crate::fixture::{MODELS, PICTURE_TOLERANCE, Reference, folder};
 
@@ -87,6 +88,28 @@ fn a_whole_guided_picture_agrees() {
         compare.check_within("ddim.final_latents", &done.latents, PICTURE_TOLERANCE);
         let picture = model.vae.decode(&model.vae.unscale(&done.latents).unwrap()).unwrap();
         compare.check_within("ddim.picture", &picture, PICTURE_TOLERANCE);
+    }
+}
+
+#[test]
+fn guided_sampling_agrees_for_the_other_prediction_too() {
+    for (name, prediction) in [("tiny_sd1", Prediction::V), ("tiny_sd2", Prediction::Epsilon)] {
+        let reference = Reference::load(name);
+        let spec = ModelSpec { prediction: Some(prediction), ..ModelSpec::at(&folder(name)) };
+        let model = BaseModel::from_files(&ModelFiles::open(&spec).unwrap(), "hash".into()).unwrap();
+        let (context, uncond_context) = contexts(&reference, &model);
+        let job = Denoising {
+            context: &context,
+            uncond_context: &uncond_context,
+            guidance_scale: reference.json["ddim"]["guidance_scale"].as_f64().unwrap(),
+            steps: reference.json["ddim"]["other_steps"].as_u64().unwrap() as usize,
+            eta: 0.0,
+            seeds: &[0, 1],
+            mask_positions: Vec::new(),
+        };
+        let mut go_on = |_, _| ControlFlow::Continue(());
+        let done = denoise(&model, &reference.get("ddim.latents"), &job, &mut go_on).unwrap().unwrap();
+        reference.compare().check("ddim.other.final_latents", &done.latents);
     }
 }
 

@@ -1,0 +1,131 @@
+//! Base models of the Hugging Face hub, by the `hf-hub` crate: into its usual cache, each file once, with a progress bar a
+//! file; a download that was cut off goes on where it stopped (feature `hub`).
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use hf_hub::api::sync::ApiBuilder;
+
+use super::Error;
+
+/// Download the model `owner/repo`, and return its diffusers folder, or its only model file.
+pub fn download_model(name: &str) -> Result<PathBuf, Error> {
+    let failed = |cause: String| Error::Hub { repo: name.to_owned(), cause };
+    let api = ApiBuilder::from_env().with_progress(true).build().map_err(|e| failed(e.to_string()))?;
+    let repo = api.model(name.to_owned());
+    let info = repo.info().map_err(|e| failed(e.to_string()))?;
+    let files: BTreeSet<String> = info.siblings.into_iter().map(|file| file.rfilename).collect();
+    let wanted = wanted(&files).map_err(failed)?;
+    let mut first = None;
+    for file in &wanted {
+        let path = repo.get(file).map_err(|e| failed(format!("{file}: {e}")))?;
+        first.get_or_insert(path);
+    }
+    let first = first.ok_or_else(|| failed("it has no files".into()))?;
+    // All files of one revision are in one folder; `model_index.json` is at its root.
+    Ok(match first.parent() {
+        Some(folder) if wanted[0] == INDEX => folder.to_owned(),
+        _ => first,
+    })
+}
+
+const INDEX: &str = "model_index.json";
+
+/// The files of a repository that a base model needs, its index first; or its one model file.
+fn wanted(files: &BTreeSet<String>) -> Result<Vec<String>, String> {
+    if !files.contains(INDEX) {
+        let models: Vec<&String> =
+            files.iter().filter(|file| file.ends_with(".safetensors") || file.ends_with(".ckpt")).collect();
+        return match models.as_slice() {
+            [one] => Ok(vec![(*one).clone()]),
+            [] => Err("it has neither model_index.json nor a model file".into()),
+            _ => Err(format!("it has {} model files and no model_index.json: download the one you want", models.len())),
+        };
+    }
+    let mut wanted = vec![INDEX.to_owned()];
+    let small = |file: &&String| {
+        let part = file.split_once('/').map(|(part, _)| part);
+        let part = part.is_some_and(|part| ["scheduler", "text_encoder", "tokenizer", "unet", "vae"].contains(&part));
+        part && (file.ends_with("config.json") || file.starts_with("tokenizer/"))
+    };
+    wanted.extend(files.iter().filter(small).cloned());
+    for part in ["text_encoder", "unet", "vae"] {
+        wanted.extend(weights(files, part).ok_or_else(|| format!("it has no weights in {part}/"))?);
+    }
+    Ok(wanted)
+}
+
+/// The files of one part's weights, in the order of preference in which they are read.
+fn weights(files: &BTreeSet<String>, part: &str) -> Option<Vec<String>> {
+    for variant in ["", ".fp16"] {
+        for form in ["safetensors", "bin"] {
+            for stem in ["diffusion_pytorch_model", "model", "pytorch_model"] {
+                let single = format!("{part}/{stem}{variant}.{form}");
+                if files.contains(&single) {
+                    return Some(vec![single]);
+                }
+                let index = format!("{part}/{stem}.{form}.index{variant}.json");
+                if files.contains(&index) {
+                    let shard = |file: &&String| {
+                        let rest = file.strip_prefix(&format!("{part}/{stem}"));
+                        rest.is_some_and(|rest| rest.contains("-of-") && rest.ends_with(form))
+                    };
+                    return Some(std::iter::once(index.clone()).chain(files.iter().filter(shard).cloned()).collect());
+                }
+            }
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn files(names: &[&str]) -> BTreeSet<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn of_many_files_only_what_is_read_is_downloaded() {
+        let all = files(&[
+            "README.md",
+            "model_index.json",
+            "v1-5-pruned.ckpt",
+            "safety_checker/model.safetensors",
+            "scheduler/scheduler_config.json",
+            "text_encoder/config.json",
+            "text_encoder/model.safetensors",
+            "text_encoder/pytorch_model.bin",
+            "tokenizer/merges.txt",
+            "tokenizer/vocab.json",
+            "unet/config.json",
+            "unet/diffusion_pytorch_model.fp16.safetensors",
+            "unet/diffusion_pytorch_model.safetensors.index.json",
+            "unet/diffusion_pytorch_model-00001-of-00002.safetensors",
+            "unet/diffusion_pytorch_model-00002-of-00002.safetensors",
+            "vae/config.json",
+            "vae/diffusion_pytorch_model.bin",
+        ]);
+        let wanted = wanted(&all).unwrap();
+        assert_eq!(wanted[0], INDEX);
+        let left: Vec<&str> = all.iter().filter(|file| !wanted.contains(file)).map(String::as_str).collect();
+        let expected = [
+            "README.md",
+            "safety_checker/model.safetensors",
+            "text_encoder/pytorch_model.bin",
+            "unet/diffusion_pytorch_model.fp16.safetensors",
+            "v1-5-pruned.ckpt",
+        ];
+        assert_eq!(left, expected);
+    }
+
+    #[test]
+    fn a_repository_of_one_file_is_that_file_and_several_are_a_question() {
+        assert_eq!(wanted(&files(&["a.safetensors", "README.md"])).unwrap(), ["a.safetensors"]);
+        assert!(wanted(&files(&["a.safetensors", "b.ckpt"])).unwrap_err().contains("2 model files"));
+        assert!(wanted(&files(&["README.md"])).is_err());
+    }
+}
