@@ -188,7 +188,7 @@ fn bombs(torch: &[u8]) -> Vec<Damaged> {
     bombs
 }
 
-/// The most memory this process ever used, in MiB.
+/// The most memory this process used since the peak was last reset, in MiB.
 fn peak_memory() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
@@ -208,6 +208,8 @@ fn two_hundred_damaged_files_are_refused_clearly_quickly_and_in_little_memory() 
     }
     let files = damaged();
     assert!(files.len() >= 200, "{}", files.len());
+    // The peak counts from here: all files are already in memory.
+    std::fs::write("/proc/self/clear_refs", "5").unwrap();
     let before = peak_memory();
     let (mut wrong, mut messages) = (Vec::new(), BTreeSet::new());
     for (what, name, bytes) in &files {

@@ -10,10 +10,8 @@ use serde_json::Value;
 /// The pipelines with references.
 pub const MODELS: [&str; 2] = ["tiny_sd1", "tiny_sd2"];
 
-/// Relative error allowed of everything but whole pictures.
+/// Relative error allowed of everything, ten guided steps and their picture included.
 pub const TOLERANCE: f64 = 1e-5;
-/// Relative error allowed of a whole sampled picture: ten guided steps multiply what one step leaves.
-pub const PICTURE_TOLERANCE: f64 = 1e-4;
 
 /// The folder `tests/fixtures/<name>`.
 pub fn folder(name: &str) -> PathBuf {
@@ -88,24 +86,19 @@ pub struct Comparison<'a> {
 impl Comparison<'_> {
     /// `got` must be the reference `name` within [`TOLERANCE`].
     pub fn check(&mut self, name: &str, got: &Tensor) {
-        self.check_within(name, got, TOLERANCE);
-    }
-
-    /// `got` must be the reference `name` within `tolerance`.
-    pub fn check_within(&mut self, name: &str, got: &Tensor, tolerance: f64) {
-        self.compare(name, got, &self.reference.get(name), tolerance);
+        self.compare(name, got, &self.reference.get(name));
     }
 
     /// `got` must be `want`, which several references make, within [`TOLERANCE`].
     pub fn check_against(&mut self, name: &str, got: &Tensor, want: &Tensor) {
-        self.compare(name, got, want, TOLERANCE);
+        self.compare(name, got, want);
     }
 
-    fn compare(&mut self, name: &str, got: &Tensor, want: &Tensor, tolerance: f64) {
+    fn compare(&mut self, name: &str, got: &Tensor, want: &Tensor) {
         let error = relative_error(got, want);
-        let line = format!("{} {name}: relative error {error:.1e} (allowed {tolerance:.0e})", self.reference.name);
+        let line = format!("{} {name}: relative error {error:.1e} (allowed {TOLERANCE:.0e})", self.reference.name);
         println!("{line}");
-        if error.is_nan() || error > tolerance {
+        if error.is_nan() || error > TOLERANCE {
             self.failures.push(line);
         }
     }

@@ -6,7 +6,7 @@ use candle_core::Tensor;
 use catbench::diffusion::{BaseModel, Denoising, ModelFiles, Schedule, denoise, to_images};
 use catbench::protocol::{ModelSpec, Prediction};
 
-use crate::fixture::{MODELS, PICTURE_TOLERANCE, Reference, folder};
+use crate::fixture::{MODELS, Reference, folder};
 
 /// The reference `name`'s `i`-th element.
 fn nth(reference: &Reference, name: &str, i: usize) -> Tensor {
@@ -85,9 +85,9 @@ fn a_whole_guided_picture_agrees() {
         let mut go_on = |_, _| ControlFlow::Continue(());
         let done = denoise(&model, &reference.get("ddim.latents"), &job, &mut go_on).unwrap().unwrap();
         let mut compare = reference.compare();
-        compare.check_within("ddim.final_latents", &done.latents, PICTURE_TOLERANCE);
+        compare.check("ddim.final_latents", &done.latents);
         let picture = model.vae.decode(&model.vae.unscale(&done.latents).unwrap()).unwrap();
-        compare.check_within("ddim.picture", &picture, PICTURE_TOLERANCE);
+        compare.check("ddim.picture", &picture);
     }
 }
 
