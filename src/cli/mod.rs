@@ -87,7 +87,7 @@ impl RunArgs {
     }
 }
 
-/// Which prompts with which seeds.
+/// Which prompts with which seeds, and how closely they are followed.
 #[derive(Debug, clap::Args)]
 struct PromptArgs {
     /// A file with one prompt a line.
@@ -99,6 +99,9 @@ struct PromptArgs {
     /// Seed of the first image of each prompt.
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Classifier-free guidance; 1 switches it off. Without: the concept's, else 7.5.
+    #[arg(long)]
+    guidance_scale: Option<f64>,
 }
 
 impl PromptArgs {
@@ -106,6 +109,7 @@ impl PromptArgs {
     fn apply(&self, config: &mut SampleConfig) -> Result<(), Error> {
         config.images_per_prompt = self.images_per_prompt;
         config.seed = self.seed;
+        config.guidance_scale = self.guidance_scale.unwrap_or(config.guidance_scale);
         if let Some(list) = &self.prompts {
             config.prompts = workspace::Concept::read_prompts(list)?;
         }

@@ -31,9 +31,6 @@ pub struct Args {
     /// Denoising steps.
     #[arg(long, value_parser = positive)]
     steps: Option<usize>,
-    /// Classifier-free guidance; 1 switches it off.
-    #[arg(long)]
-    guidance_scale: Option<f64>,
     /// DDIM's eta: 0 is deterministic.
     #[arg(long)]
     eta: Option<f64>,
@@ -57,14 +54,13 @@ pub fn run(args: &Args) -> Result<(), Error> {
     let mut config = SampleConfig {
         checkpoint: run.as_ref().map(checkpoint).transpose()?,
         embeddings: args.embedding.iter().map(|text| embedding(text)).collect::<Result<_, _>>()?,
-        ..SampleConfig::default()
+        ..concept.sampling()
     };
     args.prompts.apply(&mut config)?;
     if !args.prompt.is_empty() {
         config.prompts.clone_from(&args.prompt);
     }
     config.steps = args.steps.unwrap_or(config.steps);
-    config.guidance_scale = args.guidance_scale.unwrap_or(config.guidance_scale);
     config.eta = args.eta.unwrap_or(config.eta);
     config.strength = args.strength.unwrap_or(config.strength);
     config.negative_prompt = args.negative_prompt.clone().unwrap_or(config.negative_prompt);

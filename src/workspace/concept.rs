@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Error, Home, JobFolder};
 use crate::image;
-use crate::protocol::{ModelSpec, ScoreConfig};
+use crate::protocol::{ModelSpec, SampleConfig, ScoreConfig};
 
 /// `concept.toml`, edited by hand too.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,6 +22,9 @@ pub struct ConceptFile {
     /// The CLIP model of the scores; likewise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score_model: Option<PathBuf>,
+    /// Classifier-free guidance of its samples, where the base model likes another than the usual 7.5.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guidance_scale: Option<f64>,
     /// Free words to find it by.
     #[serde(default)]
     pub tags: Vec<String>,
@@ -150,9 +153,15 @@ impl Concept {
         Ok(lists.into_iter().min())
     }
 
+    /// How it is sampled, unless a command says otherwise.
+    pub fn sampling(&self) -> SampleConfig {
+        let usual = SampleConfig::default();
+        SampleConfig { guidance_scale: self.file.guidance_scale.unwrap_or(usual.guidance_scale), ..usual }
+    }
+
     /// How it is scored: over its own prompt list, where it has one.
     pub fn evaluation(&self) -> Result<ScoreConfig, Error> {
-        let mut config = ScoreConfig::default();
+        let mut config = ScoreConfig { sample: self.sampling(), ..ScoreConfig::default() };
         if let Some(list) = self.prompt_list()? {
             config.sample.prompts = Self::read_prompts(&list)?;
         }
