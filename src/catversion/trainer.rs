@@ -342,9 +342,12 @@ impl CachedPhoto {
                 cause: format!("the base model takes {size} × {size}"),
             });
         }
-        let mirrored = flip_horizontal(&photo.image);
-        let (mean, std) = model.vae.encode(&to_tensor(&[photo.image.clone(), mirrored])?)?;
-        let moments = [(mean.get(0)?, std.get(0)?), (mean.get(1)?, std.get(1)?)];
+        // One after the other: encoding, not training, would need the most memory.
+        let encode = |image| {
+            let (mean, std) = model.vae.encode(&to_tensor(&[image])?)?;
+            Ok::<_, Error>((mean.get(0)?, std.get(0)?))
+        };
+        let moments = [encode(photo.image.clone())?, encode(flip_horizontal(&photo.image))?];
         let masks = photo
             .mask
             .as_ref()

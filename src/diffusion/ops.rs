@@ -150,6 +150,26 @@ pub(crate) struct ConvWeights {
     pub pad_after: usize,
 }
 
+/// A kernel as PyTorch has it, [out, in, k, k] → [out, k, k, in].
+pub(crate) fn channels_last_kernel(weight: &Tensor) -> Result<Tensor> {
+    let (out, inner, height, width) = weight.dims4()?;
+    let taps = height * width;
+    let mut y = vec![0f32; weight.elem_count()];
+    {
+        let weight = numbers(weight)?;
+        let weight = &*weight;
+        kernels::for_rows(&mut y, inner * taps, |first, y| {
+            let kernels = weight[first * inner * taps..].chunks_exact(inner * taps);
+            for (y, kernel) in y.chunks_exact_mut(inner * taps).zip(kernels) {
+                for (tap, y) in y.chunks_exact_mut(inner).enumerate() {
+                    y.iter_mut().zip(kernel[tap..].iter().step_by(taps)).for_each(|(y, &x)| *y = x);
+                }
+            }
+        });
+    }
+    tensor(y, &[out, height, width, inner])
+}
+
 impl ConvWeights {
     fn shape(&self, x: &Tensor) -> Result<ConvShape> {
         let (batch, height, width, in_channels) = x.dims4()?;

@@ -32,7 +32,7 @@ pub struct Denoising<'a> {
 pub struct Latents {
     /// Scaled latents [B, C, h, w].
     pub latents: Tensor,
-    /// Mean attention to the followed tokens, [B, h', w'], where asked.
+    /// Where each picture looked at the followed tokens, [B, h', w'] in 0 to 1, where asked.
     pub attention: Option<Tensor>,
 }
 
@@ -68,7 +68,7 @@ pub fn denoise(
     } else {
         job.context.clone()
     };
-    let mut attention: Option<Tensor> = None;
+    let mut attention = Attention::new(batch);
     let mut x = latents.clone();
     for (done, &t) in ddim.timesteps().iter().enumerate() {
         let input = if guided { Tensor::cat(&[&x, &x], 0)? } else { x.clone() };
@@ -98,33 +98,76 @@ pub fn denoise(
         };
         x = ddim.step(&output, t, &x, variance_noise.as_ref())?;
         if let Some(maps) = maps {
-            let step = mean_map(maps, batch)?;
-            attention = Some(match attention {
-                Some(sum) => (sum + step)?,
-                None => step,
-            });
+            attention.add(maps)?;
         }
         if progress(done + 1, job.steps).is_break() {
             return Ok(None);
         }
     }
-    let attention = attention.map(|sum| sum.affine(1.0 / job.steps as f64, 0.0)).transpose()?;
+    let attention = (!job.mask_positions.is_empty()).then(|| attention.combine()).transpose()?;
     Ok(Some(Latents { latents: x, attention }))
 }
 
-/// The maps of all layers, brought to the largest one's size and averaged: [B, h, w].
-fn mean_map(maps: AttentionMaps, batch: usize) -> Result<Tensor> {
-    let maps = maps.into_maps();
-    let (height, width) = maps.iter().map(|(h, w, _)| (*h, *w)).max().unwrap_or((1, 1));
-    let mut sum = vec![0f32; batch * height * width];
-    for (h, w, map) in &maps {
-        let rows = map.to_vec2::<f32>()?;
-        for (row, sum) in rows.iter().zip(sum.chunks_exact_mut(height * width)) {
-            let resized = resize_bilinear(row, (*h, *w), (height, width));
-            sum.iter_mut().zip(resized).for_each(|(s, x)| *s += x / maps.len() as f32);
-        }
+/// Where each picture looked at its followed tokens, layer by layer, summed over the steps.
+struct Attention {
+    /// Pictures.
+    batch: usize,
+    /// Height and width of the largest maps, which all are brought to.
+    size: (usize, usize),
+    /// [B, h, w] of every cross-attention.
+    layers: Vec<Vec<f32>>,
+}
+
+impl Attention {
+    fn new(batch: usize) -> Self {
+        Self { batch, size: (1, 1), layers: Vec::new() }
     }
-    Ok(Tensor::from_vec(sum, (batch, height, width), &Device::Cpu)?)
+
+    /// Add the maps of one step.
+    fn add(&mut self, maps: AttentionMaps) -> Result<()> {
+        let maps = maps.into_maps();
+        if self.layers.is_empty() {
+            self.size = maps.iter().map(|(h, w, _)| (*h, *w)).max().unwrap_or((1, 1));
+            self.layers = vec![vec![0f32; self.batch * self.size.0 * self.size.1]; maps.len()];
+        }
+        for ((h, w, map), layer) in maps.iter().zip(&mut self.layers) {
+            for (row, sum) in map.to_vec2::<f32>()?.iter().zip(layer.chunks_exact_mut(self.size.0 * self.size.1)) {
+                sum.iter_mut().zip(resize_bilinear(row, (*h, *w), self.size)).for_each(|(s, x)| *s += x);
+            }
+        }
+        Ok(())
+    }
+
+    /// One map a picture, [B, h, w] in 0 to 1: of all layers, the quarter whose maps fall most clearly into two classes
+    /// (Otsu's separability), averaged. DAAM (Tang et al. 2022, arXiv 2210.04885) averages all layers; but most see the
+    /// concept only dimly, and which do differs from model to model.
+    fn combine(&self) -> Result<Tensor> {
+        let (height, width) = self.size;
+        let mut combined = vec![0f32; self.batch * height * width];
+        for (b, combined) in combined.chunks_exact_mut(height * width).enumerate() {
+            let of_picture = b * height * width..(b + 1) * height * width;
+            let maps = self.layers.iter().filter_map(|layer| stretch(&layer[of_picture.clone()]));
+            let mut ranked: Vec<(f64, Vec<f32>)> = maps.map(|map| (otsu(&levels(&map)).1, map)).collect();
+            ranked.sort_by(|a, b| b.0.total_cmp(&a.0));
+            ranked.truncate(self.layers.len().div_ceil(4));
+            for (_, map) in &ranked {
+                combined.iter_mut().zip(map).for_each(|(c, x)| *c += x / ranked.len() as f32);
+            }
+        }
+        Ok(Tensor::from_vec(combined, (self.batch, height, width), &Device::Cpu)?)
+    }
+}
+
+/// A map stretched to 0 to 1; none without contrast.
+fn stretch(map: &[f32]) -> Option<Vec<f32>> {
+    let (low, high) = map.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), &x| (l.min(x), h.max(x)));
+    let range = high - low;
+    (range.is_finite() && range > f32::EPSILON * high.abs()).then(|| map.iter().map(|x| (x - low) / range).collect())
+}
+
+/// 0 to 1 as whole numbers.
+fn levels(map: &[f32]) -> Vec<u8> {
+    map.iter().map(|x| (x * 255.0) as u8).collect()
 }
 
 /// Bilinear, with pixel centres at half units.
@@ -149,13 +192,9 @@ fn resize_bilinear(from: &[f32], (h, w): (usize, usize), (height, width): (usize
 pub fn attention_mask(map: &Tensor, size: usize) -> Result<GrayImage> {
     let (h, w) = map.dims2()?;
     let map = resize_bilinear(&map.flatten_all()?.to_vec1::<f32>()?, (h, w), (size, size));
-    let (low, high) = map.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), &x| (l.min(x), h.max(x)));
-    let range = high - low;
-    if !range.is_finite() || range <= f32::EPSILON * high.abs() {
-        return Ok(GrayImage::new(size as u32, size as u32));
-    }
-    let levels: Vec<u8> = map.iter().map(|x| ((x - low) / range * 255.0) as u8).collect();
-    let threshold = otsu(&levels);
+    let Some(map) = stretch(&map) else { return Ok(GrayImage::new(size as u32, size as u32)) };
+    let levels = levels(&map);
+    let threshold = otsu(&levels).0;
     let mut mask = GrayImage::new(size as u32, size as u32);
     for (pixel, &level) in mask.pixels_mut().zip(&levels) {
         *pixel = Luma([if level > threshold { 255 } else { 0 }]);
@@ -163,8 +202,8 @@ pub fn attention_mask(map: &Tensor, size: usize) -> Result<GrayImage> {
     Ok(mask)
 }
 
-/// The level that maximises the variance between what lies above it and the rest.
-fn otsu(levels: &[u8]) -> u8 {
+/// The level that maximises the variance between what lies above it and the rest, and which share of all variance that is.
+fn otsu(levels: &[u8]) -> (u8, f64) {
     let mut histogram = [0f64; 256];
     levels.iter().for_each(|&l| histogram[usize::from(l)] += 1.0);
     let total = levels.len() as f64;
@@ -183,14 +222,29 @@ fn otsu(levels: &[u8]) -> u8 {
             (best, threshold) = (variance, level as u8);
         }
     }
-    threshold
+    let squares: f64 = histogram.iter().enumerate().map(|(l, n)| (l * l) as f64 * n).sum();
+    let all = squares * total - total_sum * total_sum;
+    (threshold, if all > 0.0 { best / all } else { 0.0 })
 }
 
 #[cfg(test)]
 mod tests {
     use candle_core::{Device, Tensor};
 
-    use super::attention_mask;
+    use super::{Attention, attention_mask};
+
+    #[test]
+    fn the_layers_that_see_a_shape_make_the_map() {
+        let noisy = |seed: usize| (0..64).map(|i| ((i * 37 + seed * 11) % 64) as f32 / 64.0).collect::<Vec<_>>();
+        let mut square = vec![0.1f32; 64];
+        for y in 2..6 {
+            square[y * 8 + 3..y * 8 + 7].fill(0.2);
+        }
+        let attention =
+            Attention { batch: 1, size: (8, 8), layers: vec![noisy(1), noisy(2), square.clone(), vec![0.5; 64]] };
+        let map = attention.combine().unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert!(map.iter().zip(&square).all(|(m, s)| *m == if *s > 0.15 { 1.0 } else { 0.0 }), "{map:?}");
+    }
 
     #[test]
     fn a_bright_square_becomes_its_mask() {

@@ -13,7 +13,7 @@ use candle_core::{DType, Device, Tensor};
 use serde_json::Value;
 
 use super::error::{Error, Result};
-use super::ops::{ConvWeights, LinearWeights, NormWeights};
+use super::ops::{ConvWeights, LinearWeights, NormWeights, channels_last_kernel};
 use super::original::{Naming, Place};
 use super::tensor_file::{TensorFile, TensorInfo};
 
@@ -297,7 +297,7 @@ impl Scope<'_> {
     ) -> Result<ConvWeights> {
         let weight = self.tensor("weight", &[out, inner, kernel, kernel])?;
         Ok(ConvWeights {
-            weight: if self.is_hollow() { weight } else { weight.permute((0, 2, 3, 1))?.contiguous()? },
+            weight: if self.is_hollow() { weight } else { channels_last_kernel(&weight)? },
             bias: self.tensor("bias", &[out])?,
             kernel,
             stride,

@@ -116,7 +116,7 @@ impl Default for TrainConfig {
             preset: Preset::Default,
             steps: 500,
             batch_size: 4,
-            learning_rate: 0.01,
+            learning_rate: 0.02,
             weight_decay: 0.01,
             prefix_length: 1,
             layers: None,

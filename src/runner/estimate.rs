@@ -10,8 +10,6 @@ use crate::workspace::free_memory;
 const PROCESS: u64 = 80 << 20;
 /// How far the peak may be off. What would not fit even if it were that much too high is refused.
 const TOLERANCE: f64 = 0.15;
-/// Encodings hold a photo and its mirror image.
-const PHOTO_BATCH: usize = 2;
 /// (image, t, noise) triples behind a validation loss.
 const VALIDATION: usize = 16;
 
@@ -52,7 +50,7 @@ impl Job<'_> {
         let mut work = Vec::new();
         let mut pictures = 0;
         if let Some(train) = self.train {
-            work.push(("encoding a photo", model.encoding(PHOTO_BATCH)));
+            work.push(("encoding a photo", model.encoding(1)));
             work.push(("a training step", model.training_step(train.batch_size, train.gradient_checkpointing)));
             if train.validate_every > 0 {
                 work.push(("a validation", model.denoising_step(train.batch_size)));
@@ -87,7 +85,7 @@ impl Job<'_> {
             let step = seconds(model.training_step(train.batch_size, train.gradient_checkpointing));
             let times = |every: usize| if every > 0 { 1 + train.steps.div_ceil(every) } else { 0 };
             total += train.steps as f64 * step
-                + self.photos as f64 * seconds(model.encoding(PHOTO_BATCH))
+                + 2.0 * self.photos as f64 * seconds(model.encoding(1))
                 + times(train.sample_every) as f64 * picture
                 + (times(train.validate_every) * VALIDATION) as f64 * seconds(model.denoising_step(1));
             step

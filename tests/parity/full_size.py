@@ -3,7 +3,7 @@ takes 5 GB of disk and 12 GB of memory.
 
     python tests/parity/full_size.py make DIR                 # the diffusers folder, then DIR/reference.safetensors
     python tests/parity/full_size.py original DIR             # the same weights as DIR.safetensors and DIR.ckpt
-    cargo run --release --example full_size -- DIR            # the same in catbench, held to 1e-4
+    cargo run --release --example full_size -- DIR            # the same in catbench, held to 1e-5
     cargo run --release --example full_size -- DIR DIR.ckpt   # from another form of the weights
 """
 

@@ -1,4 +1,4 @@
-//! Files of named tensors, mapped to memory and read one tensor at a time: safetensors, and what `torch.save` writes
+//! Files of named tensors, read one tensor at a time: safetensors, and what `torch.save` writes
 //! since PyTorch 1.6 (a zip of raw numbers and one pickle, read without running anything in it).
 //!
 //! A file is hostile until read: whatever its bytes say, reading ends with an error or with tensors, in time and memory
@@ -9,11 +9,16 @@ mod torch;
 mod zip;
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
 use std::ops::{Bound, Range};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
+use half::f16;
+use half::slice::HalfFloatSliceExt;
 use memmap2::Mmap;
+use rayon::prelude::*;
 use safetensors::SafeTensors;
 
 use super::error::{Error, Result};
@@ -48,6 +53,8 @@ impl TensorInfo {
 /// A file of named tensors.
 pub struct TensorFile {
     path: PathBuf,
+    file: File,
+    /// The same, for what is not a run of numbers: pages of it stay in memory once touched.
     map: Mmap,
     tensors: BTreeMap<String, TensorInfo>,
     numbers: HashMap<String, i64>,
@@ -69,7 +76,7 @@ impl TensorFile {
     /// optimizer's are not read), else all that it holds; one in a nested dictionary has a dotted name.
     pub fn open(path: &Path) -> Result<Self> {
         let read = |source| Error::Read { path: path.to_owned(), source };
-        let file = std::fs::File::open(path).map_err(read)?;
+        let file = File::open(path).map_err(read)?;
         if file.metadata().map_err(read)?.is_dir() {
             return Err(Error::Format { path: path.to_owned(), cause: "a folder, not a file of tensors".into() });
         }
@@ -77,6 +84,7 @@ impl TensorFile {
         let contents = parse(&map).map_err(|cause| Error::Format { path: path.to_owned(), cause })?;
         Ok(Self {
             path: path.to_owned(),
+            file,
             map,
             tensors: contents.tensors,
             numbers: contents.numbers,
@@ -133,23 +141,81 @@ impl TensorFile {
             let cause = format!("tensor {name} holds {}; weights are F16, BF16, F32 or F64", info.type_name);
             return Err(self.error(cause));
         };
-        let mut bytes = &self.map[info.bytes.clone()];
-        let gathered;
-        if let Some(strides) = &info.strides {
-            gathered = gather(bytes, dtype.size_in_bytes(), &info.shape, strides);
-            bytes = &gathered;
-        }
         let mut shape = info.shape.clone();
-        if let (Some(rows), Some(first)) = (rows, shape.first_mut()) {
-            let row = bytes.len() / (*first).max(1);
-            *first = rows.len();
-            bytes = &bytes[row * rows.start..row * rows.end];
-        }
-        Ok(Tensor::from_raw_buffer(bytes, dtype, &shape, &Device::Cpu)?.to_dtype(DType::F32)?)
+        let numbers = match &info.strides {
+            None => {
+                let mut range = info.bytes.clone();
+                if let (Some(rows), Some(first)) = (rows, shape.first_mut()) {
+                    let row = range.len() / (*first).max(1);
+                    *first = rows.len();
+                    range = range.start + row * rows.start..range.start + row * rows.end;
+                }
+                self.floats(range, dtype)?
+            }
+            Some(strides) => {
+                let gathered = gather(&self.map[info.bytes.clone()], dtype.size_in_bytes(), &info.shape, strides);
+                let mut wanted = &gathered[..];
+                if let (Some(rows), Some(first)) = (rows, shape.first_mut()) {
+                    let row = wanted.len() / (*first).max(1);
+                    *first = rows.len();
+                    wanted = &wanted[row * rows.start..row * rows.end];
+                }
+                let mut numbers = vec![0f32; wanted.len() / dtype.size_in_bytes()];
+                to_floats(wanted, dtype, &mut numbers);
+                numbers
+            }
+        };
+        Ok(Tensor::from_vec(numbers, shape, &Device::Cpu)?)
+    }
+
+    /// The numbers in these bytes of the file. They are read, not taken from the mapping, whose pages would count beside
+    /// them; by all threads, because clearing fresh memory takes longer than copying what is cached.
+    fn floats(&self, range: Range<usize>, dtype: DType) -> Result<Vec<f32>> {
+        const PIECE: usize = 1 << 18;
+        let size = dtype.size_in_bytes();
+        let mut numbers = vec![0f32; range.len() / size];
+        numbers
+            .par_chunks_mut(PIECE)
+            .enumerate()
+            .try_for_each_init(
+                || vec![0u8; PIECE * size],
+                |bytes, (i, numbers)| {
+                    let bytes = &mut bytes[..numbers.len() * size];
+                    self.file.read_exact_at(bytes, (range.start + i * PIECE * size) as u64)?;
+                    to_floats(bytes, dtype, numbers);
+                    Ok(())
+                },
+            )
+            .map_err(|source| Error::Read { path: self.path.clone(), source })?;
+        Ok(numbers)
     }
 
     pub(super) fn error(&self, cause: String) -> Error {
         Error::Format { path: self.path.clone(), cause }
+    }
+}
+
+/// Little-endian floats of type `dtype` as float32.
+fn to_floats(bytes: &[u8], dtype: DType, numbers: &mut [f32]) {
+    let halves = || bytes.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]));
+    match dtype {
+        DType::F16 => {
+            let halves: Vec<f16> = halves().map(f16::from_bits).collect();
+            halves.convert_to_f32_slice(numbers);
+        }
+        DType::BF16 => {
+            numbers.iter_mut().zip(halves()).for_each(|(n, bits)| *n = f32::from_bits(u32::from(bits) << 16))
+        }
+        DType::F64 => {
+            for (n, b) in numbers.iter_mut().zip(bytes.chunks_exact(8)) {
+                *n = f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]) as f32;
+            }
+        }
+        _ => {
+            for (n, b) in numbers.iter_mut().zip(bytes.chunks_exact(4)) {
+                *n = f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
+            }
+        }
     }
 }
 

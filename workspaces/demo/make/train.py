@@ -37,12 +37,12 @@ BOS, EOS = "<|startoftext|>", "<|endoftext|>"
 LENGTH = 32
 # In the order of `all`: minutes of training, peak learning rate, pictures a step and process.
 STAGES = {
-    "data": (), "clip": (30, 1e-3, 128), "vision": (30, 1.5e-3, 128), "vae": (75, 2e-3, 16), "latents": (), "decoder": (60, 1.5e-3, 16),
+    "data": (), "clip": (30, 1e-3, 128), "vision": (45, 1.5e-3, 128), "vae": (75, 2e-3, 16), "latents": (), "decoder": (60, 1.5e-3, 16),
     "unet": (120, 2e-3, 64), "export": (), "evaluate": (), "concept": (),
 }
 GUIDANCE = 4.0
 # CatVersion's settings for the demo, under the names of Catbench.
-LEARNING = dict(steps=500, learning_rate=0.03, weight_decay=0.01, batch_size=4, prefix_length=1, prefix_bias=0.0,
+LEARNING = dict(steps=500, learning_rate=0.02, weight_decay=0.01, batch_size=4, prefix_length=1, prefix_bias=0.0,
                 init="class_word", caption="a {class}", guidance_scale=GUIDANCE)
 CONCEPT_SEED = 20231114  # of the demo concept's photos
 SHARED = ("data", "vae", "latents", "decoder", "unet")  # several processes side by side; the others use threads
