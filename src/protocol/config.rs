@@ -116,6 +116,7 @@ impl Default for TrainConfig {
             preset: Preset::Default,
             steps: 500,
             batch_size: 4,
+            // The authors' 5e-3 a sample of the batch.
             learning_rate: 0.02,
             weight_decay: 0.01,
             prefix_length: 1,

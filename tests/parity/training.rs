@@ -54,6 +54,7 @@ fn five_steps_of_training_agree() {
                 &model,
                 TrainConfig {
                     batch_size: 2,
+                    learning_rate: reference.json["train"]["lr"].as_f64().unwrap(),
                     prefix_length: rows,
                     prefix_bias: case["prefix_bias"].as_f64().unwrap() as f32,
                     masked_loss: masked,
