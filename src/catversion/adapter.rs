@@ -1,5 +1,5 @@
 //! The file of the authors' released code, `pytorch_adapter.bin`: a torch zip archive with one flat float32 storage, of each
-//! concatenated layer, bottom up, its keys [D] and its values [D]. Four names stand for all of it: one for each layer and
+//! concatenated layer, bottom up, its D keys and its D values. Four names stand for all of it: one for each layer and
 //! one for the pool that the layers share.
 //!
 //! That code adds 1 to the logits of the rows ([`PREFIX_BIAS`]), whatever they were trained with.

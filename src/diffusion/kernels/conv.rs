@@ -216,7 +216,7 @@ pub(crate) fn conv2d_forward(
 }
 
 /// The bias of picture `b`.
-fn bias_of<'a>(bias: &'a [f32], b: usize, out: usize) -> &'a [f32] {
+fn bias_of(bias: &[f32], b: usize, out: usize) -> &[f32] {
     if bias.len() == out { bias } else { &bias[b * out..(b + 1) * out] }
 }
 

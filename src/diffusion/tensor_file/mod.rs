@@ -204,7 +204,7 @@ fn to_floats(bytes: &[u8], dtype: DType, numbers: &mut [f32]) {
             halves.convert_to_f32_slice(numbers);
         }
         DType::BF16 => {
-            numbers.iter_mut().zip(halves()).for_each(|(n, bits)| *n = f32::from_bits(u32::from(bits) << 16))
+            numbers.iter_mut().zip(halves()).for_each(|(n, bits)| *n = f32::from_bits(u32::from(bits) << 16));
         }
         DType::F64 => {
             for (n, b) in numbers.iter_mut().zip(bytes.chunks_exact(8)) {
