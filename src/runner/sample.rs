@@ -52,7 +52,7 @@ pub(super) fn write_picture(
     Ok(write_png(&mask, &picture.mask, &[])?)
 }
 
-/// File, word where one was given, and hash: "cat-toy.pt = <toy> (sha256 ab12..)".
+/// File, word where one was given, and hash: `cat-toy.pt = <toy> (sha256 ab12..)`.
 fn embedding_text(file: &EmbeddingFile) -> String {
     let name = file.path.file_name().unwrap_or_default().to_string_lossy();
     let word = file.token.as_ref().map_or(String::new(), |token| format!(" = {token}"));
