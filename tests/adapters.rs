@@ -12,7 +12,7 @@ use candle_core::{Device, Tensor};
 use catbench::catversion::Checkpoint;
 use catbench::diffusion::TensorFile;
 use catbench::image::read_png_text;
-use common::Workspace;
+use common::{Workspace, catbench, fixture};
 use predicates::boolean::PredicateBooleanExt;
 use predicates::str::contains;
 
@@ -25,22 +25,6 @@ const NAMES: [&str; 4] = [
      .control_trans",
     "prefix_tuning.prefix_tunings.prefix_tuning1.clip_text_model_self_prefix.control_trans",
 ];
-
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
-}
-
-fn workspace() -> Workspace {
-    let workspace = Workspace::new();
-    workspace.use_models(&fixture("tiny_sd1"), &fixture("tiny_clip"));
-    workspace
-}
-
-fn catbench(workspace: &Workspace, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_catbench"));
-    command.args(args).env("CATBENCH_HOME", workspace.home());
-    command
-}
 
 /// Import `file` and give the run's folder.
 fn import(workspace: &Workspace, file: &str) -> PathBuf {
@@ -61,7 +45,7 @@ fn flat() -> Vec<f32> {
 
 #[test]
 fn an_adapter_comes_in_from_every_form_and_goes_out_the_same() {
-    let workspace = workspace();
+    let workspace = Workspace::with_models();
     for form in ["shared.bin", "separate.bin", "inside.bin", "parts.bin"] {
         let run = import(&workspace, form);
         let checkpoint = Checkpoint::load(&run.join("checkpoints/step-001000.safetensors")).unwrap();
@@ -85,7 +69,7 @@ fn an_adapter_comes_in_from_every_form_and_goes_out_the_same() {
 
 #[test]
 fn an_imported_run_says_where_it_is_from_and_can_be_sampled() {
-    let workspace = workspace();
+    let workspace = Workspace::with_models();
     let run = import(&workspace, "shared.bin");
     let toml = std::fs::read_to_string(run.join("run.toml")).unwrap();
     let hash = catbench::fs::sha256(&fixture("adapters/shared.bin")).unwrap();
@@ -107,7 +91,7 @@ fn an_imported_run_says_where_it_is_from_and_can_be_sampled() {
 
 #[test]
 fn an_adapter_that_does_not_fit_is_refused_and_leaves_nothing() {
-    let workspace = workspace();
+    let workspace = Workspace::with_models();
     let wide = fixture("adapters/wide.bin");
     let no_adapter = fixture("embeddings/diffusers.bin");
     let no_tensors = workspace.home().join("text.bin");
@@ -131,7 +115,7 @@ fn an_adapter_that_does_not_fit_is_refused_and_leaves_nothing() {
 
 #[test]
 fn an_export_warns_of_another_bias_and_refuses_what_has_no_place() {
-    let workspace = workspace();
+    let workspace = Workspace::with_models();
     let quick = ["train", "demo", "--steps", "1", "--sample-every", "0", "--validate-every", "0"];
     let out = workspace.home().join("out.bin");
     let export = ["concept", "export-adapter", "demo", "--out", out.to_str().unwrap()];
@@ -153,7 +137,7 @@ fn sample(workspace: &Workspace, more: &[&str]) -> Command {
 
 #[test]
 fn a_word_of_an_embedding_changes_the_picture_and_is_in_its_provenance() {
-    let workspace = workspace();
+    let workspace = Workspace::with_models();
     let file = fixture("embeddings/diffusers.bin");
     let (file, hash) = (file.to_str().unwrap(), catbench::fs::sha256(&file).unwrap());
     let (with, without) = (workspace.home().join("with"), workspace.home().join("without"));
@@ -174,7 +158,7 @@ fn a_word_of_an_embedding_changes_the_picture_and_is_in_its_provenance() {
 
 #[test]
 fn an_embedding_that_cannot_be_used_is_named_and_no_job_is_made() {
-    let workspace = workspace();
+    let workspace = Workspace::with_models();
     let of = |name: &str| fixture("embeddings").join(name).to_str().unwrap().to_owned();
     for (prompt, embedding, expected) in [
         ("a <cat-toy>", of("wide.bin"), ["wide.bin", "width 32", "width 24"]),

@@ -5,36 +5,21 @@ mod common;
 
 use std::fs::{read, write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use assert_cmd::assert::OutputAssertExt;
 use catbench::protocol::Event;
 use catbench::workspace::EventReader;
-use common::Workspace;
+use common::{Workspace, catbench, fixture};
 use predicates::boolean::PredicateBooleanExt;
 use predicates::str::contains;
 
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
-}
-
 /// A concept that can really be trained.
 fn workspace() -> Workspace {
-    let workspace = Workspace::new();
-    use_base_model(&workspace, &fixture("tiny_sd1"));
+    let workspace = Workspace::with_models();
     write(workspace.concept().join("prompts/demo.txt"), "a {concept}\n{concept}\n").unwrap();
     workspace
-}
-
-fn use_base_model(workspace: &Workspace, folder: &Path) {
-    workspace.use_models(folder, &fixture("tiny_clip"));
-}
-
-fn catbench(workspace: &Workspace, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_catbench"));
-    command.args(args).env("CATBENCH_HOME", workspace.home()).stdin(Stdio::null());
-    command
 }
 
 /// Train with few pictures on the way, and the run's folder.
@@ -161,7 +146,7 @@ fn a_scoring_gives_both_sides_as_json() {
 fn a_checkpoint_of_another_base_model_is_refused() {
     let workspace = workspace();
     train(&workspace, &["--steps", "2"]);
-    use_base_model(&workspace, &fixture("tiny_sd2"));
+    workspace.use_base_model(&fixture("tiny_sd2"));
     let out = workspace.home().join("out");
     catbench(
         &workspace,
@@ -182,7 +167,7 @@ fn a_config_that_does_not_match_the_weights_names_file_tensor_and_shapes() {
     let text =
         std::fs::read_to_string(&config).unwrap().replace("\"cross_attention_dim\": 24", "\"cross_attention_dim\": 12");
     write(&config, text).unwrap();
-    use_base_model(&workspace, &model);
+    workspace.use_base_model(&model);
     catbench(&workspace, &["train", "demo", "--steps", "2"])
         .assert()
         .code(1)

@@ -3,32 +3,13 @@
 
 mod common;
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
 use assert_cmd::assert::OutputAssertExt;
 use catbench::diffusion::Outline;
 use catbench::protocol::ModelSpec;
-use common::Workspace;
+use common::{Workspace, catbench, fixture};
 use predicates::boolean::PredicateBooleanExt;
 use predicates::str::contains;
 use serde_json::Value;
-
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
-}
-
-fn workspace() -> Workspace {
-    let workspace = Workspace::new();
-    workspace.use_models(&fixture("tiny_sd1"), &fixture("tiny_clip"));
-    workspace
-}
-
-fn catbench(workspace: &Workspace, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_catbench"));
-    command.args(args).env("CATBENCH_HOME", workspace.home());
-    command
-}
 
 fn nothing_was_made(workspace: &Workspace) {
     for folder in ["runs", "samples"] {
@@ -38,7 +19,7 @@ fn nothing_was_made(workspace: &Workspace) {
 
 #[test]
 fn a_dry_run_says_all_and_does_nothing() {
-    let workspace = workspace();
+    let workspace = Workspace::with_models();
     let said = catbench(&workspace, &["train", "demo", "--dry-run", "--preset", "official"]).assert().code(0);
     said.stdout(
         contains("unet: ")
@@ -66,7 +47,7 @@ fn a_dry_run_says_all_and_does_nothing() {
 
 #[test]
 fn what_cannot_fit_is_refused_with_the_setting_that_would() {
-    let workspace = workspace();
+    let workspace = Workspace::with_models();
     let huge = ["train", "demo", "--batch-size", "1000000"];
     for more in [&[][..], &["--dry-run"]] {
         let refused = catbench(&workspace, &[&huge[..], more].concat()).assert().code(1);
@@ -83,7 +64,7 @@ fn what_cannot_fit_is_refused_with_the_setting_that_would() {
 
 #[test]
 fn the_setting_that_would_fit_is_not_refused() {
-    let workspace = workspace();
+    let workspace = Workspace::with_models();
     let dry = |batch: &str, more: &[&str]| {
         let args = ["train", "demo", "--dry-run", "--json", "--batch-size", batch];
         let output = catbench(&workspace, &[&args[..], more].concat()).output().unwrap();
@@ -99,7 +80,7 @@ fn the_setting_that_would_fit_is_not_refused() {
 
 #[test]
 fn a_prompt_that_is_too_long_is_said_with_what_is_cut() {
-    let workspace = workspace();
+    let workspace = Workspace::with_models();
     let prompt = format!("a {{concept}} {} tail", "a ".repeat(20));
     let sample = ["sample", "demo", "--untrained", "--dry-run", "--prompt", &prompt];
     catbench(&workspace, &sample).assert().code(0).stdout(contains("tail\" is not read").and(contains("16 tokens")));
@@ -107,7 +88,7 @@ fn a_prompt_that_is_too_long_is_said_with_what_is_cut() {
 
 #[test]
 fn a_photo_that_is_turned_by_its_exif_is_said_to_be() {
-    let workspace = workspace();
+    let workspace = Workspace::with_models();
     let rotated = fixture("pillow/source.png");
     let source = image::open(rotated).unwrap().into_rgb8();
     let mut jpeg = std::io::Cursor::new(Vec::new());

@@ -3,6 +3,7 @@
 
 use std::fs::{File, create_dir_all, write};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use catbench::protocol::{Event, EventRecord, Phase, Score};
 use image::{GrayImage, Luma, Rgb, RgbImage};
@@ -17,6 +18,18 @@ const SCENES: [(&str, [u8; 3], [u8; 3]); 5] = [
 ];
 
 pub const RUN: &str = "20261123-134501-x7k2";
+
+/// A file or folder of `tests/fixtures`.
+pub fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+/// The program, in the home of `workspace`.
+pub fn catbench(workspace: &Workspace, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_catbench"));
+    command.args(args).env("CATBENCH_HOME", workspace.home()).stdin(Stdio::null());
+    command
+}
 
 /// A home with the concept `demo`; its base model is only a name.
 pub struct Workspace {
@@ -45,6 +58,13 @@ impl Workspace {
         workspace
     }
 
+    /// One whose models, the tiny ones, can really be used.
+    pub fn with_models() -> Self {
+        let workspace = Self::new();
+        workspace.use_base_model(&fixture("tiny_sd1"));
+        workspace
+    }
+
     pub fn home(&self) -> &Path {
         self.folder.path()
     }
@@ -53,10 +73,10 @@ impl Workspace {
         self.folder.path().join("demo")
     }
 
-    /// Give it models that can really be used.
-    pub fn use_models(&self, base: &Path, score: &Path) {
-        let (base, score) = (base.display(), score.display());
-        let models = format!("base_model = \"{base}\"\nscore_model = \"{score}\"\n");
+    /// Give it this base model, and the tiny score model.
+    pub fn use_base_model(&self, folder: &Path) {
+        let (base, score) = (folder.display(), fixture("tiny_clip"));
+        let models = format!("base_model = \"{base}\"\nscore_model = \"{}\"\n", score.display());
         write(self.concept().join("concept.toml"), format!("name = \"demo\"\nclass_word = \"teapot\"\n{models}"))
             .unwrap();
     }

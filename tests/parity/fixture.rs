@@ -1,10 +1,11 @@
 //! The fixtures of `tests/parity/export.py`, and the one way results are compared with them.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
-use catbench::diffusion::{Prefix, PrefixLayer};
+use catbench::diffusion::{BaseModel, Denoising, Prefix, PrefixLayer, denoise};
 use serde_json::Value;
 
 /// The pipelines with references.
@@ -54,6 +55,29 @@ impl Reference {
     /// A one-dimensional integer tensor.
     pub fn timesteps(&self, name: &str) -> Vec<u32> {
         self.ids(name).flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    /// The texts' hidden states: the captions with one row of prefix, and the empty text without.
+    pub fn contexts(&self, model: &BaseModel) -> (Tensor, Tensor) {
+        let encode = |ids: &str, prefix| model.text_encoder.forward(&self.ids(ids), prefix).unwrap().value().clone();
+        (encode("text.ids", Some(&self.prefix(1, 0.0))), encode("ddim.uncond_ids", None))
+    }
+
+    /// The latents after as many guided DDIM steps as `ddim.<steps>` says, from `ddim.latents`.
+    pub fn guided_latents(&self, model: &BaseModel, steps: &str) -> Tensor {
+        let (context, uncond_context) = self.contexts(model);
+        let seeds: Vec<u64> = (0..context.dims()[0] as u64).collect();
+        let job = Denoising {
+            context: &context,
+            uncond_context: &uncond_context,
+            guidance_scale: self.json["ddim"]["guidance_scale"].as_f64().unwrap(),
+            steps: self.json["ddim"][steps].as_u64().unwrap() as usize,
+            eta: 0.0,
+            seeds: &seeds,
+            mask_positions: Vec::new(),
+        };
+        let mut go_on = |_, _| ControlFlow::Continue(());
+        denoise(model, &self.get("ddim.latents"), &job, &mut go_on).unwrap().unwrap().latents
     }
 
     /// The layers with a prefix.

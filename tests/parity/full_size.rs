@@ -2,11 +2,10 @@
 
 #![allow(clippy::unwrap_used, dead_code)]
 
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use candle_core::Tensor;
-use catbench::diffusion::{BaseModel, Denoising, Tape, UNetOptions, denoise};
+use catbench::diffusion::{BaseModel, Tape, UNetOptions};
 
 mod fixture;
 use fixture::Reference;
@@ -53,17 +52,5 @@ fn main() {
         }
     }
 
-    let uncond_context = encoder.forward(&reference.ids("ddim.uncond_ids"), None).unwrap().value().clone();
-    let job = Denoising {
-        context: &context,
-        uncond_context: &uncond_context,
-        guidance_scale: reference.json["ddim"]["guidance_scale"].as_f64().unwrap(),
-        steps: reference.json["ddim"]["steps"].as_u64().unwrap() as usize,
-        eta: 0.0,
-        seeds: &[0],
-        mask_positions: Vec::new(),
-    };
-    let mut go_on = |_, _| ControlFlow::Continue(());
-    let done = denoise(&model, &reference.get("ddim.latents"), &job, &mut go_on).unwrap().unwrap();
-    check("ddim.final_latents", &done.latents);
+    check("ddim.final_latents", &reference.guided_latents(&model, "steps"));
 }

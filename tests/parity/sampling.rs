@@ -62,32 +62,14 @@ fn ddim_with_eta_agrees_for_both_prediction_types() {
     }
 }
 
-/// Context of the fixture's two captions with one row of prefix, and of the empty text without.
-fn contexts(reference: &Reference, model: &BaseModel) -> (Tensor, Tensor) {
-    let encode = |ids: &str, prefix| model.text_encoder.forward(&reference.ids(ids), prefix).unwrap().value().clone();
-    (encode("text.ids", Some(&reference.prefix(1, 0.0))), encode("ddim.uncond_ids", None))
-}
-
 #[test]
 fn a_whole_guided_picture_agrees() {
     for name in MODELS {
         let (reference, model) = (Reference::load(name), BaseModel::load(&folder(name)).unwrap());
-        let (context, uncond_context) = contexts(&reference, &model);
-        let job = Denoising {
-            context: &context,
-            uncond_context: &uncond_context,
-            guidance_scale: reference.json["ddim"]["guidance_scale"].as_f64().unwrap(),
-            steps: reference.json["ddim"]["steps"].as_u64().unwrap() as usize,
-            eta: 0.0,
-            seeds: &[0, 1],
-            mask_positions: Vec::new(),
-        };
-        let mut go_on = |_, _| ControlFlow::Continue(());
-        let done = denoise(&model, &reference.get("ddim.latents"), &job, &mut go_on).unwrap().unwrap();
+        let latents = reference.guided_latents(&model, "steps");
         let mut compare = reference.compare();
-        compare.check("ddim.final_latents", &done.latents);
-        let picture = model.vae.decode(&model.vae.unscale(&done.latents).unwrap()).unwrap();
-        compare.check("ddim.picture", &picture);
+        compare.check("ddim.final_latents", &latents);
+        compare.check("ddim.picture", &model.vae.decode(&model.vae.unscale(&latents).unwrap()).unwrap());
     }
 }
 
@@ -97,19 +79,7 @@ fn guided_sampling_agrees_for_the_other_prediction_too() {
         let reference = Reference::load(name);
         let spec = ModelSpec { prediction: Some(prediction), ..ModelSpec::at(&folder(name)) };
         let model = BaseModel::from_files(&ModelFiles::open(&spec).unwrap(), "hash".into()).unwrap();
-        let (context, uncond_context) = contexts(&reference, &model);
-        let job = Denoising {
-            context: &context,
-            uncond_context: &uncond_context,
-            guidance_scale: reference.json["ddim"]["guidance_scale"].as_f64().unwrap(),
-            steps: reference.json["ddim"]["other_steps"].as_u64().unwrap() as usize,
-            eta: 0.0,
-            seeds: &[0, 1],
-            mask_positions: Vec::new(),
-        };
-        let mut go_on = |_, _| ControlFlow::Continue(());
-        let done = denoise(&model, &reference.get("ddim.latents"), &job, &mut go_on).unwrap().unwrap();
-        reference.compare().check("ddim.other.final_latents", &done.latents);
+        reference.compare().check("ddim.other.final_latents", &reference.guided_latents(&model, "other_steps"));
     }
 }
 
@@ -118,7 +88,7 @@ fn the_same_seed_gives_the_same_bytes() {
     let reference = Reference::load("tiny_sd1");
     let sample = |seeds: &[u64], eta: f64| {
         let model = BaseModel::load(&folder("tiny_sd1")).unwrap();
-        let (context, uncond_context) = contexts(&reference, &model);
+        let (context, uncond_context) = reference.contexts(&model);
         let context = context.narrow(0, 0, 1).unwrap();
         let context = Tensor::cat(&vec![context; seeds.len()], 0).unwrap();
         let job = Denoising {

@@ -210,6 +210,11 @@ pub(super) fn linear(x: &Value, out: usize, residual: Option<&Value>) -> Value {
     let mut dims = x.dims.clone();
     let inner = dims.last_mut().map_or(0, |last| std::mem::replace(last, out));
     let flops = 2.0 * dims.iter().map(|&n| n as f64).product::<f64>() * inner as f64;
+    product(x, &dims, flops, 0, residual)
+}
+
+/// A product with a frozen weight, plus `residual`: what it computes forward it computes backward too.
+fn product(x: &Value, dims: &[usize], flops: f64, scratch: u64, residual: Option<&Value>) -> Value {
     x.meter.compute(flops);
     let mut gradients = vec![x.gradient()];
     let mut inputs = vec![x];
@@ -218,7 +223,7 @@ pub(super) fn linear(x: &Value, out: usize, residual: Option<&Value>) -> Value {
         gradients.push(Gradient::Same);
     }
     let flops = if x.is_tracked() { flops } else { 0.0 };
-    x.record(&dims, &inputs, Vec::new(), Backward::Plain { gradients, scratch: 0, flops })
+    x.record(dims, &inputs, Vec::new(), Backward::Plain { gradients, scratch, flops })
 }
 
 /// A convolution of `stride` with a `kernel` × `kernel` kernel, plus `residual`. `padding`: zeros before and after.
@@ -236,16 +241,8 @@ pub(super) fn conv2d(
         ConvShape { batch, height, width, in_channels, out_channels: out, kernel, stride, pad_before, pad_after };
     let dims = [batch, shape.out_height(), shape.out_width(), out];
     let flops = 2.0 * dims.iter().map(|&n| n as f64).product::<f64>() * (kernel * kernel * in_channels) as f64;
-    x.meter.compute(flops);
-    let mut gradients = vec![x.gradient()];
-    let mut inputs = vec![x];
-    if let Some(residual) = residual {
-        inputs.push(residual);
-        gradients.push(Gradient::Same);
-    }
-    let flops = if x.is_tracked() { flops } else { 0.0 };
     let scratch = shape.scratch() as u64 * FLOAT;
-    let y = x.record(&dims, &inputs, Vec::new(), Backward::Plain { gradients, scratch, flops });
+    let y = product(x, &dims, flops, scratch, residual);
     drop(x.meter.buffer(scratch));
     y
 }

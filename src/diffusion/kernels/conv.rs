@@ -50,7 +50,7 @@ impl ConvShape {
 
     /// Whether matrices with overlapping rows pay.
     fn is_wide(&self) -> bool {
-        self.stride == 1 && self.out_width() >= WIDE && self.width >= WIDE
+        self.stride == 1 && self.kernel > 1 && self.out_width() >= WIDE && self.width >= WIDE
     }
 
     /// Numbers beside input and output that a convolution holds at once.
@@ -59,25 +59,32 @@ impl ConvShape {
             return 0;
         }
         if self.is_wide() {
-            let forward = self.overlapping();
-            let lines = forward.lines_each();
-            return ((lines + self.kernel - 1) * self.in_channels + lines * self.out_channels) * forward.line();
+            let lines = self.lines_a_slab();
+            return ((lines + self.kernel - 1) * self.in_channels + lines * self.out_channels) * self.bordered_width();
         }
         self.rows_a_slab().min(self.batch * self.out_height()) * self.out_width() * self.patch()
     }
 
-    /// The forward pass by overlapping rows.
-    fn overlapping(&self) -> Overlapping {
-        Overlapping {
-            batch: self.batch,
-            height: self.height,
-            width: self.width,
-            channels: self.in_channels,
-            out: self.out_channels,
-            kernel: self.kernel,
-            pad_before: self.pad_before,
-            out_height: self.out_height(),
-            out_width: self.out_width(),
+    /// Pixels in a line with the border that its outputs read.
+    fn bordered_width(&self) -> usize {
+        self.out_width() + self.kernel - 1
+    }
+
+    /// Output lines a slab of overlapping rows.
+    fn lines_a_slab(&self) -> usize {
+        (SLAB / (self.bordered_width() * self.in_channels.max(self.out_channels))).clamp(1, self.out_height())
+    }
+
+    /// With stride 1, the convolution that takes gradients back: from y to x.
+    fn turned(&self) -> Self {
+        Self {
+            height: self.out_height(),
+            width: self.out_width(),
+            in_channels: self.out_channels,
+            out_channels: self.in_channels,
+            pad_before: self.kernel - 1 - self.pad_before,
+            pad_after: self.kernel - 1 - self.pad_after,
+            ..*self
         }
     }
 
@@ -124,80 +131,56 @@ fn im2col(x: &[f32], shape: &ConvShape, first: usize, columns: &mut [f32]) {
     });
 }
 
-/// Products with overlapping rows of a bordered copy of `x`, a slab of output lines at a time: `x` is
-/// [batch, height, width, channels], the result [batch, out_height, out_width, out]. `multiply(bordered, width, wide)`
-/// adds into `wide`, whose lines are as wide as those of `bordered`; `finish(first pixel, wide line, y line)` takes the
-/// part with a meaning over.
-struct Overlapping {
-    batch: usize,
-    height: usize,
-    width: usize,
-    channels: usize,
-    out: usize,
-    kernel: usize,
-    pad_before: usize,
-    out_height: usize,
-    out_width: usize,
-}
-
-impl Overlapping {
-    /// Pixels in a line with its border.
-    fn line(&self) -> usize {
-        self.out_width + self.kernel - 1
-    }
-
-    /// Output lines a slab.
-    fn lines_each(&self) -> usize {
-        (SLAB / (self.line() * self.channels.max(self.out))).clamp(1, self.out_height)
-    }
-
-    fn run(
-        &self,
-        x: &[f32],
-        y: &mut [f32],
-        multiply: impl Fn(&[f32], usize, &mut [f32]),
-        finish: impl Fn(usize, &[f32], &mut [f32]) + Sync,
-    ) {
-        let &Self { batch, channels, out, kernel, out_height, out_width, .. } = self;
-        let (width, lines_each) = (self.line(), self.lines_each());
-        let mut bordered = vec![0f32; (lines_each + kernel - 1) * width * channels];
-        let mut wide = vec![0f32; lines_each * width * out];
-        for b in 0..batch {
-            for first in (0..out_height).step_by(lines_each) {
-                let lines = lines_each.min(out_height - first);
-                let bordered = &mut bordered[..(lines + kernel - 1) * width * channels];
-                self.copy_with_border(x, b, first, width, bordered);
-                let wide = &mut wide[..lines * width * out];
-                multiply(bordered, width, wide);
-                let start = (b * out_height + first) * out_width;
-                for_rows(&mut y[start * out..(start + lines * out_width) * out], out_width * out, |line, y| {
-                    let wide = wide[line * width * out..].chunks(width * out);
-                    for (i, (y, wide)) in y.chunks_exact_mut(out_width * out).zip(wide).enumerate() {
-                        finish(start + (line + i) * out_width, &wide[..out_width * out], y);
-                    }
-                });
-            }
+/// A convolution of stride 1 by products with overlapping rows of a bordered copy of `x`, a slab of output lines at a
+/// time. `multiply(bordered, wide)` writes `wide`, whose lines are as wide as those of `bordered`;
+/// `finish(first pixel, wide line, y line)` takes the part with a meaning over.
+fn overlapping(
+    x: &[f32],
+    y: &mut [f32],
+    shape: &ConvShape,
+    multiply: impl Fn(&[f32], &mut [f32]),
+    finish: impl Fn(usize, &[f32], &mut [f32]) + Sync,
+) {
+    let (c, out, border) = (shape.in_channels, shape.out_channels, shape.kernel - 1);
+    let (out_height, out_width, width) = (shape.out_height(), shape.out_width(), shape.bordered_width());
+    let lines_each = shape.lines_a_slab();
+    let mut bordered = vec![0f32; (lines_each + border) * width * c];
+    let mut wide = vec![0f32; lines_each * width * out];
+    for b in 0..shape.batch {
+        for first in (0..out_height).step_by(lines_each) {
+            let lines = lines_each.min(out_height - first);
+            let bordered = &mut bordered[..(lines + border) * width * c];
+            copy_with_border(x, shape, b, first, bordered);
+            let wide = &mut wide[..lines * width * out];
+            multiply(bordered, wide);
+            let start = (b * out_height + first) * out_width;
+            for_rows(&mut y[start * out..(start + lines * out_width) * out], out_width * out, |line, y| {
+                let wide = wide[line * width * out..].chunks(width * out);
+                for (i, (y, wide)) in y.chunks_exact_mut(out_width * out).zip(wide).enumerate() {
+                    finish(start + (line + i) * out_width, &wide[..out_width * out], y);
+                }
+            });
         }
     }
+}
 
-    /// The lines of picture `b` that output lines from `first` on read, with zeros around the picture.
-    fn copy_with_border(&self, x: &[f32], b: usize, first: usize, width: usize, bordered: &mut [f32]) {
-        let c = self.channels;
-        let inside = self.pad_before * c..(self.pad_before + self.width).min(width) * c;
-        for_rows(bordered, width * c, |line, bordered| {
-            for (i, bordered) in bordered.chunks_exact_mut(width * c).enumerate() {
-                match (first + line + i).checked_sub(self.pad_before).filter(|&y| y < self.height) {
-                    Some(y) => {
-                        let from = (b * self.height + y) * self.width * c;
-                        bordered[..inside.start].fill(0.0);
-                        bordered[inside.clone()].copy_from_slice(&x[from..from + inside.len()]);
-                        bordered[inside.end..].fill(0.0);
-                    }
-                    None => bordered.fill(0.0),
+/// The lines of picture `b` that output lines from `first` on read, with zeros around the picture.
+fn copy_with_border(x: &[f32], shape: &ConvShape, b: usize, first: usize, bordered: &mut [f32]) {
+    let (c, width) = (shape.in_channels, shape.bordered_width());
+    let inside = shape.pad_before * c..(shape.pad_before + shape.width).min(width) * c;
+    for_rows(bordered, width * c, |line, bordered| {
+        for (i, bordered) in bordered.chunks_exact_mut(width * c).enumerate() {
+            match shape.input_row(first + line + i, 0) {
+                Some(y) => {
+                    let from = (b * shape.height + y) * shape.width * c;
+                    bordered[..inside.start].fill(0.0);
+                    bordered[inside.clone()].copy_from_slice(&x[from..from + inside.len()]);
+                    bordered[inside.end..].fill(0.0);
                 }
+                None => bordered.fill(0.0),
             }
-        });
-    }
+        }
+    });
 }
 
 /// y = conv(x) + bias, where `bias` is `[out]` or, one a picture, `[batch, out]`; `residual` (like y) is added where given.
@@ -208,7 +191,7 @@ pub(crate) fn conv2d_forward(
     residual: Option<&[f32]>,
     shape: &ConvShape,
 ) -> Vec<f32> {
-    if shape.is_wide() && shape.kernel > 1 {
+    if shape.is_wide() {
         forward_overlapping(x, weight, bias, residual, shape)
     } else {
         forward_by_patches(x, weight, bias, residual, shape)
@@ -230,10 +213,12 @@ fn forward_overlapping(
     let (c, k, out) = (shape.in_channels, shape.kernel, shape.out_channels);
     let pixels = shape.out_height() * shape.out_width();
     let mut y = vec![0f32; shape.batch * pixels * out];
-    shape.overlapping().run(
+    let width = shape.bordered_width();
+    overlapping(
         x,
         &mut y,
-        |bordered, width, wide| {
+        shape,
+        |bordered, wide| {
             let rows = wide.len() / out + 1 - k;
             for ky in 0..k {
                 let patches = Mat { cols: k * c, ..Mat::strided(&bordered[ky * width * c..], rows, c, c) };
@@ -319,21 +304,13 @@ pub(crate) fn conv2d_backward(dy: &[f32], weight: &[f32], shape: &ConvShape) -> 
 fn backward_overlapping(dy: &[f32], weight: &[f32], shape: &ConvShape) -> Vec<f32> {
     let (c, k, out) = (shape.in_channels, shape.kernel, shape.out_channels);
     let mut dx = vec![0f32; shape.batch * shape.height * shape.width * c];
-    let turned = Overlapping {
-        batch: shape.batch,
-        height: shape.out_height(),
-        width: shape.out_width(),
-        channels: out,
-        out: c,
-        kernel: k,
-        pad_before: k - 1 - shape.pad_before,
-        out_height: shape.height,
-        out_width: shape.width,
-    };
-    turned.run(
+    let back = shape.turned();
+    let width = back.bordered_width();
+    overlapping(
         dy,
         &mut dx,
-        |bordered, width, wide| {
+        &back,
+        |bordered, wide| {
             let rows = wide.len() / c + 1 - k;
             for tap in 0..k * k {
                 // The first tap of the kernel came from the pixel after, the last from the pixel before.
