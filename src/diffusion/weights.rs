@@ -13,7 +13,7 @@ use candle_core::{DType, Device, Tensor};
 use serde_json::Value;
 
 use super::error::{Error, Result};
-use super::ops::{ConvWeights, LinearWeights, NormWeights, channels_last_kernel};
+use super::ops::{ConvWeights, Form, LinearWeights, NormWeights};
 use super::original::{Naming, Place};
 use super::tensor_file::{TensorFile, TensorInfo};
 
@@ -258,6 +258,11 @@ impl Scope<'_> {
         self.weights.audit.is_some()
     }
 
+    /// What computes on these weights.
+    fn form(&self) -> Form {
+        Form::Kernels
+    }
+
     /// Whether there is a tensor `leaf` here.
     pub fn has(&self, leaf: &str) -> bool {
         self.weights.has(&self.name(leaf))
@@ -276,14 +281,14 @@ impl Scope<'_> {
 
     /// A linear map without bias.
     pub(crate) fn linear_no_bias(&self, inner: usize, out: usize) -> Result<LinearWeights> {
-        Ok(LinearWeights { weight: self.tensor("weight", &[out, inner])?, bias: None })
+        Ok(LinearWeights { weight: self.tensor("weight", &[out, inner])?, bias: None, form: self.form() })
     }
 
     /// A 1 × 1 convolution, read as the linear map it is.
     pub(crate) fn pointwise_conv(&self, inner: usize, out: usize) -> Result<LinearWeights> {
         let weight = self.tensor("weight", &[out, inner, 1, 1])?;
         let weight = if self.is_hollow() { weight } else { weight.reshape((out, inner))? };
-        Ok(LinearWeights { weight, bias: Some(self.tensor("bias", &[out])?) })
+        Ok(LinearWeights { weight, bias: Some(self.tensor("bias", &[out])?), form: self.form() })
     }
 
     /// A convolution with the same padding on all sides.
@@ -297,17 +302,19 @@ impl Scope<'_> {
     ) -> Result<ConvWeights> {
         let weight = self.tensor("weight", &[out, inner, kernel, kernel])?;
         Ok(ConvWeights {
-            weight: if self.is_hollow() { weight } else { channels_last_kernel(&weight)? },
+            weight: if self.is_hollow() { weight } else { self.form().conv_kernel(weight)? },
             bias: self.tensor("bias", &[out])?,
             kernel,
             stride,
             pad_before: padding,
             pad_after: padding,
+            form: self.form(),
         })
     }
 
     /// Scale and shift of a norm.
     pub(crate) fn norm(&self, channels: usize, eps: f64) -> Result<NormWeights> {
-        Ok(NormWeights { gamma: self.tensor("weight", &[channels])?, beta: self.tensor("bias", &[channels])?, eps })
+        let (gamma, beta) = (self.tensor("weight", &[channels])?, self.tensor("bias", &[channels])?);
+        Ok(NormWeights { gamma, beta, eps, form: self.form() })
     }
 }
