@@ -180,23 +180,29 @@ impl Computation for Kernels {
         tensor(kernels::layer_norm_backward(&numbers(x)?, &numbers(grad)?, &gamma, weights.eps as f32), x.dims())
     }
 
-    fn attention(&self, [q, k, v]: [&Tensor; 3], shape: &AttnShape, mask: Option<AttnMask>) -> Result<Tensor> {
-        tensor(kernels::attention_forward(&numbers(q)?, &numbers(k)?, &numbers(v)?, shape, mask), q.dims())
+    fn attention(
+        &self,
+        [q, k, v]: [&Tensor; 3],
+        shape: &AttnShape,
+        mask: Option<AttnMask>,
+    ) -> Result<(Tensor, Tensor)> {
+        let (out, normalizers) = kernels::attention_forward(&numbers(q)?, &numbers(k)?, &numbers(v)?, shape, mask);
+        Ok((tensor(out, q.dims())?, tensor(normalizers, &[shape.batch, shape.queries, shape.heads])?))
     }
 
     fn attention_backward(
         &self,
         [q, k, v]: [&Tensor; 3],
         out: &Tensor,
+        normalizers: &Tensor,
         shape: &AttnShape,
         mask: Option<AttnMask>,
         grad: &Tensor,
     ) -> Result<[Tensor; 3]> {
-        let (dq, dk, dv) = kernels::attention_backward(
-            &numbers(q)?,
-            &numbers(k)?,
-            &numbers(v)?,
+        let [dq, dk, dv] = kernels::attention_backward(
+            [&numbers(q)?, &numbers(k)?, &numbers(v)?],
             &numbers(out)?,
+            &numbers(normalizers)?,
             &numbers(grad)?,
             shape,
             mask,

@@ -8,8 +8,6 @@
 
 mod cpu;
 
-use std::sync::Arc;
-
 use candle_core::{Result, Tensor, bail};
 
 pub(crate) use self::cpu::channels_last_kernel;
@@ -59,12 +57,14 @@ trait Computation {
     fn group_norm(&self, x: &Tensor, weights: &NormWeights, groups: usize, silu: bool) -> Result<(Tensor, Backward)>;
     fn layer_norm(&self, x: &Tensor, weights: &NormWeights) -> Result<Tensor>;
     fn layer_norm_backward(&self, x: &Tensor, weights: &NormWeights, grad: &Tensor) -> Result<Tensor>;
-    fn attention(&self, qkv: [&Tensor; 3], shape: &AttnShape, mask: Option<AttnMask>) -> Result<Tensor>;
-    /// Gradients of q, k and v; `out` is the result.
+    /// The result, and the logarithms of the softmax's normalizers [batch, queries, heads].
+    fn attention(&self, qkv: [&Tensor; 3], shape: &AttnShape, mask: Option<AttnMask>) -> Result<(Tensor, Tensor)>;
+    /// Gradients of q, k and v; `out` and `normalizers` are the result.
     fn attention_backward(
         &self,
         qkv: [&Tensor; 3],
         out: &Tensor,
+        normalizers: &Tensor,
         shape: &AttnShape,
         mask: Option<AttnMask>,
         grad: &Tensor,
@@ -264,12 +264,12 @@ pub(crate) fn attention(
     }
     let shape = AttnShape { batch, kv_batch, queries, keys, heads, head_dim: width / heads };
     let form = q.form();
-    let out = form.computation().attention([q.value(), k.value(), v.value()], &shape, mask)?;
-    let saved = Arc::new([q.value().clone(), k.value().clone(), v.value().clone(), out.clone()]);
+    let (out, normalizers) = form.computation().attention([q.value(), k.value(), v.value()], &shape, mask)?;
+    let saved = [q.value().clone(), k.value().clone(), v.value().clone(), out.clone()];
     let tracked = [q.is_tracked(), k.is_tracked(), v.is_tracked()];
     Ok(Tracked::record(form, out, &[q, k, v], move |grad| {
-        let [q, k, v, out] = &*saved;
-        let grads = form.computation().attention_backward([q, k, v], out, &shape, mask, grad)?;
+        let [q, k, v, out] = &saved;
+        let grads = form.computation().attention_backward([q, k, v], out, &normalizers, &shape, mask, grad)?;
         Ok(grads.into_iter().zip(tracked).map(|(grad, tracked)| tracked.then_some(grad)).collect())
     }))
 }
