@@ -46,13 +46,8 @@ fn with_last(x: &Tensor, last: usize) -> Vec<usize> {
     shape
 }
 
-/// a + b
-pub(super) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    tensor(kernels::add(&numbers(a)?, &numbers(b)?), a.dims())
-}
-
 /// A kernel as PyTorch has it, [out, in, k, k] → [out, k, k, in].
-pub(crate) fn channels_last_kernel(weight: &Tensor) -> Result<Tensor> {
+pub(super) fn channels_last_kernel(weight: &Tensor) -> Result<Tensor> {
     let (out, inner, height, width) = weight.dims4()?;
     let taps = height * width;
     let mut y = vec![0f32; weight.elem_count()];
@@ -75,6 +70,10 @@ pub(crate) fn channels_last_kernel(weight: &Tensor) -> Result<Tensor> {
 pub(super) struct Kernels;
 
 impl Computation for Kernels {
+    fn sum(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+        tensor(kernels::add(&numbers(a)?, &numbers(b)?), a.dims())
+    }
+
     fn activate(&self, kind: Activation, x: &Tensor) -> Result<Tensor> {
         tensor(kernels::activate(kind, &numbers(x)?), x.dims())
     }
@@ -220,6 +219,10 @@ impl Computation for Kernels {
             });
         }
         tensor(y, &with_last(a, na + nb))
+    }
+
+    fn narrow_channels(&self, x: &Tensor, start: usize, n: usize) -> Result<Tensor> {
+        x.narrow(x.rank() - 1, start, n)?.contiguous()
     }
 
     fn upsample2(&self, x: &Tensor) -> Result<Tensor> {

@@ -7,12 +7,12 @@
 //! device.
 
 mod cpu;
+mod tensors;
 
 use std::sync::Arc;
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{DType, Device, Result, Tensor, bail};
 
-pub(crate) use self::cpu::channels_last_kernel;
 use super::kernels::{Activation, AttnMask, AttnShape, ConvShape};
 use super::tape::Tracked;
 
@@ -21,17 +21,20 @@ use super::tape::Tracked;
 pub(crate) enum Form {
     /// The CPU kernels: float32 on the CPU.
     Kernels,
+    /// Candle's tensor operations: any device, any float type that it has.
+    Tensors,
 }
 
 impl Form {
-    /// What computes on a tensor that comes from outside.
-    pub fn of(_value: &Tensor) -> Self {
-        Self::Kernels
+    /// What computes on numbers of `dtype` on `device`.
+    pub fn of(device: &Device, dtype: DType) -> Self {
+        if device.is_cpu() && dtype == DType::F32 { Self::Kernels } else { Self::Tensors }
     }
 
     fn computation(self) -> &'static dyn Computation {
         match self {
             Self::Kernels => &cpu::Kernels,
+            Self::Tensors => &tensors::Tensors,
         }
     }
 }
@@ -41,6 +44,7 @@ type Backward = Box<dyn FnOnce(&Tensor) -> Result<Tensor>>;
 
 /// What the operations compute, forward and backward, on shapes that fit.
 trait Computation {
+    fn sum(&self, a: &Tensor, b: &Tensor) -> Result<Tensor>;
     fn activate(&self, kind: Activation, x: &Tensor) -> Result<Tensor>;
     fn activate_backward(&self, kind: Activation, x: &Tensor, grad: &Tensor) -> Result<Tensor>;
     fn geglu(&self, x: &Tensor) -> Result<Tensor>;
@@ -70,13 +74,15 @@ trait Computation {
         grad: &Tensor,
     ) -> Result<[Tensor; 3]>;
     fn concat_channels(&self, a: &Tensor, b: &Tensor) -> Result<Tensor>;
+    /// The channels `start..start + n`.
+    fn narrow_channels(&self, x: &Tensor, start: usize, n: usize) -> Result<Tensor>;
     fn upsample2(&self, x: &Tensor) -> Result<Tensor>;
     fn upsample2_backward(&self, grad: &Tensor) -> Result<Tensor>;
 }
 
 /// a + b of plain tensors of one shape.
-pub(crate) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    cpu::sum(a, b)
+pub(crate) fn sum(form: Form, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    form.computation().sum(a, b)
 }
 
 fn activation(kind: Activation, x: &Tracked) -> Result<Tracked> {
@@ -146,7 +152,7 @@ pub(crate) fn linear(x: &Tracked, weights: &LinearWeights, residual: Option<&Tra
 /// A frozen convolution: weight as its form wants it, bias `[out]`.
 #[derive(Clone)]
 pub(crate) struct ConvWeights {
-    /// [out, k, k, in] for the CPU kernels.
+    /// [out, k, k, in] for the CPU kernels, [out, in, k, k] for tensor operations.
     pub weight: Tensor,
     pub bias: Tensor,
     pub kernel: usize,
@@ -160,7 +166,8 @@ impl Form {
     /// A convolution's kernel as PyTorch has it, [out, in, k, k], as this form wants it.
     pub fn conv_kernel(self, weight: Tensor) -> Result<Tensor> {
         match self {
-            Self::Kernels => channels_last_kernel(&weight),
+            Self::Kernels => cpu::channels_last_kernel(&weight),
+            Self::Tensors => Ok(weight),
         }
     }
 }
@@ -168,7 +175,10 @@ impl Form {
 impl ConvWeights {
     fn shape(&self, x: &Tensor) -> Result<ConvShape> {
         let (batch, height, width, in_channels) = x.dims4()?;
-        let (out_channels, _, _, expected) = self.weight.dims4()?;
+        let (out_channels, expected) = match self.form {
+            Form::Kernels => (self.weight.dim(0)?, self.weight.dim(3)?),
+            Form::Tensors => (self.weight.dim(0)?, self.weight.dim(1)?),
+        };
         if in_channels != expected {
             bail!("a convolution of {expected} channels is given {:?}", x.dims());
         }
@@ -274,14 +284,15 @@ pub(crate) fn attention(
     }))
 }
 
-/// Rows put in front: prefix [n, D] and x [B, T, D] → [B, n + T, D].
+/// Rows put in front: prefix [n, D], of any float type, and x [B, T, D] → [B, n + T, D], of x's type.
 pub(crate) fn prepend_rows(prefix: &Tracked, x: &Tracked) -> Result<Tracked> {
     let (n, width) = prefix.value().dims2()?;
     let (batch, rows, _) = x.value().dims3()?;
-    let expanded = prefix.value().unsqueeze(0)?.expand((batch, n, width))?;
+    let dtype = prefix.value().dtype();
+    let expanded = prefix.value().to_dtype(x.value().dtype())?.unsqueeze(0)?.expand((batch, n, width))?;
     let value = Tensor::cat(&[&expanded, x.value()], 1)?.contiguous()?;
     Ok(Tracked::record(x.form(), value, &[prefix, x], move |grad| {
-        let of_prefix = grad.narrow(1, 0, n)?.sum(0)?;
+        let of_prefix = grad.narrow(1, 0, n)?.to_dtype(dtype)?.sum(0)?;
         let of_x = grad.narrow(1, n, rows)?.contiguous()?;
         Ok(vec![Some(of_prefix), Some(of_x)])
     }))
@@ -292,12 +303,14 @@ pub(crate) fn concat_channels(a: &Tracked, b: &Tracked) -> Result<Tracked> {
     let last = a.value().rank() - 1;
     let (na, nb) = (a.value().dims()[last], b.value().dims()[last]);
     let value = a.form().computation().concat_channels(a.value(), b.value())?;
-    let tracked = [a.is_tracked(), b.is_tracked()];
-    Ok(Tracked::record(a.form(), value, &[a, b], move |grad| {
+    let (form, tracked) = (a.form(), [a.is_tracked(), b.is_tracked()]);
+    Ok(Tracked::record(form, value, &[a, b], move |grad| {
         [(0, na), (na, nb)]
             .into_iter()
             .zip(tracked)
-            .map(|((start, n), tracked)| tracked.then(|| grad.narrow(last, start, n)?.contiguous()).transpose())
+            .map(|((start, n), tracked)| {
+                tracked.then(|| form.computation().narrow_channels(grad, start, n)).transpose()
+            })
             .collect()
     }))
 }
@@ -315,6 +328,16 @@ pub(crate) fn reshape(x: &Tracked, shape: &[usize]) -> Result<Tracked> {
     let before = x.value().dims().to_vec();
     let value = x.value().reshape(shape)?;
     Ok(Tracked::record(x.form(), value, &[x], move |grad| Ok(vec![Some(grad.reshape(before)?)])))
+}
+
+/// The same numbers as `dtype`.
+pub(crate) fn cast(x: &Tracked, dtype: DType) -> Result<Tracked> {
+    let before = x.value().dtype();
+    if before == dtype {
+        return Ok(x.clone());
+    }
+    let value = x.value().to_dtype(dtype)?;
+    Ok(Tracked::record(x.form(), value, &[x], move |grad| Ok(vec![Some(grad.to_dtype(before)?)])))
 }
 
 /// [B, H, W, C] → [B, C, H, W], the layout of files and of the noise.
