@@ -4,7 +4,7 @@ use std::ops::{Deref, Range};
 
 use candle_core::{CpuStorage, Device, Result, Storage, Tensor, bail};
 
-use super::{Backward, Computation, ConvWeights, LinearWeights, NormWeights};
+use super::{AttnBackward, Backward, Computation, ConvWeights, LinearWeights, NormWeights};
 use crate::diffusion::kernels::{self, Activation, AttnMask, AttnShape, ConvShape, Mat, NormShape};
 
 /// The numbers of a contiguous float32 tensor on the CPU.
@@ -179,28 +179,27 @@ impl Computation for Kernels {
         tensor(kernels::layer_norm_backward(&numbers(x)?, &numbers(grad)?, &gamma, weights.eps as f32), x.dims())
     }
 
-    fn attention(&self, [q, k, v]: [&Tensor; 3], shape: &AttnShape, mask: Option<AttnMask>) -> Result<Tensor> {
-        tensor(kernels::attention_forward(&numbers(q)?, &numbers(k)?, &numbers(v)?, shape, mask), q.dims())
-    }
-
-    fn attention_backward(
+    fn attention(
         &self,
-        [q, k, v]: [&Tensor; 3],
-        out: &Tensor,
-        shape: &AttnShape,
+        [q, k, v]: [Tensor; 3],
+        shape: AttnShape,
         mask: Option<AttnMask>,
-        grad: &Tensor,
-    ) -> Result<[Tensor; 3]> {
-        let (dq, dk, dv) = kernels::attention_backward(
-            &numbers(q)?,
-            &numbers(k)?,
-            &numbers(v)?,
-            &numbers(out)?,
-            &numbers(grad)?,
-            shape,
-            mask,
-        );
-        Ok([tensor(dq, q.dims())?, tensor(dk, k.dims())?, tensor(dv, v.dims())?])
+    ) -> Result<(Tensor, AttnBackward)> {
+        let (out, normalizers) = kernels::attention_forward(&numbers(&q)?, &numbers(&k)?, &numbers(&v)?, &shape, mask);
+        let out = tensor(out, q.dims())?;
+        let saved = out.clone();
+        let backward = move |grad: &Tensor| {
+            let [dq, dk, dv] = kernels::attention_backward(
+                [&numbers(&q)?, &numbers(&k)?, &numbers(&v)?],
+                &numbers(&saved)?,
+                &normalizers,
+                &numbers(grad)?,
+                &shape,
+                mask,
+            );
+            Ok([tensor(dq, q.dims())?, tensor(dk, k.dims())?, tensor(dv, v.dims())?])
+        };
+        Ok((out, Box::new(backward)))
     }
 
     fn concat_channels(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {

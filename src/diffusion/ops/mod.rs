@@ -9,8 +9,6 @@
 mod cpu;
 mod tensors;
 
-use std::sync::Arc;
-
 use candle_core::{DType, Device, Result, Tensor, bail};
 
 use super::kernels::{Activation, AttnMask, AttnShape, ConvShape};
@@ -39,8 +37,11 @@ impl Form {
     }
 }
 
-/// The gradient of an input from the gradient of the result.
+/// The gradient of an input from the gradient of the result. It holds what the form keeps for it.
 type Backward = Box<dyn FnOnce(&Tensor) -> Result<Tensor>>;
+
+/// The gradients of q, k and v from the gradient of the result.
+type AttnBackward = Box<dyn FnOnce(&Tensor) -> Result<[Tensor; 3]>>;
 
 /// What the operations compute, forward and backward, on shapes that fit.
 trait Computation {
@@ -63,16 +64,7 @@ trait Computation {
     fn group_norm(&self, x: &Tensor, weights: &NormWeights, groups: usize, silu: bool) -> Result<(Tensor, Backward)>;
     fn layer_norm(&self, x: &Tensor, weights: &NormWeights) -> Result<Tensor>;
     fn layer_norm_backward(&self, x: &Tensor, weights: &NormWeights, grad: &Tensor) -> Result<Tensor>;
-    fn attention(&self, qkv: [&Tensor; 3], shape: &AttnShape, mask: Option<AttnMask>) -> Result<Tensor>;
-    /// Gradients of q, k and v; `out` is the result.
-    fn attention_backward(
-        &self,
-        qkv: [&Tensor; 3],
-        out: &Tensor,
-        shape: &AttnShape,
-        mask: Option<AttnMask>,
-        grad: &Tensor,
-    ) -> Result<[Tensor; 3]>;
+    fn attention(&self, qkv: [Tensor; 3], shape: AttnShape, mask: Option<AttnMask>) -> Result<(Tensor, AttnBackward)>;
     fn concat_channels(&self, a: &Tensor, b: &Tensor) -> Result<Tensor>;
     /// The channels `start..start + n`.
     fn narrow_channels(&self, x: &Tensor, start: usize, n: usize) -> Result<Tensor>;
@@ -274,13 +266,10 @@ pub(crate) fn attention(
     }
     let shape = AttnShape { batch, kv_batch, queries, keys, heads, head_dim: width / heads };
     let form = q.form();
-    let out = form.computation().attention([q.value(), k.value(), v.value()], &shape, mask)?;
-    let saved = Arc::new([q.value().clone(), k.value().clone(), v.value().clone(), out.clone()]);
+    let (out, backward) = form.computation().attention([q, k, v].map(|x| x.value().clone()), shape, mask)?;
     let tracked = [q.is_tracked(), k.is_tracked(), v.is_tracked()];
     Ok(Tracked::record(form, out, &[q, k, v], move |grad| {
-        let [q, k, v, out] = &*saved;
-        let grads = form.computation().attention_backward([q, k, v], out, &shape, mask, grad)?;
-        Ok(grads.into_iter().zip(tracked).map(|(grad, tracked)| tracked.then_some(grad)).collect())
+        Ok(backward(grad)?.into_iter().zip(tracked).map(|(grad, tracked)| tracked.then_some(grad)).collect())
     }))
 }
 

@@ -14,7 +14,7 @@ mod attention;
 use candle_core::{D, DType, Result, Tensor, bail};
 use candle_nn::ops::sigmoid;
 
-use super::{Backward, Computation, ConvWeights, LinearWeights, NormWeights};
+use super::{AttnBackward, Backward, Computation, ConvWeights, LinearWeights, NormWeights};
 use crate::diffusion::kernels::{Activation, AttnMask, AttnShape, ConvShape};
 
 /// Candle's operations.
@@ -248,19 +248,11 @@ impl Computation for Tensors {
         norm_backward(&centred.broadcast_mul(&rstd)?, &rstd, &grad)?.to_dtype(x.dtype())
     }
 
-    fn attention(&self, qkv: [&Tensor; 3], shape: &AttnShape, mask: Option<AttnMask>) -> Result<Tensor> {
-        attention::forward(qkv, shape, mask)
-    }
-
-    fn attention_backward(
-        &self,
-        qkv: [&Tensor; 3],
-        out: &Tensor,
-        shape: &AttnShape,
-        mask: Option<AttnMask>,
-        grad: &Tensor,
-    ) -> Result<[Tensor; 3]> {
-        attention::backward(qkv, out, shape, mask, grad)
+    fn attention(&self, qkv: [Tensor; 3], shape: AttnShape, mask: Option<AttnMask>) -> Result<(Tensor, AttnBackward)> {
+        let out = attention::forward(&qkv, &shape, mask, attention::TILE)?;
+        let saved = out.clone();
+        let backward = move |grad: &Tensor| attention::backward(&qkv, &saved, &shape, mask, grad, attention::TILE);
+        Ok((out, Box::new(backward)))
     }
 
     fn concat_channels(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {

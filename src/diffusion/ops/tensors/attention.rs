@@ -8,7 +8,7 @@ use candle_nn::ops::softmax_last_dim;
 use crate::diffusion::kernels::{AttnMask, AttnShape};
 
 /// Numbers in one tile of scores of all heads: 64 MiB in float32, of which the backward pass holds about five.
-const TILE: usize = 1 << 24;
+pub(super) const TILE: usize = 1 << 24;
 
 /// Sizes of a tiled attention: [`AttnShape`] with the queries of all pictures that share their keys side by side.
 struct Tiles {
@@ -21,17 +21,20 @@ struct Tiles {
     keys: usize,
     heads: usize,
     head_dim: usize,
+    /// Numbers in one tile of scores of all heads.
+    tile: usize,
 }
 
 impl Tiles {
-    fn new(shape: &AttnShape) -> Self {
+    fn new(shape: &AttnShape, tile: usize) -> Self {
         let AttnShape { batch, kv_batch, queries, keys, heads, head_dim } = *shape;
-        Self { parts: kv_batch * heads, queries: batch / kv_batch * queries, picture: queries, keys, heads, head_dim }
+        let (parts, all) = (kv_batch * heads, batch / kv_batch * queries);
+        Self { parts, queries: all, picture: queries, keys, heads, head_dim, tile }
     }
 
     /// (first query, queries) of every tile.
     fn each(&self) -> impl Iterator<Item = (usize, usize)> {
-        let tile = (TILE / (self.parts * self.keys).max(1)).clamp(1, self.queries.max(1));
+        let tile = (self.tile / (self.parts * self.keys).max(1)).clamp(1, self.queries.max(1));
         let queries = self.queries;
         (0..queries).step_by(tile).map(move |first| (first, tile.min(queries - first)))
     }
@@ -87,13 +90,18 @@ impl Tiles {
     }
 }
 
-/// softmax(q kᵀ / √d + mask) v, shaped like q.
-pub(super) fn forward([q, k, v]: [&Tensor; 3], shape: &AttnShape, mask: Option<AttnMask>) -> Result<Tensor> {
+/// softmax(q kᵀ / √d + mask) v, shaped like q. `tile`: numbers in one tile of scores, such as [`TILE`].
+pub(super) fn forward(
+    [q, k, v]: &[Tensor; 3],
+    shape: &AttnShape,
+    mask: Option<AttnMask>,
+    tile: usize,
+) -> Result<Tensor> {
     #[cfg(feature = "flash-attn")]
     if fused::can(q, shape, mask) {
         return fused::forward([q, k, v], shape);
     }
-    let tiles = Tiles::new(shape);
+    let tiles = Tiles::new(shape, tile);
     let like = q;
     let q = tiles.split(&q.affine(tiles.scale(), 0.0)?, tiles.queries)?;
     let (k, v) = (tiles.split(k, tiles.keys)?, tiles.split(v, tiles.keys)?);
@@ -106,13 +114,14 @@ pub(super) fn forward([q, k, v]: [&Tensor; 3], shape: &AttnShape, mask: Option<A
 
 /// Gradients of [`forward`] with respect to q, k and v; `out` is its result. The sums over tiles are in float32.
 pub(super) fn backward(
-    [q, k, v]: [&Tensor; 3],
+    [q, k, v]: &[Tensor; 3],
     out: &Tensor,
     shape: &AttnShape,
     mask: Option<AttnMask>,
     grad: &Tensor,
+    tile: usize,
 ) -> Result<[Tensor; 3]> {
-    let tiles = Tiles::new(shape);
+    let tiles = Tiles::new(shape, tile);
     let (like_q, like_k) = (q, k);
     let dtype = q.dtype();
     let q = tiles.split(&q.affine(tiles.scale(), 0.0)?, tiles.queries)?;
@@ -167,5 +176,50 @@ mod fused {
         let out =
             candle_flash_attn::flash_attn(&tokens(q, queries)?, &tokens(k, keys)?, &tokens(v, keys)?, scale, false)?;
         out.reshape(q.dims())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diffusion::kernels;
+
+    fn random(shape: &[usize], seed: usize) -> Tensor {
+        let numbers: Vec<f32> = (0..shape.iter().product())
+            .map(|i: usize| (((i + 1) * (2 * seed + 7919)) as f32 * 0.618_034).sin())
+            .collect();
+        Tensor::from_vec(numbers, shape, &Device::Cpu).unwrap()
+    }
+
+    fn numbers(x: &Tensor) -> Vec<f32> {
+        x.flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn tiles_of_any_size_give_what_the_cpu_kernels_give() {
+        let prefix = AttnMask { prefix: 2, prefix_bias: 0.5 };
+        for (batch, kv_batch, queries, keys, mask) in
+            [(2, 2, 13, 15, Some(prefix)), (2, 2, 9, 5, None), (3, 1, 9, 5, None), (1, 1, 16, 16, None)]
+        {
+            let (heads, head_dim) = (2, 4);
+            let shape = AttnShape { batch, kv_batch, queries, keys, heads, head_dim };
+            let tokens = |batch, rows, seed| random(&[batch, rows, heads * head_dim], seed);
+            let qkv = [tokens(batch, queries, 1), tokens(kv_batch, keys, 2), tokens(kv_batch, keys, 3)];
+            let grad = tokens(batch, queries, 4);
+            let [q, k, v] = qkv.each_ref().map(numbers);
+            let (want, normalizers) = kernels::attention_forward(&q, &k, &v, &shape, mask);
+            let want_grads =
+                kernels::attention_backward([&q, &k, &v], &want, &normalizers, &numbers(&grad), &shape, mask);
+            // One query at a time, a few, all.
+            for tile in [1, 3 * kv_batch * heads * keys, TILE] {
+                let out = forward(&qkv, &shape, mask, tile).unwrap();
+                let grads = backward(&qkv, &out, &shape, mask, &grad, tile).unwrap();
+                let all = [(&out, &want)].into_iter().chain(grads.iter().zip(&want_grads));
+                for (got, want) in all {
+                    let apart = numbers(got).iter().zip(want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                    assert!(apart < 2e-6, "{shape:?}, tiles of {tile}: {apart}");
+                }
+            }
+        }
     }
 }
