@@ -58,7 +58,8 @@ impl<'a> Sampler<'a> {
             checkpoint.check_base_model(&model.hash, path)?;
             // Strength 0 is exactly the base model, so nothing is put in front.
             if config.strength > 0.0 {
-                prefix = Some(checkpoint.embeddings.prefix(checkpoint.meta.config.prefix_bias, config.strength)?);
+                let embeddings = checkpoint.embeddings.on(model.compute.device())?;
+                prefix = Some(embeddings.prefix(checkpoint.meta.config.prefix_bias, config.strength)?);
             }
         }
         let with = prefix.as_ref().filter(|_| config.uncond_prefix);

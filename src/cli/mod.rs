@@ -21,7 +21,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::client;
-use crate::protocol::{SampleConfig, SettingError};
+use crate::protocol::{DeviceName, FloatType, SampleConfig, SettingError};
 use crate::workspace::{self, Home};
 
 /// Teach a diffusion model your own concept, and look at it, without leaving the terminal.
@@ -102,6 +102,12 @@ struct PromptArgs {
     /// Classifier-free guidance; 1 switches it off. Without: the concept's, else 7.5.
     #[arg(long)]
     guidance_scale: Option<f64>,
+    /// What computes: cpu, cuda:0 (or another number) or metal; cpu if not given.
+    #[arg(long)]
+    device: Option<DeviceName>,
+    /// Type of the weights and of activations: f32, bf16 or f16; f32 if not given.
+    #[arg(long, value_parser = train::dtype)]
+    dtype: Option<FloatType>,
 }
 
 impl PromptArgs {
@@ -110,6 +116,8 @@ impl PromptArgs {
         config.images_per_prompt = self.images_per_prompt;
         config.seed = self.seed;
         config.guidance_scale = self.guidance_scale.unwrap_or(config.guidance_scale);
+        config.device = self.device.unwrap_or(config.device);
+        config.dtype = self.dtype.unwrap_or(config.dtype);
         if let Some(list) = &self.prompts {
             config.prompts = workspace::Concept::read_prompts(list)?;
         }

@@ -25,6 +25,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
     config.sample.checkpoint = Some(checkpoint(&run)?);
     args.prompts.apply(&mut config.sample)?;
     config.fill = args.fill;
+    config.sample.check()?;
     preflight(&concept)?;
     let job = JobFolder::new_score(&concept, &run, config)?;
     client::start_job(&job)?;

@@ -4,7 +4,7 @@ use clap::{ArgAction, ArgGroup};
 
 use super::{Error, follow};
 use crate::client;
-use crate::protocol::{Crop, Init, Preset, TrainConfig};
+use crate::protocol::{Crop, DeviceName, FloatType, Init, Preset, TrainConfig};
 use crate::workspace::{Concept, JobFolder, preflight};
 
 /// Options of a training. What is not given is as in the preset.
@@ -74,6 +74,12 @@ pub struct Args {
     /// Prompt of the sample pictures; {concept} stands for the learned concept.
     #[arg(long, group = "settings")]
     sample_prompt: Option<String>,
+    /// What computes: cpu, cuda:0 (or another number) or metal; cpu if not given.
+    #[arg(long, group = "settings")]
+    device: Option<DeviceName>,
+    /// Type of the frozen weights and of activations: f32, bf16 or f16; f32 if not given.
+    #[arg(long, group = "settings", value_parser = dtype)]
+    dtype: Option<FloatType>,
     /// After training, sample the concept's prompt list before and after and score both.
     #[arg(long, group = "settings")]
     evaluate: bool,
@@ -174,6 +180,8 @@ impl Args {
             sample_every: self.sample_every.unwrap_or(preset.sample_every),
             sample_prompt: self.sample_prompt.clone().unwrap_or(preset.sample_prompt),
             evaluate: self.evaluate || preset.evaluate,
+            device: self.device.unwrap_or(preset.device),
+            dtype: self.dtype.unwrap_or(preset.dtype),
         }
     }
 }
@@ -188,6 +196,11 @@ fn init(text: &str) -> Result<Init, String> {
 
 fn crop(text: &str) -> Result<Crop, String> {
     one_of(text, &[("center", Crop::Center), ("squash", Crop::Squash)])
+}
+
+/// A floating point type.
+pub fn dtype(text: &str) -> Result<FloatType, String> {
+    one_of(text, &[("f32", FloatType::F32), ("bf16", FloatType::Bf16), ("f16", FloatType::F16)])
 }
 
 /// The value of the word `text`, or which words there are.

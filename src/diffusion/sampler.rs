@@ -72,8 +72,7 @@ pub fn denoise(
     let mut x = latents.clone();
     for (done, &t) in ddim.timesteps().iter().enumerate() {
         let input = if guided { Tensor::cat(&[&x, &x], 0)? } else { x.clone() };
-        // On a thread of the pool, so that its many small kernels need not wake one each.
-        let (output, maps) = rayon::scope(|_| {
+        let (output, maps) = model.compute.run(|| {
             let maps = (!job.mask_positions.is_empty()).then(|| AttentionMaps::new(job.mask_positions.clone()));
             let options = UNetOptions { maps: maps.as_ref(), ..UNetOptions::default() };
             let timesteps = vec![t as u32; input.dims()[0]];

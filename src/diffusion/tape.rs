@@ -14,6 +14,7 @@ use super::ops::{self, Form};
 type Backward = Box<dyn FnOnce(&Tensor) -> Result<Vec<Option<Tensor>>>>;
 
 struct Step {
+    form: Form,
     output: usize,
     inputs: Vec<Option<usize>>,
     backward: Backward,
@@ -40,7 +41,7 @@ pub struct Tracked {
 
 impl From<Tensor> for Tracked {
     fn from(value: Tensor) -> Self {
-        Self { form: Form::of(&value), value, node: None }
+        Self { form: Form::of(value.device(), value.dtype()), value, node: None }
     }
 }
 
@@ -87,7 +88,7 @@ impl Tracked {
             let output = recording.values;
             recording.values += 1;
             let inputs = inputs.iter().map(|x| x.node.as_ref().map(|(_, id)| *id)).collect();
-            recording.steps.push(Step { output, inputs, backward: Box::new(backward) });
+            recording.steps.push(Step { form, output, inputs, backward: Box::new(backward) });
             output
         };
         Self { value, form, node: Some((tape, output)) }
@@ -126,12 +127,12 @@ impl Tape {
         if let Some((_, id)) = &output.node {
             grads[*id] = Some(grad);
         }
-        while let Some(Step { output, inputs, backward }) = steps.pop() {
+        while let Some(Step { form, output, inputs, backward }) = steps.pop() {
             let Some(grad) = grads[output].take() else { continue };
             for (input, grad) in inputs.into_iter().zip(backward(&grad)?) {
                 let (Some(input), Some(grad)) = (input, grad) else { continue };
                 grads[input] = Some(match grads[input].take() {
-                    Some(sum) => ops::sum(&sum, &grad)?,
+                    Some(sum) => ops::sum(form, &sum, &grad)?,
                     None => grad,
                 });
             }
@@ -164,7 +165,7 @@ mod tests {
     use super::{Tape, Tracked, checkpoint};
 
     fn add(a: &Tracked, b: &Tracked) -> candle_core::Result<Tracked> {
-        let value = ops::sum(a.value(), b.value())?;
+        let value = ops::sum(a.form(), a.value(), b.value())?;
         Ok(Tracked::record(a.form(), value, &[a, b], |grad| Ok(vec![Some(grad.clone()), Some(grad.clone())])))
     }
 

@@ -2,9 +2,10 @@
 //! Our own rather than candle-transformers', which hands out only samples of the latent distribution, drawn from a
 //! generator that cannot be seeded.
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use serde::Deserialize;
 
+use super::compute::Compute;
 use super::error::{Error, Result};
 use super::ops::{self, ConvWeights, LinearWeights, NormWeights};
 use super::resnet::{Resnet, ResnetOptions};
@@ -150,9 +151,10 @@ impl Half {
     }
 }
 
-/// Pictures [B, 3, H, W] in -1..1 ↔ latents [B, C, H / f, W / f].
+/// Pictures [B, 3, H, W] in -1..1 ↔ latents [B, C, H / f, W / f]. What it gives is float32, whatever the weights are in.
 pub struct Vae {
     config: Config,
+    compute: Compute,
     encoder: Half,
     quant: Option<LinearWeights>,
     post_quant: Option<LinearWeights>,
@@ -227,6 +229,7 @@ impl Vae {
                 .transpose()?,
             encoder,
             decoder,
+            compute: weights.compute().clone(),
             config,
         })
     }
@@ -267,7 +270,7 @@ impl Vae {
     }
 
     fn encode_moments(&self, pixels: &Tensor) -> candle_core::Result<Tensor> {
-        let x: Tracked = pixels.permute((0, 2, 3, 1))?.contiguous()?.into();
+        let x: Tracked = self.compute.input(pixels)?.permute((0, 2, 3, 1))?.contiguous()?.into();
         let mut h = ops::conv2d(&x, &self.encoder.conv_in, None, None)?;
         for block in &self.encoder.blocks {
             for resnet in &block.resnets {
@@ -281,12 +284,12 @@ impl Vae {
         if let Some(quant) = &self.quant {
             h = ops::linear(&h, quant, None)?;
         }
-        Ok(ops::channels_first(&h)?.value().clone())
+        ops::channels_first(&h)?.value().to_dtype(DType::F32)
     }
 
     /// Pictures [B, 3, H, W], about -1..1, of unscaled latents [B, C, H / f, W / f].
     pub fn decode(&self, latents: &Tensor) -> Result<Tensor> {
-        let x: Tracked = latents.permute((0, 2, 3, 1))?.contiguous()?.into();
+        let x: Tracked = self.compute.input(latents)?.permute((0, 2, 3, 1))?.contiguous()?.into();
         let x = match &self.post_quant {
             Some(post_quant) => ops::linear(&x, post_quant, None)?,
             None => x,
@@ -301,6 +304,6 @@ impl Vae {
                 h = ops::conv2d(&ops::upsample2(&h)?, conv, None, None)?;
             }
         }
-        Ok(ops::channels_first(&self.decoder.finish(&h)?)?.value().clone())
+        Ok(ops::channels_first(&self.decoder.finish(&h)?)?.value().to_dtype(DType::F32)?)
     }
 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use serde_json::Value;
 
+use super::compute::Compute;
 use super::error::{Error, Result};
 use super::ops::{ConvWeights, Form, LinearWeights, NormWeights};
 use super::original::{Naming, Place};
@@ -26,6 +27,7 @@ pub struct Weights {
     /// Which file has the tensor of that name.
     index: Arc<HashMap<String, usize>>,
     naming: Naming,
+    compute: Compute,
     audit: Option<Rc<RefCell<Audit>>>,
 }
 
@@ -69,7 +71,7 @@ impl Weights {
         let names =
             files.iter().enumerate().flat_map(|(i, file)| file.tensors().map(move |(name, _)| (name.to_owned(), i)));
         let index = Arc::new(names.collect());
-        Self { place, files, index, naming, audit: None }
+        Self { place, files, index, naming, compute: Compute::cpu(), audit: None }
     }
 
     /// The same weights, but none is read: each request is checked and noted in the audit, and answered with zeros that
@@ -128,12 +130,17 @@ impl Weights {
         &self.files
     }
 
+    /// Where they compute.
+    pub(super) fn compute(&self) -> &Compute {
+        &self.compute
+    }
+
     /// Whether there is such a tensor.
     pub fn has(&self, name: &str) -> bool {
         self.index.contains_key(&self.naming.place(name).name)
     }
 
-    /// The tensor `name` as float32; its shape must be `expected`.
+    /// The tensor `name` as float32 on the CPU; its shape must be `expected`.
     pub fn tensor(&self, name: &str, expected: &[usize]) -> Result<Tensor> {
         let place = self.naming.place(name);
         let found = self.find(&place, expected);
@@ -210,6 +217,12 @@ impl Part {
         (Self { config: self.config.clone(), path: self.path.clone(), weights }, audit)
     }
 
+    /// The same part, to compute by `compute`.
+    pub fn on(&self, compute: &Compute) -> Self {
+        let weights = Weights { compute: compute.clone(), ..self.weights.clone() };
+        Self { config: self.config.clone(), path: self.path.clone(), weights }
+    }
+
     /// The config as `T`.
     pub fn parse<T: serde::de::DeserializeOwned>(&self) -> Result<T> {
         check_sizes(&self.config, &self.path)?;
@@ -258,9 +271,9 @@ impl Scope<'_> {
         self.weights.audit.is_some()
     }
 
-    /// What computes on these weights.
+    /// What computes on these weights, and where.
     fn form(&self) -> Form {
-        Form::Kernels
+        self.weights.compute.form()
     }
 
     /// Whether there is a tensor `leaf` here.
@@ -268,8 +281,13 @@ impl Scope<'_> {
         self.weights.has(&self.name(leaf))
     }
 
-    /// The tensor `leaf` of this place.
+    /// The tensor `leaf` of this place, where it computes.
     pub fn tensor(&self, leaf: &str, expected: &[usize]) -> Result<Tensor> {
+        Ok(self.weights.compute.weight(&self.read(leaf, expected)?)?)
+    }
+
+    /// The tensor `leaf` of this place as float32 on the CPU.
+    fn read(&self, leaf: &str, expected: &[usize]) -> Result<Tensor> {
         self.weights.tensor(&self.name(leaf), expected)
     }
 
@@ -300,9 +318,10 @@ impl Scope<'_> {
         stride: usize,
         padding: usize,
     ) -> Result<ConvWeights> {
-        let weight = self.tensor("weight", &[out, inner, kernel, kernel])?;
+        let weight = self.read("weight", &[out, inner, kernel, kernel])?;
+        let weight = if self.is_hollow() { weight } else { self.form().conv_kernel(weight)? };
         Ok(ConvWeights {
-            weight: if self.is_hollow() { weight } else { self.form().conv_kernel(weight)? },
+            weight: self.weights.compute.weight(&weight)?,
             bias: self.tensor("bias", &[out])?,
             kernel,
             stride,
@@ -314,7 +333,8 @@ impl Scope<'_> {
 
     /// Scale and shift of a norm.
     pub(crate) fn norm(&self, channels: usize, eps: f64) -> Result<NormWeights> {
-        let (gamma, beta) = (self.tensor("weight", &[channels])?, self.tensor("bias", &[channels])?);
+        let read = |leaf| Ok::<_, Error>(self.weights.compute.norm(&self.read(leaf, &[channels])?)?);
+        let (gamma, beta) = (read("weight")?, read("bias")?);
         Ok(NormWeights { gamma, beta, eps, form: self.form() })
     }
 }

@@ -3,7 +3,9 @@
 use super::{Error, words};
 use crate::catversion::prompt_text;
 use crate::diffusion::{Cost, Outline, Speed};
-use crate::protocol::{CutPrompt, Estimate, ModelSpec, PartReport, SampleConfig, TimeEstimate, TrainConfig};
+use crate::protocol::{
+    CutPrompt, DeviceName, Estimate, FloatType, ModelSpec, PartReport, SampleConfig, TimeEstimate, TrainConfig,
+};
 use crate::workspace::free_memory;
 
 /// Bytes of the process itself: code, tokenizer, stacks, what the allocator keeps.
@@ -26,6 +28,11 @@ pub(super) struct Job<'a> {
 }
 
 impl Job<'_> {
+    /// Where it computes, and in which numbers: the pictures of a training are made where it trains.
+    pub fn device(&self) -> (DeviceName, FloatType) {
+        self.train.map_or((self.sample.device, self.sample.dtype), |train| (train.device, train.dtype))
+    }
+
     /// Whether the prompt list is sampled, and how often.
     fn samplings(&self) -> usize {
         match (self.train, &self.score_model) {

@@ -27,7 +27,7 @@ pub use log::EventLog;
 pub use models::check_model;
 
 use crate::catversion::prompt_text;
-use crate::diffusion::{BaseModel, Outline};
+use crate::diffusion::{BaseModel, Compute, Outline};
 use crate::protocol::{Event, EventRecord, ModelSpec, Phase};
 use crate::workspace::{self, BatchSpec, Concept, HashCache, JobFolder, JobKind, RunSpec, ScoreSpec};
 use crate::{catversion, diffusion, image, metrics};
@@ -278,7 +278,8 @@ fn load_model(
     log.write(Event::Progress { phase: Phase::Load, done: 0, total: 1 })?;
     let words = words::read(job.sample, job.class_word)?;
     estimate::check_memory(&Outline::read(spec)?, job)?;
-    let mut model = models::load(spec, &HashCache::of(&concept.home()?))?;
+    let (device, dtype) = job.device();
+    let mut model = models::load(spec, &HashCache::of(&concept.home()?), &Compute::open(device, dtype)?)?;
     for word in &words {
         model.add_word(word)?;
     }

@@ -1,16 +1,16 @@
 //! Base models as files: loading one, looking at one.
 
 use super::Error;
-use crate::diffusion::{self, BaseModel, ModelFiles};
+use crate::diffusion::{self, BaseModel, Compute, ModelFiles};
 use crate::protocol::{ModelReport, ModelSpec};
 use crate::workspace::{HashCache, Home};
 
 /// Read the base model. What is wrong with it is told before its content is hashed, which takes longer than all else.
-pub(super) fn load(spec: &ModelSpec, cache: &HashCache) -> Result<BaseModel, Error> {
+pub(super) fn load(spec: &ModelSpec, cache: &HashCache, compute: &Compute) -> Result<BaseModel, Error> {
     let files = ModelFiles::open(spec)?;
     files.check()?;
     let hash = content_hash(&files, cache, &mut |_, _| {})?;
-    Ok(BaseModel::from_files(&files, hash)?)
+    Ok(BaseModel::from_files(&files, hash, compute)?)
 }
 
 /// The content hash of the base model `spec`.

@@ -68,8 +68,10 @@ pub struct RunSpec {
 }
 
 impl RunSpec {
-    /// A training of `concept` as it is now.
-    pub fn new(concept: &Concept, train: TrainConfig, evaluation: ScoreConfig) -> Result<Self, Error> {
+    /// A training of `concept` as it is now. Its pictures are made where it trains.
+    pub fn new(concept: &Concept, train: TrainConfig, mut evaluation: ScoreConfig) -> Result<Self, Error> {
+        evaluation.sample.device = train.device;
+        evaluation.sample.dtype = train.dtype;
         Ok(Self {
             concept: concept.id.clone(),
             class_word: concept.file.class_word.clone(),

@@ -7,7 +7,7 @@ use std::io::{Read as _, Write as _};
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
-use catbench::diffusion::{BaseModel, ModelFiles, TensorFile, UNetOptions, check};
+use catbench::diffusion::{BaseModel, Compute, ModelFiles, TensorFile, UNetOptions, check};
 use catbench::protocol::{ModelReport, ModelSpec, Prediction};
 use safetensors::Dtype;
 use serde_json::{Map, Value, json};
@@ -16,7 +16,7 @@ use crate::write::{Tensors, read_safetensors, safetensors_bytes, torch_bytes};
 use crate::{fixture, spec};
 
 fn load(spec: &ModelSpec) -> BaseModel {
-    BaseModel::from_files(&ModelFiles::open(spec).unwrap(), "hash".into()).unwrap()
+    BaseModel::from_files(&ModelFiles::open(spec).unwrap(), "hash".into(), &Compute::cpu()).unwrap()
 }
 
 /// Every number a model computes from some inputs.

@@ -3,10 +3,10 @@
 use std::ops::ControlFlow;
 
 use candle_core::Tensor;
-use catbench::diffusion::{BaseModel, Denoising, ModelFiles, Schedule, denoise, to_images};
+use catbench::diffusion::{BaseModel, Denoising, Schedule, denoise, to_images};
 use catbench::protocol::{ModelSpec, Prediction};
 
-use crate::fixture::{MODELS, Reference, folder};
+use crate::fixture::{MODELS, Reference, both_forms, folder, models};
 
 /// The reference `name`'s `i`-th element.
 fn nth(reference: &Reference, name: &str, i: usize) -> Tensor {
@@ -64,8 +64,7 @@ fn ddim_with_eta_agrees_for_both_prediction_types() {
 
 #[test]
 fn a_whole_guided_picture_agrees() {
-    for name in MODELS {
-        let (reference, model) = (Reference::load(name), BaseModel::load(&folder(name)).unwrap());
+    for (reference, model) in models() {
         let latents = reference.guided_latents(&model, "steps");
         let mut compare = reference.compare();
         compare.check("ddim.final_latents", &latents);
@@ -76,10 +75,10 @@ fn a_whole_guided_picture_agrees() {
 #[test]
 fn guided_sampling_agrees_for_the_other_prediction_too() {
     for (name, prediction) in [("tiny_sd1", Prediction::V), ("tiny_sd2", Prediction::Epsilon)] {
-        let reference = Reference::load(name);
-        let spec = ModelSpec { prediction: Some(prediction), ..ModelSpec::at(&folder(name)) };
-        let model = BaseModel::from_files(&ModelFiles::open(&spec).unwrap(), "hash".into()).unwrap();
-        reference.compare().check("ddim.other.final_latents", &reference.guided_latents(&model, "other_steps"));
+        for model in both_forms(&ModelSpec { prediction: Some(prediction), ..ModelSpec::at(&folder(name)) }) {
+            let reference = Reference::load(name).on(&model);
+            reference.compare().check("ddim.other.final_latents", &reference.guided_latents(&model, "other_steps"));
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::ops::{Deref, Range};
 
 use candle_core::{CpuStorage, Device, Result, Storage, Tensor, bail};
 
-use super::{Backward, Computation, ConvWeights, LinearWeights, NormWeights};
+use super::{AttnBackward, Backward, Computation, ConvWeights, LinearWeights, NormWeights};
 use crate::diffusion::kernels::{self, Activation, AttnMask, AttnShape, ConvShape, Mat, NormShape};
 
 /// The numbers of a contiguous float32 tensor on the CPU.
@@ -46,13 +46,8 @@ fn with_last(x: &Tensor, last: usize) -> Vec<usize> {
     shape
 }
 
-/// a + b
-pub(super) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    tensor(kernels::add(&numbers(a)?, &numbers(b)?), a.dims())
-}
-
 /// A kernel as PyTorch has it, [out, in, k, k] → [out, k, k, in].
-pub(crate) fn channels_last_kernel(weight: &Tensor) -> Result<Tensor> {
+pub(super) fn channels_last_kernel(weight: &Tensor) -> Result<Tensor> {
     let (out, inner, height, width) = weight.dims4()?;
     let taps = height * width;
     let mut y = vec![0f32; weight.elem_count()];
@@ -75,6 +70,10 @@ pub(crate) fn channels_last_kernel(weight: &Tensor) -> Result<Tensor> {
 pub(super) struct Kernels;
 
 impl Computation for Kernels {
+    fn sum(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+        tensor(kernels::add(&numbers(a)?, &numbers(b)?), a.dims())
+    }
+
     fn activate(&self, kind: Activation, x: &Tensor) -> Result<Tensor> {
         tensor(kernels::activate(kind, &numbers(x)?), x.dims())
     }
@@ -167,32 +166,25 @@ impl Computation for Kernels {
 
     fn attention(
         &self,
-        [q, k, v]: [&Tensor; 3],
-        shape: &AttnShape,
+        [q, k, v]: [Tensor; 3],
+        shape: AttnShape,
         mask: Option<AttnMask>,
-    ) -> Result<(Tensor, Tensor)> {
-        let (out, normalizers) = kernels::attention_forward(&numbers(q)?, &numbers(k)?, &numbers(v)?, shape, mask);
-        Ok((tensor(out, q.dims())?, tensor(normalizers, &[shape.batch, shape.queries, shape.heads])?))
-    }
-
-    fn attention_backward(
-        &self,
-        [q, k, v]: [&Tensor; 3],
-        out: &Tensor,
-        normalizers: &Tensor,
-        shape: &AttnShape,
-        mask: Option<AttnMask>,
-        grad: &Tensor,
-    ) -> Result<[Tensor; 3]> {
-        let [dq, dk, dv] = kernels::attention_backward(
-            [&numbers(q)?, &numbers(k)?, &numbers(v)?],
-            &numbers(out)?,
-            &numbers(normalizers)?,
-            &numbers(grad)?,
-            shape,
-            mask,
-        );
-        Ok([tensor(dq, q.dims())?, tensor(dk, k.dims())?, tensor(dv, v.dims())?])
+    ) -> Result<(Tensor, AttnBackward)> {
+        let (out, normalizers) = kernels::attention_forward(&numbers(&q)?, &numbers(&k)?, &numbers(&v)?, &shape, mask);
+        let out = tensor(out, q.dims())?;
+        let saved = out.clone();
+        let backward = move |grad: &Tensor| {
+            let [dq, dk, dv] = kernels::attention_backward(
+                [&numbers(&q)?, &numbers(&k)?, &numbers(&v)?],
+                &numbers(&saved)?,
+                &normalizers,
+                &numbers(grad)?,
+                &shape,
+                mask,
+            );
+            Ok([tensor(dq, q.dims())?, tensor(dk, k.dims())?, tensor(dv, v.dims())?])
+        };
+        Ok((out, Box::new(backward)))
     }
 
     fn concat_channels(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
@@ -211,6 +203,10 @@ impl Computation for Kernels {
             });
         }
         tensor(y, &with_last(a, na + nb))
+    }
+
+    fn narrow_channels(&self, x: &Tensor, start: usize, n: usize) -> Result<Tensor> {
+        x.narrow(x.rank() - 1, start, n)?.contiguous()
     }
 
     fn upsample2(&self, x: &Tensor) -> Result<Tensor> {

@@ -7,10 +7,10 @@
 //! device.
 
 mod cpu;
+mod tensors;
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{DType, Device, Result, Tensor, bail};
 
-pub(crate) use self::cpu::channels_last_kernel;
 use super::kernels::{Activation, AttnMask, AttnShape, ConvShape};
 use super::tape::Tracked;
 
@@ -19,26 +19,33 @@ use super::tape::Tracked;
 pub(crate) enum Form {
     /// The CPU kernels: float32 on the CPU.
     Kernels,
+    /// Candle's tensor operations: any device, any float type that it has.
+    Tensors,
 }
 
 impl Form {
-    /// What computes on a tensor that comes from outside.
-    pub fn of(_value: &Tensor) -> Self {
-        Self::Kernels
+    /// What computes on numbers of `dtype` on `device`.
+    pub fn of(device: &Device, dtype: DType) -> Self {
+        if device.is_cpu() && dtype == DType::F32 { Self::Kernels } else { Self::Tensors }
     }
 
     fn computation(self) -> &'static dyn Computation {
         match self {
             Self::Kernels => &cpu::Kernels,
+            Self::Tensors => &tensors::Tensors,
         }
     }
 }
 
-/// The gradient of an input from the gradient of the result.
+/// The gradient of an input from the gradient of the result. It holds what the form keeps for it.
 type Backward = Box<dyn FnOnce(&Tensor) -> Result<Tensor>>;
+
+/// The gradients of q, k and v from the gradient of the result.
+type AttnBackward = Box<dyn FnOnce(&Tensor) -> Result<[Tensor; 3]>>;
 
 /// What the operations compute, forward and backward, on shapes that fit.
 trait Computation {
+    fn sum(&self, a: &Tensor, b: &Tensor) -> Result<Tensor>;
     fn activate(&self, kind: Activation, x: &Tensor) -> Result<Tensor>;
     fn activate_backward(&self, kind: Activation, x: &Tensor, grad: &Tensor) -> Result<Tensor>;
     fn geglu(&self, x: &Tensor) -> Result<Tensor>;
@@ -57,26 +64,17 @@ trait Computation {
     fn group_norm(&self, x: &Tensor, weights: &NormWeights, groups: usize, silu: bool) -> Result<(Tensor, Backward)>;
     fn layer_norm(&self, x: &Tensor, weights: &NormWeights) -> Result<Tensor>;
     fn layer_norm_backward(&self, x: &Tensor, weights: &NormWeights, grad: &Tensor) -> Result<Tensor>;
-    /// The result, and the logarithms of the softmax's normalizers [batch, queries, heads].
-    fn attention(&self, qkv: [&Tensor; 3], shape: &AttnShape, mask: Option<AttnMask>) -> Result<(Tensor, Tensor)>;
-    /// Gradients of q, k and v; `out` and `normalizers` are the result.
-    fn attention_backward(
-        &self,
-        qkv: [&Tensor; 3],
-        out: &Tensor,
-        normalizers: &Tensor,
-        shape: &AttnShape,
-        mask: Option<AttnMask>,
-        grad: &Tensor,
-    ) -> Result<[Tensor; 3]>;
+    fn attention(&self, qkv: [Tensor; 3], shape: AttnShape, mask: Option<AttnMask>) -> Result<(Tensor, AttnBackward)>;
     fn concat_channels(&self, a: &Tensor, b: &Tensor) -> Result<Tensor>;
+    /// The channels `start..start + n`.
+    fn narrow_channels(&self, x: &Tensor, start: usize, n: usize) -> Result<Tensor>;
     fn upsample2(&self, x: &Tensor) -> Result<Tensor>;
     fn upsample2_backward(&self, grad: &Tensor) -> Result<Tensor>;
 }
 
 /// a + b of plain tensors of one shape.
-pub(crate) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    cpu::sum(a, b)
+pub(crate) fn sum(form: Form, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    form.computation().sum(a, b)
 }
 
 fn activation(kind: Activation, x: &Tracked) -> Result<Tracked> {
@@ -146,7 +144,7 @@ pub(crate) fn linear(x: &Tracked, weights: &LinearWeights, residual: Option<&Tra
 /// A frozen convolution: weight as its form wants it, bias `[out]`.
 #[derive(Clone)]
 pub(crate) struct ConvWeights {
-    /// [out, k, k, in] for the CPU kernels.
+    /// [out, k, k, in] for the CPU kernels, [out, in, k, k] for tensor operations.
     pub weight: Tensor,
     pub bias: Tensor,
     pub kernel: usize,
@@ -160,7 +158,8 @@ impl Form {
     /// A convolution's kernel as PyTorch has it, [out, in, k, k], as this form wants it.
     pub fn conv_kernel(self, weight: Tensor) -> Result<Tensor> {
         match self {
-            Self::Kernels => channels_last_kernel(&weight),
+            Self::Kernels => cpu::channels_last_kernel(&weight),
+            Self::Tensors => Ok(weight),
         }
     }
 }
@@ -168,7 +167,10 @@ impl Form {
 impl ConvWeights {
     fn shape(&self, x: &Tensor) -> Result<ConvShape> {
         let (batch, height, width, in_channels) = x.dims4()?;
-        let (out_channels, _, _, expected) = self.weight.dims4()?;
+        let (out_channels, expected) = match self.form {
+            Form::Kernels => (self.weight.dim(0)?, self.weight.dim(3)?),
+            Form::Tensors => (self.weight.dim(0)?, self.weight.dim(1)?),
+        };
         if in_channels != expected {
             bail!("a convolution of {expected} channels is given {:?}", x.dims());
         }
@@ -264,24 +266,22 @@ pub(crate) fn attention(
     }
     let shape = AttnShape { batch, kv_batch, queries, keys, heads, head_dim: width / heads };
     let form = q.form();
-    let (out, normalizers) = form.computation().attention([q.value(), k.value(), v.value()], &shape, mask)?;
-    let saved = [q.value().clone(), k.value().clone(), v.value().clone(), out.clone()];
+    let (out, backward) = form.computation().attention([q, k, v].map(|x| x.value().clone()), shape, mask)?;
     let tracked = [q.is_tracked(), k.is_tracked(), v.is_tracked()];
     Ok(Tracked::record(form, out, &[q, k, v], move |grad| {
-        let [q, k, v, out] = &saved;
-        let grads = form.computation().attention_backward([q, k, v], out, &normalizers, &shape, mask, grad)?;
-        Ok(grads.into_iter().zip(tracked).map(|(grad, tracked)| tracked.then_some(grad)).collect())
+        Ok(backward(grad)?.into_iter().zip(tracked).map(|(grad, tracked)| tracked.then_some(grad)).collect())
     }))
 }
 
-/// Rows put in front: prefix [n, D] and x [B, T, D] → [B, n + T, D].
+/// Rows put in front: prefix [n, D], of any float type, and x [B, T, D] → [B, n + T, D], of x's type.
 pub(crate) fn prepend_rows(prefix: &Tracked, x: &Tracked) -> Result<Tracked> {
     let (n, width) = prefix.value().dims2()?;
     let (batch, rows, _) = x.value().dims3()?;
-    let expanded = prefix.value().unsqueeze(0)?.expand((batch, n, width))?;
+    let dtype = prefix.value().dtype();
+    let expanded = prefix.value().to_dtype(x.value().dtype())?.unsqueeze(0)?.expand((batch, n, width))?;
     let value = Tensor::cat(&[&expanded, x.value()], 1)?.contiguous()?;
     Ok(Tracked::record(x.form(), value, &[prefix, x], move |grad| {
-        let of_prefix = grad.narrow(1, 0, n)?.sum(0)?;
+        let of_prefix = grad.narrow(1, 0, n)?.to_dtype(dtype)?.sum(0)?;
         let of_x = grad.narrow(1, n, rows)?.contiguous()?;
         Ok(vec![Some(of_prefix), Some(of_x)])
     }))
@@ -292,12 +292,14 @@ pub(crate) fn concat_channels(a: &Tracked, b: &Tracked) -> Result<Tracked> {
     let last = a.value().rank() - 1;
     let (na, nb) = (a.value().dims()[last], b.value().dims()[last]);
     let value = a.form().computation().concat_channels(a.value(), b.value())?;
-    let tracked = [a.is_tracked(), b.is_tracked()];
-    Ok(Tracked::record(a.form(), value, &[a, b], move |grad| {
+    let (form, tracked) = (a.form(), [a.is_tracked(), b.is_tracked()]);
+    Ok(Tracked::record(form, value, &[a, b], move |grad| {
         [(0, na), (na, nb)]
             .into_iter()
             .zip(tracked)
-            .map(|((start, n), tracked)| tracked.then(|| grad.narrow(last, start, n)?.contiguous()).transpose())
+            .map(|((start, n), tracked)| {
+                tracked.then(|| form.computation().narrow_channels(grad, start, n)).transpose()
+            })
             .collect()
     }))
 }
@@ -315,6 +317,16 @@ pub(crate) fn reshape(x: &Tracked, shape: &[usize]) -> Result<Tracked> {
     let before = x.value().dims().to_vec();
     let value = x.value().reshape(shape)?;
     Ok(Tracked::record(x.form(), value, &[x], move |grad| Ok(vec![Some(grad.reshape(before)?)])))
+}
+
+/// The same numbers as `dtype`.
+pub(crate) fn cast(x: &Tracked, dtype: DType) -> Result<Tracked> {
+    let before = x.value().dtype();
+    if before == dtype {
+        return Ok(x.clone());
+    }
+    let value = x.value().to_dtype(dtype)?;
+    Ok(Tracked::record(x.form(), value, &[x], move |grad| Ok(vec![Some(grad.to_dtype(before)?)])))
 }
 
 /// [B, H, W, C] → [B, C, H, W], the layout of files and of the noise.
