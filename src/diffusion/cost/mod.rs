@@ -12,7 +12,7 @@ use self::meter::{Meter, Tape, Value};
 use super::error::Result;
 use super::kernels::{Mat, gemm};
 use super::unet::Config as UNetConfig;
-use super::vae::Config as VaeConfig;
+use super::vae::{Config as VaeConfig, Vae};
 use super::weights::Weights;
 use super::{Embedding, ModelFiles, Tokenizer, text_encoder};
 use crate::protocol::{ModelSpec, PartReport};
@@ -31,6 +31,9 @@ pub struct Outline {
     text: text_encoder::Config,
     unet: UNetConfig,
     vae: VaeConfig,
+    /// Numbers in the two halves of the VAE, of which at most one is in memory.
+    encoder: usize,
+    decoder: usize,
 }
 
 /// What one piece of work takes.
@@ -42,6 +45,13 @@ pub struct Cost {
     pub flops: f64,
     /// Bytes of everything that was allocated on the way.
     pub allocated: u64,
+}
+
+impl Cost {
+    /// The same with `parameters` more numbers in memory.
+    fn with(self, parameters: usize) -> Self {
+        Self { peak_bytes: self.peak_bytes + 4 * parameters as u64, ..self }
+    }
 }
 
 /// How fast this machine is at the moment.
@@ -69,6 +79,8 @@ impl Outline {
             text,
             unet: UNetConfig::load(&files.unet)?,
             vae: VaeConfig::load(&files.vae)?,
+            encoder: files.vae.count(|part| Vae::open(part)?.encoder())?,
+            decoder: files.vae.count(|part| Vae::open(part)?.decoder())?,
         })
     }
 
@@ -100,9 +112,9 @@ impl Outline {
         self.unet.sample_size * self.vae.factor()
     }
 
-    /// Bytes of all weights in memory.
+    /// Bytes of the weights that stay in memory: all but the VAE.
     pub fn weights_bytes(&self) -> u64 {
-        self.parts.iter().map(PartReport::memory_bytes).sum()
+        self.parts.iter().filter(|part| part.name != "vae").map(PartReport::memory_bytes).sum()
     }
 
     /// One training step: forward and backward through the UNet on `batch` latents of its own size.
@@ -128,14 +140,19 @@ impl Outline {
         measure(|meter| walk::unet(&self.unet, meter, (batch, side, side), &self.context(meter, batch), false))
     }
 
-    /// Latents of `batch` pictures.
-    pub fn encoding(&self, batch: usize) -> Cost {
-        measure(|meter| walk::vae_encode(&self.vae, meter, batch.min(MOST), self.resolution()))
+    /// The same while pictures are made, with the decoder in memory.
+    pub fn picture_step(&self, batch: usize) -> Cost {
+        self.denoising_step(batch).with(self.decoder)
     }
 
-    /// Pictures of `batch` latents.
+    /// Latents of `batch` pictures, with the encoder in memory.
+    pub fn encoding(&self, batch: usize) -> Cost {
+        measure(|meter| walk::vae_encode(&self.vae, meter, batch.min(MOST), self.resolution())).with(self.encoder)
+    }
+
+    /// Pictures of `batch` latents, with the decoder in memory.
     pub fn decoding(&self, batch: usize) -> Cost {
-        measure(|meter| walk::vae_decode(&self.vae, meter, batch.min(MOST), self.unet.sample_size))
+        measure(|meter| walk::vae_decode(&self.vae, meter, batch.min(MOST), self.unet.sample_size)).with(self.decoder)
     }
 
     fn context(&self, meter: &Meter, batch: usize) -> Value {
