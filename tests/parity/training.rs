@@ -24,7 +24,8 @@ fn photos(model: &BaseModel) -> Vec<TrainingPhoto> {
         .collect()
 }
 
-fn trainer(model: &BaseModel, config: TrainConfig) -> Trainer<'_> {
+/// A training on [`photos`].
+pub fn trainer(model: &BaseModel, config: TrainConfig) -> Trainer<'_> {
     Trainer::new(model, &photos(model), "teapot", config, &mut |_, _| ()).unwrap()
 }
 
@@ -39,7 +40,7 @@ fn flat(reference: &Reference, name: &str) -> Tensor {
 }
 
 /// The learned numbers as they stand.
-fn numbers_of(trainer: &Trainer<'_>) -> Tensor {
+pub fn numbers_of(trainer: &Trainer<'_>) -> Tensor {
     as_tensor(&trainer.embeddings().numbers().unwrap())
 }
 

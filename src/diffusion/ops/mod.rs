@@ -11,6 +11,7 @@ mod tensors;
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 
+pub(crate) use self::tensors::ATTENTION_TILE;
 use super::kernels::{Activation, AttnMask, AttnShape, ConvShape};
 use super::tape::Tracked;
 
