@@ -37,16 +37,17 @@ fn numbers_and_devices_that_do_not_exist_are_refused() {
 }
 
 #[test]
-fn a_run_in_half_precision_takes_half_the_memory_and_says_so() {
+fn a_run_in_half_precision_says_so_before_and_after() {
     let workspace = Workspace::with_models();
-    let weights = |dtype: &str| {
-        let output = catbench(&workspace, &["train", "demo", "--dtype", dtype, "--dry-run"]).output().unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
-        let line = text.lines().find(|line| line.contains("unet: ")).unwrap().to_owned();
-        assert!(line.contains(&format!("{dtype} in memory")), "{line}");
-    };
-    weights("f32");
-    weights("f16");
+    for (dtype, bytes) in [("f32", 4), ("f16", 2)] {
+        let asked = ["train", "demo", "--dtype", dtype, "--dry-run"];
+        catbench(&workspace, &asked).assert().code(0).stdout(contains(format!("{dtype} in memory")));
+        let output = catbench(&workspace, &[&asked[..], &["--json"]].concat()).output().unwrap();
+        let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let parts = json["estimate"]["parts"].as_array().unwrap();
+        let weights: u64 = parts.iter().map(|part| bytes * part["parameters"].as_u64().unwrap()).sum();
+        assert!(json["estimate"]["peak_bytes"].as_u64().unwrap() > weights, "{json}");
+    }
     let train =
         ["train", "demo", "--dtype", "f16", "--steps", "2", "--batch-size", "1", "--sample-every", "2", "--json"];
     let output = catbench(&workspace, &train).output().unwrap();
@@ -57,6 +58,6 @@ fn a_run_in_half_precision_takes_half_the_memory_and_says_so() {
     assert_eq!((spec["train"]["device"].as_str(), spec["train"]["dtype"].as_str()), (Some("cpu"), Some("f16")));
     // Its own pictures are made as it trains, and say so.
     assert_eq!(spec["evaluation"]["sample"]["dtype"].as_str(), Some("f16"));
-    let picture = std::fs::read(run.join("samples/step-000002-seed-0.png")).unwrap();
-    assert!(picture.windows(9).any(|bytes| bytes == b"dtype\0f16"), "the picture does not name its dtype");
+    let text = catbench::image::read_png_text(&run.join("samples/step-000002-seed-0.png")).unwrap();
+    assert!(text.contains(&("dtype".into(), "f16".into())), "{text:?}");
 }
