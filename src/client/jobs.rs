@@ -120,9 +120,11 @@ pub fn start_job(job: &JobFolder) -> Result<(), Error> {
     let written = log.metadata().map_or(0, |metadata| metadata.len());
     let errors = log.try_clone().map_err(Error::Start)?;
     let program = std::env::current_exe().map_err(Error::Start)?;
+    let (variable, huge_pages) = crate::sys::HUGE_PAGES;
     let mut runner = Command::new(program)
         .arg("runner")
         .arg(job.path())
+        .env(variable, huge_pages)
         .stdin(Stdio::null())
         .stdout(log)
         .stderr(errors)

@@ -258,9 +258,10 @@ pub(crate) fn attention_backward(
                         #[inline(always)]
                         || {
                             for (p, ds) in p.chunks_exact_mut(lanes).zip(ds.chunks_exact_mut(lanes)) {
-                                for l in 0..lanes {
-                                    p[l] = exp(p[l] - normalizer[l]);
-                                    ds[l] = p[l] * (ds[l] - delta[l]);
+                                let p = p.iter_mut().zip(&normalizer);
+                                for ((p, normalizer), (ds, delta)) in p.zip(ds.iter_mut().zip(&delta)) {
+                                    *p = exp(*p - normalizer);
+                                    *ds = *p * (*ds - delta);
                                 }
                             }
                         },

@@ -95,34 +95,19 @@ impl Computation for Kernels {
     fn linear(&self, x: &Tensor, weights: &LinearWeights, residual: Option<&Tensor>) -> Result<Tensor> {
         let (out, inner) = weights.weight.dims2()?;
         let rows = x.elem_count() / inner;
-        let mut y = match residual {
-            Some(residual) => numbers(residual)?.to_vec(),
-            None => vec![0f32; rows * out],
-        };
-        if let Some(bias) = &weights.bias {
-            let bias = numbers(bias)?;
-            kernels::for_rows(&mut y, out, |_, y| {
-                for y in y.chunks_exact_mut(out) {
-                    y.iter_mut().zip(bias.iter()).for_each(|(y, &b)| *y += b);
-                }
-            });
-        }
-        {
+        let bias = weights.bias.as_ref().map(numbers).transpose()?;
+        let residual = residual.map(numbers).transpose()?;
+        let y = {
             let (x, weight) = (numbers(x)?, numbers(&weights.weight)?);
-            let accumulate = residual.is_some() || weights.bias.is_some();
-            kernels::multiply_by_weight(&mut y, accumulate, Mat::new(&x, rows, inner), &weight, out);
-        }
+            kernels::linear_forward(Mat::new(&x, rows, inner), &weight, out, bias.as_deref(), residual.as_deref())
+        };
         tensor(y, &with_last(x, out))
     }
 
     fn linear_backward(&self, weight: &Tensor, grad: &Tensor) -> Result<Tensor> {
         let (out, inner) = weight.dims2()?;
         let rows = grad.elem_count() / out;
-        let mut dx = vec![0f32; rows * inner];
-        {
-            let (dy, weight) = (numbers(grad)?, numbers(weight)?);
-            kernels::gemm(&mut dx, inner, false, Mat::new(&dy, rows, out), Mat::new(&weight, out, inner), 1.0, true);
-        }
+        let dx = kernels::product(Mat::new(&numbers(grad)?, rows, out), Mat::new(&numbers(weight)?, out, inner));
         tensor(dx, &with_last(grad, inner))
     }
 
