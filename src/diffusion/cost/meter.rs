@@ -71,10 +71,8 @@ impl Meter {
 
     /// Scratch beside `elements` numbers in the forward and the backward pass of a norm or an activation.
     fn pointwise_scratch(&self, elements: usize) -> [u64; 2] {
-        match self.0.numbers.tensor_operations {
-            true => COPIES.map(|copies| copies * FLOAT * elements as u64),
-            false => [0; 2],
-        }
+        let copies = if self.0.numbers.tensor_operations { COPIES } else { [0; 2] };
+        copies.map(|copies| copies * FLOAT * elements as u64)
     }
 
     /// Scratch of a convolution in the forward and the backward pass.

@@ -314,7 +314,7 @@ mod tests {
         for (b, i, h) in
             (0..s.batch).flat_map(|b| (0..s.queries).flat_map(move |i| (0..s.heads).map(move |h| (b, i, h))))
         {
-            let at = |rows: usize, b: usize, row: usize| ((b * rows + row) * width + h * s.head_dim);
+            let at = |rows: usize, b: usize, row: usize| (b * rows + row) * width + h * s.head_dim;
             let d = s.head_dim;
             let row = at(s.queries, b, i);
             let key = |j: usize| at(s.keys, s.kv(b), j);
