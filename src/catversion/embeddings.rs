@@ -73,11 +73,11 @@ impl ResidualEmbeddings {
 
     /// The same numbers on `device`.
     pub fn on(&self, device: &Device) -> Result<Self> {
-        self.with(self.numbers.to_device(device)?)
+        self.with(&self.numbers.to_device(device)?)
     }
 
     /// The same layers with the flat `numbers`, as many as before.
-    pub(super) fn with(&self, numbers: Tensor) -> Result<Self> {
+    pub(super) fn with(&self, numbers: &Tensor) -> Result<Self> {
         Ok(Self { numbers: numbers.reshape(self.count())?, ..self.clone() })
     }
 

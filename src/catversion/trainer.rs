@@ -197,7 +197,7 @@ impl<'a> Trainer<'a> {
     }
 
     /// Go on from a checkpoint of the same training: the rest is as if it had never stopped.
-    pub fn resume(&mut self, checkpoint: Checkpoint, path: &Path) -> Result<()> {
+    pub fn resume(&mut self, checkpoint: &Checkpoint, path: &Path) -> Result<()> {
         checkpoint.check_base_model(&self.model.hash, path)?;
         let meta = &checkpoint.meta;
         let differs = |cause: &str| Err(Error::NotTheSameRun { path: path.to_owned(), cause: cause.into() });
@@ -311,7 +311,7 @@ impl<'a> Trainer<'a> {
         // Nothing times infinity is not a number.
         let finite = grad.affine(0.0, 0.0)?.sum_keepdim(0)?.to_dtype(losses.dtype())?;
         let learned = self.optimizer.step(self.embeddings.tensor(), &grad)?;
-        self.embeddings = self.embeddings.with(learned)?;
+        self.embeddings = self.embeddings.with(&learned)?;
         self.step += 1;
         Ok(Launched {
             step: self.step,

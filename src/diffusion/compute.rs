@@ -82,6 +82,11 @@ impl Compute {
         }
     }
 
+    /// Whether the CPU kernels compute.
+    pub(super) fn is_by_kernels(&self) -> bool {
+        self.form == Form::Kernels
+    }
+
     /// Whether work is only handed to the device, which does it later.
     pub fn is_asynchronous(&self) -> bool {
         !self.device.is_cpu()

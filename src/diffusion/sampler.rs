@@ -69,7 +69,8 @@ pub fn denoise(
         job.context.clone()
     };
     let mut attention = Attention::new(batch);
-    let mut x = latents.clone();
+    let device = model.compute.device();
+    let mut x = latents.to_device(device)?;
     for (done, &t) in ddim.timesteps().iter().enumerate() {
         let input = if guided { Tensor::cat(&[&x, &x], 0)? } else { x.clone() };
         let (output, maps) = model.compute.run(|| {
@@ -91,7 +92,7 @@ pub fn denoise(
                 .iter()
                 .map(|&seed| Noise::new(seed, Stream::Variance, done as u64).normal(&x.dims()[1..]))
                 .collect::<candle_core::Result<Vec<_>>>()?;
-            Some(Tensor::stack(&each, 0)?)
+            Some(Tensor::stack(&each, 0)?.to_device(device)?)
         } else {
             None
         };
@@ -129,8 +130,14 @@ impl Attention {
             self.size = maps.iter().map(|(h, w, _)| (*h, *w)).max().unwrap_or((1, 1));
             self.layers = vec![vec![0f32; self.batch * self.size.0 * self.size.1]; maps.len()];
         }
+        // One copy from the device, however many layers there are.
+        let all = maps.iter().map(|(.., map)| map.flatten_all()).collect::<candle_core::Result<Vec<_>>>()?;
+        let numbers = if all.is_empty() { Vec::new() } else { Tensor::cat(&all, 0)?.to_vec1::<f32>()? };
+        let mut rest = numbers.as_slice();
         for ((h, w, map), layer) in maps.iter().zip(&mut self.layers) {
-            for (row, sum) in map.to_vec2::<f32>()?.iter().zip(layer.chunks_exact_mut(self.size.0 * self.size.1)) {
+            let (own, after) = rest.split_at(map.elem_count());
+            rest = after;
+            for (row, sum) in own.chunks_exact(h * w).zip(layer.chunks_exact_mut(self.size.0 * self.size.1)) {
                 sum.iter_mut().zip(resize_bilinear(row, (*h, *w), self.size)).for_each(|(s, x)| *s += x);
             }
         }

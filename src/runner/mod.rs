@@ -277,9 +277,10 @@ fn load_model(
 ) -> Result<BaseModel, Error> {
     log.write(Event::Progress { phase: Phase::Load, done: 0, total: 1 })?;
     let words = words::read(job.sample, job.class_word)?;
-    estimate::check_memory(&Outline::read(spec)?, job)?;
     let (device, dtype) = job.device();
-    let mut model = models::load(spec, &HashCache::of(&concept.home()?), &Compute::open(device, dtype)?)?;
+    let compute = Compute::open(device, dtype)?;
+    estimate::check_memory(&Outline::read(spec)?.on(device, dtype), job)?;
+    let mut model = models::load(spec, &HashCache::of(&concept.home()?), &compute)?;
     for word in &words {
         model.add_word(word)?;
     }

@@ -87,7 +87,7 @@ pub(super) fn run(job: &TrainJob, log: &mut EventLog, stop: &StopFlag) -> Result
     })?;
     told?;
     if let Some(resume) = &job.resume {
-        trainer.resume(Checkpoint::load(&resume.path)?, &resume.path)?;
+        trainer.resume(&Checkpoint::load(&resume.path)?, &resume.path)?;
     }
 
     let mut saved = trainer.steps_done();

@@ -13,6 +13,7 @@
 mod concept;
 mod error;
 mod events;
+mod graphics;
 mod hashes;
 mod home;
 mod id;
@@ -24,6 +25,7 @@ mod preflight;
 pub use concept::{Concept, ConceptFile};
 pub use error::Error;
 pub use events::EventReader;
+pub use graphics::{GraphicsCard, graphics_cards};
 pub use hashes::HashCache;
 pub use home::Home;
 pub use id::new_id;

@@ -24,7 +24,8 @@ fn photos(model: &BaseModel) -> Vec<TrainingPhoto> {
         .collect()
 }
 
-fn trainer(model: &BaseModel, config: TrainConfig) -> Trainer<'_> {
+/// A training on [`photos`].
+pub fn trainer(model: &BaseModel, config: TrainConfig) -> Trainer<'_> {
     Trainer::new(model, &photos(model), "teapot", config, &mut |_, _| ()).unwrap()
 }
 
@@ -39,7 +40,7 @@ fn flat(reference: &Reference, name: &str) -> Tensor {
 }
 
 /// The learned numbers as they stand.
-fn numbers_of(trainer: &Trainer<'_>) -> Tensor {
+pub fn numbers_of(trainer: &Trainer<'_>) -> Tensor {
     as_tensor(&trainer.embeddings().numbers().unwrap())
 }
 
@@ -69,7 +70,7 @@ fn five_steps_of_training_agree() {
             let start = flat(&reference, &format!("prefix.n{rows}")).to_vec1().unwrap();
             let width = model.text_encoder.hidden_size();
             let embeddings = ResidualEmbeddings::from_numbers(reference.layers(), rows, width, start).unwrap();
-            trainer.resume(Checkpoint { embeddings, ..trainer.checkpoint() }, Path::new("start")).unwrap();
+            trainer.resume(&Checkpoint { embeddings, ..trainer.checkpoint() }, Path::new("start")).unwrap();
 
             let part = |name: &str, step: usize| reference.get(name).get(step).unwrap().contiguous().unwrap();
             let mut losses = Vec::new();
@@ -145,7 +146,7 @@ fn a_resumed_training_is_the_same_training() {
         let model = BaseModel::load(&folder(name)).unwrap();
         let mut second = trainer(&model, config);
         let path = files.path().join("half");
-        second.resume(Checkpoint::load(&path).unwrap(), &path).unwrap();
+        second.resume(&Checkpoint::load(&path).unwrap(), &path).unwrap();
         assert_eq!(second.steps_done(), 3);
         let losses: Vec<f64> = (3..8).map(|_| second.step().unwrap().loss).collect();
         assert_eq!(losses, whole_losses[3..]);
@@ -158,7 +159,7 @@ fn a_resumed_training_is_the_same_training() {
 fn a_checkpoint_of_another_base_model_is_refused() {
     let [one, other] = MODELS.map(|name| BaseModel::load(&folder(name)).unwrap());
     let checkpoint = trainer(&one, TrainConfig::default()).checkpoint();
-    let error = trainer(&other, TrainConfig::default()).resume(checkpoint, Path::new("x.safetensors")).unwrap_err();
+    let error = trainer(&other, TrainConfig::default()).resume(&checkpoint, Path::new("x.safetensors")).unwrap_err();
     assert!(error.to_string().contains("x.safetensors") && error.to_string().contains("another base model"), "{error}");
 }
 

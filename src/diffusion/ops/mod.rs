@@ -11,6 +11,7 @@ mod tensors;
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 
+pub(crate) use self::tensors::ATTENTION_TILE;
 use super::kernels::{Activation, AttnMask, AttnShape, ConvShape};
 use super::tape::Tracked;
 
@@ -227,7 +228,7 @@ pub(crate) struct NormWeights {
 pub(crate) fn group_norm(x: &Tracked, weights: &NormWeights, groups: usize, silu: bool) -> Result<Tracked> {
     let dims = x.value().dims();
     let channels = *dims.last().unwrap_or(&0);
-    if channels == 0 || groups == 0 || channels % groups != 0 || channels != weights.gamma.elem_count() {
+    if channels == 0 || groups == 0 || !channels.is_multiple_of(groups) || channels != weights.gamma.elem_count() {
         bail!("a group norm of {} channels in {groups} groups is given {dims:?}", weights.gamma.elem_count());
     }
     let (value, backward) = weights.form.computation().group_norm(x.value(), weights, groups, silu)?;

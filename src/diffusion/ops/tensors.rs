@@ -14,6 +14,7 @@ mod attention;
 use candle_core::{D, DType, Result, Tensor, bail};
 use candle_nn::ops::sigmoid;
 
+pub(crate) use self::attention::TILE as ATTENTION_TILE;
 use super::{AttnBackward, Backward, Computation, ConvWeights, LinearWeights, NormWeights};
 use crate::diffusion::kernels::{Activation, AttnMask, AttnShape, ConvShape};
 
@@ -249,9 +250,9 @@ impl Computation for Tensors {
     }
 
     fn attention(&self, qkv: [Tensor; 3], shape: AttnShape, mask: Option<AttnMask>) -> Result<(Tensor, AttnBackward)> {
-        let out = attention::forward(&qkv, &shape, mask, attention::TILE)?;
+        let out = attention::forward(&qkv, &shape, mask, ATTENTION_TILE)?;
         let saved = out.clone();
-        let backward = move |grad: &Tensor| attention::backward(&qkv, &saved, &shape, mask, grad, attention::TILE);
+        let backward = move |grad: &Tensor| attention::backward(&qkv, &saved, &shape, mask, grad, ATTENTION_TILE);
         Ok((out, Box::new(backward)))
     }
 
@@ -270,5 +271,84 @@ impl Computation for Tensors {
 
     fn upsample2_backward(&self, grad: &Tensor) -> Result<Tensor> {
         channels_last(&channels_first(grad)?.contiguous()?.avg_pool2d(2)?.affine(4.0, 0.0)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::super::Form;
+    use super::*;
+
+    fn random(shape: &[usize], seed: usize) -> Tensor {
+        let numbers: Vec<f32> = (0..shape.iter().product())
+            .map(|i: usize| (((i + 1) * (2 * seed + 7919)) as f32 * 0.618_034).sin())
+            .collect();
+        Tensor::from_vec(numbers, shape, &Device::Cpu).unwrap()
+    }
+
+    fn apart(a: &Tensor, b: &Tensor) -> f32 {
+        assert_eq!(a.dims(), b.dims());
+        (a - b).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar().unwrap()
+    }
+
+    #[test]
+    fn convolutions_of_any_stride_and_padding_are_those_of_the_cpu_kernels() {
+        for (side, stride, pad_before, pad_after) in [
+            ((6, 5), 1, 1, 1),
+            ((6, 8), 2, 1, 1),
+            ((7, 5), 2, 1, 1),
+            ((6, 8), 2, 0, 1),
+            ((7, 9), 2, 0, 1),
+            ((5, 5), 1, 0, 0),
+        ] {
+            let (inner, out, kernel) = (3, 4, 3);
+            let shape = ConvShape {
+                batch: 2,
+                height: side.0,
+                width: side.1,
+                in_channels: inner,
+                out_channels: out,
+                kernel,
+                stride,
+                pad_before,
+                pad_after,
+            };
+            let weight = random(&[out, inner, kernel, kernel], 1);
+            let weights = |form: Form| ConvWeights {
+                weight: form.conv_kernel(weight.clone()).unwrap(),
+                bias: random(&[out], 2),
+                kernel,
+                stride,
+                pad_before,
+                pad_after,
+                form,
+            };
+            let x = random(&[2, side.0, side.1, inner], 3);
+            let y_dims = [2, shape.out_height(), shape.out_width(), out];
+            let (shift, residual, grad) = (random(&[2, out], 4), random(&y_dims, 5), random(&y_dims, 6));
+            let [one, other] = [Form::Kernels, Form::Tensors].map(|form| {
+                let (weights, computation) = (weights(form), form.computation());
+                let y = computation.conv2d(&x, &weights, &shape, Some(&shift), Some(&residual)).unwrap();
+                (y, computation.conv2d_backward(&weights.weight, &shape, &grad).unwrap())
+            });
+            assert!(apart(&one.0, &other.0) < 1e-5, "{shape:?}: {}", apart(&one.0, &other.0));
+            assert!(apart(&one.1, &other.1) < 1e-5, "{shape:?} backward: {}", apart(&one.1, &other.1));
+        }
+    }
+
+    #[test]
+    fn activations_and_their_slopes_are_those_of_the_cpu_kernels() {
+        let (x, grad) = (random(&[3, 40], 1).affine(6.0, 0.0).unwrap(), random(&[3, 40], 2));
+        let half = random(&[3, 20], 3);
+        let [kernels, tensors] = [Form::Kernels, Form::Tensors].map(Form::computation);
+        for kind in [Activation::Silu, Activation::QuickGelu, Activation::Gelu] {
+            assert!(apart(&kernels.activate(kind, &x).unwrap(), &tensors.activate(kind, &x).unwrap()) < 2e-6);
+            let slopes = [kernels, tensors].map(|form| form.activate_backward(kind, &x, &grad).unwrap());
+            assert!(apart(&slopes[0], &slopes[1]) < 2e-6, "{kind:?}");
+        }
+        let slopes = [kernels, tensors].map(|form| form.geglu_backward(&x, &half).unwrap());
+        assert!(apart(&slopes[0], &slopes[1]) < 1e-5);
     }
 }
