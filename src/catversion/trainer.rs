@@ -182,6 +182,8 @@ impl<'a> Trainer<'a> {
             cached.push(CachedPhoto::new(model, &encoder, photo)?);
             progress(i + 1, photos.len());
         }
+        drop(encoder);
+        model.unet.read()?;
         Ok(Self {
             model,
             class_word: class_word.to_owned(),

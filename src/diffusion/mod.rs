@@ -100,7 +100,7 @@ impl BaseModel {
         files.check()?;
         let text_encoder = TextEncoder::load(&files.text_encoder.on(compute))?;
         let tokenizer = files.tokenizer(text_encoder.max_length())?;
-        let (unet, vae) = (UNet::load(&files.unet.on(compute))?, Vae::open(&files.vae.on(compute))?);
+        let (unet, vae) = (UNet::open(&files.unet.on(compute))?, Vae::open(&files.vae.on(compute))?);
         Ok(Self { tokenizer, text_encoder, unet, vae, schedule: files.schedule()?, hash, compute: compute.clone() })
     }
 
