@@ -19,7 +19,7 @@ use super::checkpoint::{Checkpoint, CheckpointMeta};
 use super::embeddings::ResidualEmbeddings;
 use super::error::{Error, Result};
 use super::optimizer::AdamW;
-use crate::diffusion::{BaseModel, Noise, Stream, Tape, UNetOptions, to_tensor};
+use crate::diffusion::{BaseModel, Encoder, Noise, Stream, Tape, UNetOptions, to_tensor};
 use crate::protocol::{Init, TrainConfig};
 
 /// (image, t, noise) triples behind the validation loss.
@@ -177,8 +177,9 @@ impl<'a> Trainer<'a> {
         let embeddings = embeddings.on(device)?;
         let optimizer = AdamW::new(embeddings.count(), config.learning_rate, config.weight_decay)?.on(device)?;
         let mut cached = Vec::with_capacity(photos.len());
+        let encoder = model.vae.encoder()?;
         for (i, photo) in photos.iter().enumerate() {
-            cached.push(CachedPhoto::new(model, photo)?);
+            cached.push(CachedPhoto::new(model, &encoder, photo)?);
             progress(i + 1, photos.len());
         }
         Ok(Self {
@@ -397,7 +398,7 @@ impl<'a> Trainer<'a> {
 }
 
 impl CachedPhoto {
-    fn new(model: &BaseModel, photo: &TrainingPhoto) -> Result<Self> {
+    fn new(model: &BaseModel, encoder: &Encoder, photo: &TrainingPhoto) -> Result<Self> {
         let size = model.resolution() as u32;
         if photo.image.dimensions() != (size, size) {
             return Err(Error::Setting {
@@ -408,7 +409,7 @@ impl CachedPhoto {
         }
         // One after the other: encoding, not training, would need the most memory.
         let encode = |image| {
-            let (mean, std) = model.vae.encode(&to_tensor(&[image])?)?;
+            let (mean, std) = encoder.encode(&to_tensor(&[image])?)?;
             Ok::<_, Error>((mean.get(0)?, std.get(0)?))
         };
         let moments = [encode(photo.image.clone())?, encode(flip_horizontal(&photo.image))?];

@@ -2,12 +2,10 @@
 //! them, whatever files they are in and whatever those call them. What is missing or misshapen is an error that names
 //! file, tensor and both shapes.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use candle_core::{DType, Device, Tensor};
 use serde_json::Value;
@@ -28,7 +26,7 @@ pub struct Weights {
     index: Arc<HashMap<String, usize>>,
     naming: Naming,
     compute: Compute,
-    audit: Option<Rc<RefCell<Audit>>>,
+    audit: Option<SharedAudit>,
 }
 
 /// What a part asked of its weights while it was built without reading them.
@@ -42,6 +40,17 @@ pub(super) struct Audit {
     pub elements: BTreeMap<String, usize>,
     /// Bytes they take there.
     pub bytes: usize,
+}
+
+/// An [`Audit`] that every copy of the weights notes in.
+#[derive(Debug, Clone, Default)]
+pub(super) struct SharedAudit(Arc<Mutex<Audit>>);
+
+impl SharedAudit {
+    pub fn lock(&self) -> MutexGuard<'_, Audit> {
+        // A panic while something was noted leaves at most that note out.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Names a component's weights may have, without their ending.
@@ -76,9 +85,9 @@ impl Weights {
 
     /// The same weights, but none is read: each request is checked and noted in the audit, and answered with zeros that
     /// take no memory, whatever the file has.
-    pub(super) fn audited(&self) -> (Self, Rc<RefCell<Audit>>) {
-        let audit = Rc::new(RefCell::new(Audit::default()));
-        (Self { audit: Some(Rc::clone(&audit)), ..self.clone() }, audit)
+    pub(super) fn audited(&self) -> (Self, SharedAudit) {
+        let audit = SharedAudit::default();
+        (Self { audit: Some(audit.clone()), ..self.clone() }, audit)
     }
 
     /// The files [`open`](Self::open) would read, in a fixed order.
@@ -149,7 +158,7 @@ impl Weights {
             let rows = place.part.map(|(part, _)| part * expected[0]..(part + 1) * expected[0]);
             return Ok(file.read(&place.name, info, rows)?.reshape(expected)?);
         };
-        let mut audit = audit.borrow_mut();
+        let mut audit = audit.lock();
         match found {
             Ok((_, info)) => {
                 let elements: usize = expected.iter().product();
@@ -196,6 +205,7 @@ impl Weights {
 }
 
 /// What one part of a model is built from.
+#[derive(Clone)]
 pub(crate) struct Part {
     /// Its config, as diffusers and transformers write it.
     pub config: Value,
@@ -212,9 +222,16 @@ impl Part {
     }
 
     /// The same part, to be built without reading anything, and the audit of what it asks for.
-    pub(super) fn audited(&self) -> (Self, Rc<RefCell<Audit>>) {
+    pub(super) fn audited(&self) -> (Self, SharedAudit) {
         let (weights, audit) = self.weights.audited();
         (Self { config: self.config.clone(), path: self.path.clone(), weights }, audit)
+    }
+
+    /// Numbers in the weights that `build` asks for; none is read.
+    pub(super) fn count<T>(&self, build: impl FnOnce(&Self) -> Result<T>) -> Result<usize> {
+        let (part, audit) = self.audited();
+        build(&part)?;
+        Ok(audit.lock().elements.values().sum())
     }
 
     /// The same part, to compute by `compute`.

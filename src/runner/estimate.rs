@@ -70,7 +70,7 @@ impl Job<'_> {
             pictures = pictures.max(self.pictures_at_once());
         }
         if pictures > 0 {
-            work.push(("denoising pictures", model.denoising_step(pictures.saturating_mul(self.guided()))));
+            work.push(("denoising pictures", model.picture_step(pictures.saturating_mul(self.guided()))));
             work.push(("decoding pictures", model.decoding(pictures)));
         }
         work

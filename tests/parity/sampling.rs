@@ -68,7 +68,10 @@ fn a_whole_guided_picture_agrees() {
         let latents = reference.guided_latents(&model, "steps");
         let mut compare = reference.compare();
         compare.check("ddim.final_latents", &latents);
-        compare.check("ddim.picture", &model.vae.decode(&model.vae.unscale(&latents).unwrap()).unwrap());
+        compare.check(
+            "ddim.picture",
+            &model.vae.decoder().unwrap().decode(&model.vae.unscale(&latents).unwrap()).unwrap(),
+        );
     }
 }
 
@@ -101,7 +104,7 @@ fn the_same_seed_gives_the_same_bytes() {
         };
         let start = model.initial_latents(seeds).unwrap();
         let done = denoise(&model, &start, &job, &mut |_, _| ControlFlow::Continue(())).unwrap().unwrap();
-        let picture = model.vae.decode(&model.vae.unscale(&done.latents).unwrap()).unwrap();
+        let picture = model.vae.decoder().unwrap().decode(&model.vae.unscale(&done.latents).unwrap()).unwrap();
         to_images(&picture).unwrap().into_iter().map(image::RgbImage::into_raw).collect::<Vec<_>>()
     };
     for eta in [0.0, 0.7] {

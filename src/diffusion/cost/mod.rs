@@ -15,7 +15,7 @@ use super::compute::Compute;
 use super::error::Result;
 use super::kernels::{Mat, gemm};
 use super::unet::Config as UNetConfig;
-use super::vae::Config as VaeConfig;
+use super::vae::{Config as VaeConfig, Vae};
 use super::weights::Weights;
 use super::{Embedding, ModelFiles, Tokenizer, text_encoder};
 use crate::protocol::{DeviceName, FloatType, ModelSpec, PartReport};
@@ -35,6 +35,9 @@ pub struct Outline {
     text: text_encoder::Config,
     unet: UNetConfig,
     vae: VaeConfig,
+    /// Numbers in the two halves of the VAE, of which at most one is in memory.
+    encoder: usize,
+    decoder: usize,
 }
 
 /// What one piece of work takes.
@@ -46,6 +49,13 @@ pub struct Cost {
     pub flops: f64,
     /// Bytes of everything that was allocated on the way.
     pub allocated: u64,
+}
+
+impl Cost {
+    /// The same with `bytes` more in memory.
+    fn with(self, bytes: u64) -> Self {
+        Self { peak_bytes: self.peak_bytes + bytes, ..self }
+    }
 }
 
 /// How fast this machine is at the moment.
@@ -74,6 +84,8 @@ impl Outline {
             text,
             unet: UNetConfig::load(&files.unet)?,
             vae: VaeConfig::load(&files.vae)?,
+            encoder: files.vae.count(|part| Vae::open(part)?.encoder())?,
+            decoder: files.vae.count(|part| Vae::open(part)?.decoder())?,
         })
     }
 
@@ -113,9 +125,10 @@ impl Outline {
         self.unet.sample_size * self.vae.factor()
     }
 
-    /// Bytes of all weights in memory.
+    /// Bytes of the weights that stay in memory: all but the VAE.
     pub fn weights_bytes(&self) -> u64 {
-        self.parts.iter().map(|part| part.parameters as u64 * self.numbers.size).sum()
+        let kept = self.parts.iter().filter(|part| part.name != "vae");
+        kept.map(|part| part.parameters as u64 * self.numbers.size).sum()
     }
 
     /// One training step: forward and backward through the UNet on `batch` latents of its own size.
@@ -141,14 +154,21 @@ impl Outline {
         self.measure(|meter| walk::unet(&self.unet, meter, (batch, side, side), &self.context(meter, batch), false))
     }
 
-    /// Latents of `batch` pictures.
-    pub fn encoding(&self, batch: usize) -> Cost {
-        self.measure(|meter| walk::vae_encode(&self.vae, meter, batch.min(MOST), self.resolution()))
+    /// The same while pictures are made, with the decoder in memory.
+    pub fn picture_step(&self, batch: usize) -> Cost {
+        self.denoising_step(batch).with(self.decoder as u64 * self.numbers.size)
     }
 
-    /// Pictures of `batch` latents.
+    /// Latents of `batch` pictures, with the encoder in memory.
+    pub fn encoding(&self, batch: usize) -> Cost {
+        let encode = |meter: &Meter| walk::vae_encode(&self.vae, meter, batch.min(MOST), self.resolution());
+        self.measure(encode).with(self.encoder as u64 * self.numbers.size)
+    }
+
+    /// Pictures of `batch` latents, with the decoder in memory.
     pub fn decoding(&self, batch: usize) -> Cost {
-        self.measure(|meter| walk::vae_decode(&self.vae, meter, batch.min(MOST), self.unet.sample_size))
+        let decode = |meter: &Meter| walk::vae_decode(&self.vae, meter, batch.min(MOST), self.unet.sample_size);
+        self.measure(decode).with(self.decoder as u64 * self.numbers.size)
     }
 
     fn measure(&self, work: impl FnOnce(&Meter) -> Value) -> Cost {
