@@ -94,8 +94,8 @@ impl BaseModel {
         Self::from_files(&files, hash, &Compute::cpu())
     }
 
-    /// Read the model in `files`, whose content hash is `hash`, to compute by `compute`. Everything that is missing or misshapen is told before
-    /// anything is read.
+    /// Read the model in `files`, whose content hash is `hash`, to compute by `compute`. Everything that is missing or
+    /// misshapen is told before anything is read.
     pub fn from_files(files: &ModelFiles, hash: String, compute: &Compute) -> Result<Self> {
         files.check()?;
         let text_encoder = TextEncoder::load(&files.text_encoder.on(compute))?;
