@@ -2,9 +2,11 @@
 //! JSON object instead. Exit codes: 0 done, 1 failed, 2 wrong usage.
 
 mod concept;
+mod daemon;
 mod demo;
 mod doctor;
 mod follow;
+mod jobs;
 mod model;
 mod open;
 mod preflight;
@@ -13,6 +15,7 @@ mod sample;
 mod score;
 mod stop;
 mod train;
+mod wait;
 mod watch;
 
 use std::path::PathBuf;
@@ -51,6 +54,12 @@ enum Verb {
     Stop(RunArgs),
     /// List the runs of a concept.
     Runs(runs::Args),
+    /// List the jobs of the queue, and change them.
+    Jobs(jobs::Args),
+    /// Wait until jobs are over. Ends with 1 if one of them has not finished.
+    Wait(wait::Args),
+    /// Start, stop and look at the process that owns the queue.
+    Daemon(daemon::Args),
     /// Bring learned numbers in from the authors' files, or write them.
     Concept(concept::Args),
     /// Register, list, look at and forget base models.
@@ -62,6 +71,15 @@ enum Verb {
     Runner {
         /// The job's folder; without one it answers a question on stdin.
         folder: Option<PathBuf>,
+        /// Do it only if it has so many events: else another runner has had it.
+        #[arg(long)]
+        from_seq: Option<u64>,
+        /// Where it computes.
+        #[arg(long, default_value = "cpu")]
+        device: String,
+        /// Wait on stdin for more jobs of the same base model.
+        #[arg(long)]
+        keep: bool,
     },
 }
 
@@ -84,6 +102,26 @@ impl RunArgs {
         let concept = concept(&self.concept)?;
         let run = concept.run(&self.run)?;
         Ok((concept, run))
+    }
+}
+
+/// Where and when a job is done.
+#[derive(Debug, clap::Args)]
+struct PlacementArgs {
+    /// Where it computes: `any` takes the first device that is free.
+    #[arg(long, default_value = "any")]
+    device: String,
+    /// Its priority in the queue; higher goes first.
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
+    priority: i32,
+    /// Start it only when this job has finished; may be given several times.
+    #[arg(long, value_name = "JOB")]
+    after: Vec<u64>,
+}
+
+impl PlacementArgs {
+    fn placement(&self) -> client::Placement {
+        client::Placement { device: self.device.clone(), priority: self.priority, after: self.after.clone() }
     }
 }
 
@@ -129,6 +167,9 @@ pub enum Error {
     /// A job.
     #[error(transparent)]
     Client(#[from] client::Error),
+    /// The daemon, in the foreground.
+    #[error(transparent)]
+    Daemon(#[from] crate::daemon::Error),
     /// The workbench.
     #[error(transparent)]
     Tui(#[from] crate::tui::Error),
@@ -145,8 +186,10 @@ pub fn main() -> ExitCode {
     // Clap ends wrong usage with 2, and `--help` and `--version` with 0.
     let cli = Cli::parse();
     let done = match cli.verb {
-        Verb::Runner { folder: Some(folder) } => return crate::runner::main(&folder),
-        Verb::Runner { folder: None } => return crate::runner::answer(),
+        Verb::Runner { folder: Some(folder), from_seq, device, keep } => {
+            return crate::runner::main(&folder, from_seq, &device, keep);
+        }
+        Verb::Runner { folder: None, .. } => return crate::runner::answer(),
         Verb::Demo(args) => demo::run(&args),
         Verb::Open(args) => open::run(&args),
         Verb::Train(args) => train::run(&args),
@@ -155,6 +198,9 @@ pub fn main() -> ExitCode {
         Verb::Watch(args) => watch::run(&args),
         Verb::Stop(args) => stop::run(&args),
         Verb::Runs(args) => runs::run(&args),
+        Verb::Jobs(args) => jobs::run(&args),
+        Verb::Wait(args) => wait::run(&args),
+        Verb::Daemon(args) => daemon::run(&args),
         Verb::Concept(args) => concept::run(&args),
         Verb::Model(args) => model::run(&args, crate::runner::check_model),
         Verb::Doctor(args) => doctor::run(&args),

@@ -4,8 +4,7 @@ use serde_json::json;
 
 use super::follow::scores_json;
 use super::{Error, print_json};
-use crate::client::{self, History};
-use crate::workspace::JobFolder;
+use crate::workspace::{self, History, JobFolder};
 
 /// Options of `runs`.
 #[derive(Debug, clap::Args)]
@@ -31,7 +30,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
             .iter()
             .map(|(run, imported, history, scoring)| {
                 json!({
-                    "id": run.id(), "state": client::state(run, history), "path": run.path(),
+                    "id": run.id(), "state": workspace::state(run, history), "path": run.path(),
                     "imported": imported,
                     "steps": history.step(), "of": history.steps,
                     "loss": history.losses.last().map(|point| point.loss),
@@ -59,7 +58,11 @@ pub fn run(args: &Args) -> Result<(), Error> {
             Some(_) => "imported".into(),
             None => format!("{}/{}", history.step(), history.steps),
         };
-        println!("{:<21} {:<12} {steps:>11}  {validation:>10}  {scores}", run.id(), client::state(run, history).word());
+        println!(
+            "{:<21} {:<12} {steps:>11}  {validation:>10}  {scores}",
+            run.id(),
+            workspace::state(run, history).word()
+        );
     }
     Ok(())
 }

@@ -2,10 +2,10 @@
 
 use clap::{ArgAction, ArgGroup};
 
-use super::{Error, follow};
+use super::{Error, PlacementArgs, follow};
 use crate::client;
 use crate::protocol::{Crop, Init, Preset, TrainConfig};
-use crate::workspace::{Concept, JobFolder, preflight};
+use crate::workspace::{Concept, History, JobFolder, State, preflight, state};
 
 /// Options of a training. What is not given is as in the preset.
 #[derive(Debug, clap::Args)]
@@ -77,6 +77,8 @@ pub struct Args {
     /// After training, sample the concept's prompt list before and after and score both.
     #[arg(long, group = "settings")]
     evaluate: bool,
+    #[command(flatten)]
+    placement: PlacementArgs,
     /// Start in the background and return at once.
     #[arg(long)]
     detach: bool,
@@ -101,20 +103,20 @@ pub fn run(args: &Args) -> Result<(), Error> {
         Some(id) => resumable(&concept, id)?,
         None => begin(&concept, args.config(), !args.json)?,
     };
-    client::start_job(&run)?;
+    let job = client::submit(&run, args.placement.placement())?;
     if args.detach {
-        follow::say_where(&concept, &run, args.json);
+        follow::say_where(&concept, &run, Some(&job), args.json);
         return Ok(());
     }
-    follow::follow(&concept, &run, None, args.json)
+    follow::follow(&concept, &run, Some(&job), None, args.json)
 }
 
 /// The demo without a screen: train and score.
 pub fn demo(json: bool) -> Result<(), Error> {
     let concept = super::concept("demo")?;
     let run = begin(&concept, TrainConfig { evaluate: true, ..TrainConfig::default() }, !json)?;
-    client::start_job(&run)?;
-    follow::follow(&concept, &run, None, json)
+    let job = client::submit(&run, client::Placement::default())?;
+    follow::follow(&concept, &run, Some(&job), None, json)
 }
 
 /// Check all that can be checked, say what will be done, and make the run's folder.
@@ -133,14 +135,14 @@ fn begin(concept: &Concept, config: TrainConfig, say: bool) -> Result<JobFolder,
 /// A run that has something left to do and is not being done.
 fn resumable(concept: &Concept, id: &str) -> Result<JobFolder, Error> {
     let run = concept.run(id)?;
-    match client::state(&run, &client::History::read(&run)?) {
-        client::State::Running => Err(Error::Job(format!(
+    match state(&run, &History::read(&run)?) {
+        State::Running => Err(Error::Job(format!(
             "{} is running: `catbench watch {} --run {}` follows it",
             run.id(),
             concept.id,
             run.id()
         ))),
-        client::State::Finished => {
+        State::Finished => {
             Err(Error::Job(format!("{} has finished: `catbench train {}` starts a new one", run.id(), concept.id)))
         }
         _ => {

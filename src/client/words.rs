@@ -1,7 +1,7 @@
 //! How commands and screens alike put things into words.
 
-use super::Scores;
 use crate::protocol::{Phase, Score};
+use crate::workspace::Scores;
 
 /// What a job is busy with.
 pub fn phase(phase: Phase) -> &'static str {

@@ -12,21 +12,29 @@
 
 mod concept;
 mod error;
+mod event_log;
 mod events;
 mod hashes;
+mod history;
 mod home;
 mod id;
 mod job;
 mod memory;
 mod models;
 mod preflight;
+mod private;
+mod state;
 
 pub use concept::{Concept, ConceptFile};
 pub use error::Error;
-pub use events::EventReader;
+pub use event_log::EventLog;
+pub use events::{EventReader, LineReader};
 pub use hashes::HashCache;
+pub use history::{End, History, Picture, Point, Scores};
 pub use home::Home;
 pub use id::new_id;
-pub use job::{BatchSpec, Imported, JobFolder, JobKind, RunSpec, ScoreSpec};
+pub use job::{BatchSpec, Imported, JobFolder, RunSpec, ScoreSpec, checkpoint_path};
 pub use memory::free_memory;
 pub use preflight::{Photo, Preflight, effective_settings, preflight};
+pub use private::{check_private, make_private};
+pub use state::{State, state};

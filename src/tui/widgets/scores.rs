@@ -5,10 +5,10 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
-use crate::client::Scores;
 use crate::client::words::{Change, score_rows};
 use crate::protocol::Score;
 use crate::tui::theme;
+use crate::workspace::Scores;
 
 /// Rows the table takes.
 pub const HEIGHT: u16 = 4;

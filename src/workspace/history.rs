@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::{Error, EventReader, JobFolder};
 use crate::protocol::{Event, EventRecord, Phase, Score};
-use crate::workspace::{Error, EventReader, JobFolder};
 
 /// A loss at a step.
 #[derive(Debug, Clone, Copy, PartialEq)]
