@@ -6,8 +6,8 @@ mod common;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use catbench::protocol::Event;
-use catbench::workspace::{self, EventLog, EventReader, History, JobFolder, State};
+use catbench::protocol::{Event, State};
+use catbench::workspace::{self, EventLog, EventReader, History, JobFolder};
 use common::Workspace;
 
 /// Set in the environment of this test program when it is to be the writer that gets killed.

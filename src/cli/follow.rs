@@ -13,8 +13,8 @@ use signal_hook::consts::SIGINT;
 use super::{Error, print_json};
 use crate::client::Follow;
 use crate::client::words::{self, Change};
-use crate::protocol::{Event, JobInfo, JobKind, JobState, Phase, Score};
-use crate::workspace::{self, Concept, End, History, JobFolder, Scores, State};
+use crate::protocol::{Event, JobInfo, JobKind, JobState, Phase, Score, Scores, State};
+use crate::workspace::{self, Concept, End, History, JobFolder};
 
 /// Seconds between progress lines when stderr is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(10);

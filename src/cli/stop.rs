@@ -6,7 +6,8 @@ use serde_json::json;
 
 use super::{Error, RunArgs, print_json};
 use crate::client;
-use crate::workspace::{History, State, state};
+use crate::protocol::State;
+use crate::workspace::{History, state};
 
 /// Seconds to wait for the runner: a step and a checkpoint.
 const PATIENCE: Duration = Duration::from_secs(300);

@@ -4,8 +4,8 @@ use clap::{ArgAction, ArgGroup};
 
 use super::{Error, PlacementArgs, follow};
 use crate::client;
-use crate::protocol::{Crop, Init, Preset, TrainConfig};
-use crate::workspace::{Concept, History, JobFolder, State, preflight, state};
+use crate::protocol::{Crop, Init, Preset, State, TrainConfig};
+use crate::workspace::{Concept, History, JobFolder, preflight, state};
 
 /// Options of a training. What is not given is as in the preset.
 #[derive(Debug, clap::Args)]

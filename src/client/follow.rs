@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::jobs::home_of;
 use super::{Daemon, Error, Watch};
-use crate::protocol::{DaemonReply, DaemonRequest, EventRecord};
-use crate::workspace::{EventReader, History, JobFolder, State, state};
+use crate::protocol::{DaemonReply, DaemonRequest, EventRecord, State};
+use crate::workspace::{EventReader, History, JobFolder, state};
 
 /// Daemons that may die one after the other without a word before following gives up.
 const PATIENCE: usize = 5;

@@ -101,6 +101,33 @@ impl Connection {
             DaemonRequest::Change { number, change } => {
                 shared.change(number, &change).await.map(|job| DaemonReply::Job(Box::new(job)))
             }
+            DaemonRequest::Concepts { tag } => {
+                let asked = shared.librarian.ask(move |library| library.concepts(tag.as_deref())).await;
+                from_store(asked).map(|concepts| DaemonReply::Concepts { concepts })
+            }
+            DaemonRequest::Concept { name } => {
+                let asked = shared.librarian.ask(move |library| (library.concept(&name), name)).await;
+                match asked {
+                    None => Err(Error::NoStore),
+                    Some((Ok(Some(concept)), _)) => Ok(DaemonReply::Concept(Box::new(concept))),
+                    // The home says what there is instead.
+                    Some((Ok(None), name)) => shared.no_concept(&name),
+                    Some((Err(error), _)) => Err(error.into()),
+                }
+            }
+            DaemonRequest::Runs { concept, state } => {
+                let asked = shared.librarian.ask(move |library| library.runs(concept.as_deref(), state)).await;
+                from_store(asked).map(|runs| DaemonReply::Runs { runs })
+            }
+            DaemonRequest::Refresh { concept } => {
+                let asked = shared.librarian.ask(move |library| library.refresh(&concept)).await;
+                from_store(asked).map(|_| DaemonReply::Done)
+            }
+            DaemonRequest::Rebuild => {
+                from_store(shared.librarian.ask(|library| library.rebuild()).await).map(DaemonReply::Rebuilt)
+            }
+            DaemonRequest::Rename { concept, to } => shared.rename(&concept, &to).map(|()| DaemonReply::Done),
+            DaemonRequest::Remove { concept } => shared.remove(&concept).map(|path| DaemonReply::Removed { path }),
             DaemonRequest::Follow { job, since_seq } => return self.follow(id, &job, since_seq).await,
             DaemonRequest::Watch { concept } => return self.watch(id, concept).await,
         };
@@ -231,6 +258,11 @@ impl Connection {
     async fn read_line(&mut self) -> Result<Vec<u8>, Gone> {
         read_line(&mut self.reader).await
     }
+}
+
+/// The answer of the library, where it has a store.
+fn from_store<T>(asked: Option<Result<T, crate::store::Error>>) -> Result<T, Error> {
+    asked.ok_or(Error::NoStore)?.map_err(Error::from)
 }
 
 /// Wait until the daemon ends.

@@ -3,6 +3,7 @@
 //! moment it loses nothing: the next one reads the queue and adopts the runners that live.
 
 mod connection;
+mod library;
 mod lifecycle;
 mod queue;
 mod runners;
@@ -52,6 +53,23 @@ pub enum Error {
         other: u64,
         /// Of the other.
         priority: i32,
+    },
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] crate::store::Error),
+    /// There is no store.
+    #[error("there is no store: `catbench daemon status` says why")]
+    NoStore,
+    /// A concept that came while it was looked for.
+    #[error("{0} has just come: ask again")]
+    NewConcept(String),
+    /// A concept is in use.
+    #[error("{concept} has job {number} in the queue: wait for it, or `catbench jobs cancel {number}`")]
+    InUse {
+        /// The concept.
+        concept: String,
+        /// The job.
+        number: u64,
     },
     /// No such device.
     #[error("there is no device {device:?}: there is {there}, or `any`")]

@@ -259,6 +259,22 @@ impl Queue {
         self.entries.get(&number).is_some_and(|entry| entry.wanted != Wanted::Run)
     }
 
+    /// The first job of a concept that is not over.
+    pub fn first_of(&self, concept: &str) -> Option<u64> {
+        let mut of_it = self.entries.values().filter(|entry| entry.job.starts_with(concept));
+        of_it.find(|entry| !self.state(entry.number).0.is_over()).map(|entry| entry.number)
+    }
+
+    /// A concept has another name now: so have the folders of its jobs.
+    pub fn rename(&mut self, from: &str, to: &str) -> Result<(), Error> {
+        let of_it: Vec<Entry> = self.entries.values().filter(|entry| entry.job.starts_with(from)).cloned().collect();
+        for entry in of_it {
+            let rest: PathBuf = entry.job.iter().skip(1).collect();
+            self.put(Entry { job: Path::new(to).join(rest), ..entry })?;
+        }
+        Ok(())
+    }
+
     /// The devices that jobs are at work on.
     pub fn busy(&self) -> impl Iterator<Item = &String> {
         self.at_work.values()

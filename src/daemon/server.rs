@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::{broadcast, watch};
 
+use super::library::Librarian;
 use super::lifecycle::{Lock, Socket, logout_warning};
 use super::queue::{ANY, Act, Queue, Turn};
 use super::runners::{self, Ended, Runner};
@@ -36,7 +37,9 @@ pub struct Shared {
     leaving: watch::Sender<bool>,
     clients: AtomicUsize,
     since: jiff::Timestamp,
-    warnings: Vec<String>,
+    warnings: Arc<Mutex<Vec<String>>>,
+    /// Owns the store.
+    pub librarian: Librarian,
     program: PathBuf,
 }
 
@@ -55,21 +58,39 @@ pub async fn serve(home: &Home, lock: Lock, settings: Settings) -> Result<(), Er
     }
     warnings.extend(logout_warning());
     let (ended, mut ends) = unbounded_channel();
+    let changes = broadcast::Sender::new(BACKLOG);
+    let warnings = Arc::new(Mutex::new(warnings));
+    let (told, warned) = (changes.clone(), Arc::clone(&warnings));
+    let librarian = Librarian::start(
+        home,
+        move |concept| {
+            // Nobody may be listening.
+            let _ = told.send(Some(concept.to_owned()));
+        },
+        move |warning| {
+            log(&warning);
+            warned.lock().unwrap_or_else(PoisonError::into_inner).push(warning);
+        },
+    );
     let shared = Arc::new(Shared {
         home: home.clone(),
         state: Mutex::new(State { queue, idle: HashMap::new() }),
-        changes: broadcast::Sender::new(BACKLOG),
+        changes,
         ended,
         leaving: watch::Sender::new(false),
         clients: AtomicUsize::new(0),
         since: jiff::Timestamp::now(),
         warnings,
+        librarian,
         program: program()?,
     });
     log(&format!("serving {} at {}", home.path().display(), home.socket().display()));
     shared.take_over();
-    let changes = shared.changes.clone();
+    let (changes, librarian) = (shared.changes.clone(), shared.librarian.clone());
     watcher::start(home.path(), move |change| {
+        if let Some(concept) = &change {
+            librarian.changed(concept.clone());
+        }
         // Nobody may be listening.
         let _ = changes.send(change);
     });
@@ -216,7 +237,9 @@ impl Shared {
         }
         self.schedule(&mut state);
         self.told(None);
-        self.told(concept_of(&turn));
+        if let Some(concept) = concept_of(&turn) {
+            self.moved(&concept);
+        }
     }
 
     /// Wait until the end of a job is taken note of, whose runner is gone already: what is asked of it then is answered
@@ -274,6 +297,46 @@ impl Shared {
         }
     }
 
+    /// That there is no such concept, and what there is.
+    pub fn no_concept<T>(&self, name: &str) -> Result<T, Error> {
+        match self.home.concept(name) {
+            Err(error) => Err(error.into()),
+            Ok(concept) => Err(Error::NewConcept(concept.id)),
+        }
+    }
+
+    /// Give a concept another name.
+    pub fn rename(&self, concept: &str, to: &str) -> Result<(), Error> {
+        let mut state = self.state();
+        Self::check_free(&state, concept)?;
+        self.home.rename_concept(concept, to)?;
+        state.queue.rename(concept, to)?;
+        self.moved(concept);
+        self.moved(to);
+        Ok(())
+    }
+
+    /// Put a concept into the trash.
+    pub fn remove(&self, concept: &str) -> Result<PathBuf, Error> {
+        let state = self.state();
+        Self::check_free(&state, concept)?;
+        let path = self.home.remove_concept(concept)?;
+        self.moved(concept);
+        Ok(path)
+    }
+
+    fn check_free(state: &State, concept: &str) -> Result<(), Error> {
+        match state.queue.first_of(concept) {
+            Some(number) => Err(Error::InUse { concept: concept.to_owned(), number }),
+            None => Ok(()),
+        }
+    }
+
+    fn moved(&self, concept: &str) {
+        self.librarian.changed(concept.to_owned());
+        self.told(Some(concept.to_owned()));
+    }
+
     /// How it is.
     pub fn status(&self) -> Result<DaemonStatus, Error> {
         let jobs = self.jobs()?;
@@ -289,7 +352,7 @@ impl Shared {
             clients: self.clients.load(Ordering::Relaxed),
             running: count(JobState::Running),
             queued: count(JobState::Queued),
-            warnings: self.warnings.clone(),
+            warnings: self.warnings.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         })
     }
 }

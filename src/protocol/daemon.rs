@@ -6,7 +6,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{EventRecord, JobChange, JobInfo, Submission};
+use super::{
+    ConceptDetails, ConceptRecord, EventRecord, JobChange, JobInfo, RunRecord, State, StoreCounts, Submission,
+};
 
 /// Raised when either side would misread the other. [`Hello`], `ping`, `status` and `stop` stay as they are for ever, so
 /// that a program of another version can be told and replaced.
@@ -78,6 +80,42 @@ pub enum DaemonRequest {
         /// The number of the first event that is wanted.
         since_seq: u64,
     },
+    /// All concepts with this tag, or all.
+    Concepts {
+        /// A tag.
+        tag: Option<String>,
+    },
+    /// One concept with all that belongs to it.
+    Concept {
+        /// Its name.
+        name: String,
+    },
+    /// The runs of one concept or of all, in one state or in any.
+    Runs {
+        /// The concept.
+        concept: Option<String>,
+        /// The state.
+        state: Option<State>,
+    },
+    /// Take up at once what has been changed in the folder of a concept.
+    Refresh {
+        /// The concept.
+        concept: String,
+    },
+    /// Give a concept another name. Refused while it has a job that is not over.
+    Rename {
+        /// Its name.
+        concept: String,
+        /// The new one.
+        to: String,
+    },
+    /// Put a concept into the trash. Refused while it has a job that is not over.
+    Remove {
+        /// Its name.
+        concept: String,
+    },
+    /// Make the store anew from the files.
+    Rebuild,
     /// Tell when something changes, in the queue or in the files of a concept.
     Watch {
         /// Only this concept, and the queue; none for all.
@@ -105,6 +143,25 @@ pub enum DaemonReply {
         /// As in its file; its `seq` is the line's number.
         record: EventRecord,
     },
+    /// To `concepts`, by name.
+    Concepts {
+        /// By name.
+        concepts: Vec<ConceptRecord>,
+    },
+    /// To `concept`.
+    Concept(Box<ConceptDetails>),
+    /// To `runs`.
+    Runs {
+        /// By concept and id.
+        runs: Vec<RunRecord>,
+    },
+    /// To `remove`.
+    Removed {
+        /// Where it is in the trash.
+        path: PathBuf,
+    },
+    /// To `rebuild`.
+    Rebuilt(StoreCounts),
     /// The followed job is over and all its events have been sent.
     Over,
     /// Something has changed.

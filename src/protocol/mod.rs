@@ -6,6 +6,7 @@ mod config;
 mod daemon;
 mod estimate;
 mod event;
+mod library;
 mod model;
 mod queue;
 mod request;
@@ -14,6 +15,10 @@ pub use config::{Crop, EmbeddingFile, Fill, Init, Preset, SampleConfig, ScoreCon
 pub use daemon::{DaemonReply, DaemonRequest, DaemonStatus, Envelope, Hello, MAX_REPLY, MAX_REQUEST, PROTOCOL};
 pub use estimate::{CutPrompt, Estimate, FreeMemory, TimeEstimate};
 pub use event::{Event, EventRecord, Phase, Score};
+pub use library::{
+    BothScores, CheckpointRecord, ConceptDetails, ConceptRecord, FileRecord, RunRecord, SampleRecord, Scores, State,
+    StoreCounts,
+};
 pub use model::{ModelReport, ModelSpec, PartReport, Prediction, path_or_table};
 pub use queue::{Assignment, JobChange, JobInfo, JobKind, JobState, Submission};
 pub use request::{EstimateRequest, Reply, Request};

@@ -17,8 +17,8 @@ use super::screens::concept::{Pane, Shot, panes, shots};
 use super::screens::{concept, help, palette, picture};
 use super::theme;
 use crate::client::{self, Placement};
-use crate::protocol::TrainConfig;
-use crate::workspace::{self, Concept, JobFolder, Preflight, State, preflight};
+use crate::protocol::{State, TrainConfig};
+use crate::workspace::{self, Concept, JobFolder, Preflight, preflight};
 
 /// The smallest terminal the screens fit into.
 const LEAST: (u16, u16) = (60, 16);

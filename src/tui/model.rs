@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::workspace::{self, Concept, Error, EventReader, History, JobFolder, State};
+use crate::protocol::State;
+use crate::workspace::{self, Concept, Error, EventReader, History, JobFolder};
 
 /// A job and its events, read as they come.
 pub struct Followed {

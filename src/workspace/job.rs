@@ -201,6 +201,15 @@ impl JobFolder {
         Ok(jobs)
     }
 
+    /// All jobs in `parent`, sorted by id; none without such a folder.
+    pub fn in_folder(parent: &Path) -> Vec<Self> {
+        let entries = std::fs::read_dir(parent).into_iter().flatten().flatten();
+        let mut jobs: Vec<Self> =
+            entries.map(|entry| Self { path: entry.path() }).filter(|job| job.kind().is_ok()).collect();
+        jobs.sort();
+        jobs
+    }
+
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path

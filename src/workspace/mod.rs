@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! <home>/.catbench/
-//!   models/<name>.toml  hashes/
+//!   models/<name>.toml  hashes/  queue/<number>.toml  trash/<concept>~<time>/
+//!   store/  socket  daemon.lock  daemon.log
 //! <home>/<concept>/
 //!   concept.toml  images/  masks/  prompts/
 //!   runs/<run id>/       run.toml    events.jsonl  checkpoints/  samples/  evaluation/  scores.jsonl
@@ -19,10 +20,12 @@ mod history;
 mod home;
 mod id;
 mod job;
+mod library;
 mod memory;
 mod models;
 mod preflight;
 mod private;
+mod records;
 mod state;
 
 pub use concept::{Concept, ConceptFile};
@@ -30,11 +33,12 @@ pub use error::Error;
 pub use event_log::EventLog;
 pub use events::{EventReader, LineReader};
 pub use hashes::HashCache;
-pub use history::{End, History, Picture, Point, Scores};
+pub use history::{End, History, Picture, Point};
 pub use home::Home;
 pub use id::new_id;
 pub use job::{BatchSpec, Imported, JobFolder, RunSpec, ScoreSpec, checkpoint_path};
 pub use memory::free_memory;
 pub use preflight::{Photo, Preflight, effective_settings, preflight};
 pub use private::{check_private, make_private};
-pub use state::{State, state};
+pub use records::{RunSummary, fingerprint, state_now};
+pub use state::state;

@@ -3,42 +3,8 @@
 use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, SeekFrom};
 
-use serde::{Deserialize, Serialize};
-
 use super::{End, Error, EventReader, History, JobFolder};
-use crate::protocol::EventRecord;
-
-/// How a job is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum State {
-    /// It has a folder but no runner has taken it up.
-    New,
-    /// A runner is at work.
-    Running,
-    /// All is done.
-    Finished,
-    /// Stopped as asked; can be resumed.
-    Stopped,
-    /// Ended with an error.
-    Failed,
-    /// Its runner died without a word: killed, out of memory, power cut. Can be resumed.
-    Interrupted,
-}
-
-impl State {
-    /// One word for screens.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::New => "new",
-            Self::Running => "running",
-            Self::Finished => "finished",
-            Self::Stopped => "stopped",
-            Self::Failed => "failed",
-            Self::Interrupted => "interrupted",
-        }
-    }
-}
+use crate::protocol::{EventRecord, State};
 
 /// How `job` is, given its events so far.
 pub fn state(job: &JobFolder, history: &History) -> State {

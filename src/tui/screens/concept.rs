@@ -8,14 +8,14 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use crate::client::words;
-use crate::protocol::Phase;
+use crate::protocol::{Phase, State};
 use crate::tui::app::{Checked, View};
 use crate::tui::preview::Surface;
 use crate::tui::theme;
 use crate::tui::widgets::graph::{Graph, label, smoothed, window};
 use crate::tui::widgets::tiles::{Grid, Tile};
 use crate::tui::widgets::{pane, scores, tiles};
-use crate::workspace::{End, History, Picture, State, effective_settings};
+use crate::workspace::{End, History, Picture, effective_settings};
 
 /// A pane that can have the focus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,9 +6,8 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use crate::client::words::{Change, score_rows};
-use crate::protocol::Score;
+use crate::protocol::{Score, Scores};
 use crate::tui::theme;
-use crate::workspace::Scores;
 
 /// Rows the table takes.
 pub const HEIGHT: u16 = 4;
