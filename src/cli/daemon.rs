@@ -29,6 +29,8 @@ enum What {
     Start(JsonArgs),
     /// Stop it. Jobs that run go on; those that wait begin when it is started again.
     Stop(JsonArgs),
+    /// Make the store anew from the files.
+    Rebuild(JsonArgs),
     /// Say how it is. Ends with 1 if it does not run.
     Status(JsonArgs),
 }
@@ -62,6 +64,15 @@ pub fn run(args: &Args) -> Result<(), Error> {
             say(&status, args.json)
         }
         What::Stop(args) => stop(&home, args.json),
+        What::Rebuild(args) => {
+            let counts = client::rebuild(&home)?;
+            if args.json {
+                print_json(&json!({ "store": counts }));
+            } else {
+                println!("{} concepts, {} runs, {} samples", counts.concepts, counts.runs, counts.samples);
+            }
+            Ok(())
+        }
         What::Status(args) => match Daemon::connect(&home)? {
             Some(mut daemon) => say(&daemon.status()?, args.json),
             None if args.json => {

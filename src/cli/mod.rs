@@ -7,6 +7,8 @@ mod demo;
 mod doctor;
 mod follow;
 mod jobs;
+mod library;
+mod manual;
 mod model;
 mod open;
 mod preflight;
@@ -52,7 +54,7 @@ enum Verb {
     Watch(RunArgs),
     /// Stop a training after its current step; it can be resumed.
     Stop(RunArgs),
-    /// List the runs of a concept.
+    /// List the runs of a concept, or of all.
     Runs(runs::Args),
     /// List the jobs of the queue, and change them.
     Jobs(jobs::Args),
@@ -60,12 +62,16 @@ enum Verb {
     Wait(wait::Args),
     /// Start, stop and look at the process that owns the queue.
     Daemon(daemon::Args),
-    /// Bring learned numbers in from the authors' files, or write them.
+    /// Make, list, tag, rename, remove, pack and unpack concepts; bring learned numbers in from the authors' files.
     Concept(concept::Args),
     /// Register, list, look at and forget base models.
     Model(model::Args),
     /// Say how this terminal and machine are used.
     Doctor(doctor::Args),
+    /// Print completions for a shell.
+    Completions(manual::CompletionArgs),
+    /// Print the manual page.
+    Manual(manual::ManualArgs),
     /// Do a job. Started by the other commands.
     #[command(hide = true)]
     Runner {
@@ -173,9 +179,9 @@ pub enum Error {
     /// The workbench.
     #[error(transparent)]
     Tui(#[from] crate::tui::Error),
-    /// Signals could not be set up.
-    #[error("cannot set up signals: {0}")]
-    Signals(#[from] std::io::Error),
+    /// The system.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
     /// A job failed, was stopped or died.
     #[error("{0}")]
     Job(String),
@@ -204,6 +210,11 @@ pub fn main() -> ExitCode {
         Verb::Concept(args) => concept::run(&args),
         Verb::Model(args) => model::run(&args, crate::runner::check_model),
         Verb::Doctor(args) => doctor::run(&args),
+        Verb::Completions(args) => {
+            manual::completions(&args);
+            Ok(())
+        }
+        Verb::Manual(args) => manual::manual(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -8,6 +8,7 @@ mod follow;
 #[cfg(feature = "hub")]
 mod hub;
 mod jobs;
+mod library;
 mod watch;
 pub mod words;
 
@@ -17,4 +18,5 @@ pub use follow::Follow;
 #[cfg(feature = "hub")]
 pub use hub::download_model;
 pub use jobs::{Error, Placement, change, jobs, stop, submit};
+pub use library::{concept, concepts, rebuild, refresh, remove, rename, runs};
 pub use watch::Watch;
