@@ -16,7 +16,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("catversion", &["fs", "protocol", "image", "diffusion"]),
     ("runner", &["fs", "protocol", "image", "workspace", "diffusion", "metrics", "catversion", "sys"]),
     ("store", &["protocol"]),
-    ("daemon", &["fs", "protocol", "image", "workspace", "store"]),
+    ("daemon", &["fs", "protocol", "image", "workspace", "store", "sys"]),
     ("client", &["fs", "protocol", "image", "workspace", "sys"]),
     ("tui", &["fs", "protocol", "image", "workspace", "client", "sys"]),
     ("cli", &["fs", "protocol", "image", "workspace", "client", "tui"]),

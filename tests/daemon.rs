@@ -112,7 +112,7 @@ fn a_job_waits_for_another_and_is_stuck_only_as_long_as_that_has_failed() {
         .stderr(contains("no job 77"));
     catbench(&workspace, &["train", "demo", "--steps", "2", "--device", "tpu"])
         .assert()
-        .code(1)
+        .code(2)
         .stderr(contains("cpu"));
 }
 

@@ -10,6 +10,8 @@ mod fixture;
 mod gradient;
 #[path = "parity/models.rs"]
 mod models;
+#[path = "parity/precision.rs"]
+mod precision;
 #[path = "parity/sampling.rs"]
 mod sampling;
 #[path = "parity/training.rs"]

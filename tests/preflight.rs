@@ -23,7 +23,7 @@ fn a_dry_run_says_all_and_does_nothing() {
     let said = catbench(&workspace, &["train", "demo", "--dry-run", "--preset", "official"]).assert().code(0);
     said.stdout(
         contains("unet: ")
-            .and(contains("F32 in memory"))
+            .and(contains("f32 in memory"))
             .and(contains("learning rate 0.01"))
             .and(contains("1000 × 2 images"))
             .and(contains("beach.png: 64 × 64, whole, mask"))

@@ -43,9 +43,9 @@ pub fn import(path: &Path, model: &Outline, class_word: &str) -> Result<Checkpoi
     }
     let embeddings = gather(tensors, model.text_layers(), model.text_width()).map_err(|cause| bad(path, cause))?;
     let config = TrainConfig::preset(Preset::Official);
-    let count = embeddings.numbers().len();
+    let count = embeddings.count();
     let moments = || vec![0.0; count];
-    let optimizer = AdamW::resume(config.learning_rate, config.weight_decay, moments(), moments(), config.steps);
+    let optimizer = AdamW::resume(config.learning_rate, config.weight_decay, moments(), moments(), config.steps)?;
     let meta = CheckpointMeta {
         format: Checkpoint::FORMAT,
         step: config.steps,
@@ -137,7 +137,7 @@ pub fn export(path: &Path, embeddings: &ResidualEmbeddings) -> Result<Vec<PathBu
     if there.is_some_and(|there| !same(&there)) {
         return Err(bad(&config_path, "is there already and of another adapter: choose another folder"));
     }
-    let bytes = archive(layers, embeddings.numbers()).map_err(|error| bad(path, error.to_string()))?;
+    let bytes = archive(layers, &embeddings.numbers()?).map_err(|error| bad(path, error.to_string()))?;
     let write = |path: &Path, bytes: &[u8]| {
         crate::fs::write_atomic(path, bytes).map_err(|error| bad(path, format!("cannot be written: {error}")))
     };
@@ -274,7 +274,7 @@ mod tests {
         let parts = (2..5).rev().map(|layer| (layer_name(layer), own(layer))).chain([pool]).collect();
         for tensors in [whole, parts] {
             let found = gather(tensors, 5, 4).unwrap();
-            assert_eq!((found.layers(), found.rows(), found.numbers()), (&[2, 3, 4][..], 1, &numbers()[..]));
+            assert_eq!((found.layers(), found.rows(), found.numbers().unwrap()), (&[2, 3, 4][..], 1, numbers()));
         }
     }
 

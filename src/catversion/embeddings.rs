@@ -1,6 +1,6 @@
 //! The residual embeddings: for each concatenated layer n rows of keys k* and n of values v* (section 3.2 of the paper).
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use super::error::{Error, Result};
 use crate::diffusion::{BaseModel, Noise, Prefix, PrefixLayer, Stream, Tape, Tracked};
@@ -9,26 +9,28 @@ use crate::diffusion::{BaseModel, Noise, Prefix, PrefixLayer, Stream, Tape, Trac
 const OTHER_ROWS: f32 = 0.1;
 
 /// k* and v* of every concatenated layer, as one flat run of float32 in the order of the authors' files:
-/// for each layer, bottom up, its keys [n, D], then its values [n, D].
-#[derive(Debug, Clone, PartialEq)]
+/// for each layer, bottom up, its keys [n, D], then its values [n, D]. They are on the device that trains them, or on the CPU.
+#[derive(Debug, Clone)]
 pub struct ResidualEmbeddings {
     layers: Vec<usize>,
     rows: usize,
     width: usize,
-    numbers: Vec<f32>,
+    numbers: Tensor,
 }
 
 impl ResidualEmbeddings {
     /// From the flat numbers; none when their count is not 2 · layers · rows · width.
     pub fn from_numbers(layers: Vec<usize>, rows: usize, width: usize, numbers: Vec<f32>) -> Option<Self> {
-        (numbers.len() == 2 * layers.len() * rows * width).then_some(Self { layers, rows, width, numbers })
+        let count = 2 * layers.len() * rows * width;
+        let numbers = (numbers.len() == count).then(|| Tensor::from_vec(numbers, count, &Device::Cpu))?.ok()?;
+        Some(Self { layers, rows, width, numbers })
     }
 
     /// A standard normal draw, as in the authors' code.
     pub fn normal(model: &BaseModel, layers: Vec<usize>, rows: usize, seed: u64) -> Result<Self> {
         let width = model.text_encoder.hidden_size();
         let count = 2 * layers.len() * rows * width;
-        let numbers = Noise::new(seed, Stream::Init, 0).normal(&[count])?.to_vec1()?;
+        let numbers = Noise::new(seed, Stream::Init, 0).normal(&[count])?;
         Ok(Self { layers, rows, width, numbers })
     }
 
@@ -56,7 +58,7 @@ impl ResidualEmbeddings {
         for &layer in &layers {
             let (keys, values) = model.text_encoder.keys_and_values(layer, &ids)?;
             for of_all in [keys, values] {
-                let own: Vec<f32> = of_all.get(position)?.to_vec1()?;
+                let own: Vec<f32> = of_all.get(position)?.to_dtype(DType::F32)?.to_vec1()?;
                 numbers.extend_from_slice(&own);
                 let size = (own.iter().map(|x| x * x).sum::<f32>() / width as f32).sqrt();
                 for _ in 1..rows {
@@ -65,7 +67,23 @@ impl ResidualEmbeddings {
                 }
             }
         }
+        let numbers = Tensor::from_vec(numbers, 2 * layers.len() * rows * width, &Device::Cpu)?;
         Ok(Self { layers, rows, width, numbers })
+    }
+
+    /// The same numbers on `device`.
+    pub fn on(&self, device: &Device) -> Result<Self> {
+        self.with(&self.numbers.to_device(device)?)
+    }
+
+    /// The same layers with the flat `numbers`, as many as before.
+    pub(super) fn with(&self, numbers: &Tensor) -> Result<Self> {
+        Ok(Self { numbers: numbers.reshape(self.count())?, ..self.clone() })
+    }
+
+    /// How many numbers.
+    pub fn count(&self) -> usize {
+        2 * self.layers.len() * self.rows * self.width
     }
 
     /// Concatenated layers, bottom up.
@@ -83,22 +101,20 @@ impl ResidualEmbeddings {
         self.width
     }
 
-    /// All numbers, flat.
-    pub fn numbers(&self) -> &[f32] {
-        &self.numbers
+    /// All numbers, flat, read from where they are.
+    pub fn numbers(&self) -> Result<Vec<f32>> {
+        Ok(self.numbers.to_vec1()?)
     }
 
-    /// All numbers, flat, to be trained.
-    pub fn numbers_mut(&mut self) -> &mut [f32] {
-        &mut self.numbers
+    /// All numbers, flat, where they are.
+    pub(super) fn tensor(&self) -> &Tensor {
+        &self.numbers
     }
 
     /// (layer, keys [n, D], values [n, D]), bottom up.
     pub fn tensors(&self) -> Result<Vec<(usize, Tensor, Tensor)>> {
         let part = self.rows * self.width;
-        let tensor = |i: usize| {
-            Tensor::from_slice(&self.numbers[i * part..(i + 1) * part], (self.rows, self.width), &Device::Cpu)
-        };
+        let tensor = |i: usize| self.numbers.narrow(0, i * part, part)?.reshape((self.rows, self.width));
         self.layers.iter().enumerate().map(|(i, &layer)| Ok((layer, tensor(2 * i)?, tensor(2 * i + 1)?))).collect()
     }
 

@@ -23,4 +23,4 @@ pub use embeddings::ResidualEmbeddings;
 pub use error::{Error, Result};
 pub use optimizer::AdamW;
 pub use sample::{Picture, PictureRequest, Sampler, prompt_text};
-pub use trainer::{Draw, StepLoss, Trainer, TrainingPhoto};
+pub use trainer::{Draw, Launched, StepLoss, Trainer, TrainingPhoto};

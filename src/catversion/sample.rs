@@ -9,7 +9,7 @@ use image::{GrayImage, RgbImage};
 
 use super::checkpoint::Checkpoint;
 use super::error::Result;
-use crate::diffusion::{BaseModel, Denoising, Prefix, attention_mask, denoise, to_images};
+use crate::diffusion::{BaseModel, Decoder, Denoising, Prefix, attention_mask, denoise, to_images};
 use crate::protocol::SampleConfig;
 
 /// `prompt` with the class word in place of `{concept}`.
@@ -38,6 +38,7 @@ pub struct Picture {
 /// Makes pictures with fixed settings.
 pub struct Sampler<'a> {
     model: &'a BaseModel,
+    decoder: Decoder,
     class_word: String,
     config: SampleConfig,
     prefix: Option<Prefix>,
@@ -58,12 +59,14 @@ impl<'a> Sampler<'a> {
             checkpoint.check_base_model(&model.hash, path)?;
             // Strength 0 is exactly the base model, so nothing is put in front.
             if config.strength > 0.0 {
-                prefix = Some(checkpoint.embeddings.prefix(checkpoint.meta.config.prefix_bias, config.strength)?);
+                let embeddings = checkpoint.embeddings.on(model.compute.device())?;
+                prefix = Some(embeddings.prefix(checkpoint.meta.config.prefix_bias, config.strength)?);
             }
         }
         let with = prefix.as_ref().filter(|_| config.uncond_prefix);
         let uncond = model.text_encoder.forward(&model.token_ids(&config.negative_prompt)?, with)?.value().clone();
-        Ok(Self { model, class_word: class_word.to_owned(), config, prefix, uncond })
+        let decoder = model.vae.decoder()?;
+        Ok(Self { model, decoder, class_word: class_word.to_owned(), config, prefix, uncond })
     }
 
     /// Make the pictures of one batch. `progress` is told (denoising steps done, all) and may break off; then the result
@@ -93,7 +96,7 @@ impl<'a> Sampler<'a> {
         };
         let start = self.model.initial_latents(&seeds)?;
         let Some(result) = denoise(self.model, &start, &job, progress)? else { return Ok(None) };
-        let images = to_images(&self.model.vae.decode(&self.model.vae.unscale(&result.latents)?)?)?;
+        let images = to_images(&self.decoder.decode(&self.model.vae.unscale(&result.latents)?)?)?;
         let mut pictures = Vec::with_capacity(images.len());
         for (i, image) in images.into_iter().enumerate() {
             let mask = match &result.attention {

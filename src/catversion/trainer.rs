@@ -2,11 +2,15 @@
 //! residual embeddings and nothing else.
 //!
 //! What depends on nothing trained is computed once: the latent distribution of every (photo, flip), and the hidden state
-//! that enters the first concatenated layer.
+//! that enters the first concatenated layer. It stays on the device, as do the learned numbers and the optimizer's moments.
+//! Random numbers come from the CPU (see [`Noise`]), a picture's worth a step.
+//!
+//! A graphics card works behind the program: a step is [launched](Trainer::launch), and its loss, the only number that
+//! comes back, is [read](Launched::read) when the next step is under way.
 
 use std::path::Path;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{D, DType, Device, Tensor};
 use image::imageops::flip_horizontal;
 use image::{GrayImage, RgbImage};
 use sha2::{Digest, Sha256};
@@ -15,7 +19,7 @@ use super::checkpoint::{Checkpoint, CheckpointMeta};
 use super::embeddings::ResidualEmbeddings;
 use super::error::{Error, Result};
 use super::optimizer::AdamW;
-use crate::diffusion::{BaseModel, Noise, Stream, Tape, UNetOptions, to_tensor};
+use crate::diffusion::{BaseModel, Encoder, Noise, Stream, Tape, UNetOptions, to_tensor};
 use crate::protocol::{Init, TrainConfig};
 
 /// (image, t, noise) triples behind the validation loss.
@@ -57,6 +61,54 @@ pub struct StepLoss {
     pub loss: f64,
     /// Mean over the samples in each quarter of the timestep range.
     pub by_quarter: [Option<f64>; 4],
+}
+
+/// A step that is done or being done, whose loss has not been looked at yet.
+pub struct Launched {
+    step: usize,
+    learning_rate: f64,
+    timesteps: Vec<u32>,
+    /// Timesteps in each quarter of their range.
+    quarter: usize,
+    /// The loss of each sample, then a number that is 0 if the gradient is finite; one after the other on the device.
+    numbers: Tensor,
+}
+
+impl Launched {
+    /// Steps done with this one.
+    pub fn step(&self) -> usize {
+        self.step
+    }
+
+    /// Wait for the step to be done, and give its loss.
+    ///
+    /// # Errors
+    /// A loss or a gradient that is not finite: what was learned is lost from this step on.
+    pub fn read(self) -> Result<StepLoss> {
+        let mut losses: Vec<f64> = self.numbers.to_dtype(DType::F64)?.to_vec1()?;
+        let gradient = losses.pop();
+        let loss = StepLoss::of(&losses, &self.timesteps, self.quarter);
+        if !loss.loss.is_finite() || gradient != Some(0.0) {
+            return Err(Error::NotFinite { step: self.step, learning_rate: self.learning_rate });
+        }
+        Ok(loss)
+    }
+}
+
+impl StepLoss {
+    /// From the loss of each sample and its timestep.
+    fn of(losses: &[f64], timesteps: &[u32], quarter: usize) -> Self {
+        let by_quarter = std::array::from_fn(|q| {
+            let of: Vec<f64> = losses
+                .iter()
+                .zip(timesteps)
+                .filter(|(_, t)| **t as usize / quarter == q)
+                .map(|(loss, _)| *loss)
+                .collect();
+            (!of.is_empty()).then(|| of.iter().sum::<f64>() / of.len() as f64)
+        });
+        Self { loss: losses.iter().sum::<f64>() / losses.len() as f64, by_quarter }
+    }
 }
 
 /// A training between two steps.
@@ -121,10 +173,13 @@ impl<'a> Trainer<'a> {
         };
         let first_layer = layers[0];
         let hidden = model.text_encoder.hidden_before(first_layer, &model.token_ids(&caption)?)?;
-        let optimizer = AdamW::new(embeddings.numbers().len(), config.learning_rate, config.weight_decay);
+        let device = model.compute.device();
+        let embeddings = embeddings.on(device)?;
+        let optimizer = AdamW::new(embeddings.count(), config.learning_rate, config.weight_decay)?.on(device)?;
         let mut cached = Vec::with_capacity(photos.len());
+        let encoder = model.vae.encoder()?;
         for (i, photo) in photos.iter().enumerate() {
-            cached.push(CachedPhoto::new(model, photo)?);
+            cached.push(CachedPhoto::new(model, &encoder, photo)?);
             progress(i + 1, photos.len());
         }
         Ok(Self {
@@ -142,7 +197,7 @@ impl<'a> Trainer<'a> {
     }
 
     /// Go on from a checkpoint of the same training: the rest is as if it had never stopped.
-    pub fn resume(&mut self, checkpoint: Checkpoint, path: &Path) -> Result<()> {
+    pub fn resume(&mut self, checkpoint: &Checkpoint, path: &Path) -> Result<()> {
         checkpoint.check_base_model(&self.model.hash, path)?;
         let meta = &checkpoint.meta;
         let differs = |cause: &str| Err(Error::NotTheSameRun { path: path.to_owned(), cause: cause.into() });
@@ -152,7 +207,7 @@ impl<'a> Trainer<'a> {
         if meta.class_word != self.class_word {
             return differs("the class word has changed since; start a new run");
         }
-        // How long to go on, and how often to look, may change; what a step computes may not.
+        // How long to go on, how often to look, and where, may change; what a step computes may not.
         let same = TrainConfig {
             steps: self.config.steps,
             checkpoint_every: self.config.checkpoint_every,
@@ -160,17 +215,19 @@ impl<'a> Trainer<'a> {
             sample_every: self.config.sample_every,
             sample_prompt: self.config.sample_prompt.clone(),
             evaluate: self.config.evaluate,
+            device: self.config.device,
             ..meta.config.clone()
         };
         if same != self.config || checkpoint.embeddings.layers() != self.embeddings.layers() {
             return differs("the settings differ from the run's; start a new run");
         }
-        if checkpoint.embeddings.numbers().len() != self.embeddings.numbers().len() {
+        if checkpoint.embeddings.count() != self.embeddings.count() {
             return differs("the embeddings have another size");
         }
         self.step = meta.step;
-        self.embeddings = checkpoint.embeddings;
-        self.optimizer = checkpoint.optimizer;
+        let device = self.model.compute.device();
+        self.embeddings = checkpoint.embeddings.on(device)?;
+        self.optimizer = checkpoint.optimizer.on(device)?;
         Ok(())
     }
 
@@ -224,44 +281,64 @@ impl<'a> Trainer<'a> {
         for &(photo, flip, _) in picks {
             let photo = &self.photos[photo];
             let (mean, std) = &photo.moments[flip];
-            latents.push((mean + (std * noise.normal(mean.dims())?)?)?);
+            latents.push((mean + (std * noise.normal(mean.dims())?.to_device(std.device())?)?)?);
             if any_mask {
                 let (_, h, w) = mean.dims3()?;
                 masks.push(match &photo.masks {
                     Some(masks) => masks[flip].clone(),
-                    None => Tensor::ones((1, h, w), DType::F32, &Device::Cpu)?,
+                    None => Tensor::ones((1, h, w), DType::F32, mean.device())?,
                 });
             }
         }
         let latents = self.model.vae.scale(&Tensor::stack(&latents, 0)?)?;
         Ok(Draw {
-            noise: noise.normal(latents.dims())?,
+            noise: noise.normal(latents.dims())?.to_device(latents.device())?,
             latents,
             timesteps: picks.iter().map(|p| p.2).collect(),
             masks: if any_mask { Some(Tensor::stack(&masks, 0)?) } else { None },
         })
     }
 
+    /// Hand the next step to the device. The learned numbers are those after it from now on.
+    pub fn launch(&mut self) -> Result<Launched> {
+        let draw = self.draw()?;
+        self.launch_on(&draw)
+    }
+
+    /// Hand a step on a given draw to the device.
+    pub fn launch_on(&mut self, draw: &Draw) -> Result<Launched> {
+        let (losses, grad) = self.model.compute.run(|| self.losses_and_gradient(draw))?;
+        // Nothing times infinity is not a number.
+        let finite = grad.affine(0.0, 0.0)?.sum_keepdim(0)?.to_dtype(losses.dtype())?;
+        let learned = self.optimizer.step(self.embeddings.tensor(), &grad)?;
+        self.embeddings = self.embeddings.with(&learned)?;
+        self.step += 1;
+        Ok(Launched {
+            step: self.step,
+            learning_rate: self.config.learning_rate,
+            timesteps: draw.timesteps.clone(),
+            quarter: self.quarter(),
+            numbers: Tensor::cat(&[losses, finite], 0)?,
+        })
+    }
+
     /// One optimizer step.
     pub fn step(&mut self) -> Result<StepLoss> {
-        let draw = self.draw()?;
-        self.step_on(&draw)
+        self.launch()?.read()
     }
 
     /// One optimizer step on a given draw.
     pub fn step_on(&mut self, draw: &Draw) -> Result<StepLoss> {
-        // On a thread of the pool, so that its many small kernels need not wake one each.
-        let (loss, grad) = rayon::scope(|_| self.loss_and_gradient(draw))?;
-        if !loss.loss.is_finite() || grad.iter().any(|g| !g.is_finite()) {
-            return Err(Error::NotFinite { step: self.step + 1, learning_rate: self.config.learning_rate });
-        }
-        self.optimizer.step(self.embeddings.numbers_mut(), &grad);
-        self.step += 1;
-        Ok(loss)
+        self.launch_on(draw)?.read()
     }
 
-    /// The loss of a draw, and its gradient with respect to the flat numbers of the embeddings.
-    pub fn loss_and_gradient(&self, draw: &Draw) -> Result<(StepLoss, Vec<f32>)> {
+    /// Timesteps in each quarter of their range.
+    fn quarter(&self) -> usize {
+        self.model.schedule.num_train_timesteps().div_ceil(4)
+    }
+
+    /// The loss of each sample of a draw, and the gradient of their mean with respect to the flat numbers of the embeddings.
+    fn losses_and_gradient(&self, draw: &Draw) -> Result<(Tensor, Tensor)> {
         let tape = Tape::default();
         let (prefix, leaves) = self.embeddings.tracked(&tape, self.config.prefix_bias)?;
         let context = self.model.text_encoder.forward_from(self.first_layer, &(&self.hidden).into(), Some(&prefix))?;
@@ -269,46 +346,32 @@ impl<'a> Trainer<'a> {
         let options =
             UNetOptions { gradient_checkpointing: self.config.gradient_checkpointing, ..UNetOptions::default() };
         let noise_pred = self.model.unet.forward(&noisy, &draw.timesteps, &context, options)?;
-        let (loss, grad_pred) = self.loss(noise_pred.value(), draw)?;
-        let mut grads = tape.backward(&noise_pred, grad_pred)?;
-        let mut flat = Vec::with_capacity(self.embeddings.numbers().len());
-        for leaf in &leaves {
-            match grads.take(leaf) {
-                Some(grad) => flat.extend(grad.flatten_all()?.to_vec1::<f32>()?),
-                None => flat.resize(flat.len() + leaf.value().elem_count(), 0.0),
-            }
-        }
-        Ok((loss, flat))
+        let (losses, slope) = self.losses(noise_pred.value(), draw)?;
+        let batch = draw.timesteps.len();
+        let scale = self.model.compute.gradient_scale(slope.elem_count() / batch);
+        let mut grads = tape.backward(&noise_pred, slope.affine(2.0 * scale / batch as f64, 0.0)?)?;
+        let flat: Vec<Tensor> = leaves
+            .iter()
+            .map(|leaf| grads.take(leaf).map_or_else(|| leaf.value().zeros_like(), Ok)?.flatten_all())
+            .collect::<candle_core::Result<_>>()?;
+        Ok((losses, Tensor::cat(&flat, 0)?.affine(1.0 / scale, 0.0)?))
     }
 
-    /// Mean over the batch of each sample's (weighted) mean squared error, and its gradient with respect to `noise_pred`.
-    fn loss(&self, noise_pred: &Tensor, draw: &Draw) -> Result<(StepLoss, Tensor)> {
+    /// Each sample's (weighted) mean squared error [B], and half its slope by `noise_pred`.
+    fn losses(&self, noise_pred: &Tensor, draw: &Draw) -> Result<(Tensor, Tensor)> {
         let target = self.model.schedule.target(&draw.latents, &draw.noise, &draw.timesteps)?;
         let batch = draw.timesteps.len();
         let channels = noise_pred.dims4()?.1;
         let error = (noise_pred - target)?;
         // Weights of each number: they sum to 1 over a sample.
-        let weights = if let Some(masks) = &draw.masks {
+        let weighted = if let Some(masks) = &draw.masks {
             let sums = masks.sum_keepdim((1, 2, 3))?.affine(channels as f64, 0.0)?;
-            masks.broadcast_div(&sums)?.broadcast_as(error.shape())?.contiguous()?
+            error.broadcast_mul(&masks.broadcast_div(&sums)?)?
         } else {
-            let each = batch as f64 / error.elem_count() as f64;
-            Tensor::full(each as f32, error.shape(), &Device::Cpu)?
+            error.affine(batch as f64 / error.elem_count() as f64, 0.0)?
         };
-        let weighted = (&error * &weights)?;
-        let losses: Vec<f64> = (&weighted * &error)?.flatten_from(1)?.to_dtype(DType::F64)?.sum(1)?.to_vec1()?;
-        let quarter = self.model.schedule.num_train_timesteps().div_ceil(4);
-        let by_quarter = std::array::from_fn(|q| {
-            let of: Vec<f64> = losses
-                .iter()
-                .zip(&draw.timesteps)
-                .filter(|(_, t)| **t as usize / quarter == q)
-                .map(|(loss, _)| *loss)
-                .collect();
-            (!of.is_empty()).then(|| of.iter().sum::<f64>() / of.len() as f64)
-        });
-        let loss = losses.iter().sum::<f64>() / batch as f64;
-        Ok((StepLoss { loss, by_quarter }, weighted.affine(2.0 / batch as f64, 0.0)?))
+        let losses = (&weighted * &error)?.flatten_from(1)?.to_dtype(self.model.compute.sum_dtype())?.sum(D::Minus1)?;
+        Ok((losses, weighted))
     }
 
     /// The loss on a frozen set of (photo, t, noise): the same numbers whenever it is asked, so that two values differ
@@ -321,19 +384,21 @@ impl<'a> Trainer<'a> {
         let prefix = self.embeddings.prefix(self.config.prefix_bias, 1.0)?;
         let context = self.model.text_encoder.forward_from(self.first_layer, &(&self.hidden).into(), Some(&prefix))?;
         let mut noise = Noise::new(self.config.seed, Stream::Validation, 0);
-        let mut total = 0.0;
+        let mut losses = Vec::new();
         for picks in picks.chunks(self.config.batch_size) {
             let draw = self.assemble(picks, &mut noise)?;
             let noisy = self.model.schedule.add_noise(&draw.latents, &draw.noise, &draw.timesteps)?;
             let noise_pred = self.model.unet.forward(&noisy, &draw.timesteps, &context, UNetOptions::default())?;
-            total += self.loss(noise_pred.value(), &draw)?.0.loss * picks.len() as f64;
+            losses.push(self.losses(noise_pred.value(), &draw)?.0);
         }
-        Ok(total / VALIDATION_SIZE as f64)
+        // Read last, so that the device never waits.
+        let losses: Vec<f64> = Tensor::cat(&losses, 0)?.to_dtype(DType::F64)?.to_vec1()?;
+        Ok(losses.iter().sum::<f64>() / VALIDATION_SIZE as f64)
     }
 }
 
 impl CachedPhoto {
-    fn new(model: &BaseModel, photo: &TrainingPhoto) -> Result<Self> {
+    fn new(model: &BaseModel, encoder: &Encoder, photo: &TrainingPhoto) -> Result<Self> {
         let size = model.resolution() as u32;
         if photo.image.dimensions() != (size, size) {
             return Err(Error::Setting {
@@ -344,7 +409,7 @@ impl CachedPhoto {
         }
         // One after the other: encoding, not training, would need the most memory.
         let encode = |image| {
-            let (mean, std) = model.vae.encode(&to_tensor(&[image])?)?;
+            let (mean, std) = encoder.encode(&to_tensor(&[image])?)?;
             Ok::<_, Error>((mean.get(0)?, std.get(0)?))
         };
         let moments = [encode(photo.image.clone())?, encode(flip_horizontal(&photo.image))?];
@@ -353,7 +418,9 @@ impl CachedPhoto {
             .as_ref()
             .map(|mask| {
                 let factor = model.vae.factor();
-                Ok::<_, Error>([latent_mask(mask, factor)?, latent_mask(&flip_horizontal(mask), factor)?])
+                let masks = [latent_mask(mask, factor)?, latent_mask(&flip_horizontal(mask), factor)?];
+                let [plain, mirrored] = masks.map(|mask| mask.to_device(model.compute.device()));
+                Ok::<_, Error>([plain?, mirrored?])
             })
             .transpose()?;
         Ok(Self { moments, masks })

@@ -4,8 +4,10 @@ use serde_json::json;
 
 use super::open::ScreenArgs;
 use super::{Error, print_json};
+use crate::client::words;
+use crate::protocol::DeviceName;
 use crate::tui;
-use crate::workspace::Home;
+use crate::workspace::{Home, graphics_cards};
 
 /// Options of `doctor`.
 #[derive(Debug, clap::Args)]
@@ -24,16 +26,26 @@ pub fn run(args: &Args) -> Result<(), Error> {
     let concepts = home.concepts()?;
     let term = std::env::var("TERM").unwrap_or_default();
     let size = crossterm::terminal::size().ok();
+    let cards = graphics_cards();
+    let (cuda, metal) = (DeviceName::Cuda(0).is_built_in(), DeviceName::Metal.is_built_in());
     if args.json {
+        let cards: Vec<_> = cards
+            .iter()
+            .map(|card| json!({ "device": DeviceName::Cuda(card.number), "name": card.name, "free": card.free, "total": card.total }))
+            .collect();
         print_json(&json!({
             "version": env!("CARGO_PKG_VERSION"),
-            "home": home.path(), "concepts": concepts, "cores": cores, "device": "cpu",
+            "home": home.path(), "concepts": concepts, "cores": cores,
+            "devices": {
+                "cpu": true, "cuda": cuda, "metal": metal, "cudnn": cfg!(feature = "cudnn"),
+                "flash_attn": cfg!(feature = "flash-attn"), "cards": cards,
+            },
             "terminal": { "term": term, "size": size, "pictures": pictures.backend.word(), "why": pictures.why },
             "logs": "<job folder>/runner.log",
         }));
         return Ok(());
     }
-    let rows = [
+    let mut rows = vec![
         ("version", env!("CARGO_PKG_VERSION").to_owned()),
         ("home", format!("{} ({} concepts)", home.path().display(), concepts.len())),
         (
@@ -45,10 +57,35 @@ pub fn run(args: &Args) -> Result<(), Error> {
         ),
         ("pictures", format!("{}: {}", pictures.backend.word(), pictures.why)),
         ("device", format!("cpu, {cores} cores")),
-        ("logs", "runner.log in each job's folder".into()),
     ];
+    for card in &cards {
+        let (free, total) = (words::bytes(card.free), words::bytes(card.total));
+        rows.push(("device", format!("{}, {}, {free} of {total} free", DeviceName::Cuda(card.number), card.name)));
+    }
+    rows.push(("cuda", cuda_row(cuda, cards.is_empty())));
+    rows.push(("metal", if metal { "built in".into() } else { not_built_in("metal") }));
+    rows.push(("logs", "runner.log in each job's folder".into()));
     for (name, value) in rows {
         println!("{name:<10} {value}");
     }
     Ok(())
+}
+
+/// What this build has of CUDA, and whether the machine has its part.
+fn cuda_row(built_in: bool, no_cards: bool) -> String {
+    if !built_in {
+        return not_built_in("cuda");
+    }
+    let mut parts = vec!["built in".to_owned()];
+    for feature in [("cudnn", cfg!(feature = "cudnn")), ("flash-attn", cfg!(feature = "flash-attn"))] {
+        parts.push(if feature.1 { format!("with {}", feature.0) } else { format!("without {}", feature.0) });
+    }
+    if no_cards {
+        parts.push("no graphics card or no driver here".into());
+    }
+    parts.join(", ")
+}
+
+fn not_built_in(feature: &str) -> String {
+    format!("not in this build: `--features {feature}` when building adds it")
 }

@@ -26,7 +26,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::client;
-use crate::protocol::{SampleConfig, SettingError};
+use crate::protocol::{DeviceName, FloatType, SampleConfig, SettingError};
 use crate::workspace::{self, Home};
 
 /// Teach a diffusion model your own concept, and look at it, without leaving the terminal.
@@ -80,9 +80,6 @@ enum Verb {
         /// Do it only if it has so many events: else another runner has had it.
         #[arg(long)]
         from_seq: Option<u64>,
-        /// Where it computes.
-        #[arg(long, default_value = "cpu")]
-        device: String,
         /// Wait on stdin for more jobs of the same base model.
         #[arg(long)]
         keep: bool,
@@ -114,9 +111,6 @@ impl RunArgs {
 /// Where and when a job is done.
 #[derive(Debug, clap::Args)]
 struct PlacementArgs {
-    /// Where it computes: `any` takes the first device that is free.
-    #[arg(long, default_value = "any")]
-    device: String,
     /// Its priority in the queue; higher goes first.
     #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
     priority: i32,
@@ -126,8 +120,37 @@ struct PlacementArgs {
 }
 
 impl PlacementArgs {
-    fn placement(&self) -> client::Placement {
-        client::Placement { device: self.device.clone(), priority: self.priority, after: self.after.clone() }
+    /// With the device that was asked for, if one was.
+    fn placement(&self, device: Option<Where>) -> client::Placement {
+        let any = matches!(device, Some(Where::Any));
+        client::Placement { any_device: any, priority: self.priority, after: self.after.clone() }
+    }
+}
+
+/// Where a job computes.
+#[derive(Debug, Clone, Copy)]
+enum Where {
+    /// The first device that is free when its turn has come.
+    Any,
+    /// This one.
+    Device(DeviceName),
+}
+
+impl std::str::FromStr for Where {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "any" { Ok(Self::Any) } else { text.parse().map(Self::Device) }
+    }
+}
+
+impl Where {
+    /// The device to reckon with: any other has no less.
+    fn device(self) -> DeviceName {
+        match self {
+            Self::Any => DeviceName::Cpu,
+            Self::Device(device) => device,
+        }
     }
 }
 
@@ -146,6 +169,12 @@ struct PromptArgs {
     /// Classifier-free guidance; 1 switches it off. Without: the concept's, else 7.5.
     #[arg(long)]
     guidance_scale: Option<f64>,
+    /// What computes: cpu, cuda:0 (or another number), metal, or `any` for the first that is free; cpu if not given.
+    #[arg(long)]
+    device: Option<Where>,
+    /// Type of the weights and of activations: f32, bf16 or f16; f32 if not given.
+    #[arg(long, value_parser = train::dtype)]
+    dtype: Option<FloatType>,
 }
 
 impl PromptArgs {
@@ -154,6 +183,8 @@ impl PromptArgs {
         config.images_per_prompt = self.images_per_prompt;
         config.seed = self.seed;
         config.guidance_scale = self.guidance_scale.unwrap_or(config.guidance_scale);
+        config.device = self.device.map_or(config.device, Where::device);
+        config.dtype = self.dtype.unwrap_or(config.dtype);
         if let Some(list) = &self.prompts {
             config.prompts = workspace::Concept::read_prompts(list)?;
         }
@@ -192,8 +223,8 @@ pub fn main() -> ExitCode {
     // Clap ends wrong usage with 2, and `--help` and `--version` with 0.
     let cli = Cli::parse();
     let done = match cli.verb {
-        Verb::Runner { folder: Some(folder), from_seq, device, keep } => {
-            return crate::runner::main(&folder, from_seq, &device, keep);
+        Verb::Runner { folder: Some(folder), from_seq, keep } => {
+            return crate::runner::main(&folder, from_seq, keep);
         }
         Verb::Runner { folder: None, .. } => return crate::runner::answer(),
         Verb::Demo(args) => demo::run(&args),

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{Error, print_json};
 use crate::client::words;
-use crate::protocol::{Estimate, TrainConfig};
+use crate::protocol::{Estimate, FloatType, TrainConfig};
 use crate::workspace::{Concept, Preflight, effective_settings};
 
 /// Refuse what cannot be done here.
@@ -65,9 +65,11 @@ fn rows(
     ];
     for part in &estimate.parts {
         let millions = part.parameters as f64 / 1e6;
-        let (disk, memory) = (words::bytes(part.bytes as u64), words::bytes(part.memory_bytes()));
+        // The score model computes in float32, whatever the pictures are made in.
+        let dtype = if part.name == "score_model" { FloatType::F32 } else { estimate.dtype };
+        let (disk, memory) = (words::bytes(part.bytes as u64), words::bytes(part.memory_bytes(dtype)));
         let types = part.types.join(", ");
-        let value = format!("{}: {millions:.1} M numbers, {types} ({disk}), F32 in memory ({memory})", part.name);
+        let value = format!("{}: {millions:.1} M numbers, {types} ({disk}), {dtype} in memory ({memory})", part.name);
         rows.push(("loads", value));
     }
     rows.push(("pictures", format!("{0} × {0}", estimate.resolution)));

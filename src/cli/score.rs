@@ -28,6 +28,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
         Some(if args.placement.after.is_empty() { checkpoint(&run)? } else { last_checkpoint(&run)? });
     args.prompts.apply(&mut config.sample)?;
     config.fill = args.fill;
+    config.sample.check()?;
     preflight(&concept)?;
     if let Ok(scoring) = JobFolder::at(&run.evaluation()).as_ref()
         && scoring.is_held()
@@ -35,7 +36,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
         return Err(Error::Job(format!("{} is being scored already: `catbench jobs` shows it", run.id())));
     }
     let scoring = JobFolder::new_score(&concept, &run, config)?;
-    let job = client::submit(&scoring, args.placement.placement())?;
+    let job = client::submit(&scoring, args.placement.placement(args.prompts.device))?;
     follow::follow(&concept, &scoring, Some(&job), None, args.run.json)
 }
 

@@ -2,9 +2,9 @@
 
 use clap::{ArgAction, ArgGroup};
 
-use super::{Error, PlacementArgs, follow};
+use super::{Error, PlacementArgs, Where, follow};
 use crate::client;
-use crate::protocol::{Crop, Init, Preset, State, TrainConfig};
+use crate::protocol::{Crop, FloatType, Init, Preset, State, TrainConfig};
 use crate::workspace::{Concept, History, JobFolder, preflight, state};
 
 /// Options of a training. What is not given is as in the preset.
@@ -74,6 +74,12 @@ pub struct Args {
     /// Prompt of the sample pictures; {concept} stands for the learned concept.
     #[arg(long, group = "settings")]
     sample_prompt: Option<String>,
+    /// What computes: cpu, cuda:0 (or another number), metal, or `any` for the first that is free; cpu if not given.
+    #[arg(long, group = "settings")]
+    device: Option<Where>,
+    /// Type of the frozen weights and of activations: f32, bf16 or f16; f32 if not given.
+    #[arg(long, group = "settings", value_parser = dtype)]
+    dtype: Option<FloatType>,
     /// After training, sample the concept's prompt list before and after and score both.
     #[arg(long, group = "settings")]
     evaluate: bool,
@@ -103,7 +109,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
         Some(id) => resumable(&concept, id)?,
         None => begin(&concept, args.config(), !args.json)?,
     };
-    let job = client::submit(&run, args.placement.placement())?;
+    let job = client::submit(&run, args.placement.placement(args.device))?;
     if args.detach {
         follow::say_where(&concept, &run, Some(&job), args.json);
         return Ok(());
@@ -176,6 +182,8 @@ impl Args {
             sample_every: self.sample_every.unwrap_or(preset.sample_every),
             sample_prompt: self.sample_prompt.clone().unwrap_or(preset.sample_prompt),
             evaluate: self.evaluate || preset.evaluate,
+            device: self.device.map_or(preset.device, Where::device),
+            dtype: self.dtype.unwrap_or(preset.dtype),
         }
     }
 }
@@ -190,6 +198,11 @@ fn init(text: &str) -> Result<Init, String> {
 
 fn crop(text: &str) -> Result<Crop, String> {
     one_of(text, &[("center", Crop::Center), ("squash", Crop::Squash)])
+}
+
+/// A floating point type.
+pub fn dtype(text: &str) -> Result<FloatType, String> {
+    one_of(text, &[("f32", FloatType::F32), ("bf16", FloatType::Bf16), ("f16", FloatType::F16)])
 }
 
 /// The value of the word `text`, or which words there are.

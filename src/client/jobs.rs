@@ -72,26 +72,21 @@ pub enum Error {
 }
 
 /// Where and when a job is done.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Placement {
-    /// A device, or `any` for the first that is free.
-    pub device: String,
+    /// On the first device that is free, whatever its settings say.
+    pub any_device: bool,
     /// Higher goes first.
     pub priority: i32,
     /// Numbers of the jobs that have to finish before it.
     pub after: Vec<u64>,
 }
 
-impl Default for Placement {
-    fn default() -> Self {
-        Self { device: "any".into(), priority: 0, after: Vec::new() }
-    }
-}
-
 /// Hand `job` to the queue of its home. It is on disk there when this returns, and begins when its turn has come,
 /// whatever becomes of this process.
 pub fn submit(job: &JobFolder, placement: Placement) -> Result<JobInfo, Error> {
-    let Placement { device, priority, after } = placement;
+    let Placement { any_device, priority, after } = placement;
+    let device = if any_device { "any".into() } else { job.device()?.to_string() };
     let submission = Submission { job: job.path().to_owned(), device, priority, after };
     let mut daemon = Daemon::start(&home_of(job)?)?;
     match daemon.ask(DaemonRequest::Submit(submission))? {

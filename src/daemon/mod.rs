@@ -15,6 +15,7 @@ use std::time::Duration;
 
 pub use lifecycle::logout_warning;
 
+use crate::protocol::DeviceName;
 use crate::workspace::{self, Home};
 
 /// What a daemon can fail at.
@@ -107,7 +108,9 @@ pub fn run(home: &Home, settings: Settings) -> Result<(), Error> {
     served
 }
 
-/// The devices of this machine, those that jobs should have first, first.
-pub fn devices() -> Vec<String> {
-    vec!["cpu".into()]
+/// The devices of this machine that this program can use, the best first.
+fn devices() -> Vec<String> {
+    let cards = workspace::graphics_cards().into_iter().map(|card| DeviceName::Cuda(card.number));
+    let all = cards.chain([DeviceName::Metal, DeviceName::Cpu]);
+    all.filter(|device| device.is_built_in()).map(|device| device.to_string()).collect()
 }

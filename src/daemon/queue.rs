@@ -190,11 +190,13 @@ impl Queue {
         }
     }
 
-    /// The next job for one of the `free` devices, in the order of their preference.
-    pub fn next(&self, free: &[String]) -> Option<Turn> {
+    /// The next job whose device is free; `all` devices are those that `any` may mean, the best first.
+    pub fn next(&self, all: &[String]) -> Option<Turn> {
+        let is_free = |device: &&String| !self.at_work.values().any(|busy| busy == *device);
         let waiting = self.ordered().into_iter().filter(|entry| !self.at_work.contains_key(&entry.number));
         for entry in waiting {
-            let device = if entry.device == ANY { free.first() } else { free.iter().find(|d| **d == entry.device) };
+            let device =
+                if entry.device == ANY { all.iter().find(is_free) } else { Some(&entry.device).filter(is_free) };
             let Some(device) = device else { continue };
             if self.state(entry.number).0 != JobState::Queued || self.waits_for(entry).is_some() {
                 continue;
@@ -212,6 +214,9 @@ impl Queue {
     pub fn begin(&mut self, turn: &Turn) -> Result<(), Error> {
         let entry = self.entry(turn.number)?.clone();
         if entry.device == ANY {
+            if let Ok(device) = turn.device.parse() {
+                turn.job.set_device(device)?;
+            }
             self.put(Entry { chosen: Some(turn.device.clone()), ..entry })?;
         }
         self.at_work.insert(turn.number, turn.device.clone());

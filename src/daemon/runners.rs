@@ -108,8 +108,7 @@ pub fn signal(job: &JobFolder, kill: bool) -> bool {
 /// Have the job done, and wait for it. The runner, if it can do another.
 fn attend(turn: &Turn, idle: Option<Runner>, program: &PathBuf) -> Result<Option<Runner>, String> {
     let model = turn.job.base_model().map_err(|error| error.to_string())?;
-    let assignment =
-        Assignment { job: turn.job.path().to_owned(), from_seq: turn.from_seq, device: turn.device.clone() };
+    let assignment = Assignment { job: turn.job.path().to_owned(), from_seq: turn.from_seq };
     let mut runner = None;
     match idle {
         Some(mut idle) if idle.model == model && !idle.has_exited() => {
@@ -142,10 +141,12 @@ fn attend(turn: &Turn, idle: Option<Runner>, program: &PathBuf) -> Result<Option
 
 fn spawn(turn: &Turn, assignment: &Assignment, model: ModelSpec, program: &PathBuf) -> std::io::Result<Runner> {
     let log = OpenOptions::new().append(true).create(true).open(turn.job.log())?;
+    let (variable, huge_pages) = crate::sys::HUGE_PAGES;
     let mut child = Command::new(program)
         .arg("runner")
         .arg(&assignment.job)
-        .args(["--from-seq", &assignment.from_seq.to_string(), "--device", &assignment.device, "--keep"])
+        .args(["--from-seq", &assignment.from_seq.to_string(), "--keep"])
+        .env(variable, huge_pages)
         .stdin(Stdio::piped())
         .stdout(log.try_clone()?)
         .stderr(log)

@@ -15,7 +15,7 @@ use super::lifecycle::{Lock, Socket, logout_warning};
 use super::queue::{ANY, Act, Queue, Turn};
 use super::runners::{self, Ended, Runner};
 use super::{Error, Settings, connection, devices, watcher};
-use crate::protocol::{DaemonStatus, JobChange, JobInfo, JobState, PROTOCOL, Submission};
+use crate::protocol::{DaemonStatus, DeviceName, JobChange, JobInfo, JobState, PROTOCOL, Submission};
 use crate::workspace::{Home, JobFolder};
 
 /// How often the home and idleness are looked after.
@@ -38,6 +38,8 @@ pub struct Shared {
     clients: AtomicUsize,
     since: jiff::Timestamp,
     warnings: Arc<Mutex<Vec<String>>>,
+    /// What `any` may mean, the best first.
+    devices: Vec<String>,
     /// Owns the store.
     pub librarian: Librarian,
     program: PathBuf,
@@ -81,6 +83,7 @@ pub async fn serve(home: &Home, lock: Lock, settings: Settings) -> Result<(), Er
         clients: AtomicUsize::new(0),
         since: jiff::Timestamp::now(),
         warnings,
+        devices: devices(),
         librarian,
         program: program()?,
     });
@@ -211,9 +214,7 @@ impl Shared {
     /// Start every job whose turn has come.
     fn schedule(&self, state: &mut State) {
         loop {
-            let free: Vec<String> =
-                devices().into_iter().filter(|device| !state.queue.busy().any(|busy| busy == device)).collect();
-            let Some(turn) = state.queue.next(&free) else { return };
+            let Some(turn) = state.queue.next(&self.devices) else { return };
             if let Err(error) = state.queue.begin(&turn) {
                 log(&format!("job {} cannot begin: {error}", turn.number));
                 state.queue.ended(turn.number, Some(error.to_string()));
@@ -257,9 +258,10 @@ impl Shared {
 
     /// Queue a job, and start it if its turn has come.
     pub async fn submit(&self, submission: &Submission) -> Result<JobInfo, Error> {
-        let there = devices();
-        if submission.device != ANY && !there.contains(&submission.device) {
-            return Err(Error::NoDevice { device: submission.device.clone(), there: there.join(", ") });
+        let named: Result<DeviceName, _> = submission.device.parse();
+        if submission.device != ANY && !named.is_ok_and(DeviceName::is_built_in) {
+            let (device, there) = (submission.device.clone(), self.devices.join(", "));
+            return Err(Error::NoDevice { device, there });
         }
         self.settled(|queue| queue.number_of(&submission.job)).await;
         let mut state = self.state();

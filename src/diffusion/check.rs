@@ -1,9 +1,7 @@
 //! Whether the files of a base model make one: everything that is missing, misshapen or not supported, found without
 //! reading a weight.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
 
 use super::error::{Error, Result};
 use super::files::{ModelFiles, Words};
@@ -14,7 +12,7 @@ use super::text_encoder::TextEncoder;
 use super::tokenizer::Tokenizer;
 use super::unet::UNet;
 use super::vae::Vae;
-use super::weights::{Audit, Part};
+use super::weights::{Part, SharedAudit};
 use crate::protocol::{ModelReport, ModelSpec, PartReport};
 
 /// What an audit of all parts found.
@@ -66,7 +64,7 @@ impl ModelFiles {
     /// Build every part without reading it, and note all that is wrong.
     pub(super) fn audit(&self) -> Findings {
         let mut problems = Vec::new();
-        let mut audits: Vec<(&'static str, Rc<RefCell<Audit>>)> = Vec::new();
+        let mut audits: Vec<(&'static str, SharedAudit)> = Vec::new();
         let text_encoder = self.build("text_encoder", TextEncoder::load, &mut audits, &mut problems);
         let unet = self.build("unet", UNet::load, &mut audits, &mut problems);
         let vae = self.build("vae", Vae::load, &mut audits, &mut problems);
@@ -85,7 +83,7 @@ impl ModelFiles {
         let mut used = BTreeSet::new();
         let mut parts = Vec::new();
         for (name, audit) in &audits {
-            let audit = audit.borrow();
+            let audit = audit.lock();
             used.extend(audit.used.iter().cloned());
             parts.push(PartReport {
                 name: (*name).to_owned(),
@@ -134,12 +132,12 @@ impl ModelFiles {
         &self,
         name: &'static str,
         load: impl FnOnce(&Part) -> Result<T>,
-        audits: &mut Vec<(&'static str, Rc<RefCell<Audit>>)>,
+        audits: &mut Vec<(&'static str, SharedAudit)>,
         problems: &mut Vec<Error>,
     ) -> Option<T> {
         let (part, audit) = self.part(name).audited();
         let built = load(&part);
-        problems.append(&mut audit.borrow_mut().problems);
+        problems.append(&mut audit.lock().problems);
         audits.push((name, audit));
         built.map_err(|problem| problems.push(problem)).ok()
     }

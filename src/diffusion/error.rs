@@ -77,6 +77,14 @@ pub enum Error {
         /// Why, and what to do.
         cause: String,
     },
+    /// A device cannot be used.
+    #[error("device {device} cannot be used: {source}")]
+    NoDevice {
+        /// As in the config.
+        device: String,
+        /// What its driver says.
+        source: candle_core::Error,
+    },
     /// A setting has no meaning.
     #[error("{0}")]
     Setting(String),

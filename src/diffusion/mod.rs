@@ -9,8 +9,9 @@
 //! | `scheduler` | noise schedule, DDIM |
 //! | `sampler` | guided denoising, attention masks |
 //! | `tape` | reverse-mode differentiation |
-//! | `ops` | the operations, forward and backward |
-//! | `kernels/` | their CPU code |
+//! | `ops/` | the operations, forward and backward: by CPU kernels, by candle's tensor operations |
+//! | `kernels/` | the CPU kernels |
+//! | `compute` | where a model computes, and in which numbers |
 //! | `cost/` | what all that takes, before it is done |
 //! | `embedding` | textual-inversion embeddings: words that files add |
 //! | `files`, `check`, `hash` | the files of a model, whatever their form: what is wrong with them, what they are |
@@ -20,6 +21,7 @@
 
 mod check;
 mod clip_merges;
+mod compute;
 mod cost;
 mod embedding;
 mod error;
@@ -47,6 +49,7 @@ use std::path::Path;
 use candle_core::{Device, Tensor};
 
 pub use check::check;
+pub use compute::Compute;
 pub use cost::{Cost, Outline, Speed, part_of};
 pub use embedding::Embedding;
 pub use error::{Error, Result};
@@ -60,7 +63,7 @@ pub use tensor_file::{TensorFile, TensorInfo};
 pub use text_encoder::{Prefix, PrefixLayer, TextEncoder};
 pub use tokenizer::{Tokenizer, Tokens};
 pub use unet::{AttentionMaps, UNet, UNetOptions};
-pub use vae::Vae;
+pub use vae::{Decoder, Encoder, Vae};
 pub use weights::Weights;
 
 use crate::protocol::ModelSpec;
@@ -79,24 +82,26 @@ pub struct BaseModel {
     pub schedule: Schedule,
     /// SHA-256 of its content, in hexadecimal.
     pub hash: String,
+    /// Where it computes.
+    pub compute: Compute,
 }
 
 impl BaseModel {
-    /// Read the model at `path`, a diffusers folder or one file, and hash it.
+    /// Read the model at `path`, a diffusers folder or one file, for the CPU, and hash it.
     pub fn load(path: &Path) -> Result<Self> {
         let files = ModelFiles::open(&ModelSpec::at(path))?;
         let hash = files.hash(&mut |_, _| {})?;
-        Self::from_files(&files, hash)
+        Self::from_files(&files, hash, &Compute::cpu())
     }
 
-    /// Read the model in `files`, whose content hash is `hash`. Everything that is missing or misshapen is told before
+    /// Read the model in `files`, whose content hash is `hash`, to compute by `compute`. Everything that is missing or misshapen is told before
     /// anything is read.
-    pub fn from_files(files: &ModelFiles, hash: String) -> Result<Self> {
+    pub fn from_files(files: &ModelFiles, hash: String, compute: &Compute) -> Result<Self> {
         files.check()?;
-        let text_encoder = TextEncoder::load(&files.text_encoder)?;
+        let text_encoder = TextEncoder::load(&files.text_encoder.on(compute))?;
         let tokenizer = files.tokenizer(text_encoder.max_length())?;
-        let (unet, vae) = (UNet::load(&files.unet)?, Vae::load(&files.vae)?);
-        Ok(Self { tokenizer, text_encoder, unet, vae, schedule: files.schedule()?, hash })
+        let (unet, vae) = (UNet::load(&files.unet.on(compute))?, Vae::open(&files.vae.on(compute))?);
+        Ok(Self { tokenizer, text_encoder, unet, vae, schedule: files.schedule()?, hash, compute: compute.clone() })
     }
 
     /// Width and height of the pictures it was trained on, in pixels.
@@ -111,7 +116,7 @@ impl BaseModel {
         self.tokenizer.add_word(&embedding.token, first..first + embedding.count(), &embedding.path)
     }
 
-    /// Token ids [1, T] of a prompt, cut or padded to the model's length.
+    /// Token ids [1, T] of a prompt, cut or padded to the model's length, on the CPU.
     pub fn token_ids(&self, prompt: &str) -> Result<Tensor> {
         let ids = self.tokenizer.tokens(prompt)?.ids;
         let length = ids.len();

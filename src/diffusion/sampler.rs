@@ -69,11 +69,11 @@ pub fn denoise(
         job.context.clone()
     };
     let mut attention = Attention::new(batch);
-    let mut x = latents.clone();
+    let device = model.compute.device();
+    let mut x = latents.to_device(device)?;
     for (done, &t) in ddim.timesteps().iter().enumerate() {
         let input = if guided { Tensor::cat(&[&x, &x], 0)? } else { x.clone() };
-        // On a thread of the pool, so that its many small kernels need not wake one each.
-        let (output, maps) = rayon::scope(|_| {
+        let (output, maps) = model.compute.run(|| {
             let maps = (!job.mask_positions.is_empty()).then(|| AttentionMaps::new(job.mask_positions.clone()));
             let options = UNetOptions { maps: maps.as_ref(), ..UNetOptions::default() };
             let timesteps = vec![t as u32; input.dims()[0]];
@@ -92,7 +92,7 @@ pub fn denoise(
                 .iter()
                 .map(|&seed| Noise::new(seed, Stream::Variance, done as u64).normal(&x.dims()[1..]))
                 .collect::<candle_core::Result<Vec<_>>>()?;
-            Some(Tensor::stack(&each, 0)?)
+            Some(Tensor::stack(&each, 0)?.to_device(device)?)
         } else {
             None
         };
@@ -130,8 +130,14 @@ impl Attention {
             self.size = maps.iter().map(|(h, w, _)| (*h, *w)).max().unwrap_or((1, 1));
             self.layers = vec![vec![0f32; self.batch * self.size.0 * self.size.1]; maps.len()];
         }
+        // One copy from the device, however many layers there are.
+        let all = maps.iter().map(|(.., map)| map.flatten_all()).collect::<candle_core::Result<Vec<_>>>()?;
+        let numbers = if all.is_empty() { Vec::new() } else { Tensor::cat(&all, 0)?.to_vec1::<f32>()? };
+        let mut rest = numbers.as_slice();
         for ((h, w, map), layer) in maps.iter().zip(&mut self.layers) {
-            for (row, sum) in map.to_vec2::<f32>()?.iter().zip(layer.chunks_exact_mut(self.size.0 * self.size.1)) {
+            let (own, after) = rest.split_at(map.elem_count());
+            rest = after;
+            for (row, sum) in own.chunks_exact(h * w).zip(layer.chunks_exact_mut(self.size.0 * self.size.1)) {
                 sum.iter_mut().zip(resize_bilinear(row, (*h, *w), self.size)).for_each(|(s, x)| *s += x);
             }
         }

@@ -9,11 +9,12 @@ use std::rc::Rc;
 
 use candle_core::{Result, Tensor};
 
-use super::ops;
+use super::ops::{self, Form};
 
 type Backward = Box<dyn FnOnce(&Tensor) -> Result<Vec<Option<Tensor>>>>;
 
 struct Step {
+    form: Form,
     output: usize,
     inputs: Vec<Option<usize>>,
     backward: Backward,
@@ -34,12 +35,13 @@ pub struct Tape(Rc<RefCell<Recording>>);
 #[derive(Clone)]
 pub struct Tracked {
     value: Tensor,
+    form: Form,
     node: Option<(Tape, usize)>,
 }
 
 impl From<Tensor> for Tracked {
     fn from(value: Tensor) -> Self {
-        Self { value, node: None }
+        Self { form: Form::of(value.device(), value.dtype()), value, node: None }
     }
 }
 
@@ -55,30 +57,41 @@ impl Tracked {
         &self.value
     }
 
+    /// What computes on it.
+    pub(crate) fn form(&self) -> Form {
+        self.form
+    }
+
+    /// The same numbers as a constant.
+    fn constant(&self) -> Self {
+        Self { node: None, ..self.clone() }
+    }
+
     /// Whether a gradient will flow here.
     pub fn is_tracked(&self) -> bool {
         self.node.is_some()
     }
 
-    /// The result of an operation on `inputs`. `backward` takes the gradient of the result and gives one gradient an
+    /// The result of an operation on `inputs`, computed by `form`. `backward` takes the gradient of the result and gives one gradient an
     /// input, none where the input is constant.
-    pub fn record(
+    pub(crate) fn record(
+        form: Form,
         value: Tensor,
         inputs: &[&Self],
         backward: impl FnOnce(&Tensor) -> Result<Vec<Option<Tensor>>> + 'static,
     ) -> Self {
         let Some(tape) = inputs.iter().find_map(|x| x.node.as_ref().map(|(tape, _)| tape.clone())) else {
-            return value.into();
+            return Self { value, form, node: None };
         };
         let output = {
             let mut recording = tape.0.borrow_mut();
             let output = recording.values;
             recording.values += 1;
             let inputs = inputs.iter().map(|x| x.node.as_ref().map(|(_, id)| *id)).collect();
-            recording.steps.push(Step { output, inputs, backward: Box::new(backward) });
+            recording.steps.push(Step { form, output, inputs, backward: Box::new(backward) });
             output
         };
-        Self { value, node: Some((tape, output)) }
+        Self { value, form, node: Some((tape, output)) }
     }
 }
 
@@ -95,9 +108,13 @@ impl Gradients {
 impl Tape {
     /// A value to differentiate by.
     pub fn leaf(&self, value: Tensor) -> Tracked {
+        self.track(value.into())
+    }
+
+    fn track(&self, value: Tracked) -> Tracked {
         let mut recording = self.0.borrow_mut();
         recording.values += 1;
-        Tracked { value, node: Some((self.clone(), recording.values - 1)) }
+        Tracked { node: Some((self.clone(), recording.values - 1)), ..value }
     }
 
     /// Differentiate `output`, whose own gradient is `grad`. The tape is empty afterwards.
@@ -110,12 +127,12 @@ impl Tape {
         if let Some((_, id)) = &output.node {
             grads[*id] = Some(grad);
         }
-        while let Some(Step { output, inputs, backward }) = steps.pop() {
+        while let Some(Step { form, output, inputs, backward }) = steps.pop() {
             let Some(grad) = grads[output].take() else { continue };
             for (input, grad) in inputs.into_iter().zip(backward(&grad)?) {
                 let (Some(input), Some(grad)) = (input, grad) else { continue };
                 grads[input] = Some(match grads[input].take() {
-                    Some(sum) => ops::sum(&sum, &grad)?,
+                    Some(sum) => ops::sum(form, &sum, &grad)?,
                     None => grad,
                 });
             }
@@ -127,16 +144,13 @@ impl Tape {
 /// Gradient checkpointing (Chen et al. 2016, arXiv 1604.06174): run `f` without keeping anything but its inputs, and run
 /// it again when its gradient is wanted.
 pub fn checkpoint(inputs: &[&Tracked], f: impl Fn(&[Tracked]) -> Result<Tracked> + 'static) -> Result<Tracked> {
-    let constants: Vec<Tracked> = inputs.iter().map(|x| x.value.clone().into()).collect();
-    let value = f(&constants)?.value;
+    let constants: Vec<Tracked> = inputs.iter().map(|x| x.constant()).collect();
+    let Tracked { value, form, .. } = f(&constants)?;
     let tracked: Vec<bool> = inputs.iter().map(|x| x.is_tracked()).collect();
-    Ok(Tracked::record(value, inputs, move |grad| {
+    Ok(Tracked::record(form, value, inputs, move |grad| {
         let tape = Tape::default();
-        let leaves: Vec<Tracked> = constants
-            .into_iter()
-            .zip(tracked)
-            .map(|(x, tracked)| if tracked { tape.leaf(x.value) } else { x })
-            .collect();
+        let leaves: Vec<Tracked> =
+            constants.into_iter().zip(tracked).map(|(x, tracked)| if tracked { tape.track(x) } else { x }).collect();
         let output = f(&leaves)?;
         let mut grads = tape.backward(&output, grad.clone())?;
         Ok(leaves.iter().map(|leaf| grads.take(leaf)).collect())
@@ -151,8 +165,8 @@ mod tests {
     use super::{Tape, Tracked, checkpoint};
 
     fn add(a: &Tracked, b: &Tracked) -> candle_core::Result<Tracked> {
-        let value = ops::sum(a.value(), b.value())?;
-        Ok(Tracked::record(value, &[a, b], |grad| Ok(vec![Some(grad.clone()), Some(grad.clone())])))
+        let value = ops::sum(a.form(), a.value(), b.value())?;
+        Ok(Tracked::record(a.form(), value, &[a, b], |grad| Ok(vec![Some(grad.clone()), Some(grad.clone())])))
     }
 
     fn numbers(x: &Tensor) -> Vec<f32> {

@@ -6,6 +6,7 @@
 use candle_core::Tensor;
 use serde::Deserialize;
 
+use super::compute::Compute;
 use super::error::{Error, Result};
 use super::kernels::AttnMask;
 use super::ops::{self, LinearWeights, NormWeights};
@@ -115,6 +116,7 @@ impl Layer {
 /// CLIP's text transformer; its result is the last hidden state after the final norm.
 pub struct TextEncoder {
     config: Config,
+    compute: Compute,
     token_embedding: Tensor,
     position_embedding: Tensor,
     layers: Vec<Layer>,
@@ -139,6 +141,7 @@ impl TextEncoder {
             position_embedding: embeddings.tensor("position_embedding.weight", &[config.max_position_embeddings, d])?,
             layers,
             final_norm: model.at("final_layer_norm").norm(d, config.layer_norm_eps)?,
+            compute: weights.compute().clone(),
             config,
         })
     }
@@ -146,7 +149,7 @@ impl TextEncoder {
     /// Put the vectors [n, D] of a word behind the vocabulary, and give its first id.
     pub fn add_rows(&mut self, vectors: &Tensor) -> Result<usize> {
         let first = self.token_embedding.dims()[0];
-        self.token_embedding = Tensor::cat(&[&self.token_embedding, vectors], 0)?;
+        self.token_embedding = Tensor::cat(&[&self.token_embedding, &self.compute.weight(vectors)?], 0)?;
         Ok(first)
     }
 
@@ -182,7 +185,8 @@ impl TextEncoder {
             return Err(Error::Setting(format!("{length} tokens: the text encoder reads {}", self.max_length())));
         }
         let (batch, d) = (token_ids.dims()[0], self.hidden_size());
-        let tokens = self.token_embedding.index_select(&token_ids.flatten_all()?, 0)?.reshape((batch, length, d))?;
+        let ids = token_ids.flatten_all()?.to_device(self.compute.device())?;
+        let tokens = self.token_embedding.index_select(&ids, 0)?.reshape((batch, length, d))?;
         Ok(tokens.broadcast_add(&self.position_embedding.narrow(0, 0, length)?)?.contiguous()?)
     }
 

@@ -2,9 +2,10 @@
 //! Our own rather than candle-transformers', which hands out only samples of the latent distribution, drawn from a
 //! generator that cannot be seeded.
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use serde::Deserialize;
 
+use super::compute::Compute;
 use super::error::{Error, Result};
 use super::ops::{self, ConvWeights, LinearWeights, NormWeights};
 use super::resnet::{Resnet, ResnetOptions};
@@ -150,32 +151,59 @@ impl Half {
     }
 }
 
-/// Pictures [B, 3, H, W] in -1..1 ↔ latents [B, C, H / f, W / f].
+/// Pictures [B, 3, H, W] in -1..1 ↔ latents [B, C, H / f, W / f]. Its halves are read when they are asked for: a training
+/// needs the encoder only before its first step, and the decoder only for its sample pictures.
 pub struct Vae {
     config: Config,
-    encoder: Half,
+    part: Part,
+}
+
+/// Pictures to latents.
+pub struct Encoder {
+    half: Half,
     quant: Option<LinearWeights>,
+    compute: Compute,
+    latent_channels: usize,
+    factor: usize,
+}
+
+/// Latents to pictures.
+pub struct Decoder {
+    half: Half,
     post_quant: Option<LinearWeights>,
-    decoder: Half,
+    compute: Compute,
 }
 
 impl Vae {
-    /// Build it from its config and weights.
-    pub(crate) fn load(part: &Part) -> Result<Self> {
-        let config = Config::load(part)?;
-        let channels = &config.block_out_channels;
-        let groups = config.norm_num_groups;
-        let weights = &part.weights;
-        let options = ResnetOptions { groups, eps: EPS, time_width: None };
-        let (first, last) = (channels[0], channels[channels.len() - 1]);
-        let latent = config.latent_channels;
+    /// What its config says, and where its weights are.
+    pub(crate) fn open(part: &Part) -> Result<Self> {
+        Ok(Self { config: Config::load(part)?, part: part.clone() })
+    }
 
+    /// Both halves at once, for what only looks at them.
+    pub(crate) fn load(part: &Part) -> Result<Self> {
+        let vae = Self::open(part)?;
+        vae.encoder()?;
+        vae.decoder()?;
+        Ok(vae)
+    }
+
+    fn resnets(&self) -> ResnetOptions {
+        ResnetOptions { groups: self.config.norm_num_groups, eps: EPS, time_width: None }
+    }
+
+    /// Read the encoder.
+    pub fn encoder(&self) -> Result<Encoder> {
+        let channels = &self.config.block_out_channels;
+        let (groups, options, weights) = (self.config.norm_num_groups, self.resnets(), &self.part.weights);
+        let (first, last) = (channels[0], channels[channels.len() - 1]);
+        let latent = self.config.latent_channels;
         let scope = weights.at("encoder");
         let mut blocks = Vec::new();
         for (i, &out) in channels.iter().enumerate() {
             let scope = scope.at("down_blocks").at(i);
             let inner = channels[i.saturating_sub(1)];
-            let resnets = (0..config.layers_per_block)
+            let resnets = (0..self.config.layers_per_block)
                 .map(|j| Resnet::load(&scope.at("resnets").at(j), if j == 0 { inner } else { out }, out, options))
                 .collect::<Result<_>>()?;
             // Padded by one zero row and column at the end only.
@@ -185,50 +213,50 @@ impl Vae {
                 .map(|conv| ConvWeights { pad_after: 1, ..conv });
             blocks.push(Block { resnets, resample });
         }
-        let encoder = Half {
-            conv_in: scope.at("conv_in").conv(config.in_channels, first, 3, 1, 1)?,
+        let half = Half {
+            conv_in: scope.at("conv_in").conv(self.config.in_channels, first, 3, 1, 1)?,
             blocks,
-            mid: Mid::load(&scope.at("mid_block"), last, &config, options)?,
+            mid: Mid::load(&scope.at("mid_block"), last, &self.config, options)?,
             norm_out: scope.at("conv_norm_out").norm(last, EPS)?,
             conv_out: scope.at("conv_out").conv(last, 2 * latent, 3, 1, 1)?,
             groups,
         };
+        let quant = weights.at("quant_conv");
+        let quant = self.config.use_quant_conv.then(|| quant.pointwise_conv(2 * latent, 2 * latent)).transpose()?;
+        let compute = weights.compute().clone();
+        Ok(Encoder { half, quant, compute, latent_channels: latent, factor: self.factor() })
+    }
 
+    /// Read the decoder.
+    pub fn decoder(&self) -> Result<Decoder> {
+        let channels = &self.config.block_out_channels;
+        let (groups, options, weights) = (self.config.norm_num_groups, self.resnets(), &self.part.weights);
+        let (first, last) = (channels[0], channels[channels.len() - 1]);
+        let latent = self.config.latent_channels;
         let scope = weights.at("decoder");
         let mut blocks = Vec::new();
         for (i, &out) in channels.iter().rev().enumerate() {
             let scope = scope.at("up_blocks").at(i);
             let inner = if i == 0 { last } else { channels[channels.len() - i] };
-            let resnets = (0..=config.layers_per_block)
+            let resnets = (0..=self.config.layers_per_block)
                 .map(|j| Resnet::load(&scope.at("resnets").at(j), if j == 0 { inner } else { out }, out, options))
                 .collect::<Result<_>>()?;
             let resample =
                 (i + 1 < channels.len()).then(|| scope.at("upsamplers.0.conv").conv(out, out, 3, 1, 1)).transpose()?;
             blocks.push(Block { resnets, resample });
         }
-        let decoder = Half {
+        let half = Half {
             conv_in: scope.at("conv_in").conv(latent, last, 3, 1, 1)?,
             blocks,
-            mid: Mid::load(&scope.at("mid_block"), last, &config, options)?,
+            mid: Mid::load(&scope.at("mid_block"), last, &self.config, options)?,
             norm_out: scope.at("conv_norm_out").norm(first, EPS)?,
-            conv_out: scope.at("conv_out").conv(first, config.out_channels, 3, 1, 1)?,
+            conv_out: scope.at("conv_out").conv(first, self.config.out_channels, 3, 1, 1)?,
             groups,
         };
-
-        let root = weights.at("");
-        Ok(Self {
-            quant: config
-                .use_quant_conv
-                .then(|| root.at("quant_conv").pointwise_conv(2 * latent, 2 * latent))
-                .transpose()?,
-            post_quant: config
-                .use_post_quant_conv
-                .then(|| root.at("post_quant_conv").pointwise_conv(latent, latent))
-                .transpose()?,
-            encoder,
-            decoder,
-            config,
-        })
+        let post_quant = weights.at("post_quant_conv");
+        let post_quant =
+            self.config.use_post_quant_conv.then(|| post_quant.pointwise_conv(latent, latent)).transpose()?;
+        Ok(Decoder { half, post_quant, compute: weights.compute().clone() })
     }
 
     /// Pixels a latent, in each direction.
@@ -251,25 +279,28 @@ impl Vae {
     pub fn unscale(&self, latents: &Tensor) -> Result<Tensor> {
         Ok(latents.affine(1.0 / self.config.scaling_factor, self.config.shift_factor.unwrap_or(0.0))?)
     }
+}
 
-    /// Mean and standard deviation of the unscaled latents, each [B, C, H / f, W / f], of pictures [B, 3, H, W] in -1..1.
+impl Encoder {
+    /// Mean and standard deviation of the unscaled latents, each float32 [B, C, H / f, W / f], of pictures [B, 3, H, W] in
+    /// -1..1.
     pub fn encode(&self, pixels: &Tensor) -> Result<(Tensor, Tensor)> {
         let (_, _, height, width) = pixels.dims4()?;
-        let factor = self.factor();
+        let factor = self.factor;
         if height % factor != 0 || width % factor != 0 {
             return Err(Error::Setting(format!("a picture of {width} × {height}: must be multiples of {factor}")));
         }
         let moments = self.encode_moments(pixels)?;
-        let mean = moments.narrow(1, 0, self.config.latent_channels)?.contiguous()?;
-        let logvar = moments.narrow(1, self.config.latent_channels, self.config.latent_channels)?;
+        let mean = moments.narrow(1, 0, self.latent_channels)?.contiguous()?;
+        let logvar = moments.narrow(1, self.latent_channels, self.latent_channels)?;
         let std = logvar.clamp(-30f32, 20f32)?.affine(0.5, 0.0)?.exp()?.contiguous()?;
         Ok((mean, std))
     }
 
     fn encode_moments(&self, pixels: &Tensor) -> candle_core::Result<Tensor> {
-        let x: Tracked = pixels.permute((0, 2, 3, 1))?.contiguous()?.into();
-        let mut h = ops::conv2d(&x, &self.encoder.conv_in, None, None)?;
-        for block in &self.encoder.blocks {
+        let x: Tracked = self.compute.input(pixels)?.permute((0, 2, 3, 1))?.contiguous()?.into();
+        let mut h = ops::conv2d(&x, &self.half.conv_in, None, None)?;
+        for block in &self.half.blocks {
             for resnet in &block.resnets {
                 h = resnet.forward(&h, None)?;
             }
@@ -277,23 +308,25 @@ impl Vae {
                 h = ops::conv2d(&h, conv, None, None)?;
             }
         }
-        h = self.encoder.finish(&self.encoder.mid.forward(&h)?)?;
+        h = self.half.finish(&self.half.mid.forward(&h)?)?;
         if let Some(quant) = &self.quant {
             h = ops::linear(&h, quant, None)?;
         }
-        Ok(ops::channels_first(&h)?.value().clone())
+        ops::channels_first(&h)?.value().to_dtype(DType::F32)
     }
+}
 
-    /// Pictures [B, 3, H, W], about -1..1, of unscaled latents [B, C, H / f, W / f].
+impl Decoder {
+    /// Pictures, float32 [B, 3, H, W], about -1..1, of unscaled latents [B, C, H / f, W / f].
     pub fn decode(&self, latents: &Tensor) -> Result<Tensor> {
-        let x: Tracked = latents.permute((0, 2, 3, 1))?.contiguous()?.into();
+        let x: Tracked = self.compute.input(latents)?.permute((0, 2, 3, 1))?.contiguous()?.into();
         let x = match &self.post_quant {
             Some(post_quant) => ops::linear(&x, post_quant, None)?,
             None => x,
         };
-        let h = ops::conv2d(&x, &self.decoder.conv_in, None, None)?;
-        let mut h = self.decoder.mid.forward(&h)?;
-        for block in &self.decoder.blocks {
+        let h = ops::conv2d(&x, &self.half.conv_in, None, None)?;
+        let mut h = self.half.mid.forward(&h)?;
+        for block in &self.half.blocks {
             for resnet in &block.resnets {
                 h = resnet.forward(&h, None)?;
             }
@@ -301,6 +334,6 @@ impl Vae {
                 h = ops::conv2d(&ops::upsample2(&h)?, conv, None, None)?;
             }
         }
-        Ok(ops::channels_first(&self.decoder.finish(&h)?)?.value().clone())
+        Ok(ops::channels_first(&self.half.finish(&h)?)?.value().to_dtype(DType::F32)?)
     }
 }

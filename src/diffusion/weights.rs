@@ -2,18 +2,17 @@
 //! them, whatever files they are in and whatever those call them. What is missing or misshapen is an error that names
 //! file, tensor and both shapes.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use candle_core::{DType, Device, Tensor};
 use serde_json::Value;
 
+use super::compute::Compute;
 use super::error::{Error, Result};
-use super::ops::{ConvWeights, LinearWeights, NormWeights, channels_last_kernel};
+use super::ops::{ConvWeights, Form, LinearWeights, NormWeights};
 use super::original::{Naming, Place};
 use super::tensor_file::{TensorFile, TensorInfo};
 
@@ -26,7 +25,8 @@ pub struct Weights {
     /// Which file has the tensor of that name.
     index: Arc<HashMap<String, usize>>,
     naming: Naming,
-    audit: Option<Rc<RefCell<Audit>>>,
+    compute: Compute,
+    audit: Option<SharedAudit>,
 }
 
 /// What a part asked of its weights while it was built without reading them.
@@ -40,6 +40,17 @@ pub(super) struct Audit {
     pub elements: BTreeMap<String, usize>,
     /// Bytes they take there.
     pub bytes: usize,
+}
+
+/// An [`Audit`] that every copy of the weights notes in.
+#[derive(Debug, Clone, Default)]
+pub(super) struct SharedAudit(Arc<Mutex<Audit>>);
+
+impl SharedAudit {
+    pub fn lock(&self) -> MutexGuard<'_, Audit> {
+        // A panic while something was noted leaves at most that note out.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Names a component's weights may have, without their ending.
@@ -69,14 +80,14 @@ impl Weights {
         let names =
             files.iter().enumerate().flat_map(|(i, file)| file.tensors().map(move |(name, _)| (name.to_owned(), i)));
         let index = Arc::new(names.collect());
-        Self { place, files, index, naming, audit: None }
+        Self { place, files, index, naming, compute: Compute::cpu(), audit: None }
     }
 
     /// The same weights, but none is read: each request is checked and noted in the audit, and answered with zeros that
     /// take no memory, whatever the file has.
-    pub(super) fn audited(&self) -> (Self, Rc<RefCell<Audit>>) {
-        let audit = Rc::new(RefCell::new(Audit::default()));
-        (Self { audit: Some(Rc::clone(&audit)), ..self.clone() }, audit)
+    pub(super) fn audited(&self) -> (Self, SharedAudit) {
+        let audit = SharedAudit::default();
+        (Self { audit: Some(audit.clone()), ..self.clone() }, audit)
     }
 
     /// The files [`open`](Self::open) would read, in a fixed order.
@@ -128,12 +139,17 @@ impl Weights {
         &self.files
     }
 
+    /// Where they compute.
+    pub(super) fn compute(&self) -> &Compute {
+        &self.compute
+    }
+
     /// Whether there is such a tensor.
     pub fn has(&self, name: &str) -> bool {
         self.index.contains_key(&self.naming.place(name).name)
     }
 
-    /// The tensor `name` as float32; its shape must be `expected`.
+    /// The tensor `name` as float32 on the CPU; its shape must be `expected`.
     pub fn tensor(&self, name: &str, expected: &[usize]) -> Result<Tensor> {
         let place = self.naming.place(name);
         let found = self.find(&place, expected);
@@ -142,7 +158,7 @@ impl Weights {
             let rows = place.part.map(|(part, _)| part * expected[0]..(part + 1) * expected[0]);
             return Ok(file.read(&place.name, info, rows)?.reshape(expected)?);
         };
-        let mut audit = audit.borrow_mut();
+        let mut audit = audit.lock();
         match found {
             Ok((_, info)) => {
                 let elements: usize = expected.iter().product();
@@ -189,6 +205,7 @@ impl Weights {
 }
 
 /// What one part of a model is built from.
+#[derive(Clone)]
 pub(crate) struct Part {
     /// Its config, as diffusers and transformers write it.
     pub config: Value,
@@ -205,9 +222,22 @@ impl Part {
     }
 
     /// The same part, to be built without reading anything, and the audit of what it asks for.
-    pub(super) fn audited(&self) -> (Self, Rc<RefCell<Audit>>) {
+    pub(super) fn audited(&self) -> (Self, SharedAudit) {
         let (weights, audit) = self.weights.audited();
         (Self { config: self.config.clone(), path: self.path.clone(), weights }, audit)
+    }
+
+    /// Numbers in the weights that `build` asks for; none is read.
+    pub(super) fn count<T>(&self, build: impl FnOnce(&Self) -> Result<T>) -> Result<usize> {
+        let (part, audit) = self.audited();
+        build(&part)?;
+        Ok(audit.lock().elements.values().sum())
+    }
+
+    /// The same part, to compute by `compute`.
+    pub fn on(&self, compute: &Compute) -> Self {
+        let weights = Weights { compute: compute.clone(), ..self.weights.clone() };
+        Self { config: self.config.clone(), path: self.path.clone(), weights }
     }
 
     /// The config as `T`.
@@ -258,13 +288,23 @@ impl Scope<'_> {
         self.weights.audit.is_some()
     }
 
+    /// What computes on these weights, and where.
+    fn form(&self) -> Form {
+        self.weights.compute.form()
+    }
+
     /// Whether there is a tensor `leaf` here.
     pub fn has(&self, leaf: &str) -> bool {
         self.weights.has(&self.name(leaf))
     }
 
-    /// The tensor `leaf` of this place.
+    /// The tensor `leaf` of this place, where it computes.
     pub fn tensor(&self, leaf: &str, expected: &[usize]) -> Result<Tensor> {
+        Ok(self.weights.compute.weight(&self.read(leaf, expected)?)?)
+    }
+
+    /// The tensor `leaf` of this place as float32 on the CPU.
+    fn read(&self, leaf: &str, expected: &[usize]) -> Result<Tensor> {
         self.weights.tensor(&self.name(leaf), expected)
     }
 
@@ -276,14 +316,14 @@ impl Scope<'_> {
 
     /// A linear map without bias.
     pub(crate) fn linear_no_bias(&self, inner: usize, out: usize) -> Result<LinearWeights> {
-        Ok(LinearWeights { weight: self.tensor("weight", &[out, inner])?, bias: None })
+        Ok(LinearWeights { weight: self.tensor("weight", &[out, inner])?, bias: None, form: self.form() })
     }
 
     /// A 1 × 1 convolution, read as the linear map it is.
     pub(crate) fn pointwise_conv(&self, inner: usize, out: usize) -> Result<LinearWeights> {
         let weight = self.tensor("weight", &[out, inner, 1, 1])?;
         let weight = if self.is_hollow() { weight } else { weight.reshape((out, inner))? };
-        Ok(LinearWeights { weight, bias: Some(self.tensor("bias", &[out])?) })
+        Ok(LinearWeights { weight, bias: Some(self.tensor("bias", &[out])?), form: self.form() })
     }
 
     /// A convolution with the same padding on all sides.
@@ -295,19 +335,23 @@ impl Scope<'_> {
         stride: usize,
         padding: usize,
     ) -> Result<ConvWeights> {
-        let weight = self.tensor("weight", &[out, inner, kernel, kernel])?;
+        let weight = self.read("weight", &[out, inner, kernel, kernel])?;
+        let weight = if self.is_hollow() { weight } else { self.form().conv_kernel(weight)? };
         Ok(ConvWeights {
-            weight: if self.is_hollow() { weight } else { channels_last_kernel(&weight)? },
+            weight: self.weights.compute.weight(&weight)?,
             bias: self.tensor("bias", &[out])?,
             kernel,
             stride,
             pad_before: padding,
             pad_after: padding,
+            form: self.form(),
         })
     }
 
     /// Scale and shift of a norm.
     pub(crate) fn norm(&self, channels: usize, eps: f64) -> Result<NormWeights> {
-        Ok(NormWeights { gamma: self.tensor("weight", &[channels])?, beta: self.tensor("bias", &[channels])?, eps })
+        let read = |leaf| Ok::<_, Error>(self.weights.compute.norm(&self.read(leaf, &[channels])?)?);
+        let (gamma, beta) = (read("weight")?, read("bias")?);
+        Ok(NormWeights { gamma, beta, eps, form: self.form() })
     }
 }

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::device::{DeviceName, FloatType};
+
 /// A named set of training settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -108,6 +110,10 @@ pub struct TrainConfig {
     pub sample_prompt: String,
     /// After training, sample the prompt list before and after and score both.
     pub evaluate: bool,
+    /// What computes: `cpu`, `cuda:N` or `metal`.
+    pub device: DeviceName,
+    /// Type of the frozen weights and of activations; the learned numbers and the loss are f32 always.
+    pub dtype: FloatType,
 }
 
 impl Default for TrainConfig {
@@ -134,6 +140,8 @@ impl Default for TrainConfig {
             sample_every: 50,
             sample_prompt: "a {concept}".into(),
             evaluate: false,
+            device: DeviceName::Cpu,
+            dtype: FloatType::F32,
         }
     }
 }
@@ -170,6 +178,7 @@ impl TrainConfig {
         if let Some((setting, value)) = at_least_one.into_iter().find(|(_, value)| *value == 0) {
             return refuse(setting, &value, "must be 1 or more");
         }
+        self.device.check(self.dtype)?;
         if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
             return refuse("learning_rate", &self.learning_rate, "must be above 0");
         }
@@ -235,6 +244,10 @@ pub struct SampleConfig {
     pub uncond_prefix: bool,
     /// Images denoised at once.
     pub batch_size: usize,
+    /// What computes: `cpu`, `cuda:N` or `metal`.
+    pub device: DeviceName,
+    /// Type of the weights and of activations.
+    pub dtype: FloatType,
     /// Words that prompts may use besides the text encoder's own.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub embeddings: Vec<EmbeddingFile>,
@@ -254,6 +267,8 @@ impl Default for SampleConfig {
             strength: 1.0,
             uncond_prefix: false,
             batch_size: 4,
+            device: DeviceName::Cpu,
+            dtype: FloatType::F32,
             embeddings: Vec::new(),
         }
     }
@@ -265,6 +280,7 @@ impl SampleConfig {
         if self.batch_size == 0 {
             return refuse("batch_size", &0, "must be 1 or more");
         }
+        self.device.check(self.dtype)?;
         if !self.guidance_scale.is_finite() {
             return refuse("guidance_scale", &self.guidance_scale, "must be a finite number");
         }

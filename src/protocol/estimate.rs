@@ -2,14 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ModelSpec, PartReport};
+use super::{FloatType, ModelSpec, PartReport};
 
 /// How much memory a process may still take.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FreeMemory {
     /// In bytes.
     pub bytes: u64,
-    /// What sets the limit: "this machine" or "this control group".
+    /// What sets the limit: "this machine", "this control group" or the device.
     pub limit: String,
 }
 
@@ -44,6 +44,8 @@ pub struct Estimate {
     pub base_model: ModelSpec,
     /// Where it computes.
     pub device: String,
+    /// The type of the weights there, and of activations.
+    pub dtype: FloatType,
     /// What is loaded.
     pub parts: Vec<PartReport>,
     /// Width and height of its pictures, in pixels.

@@ -4,6 +4,7 @@
 
 mod config;
 mod daemon;
+mod device;
 mod estimate;
 mod event;
 mod library;
@@ -13,6 +14,7 @@ mod request;
 
 pub use config::{Crop, EmbeddingFile, Fill, Init, Preset, SampleConfig, ScoreConfig, SettingError, TrainConfig};
 pub use daemon::{DaemonReply, DaemonRequest, DaemonStatus, Envelope, Hello, MAX_REPLY, MAX_REQUEST, PROTOCOL};
+pub use device::{DeviceName, FloatType};
 pub use estimate::{CutPrompt, Estimate, FreeMemory, TimeEstimate};
 pub use event::{Event, EventRecord, Phase, Score};
 pub use library::{

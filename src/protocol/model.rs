@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::FloatType;
+
 /// What a UNet predicts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -83,9 +85,9 @@ pub struct PartReport {
 }
 
 impl PartReport {
-    /// Bytes of its weights in memory, where they are float32.
-    pub fn memory_bytes(&self) -> u64 {
-        4 * self.parameters as u64
+    /// Bytes of its weights in memory, as `dtype`.
+    pub fn memory_bytes(&self, dtype: FloatType) -> u64 {
+        dtype.size() * self.parameters as u64
     }
 }
 

@@ -141,6 +141,4 @@ pub struct Assignment {
     pub job: PathBuf,
     /// How many events the job has before this attempt. With more, another runner has had it.
     pub from_seq: u64,
-    /// Where it computes.
-    pub device: String,
 }

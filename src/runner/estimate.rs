@@ -2,12 +2,16 @@
 
 use super::{Error, words};
 use crate::catversion::prompt_text;
-use crate::diffusion::{Cost, Outline, Speed};
-use crate::protocol::{CutPrompt, Estimate, ModelSpec, PartReport, SampleConfig, TimeEstimate, TrainConfig};
+use crate::diffusion::{Compute, Cost, Outline, Speed};
+use crate::protocol::{
+    CutPrompt, DeviceName, Estimate, FloatType, ModelSpec, PartReport, SampleConfig, TimeEstimate, TrainConfig,
+};
 use crate::workspace::free_memory;
 
 /// Bytes of the process itself: code, tokenizer, stacks, what the allocator keeps.
 const PROCESS: u64 = 80 << 20;
+/// Bytes a graphics card's driver and libraries keep there for the process.
+const CONTEXT: u64 = 500 << 20;
 /// How far the peak may be off. What would not fit even if it were that much too high is refused.
 const TOLERANCE: f64 = 0.15;
 /// (image, t, noise) triples behind a validation loss.
@@ -26,6 +30,11 @@ pub(super) struct Job<'a> {
 }
 
 impl Job<'_> {
+    /// Where it computes, and in which numbers: the pictures of a training are made where it trains.
+    pub fn device(&self) -> (DeviceName, FloatType) {
+        self.train.map_or((self.sample.device, self.sample.dtype), |train| (train.device, train.dtype))
+    }
+
     /// Whether the prompt list is sampled, and how often.
     fn samplings(&self) -> usize {
         match (self.train, &self.score_model) {
@@ -61,7 +70,7 @@ impl Job<'_> {
             pictures = pictures.max(self.pictures_at_once());
         }
         if pictures > 0 {
-            work.push(("denoising pictures", model.denoising_step(pictures.saturating_mul(self.guided()))));
+            work.push(("denoising pictures", model.picture_step(pictures.saturating_mul(self.guided()))));
             work.push(("decoding pictures", model.decoding(pictures)));
         }
         work
@@ -69,10 +78,15 @@ impl Job<'_> {
 
     /// (bytes at the highest point, what they are reached in)
     fn peak(&self, model: &Outline) -> (u64, &'static str) {
-        let weights = model.weights_bytes() + self.score_model.as_ref().map_or(0, PartReport::memory_bytes);
+        // Scores are computed on the CPU, whatever samples.
+        let (own, score_model) = match self.device().0 {
+            DeviceName::Cpu => (PROCESS, self.score_model.as_ref().map_or(0, |part| part.memory_bytes(FloatType::F32))),
+            DeviceName::Cuda(_) | DeviceName::Metal => (CONTEXT, 0),
+        };
+        let weights = model.weights_bytes() + score_model;
         let highest = self.work(model).into_iter().max_by_key(|(_, cost)| cost.peak_bytes);
         let (name, bytes) = highest.map_or(("loading", 0), |(name, cost)| (name, cost.peak_bytes));
-        (PROCESS + weights + bytes, name)
+        (own + weights + bytes, name)
     }
 
     fn time(&self, model: &Outline, speed: Speed) -> TimeEstimate {
@@ -91,7 +105,11 @@ impl Job<'_> {
             step
         });
         let how = format!(
-            "from its arithmetic and the speed of this machine just now ({:.0} GFLOP/s, {:.1} GB/s)",
+            "from its arithmetic and the speed of {} just now ({:.0} GFLOP/s, {:.1} GB/s)",
+            match self.device().0 {
+                DeviceName::Cpu => "this machine".to_owned(),
+                other => other.to_string(),
+            },
             speed.flops / 1e9,
             speed.bytes / 1e9
         );
@@ -184,22 +202,28 @@ impl Job<'_> {
 
 /// What `job` needs on `base_model`.
 pub(super) fn estimate(base_model: ModelSpec, job: &Job) -> Result<Estimate, Error> {
-    let mut model = Outline::read(&base_model)?;
+    let (device, dtype) = job.device();
+    let compute = Compute::open(device, dtype)?;
+    let mut model = Outline::read(&base_model)?.on(device, dtype);
     for embedding in words::read(job.sample, job.class_word)? {
         model.add_word(&embedding)?;
     }
     let (peak_bytes, peak_in) = job.peak(&model);
-    let free = free_memory();
+    let free = free_memory(device);
     let refusal = free.as_ref().and_then(|free| job.refusal(&model, free.bytes, &free.limit));
     Ok(Estimate {
         base_model,
-        device: format!("cpu, {} threads", rayon::current_num_threads()),
+        device: match device {
+            DeviceName::Cpu => format!("cpu, {} threads", rayon::current_num_threads()),
+            other => other.to_string(),
+        },
+        dtype,
         parts: model.parts.iter().chain(&job.score_model).cloned().collect(),
         resolution: model.resolution(),
         peak_bytes,
         peak_in: peak_in.into(),
         free,
-        time: job.time(&model, Speed::measure()),
+        time: job.time(&model, Speed::measure(&compute)?),
         cut_prompts: job.cut_prompts(&model)?,
         refusal,
     })
@@ -207,7 +231,7 @@ pub(super) fn estimate(base_model: ModelSpec, job: &Job) -> Result<Estimate, Err
 
 /// Refuse a job that cannot fit, before its model is loaded.
 pub(super) fn check_memory(model: &Outline, job: &Job) -> Result<(), Error> {
-    let refusal = free_memory().and_then(|free| job.refusal(model, free.bytes, &free.limit));
+    let refusal = free_memory(job.device().0).and_then(|free| job.refusal(model, free.bytes, &free.limit));
     refusal.map_or(Ok(()), |refusal| Err(Error::DoesNotFit(refusal)))
 }
 

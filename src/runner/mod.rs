@@ -27,7 +27,7 @@ pub use answer::answer;
 pub use models::{Models, check_model};
 
 use crate::catversion::prompt_text;
-use crate::diffusion::{BaseModel, Outline};
+use crate::diffusion::{BaseModel, Compute, Outline};
 use crate::protocol::{Event, EventRecord, JobKind, ModelSpec, Phase};
 use crate::workspace::{self, BatchSpec, Concept, EventLog, HashCache, JobFolder, RunSpec, ScoreSpec};
 use crate::{catversion, diffusion, image, metrics};
@@ -51,9 +51,6 @@ pub enum Error {
     /// It was begun already.
     #[error("{}: another runner has done this", .0.display())]
     Done(PathBuf),
-    /// Its device.
-    #[error("there is no device {0:?} in this build: there is cpu")]
-    NoDevice(String),
     /// The base model.
     #[error(transparent)]
     Model(#[from] diffusion::Error),
@@ -171,12 +168,12 @@ pub struct ScoreJob {
 
 /// The whole life of a runner process: do the job in `folder`, and with `keep` those that come on stdin after it, one
 /// [`Assignment`] a line, until none comes for a while or one does not finish.
-pub fn main(folder: &Path, from_seq: Option<u64>, device: &str, keep: bool) -> ExitCode {
+pub fn main(folder: &Path, from_seq: Option<u64>, keep: bool) -> ExitCode {
     // It belongs to no terminal. This fails only for a process that already leads a session, which is as good.
     let _ = rustix::process::setsid();
     crate::sys::keep_freed_memory();
     let (stop, models) = (StopFlag::default(), Models::default());
-    let first = signals(&stop).and_then(|()| run(folder, from_seq, device, &models, &stop));
+    let first = signals(&stop).and_then(|()| run(folder, from_seq, &models, &stop));
     let mut assignments = keep.then(Assignments::listen);
     let mut done = first;
     loop {
@@ -192,7 +189,7 @@ pub fn main(folder: &Path, from_seq: Option<u64>, device: &str, keep: bool) -> E
         let Some(next) = assignments.as_mut().and_then(|assignments| assignments.next(&stop)) else {
             return ExitCode::SUCCESS;
         };
-        done = log_to(&next.job).and_then(|()| run(&next.job, Some(next.from_seq), &next.device, &models, &stop));
+        done = log_to(&next.job).and_then(|()| run(&next.job, Some(next.from_seq), &models, &stop));
     }
 }
 
@@ -215,7 +212,7 @@ fn signals(stop: &StopFlag) -> Result<(), Error> {
 
 /// Do the job in `folder`, and report its end in its events. With `from_seq` only if it has so many events: with more,
 /// another runner has had it, and it must not be done twice.
-fn run(folder: &Path, from_seq: Option<u64>, device: &str, models: &Models, stop: &StopFlag) -> Result<Outcome, Error> {
+fn run(folder: &Path, from_seq: Option<u64>, models: &Models, stop: &StopFlag) -> Result<Outcome, Error> {
     let folder = JobFolder::at(folder)?;
     let _lock = take_lock(&folder)?;
     let began = Instant::now();
@@ -223,9 +220,8 @@ fn run(folder: &Path, from_seq: Option<u64>, device: &str, models: &Models, stop
     if from_seq.is_some_and(|from_seq| from_seq != log.next_seq()) {
         return Err(Error::Done(folder.path().to_path_buf()));
     }
-    let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        work(&folder, &events, &mut log, device, models, stop)
-    }));
+    let done =
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&folder, &events, &mut log, models, stop)));
     let done = done.unwrap_or_else(|panic| {
         let message = panic.downcast_ref::<String>().cloned();
         let message = message.or_else(|| panic.downcast_ref::<&str>().map(|m| (*m).to_owned())).unwrap_or_default();
@@ -266,7 +262,6 @@ fn work(
     folder: &JobFolder,
     events: &[EventRecord],
     log: &mut EventLog,
-    device: &str,
     models: &Models,
     stop: &StopFlag,
 ) -> Result<Outcome, Error> {
@@ -282,29 +277,21 @@ fn work(
             let resume = last_checkpoint(folder, events);
             let resumed_from = resume.as_ref().map_or(0, |resume| resume.step);
             log.write(Event::Started { pid, steps: spec.train.steps, resumed_from })?;
-            check_device(device)?;
             workspace::preflight(&concept)?;
             train::run(&TrainJob { folder: folder.clone(), concept, spec, resume, models }, log, stop)
         }
         JobKind::Sample => {
             let spec = folder.batch_spec()?;
             log.write(Event::Started { pid, steps: 0, resumed_from: 0 })?;
-            check_device(device)?;
             sample::run(&SampleJob { folder: folder.clone(), concept, spec, models }, log, stop)
         }
         JobKind::Score => {
             let spec = folder.score_spec()?;
             log.write(Event::Started { pid, steps: 0, resumed_from: 0 })?;
-            check_device(device)?;
             workspace::preflight(&concept)?;
             evaluate::run(&ScoreJob { folder: folder.clone(), concept, spec, models }, log, stop)
         }
     }
-}
-
-/// Refuse a device that this build cannot compute on.
-fn check_device(device: &str) -> Result<(), Error> {
-    if device == "cpu" { Ok(()) } else { Err(Error::NoDevice(device.to_owned())) }
 }
 
 /// The last checkpoint whose file is still there.
@@ -331,8 +318,10 @@ fn load_model(
 ) -> Result<Rc<BaseModel>, Error> {
     log.write(Event::Progress { phase: Phase::Load, done: 0, total: 1 })?;
     let words = words::read(job.sample, job.class_word)?;
-    estimate::check_memory(&Outline::read(spec)?, job)?;
-    let model = models.load(spec, &words, &HashCache::of(&concept.home()?))?;
+    let (device, dtype) = job.device();
+    estimate::check_memory(&Outline::read(spec)?.on(device, dtype), job)?;
+    let compute = (device, dtype, Compute::open(device, dtype)?);
+    let model = models.load(spec, &words, &HashCache::of(&concept.home()?), &compute)?;
     log.write(Event::Progress { phase: Phase::Load, done: 1, total: 1 })?;
     Ok(model)
 }

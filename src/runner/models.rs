@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::Error;
-use crate::diffusion::{self, BaseModel, Embedding, ModelFiles};
-use crate::protocol::{ModelReport, ModelSpec};
+use crate::diffusion::{self, BaseModel, Compute, Embedding, ModelFiles};
+use crate::protocol::{DeviceName, FloatType, ModelReport, ModelSpec};
 use crate::workspace::{HashCache, Home};
 
 /// Keeps the base model of the last job for the next one.
@@ -14,6 +14,8 @@ pub struct Models(Rc<RefCell<Option<Kept>>>);
 
 struct Kept {
     spec: ModelSpec,
+    /// What its weights are on, and are read as.
+    place: (DeviceName, FloatType),
     /// Of its files when they were read.
     fingerprint: String,
     model: Rc<BaseModel>,
@@ -34,12 +36,14 @@ impl Models {
         spec: &ModelSpec,
         words: &[Embedding],
         cache: &HashCache,
+        (device, dtype, compute): &(DeviceName, FloatType, Compute),
     ) -> Result<Rc<BaseModel>, Error> {
+        let place = (*device, *dtype);
         let files = ModelFiles::open(spec)?;
         let fingerprint = files.fingerprint()?;
         // Whatever is kept leaves its memory before another is read.
         if let Some(kept) = self.0.take()
-            && kept.spec == *spec
+            && (&kept.spec, kept.place) == (spec, place)
             && Some(&kept.fingerprint) == fingerprint.as_ref()
             && words.is_empty()
         {
@@ -49,14 +53,14 @@ impl Models {
         }
         files.check()?;
         let hash = content_hash(&files, cache, &mut |_, _| {})?;
-        let mut model = BaseModel::from_files(&files, hash)?;
+        let mut model = BaseModel::from_files(&files, hash, compute)?;
         for word in words {
             model.add_word(word)?;
         }
         let model = Rc::new(model);
         // One with words of its own is this job's alone.
         if let Some(fingerprint) = fingerprint.filter(|_| words.is_empty()) {
-            self.0.replace(Some(Kept { spec: spec.clone(), fingerprint, model: Rc::clone(&model) }));
+            self.0.replace(Some(Kept { spec: spec.clone(), place, fingerprint, model: Rc::clone(&model) }));
         }
         Ok(model)
     }

@@ -40,6 +40,8 @@ pub(super) fn write_picture(
         ("eta", config.eta.to_string()),
         ("strength", config.strength.to_string()),
         ("uncond_prefix", config.uncond_prefix.to_string()),
+        ("device", config.device.to_string()),
+        ("dtype", config.dtype.to_string()),
         ("trained_steps", step.to_string()),
         ("base_model", base_model.to_owned()),
     ];

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::sample::{sample_path, write_picture};
 use super::{Error, Outcome, Progress, StopFlag, TrainJob, estimate, evaluate, load_model, warn_of_cut_prompts};
-use crate::catversion::{Checkpoint, PictureRequest, Sampler, Trainer, TrainingPhoto};
+use crate::catversion::{Checkpoint, Launched, PictureRequest, Sampler, Trainer, TrainingPhoto};
 use crate::diffusion::{BaseModel, part_of};
 use crate::image::square;
 use crate::protocol::{Event, Phase, SampleConfig, ScoreConfig};
@@ -22,6 +22,36 @@ fn training_photos(concept: &Concept, spec: &RunSpec, size: u32) -> Result<Vec<T
         });
     }
     Ok(photos)
+}
+
+/// Tells the losses of steps in the order they were launched.
+struct Told {
+    /// The step that has not been told yet.
+    launched: Option<Launched>,
+    /// When the step before was told, or training went on.
+    last: Instant,
+}
+
+impl Told {
+    /// Tell the step before `launched`, if it has not been told yet.
+    fn next(&mut self, launched: Launched, log: &mut EventLog) -> Result<(), Error> {
+        let before = self.launched.replace(launched);
+        before.map_or(Ok(()), |before| self.tell(before, log))
+    }
+
+    /// Tell the last step too.
+    fn catch_up(&mut self, log: &mut EventLog) -> Result<(), Error> {
+        let last = self.launched.take();
+        last.map_or(Ok(()), |last| self.tell(last, log))
+    }
+
+    fn tell(&mut self, launched: Launched, log: &mut EventLog) -> Result<(), Error> {
+        let step = launched.step();
+        let loss = launched.read()?;
+        let seconds = self.last.elapsed().as_secs_f64();
+        self.last = Instant::now();
+        Ok(log.write(Event::Step { step, loss: loss.loss, loss_by_quarter: loss.by_quarter, seconds })?)
+    }
 }
 
 /// Do the job.
@@ -55,7 +85,7 @@ pub(super) fn run(job: &TrainJob, log: &mut EventLog, stop: &StopFlag) -> Result
     })?;
     told?;
     if let Some(resume) = &job.resume {
-        trainer.resume(Checkpoint::load(&resume.path)?, &resume.path)?;
+        trainer.resume(&Checkpoint::load(&resume.path)?, &resume.path)?;
     }
 
     let mut saved = trainer.steps_done();
@@ -63,28 +93,38 @@ pub(super) fn run(job: &TrainJob, log: &mut EventLog, stop: &StopFlag) -> Result
         validate(&trainer, config.validate_every, log)?;
         picture(job, &model, &trainer, log)?;
     }
+    // A graphics card does a step while the loss of the one before is told.
+    let behind = model.compute.is_asynchronous();
+    let mut steps = Told { launched: None, last: Instant::now() };
     while trainer.steps_done() < config.steps {
         if stop.is_set() {
+            steps.catch_up(log)?;
             if trainer.steps_done() > saved {
                 save(&job.folder, &trainer.checkpoint(), log)?;
             }
             return Ok(Outcome::Stopped { step: trainer.steps_done() });
         }
-        let began = Instant::now();
-        let loss = trainer.step()?;
-        let step = trainer.steps_done();
-        let seconds = began.elapsed().as_secs_f64();
-        log.write(Event::Step { step, loss: loss.loss, loss_by_quarter: loss.by_quarter, seconds })?;
+        let launched = trainer.launch()?;
+        let step = launched.step();
+        steps.next(launched, log)?;
         let last = step == config.steps;
-        if step % config.checkpoint_every == 0 || last {
+        let due = |every: usize| every > 0 && (step % every == 0 || last);
+        let pause = due(config.checkpoint_every) || due(config.validate_every) || due(config.sample_every);
+        if pause || !behind {
+            steps.catch_up(log)?;
+        }
+        if due(config.checkpoint_every) {
             save(&job.folder, &trainer.checkpoint(), log)?;
             saved = step;
         }
-        if config.validate_every > 0 && (step % config.validate_every == 0 || last) {
+        if due(config.validate_every) {
             validate(&trainer, config.validate_every, log)?;
         }
-        if config.sample_every > 0 && (step % config.sample_every == 0 || last) {
+        if due(config.sample_every) {
             picture(job, &model, &trainer, log)?;
+        }
+        if pause {
+            steps.last = Instant::now();
         }
     }
     let Some(score_model) = score_model else { return Ok(Outcome::Finished) };

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::concept::{read_toml, write_toml};
 use super::{Concept, Error, new_id};
-use crate::protocol::{JobKind, ModelSpec, SampleConfig, ScoreConfig, TrainConfig, path_or_table};
+use crate::protocol::{DeviceName, JobKind, ModelSpec, SampleConfig, ScoreConfig, TrainConfig, path_or_table};
 
 /// The settings file of a kind of job.
 fn file_name(kind: JobKind) -> &'static str {
@@ -54,8 +54,10 @@ pub struct RunSpec {
 }
 
 impl RunSpec {
-    /// A training of `concept` as it is now.
-    pub fn new(concept: &Concept, train: TrainConfig, evaluation: ScoreConfig) -> Result<Self, Error> {
+    /// A training of `concept` as it is now. Its pictures are made where it trains.
+    pub fn new(concept: &Concept, train: TrainConfig, mut evaluation: ScoreConfig) -> Result<Self, Error> {
+        evaluation.sample.device = train.device;
+        evaluation.sample.dtype = train.dtype;
         Ok(Self {
             concept: concept.id.clone(),
             class_word: concept.file.class_word.clone(),
@@ -246,6 +248,40 @@ impl JobFolder {
             JobKind::Sample => self.batch_spec()?.base_model,
             JobKind::Score => self.score_spec()?.base_model,
         })
+    }
+
+    /// Where its settings have it computed.
+    pub fn device(&self) -> Result<DeviceName, Error> {
+        Ok(match self.kind()? {
+            JobKind::Train => self.run_spec()?.train.device,
+            JobKind::Sample => self.batch_spec()?.sample.device,
+            JobKind::Score => self.score_spec()?.score.sample.device,
+        })
+    }
+
+    /// Have it computed there.
+    pub fn set_device(&self, device: DeviceName) -> Result<(), Error> {
+        if self.device()? == device {
+            return Ok(());
+        }
+        let path = self.path.join(file_name(self.kind()?));
+        match self.kind()? {
+            JobKind::Train => {
+                let mut spec = self.run_spec()?;
+                (spec.train.device, spec.evaluation.sample.device) = (device, device);
+                write_toml(&path, &spec)
+            }
+            JobKind::Sample => {
+                let mut spec = self.batch_spec()?;
+                spec.sample.device = device;
+                write_toml(&path, &spec)
+            }
+            JobKind::Score => {
+                let mut spec = self.score_spec()?;
+                spec.score.sample.device = device;
+                write_toml(&path, &spec)
+            }
+        }
     }
 
     /// Its `run.toml`.

@@ -2,11 +2,24 @@
 
 use std::path::Path;
 
-use crate::protocol::FreeMemory;
+use super::graphics_cards;
+use crate::protocol::{DeviceName, FreeMemory};
+
+/// What a job on `device` may still take. None where it cannot be told.
+pub fn free_memory(device: DeviceName) -> Option<FreeMemory> {
+    match device {
+        // An Apple computer's graphics processor has the machine's memory.
+        DeviceName::Cpu | DeviceName::Metal => free_memory_here(),
+        DeviceName::Cuda(number) => {
+            let card = graphics_cards().into_iter().find(|card| card.number == number)?;
+            Some(FreeMemory { bytes: card.free, limit: format!("{device} ({})", card.name) })
+        }
+    }
+}
 
 /// What a process may still take: what the machine has free, or less where a control group (a container, a Slurm job, a
 /// systemd unit) sets a limit. None where the system does not tell.
-pub fn free_memory() -> Option<FreeMemory> {
+fn free_memory_here() -> Option<FreeMemory> {
     let read = |path: &Path| std::fs::read_to_string(path).ok();
     let machine = FreeMemory { bytes: available(&read(Path::new("/proc/meminfo"))?)?, limit: "this machine".into() };
     let group = read(Path::new("/proc/self/cgroup")).and_then(|text| {
@@ -49,7 +62,7 @@ mod tests {
         let meminfo = "MemTotal:       24000000 kB\nMemFree:  1 kB\nMemAvailable:   10000000 kB\n";
         assert_eq!(available(meminfo), Some(10_240_000_000));
         assert_eq!(available("MemTotal: 1 kB\n"), None);
-        assert!(free_memory().unwrap().bytes > 0);
+        assert!(free_memory(DeviceName::Cpu).unwrap().bytes > 0);
     }
 
     #[test]

@@ -68,6 +68,7 @@ pub fn effective_settings(config: &TrainConfig) -> Vec<(&'static str, String)> {
         ("caption", config.caption.clone()),
         ("flips", config.flip_probability.to_string()),
         ("seed", config.seed.to_string()),
+        ("numbers", format!("{}, the learned ones and the loss f32", config.dtype)),
     ];
     let mut extra = Vec::new();
     if config.masked_loss {

@@ -122,6 +122,8 @@ def main():
     if not binary.exists():
         sys.exit(f"{binary} is not there: cargo build --release --example train_step")
     env = {**os.environ, "RAYON_NUM_THREADS": str(args.threads), "OMP_NUM_THREADS": str(args.threads), "HF_HUB_OFFLINE": "1"}
+    # As a runner is started (src/sys.rs); PyTorch gets it too.
+    env["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
     shared = ["--model", args.model, "--batch", str(args.batch), "--steps", str(args.steps), "--warm-up", str(args.warm_up)]
     shared += ["--latents", str(args.latents)] * bool(args.latents) + ["--forward"] * args.forward
     commands = {

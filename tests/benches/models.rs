@@ -52,7 +52,7 @@ fn guided_sampling(c: &mut Criterion) {
     group.bench_function("10 DDIM steps and decoding, 4 pictures", |b| {
         b.iter(|| {
             let done = denoise(&model, &latents, &job, &mut |_, _| ControlFlow::Continue(())).unwrap().unwrap();
-            model.vae.decode(&model.vae.unscale(&done.latents).unwrap()).unwrap()
+            model.vae.decoder().unwrap().decode(&model.vae.unscale(&done.latents).unwrap()).unwrap()
         });
     });
     group.finish();

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use catbench::diffusion::{BaseModel, ModelFiles, TensorFile};
+use catbench::diffusion::{BaseModel, Compute, ModelFiles, TensorFile};
 use safetensors::Dtype;
 use serde_json::json;
 
@@ -204,7 +204,12 @@ fn two_hundred_damaged_files_are_refused_clearly_quickly_and_in_little_memory() 
     std::fs::write(place("good.safetensors"), safetensors_bytes(&good)).unwrap();
     std::fs::write(place("good.ckpt"), torch_bytes(&good).bytes).unwrap();
     for name in ["good.safetensors", "good.ckpt"] {
-        BaseModel::from_files(&ModelFiles::open(&spec(&place(name), "tiny_sd1")).unwrap(), "hash".into()).unwrap();
+        BaseModel::from_files(
+            &ModelFiles::open(&spec(&place(name), "tiny_sd1")).unwrap(),
+            "hash".into(),
+            &Compute::cpu(),
+        )
+        .unwrap();
     }
     let files = damaged();
     assert!(files.len() >= 200, "{}", files.len());

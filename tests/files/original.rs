@@ -7,7 +7,7 @@ use std::io::{Read as _, Write as _};
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
-use catbench::diffusion::{BaseModel, ModelFiles, TensorFile, UNetOptions, check};
+use catbench::diffusion::{BaseModel, Compute, ModelFiles, TensorFile, UNetOptions, check};
 use catbench::protocol::{ModelReport, ModelSpec, Prediction};
 use safetensors::Dtype;
 use serde_json::{Map, Value, json};
@@ -16,7 +16,7 @@ use crate::write::{Tensors, read_safetensors, safetensors_bytes, torch_bytes};
 use crate::{fixture, spec};
 
 fn load(spec: &ModelSpec) -> BaseModel {
-    BaseModel::from_files(&ModelFiles::open(spec).unwrap(), "hash".into()).unwrap()
+    BaseModel::from_files(&ModelFiles::open(spec).unwrap(), "hash".into(), &Compute::cpu()).unwrap()
 }
 
 /// Every number a model computes from some inputs.
@@ -31,8 +31,8 @@ fn numbers(model: &BaseModel) -> Vec<u32> {
     let side = model.unet.sample_size();
     let latents = wave(&[1, model.unet.in_channels(), side, side]);
     let noise = model.unet.forward(&latents, &[401], &text, UNetOptions::default()).unwrap();
-    let (mean, std) = model.vae.encode(&wave(&[1, 3, 32, 32])).unwrap();
-    let decoded = model.vae.decode(&model.vae.unscale(&latents).unwrap()).unwrap();
+    let (mean, std) = model.vae.encoder().unwrap().encode(&wave(&[1, 3, 32, 32])).unwrap();
+    let decoded = model.vae.decoder().unwrap().decode(&model.vae.unscale(&latents).unwrap()).unwrap();
     let noisy = model.schedule.add_noise(&latents, &latents, &[500]).unwrap();
     let all = [text.value(), noise.value(), &mean, &std, &decoded, &noisy];
     all.iter().flat_map(|x| x.flatten_all().unwrap().to_vec1::<f32>().unwrap()).map(f32::to_bits).collect()

@@ -5,7 +5,8 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
-use catbench::diffusion::{BaseModel, Denoising, Prefix, PrefixLayer, denoise};
+use catbench::diffusion::{BaseModel, Compute, Denoising, ModelFiles, Prefix, PrefixLayer, denoise};
+use catbench::protocol::ModelSpec;
 use serde_json::Value;
 
 /// The pipelines with references.
@@ -17,6 +18,20 @@ pub const TOLERANCE: f64 = 1e-5;
 /// The folder `tests/fixtures/<name>`.
 pub fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+/// The base model `spec` by the CPU kernels, and by the tensor operations that compute on graphics cards.
+pub fn both_forms(spec: &ModelSpec) -> [BaseModel; 2] {
+    let files = ModelFiles::open(spec).unwrap();
+    [Compute::cpu(), Compute::cpu().by_tensor_operations()]
+        .map(|compute| BaseModel::from_files(&files, "hash".into(), &compute).unwrap())
+}
+
+/// Every base model of [`MODELS`] with its reference, in [`both_forms`].
+pub fn models() -> impl Iterator<Item = (Reference, BaseModel)> {
+    MODELS.into_iter().flat_map(|name| {
+        both_forms(&ModelSpec::at(&folder(name))).map(|model| (Reference::load(name).on(&model), model))
+    })
 }
 
 /// Inputs and outputs that PyTorch wrote.
@@ -40,6 +55,11 @@ impl Reference {
         let tensors = candle_core::safetensors::load(folder.join("reference.safetensors"), &Device::Cpu).unwrap();
         let json = std::fs::read_to_string(folder.join("reference.json")).unwrap();
         Self { name: name.into(), tensors, json: serde_json::from_str(&json).unwrap() }
+    }
+
+    /// The same, named after what computes `model` too.
+    pub fn on(self, model: &BaseModel) -> Self {
+        Self { name: format!("{} on {}", self.name, model.compute), ..self }
     }
 
     /// The tensor `name`.

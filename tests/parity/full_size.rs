@@ -26,10 +26,11 @@ fn main() {
     let context = encoder.forward(&ids, Some(&prefix)).unwrap().value().clone();
     check("text.n1_b0", &context);
 
-    let (mean, std) = model.vae.encode(&reference.get("vae.pixels").clamp(-1f32, 1f32).unwrap()).unwrap();
+    let (mean, std) =
+        model.vae.encoder().unwrap().encode(&reference.get("vae.pixels").clamp(-1f32, 1f32).unwrap()).unwrap();
     check("vae.mean", &mean);
     check("vae.std", &std);
-    check("vae.decoded", &model.vae.decode(&reference.get("vae.latents")).unwrap());
+    check("vae.decoded", &model.vae.decoder().unwrap().decode(&reference.get("vae.latents")).unwrap());
 
     for gradient_checkpointing in [false, true] {
         let tape = Tape::default();

@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 use catbench::diffusion::{BaseModel, Prefix, PrefixLayer, Tape, UNetOptions};
 
-use crate::fixture::{MODELS, Reference, folder, numbers, relative_error};
+use crate::fixture::{MODELS, Reference, folder, models, numbers, relative_error};
 
 /// The loss of the fixture's gradient cases, and its gradient.
 struct Case<'a> {
@@ -46,8 +46,7 @@ impl Case<'_> {
 
 #[test]
 fn the_gradient_agrees_for_both_biases_and_with_checkpointing() {
-    for name in MODELS {
-        let (reference, model) = (Reference::load(name), BaseModel::load(&folder(name)).unwrap());
+    for (reference, model) in models() {
         let mut compare = reference.compare();
         for case in reference.json["gradient_cases"].as_array().unwrap() {
             let (n, case_name) = (case["n"].as_u64().unwrap() as usize, case["name"].as_str().unwrap());
@@ -64,6 +63,7 @@ fn the_gradient_agrees_for_both_biases_and_with_checkpointing() {
                 // Recomputed layer by layer, the contributions to the text's gradient add up in another order.
                 for (again, once) in [(again_k, k), (again_v, v)] {
                     let error = relative_error(again, once);
+                    let name = &reference.name;
                     assert!(error <= 1e-6, "{name} layer {layer}: checkpointing changes the gradient by {error:e}");
                 }
             }
@@ -73,14 +73,13 @@ fn the_gradient_agrees_for_both_biases_and_with_checkpointing() {
 
 #[test]
 fn every_learned_number_gets_a_gradient() {
-    for name in MODELS {
-        let (reference, model) = (Reference::load(name), BaseModel::load(&folder(name)).unwrap());
+    for (reference, model) in models() {
         for (n, bias) in [(1, 0.0), (3, 1.0)] {
             let case = Case { reference: &reference, model: &model, gradient_checkpointing: false };
             for (layer, [k, v]) in reference.layers().into_iter().zip(case.gradients(n, bias).1) {
                 assert_eq!(k.dims(), [n, model.text_encoder.hidden_size()]);
                 let zeros = numbers(&k).into_iter().chain(numbers(&v)).filter(|&g| g == 0.0).count();
-                assert_eq!(zeros, 0, "{name} layer {layer} n {n}: learned numbers without a gradient");
+                assert_eq!(zeros, 0, "{} layer {layer} n {n}: learned numbers without a gradient", reference.name);
             }
         }
     }

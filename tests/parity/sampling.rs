@@ -3,10 +3,10 @@
 use std::ops::ControlFlow;
 
 use candle_core::Tensor;
-use catbench::diffusion::{BaseModel, Denoising, ModelFiles, Schedule, denoise, to_images};
+use catbench::diffusion::{BaseModel, Denoising, Schedule, denoise, to_images};
 use catbench::protocol::{ModelSpec, Prediction};
 
-use crate::fixture::{MODELS, Reference, folder};
+use crate::fixture::{MODELS, Reference, both_forms, folder, models};
 
 /// The reference `name`'s `i`-th element.
 fn nth(reference: &Reference, name: &str, i: usize) -> Tensor {
@@ -64,22 +64,24 @@ fn ddim_with_eta_agrees_for_both_prediction_types() {
 
 #[test]
 fn a_whole_guided_picture_agrees() {
-    for name in MODELS {
-        let (reference, model) = (Reference::load(name), BaseModel::load(&folder(name)).unwrap());
+    for (reference, model) in models() {
         let latents = reference.guided_latents(&model, "steps");
         let mut compare = reference.compare();
         compare.check("ddim.final_latents", &latents);
-        compare.check("ddim.picture", &model.vae.decode(&model.vae.unscale(&latents).unwrap()).unwrap());
+        compare.check(
+            "ddim.picture",
+            &model.vae.decoder().unwrap().decode(&model.vae.unscale(&latents).unwrap()).unwrap(),
+        );
     }
 }
 
 #[test]
 fn guided_sampling_agrees_for_the_other_prediction_too() {
     for (name, prediction) in [("tiny_sd1", Prediction::V), ("tiny_sd2", Prediction::Epsilon)] {
-        let reference = Reference::load(name);
-        let spec = ModelSpec { prediction: Some(prediction), ..ModelSpec::at(&folder(name)) };
-        let model = BaseModel::from_files(&ModelFiles::open(&spec).unwrap(), "hash".into()).unwrap();
-        reference.compare().check("ddim.other.final_latents", &reference.guided_latents(&model, "other_steps"));
+        for model in both_forms(&ModelSpec { prediction: Some(prediction), ..ModelSpec::at(&folder(name)) }) {
+            let reference = Reference::load(name).on(&model);
+            reference.compare().check("ddim.other.final_latents", &reference.guided_latents(&model, "other_steps"));
+        }
     }
 }
 
@@ -102,7 +104,7 @@ fn the_same_seed_gives_the_same_bytes() {
         };
         let start = model.initial_latents(seeds).unwrap();
         let done = denoise(&model, &start, &job, &mut |_, _| ControlFlow::Continue(())).unwrap().unwrap();
-        let picture = model.vae.decode(&model.vae.unscale(&done.latents).unwrap()).unwrap();
+        let picture = model.vae.decoder().unwrap().decode(&model.vae.unscale(&done.latents).unwrap()).unwrap();
         to_images(&picture).unwrap().into_iter().map(image::RgbImage::into_raw).collect::<Vec<_>>()
     };
     for eta in [0.0, 0.7] {

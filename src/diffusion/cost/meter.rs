@@ -5,13 +5,36 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use crate::diffusion::kernels::{AttnShape, ConvShape};
+use crate::diffusion::ops::ATTENTION_TILE;
 
 /// Bytes of a float32.
 const FLOAT: u64 = 4;
 
+/// How the operations that are counted compute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Numbers {
+    /// Bytes of a number.
+    pub size: u64,
+    /// By candle's tensor operations, whose convolutions lay out all their patches (those of cuDNN do not), whose norms and
+    /// slopes keep some copies in float32, and whose attention has larger tiles.
+    pub tensor_operations: bool,
+    /// Whether cuDNN convolves.
+    pub cudnn: bool,
+}
+
+impl Numbers {
+    /// Float32 by the CPU kernels.
+    pub const CPU: Self = Self { size: FLOAT, tensor_operations: false, cudnn: false };
+}
+
+/// Copies in float32 that a norm's or an activation's tensor operations hold at once, forward and backward.
+const COPIES: [u64; 2] = [3, 5];
+/// Tiles of scores in float32 that attention by tensor operations holds at once in the backward pass.
+const TILES: u64 = 5;
+
 /// What has been used so far.
-#[derive(Default)]
 struct Counters {
+    numbers: Numbers,
     live: Cell<u64>,
     peak: Cell<u64>,
     /// Bytes of all allocations so far.
@@ -21,7 +44,7 @@ struct Counters {
 }
 
 /// Counts what operations allocate and compute.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct Meter(Rc<Counters>);
 
 /// An allocation. Freed when its last holder is.
@@ -37,6 +60,47 @@ impl Drop for Buffer {
 }
 
 impl Meter {
+    pub(super) fn new(numbers: Numbers) -> Self {
+        let (live, peak, allocated, flops) = Default::default();
+        Self(Rc::new(Counters { numbers, live, peak, allocated, flops }))
+    }
+
+    fn bytes(&self, dims: &[usize]) -> u64 {
+        dims.iter().fold(self.0.numbers.size, |bytes, &n| bytes.saturating_mul(n as u64))
+    }
+
+    /// Scratch beside `elements` numbers in the forward and the backward pass of a norm or an activation.
+    fn pointwise_scratch(&self, elements: usize) -> [u64; 2] {
+        let copies = if self.0.numbers.tensor_operations { COPIES } else { [0; 2] };
+        copies.map(|copies| copies * FLOAT * elements as u64)
+    }
+
+    /// Scratch of a convolution in the forward and the backward pass.
+    fn conv_scratch(&self, shape: &ConvShape) -> [u64; 2] {
+        let Numbers { size, tensor_operations, cudnn } = self.0.numbers;
+        if !tensor_operations {
+            return [shape.scratch() as u64 * FLOAT; 2];
+        }
+        let taps = shape.kernel * shape.kernel;
+        let kernel = taps * shape.in_channels * shape.out_channels;
+        let (inputs, outputs) =
+            (shape.batch * shape.height * shape.width, shape.batch * shape.out_height() * shape.out_width());
+        // Patches, and the product before it is put channels first.
+        let patches = |pixels: usize, from: usize, to: usize| if cudnn { 0 } else { pixels * (taps * from + to) };
+        let forward = patches(outputs, shape.in_channels, shape.out_channels);
+        let backward = 2 * kernel + patches(inputs, shape.out_channels, shape.in_channels);
+        [forward as u64 * size, backward as u64 * size]
+    }
+
+    /// Scratch of attention in the backward pass.
+    fn attention_scratch(&self, shape: &AttnShape) -> u64 {
+        if !self.0.numbers.tensor_operations {
+            return shape.backward_scratch() as u64 * FLOAT;
+        }
+        let scores = shape.batch * shape.heads * shape.queries * shape.keys;
+        TILES * FLOAT * scores.min(ATTENTION_TILE) as u64
+    }
+
     fn buffer(&self, bytes: u64) -> Rc<Buffer> {
         let live = self.0.live.get() + bytes;
         self.0.live.set(live);
@@ -66,12 +130,8 @@ impl Meter {
 
     /// A value that no tape follows.
     pub(super) fn constant(&self, dims: &[usize]) -> Value {
-        Value { _buffer: self.buffer(bytes(dims)), dims: dims.to_vec(), meter: self.clone(), node: None }
+        Value { _buffer: self.buffer(self.bytes(dims)), dims: dims.to_vec(), meter: self.clone(), node: None }
     }
-}
-
-fn bytes(dims: &[usize]) -> u64 {
-    dims.iter().fold(FLOAT, |bytes, &n| bytes.saturating_mul(n as u64))
 }
 
 /// Stands for [`Tracked`](crate::diffusion::Tracked).
@@ -129,7 +189,7 @@ impl Tape {
 
     /// Differentiate `output`.
     pub(super) fn backward(&self, output: &Value) {
-        self.gradients(output, output.meter.buffer(bytes(&output.dims)));
+        self.gradients(output, output.meter.buffer(output.meter.bytes(&output.dims)));
     }
 
     fn gradients(&self, output: &Value, gradient: Rc<Buffer>) -> Vec<Option<Rc<Buffer>>> {
@@ -181,7 +241,7 @@ impl Value {
 
     /// The gradient of a new buffer as large as this value, if it is followed.
     fn gradient(&self) -> Gradient {
-        if self.is_tracked() { Gradient::New(bytes(&self.dims)) } else { Gradient::None }
+        if self.is_tracked() { Gradient::New(self.meter.bytes(&self.dims)) } else { Gradient::None }
     }
 
     fn record(&self, dims: &[usize], inputs: &[&Value], saved: Vec<Value>, backward: Backward) -> Value {
@@ -210,12 +270,13 @@ pub(super) fn linear(x: &Value, out: usize, residual: Option<&Value>) -> Value {
     let mut dims = x.dims.clone();
     let inner = dims.last_mut().map_or(0, |last| std::mem::replace(last, out));
     let flops = 2.0 * dims.iter().map(|&n| n as f64).product::<f64>() * inner as f64;
-    product(x, &dims, flops, 0, residual)
+    product(x, &dims, flops, [0; 2], residual)
 }
 
 /// A product with a frozen weight, plus `residual`: what it computes forward it computes backward too.
-fn product(x: &Value, dims: &[usize], flops: f64, scratch: u64, residual: Option<&Value>) -> Value {
+fn product(x: &Value, dims: &[usize], flops: f64, scratch: [u64; 2], residual: Option<&Value>) -> Value {
     x.meter.compute(flops);
+    let [forward, scratch] = scratch;
     let mut gradients = vec![x.gradient()];
     let mut inputs = vec![x];
     if let Some(residual) = residual {
@@ -223,7 +284,9 @@ fn product(x: &Value, dims: &[usize], flops: f64, scratch: u64, residual: Option
         gradients.push(Gradient::Same);
     }
     let flops = if x.is_tracked() { flops } else { 0.0 };
-    x.record(dims, &inputs, Vec::new(), Backward::Plain { gradients, scratch, flops })
+    let y = x.record(dims, &inputs, Vec::new(), Backward::Plain { gradients, scratch, flops });
+    drop(x.meter.buffer(forward));
+    y
 }
 
 /// A convolution of `stride` with a `kernel` × `kernel` kernel, plus `residual`. `padding`: zeros before and after.
@@ -241,16 +304,12 @@ pub(super) fn conv2d(
         ConvShape { batch, height, width, in_channels, out_channels: out, kernel, stride, pad_before, pad_after };
     let dims = [batch, shape.out_height(), shape.out_width(), out];
     let flops = 2.0 * dims.iter().map(|&n| n as f64).product::<f64>() * (kernel * kernel * in_channels) as f64;
-    let scratch = shape.scratch() as u64 * FLOAT;
-    let y = product(x, &dims, flops, scratch, residual);
-    drop(x.meter.buffer(scratch));
-    y
+    product(x, &dims, flops, x.meter.conv_scratch(&shape), residual)
 }
 
 /// A norm or an activation: as large as its input, which it keeps.
 pub(super) fn same_size(x: &Value) -> Value {
-    let backward = Backward::Plain { gradients: vec![x.gradient()], scratch: 0, flops: 0.0 };
-    x.record(&x.dims, &[x], vec![x.clone()], backward)
+    pointwise(x, &x.dims)
 }
 
 /// [.., 2 F] → [.., F].
@@ -259,7 +318,16 @@ pub(super) fn geglu(x: &Value) -> Value {
     if let Some(last) = dims.last_mut() {
         *last /= 2;
     }
-    x.record(&dims, &[x], vec![x.clone()], Backward::Plain { gradients: vec![x.gradient()], scratch: 0, flops: 0.0 })
+    pointwise(x, &dims)
+}
+
+/// What is computed number by number, or nearly so, from `x`, which is kept.
+fn pointwise(x: &Value, dims: &[usize]) -> Value {
+    let [forward, scratch] = x.meter.pointwise_scratch(x.dims.iter().product());
+    let backward = Backward::Plain { gradients: vec![x.gradient()], scratch, flops: 0.0 };
+    let y = x.record(dims, &[x], vec![x.clone()], backward);
+    drop(x.meter.buffer(forward));
+    y
 }
 
 /// q [B, N, width]; k and v [B or 1, S, width].
@@ -273,7 +341,7 @@ pub(super) fn attention(q: &Value, k: &Value, v: &Value, heads: usize) -> Value 
     let out = q.meter.constant(&q.dims);
     let saved = vec![q.clone(), k.clone(), v.clone(), out.clone()];
     let gradients = vec![q.gradient(), k.gradient(), v.gradient()];
-    let scratch = shape.backward_scratch() as u64 * FLOAT;
+    let scratch = q.meter.attention_scratch(&shape);
     out.recorded(&[q, k, v], saved, Backward::Plain { gradients, scratch, flops: 5.0 * product })
 }
 
@@ -323,7 +391,7 @@ mod tests {
 
     #[test]
     fn what_nobody_keeps_is_freed_and_what_a_tape_keeps_is_not() {
-        let meter = Meter::default();
+        let meter = Meter::new(Numbers::CPU);
         let x = meter.constant(&[1, 10, 100]);
         let y = linear(&same_size(&x), 100, None);
         assert_eq!((meter.peak(), meter.0.live.get()), (12_000, 8_000));
@@ -340,7 +408,7 @@ mod tests {
     #[test]
     fn a_checkpoint_keeps_only_its_inputs() {
         let peak = |checkpointed: bool| {
-            let (meter, tape) = (Meter::default(), Tape::default());
+            let (meter, tape) = (Meter::new(Numbers::CPU), Tape::default());
             let mut x = tape.leaf(&meter.constant(&[1, 1000]));
             for _ in 0..10 {
                 let f = |x: &Value| (0..5).fold(x.clone(), |x, _| same_size(&x));

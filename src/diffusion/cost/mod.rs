@@ -8,14 +8,17 @@ mod walk;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use self::meter::{Meter, Tape, Value};
+use self::meter::{Meter, Numbers, Tape, Value};
+use candle_core::Tensor;
+
+use super::compute::Compute;
 use super::error::Result;
 use super::kernels::{Mat, gemm};
 use super::unet::Config as UNetConfig;
-use super::vae::Config as VaeConfig;
+use super::vae::{Config as VaeConfig, Vae};
 use super::weights::Weights;
 use super::{Embedding, ModelFiles, Tokenizer, text_encoder};
-use crate::protocol::{ModelSpec, PartReport};
+use crate::protocol::{DeviceName, FloatType, ModelSpec, PartReport};
 
 /// Pictures that are counted with: no machine holds more, and sizes stay within 64 bits.
 const MOST: usize = 1 << 20;
@@ -28,9 +31,13 @@ pub struct Outline {
     pub tokenizer: Tokenizer,
     /// Rows that embeddings have added to the text encoder's vocabulary.
     added: usize,
+    numbers: Numbers,
     text: text_encoder::Config,
     unet: UNetConfig,
     vae: VaeConfig,
+    /// Numbers in the two halves of the VAE, of which at most one is in memory.
+    encoder: usize,
+    decoder: usize,
 }
 
 /// What one piece of work takes.
@@ -66,10 +73,21 @@ impl Outline {
             parts: files.audit().parts,
             tokenizer: files.tokenizer(text.max_position_embeddings)?,
             added: 0,
+            numbers: Numbers::CPU,
             text,
             unet: UNetConfig::load(&files.unet)?,
             vae: VaeConfig::load(&files.vae)?,
+            encoder: files.vae.count(|part| Vae::open(part)?.encoder())?,
+            decoder: files.vae.count(|part| Vae::open(part)?.decoder())?,
         })
+    }
+
+    /// The same model to be computed by `device` in `dtype`.
+    #[must_use]
+    pub fn on(self, device: DeviceName, dtype: FloatType) -> Self {
+        let kernels = (device, dtype) == (DeviceName::Cpu, FloatType::F32);
+        let cudnn = cfg!(feature = "cudnn") && matches!(device, DeviceName::Cuda(_));
+        Self { numbers: Numbers { size: dtype.size(), tensor_operations: !kernels, cudnn }, ..self }
     }
 
     /// Learn the word of `embedding`.
@@ -100,9 +118,10 @@ impl Outline {
         self.unet.sample_size * self.vae.factor()
     }
 
-    /// Bytes of all weights in memory.
+    /// Bytes of the weights that stay in memory: all but the VAE.
     pub fn weights_bytes(&self) -> u64 {
-        self.parts.iter().map(PartReport::memory_bytes).sum()
+        let staying = self.parts.iter().filter(|part| part.name != "vae");
+        staying.map(|part| part.parameters as u64 * self.numbers.size).sum()
     }
 
     /// One training step: forward and backward through the UNet on `batch` latents of its own size.
@@ -113,7 +132,7 @@ impl Outline {
     /// The same on latents of `side` × `side`.
     pub fn training_step_at(&self, side: usize, batch: usize, gradient_checkpointing: bool) -> Cost {
         let batch = batch.min(MOST);
-        measure(|meter| {
+        self.measure(|meter| {
             let tape = Tape::default();
             let context = tape.leaf(&self.context(meter, 1));
             let output = walk::unet(&self.unet, meter, (batch, side, side), &context, gradient_checkpointing);
@@ -125,17 +144,35 @@ impl Outline {
     /// One pass of the UNet without a gradient on `batch` latents, each with its own text.
     pub fn denoising_step(&self, batch: usize) -> Cost {
         let (side, batch) = (self.unet.sample_size, batch.min(MOST));
-        measure(|meter| walk::unet(&self.unet, meter, (batch, side, side), &self.context(meter, batch), false))
+        self.measure(|meter| walk::unet(&self.unet, meter, (batch, side, side), &self.context(meter, batch), false))
     }
 
-    /// Latents of `batch` pictures.
+    /// The same while pictures are made, with the decoder in memory.
+    pub fn picture_step(&self, batch: usize) -> Cost {
+        self.holding(self.decoder, self.denoising_step(batch))
+    }
+
+    /// Latents of `batch` pictures, with the encoder in memory.
     pub fn encoding(&self, batch: usize) -> Cost {
-        measure(|meter| walk::vae_encode(&self.vae, meter, batch.min(MOST), self.resolution()))
+        let cost = self.measure(|meter| walk::vae_encode(&self.vae, meter, batch.min(MOST), self.resolution()));
+        self.holding(self.encoder, cost)
     }
 
-    /// Pictures of `batch` latents.
+    /// Pictures of `batch` latents, with the decoder in memory.
     pub fn decoding(&self, batch: usize) -> Cost {
-        measure(|meter| walk::vae_decode(&self.vae, meter, batch.min(MOST), self.unet.sample_size))
+        let cost = self.measure(|meter| walk::vae_decode(&self.vae, meter, batch.min(MOST), self.unet.sample_size));
+        self.holding(self.decoder, cost)
+    }
+
+    /// `cost` with `parameters` more weights in memory.
+    fn holding(&self, parameters: usize, cost: Cost) -> Cost {
+        Cost { peak_bytes: cost.peak_bytes + parameters as u64 * self.numbers.size, ..cost }
+    }
+
+    fn measure(&self, work: impl FnOnce(&Meter) -> Value) -> Cost {
+        let meter = Meter::new(self.numbers);
+        drop(work(&meter));
+        Cost { peak_bytes: meter.peak(), flops: meter.flops(), allocated: meter.allocated() }
     }
 
     fn context(&self, meter: &Meter, batch: usize) -> Value {
@@ -157,12 +194,6 @@ pub fn part_of(folder: &Path, name: &str) -> Result<PartReport> {
     Ok(part)
 }
 
-fn measure(work: impl FnOnce(&Meter) -> Value) -> Cost {
-    let meter = Meter::default();
-    drop(work(&meter));
-    Cost { peak_bytes: meter.peak(), flops: meter.flops(), allocated: meter.allocated() }
-}
-
 impl Cost {
     /// Seconds at `speed`: the matrix products, and what passes through memory.
     pub fn seconds(&self, speed: Speed) -> f64 {
@@ -170,10 +201,35 @@ impl Cost {
     }
 }
 
+/// How long each thing is tried.
+const TRY: Duration = Duration::from_millis(100);
+
 impl Speed {
     /// Try it: for about a fifth of a second, products of the size that a UNet's middle has, and copies.
-    pub fn measure() -> Self {
-        const TRY: Duration = Duration::from_millis(100);
+    pub fn measure(compute: &Compute) -> Result<Self> {
+        if compute.is_by_kernels() { Ok(Self::of_kernels()) } else { Ok(Self::of_tensor_operations(compute)?) }
+    }
+
+    fn of_tensor_operations(compute: &Compute) -> candle_core::Result<Self> {
+        const SIDE: usize = 1024;
+        let (device, numbers) = (compute.device(), 1 << 24);
+        let tensor = |shape: &[usize]| Tensor::zeros(shape, compute.dtype(), device);
+        let (matrix, source) = (tensor(&[SIDE, SIDE])?, tensor(&[numbers])?);
+        // Once before it counts: a graphics card loads its code then.
+        let try_it = |f: &dyn Fn() -> candle_core::Result<Tensor>| {
+            f()?;
+            device.synchronize()?;
+            let mut done = Ok(());
+            let seconds = fastest(TRY, || done = f().and_then(|_| device.synchronize()));
+            done.map(|()| seconds)
+        };
+        let product = try_it(&|| matrix.matmul(&matrix))?;
+        let copy = try_it(&|| source.affine(1.0, 1.0))?;
+        let bytes = source.elem_count() * compute.dtype().size_in_bytes();
+        Ok(Self { flops: 2.0 * (SIDE as f64).powi(3) / product, bytes: bytes as f64 / copy })
+    }
+
+    fn of_kernels() -> Self {
         const SIDE: usize = 768;
         let (a, b, mut c) = (vec![0.5f32; SIDE * SIDE], vec![0.5f32; SIDE * SIDE], vec![0f32; SIDE * SIDE]);
         let product = fastest(TRY, || {

@@ -6,7 +6,7 @@
 //! they would be too many, and patches are laid out as rows (im2col). All of it a slab at a time: memory stays bounded.
 
 use super::gemm::{Mat, gemm, multiply_by_weight};
-use super::{for_rows, simd};
+use super::{for_rows, simd, with_scratch};
 
 /// Sizes of a convolution: x is [batch, height, width, in], y is [batch, out_height, out_width, out].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,10 +144,10 @@ fn overlapping(
     let (c, out, border) = (shape.in_channels, shape.out_channels, shape.kernel - 1);
     let (out_height, out_width, width) = (shape.out_height(), shape.out_width(), shape.bordered_width());
     let lines_each = shape.lines_a_slab();
-    let mut bordered = vec![0f32; (lines_each + border) * width * c];
-    let mut wide = vec![0f32; lines_each * width * out];
-    for b in 0..shape.batch {
-        for first in (0..out_height).step_by(lines_each) {
+    let bordered_each = (lines_each + border) * width * c;
+    with_scratch(bordered_each + lines_each * width * out, |scratch| {
+        let (bordered, wide) = scratch.split_at_mut(bordered_each);
+        for (b, first) in (0..shape.batch).flat_map(|b| (0..out_height).step_by(lines_each).map(move |y| (b, y))) {
             let lines = lines_each.min(out_height - first);
             let bordered = &mut bordered[..(lines + border) * width * c];
             copy_with_border(x, shape, b, first, bordered);
@@ -161,7 +161,7 @@ fn overlapping(
                 }
             });
         }
-    }
+    });
 }
 
 /// The lines of picture `b` that output lines from `first` on read, with zeros around the picture.
@@ -281,13 +281,14 @@ fn forward_by_patches(
         return y;
     }
     let rows_each = shape.rows_a_slab();
-    let mut columns = vec![0f32; rows_each.min(shape.batch * shape.out_height()) * shape.out_width() * patch];
-    for (slab, y) in y.chunks_mut(rows_each * shape.out_width() * out).enumerate() {
-        let pixels = y.len() / out;
-        let columns = &mut columns[..pixels * patch];
-        im2col(x, shape, slab * rows_each, columns);
-        multiply_by_weight(y, true, Mat::new(columns, pixels, patch), weight, out);
-    }
+    with_scratch(rows_each.min(shape.batch * shape.out_height()) * shape.out_width() * patch, |columns| {
+        for (slab, y) in y.chunks_mut(rows_each * shape.out_width() * out).enumerate() {
+            let pixels = y.len() / out;
+            let columns = &mut columns[..pixels * patch];
+            im2col(x, shape, slab * rows_each, columns);
+            multiply_by_weight(y, true, Mat::new(columns, pixels, patch), weight, out);
+        }
+    });
     y
 }
 
@@ -329,16 +330,17 @@ fn backward_by_taps(dy: &[f32], weight: &[f32], shape: &ConvShape) -> Vec<f32> {
     let (c, out, width) = (shape.in_channels, shape.out_channels, shape.width);
     let mut dx = vec![0f32; shape.batch * shape.height * width * c];
     let rows_each = (SHIFTED / (out * width)).max(1);
-    let mut shifted = vec![0f32; rows_each.min(shape.batch * shape.height) * width * out];
-    for (slab, dx) in dx.chunks_mut(rows_each * width * c).enumerate() {
-        let pixels = dx.len() / c;
-        let shifted = &mut shifted[..pixels * out];
-        for tap in 0..shape.kernel * shape.kernel {
-            shift(dy, shape, tap, slab * rows_each, shifted);
-            let weight = Mat::strided(&weight[tap * c..], out, c, shape.patch());
-            gemm(dx, c, tap > 0, Mat::new(shifted, pixels, out), weight, 1.0, true);
+    with_scratch(rows_each.min(shape.batch * shape.height) * width * out, |shifted| {
+        for (slab, dx) in dx.chunks_mut(rows_each * width * c).enumerate() {
+            let pixels = dx.len() / c;
+            let shifted = &mut shifted[..pixels * out];
+            for tap in 0..shape.kernel * shape.kernel {
+                shift(dy, shape, tap, slab * rows_each, shifted);
+                let weight = Mat::strided(&weight[tap * c..], out, c, shape.patch());
+                gemm(dx, c, tap > 0, Mat::new(shifted, pixels, out), weight, 1.0, true);
+            }
         }
-    }
+    });
     dx
 }
 

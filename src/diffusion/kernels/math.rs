@@ -68,24 +68,6 @@ pub(crate) fn sum_by(n: usize, f: impl Fn(usize) -> f32) -> f32 {
     sum
 }
 
-/// Largest element, -∞ for none.
-#[inline(always)]
-pub(crate) fn max(xs: &[f32]) -> f32 {
-    let mut lanes = [f32::NEG_INFINITY; LANES];
-    let chunks = xs.chunks_exact(LANES);
-    let rest = chunks.remainder();
-    for chunk in chunks {
-        for (lane, &x) in lanes.iter_mut().zip(chunk) {
-            *lane = if x > *lane { x } else { *lane };
-        }
-    }
-    let mut largest = f32::NEG_INFINITY;
-    for &x in lanes.iter().chain(rest) {
-        largest = if x > largest { x } else { largest };
-    }
-    largest
-}
-
 #[cfg(test)]
 mod tests {
     use super::{erf, exp};

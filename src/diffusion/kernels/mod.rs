@@ -12,10 +12,11 @@ mod pointwise;
 
 pub(crate) use attention::{AttnMask, AttnShape, attention_backward, attention_forward};
 pub(crate) use conv::{ConvShape, conv2d_backward, conv2d_forward};
-pub(crate) use gemm::{Mat, gemm, multiply_by_weight};
+pub(crate) use gemm::{Mat, gemm, linear_forward, product};
 pub(crate) use norm::{NormShape, group_norm_backward, group_norm_forward, layer_norm_backward, layer_norm_forward};
 pub(crate) use pointwise::{Activation, activate, activate_backward, add, geglu, geglu_backward};
 
+use std::cell::Cell;
 use std::sync::LazyLock;
 
 use rayon::prelude::*;
@@ -29,6 +30,23 @@ static ARCH: LazyLock<pulp::Arch> = LazyLock::new(pulp::Arch::new);
 #[inline]
 pub(crate) fn simd<R>(f: impl FnOnce() -> R) -> R {
     ARCH.dispatch(f)
+}
+
+thread_local! {
+    static SCRATCH: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+}
+
+/// Lend `f` some memory of this thread, with whatever is in it. It is kept: clearing it anew for each of a model's
+/// convolutions would cost more than a hundredth of their time.
+pub(crate) fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
+    // Whoever asks again inside `f` finds nothing here and gets other memory.
+    let mut scratch = SCRATCH.take();
+    if scratch.len() < len {
+        scratch = vec![0f32; len];
+    }
+    let result = f(&mut scratch[..len]);
+    SCRATCH.set(scratch);
+    result
 }
 
 /// Split `out` into runs of whole rows, one or more a thread, and call `f(first_row, rows)` on each.

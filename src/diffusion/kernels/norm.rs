@@ -99,8 +99,8 @@ pub(crate) fn group_norm_forward(
                 #[inline(always)]
                 || {
                     for row in rows(range) {
-                        for c in 0..channels {
-                            sums[c] += (row[c] - centre[c]) * (row[c] - centre[c]);
+                        for ((sum, x), centre) in sums.iter_mut().zip(row).zip(&centre) {
+                            *sum += (x - centre) * (x - centre);
                         }
                     }
                 },
@@ -113,6 +113,7 @@ pub(crate) fn group_norm_forward(
             simd(
                 #[inline(always)]
                 || {
+                    let (centre, scale, beta) = (&centre[..channels], &scale[..channels], &beta[..channels]);
                     for (y, x) in y.chunks_exact_mut(channels).zip(x[first * channels..].chunks_exact(channels)) {
                         for c in 0..channels {
                             y[c] = (x[c] - centre[c]) * scale[c] + beta[c];
@@ -157,6 +158,8 @@ pub(crate) fn group_norm_backward(
             simd(
                 #[inline(always)]
                 || {
+                    let (centre, rstd) = (&centre[..channels], &rstd[..channels]);
+                    let (gamma, beta) = (&gamma[..channels], &beta[..channels]);
                     let rows =
                         dx.chunks_exact_mut(channels).zip(x.chunks_exact(channels)).zip(dy.chunks_exact(channels));
                     for ((dx, x), dy) in rows {
@@ -178,6 +181,8 @@ pub(crate) fn group_norm_backward(
             simd(
                 #[inline(always)]
                 || {
+                    let (centre, rstd) = (&centre[..channels], &rstd[..channels]);
+                    let (sum_g, sum_gx) = (&mut sum_g[..channels], &mut sum_gx[..channels]);
                     for (g, x) in dx[part.clone()].chunks_exact(channels).zip(x[part.clone()].chunks_exact(channels)) {
                         for c in 0..channels {
                             sum_g[c] += g[c];
@@ -196,6 +201,8 @@ pub(crate) fn group_norm_backward(
             simd(
                 #[inline(always)]
                 || {
+                    let (centre, rstd) = (&centre[..channels], &rstd[..channels]);
+                    let (mean_g, mean_gx) = (&mean_g[..channels], &mean_gx[..channels]);
                     for (dx, x) in dx.chunks_exact_mut(channels).zip(x[first * channels..].chunks_exact(channels)) {
                         for c in 0..channels {
                             let normalised = (x[c] - centre[c]) * rstd[c];

@@ -9,6 +9,7 @@ use candle_core::{DType, Device, Tensor};
 pub(super) use self::config::Config;
 pub use self::transformer::AttentionMaps;
 use self::transformer::{Transformer, TransformerOptions};
+use super::compute::Compute;
 use super::error::{Error, Result};
 use super::ops::{self, ConvWeights, LinearWeights, NormWeights};
 use super::resnet::{Resnet, ResnetOptions};
@@ -70,6 +71,7 @@ pub struct UNetOptions<'a> {
 /// The denoiser.
 pub struct UNet {
     config: Config,
+    compute: Compute,
     conv_in: ConvWeights,
     time_linear1: LinearWeights,
     time_linear2: LinearWeights,
@@ -157,6 +159,7 @@ impl UNet {
             up,
             norm_out: root.at("conv_norm_out").norm(first, config.norm_eps)?,
             conv_out: root.at("conv_out").conv(first, config.out_channels, 3, 1, 1)?,
+            compute: part.weights.compute().clone(),
             config,
         })
     }
@@ -181,7 +184,7 @@ impl UNet {
         self.config.block_out_channels.len() - 1
     }
 
-    /// The predicted noise (or velocity) [B, C, H, W] for latents [B, C, H, W], one timestep a sample, and the text
+    /// The predicted noise (or velocity) [B, C, H, W], float32 whatever the weights are in, for latents [B, C, H, W], one timestep a sample, and the text
     /// [B or 1, T, D].
     pub fn forward(
         &self,
@@ -209,7 +212,7 @@ impl UNet {
         options: &UNetOptions<'_>,
     ) -> candle_core::Result<Tracked> {
         let time = self.time_embedding(timesteps)?;
-        let x: Tracked = latents.permute((0, 2, 3, 1))?.contiguous()?.into();
+        let x: Tracked = self.compute.input(latents)?.permute((0, 2, 3, 1))?.contiguous()?.into();
         let mut h = ops::conv2d(&x, &self.conv_in, None, None)?;
         let mut skips = vec![h.clone()];
         for block in &self.down {
@@ -236,7 +239,7 @@ impl UNet {
             }
         }
         h = ops::group_norm(&h, &self.norm_out, self.config.norm_num_groups, true)?;
-        ops::channels_first(&ops::conv2d(&h, &self.conv_out, None, None)?)
+        ops::cast(&ops::channels_first(&ops::conv2d(&h, &self.conv_out, None, None)?)?, DType::F32)
     }
 
     /// SiLU of the time embedding, [B, 4 · C]: sinusoids through two linear layers (Ho et al. 2020, appendix B).
@@ -253,8 +256,8 @@ impl UNet {
             sinusoids.extend(first);
             sinusoids.extend(second);
         }
-        let x: Tracked =
-            Tensor::from_vec(sinusoids, (timesteps.len(), 2 * half), &Device::Cpu)?.to_dtype(DType::F32)?.into();
+        let sinusoids = Tensor::from_vec(sinusoids, (timesteps.len(), 2 * half), &Device::Cpu)?;
+        let x: Tracked = self.compute.input(&sinusoids)?.into();
         let x = ops::silu(&ops::linear(&x, &self.time_linear1, None)?)?;
         Ok(ops::silu(&ops::linear(&x, &self.time_linear2, None)?)?.value().clone())
     }

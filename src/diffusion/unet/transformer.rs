@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 
-use candle_core::{D, Result, Tensor};
+use candle_core::{D, DType, Result, Tensor};
 
 use crate::diffusion::error;
 use crate::diffusion::ops::{self, LinearWeights, NormWeights};
@@ -40,7 +40,8 @@ impl AttentionMaps {
         let k = if k.dims()[0] == 1 { k.clone() } else { k.narrow(0, 0, pictures)?.contiguous()? };
         let k = split(&k)?.transpose(2, 3)?;
         let scale = 1.0 / (q.dims()[3] as f64).sqrt();
-        let weights = candle_nn::ops::softmax(&(q.broadcast_matmul(&k)? * scale)?, D::Minus1)?.mean(1)?;
+        let weights =
+            candle_nn::ops::softmax(&(q.broadcast_matmul(&k)?.to_dtype(DType::F32)? * scale)?, D::Minus1)?.mean(1)?;
         let maps: Vec<Tensor> = self
             .positions
             .iter()

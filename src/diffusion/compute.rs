@@ -1,0 +1,124 @@
+//! Where a model computes, in which numbers, and by which form of the operations.
+
+use std::fmt;
+
+use candle_core::{DType, Device, Tensor};
+
+use super::error::{Error, Result};
+use super::ops::Form;
+use crate::protocol::{DeviceName, FloatType};
+
+/// What a model's weights are put on and read as.
+#[derive(Debug, Clone)]
+pub struct Compute {
+    device: Device,
+    dtype: DType,
+    form: Form,
+}
+
+impl fmt::Display for Compute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let form = match self.form {
+            Form::Kernels => "kernels",
+            Form::Tensors => "tensor operations",
+        };
+        write!(f, "{:?} in {:?} by {form}", self.device.location(), self.dtype)
+    }
+}
+
+impl Compute {
+    /// Float32 by the kernels for the CPU.
+    pub fn cpu() -> Self {
+        Self::new(Device::Cpu, DType::F32)
+    }
+
+    /// The device `name`, with weights and activations in `dtype`.
+    ///
+    /// # Errors
+    /// A device that this program was built without or that is not there; numbers it does not compute with.
+    pub fn open(name: DeviceName, dtype: FloatType) -> Result<Self> {
+        name.check(dtype).map_err(|error| Error::Setting(error.to_string()))?;
+        let device = match name {
+            DeviceName::Cpu => Ok(Device::Cpu),
+            DeviceName::Cuda(number) => Device::new_cuda(number),
+            DeviceName::Metal => Device::new_metal(0),
+        };
+        let device = device.map_err(|source| Error::NoDevice { device: name.to_string(), source })?;
+        let dtype = match dtype {
+            FloatType::F32 => DType::F32,
+            FloatType::Bf16 => DType::BF16,
+            FloatType::F16 => DType::F16,
+        };
+        Ok(Self::new(device, dtype))
+    }
+
+    fn new(device: Device, dtype: DType) -> Self {
+        Self { form: Form::of(&device, dtype), device, dtype }
+    }
+
+    /// The same, but by candle's tensor operations even where the CPU kernels would do. That form is what computes on
+    /// graphics cards: so it can be tried where there is none.
+    #[must_use]
+    pub fn by_tensor_operations(self) -> Self {
+        Self { form: Form::Tensors, ..self }
+    }
+
+    /// Where the weights are.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The type of the weights.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Run `f`, which computes with the model: for the CPU kernels on a thread of their pool, so that the many small ones
+    /// need not wake one each.
+    pub fn run<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
+        match self.form {
+            Form::Kernels => rayon::scope(|_| f()),
+            Form::Tensors => f(),
+        }
+    }
+
+    /// Whether the CPU kernels compute.
+    pub(super) fn is_by_kernels(&self) -> bool {
+        self.form == Form::Kernels
+    }
+
+    /// Whether work is only handed to the device, which does it later.
+    pub fn is_asynchronous(&self) -> bool {
+        !self.device.is_cpu()
+    }
+
+    /// The type of the sums that become a loss: the longest that the device has.
+    pub fn sum_dtype(&self) -> DType {
+        if self.device.is_metal() { DType::F32 } else { DType::F64 }
+    }
+
+    /// What the gradient of a loss of `count` numbers is multiplied by on its way back, a power of two: without, most of
+    /// it is too small for f16, whose range ends at 6e-8.
+    pub fn gradient_scale(&self, count: usize) -> f64 {
+        if self.dtype == DType::F16 { count.next_power_of_two() as f64 } else { 1.0 }
+    }
+
+    pub(super) fn form(&self) -> Form {
+        self.form
+    }
+
+    /// A weight, brought to the device.
+    pub(super) fn weight(&self, weight: &Tensor) -> candle_core::Result<Tensor> {
+        weight.to_dtype(self.dtype)?.to_device(&self.device)
+    }
+
+    /// A scale or shift of a norm, which are computed in float32.
+    pub(super) fn norm(&self, weight: &Tensor) -> candle_core::Result<Tensor> {
+        weight.to_dtype(DType::F32)?.to_device(&self.device)
+    }
+
+    /// An input as the network takes it.
+    pub(super) fn input(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        x.to_device(&self.device)?.to_dtype(self.dtype)
+    }
+}
