@@ -13,25 +13,30 @@
 //! | [`metrics`] | CLIP scores of samples against photos and prompts, with their intervals |
 //! | [`workspace`] | the files of a concept: settings, photos, job folders, events |
 //! | [`runner`] | what does a job: a process of its own |
-//! | [`client`] | jobs as clients see them: start, follow, stop |
+//! | [`daemon`] | the process that owns the queue, starts runners, watches files and answers clients |
+//! | [`store`] | the daemon's index over the files: sled behind typed trees |
+//! | [`client`] | what commands and screens ask of the daemon and of runners |
 //! | [`cli`] | the commands, one file a verb |
 //! | [`tui`] | the workbench |
 //! | [`fs`] | atomic file writes |
 //!
 //! # Dependency rule
 //!
-//! `tui`, `cli` → `client` → `protocol`, `workspace`. Only `runner` uses `catversion`, `diffusion` and `metrics`, and
-//! those three know nothing of processes or screens (`metrics` reads its model with the readers of `diffusion`). `tests/architecture.rs` checks it.
+//! `tui`, `cli` → `client` → `protocol`, `workspace` ← `daemon` → `store`. Clients and the daemon know each other only by `protocol`.
+//! Only `runner` uses `catversion`, `diffusion` and `metrics`, and those three know nothing of processes or screens
+//! (`metrics` reads its model with the readers of `diffusion`). `tests/architecture.rs` checks it.
 
 pub mod catversion;
 pub mod cli;
 pub mod client;
+pub mod daemon;
 pub mod diffusion;
 pub mod fs;
 pub mod image;
 pub mod metrics;
 pub mod protocol;
 pub mod runner;
+pub mod store;
 pub mod sys;
 pub mod tui;
 pub mod workspace;

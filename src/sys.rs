@@ -12,6 +12,18 @@ pub fn map_file(file: &File) -> io::Result<memmap2::Mmap> {
     unsafe { memmap2::Mmap::map(file) }
 }
 
+/// Have what this process writes to stdout and stderr from now on go to `file`.
+pub fn redirect_output(file: &File) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    for descriptor in [libc::STDOUT_FILENO, libc::STDERR_FILENO] {
+        // SAFETY: both descriptors are open numbers, and dup2 replaces the second one atomically; no memory is involved.
+        if unsafe { libc::dup2(file.as_raw_fd(), descriptor) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
 /// What the environment of a process that trains holds from its start: the allocator asks for huge pages. A training step
 /// on a full-size model walks through gigabytes, and is 3 % faster with fewer, larger pages.
 pub const HUGE_PAGES: (&str, &str) = ("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1");

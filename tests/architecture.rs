@@ -15,13 +15,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("metrics", &["fs", "protocol", "image", "diffusion", "sys"]),
     ("catversion", &["fs", "protocol", "image", "diffusion"]),
     ("runner", &["fs", "protocol", "image", "workspace", "diffusion", "metrics", "catversion", "sys"]),
+    ("store", &["protocol"]),
+    ("daemon", &["fs", "protocol", "image", "workspace", "store", "sys"]),
     ("client", &["fs", "protocol", "image", "workspace", "sys"]),
     ("tui", &["fs", "protocol", "image", "workspace", "client", "sys"]),
     ("cli", &["fs", "protocol", "image", "workspace", "client", "tui"]),
 ];
 
-/// `cli` chooses the role of the process, so it alone starts the runner.
-const EXCEPTIONS: &[(&str, &str)] = &[("cli/mod.rs", "runner")];
+/// `cli` chooses the role of the process, so it alone starts the runner and the daemon.
+const EXCEPTIONS: &[(&str, &str)] = &[("cli/mod.rs", "runner"), ("cli/mod.rs", "daemon"), ("cli/daemon.rs", "daemon")];
 
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();

@@ -10,8 +10,7 @@ use std::time::{Duration, Instant};
 
 use assert_cmd::assert::OutputAssertExt;
 use catbench::protocol::Event;
-use catbench::workspace::EventReader;
-use common::{Workspace, catbench, fixture};
+use common::{Workspace, catbench, events, fixture, wait_for_step};
 use predicates::boolean::PredicateBooleanExt;
 use predicates::str::contains;
 
@@ -38,25 +37,6 @@ fn runs(workspace: &Workspace) -> Vec<PathBuf> {
     let mut runs: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     runs.sort();
     runs
-}
-
-fn events(run: &Path) -> Vec<Event> {
-    let records = EventReader::new(&run.join("events.jsonl")).read_new().unwrap();
-    assert!(records.iter().enumerate().all(|(i, record)| record.seq == i as u64), "a gap or a double");
-    records.into_iter().map(|record| record.event).collect()
-}
-
-/// Wait until the run has done `step` steps.
-fn wait_for_step(run: &Path, step: usize) {
-    let deadline = Instant::now() + Duration::from_secs(120);
-    let reached = || {
-        run.join("events.jsonl").is_file()
-            && events(run).iter().any(|event| matches!(event, Event::Step { step: s, .. } if *s >= step))
-    };
-    while !reached() {
-        assert!(Instant::now() < deadline, "step {step} never came");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 #[test]

@@ -6,10 +6,8 @@ mod common;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use catbench::client::{self, History, State};
-use catbench::protocol::Event;
-use catbench::runner::EventLog;
-use catbench::workspace::{EventReader, JobFolder};
+use catbench::protocol::{Event, State};
+use catbench::workspace::{self, EventLog, EventReader, History, JobFolder};
 use common::Workspace;
 
 /// Set in the environment of this test program when it is to be the writer that gets killed.
@@ -66,8 +64,8 @@ fn a_job_that_cannot_be_done_ends_as_failed_with_its_cause() {
     assert_eq!(output.status.code(), Some(1));
     assert!(output.stdout.is_empty(), "a runner prints nothing to a screen");
     let history = History::read(&job).unwrap();
-    assert_eq!(client::state(&job, &history), State::Failed);
-    let Some(client::End::Failed { message }) = &history.end else { panic!("{:?}", history.end) };
+    assert_eq!(workspace::state(&job, &history), State::Failed);
+    let Some(workspace::End::Failed { message }) = &history.end else { panic!("{:?}", history.end) };
     assert!(message.contains("grass.png"), "{message}");
 }
 
@@ -89,7 +87,7 @@ fn a_lock_that_is_held_means_running_and_one_that_is_not_means_interrupted() {
     let run = workspace.run().train(10).write().hold();
     let job = JobFolder::at(&run.folder).unwrap();
     let history = History::read(&job).unwrap();
-    assert_eq!(client::state(&job, &history), State::Running);
+    assert_eq!(workspace::state(&job, &history), State::Running);
     drop(run);
-    assert_eq!(client::state(&job, &history), State::Interrupted);
+    assert_eq!(workspace::state(&job, &history), State::Interrupted);
 }

@@ -1,4 +1,4 @@
-//! `catbench concept`: a concept's learned numbers to and from other programs.
+//! `catbench concept`: the library, and a concept's learned numbers to and from other programs.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::sample::checkpoint;
-use super::{Error, RunArgs, print_json};
+use super::{Error, RunArgs, library, print_json};
 use crate::client;
 use crate::workspace;
 
@@ -19,13 +19,31 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum What {
+    /// Make a concept of photos, and masks where there are some.
+    New(library::NewArgs),
+    /// List the concepts.
+    List(library::ListArgs),
+    /// Show a concept: its files, its runs, what came of them.
+    Show(library::NameArgs),
+    /// Add tags to a concept, or take them away; set its notes.
+    Tag(library::TagArgs),
+    /// Give a concept another name.
+    Rename(library::RenameArgs),
+    /// Put a concept into the trash, from which `restore` takes it.
+    Remove(library::NameArgs),
+    /// Take a concept out of the trash.
+    Restore(library::RestoreArgs),
+    /// Pack a concept, with everything made from it, into one file.
+    Export(library::ExportArgs),
+    /// Make a concept of what `export` wrote, or of a concept's folder.
+    Import(library::ImportArgs),
     /// Make a run of a pytorch_adapter.bin that the authors' released code wrote.
     ///
     /// The run is finished from the start: `catbench sample --run` and `catbench score --run` use it like any other. It
     /// records where the file was and its SHA-256. Its settings are those of the released code (preset `official`, with
     /// prefix_bias 1), because the file carries none. The concept's base model has to be of the kind the adapter was
     /// trained on; the class word is the concept's.
-    ImportAdapter(ImportArgs),
+    ImportAdapter(ImportAdapterArgs),
     /// Write a run as a pytorch_adapter.bin for the authors' released code.
     ///
     /// That code loads a folder, so its adapter_config.json is written beside the file. It always adds 1 to the attention
@@ -33,11 +51,11 @@ enum What {
     /// e^(1 - b): what is added is the same for every query, and no change of the keys is, so the file cannot make up for
     /// it. Train with `--prefix-bias 1` (or `--preset official`) for the same pictures in both programs. The format has
     /// room for one row in each of three layers.
-    ExportAdapter(ExportArgs),
+    ExportAdapter(ExportAdapterArgs),
 }
 
 #[derive(Debug, clap::Args)]
-struct ImportArgs {
+struct ImportAdapterArgs {
     /// The concept: a folder of the home.
     concept: String,
     /// The file.
@@ -49,7 +67,7 @@ struct ImportArgs {
 }
 
 #[derive(Debug, clap::Args)]
-struct ExportArgs {
+struct ExportAdapterArgs {
     #[command(flatten)]
     run: RunArgs,
     /// The file to write, or a folder for pytorch_adapter.bin.
@@ -59,12 +77,21 @@ struct ExportArgs {
 
 pub fn run(args: &Args) -> Result<(), Error> {
     match &args.what {
-        What::ImportAdapter(args) => import(args),
-        What::ExportAdapter(args) => export(args),
+        What::New(args) => library::new(args),
+        What::List(args) => library::list(args),
+        What::Show(args) => library::show(args),
+        What::Tag(args) => library::tag(args),
+        What::Rename(args) => library::rename(args),
+        What::Remove(args) => library::remove(args),
+        What::Restore(args) => library::restore(args),
+        What::Export(args) => library::export(args),
+        What::Import(args) => library::import(args),
+        What::ImportAdapter(args) => import_adapter(args),
+        What::ExportAdapter(args) => export_adapter(args),
     }
 }
 
-fn import(args: &ImportArgs) -> Result<(), Error> {
+fn import_adapter(args: &ImportAdapterArgs) -> Result<(), Error> {
     let concept = super::concept(&args.concept)?;
     let file = std::path::absolute(&args.file).map_err(workspace::Error::io("find", &args.file))?;
     let run = client::import_adapter(&concept, &file)?;
@@ -77,7 +104,7 @@ fn import(args: &ImportArgs) -> Result<(), Error> {
     Ok(())
 }
 
-fn export(args: &ExportArgs) -> Result<(), Error> {
+fn export_adapter(args: &ExportAdapterArgs) -> Result<(), Error> {
     let (_, run) = args.run.find()?;
     let out = if args.out.is_dir() { args.out.join("pytorch_adapter.bin") } else { args.out.clone() };
     let out = std::path::absolute(&out).map_err(workspace::Error::io("find", &out))?;

@@ -11,10 +11,10 @@ use serde_json::json;
 use signal_hook::consts::SIGINT;
 
 use super::{Error, print_json};
+use crate::client::Follow;
 use crate::client::words::{self, Change};
-use crate::client::{End, Follow, History, Scores, State};
-use crate::protocol::{Event, Phase, Score};
-use crate::workspace::{self, Concept, JobFolder, JobKind};
+use crate::protocol::{Event, JobInfo, JobKind, JobState, Phase, Score, Scores, State};
+use crate::workspace::{self, Concept, End, History, JobFolder};
 
 /// Seconds between progress lines when stderr is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -22,11 +22,24 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 /// Follow `job` to its end, then print its result. Ctrl-C leaves it running and says so.
 ///
 /// Pictures of a sampling are also copied to `out`, where one is given.
-pub fn follow(concept: &Concept, job: &JobFolder, out: Option<&Path>, json: bool) -> Result<(), Error> {
+pub fn follow(
+    concept: &Concept,
+    job: &JobFolder,
+    queued: Option<&JobInfo>,
+    out: Option<&Path>,
+    json: bool,
+) -> Result<(), Error> {
     let interrupted = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(SIGINT, Arc::clone(&interrupted))?;
     let mut follow = Follow::new(job)?;
     let mut progress = Progress::new();
+    if let Some(why) = follow.without_daemon() {
+        eprintln!("only watching: {why}");
+    }
+    if let Some(queued) = queued.filter(|queued| queued.state != JobState::Running) {
+        let why = queued.cause.clone().unwrap_or_else(|| format!("waits for {}", queued.device));
+        eprintln!("job {} is {}: {why}", queued.number, queued.state.word());
+    }
     let ended = loop {
         // How it ended must be asked before the last look at its events, or the last of them could be missed.
         let over = follow.over();
@@ -34,7 +47,7 @@ pub fn follow(concept: &Concept, job: &JobFolder, out: Option<&Path>, json: bool
         loop {
             if interrupted.load(Ordering::Relaxed) {
                 progress.clear();
-                say_where(concept, job, json);
+                say_where(concept, job, queued, json);
                 return Ok(());
             }
             let Some(event) = follow.next(wait)? else { break };
@@ -70,12 +83,15 @@ fn copy_out(history: &mut History, out: &Path) -> Result<(), Error> {
 }
 
 /// Say that `job` goes on by itself, how to come back to it, and how to stop it.
-pub fn say_where(concept: &Concept, job: &JobFolder, json: bool) {
+pub fn say_where(concept: &Concept, job: &JobFolder, queued: Option<&JobInfo>, json: bool) {
     let (name, id) = (&concept.id, job.id());
     if json {
-        print_json(&json!({ "state": "running", "path": job.path() }));
+        let state = queued.map_or(JobState::Running, |queued| queued.state);
+        let number = queued.map(|queued| queued.number);
+        print_json(&json!({ "state": state, "job": number, "path": job.path() }));
     }
-    eprintln!("goes on in the background: {}", job.path().display());
+    let number = queued.map(|queued| format!("job {} ", queued.number)).unwrap_or_default();
+    eprintln!("{number}goes on in the background: {}", job.path().display());
     if matches!(job.kind(), Ok(JobKind::Train)) {
         eprintln!("  catbench watch {name} --run {id}   follow it again");
         eprintln!("  catbench stop {name} --run {id}    stop it after its step; it can be resumed");
@@ -113,6 +129,7 @@ fn finish(concept: &Concept, job: &JobFolder, history: &History, ended: State, j
             };
             Err(Error::Job(message.clone()))
         }
+        State::New => Err(Error::Job("cancelled before it began".into())),
         State::Stopped => Err(Error::Job(format!("stopped after step {}: {resume}", history.step()))),
         _ => Err(Error::Job(format!(
             "the runner died without a word after step {} (killed, or out of memory; see {}): {resume}",

@@ -2,9 +2,13 @@
 //! JSON object instead. Exit codes: 0 done, 1 failed, 2 wrong usage.
 
 mod concept;
+mod daemon;
 mod demo;
 mod doctor;
 mod follow;
+mod jobs;
+mod library;
+mod manual;
 mod model;
 mod open;
 mod preflight;
@@ -13,6 +17,7 @@ mod sample;
 mod score;
 mod stop;
 mod train;
+mod wait;
 mod watch;
 
 use std::path::PathBuf;
@@ -49,19 +54,35 @@ enum Verb {
     Watch(RunArgs),
     /// Stop a training after its current step; it can be resumed.
     Stop(RunArgs),
-    /// List the runs of a concept.
+    /// List the runs of a concept, or of all.
     Runs(runs::Args),
-    /// Bring learned numbers in from the authors' files, or write them.
+    /// List the jobs of the queue, and change them.
+    Jobs(jobs::Args),
+    /// Wait until jobs are over. Ends with 1 if one of them has not finished.
+    Wait(wait::Args),
+    /// Start, stop and look at the process that owns the queue.
+    Daemon(daemon::Args),
+    /// Make, list, tag, rename, remove, pack and unpack concepts; bring learned numbers in from the authors' files.
     Concept(concept::Args),
     /// Register, list, look at and forget base models.
     Model(model::Args),
     /// Say how this terminal and machine are used.
     Doctor(doctor::Args),
+    /// Print completions for a shell.
+    Completions(manual::CompletionArgs),
+    /// Print the manual page.
+    Manual(manual::ManualArgs),
     /// Do a job. Started by the other commands.
     #[command(hide = true)]
     Runner {
         /// The job's folder; without one it answers a question on stdin.
         folder: Option<PathBuf>,
+        /// Do it only if it has so many events: else another runner has had it.
+        #[arg(long)]
+        from_seq: Option<u64>,
+        /// Wait on stdin for more jobs of the same base model.
+        #[arg(long)]
+        keep: bool,
     },
 }
 
@@ -87,6 +108,52 @@ impl RunArgs {
     }
 }
 
+/// Where and when a job is done.
+#[derive(Debug, clap::Args)]
+struct PlacementArgs {
+    /// Its priority in the queue; higher goes first.
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
+    priority: i32,
+    /// Start it only when this job has finished; may be given several times.
+    #[arg(long, value_name = "JOB")]
+    after: Vec<u64>,
+}
+
+impl PlacementArgs {
+    /// With the device that was asked for, if one was.
+    fn placement(&self, device: Option<Where>) -> client::Placement {
+        let any = matches!(device, Some(Where::Any));
+        client::Placement { any_device: any, priority: self.priority, after: self.after.clone() }
+    }
+}
+
+/// Where a job computes.
+#[derive(Debug, Clone, Copy)]
+enum Where {
+    /// The first device that is free when its turn has come.
+    Any,
+    /// This one.
+    Device(DeviceName),
+}
+
+impl std::str::FromStr for Where {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "any" { Ok(Self::Any) } else { text.parse().map(Self::Device) }
+    }
+}
+
+impl Where {
+    /// The device to reckon with: any other has no less.
+    fn device(self) -> DeviceName {
+        match self {
+            Self::Any => DeviceName::Cpu,
+            Self::Device(device) => device,
+        }
+    }
+}
+
 /// Which prompts with which seeds, and how closely they are followed.
 #[derive(Debug, clap::Args)]
 struct PromptArgs {
@@ -102,9 +169,9 @@ struct PromptArgs {
     /// Classifier-free guidance; 1 switches it off. Without: the concept's, else 7.5.
     #[arg(long)]
     guidance_scale: Option<f64>,
-    /// What computes: cpu, cuda:0 (or another number) or metal; cpu if not given.
+    /// What computes: cpu, cuda:0 (or another number), metal, or `any` for the first that is free; cpu if not given.
     #[arg(long)]
-    device: Option<DeviceName>,
+    device: Option<Where>,
     /// Type of the weights and of activations: f32, bf16 or f16; f32 if not given.
     #[arg(long, value_parser = train::dtype)]
     dtype: Option<FloatType>,
@@ -116,7 +183,7 @@ impl PromptArgs {
         config.images_per_prompt = self.images_per_prompt;
         config.seed = self.seed;
         config.guidance_scale = self.guidance_scale.unwrap_or(config.guidance_scale);
-        config.device = self.device.unwrap_or(config.device);
+        config.device = self.device.map_or(config.device, Where::device);
         config.dtype = self.dtype.unwrap_or(config.dtype);
         if let Some(list) = &self.prompts {
             config.prompts = workspace::Concept::read_prompts(list)?;
@@ -137,12 +204,15 @@ pub enum Error {
     /// A job.
     #[error(transparent)]
     Client(#[from] client::Error),
+    /// The daemon, in the foreground.
+    #[error(transparent)]
+    Daemon(#[from] crate::daemon::Error),
     /// The workbench.
     #[error(transparent)]
     Tui(#[from] crate::tui::Error),
-    /// Signals could not be set up.
-    #[error("cannot set up signals: {0}")]
-    Signals(#[from] std::io::Error),
+    /// The system.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
     /// A job failed, was stopped or died.
     #[error("{0}")]
     Job(String),
@@ -153,8 +223,10 @@ pub fn main() -> ExitCode {
     // Clap ends wrong usage with 2, and `--help` and `--version` with 0.
     let cli = Cli::parse();
     let done = match cli.verb {
-        Verb::Runner { folder: Some(folder) } => return crate::runner::main(&folder),
-        Verb::Runner { folder: None } => return crate::runner::answer(),
+        Verb::Runner { folder: Some(folder), from_seq, keep } => {
+            return crate::runner::main(&folder, from_seq, keep);
+        }
+        Verb::Runner { folder: None, .. } => return crate::runner::answer(),
         Verb::Demo(args) => demo::run(&args),
         Verb::Open(args) => open::run(&args),
         Verb::Train(args) => train::run(&args),
@@ -163,9 +235,17 @@ pub fn main() -> ExitCode {
         Verb::Watch(args) => watch::run(&args),
         Verb::Stop(args) => stop::run(&args),
         Verb::Runs(args) => runs::run(&args),
+        Verb::Jobs(args) => jobs::run(&args),
+        Verb::Wait(args) => wait::run(&args),
+        Verb::Daemon(args) => daemon::run(&args),
         Verb::Concept(args) => concept::run(&args),
         Verb::Model(args) => model::run(&args, crate::runner::check_model),
         Verb::Doctor(args) => doctor::run(&args),
+        Verb::Completions(args) => {
+            manual::completions(&args);
+            Ok(())
+        }
+        Verb::Manual(args) => manual::manual(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,65 +1,86 @@
-//! `catbench runs`: the runs of a concept.
+//! `catbench runs`: the runs of a concept, or of all.
 
 use serde_json::json;
 
 use super::follow::scores_json;
+use super::train::one_of;
 use super::{Error, print_json};
-use crate::client::{self, History};
-use crate::workspace::JobFolder;
+use crate::client;
+use crate::protocol::{RunRecord, State};
+use crate::workspace::{Home, RunSummary};
 
 /// Options of `runs`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The concept.
-    concept: String,
+    /// The concept; without one, the runs of all.
+    concept: Option<String>,
+    /// Only those in this state: new, running, finished, stopped, failed or interrupted.
+    #[arg(long, value_parser = state)]
+    state: Option<State>,
+    /// Only those that have been scored.
+    #[arg(long)]
+    scored: bool,
+    /// Best first: by masked CLIP-I after training.
+    #[arg(long)]
+    best: bool,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
 }
 
 pub fn run(args: &Args) -> Result<(), Error> {
-    let concept = super::concept(&args.concept)?;
-    let mut rows = Vec::new();
-    for run in concept.runs()? {
-        let imported = run.run_spec()?.imported;
-        let history = History::read(&run)?;
-        let scoring = JobFolder::at(&run.evaluation()).ok().map(|job| History::read(&job)).transpose()?;
-        rows.push((run, imported, history, scoring));
+    let mut runs = match &args.concept {
+        Some(name) => {
+            let concept = super::concept(name)?;
+            let read = |run| Ok(RunSummary::read(&concept.id, run)?.record);
+            let runs = concept.runs()?.iter().map(read).collect::<Result<Vec<_>, Error>>()?;
+            runs.into_iter().filter(|run| args.state.is_none_or(|state| run.state == state)).collect()
+        }
+        None => client::runs(&Home::locate()?, args.state)?,
+    };
+    runs.retain(|run: &RunRecord| !args.scored || run.scores.is_some());
+    if args.best {
+        let value = |run: &RunRecord| run.scores.as_ref().map_or(f64::MIN, |scores| scores.after.masked_clip_i.value);
+        runs.sort_by(|a, b| value(b).total_cmp(&value(a)));
     }
     if args.json {
-        let runs: Vec<_> = rows
-            .iter()
-            .map(|(run, imported, history, scoring)| {
-                json!({
-                    "id": run.id(), "state": client::state(run, history), "path": run.path(),
-                    "imported": imported,
-                    "steps": history.step(), "of": history.steps,
-                    "loss": history.losses.last().map(|point| point.loss),
-                    "validation_loss": history.validation.last().map(|point| point.loss),
-                    "scores": history.scores(scoring.as_ref()).map(|(before, after)| json!({
-                        "before": scores_json(before), "after": scores_json(after),
-                    })),
-                })
-            })
-            .collect();
-        print_json(&json!({ "concept": concept.id, "runs": runs }));
+        let objects: Vec<_> = runs.iter().map(object).collect();
+        print_json(&json!({ "concept": args.concept, "runs": objects }));
         return Ok(());
     }
-    if rows.is_empty() {
-        println!("no runs yet: catbench train {}", concept.id);
+    if runs.is_empty() {
+        println!("no runs yet: catbench train {}", args.concept.as_deref().unwrap_or("CONCEPT"));
         return Ok(());
     }
-    println!("{:<21} {:<12} {:>11}  {:>10}  masked CLIP-I", "run", "state", "steps", "validation");
-    for (run, imported, history, scoring) in &rows {
-        let validation = history.validation.last().map_or("-".into(), |point| format!("{:.4}", point.loss));
-        let scores = history.scores(scoring.as_ref()).map_or("-".into(), |(before, after)| {
-            format!("{:.3} → {:.3}", before.masked_clip_i.value, after.masked_clip_i.value)
-        });
-        let steps = match imported {
-            Some(_) => "imported".into(),
-            None => format!("{}/{}", history.step(), history.steps),
-        };
-        println!("{:<21} {:<12} {steps:>11}  {validation:>10}  {scores}", run.id(), client::state(run, history).word());
-    }
+    print(&runs, args.concept.is_none());
     Ok(())
+}
+
+fn object(run: &RunRecord) -> serde_json::Value {
+    json!({
+        "concept": run.concept, "id": run.id, "state": run.state, "path": run.path, "imported": run.imported,
+        "steps": run.steps, "of": run.of, "loss": run.loss, "validation_loss": run.validation_loss,
+        "scores": run.scores.as_ref().map(|scores| json!({
+            "before": scores_json(&scores.before), "after": scores_json(&scores.after),
+        })),
+    })
+}
+
+/// Print runs as a table, with `concepts` whose they are.
+pub fn print(runs: &[RunRecord], concepts: bool) {
+    let first = |text: &str| if concepts { format!("{text:<20} ") } else { String::new() };
+    println!("{}{:<21} {:<12} {:>11}  {:>10}  masked CLIP-I", first("concept"), "run", "state", "steps", "validation");
+    for run in runs {
+        let validation = run.validation_loss.map_or("-".into(), |loss| format!("{loss:.4}"));
+        let scores = run.scores.as_ref().map_or("-".into(), |scores| {
+            format!("{:.3} → {:.3}", scores.before.masked_clip_i.value, scores.after.masked_clip_i.value)
+        });
+        let steps = if run.imported.is_some() { "imported".into() } else { format!("{}/{}", run.steps, run.of) };
+        let concept = first(&run.concept);
+        println!("{concept}{:<21} {:<12} {steps:>11}  {validation:>10}  {scores}", run.id, run.state.word());
+    }
+}
+
+fn state(text: &str) -> Result<State, String> {
+    one_of(text, &State::ALL.map(|state| (state.word(), state)))
 }

@@ -3,16 +3,18 @@
 use std::path::{Path, PathBuf};
 
 use super::train::positive;
-use super::{Error, PromptArgs, RunArgs, follow, preflight};
-use crate::client::{self, History};
+use super::{Error, PlacementArgs, PromptArgs, RunArgs, follow, preflight};
+use crate::client;
 use crate::protocol::{EmbeddingFile, SampleConfig};
-use crate::workspace::{self, JobFolder};
+use crate::workspace::{self, History, JobFolder};
 
 /// Options of a sampling.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     run: RunArgs,
+    #[command(flatten)]
+    placement: PlacementArgs,
     /// A prompt; {concept} stands for the learned concept. May be given several times.
     #[arg(long, value_name = "PROMPT", conflicts_with = "prompts")]
     prompt: Vec<String>,
@@ -78,8 +80,8 @@ pub fn run(args: &Args) -> Result<(), Error> {
         std::fs::create_dir_all(out).map_err(workspace::Error::io("create", out))?;
     }
     let batch = JobFolder::new_batch(&concept, run.as_ref(), config)?;
-    client::start_job(&batch)?;
-    follow::follow(&concept, &batch, args.out.as_deref(), args.run.json)
+    let job = client::submit(&batch, args.placement.placement(args.prompts.device))?;
+    follow::follow(&concept, &batch, Some(&job), args.out.as_deref(), args.run.json)
 }
 
 /// `FILE` or `FILE=WORD`, with the file's hash. A file whose name has a `=` itself is found too.
@@ -98,4 +100,9 @@ pub fn checkpoint(run: &JobFolder) -> Result<PathBuf, Error> {
     let history = History::read(run)?;
     let last = history.checkpoints.into_iter().map(|(_, path)| path).rfind(|path| path.is_file());
     last.ok_or_else(|| Error::Job(format!("{}: this run has no checkpoint yet: let it train on", run.path().display())))
+}
+
+/// The checkpoint that `run` ends with, there already or not.
+pub fn last_checkpoint(run: &JobFolder) -> Result<PathBuf, Error> {
+    Ok(run.checkpoint(run.run_spec()?.train.steps))
 }

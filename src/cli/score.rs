@@ -1,8 +1,8 @@
 //! `catbench score`: measure a run.
 
-use super::sample::checkpoint;
+use super::sample::{checkpoint, last_checkpoint};
 use super::train::one_of;
-use super::{Error, PromptArgs, RunArgs, follow};
+use super::{Error, PlacementArgs, PromptArgs, RunArgs, follow};
 use crate::client;
 use crate::protocol::Fill;
 use crate::workspace::{JobFolder, preflight};
@@ -13,6 +13,8 @@ pub struct Args {
     #[command(flatten)]
     run: RunArgs,
     #[command(flatten)]
+    placement: PlacementArgs,
+    #[command(flatten)]
     prompts: PromptArgs,
     /// What stands outside the mask: black, white, grey or mean.
     #[arg(long, default_value = "black", value_parser = fill)]
@@ -22,14 +24,20 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<(), Error> {
     let (concept, run) = args.run.find()?;
     let mut config = concept.evaluation()?;
-    config.sample.checkpoint = Some(checkpoint(&run)?);
+    config.sample.checkpoint =
+        Some(if args.placement.after.is_empty() { checkpoint(&run)? } else { last_checkpoint(&run)? });
     args.prompts.apply(&mut config.sample)?;
     config.fill = args.fill;
     config.sample.check()?;
     preflight(&concept)?;
-    let job = JobFolder::new_score(&concept, &run, config)?;
-    client::start_job(&job)?;
-    follow::follow(&concept, &job, None, args.run.json)
+    if let Ok(scoring) = JobFolder::at(&run.evaluation()).as_ref()
+        && scoring.is_held()
+    {
+        return Err(Error::Job(format!("{} is being scored already: `catbench jobs` shows it", run.id())));
+    }
+    let scoring = JobFolder::new_score(&concept, &run, config)?;
+    let job = client::submit(&scoring, args.placement.placement(args.prompts.device))?;
+    follow::follow(&concept, &scoring, Some(&job), None, args.run.json)
 }
 
 fn fill(text: &str) -> Result<Fill, String> {

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::{Error, RunArgs, print_json};
-use crate::client::{self, History, State};
+use crate::client;
+use crate::protocol::State;
+use crate::workspace::{History, state};
 
 /// Seconds to wait for the runner: a step and a checkpoint.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -16,9 +18,9 @@ pub fn run(args: &RunArgs) -> Result<(), Error> {
     let deadline = Instant::now() + PATIENCE;
     let (state, history) = loop {
         let history = History::read(&run)?;
-        let state = client::state(&run, &history);
-        if state != State::Running {
-            break (state, history);
+        let how = state(&run, &history);
+        if how != State::Running {
+            break (how, history);
         }
         if Instant::now() > deadline {
             return Err(Error::Job(format!("{} has been asked to stop but is still in its step", run.id())));

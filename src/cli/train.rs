@@ -2,10 +2,10 @@
 
 use clap::{ArgAction, ArgGroup};
 
-use super::{Error, follow};
+use super::{Error, PlacementArgs, Where, follow};
 use crate::client;
-use crate::protocol::{Crop, DeviceName, FloatType, Init, Preset, TrainConfig};
-use crate::workspace::{Concept, JobFolder, preflight};
+use crate::protocol::{Crop, FloatType, Init, Preset, State, TrainConfig};
+use crate::workspace::{Concept, History, JobFolder, preflight, state};
 
 /// Options of a training. What is not given is as in the preset.
 #[derive(Debug, clap::Args)]
@@ -74,15 +74,17 @@ pub struct Args {
     /// Prompt of the sample pictures; {concept} stands for the learned concept.
     #[arg(long, group = "settings")]
     sample_prompt: Option<String>,
-    /// What computes: cpu, cuda:0 (or another number) or metal; cpu if not given.
+    /// What computes: cpu, cuda:0 (or another number), metal, or `any` for the first that is free; cpu if not given.
     #[arg(long, group = "settings")]
-    device: Option<DeviceName>,
+    device: Option<Where>,
     /// Type of the frozen weights and of activations: f32, bf16 or f16; f32 if not given.
     #[arg(long, group = "settings", value_parser = dtype)]
     dtype: Option<FloatType>,
     /// After training, sample the concept's prompt list before and after and score both.
     #[arg(long, group = "settings")]
     evaluate: bool,
+    #[command(flatten)]
+    placement: PlacementArgs,
     /// Start in the background and return at once.
     #[arg(long)]
     detach: bool,
@@ -107,20 +109,20 @@ pub fn run(args: &Args) -> Result<(), Error> {
         Some(id) => resumable(&concept, id)?,
         None => begin(&concept, args.config(), !args.json)?,
     };
-    client::start_job(&run)?;
+    let job = client::submit(&run, args.placement.placement(args.device))?;
     if args.detach {
-        follow::say_where(&concept, &run, args.json);
+        follow::say_where(&concept, &run, Some(&job), args.json);
         return Ok(());
     }
-    follow::follow(&concept, &run, None, args.json)
+    follow::follow(&concept, &run, Some(&job), None, args.json)
 }
 
 /// The demo without a screen: train and score.
 pub fn demo(json: bool) -> Result<(), Error> {
     let concept = super::concept("demo")?;
     let run = begin(&concept, TrainConfig { evaluate: true, ..TrainConfig::default() }, !json)?;
-    client::start_job(&run)?;
-    follow::follow(&concept, &run, None, json)
+    let job = client::submit(&run, client::Placement::default())?;
+    follow::follow(&concept, &run, Some(&job), None, json)
 }
 
 /// Check all that can be checked, say what will be done, and make the run's folder.
@@ -139,14 +141,14 @@ fn begin(concept: &Concept, config: TrainConfig, say: bool) -> Result<JobFolder,
 /// A run that has something left to do and is not being done.
 fn resumable(concept: &Concept, id: &str) -> Result<JobFolder, Error> {
     let run = concept.run(id)?;
-    match client::state(&run, &client::History::read(&run)?) {
-        client::State::Running => Err(Error::Job(format!(
+    match state(&run, &History::read(&run)?) {
+        State::Running => Err(Error::Job(format!(
             "{} is running: `catbench watch {} --run {}` follows it",
             run.id(),
             concept.id,
             run.id()
         ))),
-        client::State::Finished => {
+        State::Finished => {
             Err(Error::Job(format!("{} has finished: `catbench train {}` starts a new one", run.id(), concept.id)))
         }
         _ => {
@@ -180,7 +182,7 @@ impl Args {
             sample_every: self.sample_every.unwrap_or(preset.sample_every),
             sample_prompt: self.sample_prompt.clone().unwrap_or(preset.sample_prompt),
             evaluate: self.evaluate || preset.evaluate,
-            device: self.device.unwrap_or(preset.device),
+            device: self.device.map_or(preset.device, Where::device),
             dtype: self.dtype.unwrap_or(preset.dtype),
         }
     }

@@ -1,14 +1,10 @@
-//! Starting and stopping runners.
+//! Handing jobs to the queue, and changing them there.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
 
-use rustix::process::{Pid, Signal};
-use serde::Serialize;
-
-use super::History;
-use crate::workspace::{self, JobFolder};
+use super::Daemon;
+use crate::protocol::{DaemonReply, DaemonRequest, JobChange, JobInfo, Submission};
+use crate::workspace::{self, Concept, Home, JobFolder};
 
 /// What a client can fail at.
 #[derive(Debug, thiserror::Error)]
@@ -16,10 +12,10 @@ pub enum Error {
     /// The files of the job.
     #[error(transparent)]
     Workspace(#[from] workspace::Error),
-    /// The runner did not start.
-    #[error("cannot start a runner: {0}")]
+    /// A process did not start.
+    #[error("cannot start catbench: {0}")]
     Start(#[source] std::io::Error),
-    /// The runner ended before it took up the job.
+    /// The runner ended before it answered.
     #[error("the runner ended at once ({status}): {log}")]
     EndedAtOnce {
         /// How it ended.
@@ -27,23 +23,40 @@ pub enum Error {
         /// The end of what it wrote to its log.
         log: String,
     },
-    /// What was asked of a runner cannot be done.
+    /// The daemon did not start.
+    #[error("the daemon does not start: {said} (its log is {})", .log.display())]
+    NoDaemon {
+        /// Its log.
+        log: PathBuf,
+        /// What it said there.
+        said: String,
+    },
+    /// The daemon takes connections but says nothing.
+    #[error("the daemon does not answer: its log is {}", .0.display())]
+    Silent(PathBuf),
+    /// The daemon has ended.
+    #[error("the daemon hung up")]
+    HungUp,
+    /// The daemon is of another version and cannot be replaced now.
+    #[error(
+        "the daemon is of catbench {version} and has {running} job(s) running: until they end you can only watch \
+         (`catbench watch`), or use that version"
+    )]
+    OtherVersion {
+        /// Its version.
+        version: String,
+        /// Jobs that run under it.
+        running: usize,
+    },
+    /// What was asked cannot be done.
     #[error("{0}")]
     Refused(String),
-    /// A runner answered something else than was asked.
-    #[error("a runner gave an odd answer: {0} (this is a bug)")]
+    /// Something else was answered than was asked.
+    #[error("an odd answer: {0} (this is a bug)")]
     Answer(String),
     /// There is nothing to stop.
     #[error("{0} is not running")]
     NotRunning(String),
-    /// The runner could not be signalled.
-    #[error("cannot stop {id}: {source}")]
-    Signal {
-        /// The job.
-        id: String,
-        /// Why not.
-        source: std::io::Error,
-    },
     /// A model could not be downloaded.
     #[cfg(feature = "hub")]
     #[error("cannot download {repo}: {cause}")]
@@ -58,102 +71,57 @@ pub enum Error {
     Watch(#[from] notify::Error),
 }
 
-/// How a job is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum State {
-    /// It has a folder but no runner has taken it up.
-    New,
-    /// A runner is at work.
-    Running,
-    /// All is done.
-    Finished,
-    /// Stopped as asked; can be resumed.
-    Stopped,
-    /// Ended with an error.
-    Failed,
-    /// Its runner died without a word: killed, out of memory, power cut. Can be resumed.
-    Interrupted,
+/// Where and when a job is done.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Placement {
+    /// On the first device that is free, whatever its settings say.
+    pub any_device: bool,
+    /// Higher goes first.
+    pub priority: i32,
+    /// Numbers of the jobs that have to finish before it.
+    pub after: Vec<u64>,
 }
 
-impl State {
-    /// One word for screens.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::New => "new",
-            Self::Running => "running",
-            Self::Finished => "finished",
-            Self::Stopped => "stopped",
-            Self::Failed => "failed",
-            Self::Interrupted => "interrupted",
-        }
+/// Hand `job` to the queue of its home. It is on disk there when this returns, and begins when its turn has come,
+/// whatever becomes of this process.
+pub fn submit(job: &JobFolder, placement: Placement) -> Result<JobInfo, Error> {
+    let Placement { any_device, priority, after } = placement;
+    let device = if any_device { "any".into() } else { job.device()?.to_string() };
+    let submission = Submission { job: job.path().to_owned(), device, priority, after };
+    let mut daemon = Daemon::start(&home_of(job)?)?;
+    match daemon.ask(DaemonRequest::Submit(submission))? {
+        DaemonReply::Job(job) => Ok(*job),
+        other => Err(Error::Answer(format!("{other:?}"))),
     }
 }
 
-/// How `job` is, given its events so far.
-pub fn state(job: &JobFolder, history: &History) -> State {
-    if is_held(job) {
-        return State::Running;
-    }
-    match &history.end {
-        Some(super::End::Finished { .. }) => State::Finished,
-        Some(super::End::Stopped { .. }) => State::Stopped,
-        Some(super::End::Failed { .. }) => State::Failed,
-        None if history.pid.is_some() => State::Interrupted,
-        None => State::New,
+/// All jobs in the queue of `home`: those that run, those that wait in the order of their turn, those that are over.
+pub fn jobs(home: &Home) -> Result<Vec<JobInfo>, Error> {
+    match Daemon::start(home)?.ask(DaemonRequest::Jobs)? {
+        DaemonReply::Jobs { jobs } => Ok(jobs),
+        other => Err(Error::Answer(format!("{other:?}"))),
     }
 }
 
-/// Whether a runner holds the job's lock.
-fn is_held(job: &JobFolder) -> bool {
-    let Ok(file) = File::open(job.lock()) else { return false };
-    // Shared, and let go at once: two who look at the same moment do not take each other for a runner.
-    matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
-}
-
-/// Start a runner on `job`, and return once it has taken the job up. It is in its own session and goes on whatever
-/// becomes of this process.
-pub fn start_job(job: &JobFolder) -> Result<(), Error> {
-    let path = job.log();
-    let log = OpenOptions::new().append(true).create(true).open(&path);
-    let log = log.map_err(workspace::Error::io("write", &path))?;
-    let written = log.metadata().map_or(0, |metadata| metadata.len());
-    let errors = log.try_clone().map_err(Error::Start)?;
-    let program = std::env::current_exe().map_err(Error::Start)?;
-    let (variable, huge_pages) = crate::sys::HUGE_PAGES;
-    let mut runner = Command::new(program)
-        .arg("runner")
-        .arg(job.path())
-        .env(variable, huge_pages)
-        .stdin(Stdio::null())
-        .stdout(log)
-        .stderr(errors)
-        .spawn()
-        .map_err(Error::Start)?;
-    let deadline = Instant::now() + Duration::from_secs(5);
-    while Instant::now() < deadline && !is_held(job) {
-        if let Some(status) = runner.try_wait().map_err(Error::Start)? {
-            if status.success() || job.events().is_file() {
-                // It was quick: whatever it had to say is in its events.
-                return Ok(());
-            }
-            let log = std::fs::read(&path).unwrap_or_default();
-            let said = log.get(written as usize..).unwrap_or_default();
-            return Err(Error::EndedAtOnce { status, log: String::from_utf8_lossy(said).trim().to_owned() });
-        }
-        std::thread::sleep(Duration::from_millis(2));
+/// Change job `number` of `home`.
+pub fn change(home: &Home, number: u64, change: JobChange) -> Result<JobInfo, Error> {
+    match Daemon::start(home)?.ask(DaemonRequest::Change { number, change })? {
+        DaemonReply::Job(job) => Ok(*job),
+        other => Err(Error::Answer(format!("{other:?}"))),
     }
-    // Someone has to take note of its end as long as this process lives.
-    std::thread::spawn(move || runner.wait());
-    Ok(())
 }
 
-/// Ask the runner of `job` to finish its step, write a checkpoint and end.
-pub fn stop(job: &JobFolder) -> Result<(), Error> {
-    let id = job.id().to_owned();
-    // The runner wrote its process id when it took the lock.
-    let pid = std::fs::read_to_string(job.lock()).ok().filter(|_| is_held(job));
-    let pid = pid.and_then(|pid| pid.parse().ok()).and_then(Pid::from_raw);
-    let Some(pid) = pid else { return Err(Error::NotRunning(id)) };
-    rustix::process::kill_process(pid, Signal::TERM).map_err(|error| Error::Signal { id, source: error.into() })
+/// Ask for the end of `job`: after its step and with a checkpoint where it runs, at once where it waits for its turn.
+pub fn stop(job: &JobFolder) -> Result<JobInfo, Error> {
+    let home = home_of(job)?;
+    let known = jobs(&home)?.into_iter().find(|known| known.job == job.path() && !known.state.is_over());
+    match known {
+        Some(known) => change(&home, known.number, JobChange::Cancel { kill: false }),
+        None => Err(Error::NotRunning(job.id().to_owned())),
+    }
+}
+
+/// The home a job is in.
+pub(super) fn home_of(job: &JobFolder) -> Result<Home, Error> {
+    Ok(Concept::open(job.concept_folder()?)?.home()?)
 }

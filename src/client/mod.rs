@@ -1,17 +1,22 @@
-//! Jobs as clients see them: start one, follow it, ask how it is, stop it. Everything is read from the job's folder,
-//! so a client can come and go at any time, and several can look at once.
+//! What commands and screens ask for: jobs handed to the daemon's queue, followed and changed there, the daemon started
+//! where none answers; small questions answered by a runner. A client can come and go at any time, and several can look
+//! at once.
 
 mod ask;
-mod history;
+mod daemon;
+mod follow;
 #[cfg(feature = "hub")]
 mod hub;
 mod jobs;
+mod library;
 mod watch;
 pub mod words;
 
 pub use ask::{estimate, export_adapter, import_adapter};
-pub use history::{End, History, Picture, Point, Scores};
+pub use daemon::Daemon;
+pub use follow::Follow;
 #[cfg(feature = "hub")]
 pub use hub::download_model;
-pub use jobs::{Error, State, start_job, state, stop};
-pub use watch::{Follow, Watch};
+pub use jobs::{Error, Placement, change, jobs, stop, submit};
+pub use library::{concept, concepts, rebuild, refresh, remove, rename, runs};
+pub use watch::Watch;

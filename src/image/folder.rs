@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::Error;
 
-const ENDINGS: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
+/// The endings of photos, in lower case.
+pub const PHOTO_EXTENSIONS: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
 
 /// The photos of `folder`, sorted by path: files ending in jpg, jpeg, png or webp, in any case. Names that begin with
 /// a dot are not photos (temporary files, and the `._` files macOS leaves). Subfolders are not entered.
@@ -24,7 +25,7 @@ pub fn list_photos(folder: &Path) -> Result<Vec<PathBuf>, Error> {
             continue;
         }
         let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
-        if ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str())) {
+        if ending.is_some_and(|ending| PHOTO_EXTENSIONS.contains(&ending.as_str())) {
             photos.push(path);
         } else {
             others.push(name);

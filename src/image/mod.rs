@@ -11,11 +11,13 @@ mod png;
 mod read;
 mod resample;
 mod square;
+mod whole;
 
 pub use error::Error;
-pub use folder::{list_photos, mask_path};
+pub use folder::{PHOTO_EXTENSIONS, list_photos, mask_path};
 pub use grid::grid;
 pub use png::{read_png_text, write_png};
 pub use read::{MAX_PIXELS, read_mask, read_photo, turned};
 pub use resample::{Filter, resize, resize_bicubic};
 pub use square::square;
+pub use whole::is_whole;

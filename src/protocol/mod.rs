@@ -1,16 +1,26 @@
-//! What travels between processes: the settings of a job, the events it reports, and small questions with their answers.
+//! What travels between processes: the settings of a job, the events it reports, what clients and the daemon say to each
+//! other, and small questions to a runner with their answers.
 //! Plain data, no behaviour beyond presets and checks.
 
 mod config;
+mod daemon;
 mod device;
 mod estimate;
 mod event;
+mod library;
 mod model;
+mod queue;
 mod request;
 
 pub use config::{Crop, EmbeddingFile, Fill, Init, Preset, SampleConfig, ScoreConfig, SettingError, TrainConfig};
+pub use daemon::{DaemonReply, DaemonRequest, DaemonStatus, Envelope, Hello, MAX_REPLY, MAX_REQUEST, PROTOCOL};
 pub use device::{DeviceName, FloatType};
 pub use estimate::{CutPrompt, Estimate, FreeMemory, TimeEstimate};
 pub use event::{Event, EventRecord, Phase, Score};
+pub use library::{
+    BothScores, CheckpointRecord, ConceptDetails, ConceptRecord, FileRecord, RunRecord, SampleRecord, Scores, State,
+    StoreCounts,
+};
 pub use model::{ModelReport, ModelSpec, PartReport, Prediction, path_or_table};
+pub use queue::{Assignment, JobChange, JobInfo, JobKind, JobState, Submission};
 pub use request::{EstimateRequest, Reply, Request};

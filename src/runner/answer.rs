@@ -4,12 +4,12 @@ use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::{Error, EventLog, estimate, models, train};
+use super::{Error, estimate, models, train};
 use crate::catversion::{Checkpoint, adapter};
 use crate::diffusion::{Outline, part_of};
 use crate::fs::sha256;
 use crate::protocol::{EstimateRequest, Event, Reply, Request};
-use crate::workspace::{self, Concept, HashCache, Imported, JobFolder, RunSpec};
+use crate::workspace::{self, Concept, EventLog, HashCache, Imported, JobFolder, RunSpec};
 
 /// Read one request from stdin and write its reply to stdout.
 pub fn answer() -> ExitCode {

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::sample::{Sampled, Sampling};
-use super::{Error, EventLog, Outcome, Progress, ScoreJob, StopFlag, estimate, load_model};
+use super::{Error, Outcome, Progress, ScoreJob, StopFlag, estimate, load_model};
 use crate::catversion::{Checkpoint, prompt_text};
 use crate::diffusion::{BaseModel, part_of};
 use crate::metrics::{ClipScorer, ScoreRecord, ScoredSample, measure};
 use crate::protocol::{Event, Phase, SampleConfig, ScoreConfig};
-use crate::workspace::{self, Concept};
+use crate::workspace::{self, Concept, EventLog};
 
 /// One scoring, of a finished run or at the end of its training.
 pub(super) struct Evaluation<'a> {
@@ -135,7 +135,7 @@ pub(super) fn run(job: &ScoreJob, log: &mut EventLog, stop: &StopFlag) -> Result
         photos: 0,
         score_model: Some(part_of(&job.spec.score_model, "score_model")?),
     };
-    let model = load_model(&job.spec.base_model, &job.concept, &needs, log)?;
+    let model = load_model(&job.models, &job.spec.base_model, &job.concept, &needs, log)?;
     let folder = job.folder.path();
     let run_folder = folder.parent().unwrap_or(folder);
     let evaluation = Evaluation {

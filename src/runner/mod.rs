@@ -4,9 +4,9 @@
 //! Its lock on `runner.lock` is held as long as it lives, however it dies; so the lock is what tells others that it lives.
 
 mod answer;
+mod assignments;
 mod estimate;
 mod evaluate;
-mod log;
 mod models;
 mod sample;
 mod train;
@@ -16,6 +16,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -23,14 +24,14 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 pub use answer::answer;
-pub use log::EventLog;
-pub use models::check_model;
+pub use models::{Models, check_model};
 
 use crate::catversion::prompt_text;
 use crate::diffusion::{BaseModel, Compute, Outline};
-use crate::protocol::{Event, EventRecord, ModelSpec, Phase};
-use crate::workspace::{self, BatchSpec, Concept, HashCache, JobFolder, JobKind, RunSpec, ScoreSpec};
+use crate::protocol::{Event, EventRecord, JobKind, ModelSpec, Phase};
+use crate::workspace::{self, BatchSpec, Concept, EventLog, HashCache, JobFolder, RunSpec, ScoreSpec};
 use crate::{catversion, diffusion, image, metrics};
+use assignments::Assignments;
 
 /// Why a job failed.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +48,9 @@ pub enum Error {
     /// There is nothing left to do.
     #[error("{}: this run has finished: start a new one", .0.display())]
     Finished(PathBuf),
+    /// It was begun already.
+    #[error("{}: another runner has done this", .0.display())]
+    Done(PathBuf),
     /// The base model.
     #[error(transparent)]
     Model(#[from] diffusion::Error),
@@ -132,6 +136,8 @@ pub struct TrainJob {
     pub spec: RunSpec,
     /// The last checkpoint of an earlier runner of this job.
     pub resume: Option<Resume>,
+    /// What keeps its base model.
+    pub models: Models,
 }
 
 /// A sampling to do.
@@ -143,6 +149,8 @@ pub struct SampleJob {
     pub concept: Concept,
     /// How.
     pub spec: BatchSpec,
+    /// What keeps its base model.
+    pub models: Models,
 }
 
 /// A scoring to do.
@@ -154,22 +162,42 @@ pub struct ScoreJob {
     pub concept: Concept,
     /// How.
     pub spec: ScoreSpec,
+    /// What keeps its base model.
+    pub models: Models,
 }
 
-/// Do the job in `folder`: the whole life of a runner process.
-pub fn main(folder: &Path) -> ExitCode {
+/// The whole life of a runner process: do the job in `folder`, and with `keep` those that come on stdin after it, one
+/// [`Assignment`] a line, until none comes for a while or one does not finish.
+pub fn main(folder: &Path, from_seq: Option<u64>, keep: bool) -> ExitCode {
     // It belongs to no terminal. This fails only for a process that already leads a session, which is as good.
     let _ = rustix::process::setsid();
     crate::sys::keep_freed_memory();
-    let stop = StopFlag::default();
-    match signals(&stop).and_then(|()| run(folder, &stop)) {
-        Ok(_) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Its stderr is runner.log.
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
+    let (stop, models) = (StopFlag::default(), Models::default());
+    let first = signals(&stop).and_then(|()| run(folder, from_seq, &models, &stop));
+    let mut assignments = keep.then(Assignments::listen);
+    let mut done = first;
+    loop {
+        match done {
+            Ok(Outcome::Finished) => {}
+            Ok(Outcome::Stopped { .. }) => return ExitCode::SUCCESS,
+            Err(error) => {
+                // Its stderr is runner.log.
+                eprintln!("error: {error}");
+                return ExitCode::FAILURE;
+            }
         }
+        let Some(next) = assignments.as_mut().and_then(|assignments| assignments.next(&stop)) else {
+            return ExitCode::SUCCESS;
+        };
+        done = log_to(&next.job).and_then(|()| run(&next.job, Some(next.from_seq), &models, &stop));
     }
+}
+
+/// Have what this process writes go to the `runner.log` of the job in `folder`.
+fn log_to(folder: &Path) -> Result<(), Error> {
+    let path = JobFolder::at(folder)?.log();
+    let log = OpenOptions::new().append(true).create(true).open(&path).map_err(workspace::Error::io("write", &path))?;
+    Ok(crate::sys::redirect_output(&log).map_err(workspace::Error::io("write", &path))?)
 }
 
 fn signals(stop: &StopFlag) -> Result<(), Error> {
@@ -182,13 +210,18 @@ fn signals(stop: &StopFlag) -> Result<(), Error> {
     register(SIGHUP, &Arc::default())
 }
 
-/// Do the job in `folder`, and report its end in its events.
-pub fn run(folder: &Path, stop: &StopFlag) -> Result<Outcome, Error> {
+/// Do the job in `folder`, and report its end in its events. With `from_seq` only if it has so many events: with more,
+/// another runner has had it, and it must not be done twice.
+fn run(folder: &Path, from_seq: Option<u64>, models: &Models, stop: &StopFlag) -> Result<Outcome, Error> {
     let folder = JobFolder::at(folder)?;
     let _lock = take_lock(&folder)?;
     let began = Instant::now();
     let (mut log, events) = EventLog::open(&folder.events())?;
-    let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&folder, &events, &mut log, stop)));
+    if from_seq.is_some_and(|from_seq| from_seq != log.next_seq()) {
+        return Err(Error::Done(folder.path().to_path_buf()));
+    }
+    let done =
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&folder, &events, &mut log, models, stop)));
     let done = done.unwrap_or_else(|panic| {
         let message = panic.downcast_ref::<String>().cloned();
         let message = message.or_else(|| panic.downcast_ref::<&str>().map(|m| (*m).to_owned())).unwrap_or_default();
@@ -225,7 +258,14 @@ fn take_lock(folder: &JobFolder) -> Result<File, Error> {
     }
 }
 
-fn work(folder: &JobFolder, events: &[EventRecord], log: &mut EventLog, stop: &StopFlag) -> Result<Outcome, Error> {
+fn work(
+    folder: &JobFolder,
+    events: &[EventRecord],
+    log: &mut EventLog,
+    models: &Models,
+    stop: &StopFlag,
+) -> Result<Outcome, Error> {
+    let models = models.clone();
     let concept = Concept::open(folder.concept_folder()?)?;
     let pid = std::process::id();
     match folder.kind()? {
@@ -238,18 +278,18 @@ fn work(folder: &JobFolder, events: &[EventRecord], log: &mut EventLog, stop: &S
             let resumed_from = resume.as_ref().map_or(0, |resume| resume.step);
             log.write(Event::Started { pid, steps: spec.train.steps, resumed_from })?;
             workspace::preflight(&concept)?;
-            train::run(&TrainJob { folder: folder.clone(), concept, spec, resume }, log, stop)
+            train::run(&TrainJob { folder: folder.clone(), concept, spec, resume, models }, log, stop)
         }
         JobKind::Sample => {
             let spec = folder.batch_spec()?;
             log.write(Event::Started { pid, steps: 0, resumed_from: 0 })?;
-            sample::run(&SampleJob { folder: folder.clone(), concept, spec }, log, stop)
+            sample::run(&SampleJob { folder: folder.clone(), concept, spec, models }, log, stop)
         }
         JobKind::Score => {
             let spec = folder.score_spec()?;
             log.write(Event::Started { pid, steps: 0, resumed_from: 0 })?;
             workspace::preflight(&concept)?;
-            evaluate::run(&ScoreJob { folder: folder.clone(), concept, spec }, log, stop)
+            evaluate::run(&ScoreJob { folder: folder.clone(), concept, spec, models }, log, stop)
         }
     }
 }
@@ -270,20 +310,18 @@ fn last_checkpoint(folder: &JobFolder, events: &[EventRecord]) -> Option<Resume>
 
 /// Read the base model for `job`, if it fits into memory, and say so.
 fn load_model(
+    models: &Models,
     spec: &ModelSpec,
     concept: &Concept,
     job: &estimate::Job<'_>,
     log: &mut EventLog,
-) -> Result<BaseModel, Error> {
+) -> Result<Rc<BaseModel>, Error> {
     log.write(Event::Progress { phase: Phase::Load, done: 0, total: 1 })?;
     let words = words::read(job.sample, job.class_word)?;
     let (device, dtype) = job.device();
-    let compute = Compute::open(device, dtype)?;
     estimate::check_memory(&Outline::read(spec)?.on(device, dtype), job)?;
-    let mut model = models::load(spec, &HashCache::of(&concept.home()?), &compute)?;
-    for word in &words {
-        model.add_word(word)?;
-    }
+    let compute = (device, dtype, Compute::open(device, dtype)?);
+    let model = models.load(spec, &words, &HashCache::of(&concept.home()?), &compute)?;
     log.write(Event::Progress { phase: Phase::Load, done: 1, total: 1 })?;
     Ok(model)
 }

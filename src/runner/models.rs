@@ -1,16 +1,69 @@
 //! Base models as files: loading one, looking at one.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use super::Error;
-use crate::diffusion::{self, BaseModel, Compute, ModelFiles};
-use crate::protocol::{ModelReport, ModelSpec};
+use crate::diffusion::{self, BaseModel, Compute, Embedding, ModelFiles};
+use crate::protocol::{DeviceName, FloatType, ModelReport, ModelSpec};
 use crate::workspace::{HashCache, Home};
 
-/// Read the base model. What is wrong with it is told before its content is hashed, which takes longer than all else.
-pub(super) fn load(spec: &ModelSpec, cache: &HashCache, compute: &Compute) -> Result<BaseModel, Error> {
-    let files = ModelFiles::open(spec)?;
-    files.check()?;
-    let hash = content_hash(&files, cache, &mut |_, _| {})?;
-    Ok(BaseModel::from_files(&files, hash, compute)?)
+/// Keeps the base model of the last job for the next one.
+#[derive(Clone, Default)]
+pub struct Models(Rc<RefCell<Option<Kept>>>);
+
+struct Kept {
+    spec: ModelSpec,
+    /// What its weights are on, and are read as.
+    place: (DeviceName, FloatType),
+    /// Of its files when they were read.
+    fingerprint: String,
+    model: Rc<BaseModel>,
+}
+
+impl std::fmt::Debug for Models {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kept = self.0.borrow();
+        f.debug_tuple("Models").field(&kept.as_ref().map(|kept| &kept.spec)).finish()
+    }
+}
+
+impl Models {
+    /// The base model with these words added, read unless it is the last job's and its files have not changed since. What
+    /// is wrong with it is told before its content is hashed, which takes longer than all else.
+    pub(super) fn load(
+        &self,
+        spec: &ModelSpec,
+        words: &[Embedding],
+        cache: &HashCache,
+        (device, dtype, compute): &(DeviceName, FloatType, Compute),
+    ) -> Result<Rc<BaseModel>, Error> {
+        let place = (*device, *dtype);
+        let files = ModelFiles::open(spec)?;
+        let fingerprint = files.fingerprint()?;
+        // Whatever is kept leaves its memory before another is read.
+        if let Some(kept) = self.0.take()
+            && (&kept.spec, kept.place) == (spec, place)
+            && Some(&kept.fingerprint) == fingerprint.as_ref()
+            && words.is_empty()
+        {
+            let model = Rc::clone(&kept.model);
+            self.0.replace(Some(kept));
+            return Ok(model);
+        }
+        files.check()?;
+        let hash = content_hash(&files, cache, &mut |_, _| {})?;
+        let mut model = BaseModel::from_files(&files, hash, compute)?;
+        for word in words {
+            model.add_word(word)?;
+        }
+        let model = Rc::new(model);
+        // One with words of its own is this job's alone.
+        if let Some(fingerprint) = fingerprint.filter(|_| words.is_empty()) {
+            self.0.replace(Some(Kept { spec: spec.clone(), place, fingerprint, model: Rc::clone(&model) }));
+        }
+        Ok(model)
+    }
 }
 
 /// The content hash of the base model `spec`.

@@ -3,12 +3,12 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use super::{Error, EventLog, Outcome, Progress, SampleJob, StopFlag, estimate, load_model, warn_of_cut_prompts};
+use super::{Error, Outcome, Progress, SampleJob, StopFlag, estimate, load_model, warn_of_cut_prompts};
 use crate::catversion::{Checkpoint, Picture, PictureRequest, Sampler};
 use crate::diffusion::BaseModel;
 use crate::image::write_png;
 use crate::protocol::{EmbeddingFile, Event, Phase, SampleConfig};
-use crate::workspace;
+use crate::workspace::{self, EventLog};
 
 /// File name of one picture: what it shows, its seed.
 pub(super) fn sample_path(what: &str, seed: u64) -> PathBuf {
@@ -140,7 +140,7 @@ pub(super) fn run(job: &SampleJob, log: &mut EventLog, stop: &StopFlag) -> Resul
         config.checkpoint.as_deref().map(|path| Ok::<_, Error>((Checkpoint::load(path)?, path))).transpose()?;
     let class_word = &job.spec.class_word;
     let needs = estimate::Job { class_word, train: None, sample: config, photos: 0, score_model: None };
-    let model = load_model(&job.spec.base_model, &job.concept, &needs, log)?;
+    let model = load_model(&job.models, &job.spec.base_model, &job.concept, &needs, log)?;
     let sampling = Sampling {
         model: &model,
         class_word: &job.spec.class_word,

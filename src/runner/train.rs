@@ -4,14 +4,12 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::sample::{sample_path, write_picture};
-use super::{
-    Error, EventLog, Outcome, Progress, StopFlag, TrainJob, estimate, evaluate, load_model, warn_of_cut_prompts,
-};
+use super::{Error, Outcome, Progress, StopFlag, TrainJob, estimate, evaluate, load_model, warn_of_cut_prompts};
 use crate::catversion::{Checkpoint, Launched, PictureRequest, Sampler, Trainer, TrainingPhoto};
 use crate::diffusion::{BaseModel, part_of};
 use crate::image::square;
 use crate::protocol::{Event, Phase, SampleConfig, ScoreConfig};
-use crate::workspace::{self, Concept, JobFolder, RunSpec};
+use crate::workspace::{self, Concept, EventLog, JobFolder, RunSpec, checkpoint_path};
 
 /// Photos and masks of a concept as the base model sees them: squares of its resolution.
 fn training_photos(concept: &Concept, spec: &RunSpec, size: u32) -> Result<Vec<TrainingPhoto>, Error> {
@@ -70,7 +68,7 @@ pub(super) fn run(job: &TrainJob, log: &mut EventLog, stop: &StopFlag) -> Result
         photos: 0,
         score_model: score_model.map(|folder| part_of(folder, "score_model")).transpose()?,
     };
-    let model = load_model(&spec.base_model, &job.concept, &needs, log)?;
+    let model = load_model(&job.models, &spec.base_model, &job.concept, &needs, log)?;
     let caption = config.caption.replace("{class}", &spec.class_word);
     let pictured = (config.sample_every > 0).then_some(&config.sample_prompt);
     warn_of_cut_prompts(pictured.into_iter().chain([&caption]), &spec.class_word, &model, log)?;
@@ -153,10 +151,6 @@ fn score_model(job: &TrainJob) -> Result<&Path, Error> {
         workspace::Error::invalid(&path, "score_model is missing", "name the folder of a CLIP model")
     };
     Ok(job.spec.score_model.as_deref().ok_or_else(missing)?)
-}
-
-fn checkpoint_path(step: usize) -> PathBuf {
-    PathBuf::from(format!("checkpoints/step-{step:06}.safetensors"))
 }
 
 /// Write a checkpoint of `job`, and say so.

@@ -16,8 +16,8 @@ use super::preview::{Choice, Colours, Images, Loaded, Surface};
 use super::screens::concept::{Pane, Shot, panes, shots};
 use super::screens::{concept, help, palette, picture};
 use super::theme;
-use crate::client::{self, State};
-use crate::protocol::TrainConfig;
+use crate::client::{self, Placement};
+use crate::protocol::{State, TrainConfig};
 use crate::workspace::{self, Concept, JobFolder, Preflight, preflight};
 
 /// The smallest terminal the screens fit into.
@@ -381,7 +381,7 @@ impl App {
             Action::Resume => {
                 if let Some(run) = &view.model.run {
                     let job = run.job.clone();
-                    self.start(move || Ok(client::start_job(&job)?));
+                    self.start(move || Ok(client::submit(&job, Placement::default()).map(drop)?));
                 }
             }
             Action::Score => self.score(),
@@ -430,7 +430,7 @@ impl App {
         self.start(move || {
             preflight(&concept)?;
             let run = JobFolder::new_run(&concept, config, concept.evaluation()?)?;
-            Ok(client::start_job(&run)?)
+            Ok(client::submit(&run, Placement::default()).map(drop)?)
         });
         // Whatever run was shown, now it is the new one.
         self.view.model.shown = self.view.model.runs.len();
@@ -444,7 +444,7 @@ impl App {
             let mut config = concept.evaluation()?;
             config.sample.checkpoint = checkpoint.map(|(_, path)| path);
             let job = JobFolder::new_score(&concept, &run, config)?;
-            Ok(client::start_job(&job)?)
+            Ok(client::submit(&job, Placement::default()).map(drop)?)
         });
     }
 
@@ -460,7 +460,7 @@ impl App {
     fn stop(&mut self) {
         let Some(job) = self.view.model.current() else { return };
         self.view.notice = Some(match client::stop(&job.job) {
-            Ok(()) => "asked to stop: it ends after its step, with a checkpoint".into(),
+            Ok(_) => "asked to stop: it ends after its step, with a checkpoint".into(),
             Err(error) => error.to_string(),
         });
     }

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::client::{self, History, State};
-use crate::workspace::{Concept, Error, EventReader, JobFolder};
+use crate::protocol::State;
+use crate::workspace::{self, Concept, Error, EventReader, History, JobFolder};
 
 /// A job and its events, read as they come.
 pub struct Followed {
@@ -27,13 +27,16 @@ impl Followed {
     /// Read what is new; whether anything is.
     fn refresh(&mut self) -> Result<bool, Error> {
         // The state first: a runner that ends in between has written its last event before.
-        let held = client::state(&self.job, &self.history) == State::Running;
+        let held = workspace::state(&self.job, &self.history) == State::Running;
         let events = self.reader.read_new()?;
         for event in &events {
             self.history.apply(event);
         }
-        let state =
-            if held && self.history.end.is_none() { State::Running } else { client::state(&self.job, &self.history) };
+        let state = if held && self.history.end.is_none() {
+            State::Running
+        } else {
+            workspace::state(&self.job, &self.history)
+        };
         let changed = !events.is_empty() || state != self.state;
         self.state = state;
         Ok(changed)

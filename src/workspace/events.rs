@@ -1,22 +1,22 @@
 //! Reading `events.jsonl` while it grows.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use super::Error;
 use crate::protocol::EventRecord;
 
-/// Reads the events of a job from the start, then whatever is new at each call. A torn last line waits until it is
-/// whole: either its writer goes on, or a resumed job cuts it off before it writes.
+/// Reads the whole lines of a file that is appended to, from the start, then whatever is new at each call. A torn last
+/// line waits until it is whole.
 #[derive(Debug)]
-pub struct EventReader {
+pub struct LineReader {
     path: PathBuf,
     /// Bytes of whole lines read so far.
     offset: u64,
 }
 
-impl EventReader {
+impl LineReader {
     /// A reader of the file at `path`, which need not exist yet.
     pub fn new(path: &Path) -> Self {
         Self { path: path.to_path_buf(), offset: 0 }
@@ -27,28 +27,86 @@ impl EventReader {
         self.offset
     }
 
+    /// Pass over the next `count` lines, or as many as there are. How many that were.
+    pub fn skip(&mut self, count: u64) -> Result<u64, Error> {
+        let Some(file) = self.open()? else { return Ok(0) };
+        let mut lines = BufReader::new(file);
+        let mut line = Vec::new();
+        for skipped in 0..count {
+            line.clear();
+            lines.read_until(b'\n', &mut line).map_err(Error::io("read", &self.path))?;
+            if !line.ends_with(b"\n") {
+                return Ok(skipped);
+            }
+            self.offset += line.len() as u64;
+        }
+        Ok(count)
+    }
+
+    /// Some of the lines that have come since the last call, each with its end mark: about `most` bytes, but at least one
+    /// line if there is a whole one.
+    pub fn read(&mut self, most: u64) -> Result<Vec<Vec<u8>>, Error> {
+        let Some(mut file) = self.open()? else { return Ok(Vec::new()) };
+        // Only what there is now: a writer that is faster than this reader would keep it here for ever.
+        let there = file.metadata().map_err(Error::io("read", &self.path))?.len().saturating_sub(self.offset);
+        let mut bytes = Vec::new();
+        while (bytes.len() as u64) < there {
+            let more = most.min(there - bytes.len() as u64);
+            if file.by_ref().take(more).read_to_end(&mut bytes).map_err(Error::io("read", &self.path))? == 0 {
+                break;
+            }
+            if bytes.contains(&b'\n') {
+                break;
+            }
+        }
+        let lines = bytes.split_inclusive(|&byte| byte == b'\n').filter(|line| line.ends_with(b"\n"));
+        let lines: Vec<Vec<u8>> = lines.map(<[u8]>::to_vec).collect();
+        self.offset += lines.iter().map(Vec::len).sum::<usize>() as u64;
+        Ok(lines)
+    }
+
+    /// The file from where it has been read to; none when it does not exist yet.
+    fn open(&self) -> Result<Option<File>, Error> {
+        match File::open(&self.path) {
+            Ok(mut file) => {
+                file.seek(SeekFrom::Start(self.offset)).map_err(Error::io("read", &self.path))?;
+                Ok(Some(file))
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::io("read", &self.path)(error)),
+        }
+    }
+}
+
+/// Reads the events of a job from the start, then whatever is new at each call. A torn last line waits until it is
+/// whole: either its writer goes on, or a resumed job cuts it off before it writes.
+#[derive(Debug)]
+pub struct EventReader {
+    lines: LineReader,
+}
+
+impl EventReader {
+    /// A reader of the file at `path`, which need not exist yet.
+    pub fn new(path: &Path) -> Self {
+        Self { lines: LineReader::new(path) }
+    }
+
+    /// Bytes of whole lines read so far: where a torn last line begins.
+    pub fn offset(&self) -> u64 {
+        self.lines.offset()
+    }
+
     /// The events that have come since the last call, in order.
     pub fn read_new(&mut self) -> Result<Vec<EventRecord>, Error> {
-        let mut file = match File::open(&self.path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(Error::io("read", &self.path)(error)),
-        };
-        let mut bytes = Vec::new();
-        // Only what there is now: a writer that is faster than this reader would keep it here for ever.
-        let read = file.metadata().and_then(|metadata| {
-            file.seek(SeekFrom::Start(self.offset))?;
-            file.take(metadata.len().saturating_sub(self.offset)).read_to_end(&mut bytes)
-        });
-        read.map_err(Error::io("read", &self.path))?;
+        let mut at = self.lines.offset();
         let mut events = Vec::new();
-        for line in bytes.split_inclusive(|&byte| byte == b'\n').filter(|line| line.ends_with(b"\n")) {
-            let event = serde_json::from_slice(line).map_err(|error| {
-                let problem = format!("the line at byte {} is not an event ({error})", self.offset);
-                Error::invalid(&self.path, problem, "the file was changed by hand: remove that line")
+        for line in self.lines.read(u64::MAX)? {
+            let event = serde_json::from_slice(&line).map_err(|error| {
+                let problem = format!("the line at byte {at} is not an event ({error})");
+                Error::invalid(&self.lines.path, problem, "the file was changed by hand: remove that line")
             })?;
             events.push(event);
-            self.offset += line.len() as u64;
+            at += line.len() as u64;
         }
         Ok(events)
     }

@@ -44,6 +44,11 @@ impl Home {
         self.path.join(".catbench")
     }
 
+    /// Where its daemon says what it does.
+    pub fn daemon_log(&self) -> PathBuf {
+        self.internal().join("daemon.log")
+    }
+
     /// The concept of that name.
     pub fn concept(&self, name: &str) -> Result<Concept, Error> {
         let plain = !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', '\0']);

@@ -6,28 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use super::concept::{read_toml, write_toml};
 use super::{Concept, Error, new_id};
-use crate::protocol::{ModelSpec, SampleConfig, ScoreConfig, TrainConfig, path_or_table};
+use crate::protocol::{DeviceName, JobKind, ModelSpec, SampleConfig, ScoreConfig, TrainConfig, path_or_table};
 
-/// The kinds of job. The settings file in its folder says which it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum JobKind {
-    /// A training: `run.toml`.
-    Train,
-    /// A sampling: `batch.toml`.
-    Sample,
-    /// A scoring of a run: `score.toml`.
-    Score,
-}
-
-impl JobKind {
-    /// The name of its settings file.
-    pub fn file_name(self) -> &'static str {
-        match self {
-            Self::Train => "run.toml",
-            Self::Sample => "batch.toml",
-            Self::Score => "score.toml",
-        }
+/// The settings file of a kind of job.
+fn file_name(kind: JobKind) -> &'static str {
+    match kind {
+        JobKind::Train => "run.toml",
+        JobKind::Sample => "batch.toml",
+        JobKind::Score => "score.toml",
     }
 }
 
@@ -122,6 +108,11 @@ pub struct ScoreSpec {
     pub score: ScoreConfig,
 }
 
+/// Where a run keeps its checkpoint after `step` steps, from its folder.
+pub fn checkpoint_path(step: usize) -> PathBuf {
+    PathBuf::from(format!("checkpoints/step-{step:06}.safetensors"))
+}
+
 /// The folder of one job.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct JobFolder {
@@ -212,6 +203,15 @@ impl JobFolder {
         Ok(jobs)
     }
 
+    /// All jobs in `parent`, sorted by id; none without such a folder.
+    pub fn in_folder(parent: &Path) -> Vec<Self> {
+        let entries = std::fs::read_dir(parent).into_iter().flatten().flatten();
+        let mut jobs: Vec<Self> =
+            entries.map(|entry| Self { path: entry.path() }).filter(|job| job.kind().is_ok()).collect();
+        jobs.sort();
+        jobs
+    }
+
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path
@@ -226,7 +226,7 @@ impl JobFolder {
     pub fn kind(&self) -> Result<JobKind, Error> {
         [JobKind::Train, JobKind::Sample, JobKind::Score]
             .into_iter()
-            .find(|kind| self.path.join(kind.file_name()).is_file())
+            .find(|kind| self.path.join(file_name(*kind)).is_file())
             .ok_or_else(|| {
                 let remedy = "a job's folder holds run.toml, batch.toml or score.toml";
                 Error::invalid(&self.path, "this is not a job's folder", remedy)
@@ -239,6 +239,49 @@ impl JobFolder {
         self.path.ancestors().nth(depth).ok_or_else(|| {
             Error::invalid(&self.path, "this job is in no concept's folder", "move it back under <concept>/runs")
         })
+    }
+
+    /// The base model its settings name.
+    pub fn base_model(&self) -> Result<ModelSpec, Error> {
+        Ok(match self.kind()? {
+            JobKind::Train => self.run_spec()?.base_model,
+            JobKind::Sample => self.batch_spec()?.base_model,
+            JobKind::Score => self.score_spec()?.base_model,
+        })
+    }
+
+    /// Where its settings have it computed.
+    pub fn device(&self) -> Result<DeviceName, Error> {
+        Ok(match self.kind()? {
+            JobKind::Train => self.run_spec()?.train.device,
+            JobKind::Sample => self.batch_spec()?.sample.device,
+            JobKind::Score => self.score_spec()?.score.sample.device,
+        })
+    }
+
+    /// Have it computed there.
+    pub fn set_device(&self, device: DeviceName) -> Result<(), Error> {
+        if self.device()? == device {
+            return Ok(());
+        }
+        let path = self.path.join(file_name(self.kind()?));
+        match self.kind()? {
+            JobKind::Train => {
+                let mut spec = self.run_spec()?;
+                (spec.train.device, spec.evaluation.sample.device) = (device, device);
+                write_toml(&path, &spec)
+            }
+            JobKind::Sample => {
+                let mut spec = self.batch_spec()?;
+                spec.sample.device = device;
+                write_toml(&path, &spec)
+            }
+            JobKind::Score => {
+                let mut spec = self.score_spec()?;
+                spec.score.sample.device = device;
+                write_toml(&path, &spec)
+            }
+        }
     }
 
     /// Its `run.toml`.
@@ -269,6 +312,11 @@ impl JobFolder {
     /// Held by its runner for as long as that lives.
     pub fn lock(&self) -> PathBuf {
         self.path.join("runner.lock")
+    }
+
+    /// The checkpoint of a run after `step` steps.
+    pub fn checkpoint(&self, step: usize) -> PathBuf {
+        self.path.join(checkpoint_path(step))
     }
 
     /// What its runner wrote to stdout and stderr.

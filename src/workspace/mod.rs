@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! <home>/.catbench/
-//!   models/<name>.toml  hashes/
+//!   models/<name>.toml  hashes/  queue/<number>.toml  trash/<concept>~<time>/
+//!   store/  socket  daemon.lock  daemon.log
 //! <home>/<concept>/
 //!   concept.toml  images/  masks/  prompts/
 //!   runs/<run id>/       run.toml    events.jsonl  checkpoints/  samples/  evaluation/  scores.jsonl
@@ -12,23 +13,34 @@
 
 mod concept;
 mod error;
+mod event_log;
 mod events;
 mod graphics;
 mod hashes;
+mod history;
 mod home;
 mod id;
 mod job;
+mod library;
 mod memory;
 mod models;
 mod preflight;
+mod private;
+mod records;
+mod state;
 
 pub use concept::{Concept, ConceptFile};
 pub use error::Error;
-pub use events::EventReader;
+pub use event_log::EventLog;
+pub use events::{EventReader, LineReader};
 pub use graphics::{GraphicsCard, graphics_cards};
 pub use hashes::HashCache;
+pub use history::{End, History, Picture, Point};
 pub use home::Home;
 pub use id::new_id;
-pub use job::{BatchSpec, Imported, JobFolder, JobKind, RunSpec, ScoreSpec};
+pub use job::{BatchSpec, Imported, JobFolder, RunSpec, ScoreSpec, checkpoint_path};
 pub use memory::free_memory;
 pub use preflight::{Photo, Preflight, effective_settings, preflight};
+pub use private::{check_private, make_private};
+pub use records::{RunSummary, fingerprint, state_now};
+pub use state::state;

@@ -5,7 +5,10 @@ use std::fs::{File, create_dir_all, write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use catbench::protocol::{Event, EventRecord, Phase, Score};
+use std::time::{Duration, Instant};
+
+use catbench::protocol::{Event, EventRecord, JobInfo, JobState, Phase, Score};
+use catbench::workspace::EventReader;
 use image::{GrayImage, Luma, Rgb, RgbImage};
 
 /// The scenes of the photos and prompts: name, sky, ground.
@@ -29,6 +32,71 @@ pub fn catbench(workspace: &Workspace, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_catbench"));
     command.args(args).env("CATBENCH_HOME", workspace.home()).stdin(Stdio::null());
     command
+}
+
+/// What the program prints with `--json`.
+pub fn json(workspace: &Workspace, args: &[&str]) -> serde_json::Value {
+    let output = catbench(workspace, &[args, &["--json"]].concat()).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let last = text.lines().last().unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+    serde_json::from_str(last).unwrap()
+}
+
+/// All jobs of the queue.
+pub fn jobs(workspace: &Workspace) -> Vec<JobInfo> {
+    serde_json::from_value(json(workspace, &["jobs", "--all"])["jobs"].clone()).unwrap()
+}
+
+/// How a job is.
+pub fn job_state(workspace: &Workspace, number: u64) -> JobState {
+    jobs(workspace).into_iter().find(|job| job.number == number).unwrap().state
+}
+
+/// Hand a training of `steps` steps of one picture to the queue, without pictures on the way. Its number and folder.
+pub fn queue_training(workspace: &Workspace, steps: usize, more: &[&str]) -> (u64, PathBuf) {
+    let steps = steps.to_string();
+    let args = ["train", "demo", "--detach", "--sample-every", "0", "--validate-every", "0", "--batch-size", "1"];
+    let queued = json(workspace, &[&args[..], &["--steps", &steps, "--checkpoint-every", "10"], more].concat());
+    (queued["job"].as_u64().unwrap(), queued["path"].as_str().unwrap().into())
+}
+
+/// The events of a job with their numbers, which have no gap and no double.
+pub fn records(run: &Path) -> Vec<EventRecord> {
+    let records = EventReader::new(&run.join("events.jsonl")).read_new().unwrap();
+    assert!(records.iter().enumerate().all(|(i, record)| record.seq == i as u64), "a gap or a double");
+    records
+}
+
+/// The events of a job.
+pub fn events(run: &Path) -> Vec<Event> {
+    records(run).into_iter().map(|record| record.event).collect()
+}
+
+/// Wait until the run has done `step` steps.
+pub fn wait_for_step(run: &Path, step: usize) {
+    wait_until(&format!("step {step} comes"), || {
+        events(run).iter().any(|event| matches!(event, Event::Step { step: s, .. } if *s >= step))
+    });
+}
+
+/// Wait until something is so.
+pub fn wait_until(what: &str, is: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while !is() {
+        assert!(Instant::now() < deadline, "it never came that {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Whether the process lives, and is not only not yet taken note of.
+pub fn is_alive(pid: u64) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
+}
+
+/// Kill a process at once.
+pub fn kill(pid: u64) {
+    Command::new("kill").args(["-9", &pid.to_string()]).stderr(Stdio::null()).status().unwrap();
 }
 
 /// A home with the concept `demo`; its base model is only a name.
@@ -94,6 +162,35 @@ impl Workspace {
         run.tell(Event::Started { pid: 1, steps: 500, resumed_from: 0 });
         run
     }
+}
+
+impl Drop for Workspace {
+    /// No daemon of a test outlives it, nor a runner.
+    fn drop(&mut self) {
+        if self.home().join(".catbench/daemon.lock").exists() {
+            let _ = catbench(self, &["daemon", "stop"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        }
+        for lock in locks(self.home()) {
+            let held = File::open(&lock).is_ok_and(|file| file.try_lock_shared().is_err());
+            let pid = std::fs::read_to_string(&lock).unwrap_or_default();
+            if held && pid.trim().parse::<u32>().is_ok_and(|pid| pid > 1 && pid != std::process::id()) {
+                let _ = Command::new("kill").args(["-9", pid.trim()]).status();
+            }
+        }
+    }
+}
+
+/// Every `runner.lock` under `folder`.
+fn locks(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for path in std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
+        if path.is_dir() && !path.is_symlink() {
+            found.extend(locks(&path));
+        } else if path.ends_with("runner.lock") {
+            found.push(path);
+        }
+    }
+    found
 }
 
 /// A run whose events are made up.

@@ -7,15 +7,15 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
-use crate::client::{End, History, Picture, State, words};
-use crate::protocol::Phase;
+use crate::client::words;
+use crate::protocol::{Phase, State};
 use crate::tui::app::{Checked, View};
 use crate::tui::preview::Surface;
 use crate::tui::theme;
 use crate::tui::widgets::graph::{Graph, label, smoothed, window};
 use crate::tui::widgets::tiles::{Grid, Tile};
 use crate::tui::widgets::{pane, scores, tiles};
-use crate::workspace::effective_settings;
+use crate::workspace::{End, History, Picture, effective_settings};
 
 /// A pane that can have the focus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -184,7 +184,7 @@ fn how_it_goes(view: &View) -> Line<'static> {
     let history = &job.history;
     let (step, steps) = (history.step(), history.steps);
     let (mark, text, style) = match job.state {
-        State::New => ("○", "waiting for its runner".into(), theme::FAINT),
+        State::New => ("○", "waits for its turn".into(), theme::FAINT),
         State::Running => ("●", running(history), theme::ACCENT),
         State::Finished => ("✓", format!("finished in {}", words::duration(history.seconds())), theme::GOOD),
         State::Stopped => ("■", format!("stopped at step {step} of {steps}"), theme::WARN),

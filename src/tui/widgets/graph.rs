@@ -5,8 +5,8 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
-use crate::client::{History, Point};
 use crate::tui::theme;
+use crate::workspace::{History, Point};
 
 /// What of a history is drawn, and how.
 pub struct Graph<'a> {

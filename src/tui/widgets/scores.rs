@@ -5,9 +5,8 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
-use crate::client::Scores;
 use crate::client::words::{Change, score_rows};
-use crate::protocol::Score;
+use crate::protocol::{Score, Scores};
 use crate::tui::theme;
 
 /// Rows the table takes.

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::protocol::{Event, EventRecord, Phase, Score};
-use crate::workspace::{Error, EventReader, JobFolder};
+use super::{Error, EventReader, JobFolder};
+use crate::protocol::{Event, EventRecord, Phase, Score, Scores};
 
 /// A loss at a step.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -29,19 +29,6 @@ pub struct Picture {
     pub learned: bool,
     /// Whether it was made to be scored, not on the way.
     pub evaluation: bool,
-}
-
-/// The four scores of one side, before or after.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Scores {
-    /// Masked CLIP-I.
-    pub masked_clip_i: Score,
-    /// CLIP-I of the whole pictures.
-    pub clip_i: Score,
-    /// CLIP-T.
-    pub clip_t: Score,
-    /// sqrt(masked CLIP-I · CLIP-T).
-    pub balance: Score,
 }
 
 /// How a job ended.

@@ -4,8 +4,8 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use super::{Error, EventReader};
 use crate::protocol::{Event, EventRecord};
-use crate::workspace::{Error, EventReader};
 
 /// Appends to a job's events. Each event is one write of one whole line, handed to the system at once, so it outlives
 /// the process; checkpoints and last events also wait for the disk.
@@ -14,6 +14,8 @@ pub struct EventLog {
     file: File,
     path: PathBuf,
     next_seq: u64,
+    /// Bytes of whole lines.
+    length: u64,
 }
 
 impl EventLog {
@@ -25,7 +27,12 @@ impl EventLog {
         let next_seq = events.last().map_or(0, |event| event.seq + 1);
         let file = OpenOptions::new().append(true).create(true).open(path).map_err(Error::io("open", path))?;
         file.set_len(reader.offset()).map_err(Error::io("repair", path))?;
-        Ok((Self { file, path: path.to_path_buf(), next_seq }, events))
+        Ok((Self { file, path: path.to_path_buf(), next_seq, length: reader.offset() }, events))
+    }
+
+    /// The number of the next event.
+    pub fn next_seq(&self) -> u64 {
+        self.next_seq
     }
 
     /// Append `event`.
@@ -35,8 +42,13 @@ impl EventLog {
         let written = serde_json::to_vec(&record).map_err(std::io::Error::from).and_then(|mut line| {
             line.push(b'\n');
             self.file.write_all(&line)?;
+            self.length += line.len() as u64;
             if durable { self.file.sync_data() } else { Ok(()) }
         });
+        if written.is_err() {
+            // A full disk may have taken half a line; what is written once there is room must not be glued to it.
+            let _ = self.file.set_len(self.length);
+        }
         written.map_err(Error::io("write", &self.path))?;
         self.next_seq += 1;
         Ok(())

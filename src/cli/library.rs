@@ -1,0 +1,313 @@
+//! `catbench concept new | list | show | tag | rename | remove | restore | export | import`: the library.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::{Error, print_json};
+use crate::client;
+use crate::protocol::ConceptRecord;
+use crate::workspace::{Concept, ConceptFile, Home};
+
+/// Options of `concept new`.
+#[derive(Debug, clap::Args)]
+pub struct NewArgs {
+    /// Its name: the folder it gets.
+    name: String,
+    /// The word it is learned on top of: teapot, dog, backpack.
+    #[arg(long, value_name = "WORD")]
+    class: String,
+    /// The folder of its photos; they are copied.
+    #[arg(long, value_name = "DIR")]
+    images: PathBuf,
+    /// The folder of its masks: <image name>.png, white where the concept is; they are copied.
+    #[arg(long, value_name = "DIR")]
+    masks: Option<PathBuf>,
+    /// The base model: a path, or the name of a registered one. Without: the only registered one.
+    #[arg(long, value_name = "MODEL")]
+    base_model: Option<PathBuf>,
+    /// The CLIP model of its scores.
+    #[arg(long, value_name = "DIR")]
+    score_model: Option<PathBuf>,
+    /// A word to find it by; may be given several times.
+    #[arg(long = "tag")]
+    tags: Vec<String>,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Options of `concept list`.
+#[derive(Debug, clap::Args)]
+pub struct ListArgs {
+    /// Only those with this tag.
+    #[arg(long)]
+    tag: Option<String>,
+    /// Only those whose name, class word or notes contain this.
+    #[arg(long, value_name = "TEXT")]
+    matching: Option<String>,
+    /// What is in the trash.
+    #[arg(long, conflicts_with_all = ["tag", "matching"])]
+    trash: bool,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// A concept.
+#[derive(Debug, clap::Args)]
+pub struct NameArgs {
+    /// The concept.
+    concept: String,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Options of `concept tag`.
+#[derive(Debug, clap::Args)]
+pub struct TagArgs {
+    #[command(flatten)]
+    concept: NameArgs,
+    /// Tags to add.
+    tags: Vec<String>,
+    /// A tag to take away; may be given several times.
+    #[arg(long, value_name = "TAG")]
+    remove: Vec<String>,
+    /// Set its notes.
+    #[arg(long, value_name = "TEXT")]
+    notes: Option<String>,
+}
+
+/// Options of `concept rename`.
+#[derive(Debug, clap::Args)]
+pub struct RenameArgs {
+    #[command(flatten)]
+    concept: NameArgs,
+    /// Its new name.
+    to: String,
+}
+
+/// Options of `concept restore`.
+#[derive(Debug, clap::Args)]
+pub struct RestoreArgs {
+    #[command(flatten)]
+    concept: NameArgs,
+    /// Another name, where its own is taken by now.
+    #[arg(long, value_name = "NAME")]
+    to: Option<String>,
+}
+
+/// Options of `concept export`.
+#[derive(Debug, clap::Args)]
+pub struct ExportArgs {
+    #[command(flatten)]
+    concept: NameArgs,
+    /// The file to write: a zip archive.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+/// Options of `concept import`.
+#[derive(Debug, clap::Args)]
+pub struct ImportArgs {
+    /// What `export` wrote, or a concept's folder.
+    from: PathBuf,
+    /// Its name here, if not its own.
+    #[arg(long)]
+    name: Option<String>,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn new(args: &NewArgs) -> Result<(), Error> {
+    let home = Home::locate()?;
+    let base_model = match &args.base_model {
+        // What is a path from here is one from anywhere.
+        Some(path) if path.exists() => std::path::absolute(path)?,
+        Some(name) => {
+            home.model(&name.to_string_lossy())?;
+            name.clone()
+        }
+        None => only_model(&home)?,
+    };
+    let file = ConceptFile {
+        name: args.name.clone(),
+        class_word: args.class.clone(),
+        base_model,
+        score_model: args.score_model.as_ref().map(std::path::absolute).transpose()?,
+        guidance_scale: None,
+        tags: args.tags.clone(),
+        notes: String::new(),
+    };
+    let concept = home.new_concept(&args.name, &file, &args.images, args.masks.as_deref())?;
+    came(&home, &concept, args.json)
+}
+
+fn only_model(home: &Home) -> Result<PathBuf, Error> {
+    match home.model_names()?.as_slice() {
+        [one] => Ok(PathBuf::from(one)),
+        [] => Err(Error::Job("name the base model: --base-model PATH; `catbench model add` registers one".into())),
+        several => Err(Error::Job(format!("name the base model: --base-model with one of {}", several.join(", ")))),
+    }
+}
+
+/// Tell the daemon of a concept that has come, and say so.
+fn came(home: &Home, concept: &Concept, json: bool) -> Result<(), Error> {
+    client::refresh(home, concept)?;
+    if json {
+        print_json(&json!({ "concept": client::concept(home, &concept.id)?.concept, "path": concept.folder }));
+    } else {
+        println!("{}", concept.folder.display());
+        eprintln!("  catbench train {0}    learn it\n  catbench open {0}     the workbench", concept.id);
+    }
+    Ok(())
+}
+
+pub fn list(args: &ListArgs) -> Result<(), Error> {
+    let home = Home::locate()?;
+    if args.trash {
+        return list_trash(&home, args.json);
+    }
+    let mut concepts = client::concepts(&home, args.tag.clone())?;
+    if let Some(text) = &args.matching {
+        let text = text.to_lowercase();
+        let matches = |concept: &ConceptRecord| {
+            [&concept.concept, &concept.name, &concept.class_word, &concept.notes]
+                .iter()
+                .any(|field| field.to_lowercase().contains(&text))
+        };
+        concepts.retain(matches);
+    }
+    if args.json {
+        print_json(&json!({ "concepts": concepts }));
+        return Ok(());
+    }
+    if concepts.is_empty() {
+        println!("no concepts: catbench concept new NAME --class WORD --images DIR");
+        return Ok(());
+    }
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let mut line = |text: String| {
+        // Whoever has read enough closes the pipe.
+        let _ = std::io::Write::write_all(&mut out, (text.trim_end().to_owned() + "\n").as_bytes());
+    };
+    line(format!(
+        "{:<24} {:<14} {:>6} {:>5} {:>5} {:>7}  tags",
+        "concept", "class word", "photos", "masks", "runs", "samples"
+    ));
+    for c in &concepts {
+        let tags = c.problem.as_ref().map_or_else(|| c.tags.join(", "), |problem| format!("! {problem}"));
+        line(format!(
+            "{:<24} {:<14} {:>6} {:>5} {:>5} {:>7}  {tags}",
+            c.concept, c.class_word, c.photos, c.masks, c.runs, c.samples
+        ));
+    }
+    Ok(())
+}
+
+fn list_trash(home: &Home, json: bool) -> Result<(), Error> {
+    let removed = home.removed_concepts()?;
+    if json {
+        let removed: Vec<_> = removed.iter().map(|(name, path)| json!({ "concept": name, "path": path })).collect();
+        print_json(&json!({ "trash": removed }));
+        return Ok(());
+    }
+    removed.iter().for_each(|(name, path)| println!("{name:<24} {}", path.display()));
+    Ok(())
+}
+
+pub fn show(args: &NameArgs) -> Result<(), Error> {
+    let details = client::concept(&Home::locate()?, &args.concept)?;
+    if args.json {
+        print_json(&json!({ "concept": details }));
+        return Ok(());
+    }
+    let c = &details.concept;
+    let files = |files: &[crate::protocol::FileRecord]| {
+        let name = |file: &crate::protocol::FileRecord| {
+            if file.whole { file.name.clone() } else { format!("{} (not whole)", file.name) }
+        };
+        files.iter().map(name).collect::<Vec<_>>().join(", ")
+    };
+    let rows = [
+        ("concept", format!("{} (a kind of {})", c.name, c.class_word)),
+        ("base model", c.base_model.clone()),
+        ("tags", c.tags.join(", ")),
+        ("notes", c.notes.clone()),
+        ("photos", files(&details.photo_files)),
+        ("masks", files(&details.mask_files)),
+        ("prompts", c.prompts.join(", ")),
+        ("samples", c.samples.to_string()),
+        ("problem", c.problem.clone().unwrap_or_default()),
+    ];
+    for (name, value) in rows.iter().filter(|(_, value)| !value.is_empty()) {
+        println!("{name:<11} {value}");
+    }
+    if !details.run_records.is_empty() {
+        println!();
+        super::runs::print(&details.run_records, false);
+    }
+    Ok(())
+}
+
+pub fn tag(args: &TagArgs) -> Result<(), Error> {
+    let home = Home::locate()?;
+    let mut concept = home.concept(&args.concept.concept)?;
+    let mut tags: Vec<String> = concept.file.tags.iter().filter(|tag| !args.remove.contains(tag)).cloned().collect();
+    for tag in &args.tags {
+        if !tags.contains(tag) {
+            tags.push(tag.clone());
+        }
+    }
+    let changed = tags != concept.file.tags;
+    concept.edit(changed.then_some(&tags), args.notes.as_deref())?;
+    client::refresh(&home, &concept)?;
+    if args.concept.json {
+        print_json(&json!({ "concept": concept.id, "tags": concept.file.tags, "notes": concept.file.notes }));
+    } else {
+        println!("{}: {}", concept.id, concept.file.tags.join(", "));
+    }
+    Ok(())
+}
+
+pub fn rename(args: &RenameArgs) -> Result<(), Error> {
+    let home = Home::locate()?;
+    client::rename(&home, &args.concept.concept, &args.to)?;
+    came(&home, &home.concept(&args.to)?, args.concept.json)
+}
+
+pub fn remove(args: &NameArgs) -> Result<(), Error> {
+    let path = client::remove(&Home::locate()?, &args.concept)?;
+    if args.json {
+        print_json(&json!({ "removed": args.concept, "path": path }));
+    } else {
+        println!("{} is in the trash: catbench concept restore {}", args.concept, args.concept);
+    }
+    Ok(())
+}
+
+pub fn restore(args: &RestoreArgs) -> Result<(), Error> {
+    let home = Home::locate()?;
+    let concept = home.restore_concept(&args.concept.concept, args.to.as_deref())?;
+    came(&home, &concept, args.concept.json)
+}
+
+pub fn export(args: &ExportArgs) -> Result<(), Error> {
+    let concept = super::concept(&args.concept.concept)?;
+    let out = std::path::absolute(&args.out)?;
+    concept.pack(&out)?;
+    if args.concept.json {
+        print_json(&json!({ "concept": concept.id, "path": out }));
+    } else {
+        println!("{}", out.display());
+    }
+    Ok(())
+}
+
+pub fn import(args: &ImportArgs) -> Result<(), Error> {
+    let home = Home::locate()?;
+    let concept = home.import_concept(&args.from, args.name.as_deref())?;
+    came(&home, &concept, args.json)
+}

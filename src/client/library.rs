@@ -1,0 +1,71 @@
+//! The library as the daemon knows it, and changes to it.
+
+use std::path::PathBuf;
+
+use super::{Daemon, Error};
+use crate::protocol::{ConceptDetails, ConceptRecord, DaemonReply, DaemonRequest, RunRecord, State, StoreCounts};
+use crate::workspace::{Concept, Home};
+
+fn ask(home: &Home, request: DaemonRequest) -> Result<DaemonReply, Error> {
+    Daemon::start(home)?.ask(request)
+}
+
+fn odd<T>(reply: &DaemonReply) -> Result<T, Error> {
+    Err(Error::Answer(format!("{reply:?}")))
+}
+
+/// All concepts of `home` with this tag, or all, by name.
+pub fn concepts(home: &Home, tag: Option<String>) -> Result<Vec<ConceptRecord>, Error> {
+    match ask(home, DaemonRequest::Concepts { tag })? {
+        DaemonReply::Concepts { concepts } => Ok(concepts),
+        other => odd(&other),
+    }
+}
+
+/// One concept with all that belongs to it.
+pub fn concept(home: &Home, name: &str) -> Result<ConceptDetails, Error> {
+    match ask(home, DaemonRequest::Concept { name: name.to_owned() })? {
+        DaemonReply::Concept(concept) => Ok(*concept),
+        other => odd(&other),
+    }
+}
+
+/// The runs of all concepts, in this state or in any.
+pub fn runs(home: &Home, state: Option<State>) -> Result<Vec<RunRecord>, Error> {
+    match ask(home, DaemonRequest::Runs { concept: None, state })? {
+        DaemonReply::Runs { runs } => Ok(runs),
+        other => odd(&other),
+    }
+}
+
+/// Have the daemon take up at once what this process has changed in the folder of `concept`.
+pub fn refresh(home: &Home, concept: &Concept) -> Result<(), Error> {
+    match ask(home, DaemonRequest::Refresh { concept: concept.id.clone() })? {
+        DaemonReply::Done => Ok(()),
+        other => odd(&other),
+    }
+}
+
+/// Give a concept another name; refused while it has a job that is not over.
+pub fn rename(home: &Home, concept: &str, to: &str) -> Result<(), Error> {
+    match ask(home, DaemonRequest::Rename { concept: concept.to_owned(), to: to.to_owned() })? {
+        DaemonReply::Done => Ok(()),
+        other => odd(&other),
+    }
+}
+
+/// Put a concept into the trash; refused while it has a job that is not over. Where it is there.
+pub fn remove(home: &Home, concept: &str) -> Result<PathBuf, Error> {
+    match ask(home, DaemonRequest::Remove { concept: concept.to_owned() })? {
+        DaemonReply::Removed { path } => Ok(path),
+        other => odd(&other),
+    }
+}
+
+/// Make the store anew from the files. What it holds then.
+pub fn rebuild(home: &Home) -> Result<StoreCounts, Error> {
+    match ask(home, DaemonRequest::Rebuild)? {
+        DaemonReply::Rebuilt(counts) => Ok(counts),
+        other => odd(&other),
+    }
+}

@@ -1,0 +1,116 @@
+//! The daemon of a home: owns its store, its queue and the watch over its files, starts runners, and answers clients. It
+//! links no model code, so whatever a model does, it lives; and it keeps nothing that is not on disk, so killed at any
+//! moment it loses nothing: the next one reads the queue and adopts the runners that live.
+
+mod connection;
+mod library;
+mod lifecycle;
+mod queue;
+mod runners;
+mod server;
+mod watcher;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use lifecycle::logout_warning;
+
+use crate::protocol::DeviceName;
+use crate::workspace::{self, Home};
+
+/// What a daemon can fail at.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The files of the home.
+    #[error(transparent)]
+    Workspace(#[from] workspace::Error),
+    /// Its event loop.
+    #[error("cannot serve: {0}")]
+    Serve(#[from] std::io::Error),
+    /// There is one.
+    #[error("{}: another daemon serves this home: `catbench daemon status` shows it", .0.display())]
+    Taken(PathBuf),
+    /// No job of that number.
+    #[error("there is no job {0}: `catbench jobs` lists them")]
+    NoJob(u64),
+    /// It cannot be done to a job as it is.
+    #[error("job {number} is {state}: cannot {to}")]
+    NotNow {
+        /// Which.
+        number: u64,
+        /// How it is.
+        state: &'static str,
+        /// What was asked.
+        to: &'static str,
+    },
+    /// The order of two jobs is settled by their priorities.
+    #[error(
+        "job {other} has priority {priority}, job {number} another: give them the same first, `catbench jobs priority`"
+    )]
+    OtherPriority {
+        /// The one to be moved.
+        number: u64,
+        /// The one it was to be moved before.
+        other: u64,
+        /// Of the other.
+        priority: i32,
+    },
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] crate::store::Error),
+    /// There is no store.
+    #[error("there is no store: `catbench daemon status` says why")]
+    NoStore,
+    /// A concept that came while it was looked for.
+    #[error("{0} has just come: ask again")]
+    NewConcept(String),
+    /// A concept is in use.
+    #[error("{concept} has job {number} in the queue: wait for it, or `catbench jobs cancel {number}`")]
+    InUse {
+        /// The concept.
+        concept: String,
+        /// The job.
+        number: u64,
+    },
+    /// No such device.
+    #[error("there is no device {device:?}: there is {there}, or `any`")]
+    NoDevice {
+        /// As asked for.
+        device: String,
+        /// What there is.
+        there: String,
+    },
+}
+
+/// How a daemon is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// End after this long without a client and without a job that runs or could; none for never.
+    pub idle: Option<Duration>,
+    /// Leave the terminal it was started from.
+    pub background: bool,
+}
+
+/// Serve `home` until asked to end: the whole life of a daemon process.
+///
+/// # Errors
+/// Another daemon serves it already; the socket cannot be opened.
+pub fn run(home: &Home, settings: Settings) -> Result<(), Error> {
+    if settings.background {
+        // This fails only for a process that already leads a session, which is as good.
+        let _ = rustix::process::setsid();
+    }
+    let Some(lock) = lifecycle::Lock::take(home)? else { return Err(Error::Taken(home.path().to_owned())) };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let served = runtime.block_on(server::serve(home, lock, settings));
+    // Threads that wait for runners must not keep it.
+    runtime.shutdown_background();
+    served
+}
+
+/// The devices of this machine that this program can use, the best first.
+fn devices() -> Vec<String> {
+    let cards = workspace::graphics_cards().into_iter().map(|card| DeviceName::Cuda(card.number));
+    let all = cards.chain([DeviceName::Metal, DeviceName::Cpu]);
+    all.filter(|device| device.is_built_in()).map(|device| device.to_string()).collect()
+}

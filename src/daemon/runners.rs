@@ -1,0 +1,217 @@
+//! Starting runners, handing the next job to one that has its base model loaded, and waiting for their end. Each job that
+//! is at work has a thread here that does so; nothing in it is lost with this process, because a runner needs no parent.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal};
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::queue::Turn;
+use crate::protocol::{Assignment, Event, ModelSpec};
+use crate::workspace::{self, EventLog, JobFolder};
+
+/// How often is looked whether a runner has taken up its job.
+const LOOK: Duration = Duration::from_millis(3);
+/// How long a runner that has let go of its job may take to be gone.
+const EXIT: Duration = Duration::from_secs(2);
+/// How long an idle runner may take to leave its device to another.
+const LEAVE: Duration = Duration::from_secs(10);
+
+/// A job is not at work any more.
+pub struct Ended {
+    /// Which.
+    pub turn: Turn,
+    /// Its runner, where it lives on with the base model loaded.
+    pub runner: Option<Runner>,
+    /// Why it failed, where that could not be written to its events.
+    pub cause: Option<String>,
+}
+
+/// A runner that this process started. Dropped, it is told that nothing more will come.
+pub struct Runner {
+    stdin: ChildStdin,
+    model: ModelSpec,
+    exit: Arc<OnceLock<ExitStatus>>,
+}
+
+impl Runner {
+    fn has_exited(&self) -> bool {
+        self.exit.get().is_some()
+    }
+
+    /// Wait for its exit, but not for ever.
+    fn wait(&self, longest: Duration) -> Option<ExitStatus> {
+        let deadline = Instant::now() + longest;
+        while !self.has_exited() && Instant::now() < deadline {
+            std::thread::sleep(LOOK);
+        }
+        self.exit.get().copied()
+    }
+
+    /// Let it go, and wait until it has left its device.
+    fn leave(self) {
+        let Self { stdin, exit, model } = self;
+        drop(stdin);
+        let deadline = Instant::now() + LEAVE;
+        while exit.get().is_none() && Instant::now() < deadline {
+            std::thread::sleep(LOOK);
+        }
+        drop(model);
+    }
+}
+
+/// Have `turn` done by `idle`, the runner that the device's last job has left, if it has the same base model, else by a
+/// new one. Its end is sent to `ended`.
+pub fn start(turn: Turn, idle: Option<Runner>, program: PathBuf, ended: UnboundedSender<Ended>) {
+    std::thread::spawn(move || {
+        let (runner, cause) = match attend(&turn, idle, &program) {
+            Ok(runner) => (runner, None),
+            // The job's own files tell what happened; where even they cannot be written, this does.
+            Err(cause) => (None, fail(&turn, &cause).err().map(|error| format!("{cause}; {error}"))),
+        };
+        // Nobody listens only when the daemon is ending.
+        let _ = ended.send(Ended { turn, runner, cause });
+    });
+}
+
+/// Wait for the end of a job whose runner an earlier daemon started.
+pub fn adopt(turn: Turn, ended: UnboundedSender<Ended>) {
+    std::thread::spawn(move || {
+        let over = turn.job.wait_until_free().map_err(|error| error.to_string());
+        let cause = over.and_then(|()| account(&turn, None)).err();
+        let cause = cause.and_then(|cause| fail(&turn, &cause).err().map(|error| format!("{cause}; {error}")));
+        let _ = ended.send(Ended { turn, runner: None, cause });
+    });
+}
+
+/// Take note of a job whose runner died while no daemon was there.
+pub fn bury(turn: &Turn) -> Option<String> {
+    let cause = account(turn, None).err()?;
+    fail(turn, &cause).err().map(|error| format!("{cause}; {error}"))
+}
+
+/// Ask the runner of `job` to finish its step and end, or with `kill` end it at once. Whether there was one.
+pub fn signal(job: &JobFolder, kill: bool) -> bool {
+    // The runner wrote its process id when it took the lock.
+    let pid = std::fs::read_to_string(job.lock()).ok().filter(|_| job.is_held());
+    let pid = pid.and_then(|pid| pid.trim().parse().ok()).and_then(Pid::from_raw);
+    let signal = if kill { Signal::KILL } else { Signal::TERM };
+    pid.is_some_and(|pid| rustix::process::kill_process(pid, signal).is_ok())
+}
+
+/// Have the job done, and wait for it. The runner, if it can do another.
+fn attend(turn: &Turn, idle: Option<Runner>, program: &PathBuf) -> Result<Option<Runner>, String> {
+    let model = turn.job.base_model().map_err(|error| error.to_string())?;
+    let assignment = Assignment { job: turn.job.path().to_owned(), from_seq: turn.from_seq };
+    let mut runner = None;
+    match idle {
+        Some(mut idle) if idle.model == model && !idle.has_exited() => {
+            let written = serde_json::to_vec(&assignment).map_err(std::io::Error::from).and_then(|mut line| {
+                line.push(b'\n');
+                idle.stdin.write_all(&line)
+            });
+            // One that left just now has taken nothing up: another is started.
+            if written.is_ok() && is_taken_up(turn, &idle) {
+                runner = Some(idle);
+            }
+        }
+        Some(idle) => idle.leave(),
+        None => {}
+    }
+    let runner = match runner {
+        Some(runner) => runner,
+        None => {
+            let runner =
+                spawn(turn, &assignment, model, program).map_err(|error| format!("cannot start a runner: {error}"))?;
+            is_taken_up(turn, &runner);
+            runner
+        }
+    };
+    turn.job.wait_until_free().map_err(|error| error.to_string())?;
+    account(turn, Some(&runner))?;
+    let finished = matches!(turn.job.last_event(), Ok(Some(last)) if matches!(last.event, Event::Finished { .. }));
+    Ok(Some(runner).filter(|runner| finished && !runner.has_exited()))
+}
+
+fn spawn(turn: &Turn, assignment: &Assignment, model: ModelSpec, program: &PathBuf) -> std::io::Result<Runner> {
+    let log = OpenOptions::new().append(true).create(true).open(turn.job.log())?;
+    let (variable, huge_pages) = crate::sys::HUGE_PAGES;
+    let mut child = Command::new(program)
+        .arg("runner")
+        .arg(&assignment.job)
+        .args(["--from-seq", &assignment.from_seq.to_string(), "--keep"])
+        .env(variable, huge_pages)
+        .stdin(Stdio::piped())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn()?;
+    let stdin = child.stdin.take().ok_or_else(|| std::io::Error::other("no pipe to its stdin"))?;
+    let exit = Arc::new(OnceLock::new());
+    let told = Arc::clone(&exit);
+    std::thread::spawn(move || {
+        if let Ok(status) = child.wait() {
+            // It is set here and nowhere else.
+            let _ = told.set(status);
+        }
+    });
+    Ok(Runner { stdin, model, exit })
+}
+
+/// Wait until the job has been taken up by `runner`, or will not be.
+fn is_taken_up(turn: &Turn, runner: &Runner) -> bool {
+    let taken = || turn.job.is_held() || turn.job.event_count().is_ok_and(|count| count > turn.from_seq);
+    loop {
+        // Asked in this order: what it did before it exited counts.
+        let exited = runner.has_exited();
+        if taken() {
+            return true;
+        }
+        if exited {
+            return false;
+        }
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// Why a job that no runner holds any more has not ended as it should; nothing when it has.
+fn account(turn: &Turn, runner: Option<&Runner>) -> Result<(), String> {
+    let last = turn.job.last_event().map_err(|error| error.to_string())?;
+    if last.is_some_and(|last| last.seq >= turn.from_seq && last.event.is_last()) {
+        return Ok(());
+    }
+    let status = runner.and_then(|runner| runner.wait(EXIT));
+    let how = match status.map(|status| (status.signal(), status)) {
+        Some((Some(9), _)) => "killed (signal 9): by hand, or by the system because memory ran out".to_owned(),
+        Some((Some(signal), _)) => format!("killed by signal {signal}"),
+        Some((None, status)) => format!("ended ({status})"),
+        None => "gone without a word: killed, out of memory, or the machine went down".to_owned(),
+    };
+    let said = std::fs::read_to_string(turn.job.log()).unwrap_or_default();
+    let said =
+        said.lines().last().map(|line| format!(": {line}")).filter(|_| status.is_some_and(|s| s.signal().is_none()));
+    Err(format!("the runner was {how}{}", said.unwrap_or_default()))
+}
+
+/// Write to the job's events that it has failed.
+fn fail(turn: &Turn, cause: &str) -> Result<(), workspace::Error> {
+    let path = turn.job.lock();
+    let lock = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+    let lock = lock.map_err(workspace::Error::io("create", &path))?;
+    // Held by somebody: then it is that runner's to say how it ended. Shared, so that nobody takes this for a runner; it
+    // keeps one from beginning all the same.
+    if lock.try_lock_shared().is_err() {
+        return Ok(());
+    }
+    let (mut log, events) = EventLog::open(&turn.job.events())?;
+    if events.last().is_some_and(|last| last.seq >= turn.from_seq && last.event.is_last()) {
+        return Ok(());
+    }
+    let remedy = "`catbench jobs retry` goes on from the last checkpoint";
+    log.write(Event::Failed { message: format!("{cause}: {remedy}") })
+}

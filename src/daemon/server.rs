@@ -1,0 +1,383 @@
+//! The daemon's event loop, and what its tasks share.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::{broadcast, watch};
+
+use super::library::Librarian;
+use super::lifecycle::{Lock, Socket, logout_warning};
+use super::queue::{ANY, Act, Queue, Turn};
+use super::runners::{self, Ended, Runner};
+use super::{Error, Settings, connection, devices, watcher};
+use crate::protocol::{DaemonStatus, DeviceName, JobChange, JobInfo, JobState, PROTOCOL, Submission};
+use crate::workspace::{Home, JobFolder};
+
+/// How often the home and idleness are looked after.
+const TICK: Duration = Duration::from_secs(1);
+/// Changes that a slow client may be behind before it is told to look at everything.
+const BACKLOG: usize = 1024;
+/// How long a runner that is just being started is looked for when it is to be stopped.
+const SIGNAL: Duration = Duration::from_secs(10);
+
+/// Something has changed: in the folder of a concept, or with none in the queue.
+pub type Change = Option<String>;
+
+/// What the tasks of the daemon share.
+pub struct Shared {
+    home: Home,
+    state: Mutex<State>,
+    changes: broadcast::Sender<Change>,
+    ended: UnboundedSender<Ended>,
+    leaving: watch::Sender<bool>,
+    clients: AtomicUsize,
+    since: jiff::Timestamp,
+    warnings: Arc<Mutex<Vec<String>>>,
+    /// What `any` may mean, the best first.
+    devices: Vec<String>,
+    /// Owns the store.
+    pub librarian: Librarian,
+    program: PathBuf,
+}
+
+struct State {
+    queue: Queue,
+    /// Runners that have done their job and keep their base model, by device.
+    idle: HashMap<String, Runner>,
+}
+
+/// Serve until asked to end, or idle for too long.
+pub async fn serve(home: &Home, lock: Lock, settings: Settings) -> Result<(), Error> {
+    let socket = Socket::open(home)?;
+    let (queue, mut warnings) = Queue::open(home)?;
+    for warning in &warnings {
+        log(warning);
+    }
+    warnings.extend(logout_warning());
+    let (ended, mut ends) = unbounded_channel();
+    let changes = broadcast::Sender::new(BACKLOG);
+    let warnings = Arc::new(Mutex::new(warnings));
+    let (told, warned) = (changes.clone(), Arc::clone(&warnings));
+    let librarian = Librarian::start(
+        home,
+        move |concept| {
+            // Nobody may be listening.
+            let _ = told.send(Some(concept.to_owned()));
+        },
+        move |warning| {
+            log(&warning);
+            warned.lock().unwrap_or_else(PoisonError::into_inner).push(warning);
+        },
+    );
+    let shared = Arc::new(Shared {
+        home: home.clone(),
+        state: Mutex::new(State { queue, idle: HashMap::new() }),
+        changes,
+        ended,
+        leaving: watch::Sender::new(false),
+        clients: AtomicUsize::new(0),
+        since: jiff::Timestamp::now(),
+        warnings,
+        devices: devices(),
+        librarian,
+        program: program()?,
+    });
+    log(&format!("serving {} at {}", home.path().display(), home.socket().display()));
+    shared.take_over();
+    let (changes, librarian) = (shared.changes.clone(), shared.librarian.clone());
+    watcher::start(home.path(), move |change| {
+        if let Some(concept) = &change {
+            librarian.changed(concept.clone());
+        }
+        // Nobody may be listening.
+        let _ = changes.send(change);
+    });
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut leaving = shared.leaving.subscribe();
+    let mut tick = tokio::time::interval(TICK);
+    let mut busy = Instant::now();
+    let why = loop {
+        tokio::select! {
+            accepted = socket.listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    busy = Instant::now();
+                    tokio::spawn(connection::serve(stream, Arc::clone(&shared)));
+                }
+                Err(error) => {
+                    log(&format!("cannot take a client: {error}"));
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            },
+            Some(ended) = ends.recv() => shared.ended(ended),
+            _ = leaving.wait_for(|leaving| *leaving) => break "asked to",
+            _ = terminate.recv() => break "SIGTERM",
+            _ = interrupt.recv() => break "SIGINT",
+            // A lost terminal is nothing to it.
+            _ = hangup.recv() => {}
+            _ = tick.tick() => {
+                if !lock.is_in_place() {
+                    break "its home is gone";
+                }
+                if shared.is_busy() {
+                    busy = Instant::now();
+                } else if settings.idle.is_some_and(|longest| busy.elapsed() >= longest) {
+                    break "idle";
+                }
+            }
+        }
+    };
+    log(&format!("ends: {why}"));
+    // Clients that follow something are told that this is no accident.
+    shared.leave();
+    drop(socket);
+    let deadline = Instant::now() + Duration::from_millis(200);
+    while shared.clients.load(Ordering::Relaxed) > 0 && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    Ok(())
+}
+
+/// One line of the daemon's log, which is its stderr.
+pub fn log(line: &str) {
+    eprintln!("{} {line}", jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S"));
+}
+
+/// This program, also after its file has been replaced by a newer version.
+fn program() -> std::io::Result<PathBuf> {
+    let path = std::env::current_exe()?;
+    Ok(if path.exists() { path } else { PathBuf::from("/proc/self/exe") })
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes from now on.
+    pub fn changes(&self) -> broadcast::Receiver<Change> {
+        self.changes.subscribe()
+    }
+
+    /// Becomes true when the daemon ends.
+    pub fn leaving(&self) -> watch::Receiver<bool> {
+        self.leaving.subscribe()
+    }
+
+    /// End soon.
+    pub fn leave(&self) {
+        self.leaving.send_replace(true);
+    }
+
+    /// Count a client until what is returned is dropped.
+    pub fn count_client(self: &Arc<Self>) -> Client {
+        self.clients.fetch_add(1, Ordering::Relaxed);
+        Client(Arc::clone(self))
+    }
+
+    /// Whether somebody is connected, or a job runs or could.
+    fn is_busy(&self) -> bool {
+        let state = self.state();
+        self.clients.load(Ordering::Relaxed) > 0 || state.queue.busy().next().is_some() || state.queue.ready() > 0
+    }
+
+    fn told(&self, change: Change) {
+        // Nobody may be listening.
+        let _ = self.changes.send(change);
+    }
+
+    /// Adopt the runners that an earlier daemon has left, take note of those that died since, and go on.
+    fn take_over(&self) {
+        let mut state = self.state();
+        let (living, dead) = state.queue.found();
+        for turn in dead {
+            log(&format!("job {} was interrupted", turn.number));
+            let cause = runners::bury(&turn);
+            state.queue.ended(turn.number, cause);
+        }
+        for turn in living {
+            log(&format!("job {} runs: adopted", turn.number));
+            if state.queue.is_unwanted(turn.number) {
+                stop(turn.job.clone(), false);
+            }
+            runners::adopt(turn, self.ended.clone());
+        }
+        self.schedule(&mut state);
+    }
+
+    /// Start every job whose turn has come.
+    fn schedule(&self, state: &mut State) {
+        loop {
+            let Some(turn) = state.queue.next(&self.devices) else { return };
+            if let Err(error) = state.queue.begin(&turn) {
+                log(&format!("job {} cannot begin: {error}", turn.number));
+                state.queue.ended(turn.number, Some(error.to_string()));
+                continue;
+            }
+            log(&format!("job {} begins on {}: {}", turn.number, turn.device, turn.job.path().display()));
+            let idle = state.idle.remove(&turn.device);
+            runners::start(turn, idle, self.program.clone(), self.ended.clone());
+        }
+    }
+
+    /// A job is not at work any more.
+    fn ended(&self, ended: Ended) {
+        let Ended { turn, runner, cause } = ended;
+        let mut state = self.state();
+        state.queue.ended(turn.number, cause);
+        let (how, why) = state.queue.state(turn.number);
+        log(&format!("job {} {}{}", turn.number, how.word(), why.map(|why| format!(": {why}")).unwrap_or_default()));
+        if let Some(runner) = runner {
+            state.idle.insert(turn.device.clone(), runner);
+        }
+        self.schedule(&mut state);
+        self.told(None);
+        if let Some(concept) = concept_of(&turn) {
+            self.moved(&concept);
+        }
+    }
+
+    /// Wait until the end of a job is taken note of, whose runner is gone already: what is asked of it then is answered
+    /// by how it is, not by how it was.
+    async fn settled(&self, number: impl Fn(&Queue) -> Option<u64>) {
+        let deadline = Instant::now() + SIGNAL;
+        let ending = || {
+            let state = self.state();
+            number(&state.queue).is_some_and(|number| state.queue.is_ending(number))
+        };
+        while ending() && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Queue a job, and start it if its turn has come.
+    pub async fn submit(&self, submission: &Submission) -> Result<JobInfo, Error> {
+        let named: Result<DeviceName, _> = submission.device.parse();
+        if submission.device != ANY && !named.is_ok_and(DeviceName::is_built_in) {
+            let (device, there) = (submission.device.clone(), self.devices.join(", "));
+            return Err(Error::NoDevice { device, there });
+        }
+        self.settled(|queue| queue.number_of(&submission.job)).await;
+        let mut state = self.state();
+        let number = state.queue.submit(submission)?;
+        self.schedule(&mut state);
+        self.told(None);
+        state.queue.info(number)
+    }
+
+    /// Change a job.
+    pub async fn change(&self, number: u64, change: &JobChange) -> Result<JobInfo, Error> {
+        self.settled(|_| Some(number)).await;
+        let mut state = self.state();
+        let act = state.queue.change(number, change)?;
+        if act != Act::Nothing {
+            stop(state.queue.job(number)?, act == Act::Kill);
+        }
+        self.schedule(&mut state);
+        self.told(None);
+        state.queue.info(number)
+    }
+
+    /// All jobs.
+    pub fn jobs(&self) -> Result<Vec<JobInfo>, Error> {
+        self.state().queue.list()
+    }
+
+    /// Whether nothing more will come to the events of the job in the folder at `path`.
+    pub fn is_over(&self, path: &Path) -> bool {
+        let state = self.state();
+        match state.queue.number_of(path) {
+            Some(number) => state.queue.state(number).0.is_over(),
+            // A job that was never queued here, as in a workspace copied from another machine.
+            None => !JobFolder::at(path).is_ok_and(|job| job.is_held()),
+        }
+    }
+
+    /// That there is no such concept, and what there is.
+    pub fn no_concept<T>(&self, name: &str) -> Result<T, Error> {
+        match self.home.concept(name) {
+            Err(error) => Err(error.into()),
+            Ok(concept) => Err(Error::NewConcept(concept.id)),
+        }
+    }
+
+    /// Give a concept another name.
+    pub fn rename(&self, concept: &str, to: &str) -> Result<(), Error> {
+        let mut state = self.state();
+        Self::check_free(&state, concept)?;
+        self.home.rename_concept(concept, to)?;
+        state.queue.rename(concept, to)?;
+        self.moved(concept);
+        self.moved(to);
+        Ok(())
+    }
+
+    /// Put a concept into the trash.
+    pub fn remove(&self, concept: &str) -> Result<PathBuf, Error> {
+        let state = self.state();
+        Self::check_free(&state, concept)?;
+        let path = self.home.remove_concept(concept)?;
+        self.moved(concept);
+        Ok(path)
+    }
+
+    fn check_free(state: &State, concept: &str) -> Result<(), Error> {
+        match state.queue.first_of(concept) {
+            Some(number) => Err(Error::InUse { concept: concept.to_owned(), number }),
+            None => Ok(()),
+        }
+    }
+
+    fn moved(&self, concept: &str) {
+        self.librarian.changed(concept.to_owned());
+        self.told(Some(concept.to_owned()));
+    }
+
+    /// How it is.
+    pub fn status(&self) -> Result<DaemonStatus, Error> {
+        let jobs = self.jobs()?;
+        let count = |state| jobs.iter().filter(|job| job.state == state).count();
+        Ok(DaemonStatus {
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            protocol: PROTOCOL,
+            home: self.home.path().to_owned(),
+            socket: self.home.socket(),
+            log: self.home.daemon_log(),
+            since: self.since,
+            clients: self.clients.load(Ordering::Relaxed),
+            running: count(JobState::Running),
+            queued: count(JobState::Queued),
+            warnings: self.warnings.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        })
+    }
+}
+
+/// One connected client.
+pub struct Client(Arc<Shared>);
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.0.clients.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn concept_of(turn: &Turn) -> Change {
+    turn.job.concept_folder().ok()?.file_name()?.to_str().map(str::to_owned)
+}
+
+/// Signal the runner of `job`, once it can hear it.
+fn stop(job: JobFolder, kill: bool) {
+    tokio::spawn(async move {
+        let deadline = Instant::now() + SIGNAL;
+        while !runners::signal(&job, kill) && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+}

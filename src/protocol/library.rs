@@ -1,0 +1,183 @@
+//! The library as clients see it: concepts, their runs and what came of them, in short.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::Score;
+
+/// How a job is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// It has a folder but no runner has taken it up.
+    New,
+    /// A runner is at work.
+    Running,
+    /// All is done.
+    Finished,
+    /// Stopped as asked; can be resumed.
+    Stopped,
+    /// Ended with an error.
+    Failed,
+    /// Its runner died without a word: killed, out of memory, power cut. Can be resumed.
+    Interrupted,
+}
+
+impl State {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::New, Self::Running, Self::Finished, Self::Stopped, Self::Failed, Self::Interrupted];
+
+    /// One word for screens.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Running => "running",
+            Self::Finished => "finished",
+            Self::Stopped => "stopped",
+            Self::Failed => "failed",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
+/// The four scores of one side, before or after.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Scores {
+    /// Masked CLIP-I.
+    pub masked_clip_i: Score,
+    /// CLIP-I of the whole pictures.
+    pub clip_i: Score,
+    /// CLIP-T.
+    pub clip_t: Score,
+    /// sqrt(masked CLIP-I · CLIP-T).
+    pub balance: Score,
+}
+
+/// A concept in short.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ConceptRecord {
+    /// The name commands know it by.
+    pub concept: String,
+    /// What the screens call it.
+    pub name: String,
+    /// Its base class word.
+    pub class_word: String,
+    /// Its base model, as written in its file.
+    pub base_model: String,
+    /// Words to find it by.
+    pub tags: Vec<String>,
+    /// Free text.
+    pub notes: String,
+    /// How many whole photos it has.
+    pub photos: usize,
+    /// How many whole masks.
+    pub masks: usize,
+    /// How many files in its folders are not whole (yet).
+    pub incomplete: usize,
+    /// The names of its prompt lists.
+    pub prompts: Vec<String>,
+    /// How many runs.
+    pub runs: usize,
+    /// How many samples.
+    pub samples: usize,
+    /// What is wrong with its file; the rest is then as far as it could be read.
+    pub problem: Option<String>,
+}
+
+/// A run in short.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// Its concept.
+    pub concept: String,
+    /// Its id.
+    pub id: String,
+    /// How it is.
+    pub state: State,
+    /// Its folder, absolute.
+    pub path: PathBuf,
+    /// The adapter file it was made from, if it was not trained here.
+    pub imported: Option<PathBuf>,
+    /// Optimizer steps done.
+    pub steps: usize,
+    /// Optimizer steps in all.
+    pub of: usize,
+    /// Loss of the last step.
+    pub loss: Option<f64>,
+    /// The last validation loss.
+    pub validation_loss: Option<f64>,
+    /// The last scores.
+    pub scores: Option<BothScores>,
+}
+
+/// The scores of both sides.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BothScores {
+    /// Without the residual embeddings.
+    pub before: Scores,
+    /// With them.
+    pub after: Scores,
+}
+
+/// A photo or mask.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileRecord {
+    /// Its name.
+    pub name: String,
+    /// Its size.
+    pub bytes: u64,
+    /// Whether all of it is there.
+    pub whole: bool,
+}
+
+/// A checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckpointRecord {
+    /// Steps done.
+    pub step: usize,
+    /// Absolute.
+    pub path: PathBuf,
+}
+
+/// A sample.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SampleRecord {
+    /// From the concept's folder.
+    pub path: PathBuf,
+    /// As given.
+    pub prompt: String,
+    /// Its seed.
+    pub seed: u64,
+    /// Steps done when it was made.
+    pub step: usize,
+    /// Whether the residual embeddings were used.
+    pub learned: bool,
+}
+
+/// A concept with all that belongs to it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ConceptDetails {
+    /// In short.
+    #[serde(flatten)]
+    pub concept: ConceptRecord,
+    /// Its photos.
+    pub photo_files: Vec<FileRecord>,
+    /// Its masks.
+    pub mask_files: Vec<FileRecord>,
+    /// Its runs, oldest first.
+    pub run_records: Vec<RunRecord>,
+    /// The checkpoints of its runs.
+    pub checkpoints: Vec<CheckpointRecord>,
+}
+
+/// What the store holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreCounts {
+    /// Concepts.
+    pub concepts: usize,
+    /// Runs.
+    pub runs: usize,
+    /// Samples.
+    pub samples: usize,
+}

@@ -1,0 +1,144 @@
+//! Jobs as the queue knows them.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// The kinds of job. The settings file in its folder says which it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobKind {
+    /// A training: `run.toml`.
+    Train,
+    /// A sampling: `batch.toml`.
+    Sample,
+    /// A scoring of a run: `score.toml`.
+    Score,
+}
+
+impl JobKind {
+    /// One word for screens.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Sample => "sample",
+            Self::Score => "score",
+        }
+    }
+}
+
+/// A job that is handed to the queue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Submission {
+    /// Its folder, absolute.
+    pub job: PathBuf,
+    /// Where it computes: a device, or `any` for the first that is free.
+    pub device: String,
+    /// Higher goes first; 0 is usual.
+    pub priority: i32,
+    /// Numbers of the jobs that have to finish before it.
+    pub after: Vec<u64>,
+}
+
+/// How a job in the queue is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobState {
+    /// Its turn has not come.
+    Queued,
+    /// A runner is at work on it.
+    Running,
+    /// Held back by the user, after a checkpoint where it had begun.
+    Paused,
+    /// All is done.
+    Finished,
+    /// Cancelled after it had begun; a training can be resumed from its checkpoint.
+    Stopped,
+    /// Cancelled before it began.
+    Cancelled,
+    /// Ended with an error, or its runner died.
+    Failed,
+}
+
+impl JobState {
+    /// One word for screens.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Finished => "finished",
+            Self::Stopped => "stopped",
+            Self::Cancelled => "cancelled",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// Whether nothing more happens unless somebody asks for it again.
+    pub fn is_over(self) -> bool {
+        matches!(self, Self::Finished | Self::Stopped | Self::Cancelled | Self::Failed)
+    }
+}
+
+/// A job in the queue.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JobInfo {
+    /// What commands know it by.
+    pub number: u64,
+    /// Its folder, absolute.
+    pub job: PathBuf,
+    /// Its concept.
+    pub concept: String,
+    /// What kind of job it is; none when its folder is gone.
+    pub kind: Option<JobKind>,
+    /// How it is.
+    pub state: JobState,
+    /// Why it failed, or what it waits for.
+    pub cause: Option<String>,
+    /// Where it computes, or will: a device, or `any`.
+    pub device: String,
+    /// Higher goes first.
+    pub priority: i32,
+    /// The jobs that have to finish before it.
+    pub after: Vec<u64>,
+    /// When it was handed to the queue.
+    pub submitted: jiff::Timestamp,
+    /// Optimizer steps done, of a training that runs.
+    pub step: Option<usize>,
+}
+
+/// What is asked of a job in the queue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "change", rename_all = "snake_case")]
+pub enum JobChange {
+    /// Stop it, or take it out of the queue. With `kill` its runner gets no time for a checkpoint.
+    Cancel {
+        /// Do not wait for the end of its step.
+        kill: bool,
+    },
+    /// Hold it back; one that runs writes a checkpoint and leaves its device.
+    Pause,
+    /// Let a paused one go on.
+    Resume,
+    /// Queue one that failed or was stopped again; a training goes on from its last checkpoint.
+    Retry,
+    /// Set its priority.
+    Priority {
+        /// Higher goes first.
+        priority: i32,
+    },
+    /// Put it before another of the same priority, or with none behind all.
+    Move {
+        /// The other's number.
+        before: Option<u64>,
+    },
+}
+
+/// What a runner that has ended a job is handed next, one JSON object a line on its stdin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assignment {
+    /// The job's folder, absolute.
+    pub job: PathBuf,
+    /// How many events the job has before this attempt. With more, another runner has had it.
+    pub from_seq: u64,
+}

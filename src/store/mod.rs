@@ -1,0 +1,346 @@
+//! A fast index over the files of a home: sled behind typed trees. It holds nothing that is not in the files, so it is
+//! made anew whenever it does not open, is of another schema or is asked to be. Only the daemon opens it; sled allows one
+//! process.
+//!
+//! Keys are the parts of a name with a zero byte after each, numbers big-endian, so that what belongs together lies
+//! together and in order. Values are JSON after one byte that says their version.
+
+use std::marker::PhantomData;
+use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::protocol::{CheckpointRecord, ConceptRecord, FileRecord, RunRecord, SampleRecord, Scores};
+
+/// Raised when trees or keys change their meaning.
+const SCHEMA: &[u8] = b"1";
+/// The version of the records that this program writes.
+const VERSION: u8 = 1;
+/// What sled may keep in memory, in bytes.
+const CACHE: u64 = 16 << 20;
+
+/// What can be wrong with the store. None of it loses anything: the files hold it all.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// sled.
+    #[error("{}: {source}", path.display())]
+    Sled {
+        /// The store's folder.
+        path: PathBuf,
+        /// What it says.
+        source: sled::Error,
+    },
+    /// sled broke on what is in its files.
+    #[error("{}: its files are damaged", .0.display())]
+    Damaged(PathBuf),
+    /// Written by a program that keeps other things.
+    #[error("{}: of another schema", .0.display())]
+    Schema(PathBuf),
+    /// A record that cannot be read.
+    #[error("a record in {tree} cannot be read")]
+    Record {
+        /// Which tree.
+        tree: &'static str,
+    },
+    /// A damaged store could not be put aside.
+    #[error("{}: cannot put it aside: {source}", path.display())]
+    Aside {
+        /// The store's folder.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+/// What the store knew of a job's files when it read them.
+pub type Fingerprint = String;
+
+/// All trees.
+pub struct Store {
+    db: sled::Db,
+    path: PathBuf,
+    /// By concept.
+    pub concepts: Tree<ConceptRecord>,
+    /// By tag and concept.
+    pub tags: Tree<()>,
+    /// By concept and file.
+    pub photos: Tree<FileRecord>,
+    /// By concept and file.
+    pub masks: Tree<FileRecord>,
+    /// By concept and run.
+    pub runs: Tree<RunRecord>,
+    /// By concept, run and step.
+    pub checkpoints: Tree<CheckpointRecord>,
+    /// By concept, job folder and number.
+    pub samples: Tree<SampleRecord>,
+    /// By concept, job folder and side: 0 before, 1 after.
+    pub scores: Tree<Scores>,
+    /// By concept and job folder: as what is indexed was read.
+    pub jobs: Tree<Fingerprint>,
+}
+
+impl Store {
+    /// Open the store at `path`, or begin one. One that cannot be used is put aside, beside it, and told of.
+    pub fn open(path: &Path) -> Result<(Self, Option<String>), Error> {
+        let problem = match Self::open_whole(path) {
+            Ok(store) => return Ok((store, None)),
+            Err(problem) => problem,
+        };
+        let now = jiff::Zoned::now().strftime("%Y%m%d-%H%M%S%.6f");
+        let aside = path.with_extension(format!("broken-{now}"));
+        std::fs::rename(path, &aside).map_err(|source| Error::Aside { path: path.to_owned(), source })?;
+        let store = Self::open_whole(path)?;
+        Ok((
+            store,
+            Some(format!("the store could not be used ({problem}): put aside as {} and rebuilt", aside.display())),
+        ))
+    }
+
+    /// Open it, and read every record once.
+    fn open_whole(path: &Path) -> Result<Self, Error> {
+        // sled panics on some damage.
+        let opened = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            let store = Self::open_as_it_is(path)?;
+            store.verify()?;
+            Ok(store)
+        }));
+        opened.unwrap_or_else(|_| Err(Error::Damaged(path.to_owned())))
+    }
+
+    fn open_as_it_is(path: &Path) -> Result<Self, Error> {
+        let wrong = |source| Error::Sled { path: path.to_owned(), source };
+        let db = sled::Config::new().path(path).cache_capacity(CACHE).open().map_err(wrong)?;
+        match db.get("schema").map_err(wrong)? {
+            Some(schema) if schema != SCHEMA => return Err(Error::Schema(path.to_owned())),
+            Some(_) => {}
+            None => drop(db.insert("schema", SCHEMA).map_err(wrong)?),
+        }
+        Ok(Self {
+            concepts: Tree::open(&db, "concepts", path)?,
+            tags: Tree::open(&db, "tags", path)?,
+            photos: Tree::open(&db, "photos", path)?,
+            masks: Tree::open(&db, "masks", path)?,
+            runs: Tree::open(&db, "runs", path)?,
+            checkpoints: Tree::open(&db, "checkpoints", path)?,
+            samples: Tree::open(&db, "samples", path)?,
+            scores: Tree::open(&db, "scores", path)?,
+            jobs: Tree::open(&db, "jobs", path)?,
+            path: path.to_owned(),
+            db,
+        })
+    }
+
+    fn verify(&self) -> Result<(), Error> {
+        self.concepts.verify()?;
+        self.tags.verify()?;
+        self.photos.verify()?;
+        self.masks.verify()?;
+        self.runs.verify()?;
+        self.checkpoints.verify()?;
+        self.samples.verify()?;
+        self.scores.verify()?;
+        self.jobs.verify()
+    }
+
+    /// Forget everything.
+    pub fn clear(&self) -> Result<(), Error> {
+        let trees = [
+            &self.concepts.tree,
+            &self.tags.tree,
+            &self.photos.tree,
+            &self.masks.tree,
+            &self.runs.tree,
+            &self.checkpoints.tree,
+            &self.samples.tree,
+            &self.scores.tree,
+            &self.jobs.tree,
+        ];
+        for tree in trees {
+            tree.clear().map_err(|source| Error::Sled { path: self.path.clone(), source })?;
+        }
+        Ok(())
+    }
+
+    /// Forget a concept.
+    pub fn remove_concept(&self, concept: &str) -> Result<(), Error> {
+        let key = key(&[concept]);
+        if let Some(record) = self.concepts.get(&key)? {
+            for tag in &record.tags {
+                self.tags.remove(&self::key(&[tag, concept]))?;
+            }
+        }
+        self.concepts.remove(&key)?;
+        self.photos.remove_under(&key)?;
+        self.masks.remove_under(&key)?;
+        self.runs.remove_under(&key)?;
+        self.checkpoints.remove_under(&key)?;
+        self.samples.remove_under(&key)?;
+        self.scores.remove_under(&key)?;
+        self.jobs.remove_under(&key)
+    }
+
+    /// Wait until all is on disk.
+    pub fn flush(&self) -> Result<(), Error> {
+        self.db.flush().map(drop).map_err(|source| Error::Sled { path: self.path.clone(), source })
+    }
+}
+
+/// A key of these parts, which hold no zero byte.
+pub fn key(parts: &[&str]) -> Vec<u8> {
+    let mut key = Vec::new();
+    for part in parts {
+        key.extend_from_slice(part.as_bytes());
+        key.push(0);
+    }
+    key
+}
+
+/// A key of these parts and a number.
+pub fn numbered(parts: &[&str], number: u64) -> Vec<u8> {
+    let mut key = key(parts);
+    key.extend_from_slice(&number.to_be_bytes());
+    key
+}
+
+/// Records of one kind.
+pub struct Tree<V> {
+    tree: sled::Tree,
+    name: &'static str,
+    path: PathBuf,
+    kind: PhantomData<fn() -> V>,
+}
+
+impl<V: Serialize + DeserializeOwned> Tree<V> {
+    fn open(db: &sled::Db, name: &'static str, path: &Path) -> Result<Self, Error> {
+        let tree = db.open_tree(name).map_err(|source| Error::Sled { path: path.to_owned(), source })?;
+        Ok(Self { tree, name, path: path.to_owned(), kind: PhantomData })
+    }
+
+    fn wrong(&self, source: sled::Error) -> Error {
+        Error::Sled { path: self.path.clone(), source }
+    }
+
+    fn decode(&self, bytes: &[u8]) -> Result<V, Error> {
+        let record = bytes.split_first().filter(|(version, _)| **version == VERSION);
+        let record = record.and_then(|(_, json)| serde_json::from_slice(json).ok());
+        record.ok_or(Error::Record { tree: self.name })
+    }
+
+    /// The record at `key`.
+    pub fn get(&self, key: &[u8]) -> Result<Option<V>, Error> {
+        let found = self.tree.get(key).map_err(|source| self.wrong(source))?;
+        found.map(|bytes| self.decode(&bytes)).transpose()
+    }
+
+    /// Put a record at `key`.
+    pub fn insert(&self, key: &[u8], record: &V) -> Result<(), Error> {
+        let mut bytes = vec![VERSION];
+        serde_json::to_writer(&mut bytes, record).map_err(|_| Error::Record { tree: self.name })?;
+        self.tree.insert(key, bytes).map(drop).map_err(|source| self.wrong(source))
+    }
+
+    /// Forget the record at `key`.
+    pub fn remove(&self, key: &[u8]) -> Result<(), Error> {
+        self.tree.remove(key).map(drop).map_err(|source| self.wrong(source))
+    }
+
+    /// Forget all records whose keys begin with `prefix`.
+    pub fn remove_under(&self, prefix: &[u8]) -> Result<(), Error> {
+        for key in self.tree.scan_prefix(prefix).keys() {
+            let key = key.map_err(|source| self.wrong(source))?;
+            self.tree.remove(key).map_err(|source| self.wrong(source))?;
+        }
+        Ok(())
+    }
+
+    /// All records whose keys begin with `prefix`, in the order of their keys.
+    pub fn under(&self, prefix: &[u8]) -> Result<Vec<V>, Error> {
+        let records = self.tree.scan_prefix(prefix).values();
+        records.map(|bytes| self.decode(&bytes.map_err(|source| self.wrong(source))?)).collect()
+    }
+
+    /// The last part of all keys that begin with `prefix`.
+    pub fn names_under(&self, prefix: &[u8]) -> Result<Vec<String>, Error> {
+        let keys = self.tree.scan_prefix(prefix).keys();
+        keys.map(|key| {
+            let key = key.map_err(|source| self.wrong(source))?;
+            let last = key.strip_suffix(b"\0").unwrap_or(&key).rsplit(|&byte| byte == 0).next().unwrap_or_default();
+            Ok(String::from_utf8_lossy(last).into_owned())
+        })
+        .collect()
+    }
+
+    /// How many records there are whose keys begin with `prefix`.
+    pub fn count_under(&self, prefix: &[u8]) -> usize {
+        self.tree.scan_prefix(prefix).keys().count()
+    }
+
+    fn verify(&self) -> Result<(), Error> {
+        for record in self.tree.iter().values() {
+            self.decode(&record.map_err(|source| self.wrong(source))?)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn photo(name: &str) -> FileRecord {
+        FileRecord { name: name.into(), bytes: 7, whole: true }
+    }
+
+    #[test]
+    fn records_of_one_concept_lie_together_and_numbers_in_their_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, told) = Store::open(&folder.path().join("store")).unwrap();
+        assert_eq!(told, None);
+        for (concept, name) in [("mug", "b"), ("mugs", "x"), ("mug", "a")] {
+            store.photos.insert(&key(&[concept, name]), &photo(name)).unwrap();
+        }
+        assert_eq!(store.photos.under(&key(&["mug"])).unwrap(), [photo("a"), photo("b")]);
+        for step in [300, 20, 1000] {
+            let checkpoint = CheckpointRecord { step, path: "x".into() };
+            store.checkpoints.insert(&numbered(&["mug", "run"], step as u64), &checkpoint).unwrap();
+        }
+        let steps: Vec<usize> = store.checkpoints.under(&key(&["mug"])).unwrap().iter().map(|c| c.step).collect();
+        assert_eq!(steps, [20, 300, 1000]);
+        store.remove_concept("mug").unwrap();
+        assert_eq!((store.photos.count_under(b""), store.checkpoints.count_under(b"")), (1, 0));
+    }
+
+    #[test]
+    fn a_store_of_another_schema_or_version_or_of_garbage_is_put_aside() {
+        type Spoil = fn(&Path);
+        let spoils: [Spoil; 3] = [
+            |path| drop(sled::open(path).unwrap().insert("schema", "99").unwrap()),
+            |path| drop(sled::open(path).unwrap().open_tree("photos").unwrap().insert("a", b"\x63{}").unwrap()),
+            |path| {
+                for file in std::fs::read_dir(path).unwrap().map(|file| file.unwrap().path()) {
+                    if file.is_file() {
+                        let length = std::fs::metadata(&file).unwrap().len() as usize;
+                        std::fs::write(&file, vec![0xa5; length.clamp(64, 4096)]).unwrap();
+                    }
+                }
+            },
+        ];
+        for spoil in spoils {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("store");
+            let (store, _) = Store::open(&path).unwrap();
+            store.photos.insert(b"a", &photo("a")).unwrap();
+            store.flush().unwrap();
+            drop(store);
+            spoil(&path);
+            let (store, told) = Store::open(&path).unwrap();
+            assert!(told.unwrap().contains("put aside as"));
+            assert_eq!(store.photos.count_under(b""), 0);
+            assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "the old one is kept");
+        }
+    }
+}

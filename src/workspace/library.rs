@@ -1,0 +1,251 @@
+//! Concepts made, edited, renamed, put into the trash and taken out again, packed and unpacked. Each change happens at once,
+//! by renaming, or not at all.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use toml_edit::{DocumentMut, value};
+
+use super::concept::write_toml;
+use super::{Concept, ConceptFile, Error, Home};
+use crate::image;
+
+impl Home {
+    /// Refuse a name that no concept can have, or one has.
+    fn check_new_concept(&self, name: &str) -> Result<PathBuf, Error> {
+        let path = self.path().join(name);
+        let plain = !name.is_empty() && !name.starts_with(['.', '-']) && !name.contains(['/', '\\', '\0', '~']);
+        if !plain {
+            let remedy = "a concept's name is a folder's name: it does not begin with . or -, and has no / \\ ~";
+            return Err(Error::invalid(&path, format!("{name:?} cannot be a concept's name"), remedy));
+        }
+        if path.symlink_metadata().is_ok() {
+            return Err(Error::invalid(&path, "there is something of this name", "choose another"));
+        }
+        Ok(path)
+    }
+
+    /// A folder on the same disk in which something is made before it is moved into place.
+    fn workshop(&self, name: &str) -> Result<PathBuf, Error> {
+        let folder = self.make_internal()?.join("workshop").join(format!("{}-{name}", std::process::id()));
+        if folder.exists() {
+            std::fs::remove_dir_all(&folder).map_err(Error::io("empty", &folder))?;
+        }
+        std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+        Ok(folder)
+    }
+
+    /// Make something in a folder by `fill`, then move it into place as concept `name`. On an error nothing is left.
+    fn make_concept(&self, name: &str, fill: impl FnOnce(&Path) -> Result<(), Error>) -> Result<Concept, Error> {
+        let target = self.check_new_concept(name)?;
+        let folder = self.workshop(name)?;
+        let made = fill(&folder).and_then(|()| {
+            Concept::open(&folder)?;
+            std::fs::rename(&folder, &target).map_err(Error::io("create", &target))
+        });
+        if made.is_err() {
+            // What cannot be removed is in the workshop, where nobody takes it for a concept.
+            let _ = std::fs::remove_dir_all(&folder);
+        }
+        made.and_then(|()| Concept::open(&target))
+    }
+
+    /// Make a concept of copies of the photos in `images` and, where given, the masks in `masks`.
+    pub fn new_concept(
+        &self,
+        name: &str,
+        file: &ConceptFile,
+        images: &Path,
+        masks: Option<&Path>,
+    ) -> Result<Concept, Error> {
+        let photos = image::list_photos(images)?;
+        self.make_concept(name, |folder| {
+            write_toml(&folder.join("concept.toml"), file)?;
+            std::fs::create_dir_all(folder.join("prompts")).map_err(Error::io("create", folder))?;
+            for photo in &photos {
+                let size = image::read_photo(photo)?.dimensions();
+                copy(photo, &folder.join("images"))?;
+                let mask = masks.map(|masks| image::mask_path(masks, photo)).filter(|mask| mask.is_file());
+                if let Some(mask) = mask {
+                    image::read_mask(&mask, size)?;
+                    copy(&mask, &folder.join("masks"))?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Give a concept another name.
+    pub fn rename_concept(&self, from: &str, to: &str) -> Result<Concept, Error> {
+        let concept = self.concept(from)?;
+        let target = self.check_new_concept(to)?;
+        std::fs::rename(&concept.folder, &target).map_err(Error::io("rename", &concept.folder))?;
+        Concept::open(&target)
+    }
+
+    fn trash(&self) -> PathBuf {
+        self.internal().join("trash")
+    }
+
+    /// Put a concept into the trash. Where it is there.
+    pub fn remove_concept(&self, name: &str) -> Result<PathBuf, Error> {
+        let concept = self.concept(name)?;
+        self.make_internal()?;
+        let trash = self.trash();
+        std::fs::create_dir_all(&trash).map_err(Error::io("create", &trash))?;
+        let target = trash.join(format!("{name}~{}", jiff::Zoned::now().strftime("%Y%m%d-%H%M%S%.6f")));
+        std::fs::rename(&concept.folder, &target).map_err(Error::io("remove", &concept.folder))?;
+        Ok(target)
+    }
+
+    /// What is in the trash: names and folders, oldest first.
+    pub fn removed_concepts(&self) -> Result<Vec<(String, PathBuf)>, Error> {
+        let trash = self.trash();
+        let entries = match std::fs::read_dir(&trash) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(Error::io("read", &trash)(error)),
+        };
+        let paths = entries.flatten().map(|entry| entry.path());
+        let named = paths.filter_map(|path| Some((path.file_name()?.to_str()?.split_once('~')?.0.to_owned(), path)));
+        let mut removed: Vec<(String, PathBuf)> = named.collect();
+        removed.sort_by(|a, b| when(&a.1).cmp(&when(&b.1)));
+        Ok(removed)
+    }
+
+    /// Take the concept that was removed last under this name out of the trash, under its own name or `to`.
+    pub fn restore_concept(&self, name: &str, to: Option<&str>) -> Result<Concept, Error> {
+        let removed = self.removed_concepts()?;
+        let found = removed.iter().rfind(|(removed, _)| removed == name).ok_or_else(|| Error::NoConcept {
+            name: name.to_owned(),
+            home: self.trash(),
+            hint: match removed.as_slice() {
+                [] => "the trash is empty".into(),
+                removed => {
+                    format!("there is {}", removed.iter().map(|(n, _)| n.as_str()).collect::<Vec<_>>().join(", "))
+                }
+            },
+        })?;
+        let target = self.check_new_concept(to.unwrap_or(name))?;
+        std::fs::rename(&found.1, &target).map_err(Error::io("restore", &found.1))?;
+        Concept::open(&target)
+    }
+
+    /// Make a concept of a packed one, or of a folder, under its own name or `name`.
+    pub fn import_concept(&self, from: &Path, name: Option<&str>) -> Result<Concept, Error> {
+        let from = std::path::absolute(from).map_err(Error::io("find", from))?;
+        let own = if from.is_dir() { from.file_name() } else { from.file_stem() };
+        let name = name.map_or_else(|| own.unwrap_or_default().to_string_lossy().into_owned(), str::to_owned);
+        self.make_concept(
+            &name,
+            |folder| if from.is_dir() { copy_folder(&from, folder) } else { unpack(&from, folder) },
+        )
+    }
+}
+
+/// When something was put into the trash, from its name.
+fn when(path: &Path) -> String {
+    path.to_string_lossy().rsplit('~').next().unwrap_or_default().to_owned()
+}
+
+impl Concept {
+    /// Change tags and notes in `concept.toml`; the rest of it, comments too, stays as it is.
+    pub fn edit(&mut self, tags: Option<&[String]>, notes: Option<&str>) -> Result<(), Error> {
+        let path = self.folder.join("concept.toml");
+        let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+        let wrong = |message: String| Error::Toml { path: path.clone(), message };
+        let mut document: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| wrong(error.to_string()))?;
+        if let Some(tags) = tags {
+            document["tags"] = value(tags.iter().collect::<toml_edit::Array>());
+        }
+        if let Some(notes) = notes {
+            document["notes"] = value(notes);
+        }
+        crate::fs::write_atomic(&path, document.to_string().as_bytes()).map_err(Error::io("write", &path))?;
+        *self = Self::open(&self.folder)?;
+        Ok(())
+    }
+
+    /// Pack it into one file with all that was made from it.
+    pub fn pack(&self, out: &Path) -> Result<(), Error> {
+        let name = out.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let temporary = out.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
+        let packed = (|| {
+            let mut archive = zip::ZipWriter::new(File::create(&temporary)?);
+            // Pictures and weights do not get smaller.
+            let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+            let options = options.large_file(true);
+            for (name, path) in files(&self.folder, Path::new(""))? {
+                archive.start_file(name, options)?;
+                io::copy(&mut File::open(path)?, &mut archive)?;
+            }
+            let mut file = archive.finish()?;
+            file.flush()?;
+            file.sync_all()?;
+            std::fs::rename(&temporary, out)
+        })();
+        if packed.is_err() {
+            let _ = std::fs::remove_file(&temporary);
+        }
+        packed.map_err(Error::io("write", out))
+    }
+}
+
+/// All files under `folder`, with their names from there; not what belongs to a process.
+fn files(folder: &Path, from: &Path) -> io::Result<Vec<(String, PathBuf)>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder.join(from))? {
+        let entry = entry?;
+        let name = from.join(entry.file_name());
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            found.extend(files(folder, &name)?);
+        } else if kind.is_file()
+            && entry.file_name() != "runner.lock"
+            && !entry.file_name().to_string_lossy().starts_with('.')
+        {
+            found.push((name.to_string_lossy().into_owned(), entry.path()));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn unpack(archive: &Path, folder: &Path) -> Result<(), Error> {
+    let wrong = |error: zip::result::ZipError| {
+        Error::invalid(archive, format!("this is no packed concept ({error})"), "`catbench concept export` makes one")
+    };
+    let file = File::open(archive).map_err(Error::io("read", archive))?;
+    let mut archive_files = zip::ZipArchive::new(file).map_err(wrong)?;
+    for i in 0..archive_files.len() {
+        let mut file = archive_files.by_index(i).map_err(wrong)?;
+        let Some(name) = file.enclosed_name() else {
+            let problem = format!("it would write to {:?}, outside of its folder", file.name());
+            return Err(Error::invalid(archive, problem, "do not trust it"));
+        };
+        if file.is_file() {
+            let path = folder.join(name);
+            let parent = path.parent().unwrap_or(folder);
+            std::fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
+            let written = File::create(&path).and_then(|mut out| io::copy(&mut file, &mut out));
+            written.map_err(Error::io("write", &path))?;
+        }
+    }
+    Ok(())
+}
+
+fn copy_folder(from: &Path, to: &Path) -> Result<(), Error> {
+    for (name, path) in files(from, Path::new("")).map_err(Error::io("read", from))? {
+        let target = to.join(name);
+        copy(&path, target.parent().unwrap_or(to))?;
+    }
+    Ok(())
+}
+
+/// Copy a file into `folder`.
+fn copy(file: &Path, folder: &Path) -> Result<(), Error> {
+    std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+    let target = folder.join(file.file_name().unwrap_or_default());
+    std::fs::copy(file, &target).map(drop).map_err(Error::io("copy", file))
+}

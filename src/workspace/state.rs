@@ -1,0 +1,73 @@
+//! How a job is: whether its runner lives, and what its events say.
+
+use std::fs::{File, TryLockError};
+use std::io::{Read, Seek, SeekFrom};
+
+use super::{End, Error, EventReader, History, JobFolder};
+use crate::protocol::{EventRecord, State};
+
+/// How `job` is, given its events so far.
+pub fn state(job: &JobFolder, history: &History) -> State {
+    if job.is_held() {
+        return State::Running;
+    }
+    match &history.end {
+        Some(End::Finished { .. }) => State::Finished,
+        Some(End::Stopped { .. }) => State::Stopped,
+        Some(End::Failed { .. }) => State::Failed,
+        None if history.pid.is_some() => State::Interrupted,
+        None => State::New,
+    }
+}
+
+impl JobFolder {
+    /// Whether a runner holds the job's lock.
+    pub fn is_held(&self) -> bool {
+        let Ok(file) = File::open(self.lock()) else { return false };
+        // Shared, and let go at once: two who look at the same moment do not take each other for a runner.
+        matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+    }
+
+    /// Wait until no runner holds the job's lock.
+    pub fn wait_until_free(&self) -> Result<(), Error> {
+        let path = self.lock();
+        match File::open(&path) {
+            Ok(file) => file.lock_shared().map_err(Error::io("lock", &path)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(Error::io("open", &path)(error)),
+        }
+    }
+
+    /// The last whole event, found from the end of the file; none before the first.
+    pub fn last_event(&self) -> Result<Option<EventRecord>, Error> {
+        let path = self.events();
+        let mut file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io("read", &path)(error)),
+        };
+        let mut bytes = Vec::new();
+        let read = file.metadata().and_then(|metadata| {
+            let start = metadata.len().saturating_sub(TAIL);
+            file.seek(SeekFrom::Start(start))?;
+            file.take(metadata.len() - start).read_to_end(&mut bytes)
+        });
+        read.map_err(Error::io("read", &path))?;
+        let whole = bytes.iter().rposition(|&byte| byte == b'\n').unwrap_or(0);
+        let line = bytes[..whole].rsplit(|&byte| byte == b'\n').next().unwrap_or_default();
+        match serde_json::from_slice(line) {
+            Ok(event) => Ok(Some(event)),
+            Err(_) if bytes.is_empty() || !bytes.contains(&b'\n') && (bytes.len() as u64) < TAIL => Ok(None),
+            // A line longer than the tail, or no event: the reader of all lines says which and where.
+            Err(_) => Ok(EventReader::new(&path).read_new()?.pop()),
+        }
+    }
+
+    /// How many events there are.
+    pub fn event_count(&self) -> Result<u64, Error> {
+        Ok(self.last_event()?.map_or(0, |event| event.seq + 1))
+    }
+}
+
+/// Bytes at the end of `events.jsonl` among which the last event is looked for.
+const TAIL: u64 = 64 << 10;

@@ -1,0 +1,187 @@
+//! The library by the command line, the store behind it, and the watch over the files.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod common;
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use assert_cmd::assert::OutputAssertExt;
+use catbench::protocol::{DaemonReply, DaemonRequest, Event};
+use catbench::workspace::Home;
+use common::{Workspace, catbench, json, wait_until};
+use predicates::str::contains;
+
+/// A home with a finished, scored run.
+fn scored() -> Workspace {
+    let workspace = Workspace::new();
+    workspace.run().train(500).evaluate().end(Event::Finished { seconds: 1.0 }).write();
+    workspace
+}
+
+/// Everything that lists say.
+fn said(workspace: &Workspace) -> [serde_json::Value; 3] {
+    [&["concept", "list"][..], &["concept", "show", "demo"], &["runs"]].map(|args| json(workspace, args))
+}
+
+/// The first concept that `list` gives.
+fn listed(workspace: &Workspace) -> serde_json::Value {
+    json(workspace, &["concept", "list"])["concepts"][0].clone()
+}
+
+#[test]
+fn a_concept_is_made_tagged_renamed_removed_and_restored() {
+    let workspace = Workspace::with_models();
+    let (images, masks) = (workspace.concept().join("images"), workspace.concept().join("masks"));
+    let model = common::fixture("tiny_sd1");
+    let new = ["concept", "new", "mug", "--class", "cup", "--tag", "red"];
+    let from = ["--images", images.to_str().unwrap(), "--masks", masks.to_str().unwrap()];
+    let base = ["--base-model", model.to_str().unwrap()];
+    let made = json(&workspace, &[&new[..], &from, &base].concat());
+    assert_eq!((&made["concept"]["photos"], &made["concept"]["masks"]), (&5.into(), &5.into()));
+    catbench(&workspace, &[&new[..], &from, &base].concat())
+        .assert()
+        .code(1)
+        .stderr(contains("something of this name"));
+    catbench(&workspace, &["concept", "new", "../x", "--class", "cup", "--images", "/nowhere"]).assert().code(1);
+
+    let file = workspace.home().join("mug/concept.toml");
+    fs::write(&file, fs::read_to_string(&file).unwrap() + "# mine\n").unwrap();
+    assert_eq!(
+        json(&workspace, &["concept", "tag", "mug", "kitchen", "--remove", "red", "--notes", "hot"])["tags"][0],
+        "kitchen"
+    );
+    assert!(fs::read_to_string(&file).unwrap().contains("# mine"), "comments stay");
+    let by_tag = |tag| json(&workspace, &["concept", "list", "--tag", tag])["concepts"].as_array().unwrap().len();
+    assert_eq!((by_tag("kitchen"), by_tag("red")), (1, 0));
+
+    catbench(&workspace, &["concept", "rename", "mug", "cup"]).assert().code(0);
+    catbench(&workspace, &["concept", "remove", "cup"]).assert().code(0);
+    catbench(&workspace, &["concept", "show", "cup"]).assert().code(1).stderr(contains("there is demo"));
+    assert_eq!(json(&workspace, &["concept", "list", "--trash"])["trash"][0]["concept"], "cup");
+    catbench(&workspace, &["concept", "restore", "cup"]).assert().code(0);
+    assert_eq!(json(&workspace, &["concept", "show", "cup"])["concept"]["notes"], "hot");
+}
+
+#[test]
+fn a_concept_with_a_job_in_the_queue_cannot_be_moved() {
+    let workspace = Workspace::with_models();
+    let (number, run) = common::queue_training(&workspace, 3000, &[]);
+    common::wait_for_step(&run, 1);
+    for args in [&["concept", "remove", "demo"][..], &["concept", "rename", "demo", "other"]] {
+        catbench(&workspace, args).assert().code(1).stderr(contains(format!("job {number}")));
+    }
+    catbench(&workspace, &["jobs", "cancel", &number.to_string()]).assert().code(0);
+    common::wait_until("it is over", || common::job_state(&workspace, number).is_over());
+    catbench(&workspace, &["concept", "rename", "demo", "other"]).assert().code(0);
+    catbench(&workspace, &["jobs", "retry", &number.to_string()]).assert().code(0);
+    let moved = workspace.home().join("other/runs").join(run.file_name().unwrap());
+    common::wait_for_step(&moved, 5);
+    catbench(&workspace, &["jobs", "cancel", &number.to_string()]).assert().code(0);
+    common::wait_until("it is over", || common::job_state(&workspace, number).is_over());
+}
+
+#[test]
+fn a_packed_concept_comes_out_with_its_runs_and_scores_elsewhere() {
+    let (here, there) = (scored(), Workspace::new());
+    let out = there.home().join("demo.zip");
+    catbench(&here, &["concept", "export", "demo", "--out", out.to_str().unwrap()]).assert().code(0);
+    catbench(&there, &["concept", "import", out.to_str().unwrap(), "--name", "copy"]).assert().code(0);
+    let scores = |workspace: &Workspace, name: &str| {
+        json(workspace, &["concept", "show", name])["concept"]["run_records"][0]["scores"].clone()
+    };
+    assert!(scores(&here, "demo")["after"]["balance"]["value"].is_number());
+    assert_eq!(scores(&here, "demo"), scores(&there, "copy"));
+    fs::write(&out, "no archive").unwrap();
+    catbench(&there, &["concept", "import", out.to_str().unwrap(), "--name", "bad"])
+        .assert()
+        .code(1)
+        .stderr(contains("demo.zip"));
+    assert!(!there.home().join("bad").exists());
+}
+
+#[test]
+fn a_store_that_is_deleted_or_garbage_is_rebuilt_and_says_the_same() {
+    let workspace = scored();
+    let before = said(&workspace);
+    assert_eq!(before[0]["concepts"][0]["samples"], 30);
+    let store = workspace.home().join(".catbench/store");
+    let spoils: [fn(&Path); 2] = [
+        |store| fs::remove_dir_all(store).unwrap(),
+        |store| {
+            for file in fs::read_dir(store).unwrap().map(|file| file.unwrap().path()).filter(|path| path.is_file()) {
+                fs::write(file, [0x5a; 3000]).unwrap();
+            }
+        },
+    ];
+    for (i, spoil) in spoils.iter().enumerate() {
+        catbench(&workspace, &["daemon", "stop"]).assert().code(0);
+        spoil(&store);
+        assert_eq!(said(&workspace), before);
+        let warnings = json(&workspace, &["daemon", "status"])["daemon"]["warnings"].clone();
+        assert_eq!(warnings.to_string().contains("put aside"), i == 1, "{warnings}");
+    }
+    catbench(&workspace, &["daemon", "rebuild"]).assert().code(0).stdout(contains("1 concepts, 1 runs, 30 samples"));
+    assert_eq!(said(&workspace), before);
+    let filtered = |args: &[&str]| json(&workspace, args)["runs"].as_array().unwrap().len();
+    assert_eq!(
+        [filtered(&["runs", "--state", "finished", "--scored"]), filtered(&["runs", "--state", "failed"])],
+        [1, 0]
+    );
+}
+
+#[test]
+fn what_appears_in_a_workspace_is_taken_up_within_a_second_and_only_when_whole() {
+    let workspace = Workspace::new();
+    assert_eq!(listed(&workspace)["photos"], 5);
+    let home = Home::at(workspace.home()).unwrap();
+    let mut daemon = catbench::client::Daemon::start(&home).unwrap();
+    daemon.send(DaemonRequest::Watch { concept: Some("demo".into()) }).unwrap();
+    assert_eq!(daemon.next(Some(Duration::from_secs(5))).unwrap(), Some(DaemonReply::Done));
+    let photo = fs::read(workspace.concept().join("images/beach.png")).unwrap();
+    // As scp writes: into the file itself, with pauses.
+    let began = Instant::now();
+    let mut slow = File::create(workspace.concept().join("images/new.png")).unwrap();
+    slow.write_all(&photo[..photo.len() / 2]).unwrap();
+    let told = daemon.next(Some(Duration::from_secs(5))).unwrap();
+    assert!(matches!(told, Some(DaemonReply::Changed { .. })), "{told:?}");
+    wait_until("half of it is seen as half", || listed(&workspace)["incomplete"] == 1);
+    assert_eq!(listed(&workspace)["photos"], 5);
+    slow.write_all(&photo[photo.len() / 2..]).unwrap();
+    drop(slow);
+    wait_until("the whole photo is taken up", || listed(&workspace)["photos"] == 6);
+    // As rsync and editors do: under another name, then renamed.
+    let hidden = workspace.concept().join("images/.other.png.tmp");
+    fs::write(&hidden, &photo).unwrap();
+    fs::rename(&hidden, workspace.concept().join("images/other.png")).unwrap();
+    fs::write(workspace.concept().join("prompts/more.txt"), "a {concept}\n").unwrap();
+    fs::remove_file(workspace.concept().join("masks/beach.png")).unwrap();
+    wait_until("all is taken up", || {
+        let demo = listed(&workspace);
+        (&demo["photos"], &demo["masks"], demo["prompts"].as_array().unwrap().len()) == (&7.into(), &4.into(), 2)
+    });
+    assert!(began.elapsed() < Duration::from_secs(60));
+}
+
+#[test]
+fn a_workspace_copied_in_appears_with_its_runs_and_scores() {
+    let (here, there) = (scored(), Workspace::new());
+    catbench(&there, &["daemon", "start"]).assert().code(0);
+    let to = there.home().join("other");
+    assert!(std::process::Command::new("cp").arg("-r").arg(here.concept()).arg(&to).status().unwrap().success());
+    wait_until("it is there with its scores", || {
+        let runs = json(&there, &["runs", "--scored"]);
+        runs["runs"].as_array().unwrap().iter().any(|run| run["concept"] == "other")
+    });
+    fs::remove_dir_all(&to).unwrap();
+    wait_until("it is gone", || json(&there, &["concept", "list"])["concepts"].as_array().unwrap().len() == 1);
+}
+
+#[test]
+fn shells_and_man_are_told_every_command() {
+    let workspace = Workspace::new();
+    catbench(&workspace, &["completions", "bash"]).assert().code(0).stdout(contains("concept"));
+    catbench(&workspace, &["manual"]).assert().code(0).stdout(contains(".TH"));
+}
