@@ -37,7 +37,7 @@ pub struct TrainingPhoto {
 /// The latent distribution of one photo, and its mask at latent size.
 struct CachedPhoto {
     /// (mean, std) [C, h, w]: as it is, then mirrored.
-    moments: [(Tensor, Tensor); 2],
+    moments: Vec<(Tensor, Tensor)>,
     /// [1, h, w]: as it is, then mirrored.
     masks: Option<[Tensor; 2]>,
 }
@@ -179,7 +179,7 @@ impl<'a> Trainer<'a> {
         let mut cached = Vec::with_capacity(photos.len());
         let encoder = model.vae.encoder()?;
         for (i, photo) in photos.iter().enumerate() {
-            cached.push(CachedPhoto::new(model, &encoder, photo)?);
+            cached.push(CachedPhoto::new(model, &encoder, photo, config.flip_probability > 0.0)?);
             progress(i + 1, photos.len());
         }
         drop(encoder);
@@ -400,7 +400,7 @@ impl<'a> Trainer<'a> {
 }
 
 impl CachedPhoto {
-    fn new(model: &BaseModel, encoder: &Encoder, photo: &TrainingPhoto) -> Result<Self> {
+    fn new(model: &BaseModel, encoder: &Encoder, photo: &TrainingPhoto, flips: bool) -> Result<Self> {
         let size = model.resolution() as u32;
         if photo.image.dimensions() != (size, size) {
             return Err(Error::Setting {
@@ -414,7 +414,10 @@ impl CachedPhoto {
             let (mean, std) = encoder.encode(&to_tensor(&[image])?)?;
             Ok::<_, Error>((mean.get(0)?, std.get(0)?))
         };
-        let moments = [encode(photo.image.clone())?, encode(flip_horizontal(&photo.image))?];
+        let mut moments = vec![encode(photo.image.clone())?];
+        if flips {
+            moments.push(encode(flip_horizontal(&photo.image))?);
+        }
         let masks = photo
             .mask
             .as_ref()

@@ -99,7 +99,9 @@ impl Job<'_> {
             let step = seconds(model.training_step(train.batch_size, train.gradient_checkpointing));
             let times = |every: usize| if every > 0 { 1 + train.steps.div_ceil(every) } else { 0 };
             total += train.steps as f64 * step
-                + 2.0 * self.photos as f64 * seconds(model.encoding(1))
+                + if train.flip_probability > 0.0 { 2.0 } else { 1.0 }
+                    * self.photos as f64
+                    * seconds(model.encoding(1))
                 + times(train.sample_every) as f64 * picture
                 + (times(train.validate_every) * VALIDATION) as f64 * seconds(model.denoising_step(1));
             step
