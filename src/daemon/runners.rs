@@ -124,14 +124,13 @@ fn attend(turn: &Turn, idle: Option<Runner>, program: &PathBuf) -> Result<Option
         Some(idle) => idle.leave(),
         None => {}
     }
-    let runner = match runner {
-        Some(runner) => runner,
-        None => {
-            let runner =
-                spawn(turn, &assignment, model, program).map_err(|error| format!("cannot start a runner: {error}"))?;
-            is_taken_up(turn, &runner);
-            runner
-        }
+    let runner = if let Some(runner) = runner {
+        runner
+    } else {
+        let runner =
+            spawn(turn, &assignment, model, program).map_err(|error| format!("cannot start a runner: {error}"))?;
+        is_taken_up(turn, &runner);
+        runner
     };
     turn.job.wait_until_free().map_err(|error| error.to_string())?;
     account(turn, Some(&runner))?;
