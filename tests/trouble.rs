@@ -15,13 +15,13 @@ use catbench::protocol::{DaemonRequest, Envelope, Event, Hello, JobState};
 use common::{Workspace, catbench, events, job_state, jobs, json, queue_training, records, wait_until};
 use predicates::str::contains;
 
-/// A disk of a few megabytes, mounted at a folder; needs to be root.
+/// A small disk, mounted at a folder; needs to be root.
 struct SmallDisk<'a>(&'a Path);
 
 impl<'a> SmallDisk<'a> {
     fn mount(folder: &'a Path) -> Self {
         std::fs::create_dir_all(folder).unwrap();
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=3m", "catbench"]).arg(folder).status();
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=48m", "catbench"]).arg(folder).status();
         assert!(mounted.unwrap().success(), "this test mounts a small disk: run it as root");
         Self(folder)
     }
@@ -47,6 +47,7 @@ fn on_a_full_disk_a_job_fails_with_the_cause_and_goes_on_once_there_is_room() {
     let filler = runs.join("filler");
     let mut file = std::fs::File::create(&filler).unwrap();
     while file.write_all(&[0; 4096]).is_ok() {}
+    drop(file);
     wait_until("it has failed", || job_state(&workspace, number) == JobState::Failed);
     let cause = jobs(&workspace).into_iter().find(|job| job.number == number).unwrap().cause.unwrap();
     assert!(cause.contains("No space left"), "{cause}");
