@@ -182,6 +182,8 @@ impl<'a> Trainer<'a> {
             cached.push(CachedPhoto::new(model, &encoder, photo)?);
             progress(i + 1, photos.len());
         }
+        drop(encoder);
+        model.unet.read()?;
         Ok(Self {
             model,
             class_word: class_word.to_owned(),
@@ -357,7 +359,7 @@ impl<'a> Trainer<'a> {
         Ok((losses, Tensor::cat(&flat, 0)?.affine(1.0 / scale, 0.0)?))
     }
 
-    /// Each sample's (weighted) mean squared error [B], and half its slope by `noise_pred`.
+    /// Each sample's (weighted) mean squared error `[B]`, and half its slope by `noise_pred`.
     fn losses(&self, noise_pred: &Tensor, draw: &Draw) -> Result<(Tensor, Tensor)> {
         let target = self.model.schedule.target(&draw.latents, &draw.noise, &draw.timesteps)?;
         let batch = draw.timesteps.len();

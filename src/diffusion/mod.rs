@@ -94,13 +94,13 @@ impl BaseModel {
         Self::from_files(&files, hash, &Compute::cpu())
     }
 
-    /// Read the model in `files`, whose content hash is `hash`, to compute by `compute`. Everything that is missing or misshapen is told before
-    /// anything is read.
+    /// Read the model in `files`, whose content hash is `hash`, to compute by `compute`. Everything that is missing or
+    /// misshapen is told before anything is read.
     pub fn from_files(files: &ModelFiles, hash: String, compute: &Compute) -> Result<Self> {
         files.check()?;
         let text_encoder = TextEncoder::load(&files.text_encoder.on(compute))?;
         let tokenizer = files.tokenizer(text_encoder.max_length())?;
-        let (unet, vae) = (UNet::load(&files.unet.on(compute))?, Vae::open(&files.vae.on(compute))?);
+        let (unet, vae) = (UNet::open(&files.unet.on(compute))?, Vae::open(&files.vae.on(compute))?);
         Ok(Self { tokenizer, text_encoder, unet, vae, schedule: files.schedule()?, hash, compute: compute.clone() })
     }
 

@@ -152,10 +152,12 @@ impl Outline {
         self.holding(self.decoder, self.denoising_step(batch))
     }
 
-    /// Latents of `batch` pictures, with the encoder in memory.
+    /// Latents of `batch` pictures, with the encoder in memory, and not yet the UNet.
     pub fn encoding(&self, batch: usize) -> Cost {
         let cost = self.measure(|meter| walk::vae_encode(&self.vae, meter, batch.min(MOST), self.resolution()));
-        self.holding(self.encoder, cost)
+        let cost = self.holding(self.encoder, cost);
+        let unet: usize = self.parts.iter().filter(|part| part.name == "unet").map(|part| part.parameters).sum();
+        Cost { peak_bytes: cost.peak_bytes.saturating_sub(unet as u64 * self.numbers.size), ..cost }
     }
 
     /// Pictures of `batch` latents, with the decoder in memory.

@@ -4,6 +4,8 @@
 mod config;
 mod transformer;
 
+use std::sync::OnceLock;
+
 use candle_core::{DType, Device, Tensor};
 
 pub(super) use self::config::Config;
@@ -68,8 +70,15 @@ pub struct UNetOptions<'a> {
     pub maps: Option<&'a AttentionMaps>,
 }
 
-/// The denoiser.
+/// The denoiser. It is read when it is first used: what comes before a training, above all photos to latents, then has its
+/// memory.
 pub struct UNet {
+    config: Config,
+    part: Part,
+    network: OnceLock<Network>,
+}
+
+struct Network {
     config: Config,
     compute: Compute,
     conv_in: ConvWeights,
@@ -84,9 +93,74 @@ pub struct UNet {
 }
 
 impl UNet {
-    /// Build it from its config and weights.
+    /// What its config says, and where its weights are.
+    pub(crate) fn open(part: &Part) -> Result<Self> {
+        Ok(Self { config: Config::load(part)?, part: part.clone(), network: OnceLock::new() })
+    }
+
+    /// The same with its weights.
     pub(crate) fn load(part: &Part) -> Result<Self> {
-        let config = Config::load(part)?;
+        let unet = Self::open(part)?;
+        unet.read()?;
+        Ok(unet)
+    }
+
+    /// Read its weights, unless that is done.
+    pub fn read(&self) -> Result<()> {
+        self.network().map(drop)
+    }
+
+    fn network(&self) -> Result<&Network> {
+        if let Some(network) = self.network.get() {
+            return Ok(network);
+        }
+        let network = Network::load(&self.part, self.config.clone())?;
+        Ok(self.network.get_or_init(|| network))
+    }
+
+    /// Latent channels in.
+    pub fn in_channels(&self) -> usize {
+        self.config.in_channels
+    }
+
+    /// Width of the text it reads.
+    pub fn cross_attention_dim(&self) -> usize {
+        self.config.cross_attention_dim
+    }
+
+    /// Height and width of the latents it was trained on.
+    pub fn sample_size(&self) -> usize {
+        self.config.sample_size
+    }
+
+    /// How many times it halves the latents: their sides must be multiples of 2 to this.
+    pub fn halvings(&self) -> usize {
+        self.config.block_out_channels.len() - 1
+    }
+
+    /// The predicted noise (or velocity) [B, C, H, W], float32 whatever the weights are in, for latents [B, C, H, W], one timestep a sample, and the text
+    /// [B or 1, T, D].
+    pub fn forward(
+        &self,
+        latents: &Tensor,
+        timesteps: &[u32],
+        context: &Tracked,
+        options: UNetOptions<'_>,
+    ) -> Result<Tracked> {
+        let (batch, _, height, width) = latents.dims4()?;
+        let multiple = 1 << self.halvings();
+        if height % multiple != 0 || width % multiple != 0 {
+            return Err(Error::Setting(format!("latents of {height} × {width}: must be multiples of {multiple}")));
+        }
+        if timesteps.len() != batch {
+            return Err(Error::Setting(format!("{} timesteps for a batch of {batch}", timesteps.len())));
+        }
+        Ok(self.network()?.run(latents, timesteps, context, &options)?)
+    }
+}
+
+impl Network {
+    fn load(part: &Part, config: Config) -> Result<Self> {
         let root = part.weights.at("");
         let channels = config.block_out_channels.clone();
         let (first, last) = (channels[0], channels[channels.len() - 1]);
@@ -162,46 +236,6 @@ impl UNet {
             compute: part.weights.compute().clone(),
             config,
         })
-    }
-
-    /// Latent channels in.
-    pub fn in_channels(&self) -> usize {
-        self.config.in_channels
-    }
-
-    /// Width of the text it reads.
-    pub fn cross_attention_dim(&self) -> usize {
-        self.config.cross_attention_dim
-    }
-
-    /// Height and width of the latents it was trained on.
-    pub fn sample_size(&self) -> usize {
-        self.config.sample_size
-    }
-
-    /// How many times it halves the latents: their sides must be multiples of 2 to this.
-    pub fn halvings(&self) -> usize {
-        self.config.block_out_channels.len() - 1
-    }
-
-    /// The predicted noise (or velocity) [B, C, H, W], float32 whatever the weights are in, for latents [B, C, H, W], one timestep a sample, and the text
-    /// [B or 1, T, D].
-    pub fn forward(
-        &self,
-        latents: &Tensor,
-        timesteps: &[u32],
-        context: &Tracked,
-        options: UNetOptions<'_>,
-    ) -> Result<Tracked> {
-        let (batch, _, height, width) = latents.dims4()?;
-        let multiple = 1 << self.halvings();
-        if height % multiple != 0 || width % multiple != 0 {
-            return Err(Error::Setting(format!("latents of {height} × {width}: must be multiples of {multiple}")));
-        }
-        if timesteps.len() != batch {
-            return Err(Error::Setting(format!("{} timesteps for a batch of {batch}", timesteps.len())));
-        }
-        Ok(self.run(latents, timesteps, context, &options)?)
     }
 
     fn run(
