@@ -196,8 +196,10 @@ impl Connection {
             for line in read {
                 // The line is passed on as it is: nothing is read into it here.
                 let record = String::from_utf8_lossy(line.trim_ascii());
-                bytes
-                    .extend_from_slice(format!("{{\"id\":{id},\"reply\":\"event\",\"record\":{record}}}\n").as_bytes());
+                bytes.extend_from_slice(
+                    format!("{{\"id\":{id},\"message\":{{\"reply\":\"event\",\"with\":{{\"record\":{record}}}}}}}\n")
+                        .as_bytes(),
+                );
             }
             self.writer.write_all(&bytes).await?;
         }
