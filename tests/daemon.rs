@@ -206,9 +206,9 @@ fn a_daemon_of_another_protocol_is_replaced_when_idle_and_watched_when_busy() {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
             let hello = "{\"protocol\":99,\"version\":\"9.9\"}\n";
-            let status = "{\"id\":1,\"reply\":\"status\",\"pid\":1,\"version\":\"9.9\",\"protocol\":99,\"home\":\"/\",\
-                          \"socket\":\"/\",\"log\":\"/\",\"since\":\"2026-11-23T13:45:01Z\",\"clients\":1,\"running\":1,\
-                          \"queued\":0,\"warnings\":[]}\n";
+            let status = "{\"id\":1,\"message\":{\"reply\":\"status\",\"with\":{\"pid\":1,\"version\":\"9.9\",\
+                          \"protocol\":99,\"home\":\"/\",\"socket\":\"/\",\"log\":\"/\",\"since\":\"2026-11-23T13:45:01Z\",\
+                          \"clients\":1,\"running\":1,\"queued\":0,\"warnings\":[]}}}\n";
             // The client may be gone.
             let _ = stream.write_all(format!("{hello}{status}").as_bytes());
             std::thread::sleep(Duration::from_millis(200));

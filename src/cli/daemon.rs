@@ -61,7 +61,8 @@ pub fn run(args: &Args) -> Result<(), Error> {
             for warning in &status.warnings {
                 eprintln!("warning: {warning}");
             }
-            say(&status, args.json)
+            say(&status, args.json);
+            Ok(())
         }
         What::Stop(args) => stop(&home, args.json),
         What::Rebuild(args) => {
@@ -74,7 +75,10 @@ pub fn run(args: &Args) -> Result<(), Error> {
             Ok(())
         }
         What::Status(args) => match Daemon::connect(&home)? {
-            Some(mut daemon) => say(&daemon.status()?, args.json),
+            Some(mut daemon) => {
+                say(&daemon.status()?, args.json);
+                Ok(())
+            }
             None if args.json => {
                 print_json(&json!({ "running": false, "home": home.path() }));
                 Err(not_running())
@@ -91,7 +95,7 @@ fn not_running() -> Error {
 fn stop(home: &Home, json: bool) -> Result<(), Error> {
     let daemon = Daemon::connect(home)?;
     let stopped = daemon.is_some();
-    daemon.map(Daemon::stop).transpose().map_err(client::Error::from)?;
+    daemon.map(Daemon::stop).transpose()?;
     if json {
         print_json(&json!({ "stopped": stopped }));
     } else {
@@ -100,10 +104,10 @@ fn stop(home: &Home, json: bool) -> Result<(), Error> {
     Ok(())
 }
 
-fn say(status: &DaemonStatus, json: bool) -> Result<(), Error> {
+fn say(status: &DaemonStatus, json: bool) {
     if json {
         print_json(&json!({ "running": true, "daemon": status }));
-        return Ok(());
+        return;
     }
     let rows = [
         ("daemon", format!("catbench {}, process {}", status.version, status.pid)),
@@ -117,5 +121,4 @@ fn say(status: &DaemonStatus, json: bool) -> Result<(), Error> {
     for (name, value) in rows {
         println!("{name:<8} {value}");
     }
-    Ok(())
 }

@@ -11,8 +11,8 @@ use serde_json::json;
 use signal_hook::consts::SIGINT;
 
 use super::{Error, print_json};
-use crate::client::Follow;
 use crate::client::words::{self, Change};
+use crate::client::{self, Follow};
 use crate::protocol::{Event, JobInfo, JobKind, JobState, Phase, Score, Scores, State};
 use crate::workspace::{self, Concept, End, History, JobFolder};
 
@@ -91,6 +91,10 @@ pub fn say_where(concept: &Concept, job: &JobFolder, queued: Option<&JobInfo>, j
         print_json(&json!({ "state": state, "job": number, "path": job.path() }));
     }
     let number = queued.map(|queued| format!("job {} ", queued.number)).unwrap_or_default();
+    // A daemon that cannot be asked now has nothing to say that would help.
+    for warning in client::warnings(job).unwrap_or_default() {
+        eprintln!("warning: {warning}");
+    }
     eprintln!("{number}goes on in the background: {}", job.path().display());
     if matches!(job.kind(), Ok(JobKind::Train)) {
         eprintln!("  catbench watch {name} --run {id}   follow it again");

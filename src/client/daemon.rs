@@ -204,8 +204,11 @@ impl Daemon {
 
     fn read<T: DeserializeOwned>(&mut self, wait: Option<Duration>) -> Result<Option<T>, Error> {
         let deadline = wait.map(|wait| Instant::now() + wait);
+        // Up to here there is no end of a line: a long one is not searched anew with each part of it that comes.
+        let mut searched = self.scanned;
         loop {
-            if let Some(end) = self.partial[self.scanned..].iter().position(|&byte| byte == b'\n') {
+            if let Some(end) = self.partial[searched..].iter().position(|&byte| byte == b'\n') {
+                let end = searched - self.scanned + end;
                 let line = &self.partial[self.scanned..self.scanned + end];
                 let message = serde_json::from_slice(line);
                 let message =
@@ -215,6 +218,7 @@ impl Daemon {
             }
             self.partial.drain(..self.scanned);
             self.scanned = 0;
+            searched = self.partial.len();
             if self.partial.len() > MAX_REPLY {
                 return Err(Error::Answer("a line without an end".into()));
             }
@@ -222,7 +226,7 @@ impl Daemon {
             // A timeout of zero would be none at all.
             let left = left.map(|left| left.max(Duration::from_millis(1)));
             self.stream.set_read_timeout(left).map_err(|_| Error::HungUp)?;
-            let mut bytes = [0; 65536];
+            let mut bytes = [0; 16384];
             match self.stream.read(&mut bytes) {
                 Ok(0) => return Err(Error::HungUp),
                 Ok(n) => self.partial.extend_from_slice(&bytes[..n]),

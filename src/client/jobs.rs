@@ -121,6 +121,12 @@ pub fn stop(job: &JobFolder) -> Result<JobInfo, Error> {
     }
 }
 
+/// What the daemon of `job` wants the user to know, as that the system will end it at logout.
+pub fn warnings(job: &JobFolder) -> Result<Vec<String>, Error> {
+    let status = Daemon::connect(&home_of(job)?)?.map(|mut daemon| daemon.status()).transpose()?;
+    Ok(status.map(|status| status.warnings).unwrap_or_default())
+}
+
 /// The home a job is in.
 pub(super) fn home_of(job: &JobFolder) -> Result<Home, Error> {
     Ok(Concept::open(job.concept_folder()?)?.home()?)

@@ -17,6 +17,6 @@ pub use daemon::Daemon;
 pub use follow::Follow;
 #[cfg(feature = "hub")]
 pub use hub::download_model;
-pub use jobs::{Error, Placement, change, jobs, stop, submit};
+pub use jobs::{Error, Placement, change, jobs, stop, submit, warnings};
 pub use library::{concept, concepts, rebuild, refresh, remove, rename, runs};
 pub use watch::Watch;

@@ -13,6 +13,7 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::watch;
 
 use super::Error;
+use super::library::Library;
 use super::server::{Change, Shared, log};
 use crate::protocol::{DaemonReply, DaemonRequest, Envelope, Hello, MAX_REQUEST, PROTOCOL};
 use crate::workspace::{JobFolder, LineReader};
@@ -124,7 +125,7 @@ impl Connection {
                 from_store(asked).map(|_| DaemonReply::Done)
             }
             DaemonRequest::Rebuild => {
-                from_store(shared.librarian.ask(|library| library.rebuild()).await).map(DaemonReply::Rebuilt)
+                from_store(shared.librarian.ask(Library::rebuild).await).map(DaemonReply::Rebuilt)
             }
             DaemonRequest::Rename { concept, to } => shared.rename(&concept, &to).map(|()| DaemonReply::Done),
             DaemonRequest::Remove { concept } => shared.remove(&concept).map(|path| DaemonReply::Removed { path }),
@@ -195,8 +196,10 @@ impl Connection {
             for line in read {
                 // The line is passed on as it is: nothing is read into it here.
                 let record = String::from_utf8_lossy(line.trim_ascii());
-                bytes
-                    .extend_from_slice(format!("{{\"id\":{id},\"reply\":\"event\",\"record\":{record}}}\n").as_bytes());
+                bytes.extend_from_slice(
+                    format!("{{\"id\":{id},\"message\":{{\"reply\":\"event\",\"with\":{{\"record\":{record}}}}}}}\n")
+                        .as_bytes(),
+                );
             }
             self.writer.write_all(&bytes).await?;
         }

@@ -86,7 +86,8 @@ pub fn logout_warning() -> Option<String> {
 /// Whether a process in the control group `cgroup` belongs to a login session, and logind, as set up in `folders` (the
 /// first counts most), ends the processes of a session with it.
 fn kills_at_logout(cgroup: &str, folders: &[PathBuf]) -> bool {
-    let in_session = cgroup.lines().any(|line| line.contains("/session-") && line.trim_end().ends_with(".scope"));
+    let in_session =
+        cgroup.lines().any(|line| line.rsplit('/').next().is_some_and(|unit| unit.starts_with("session-")));
     in_session && setting(folders).unwrap_or(false)
 }
 

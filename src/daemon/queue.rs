@@ -223,10 +223,11 @@ impl Queue {
         Ok(())
     }
 
-    /// A runner of the job has ended, or none could be started and `cause` says why.
+    /// A runner of the job has ended, or none could be started. `cause` says why it failed where its events could not be
+    /// written: then they do not tell it.
     pub fn ended(&mut self, number: u64, cause: Option<String>) {
         self.at_work.remove(&number);
-        if let Some(cause) = cause.filter(|_| !self.state(number).0.is_over()) {
+        if let Some(cause) = cause {
             self.over.insert(number, (JobState::Failed, Some(cause)));
         }
     }

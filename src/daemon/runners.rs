@@ -124,14 +124,13 @@ fn attend(turn: &Turn, idle: Option<Runner>, program: &PathBuf) -> Result<Option
         Some(idle) => idle.leave(),
         None => {}
     }
-    let runner = match runner {
-        Some(runner) => runner,
-        None => {
-            let runner =
-                spawn(turn, &assignment, model, program).map_err(|error| format!("cannot start a runner: {error}"))?;
-            is_taken_up(turn, &runner);
-            runner
-        }
+    let runner = if let Some(runner) = runner {
+        runner
+    } else {
+        let runner =
+            spawn(turn, &assignment, model, program).map_err(|error| format!("cannot start a runner: {error}"))?;
+        is_taken_up(turn, &runner);
+        runner
     };
     turn.job.wait_until_free().map_err(|error| error.to_string())?;
     account(turn, Some(&runner))?;
@@ -187,15 +186,15 @@ fn account(turn: &Turn, runner: Option<&Runner>) -> Result<(), String> {
     }
     let status = runner.and_then(|runner| runner.wait(EXIT));
     let how = match status.map(|status| (status.signal(), status)) {
-        Some((Some(9), _)) => "killed (signal 9): by hand, or by the system because memory ran out".to_owned(),
-        Some((Some(signal), _)) => format!("killed by signal {signal}"),
+        Some((Some(9), _)) => "was killed (signal 9): by hand, or by the system because memory ran out".to_owned(),
+        Some((Some(signal), _)) => format!("was killed by signal {signal}"),
         Some((None, status)) => format!("ended ({status})"),
-        None => "gone without a word: killed, out of memory, or the machine went down".to_owned(),
+        None => "is gone without a word: killed, out of memory, or the machine went down".to_owned(),
     };
     let said = std::fs::read_to_string(turn.job.log()).unwrap_or_default();
     let said =
         said.lines().last().map(|line| format!(": {line}")).filter(|_| status.is_some_and(|s| s.signal().is_none()));
-    Err(format!("the runner was {how}{}", said.unwrap_or_default()))
+    Err(format!("the runner {how}{}", said.unwrap_or_default()))
 }
 
 /// Write to the job's events that it has failed.

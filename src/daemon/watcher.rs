@@ -1,6 +1,6 @@
 //! Taking note of what changes in the folders of concepts.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
@@ -52,7 +52,7 @@ pub fn start(home: &Path, changed: impl Fn(Change) + Send + 'static) {
 }
 
 /// The folder of `home` that `path` is in, if it is not the program's own.
-fn concept_of(home: &Path, path: &PathBuf) -> Option<String> {
+fn concept_of(home: &Path, path: &Path) -> Option<String> {
     let name = path.strip_prefix(home).ok()?.iter().next()?.to_str()?;
     (!name.starts_with('.')).then(|| name.to_owned())
 }

@@ -47,7 +47,6 @@ pub struct Envelope<T> {
     /// Chosen by the client; replies repeat it.
     pub id: u64,
     /// The message.
-    #[serde(flatten)]
     pub message: T,
 }
 
@@ -123,9 +122,9 @@ pub enum DaemonRequest {
     },
 }
 
-/// What the daemon answers.
+/// What the daemon answers. Its content stands beside its tag, so that lists of thousands are read in one go.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "reply", rename_all = "snake_case")]
+#[serde(tag = "reply", content = "with", rename_all = "snake_case")]
 pub enum DaemonReply {
     /// It is done, or it lives.
     Done,

@@ -181,8 +181,8 @@ pub fn main(folder: &Path, from_seq: Option<u64>, keep: bool) -> ExitCode {
             Ok(Outcome::Finished) => {}
             Ok(Outcome::Stopped { .. }) => return ExitCode::SUCCESS,
             Err(error) => {
-                // Its stderr is runner.log.
-                eprintln!("error: {error}");
+                // Its stderr is runner.log, for which a full disk has no room.
+                let _ = writeln!(std::io::stderr(), "error: {error}");
                 return ExitCode::FAILURE;
             }
         }

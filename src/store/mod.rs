@@ -147,15 +147,15 @@ impl Store {
     /// Forget everything.
     pub fn clear(&self) -> Result<(), Error> {
         let trees = [
-            &self.concepts.tree,
-            &self.tags.tree,
-            &self.photos.tree,
-            &self.masks.tree,
-            &self.runs.tree,
-            &self.checkpoints.tree,
-            &self.samples.tree,
-            &self.scores.tree,
-            &self.jobs.tree,
+            &self.concepts.records,
+            &self.tags.records,
+            &self.photos.records,
+            &self.masks.records,
+            &self.runs.records,
+            &self.checkpoints.records,
+            &self.samples.records,
+            &self.scores.records,
+            &self.jobs.records,
         ];
         for tree in trees {
             tree.clear().map_err(|source| Error::Sled { path: self.path.clone(), source })?;
@@ -206,7 +206,7 @@ pub fn numbered(parts: &[&str], number: u64) -> Vec<u8> {
 
 /// Records of one kind.
 pub struct Tree<V> {
-    tree: sled::Tree,
+    records: sled::Tree,
     name: &'static str,
     path: PathBuf,
     kind: PhantomData<fn() -> V>,
@@ -214,8 +214,8 @@ pub struct Tree<V> {
 
 impl<V: Serialize + DeserializeOwned> Tree<V> {
     fn open(db: &sled::Db, name: &'static str, path: &Path) -> Result<Self, Error> {
-        let tree = db.open_tree(name).map_err(|source| Error::Sled { path: path.to_owned(), source })?;
-        Ok(Self { tree, name, path: path.to_owned(), kind: PhantomData })
+        let records = db.open_tree(name).map_err(|source| Error::Sled { path: path.to_owned(), source })?;
+        Ok(Self { records, name, path: path.to_owned(), kind: PhantomData })
     }
 
     fn wrong(&self, source: sled::Error) -> Error {
@@ -230,7 +230,7 @@ impl<V: Serialize + DeserializeOwned> Tree<V> {
 
     /// The record at `key`.
     pub fn get(&self, key: &[u8]) -> Result<Option<V>, Error> {
-        let found = self.tree.get(key).map_err(|source| self.wrong(source))?;
+        let found = self.records.get(key).map_err(|source| self.wrong(source))?;
         found.map(|bytes| self.decode(&bytes)).transpose()
     }
 
@@ -238,32 +238,32 @@ impl<V: Serialize + DeserializeOwned> Tree<V> {
     pub fn insert(&self, key: &[u8], record: &V) -> Result<(), Error> {
         let mut bytes = vec![VERSION];
         serde_json::to_writer(&mut bytes, record).map_err(|_| Error::Record { tree: self.name })?;
-        self.tree.insert(key, bytes).map(drop).map_err(|source| self.wrong(source))
+        self.records.insert(key, bytes).map(drop).map_err(|source| self.wrong(source))
     }
 
     /// Forget the record at `key`.
     pub fn remove(&self, key: &[u8]) -> Result<(), Error> {
-        self.tree.remove(key).map(drop).map_err(|source| self.wrong(source))
+        self.records.remove(key).map(drop).map_err(|source| self.wrong(source))
     }
 
     /// Forget all records whose keys begin with `prefix`.
     pub fn remove_under(&self, prefix: &[u8]) -> Result<(), Error> {
-        for key in self.tree.scan_prefix(prefix).keys() {
+        for key in self.records.scan_prefix(prefix).keys() {
             let key = key.map_err(|source| self.wrong(source))?;
-            self.tree.remove(key).map_err(|source| self.wrong(source))?;
+            self.records.remove(key).map_err(|source| self.wrong(source))?;
         }
         Ok(())
     }
 
     /// All records whose keys begin with `prefix`, in the order of their keys.
     pub fn under(&self, prefix: &[u8]) -> Result<Vec<V>, Error> {
-        let records = self.tree.scan_prefix(prefix).values();
-        records.map(|bytes| self.decode(&bytes.map_err(|source| self.wrong(source))?)).collect()
+        let found = self.records.scan_prefix(prefix).values();
+        found.map(|bytes| self.decode(&bytes.map_err(|source| self.wrong(source))?)).collect()
     }
 
     /// The last part of all keys that begin with `prefix`.
     pub fn names_under(&self, prefix: &[u8]) -> Result<Vec<String>, Error> {
-        let keys = self.tree.scan_prefix(prefix).keys();
+        let keys = self.records.scan_prefix(prefix).keys();
         keys.map(|key| {
             let key = key.map_err(|source| self.wrong(source))?;
             let last = key.strip_suffix(b"\0").unwrap_or(&key).rsplit(|&byte| byte == 0).next().unwrap_or_default();
@@ -274,11 +274,11 @@ impl<V: Serialize + DeserializeOwned> Tree<V> {
 
     /// How many records there are whose keys begin with `prefix`.
     pub fn count_under(&self, prefix: &[u8]) -> usize {
-        self.tree.scan_prefix(prefix).keys().count()
+        self.records.scan_prefix(prefix).keys().count()
     }
 
     fn verify(&self) -> Result<(), Error> {
-        for record in self.tree.iter().values() {
+        for record in self.records.iter().values() {
             self.decode(&record.map_err(|source| self.wrong(source))?)?;
         }
         Ok(())

@@ -110,7 +110,7 @@ impl Home {
         let paths = entries.flatten().map(|entry| entry.path());
         let named = paths.filter_map(|path| Some((path.file_name()?.to_str()?.split_once('~')?.0.to_owned(), path)));
         let mut removed: Vec<(String, PathBuf)> = named.collect();
-        removed.sort_by(|a, b| when(&a.1).cmp(&when(&b.1)));
+        removed.sort_by_key(|(_, path)| when(path));
         Ok(removed)
     }
 

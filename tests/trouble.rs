@@ -1,0 +1,206 @@
+//! What goes wrong around the program: a full disk, a home nobody may write to, photos nobody can read, clients that do not
+//! read, connections that are cut.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod common;
+
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use assert_cmd::assert::OutputAssertExt;
+use catbench::protocol::{DaemonRequest, Envelope, Event, Hello, JobState};
+use common::{Workspace, catbench, events, job_state, jobs, json, queue_training, records, wait_until};
+use predicates::str::contains;
+
+/// A small disk, mounted at a folder; needs to be root.
+struct SmallDisk<'a>(&'a Path);
+
+impl<'a> SmallDisk<'a> {
+    fn mount(folder: &'a Path) -> Self {
+        std::fs::create_dir_all(folder).unwrap();
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=48m", "catbench"]).arg(folder).status();
+        assert!(mounted.unwrap().success(), "this test mounts a small disk: run it as root");
+        Self(folder)
+    }
+}
+
+impl Drop for SmallDisk<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0).status();
+    }
+}
+
+#[test]
+fn on_a_full_disk_a_job_fails_with_the_cause_and_goes_on_once_there_is_room() {
+    let workspace = Workspace::with_models();
+    // The undisturbed run, for comparison.
+    let (whole, undisturbed) = queue_training(&workspace, 200, &[]);
+    catbench(&workspace, &["wait", &whole.to_string()]).assert().code(0);
+    let runs = workspace.concept().join("runs");
+    let kept = std::fs::read(undisturbed.join("checkpoints/step-000200.safetensors")).unwrap();
+    let disk = SmallDisk::mount(&runs);
+    let (number, run) = queue_training(&workspace, 200, &[]);
+    common::wait_for_step(&run, 12);
+    let filler = runs.join("filler");
+    let mut file = std::fs::File::create(&filler).unwrap();
+    while file.write_all(&[0; 4096]).is_ok() {}
+    drop(file);
+    wait_until("it has failed", || job_state(&workspace, number) == JobState::Failed);
+    let cause = jobs(&workspace).into_iter().find(|job| job.number == number).unwrap().cause.unwrap();
+    assert!(cause.contains("No space left"), "{cause}");
+    catbench(&workspace, &["jobs"]).assert().code(0);
+    std::fs::remove_file(&filler).unwrap();
+    catbench(&workspace, &["jobs", "retry", &number.to_string()]).assert().code(0);
+    catbench(&workspace, &["wait", &number.to_string()]).assert().code(0);
+    assert!(matches!(events(&run).last(), Some(Event::Finished { .. })));
+    assert_eq!(std::fs::read(run.join("checkpoints/step-000200.safetensors")).unwrap(), kept);
+    catbench(&workspace, &["daemon", "stop"]).assert().code(0);
+    drop(disk);
+}
+
+#[test]
+fn a_home_that_cannot_be_written_is_named() {
+    let workspace = Workspace::with_models();
+    let home = workspace.home();
+    std::fs::set_permissions(home, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let run = |args: &[&str]| {
+        // Root may write everywhere: another user may not.
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", env!("CARGO_BIN_EXE_catbench")]);
+        command.args(args).env("CATBENCH_HOME", home).output().unwrap()
+    };
+    if !rustix::process::geteuid().is_root() {
+        std::fs::set_permissions(home, std::fs::Permissions::from_mode(0o555)).unwrap();
+        catbench(&workspace, &["daemon", "start"]).assert().code(1).stderr(contains(".catbench"));
+        std::fs::set_permissions(home, std::fs::Permissions::from_mode(0o755)).unwrap();
+        return;
+    }
+    let started = run(&["daemon", "start"]);
+    let said = String::from_utf8_lossy(&started.stderr);
+    assert!(!started.status.success() && said.contains(".catbench") && said.contains("ermission denied"), "{said}");
+    assert!(!home.join(".catbench").exists());
+}
+
+#[test]
+fn a_photo_that_becomes_unreadable_fails_the_job_that_waits_and_names_it() {
+    let workspace = Workspace::with_models();
+    let (first, run) = queue_training(&workspace, 3000, &[]);
+    let (second, _) = queue_training(&workspace, 3, &[]);
+    common::wait_for_step(&run, 1);
+    let photo = workspace.concept().join("images/beach.png");
+    let bytes = std::fs::read(&photo).unwrap();
+    std::fs::write(&photo, &bytes[..bytes.len() / 2]).unwrap();
+    catbench(&workspace, &["jobs", "cancel", &first.to_string()]).assert().code(0);
+    catbench(&workspace, &["wait", &second.to_string()]).assert().code(1).stdout(contains("beach.png"));
+    std::fs::write(&photo, bytes).unwrap();
+    catbench(&workspace, &["jobs", "retry", &second.to_string()]).assert().code(0);
+    catbench(&workspace, &["wait", &second.to_string()]).assert().code(0);
+}
+
+#[test]
+fn clients_that_never_read_hold_nobody_up() {
+    let workspace = Workspace::with_models();
+    let (number, run) = queue_training(&workspace, 1500, &[]);
+    let job = run.to_str().unwrap().to_owned();
+    let ask = |message: DaemonRequest| {
+        let mut stream = UnixStream::connect(workspace.home().join(".catbench/socket")).unwrap();
+        let hello = serde_json::to_string(&Hello::new()).unwrap();
+        let request = serde_json::to_string(&Envelope { id: 1, message }).unwrap();
+        stream.write_all(format!("{hello}\n{request}\n").as_bytes()).unwrap();
+        stream
+    };
+    let silent: Vec<UnixStream> = (0..5)
+        .flat_map(|_| {
+            let follow = DaemonRequest::Follow { job: job.clone().into(), since_seq: 0 };
+            [ask(follow), ask(DaemonRequest::Watch { concept: None })]
+        })
+        .collect();
+    let output = catbench(&workspace, &["watch", "demo", "--json"]).stderr(Stdio::null()).output().unwrap();
+    let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&said["state"], &said["steps"]), (&"finished".into(), &1500.into()));
+    assert_eq!(job_state(&workspace, number), JobState::Finished);
+    drop(silent);
+}
+
+/// A server for this user alone, on a free port of this machine.
+struct Ssh {
+    folder: tempfile::TempDir,
+    server: std::process::Child,
+    port: u16,
+}
+
+impl Ssh {
+    fn start() -> Self {
+        let sshd = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/usr/bin/sshd"]
+            .into_iter()
+            .find(|path| Path::new(path).is_file());
+        let sshd = sshd.expect("this test needs a real sshd: apt-get install openssh-server");
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        for name in ["host", "user"] {
+            let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f", &at(name)]).status();
+            assert!(made.unwrap().success());
+        }
+        std::fs::copy(at("user.pub"), at("authorized")).unwrap();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let config = format!(
+            "ListenAddress 127.0.0.1\nPort {port}\nHostKey {}\nAuthorizedKeysFile {}\nStrictModes no\nUsePAM no\n\
+             PidFile none\nPasswordAuthentication no\nPermitRootLogin yes\n",
+            at("host"),
+            at("authorized")
+        );
+        std::fs::write(at("config"), config).unwrap();
+        // Where it keeps its unprivileged part, on Debian made by its service.
+        let _ = std::fs::create_dir_all("/run/sshd");
+        let server = Command::new(sshd).args(["-D", "-e", "-f", &at("config")]).stderr(Stdio::null()).spawn().unwrap();
+        wait_until("it listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+        Self { folder, server, port }
+    }
+
+    /// A command line in a terminal of its own on the other end.
+    fn run(&self, line: &str) -> Command {
+        let key = self.folder.path().join("user");
+        let user = String::from_utf8(Command::new("id").arg("-un").output().unwrap().stdout).unwrap();
+        let mut command = Command::new("ssh");
+        command.args(["-tt", "-F", "none", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]);
+        command.args(["-o", "LogLevel=ERROR", "-p", &self.port.to_string(), "-l", user.trim(), "-i"]).arg(key);
+        command.args(["127.0.0.1", line]).stdin(Stdio::piped());
+        command
+    }
+}
+
+impl Drop for Ssh {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+#[test]
+fn an_ssh_connection_cut_in_the_middle_costs_nothing() {
+    let (workspace, ssh) = (Workspace::with_models(), Ssh::start());
+    let program = format!("CATBENCH_HOME={} {}", workspace.home().display(), env!("CARGO_BIN_EXE_catbench"));
+    let train = format!("{program} train demo --steps 2500 --sample-every 0 --validate-every 0 --batch-size 1");
+    let mut connection = ssh.run(&train).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let runs = workspace.concept().join("runs");
+    wait_until("the training begins", || runs.is_dir() && std::fs::read_dir(&runs).unwrap().next().is_some());
+    let run = std::fs::read_dir(&runs).unwrap().next().unwrap().unwrap().path();
+    common::wait_for_step(&run, 50);
+    // Cut without a word, as by a closed laptop: the client, and the server's end of it.
+    connection.kill().unwrap();
+    connection.wait().unwrap();
+    let at = records(&run).len();
+    wait_until("it goes on", || records(&run).len() > at + 50);
+    let output = ssh.run(&format!("{program} watch demo --json")).stderr(Stdio::null()).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    // On a terminal the progress bar stands before it.
+    let at = text.rfind("{\"checkpoint\"").unwrap_or_else(|| panic!("no result in the {} bytes", text.len()));
+    let said: serde_json::Value = serde_json::from_str(text[at..].trim()).unwrap();
+    // It counts each step that it was told of, from the first.
+    assert_eq!((&said["state"], &said["steps"]), (&"finished".into(), &2500.into()));
+    let starts = events(&run).iter().filter(|event| matches!(event, Event::Started { .. })).count();
+    assert_eq!((starts, json(&workspace, &["jobs"])["jobs"][0]["state"].as_str()), (1, Some("finished")));
+}
