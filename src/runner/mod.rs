@@ -167,7 +167,7 @@ pub struct ScoreJob {
 }
 
 /// The whole life of a runner process: do the job in `folder`, and with `keep` those that come on stdin after it, one
-/// [`Assignment`] a line, until none comes for a while or one does not finish.
+/// `Assignment` a line, until none comes for a while or one does not finish.
 pub fn main(folder: &Path, from_seq: Option<u64>, keep: bool) -> ExitCode {
     // It belongs to no terminal. This fails only for a process that already leads a session, which is as good.
     let _ = rustix::process::setsid();
