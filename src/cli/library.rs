@@ -20,7 +20,7 @@ pub struct NewArgs {
     /// The folder of its photos; they are copied.
     #[arg(long, value_name = "DIR")]
     images: PathBuf,
-    /// The folder of its masks: <image name>.png, white where the concept is; they are copied.
+    /// The folder of its masks: `NAME.png` for each `NAME.jpg`, white where the concept is; they are copied.
     #[arg(long, value_name = "DIR")]
     masks: Option<PathBuf>,
     /// The base model: a path, or the name of a registered one. Without: the only registered one.
