@@ -14,9 +14,9 @@ fn odd<T>(reply: &DaemonReply) -> Result<T, Error> {
     Err(Error::Answer(format!("{reply:?}")))
 }
 
-/// All concepts of `home` with this tag, or all, by name.
-pub fn concepts(home: &Home, tag: Option<String>) -> Result<Vec<ConceptRecord>, Error> {
-    match ask(home, DaemonRequest::Concepts { tag })? {
+/// All concepts of `home` with this tag, or all, by name; only those whose name, class word or notes contain `matching`.
+pub fn concepts(home: &Home, tag: Option<String>, matching: Option<String>) -> Result<Vec<ConceptRecord>, Error> {
+    match ask(home, DaemonRequest::Concepts { tag, matching })? {
         DaemonReply::Concepts { concepts } => Ok(concepts),
         other => odd(&other),
     }
