@@ -1,6 +1,6 @@
 //! `catbench open`: the workbench.
 
-use clap::{CommandFactory, ValueEnum};
+use clap::{CommandFactory, Parser, ValueEnum};
 
 use super::{Cli, Error};
 use crate::tui::{self, Images, Place, Verb};
@@ -16,7 +16,7 @@ pub struct Args {
 }
 
 /// How the workbench uses the terminal.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, clap::Parser)]
 pub struct ScreenArgs {
     /// How pictures are drawn; `auto` asks the terminal.
     #[arg(long, value_enum, default_value = "auto", env = "CATBENCH_IMAGES")]
@@ -25,6 +25,11 @@ pub struct ScreenArgs {
 
 pub fn run(args: &Args) -> Result<(), Error> {
     open(args.concept.as_deref(), &args.screen)
+}
+
+/// `catbench` without a verb.
+pub fn alone() -> Result<(), Error> {
+    open(None, &ScreenArgs::parse_from([""]))
 }
 
 /// Open the workbench, on `concept` where one is named, and when it is left say what goes on.
