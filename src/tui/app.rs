@@ -16,6 +16,7 @@ use super::preview::{Choice, Colours, Images, Loaded, Surface};
 use super::screens::concept::{Pane, Shot, panes, shots};
 use super::screens::{concept, help, palette, picture};
 use super::theme;
+use super::widgets::graph::{FAR, Graph, GraphView, NEAR};
 use crate::client::{self, Placement};
 use crate::protocol::{State, TrainConfig};
 use crate::workspace::{self, Concept, JobFolder, Preflight, preflight};
@@ -90,12 +91,11 @@ pub struct View {
     pub starting: bool,
     /// What just happened, until the next key.
     pub notice: Option<String>,
-    /// Logarithmic loss axis.
-    pub log: bool,
+    /// What is seen of the loss.
+    pub graph: GraphView,
     focus: usize,
     chosen: HashMap<&'static str, usize>,
     columns: HashMap<&'static str, usize>,
-    cursor: Option<usize>,
 }
 
 impl View {
@@ -113,11 +113,6 @@ impl View {
     /// How many pictures stand in a row of this pane.
     pub fn remember(&mut self, pane: Pane, columns: usize) {
         self.columns.insert(slot(pane), columns);
-    }
-
-    /// The point of the loss under the cursor.
-    pub fn cursor(&self) -> Option<usize> {
-        self.cursor
     }
 
     /// What can be done now.
@@ -177,11 +172,10 @@ impl App {
             checked: None,
             starting: false,
             notice: None,
-            log: false,
+            graph: GraphView::default(),
             focus: 0,
             chosen: HashMap::new(),
             columns: HashMap::new(),
-            cursor: None,
         };
         let app = Self { view, surface, pictures, colours, messages, overlay: None };
         app.check();
@@ -365,13 +359,13 @@ impl App {
                     self.overlay = Some(Overlay::Picture { pane, index });
                 }
             }
-            Action::Back => view.cursor = None,
-            Action::LogScale => view.log = !view.log,
+            Action::Back => drop(view.graph.clear_cursor()),
+            Action::LogScale => view.graph.log = !view.graph.log,
             Action::PreviousRun | Action::NextRun => {
                 let last = view.model.runs.len().saturating_sub(1);
                 let shown = view.model.shown;
                 let index = if action == Action::NextRun { (shown + 1).min(last) } else { shown.saturating_sub(1) };
-                view.cursor = None;
+                view.graph.reset();
                 if let Err(error) = view.model.show(index) {
                     view.notice = Some(error.to_string());
                 }
@@ -394,17 +388,16 @@ impl App {
         let view = &mut self.view;
         let pane = view.focus();
         if pane == Pane::Loss {
-            let Some(last) = view.model.run.as_ref().and_then(|run| run.history.losses.len().checked_sub(1)) else {
-                return;
+            let Some(run) = &view.model.run else { return };
+            let graph = Graph { series: run.curves.series(&view.graph), view: &view.graph, steps: run.history.steps };
+            let whole = graph.whole();
+            let share = match action {
+                Action::Left => -NEAR,
+                Action::Right => NEAR,
+                Action::Down => -FAR,
+                _ => FAR,
             };
-            let far = (last / 20).max(1);
-            let at = view.cursor.unwrap_or(last);
-            view.cursor = Some(match action {
-                Action::Left => at.saturating_sub(1),
-                Action::Right => (at + 1).min(last),
-                Action::Down => at.saturating_sub(far),
-                _ => (at + far).min(last),
-            });
+            view.graph.move_cursor(&run.curves.loss, whole, share);
             return;
         }
         let count = shots(view, pane).len();
@@ -471,7 +464,7 @@ impl App {
         if area.width < LEAST.0 || area.height < LEAST.1 {
             self.surface.begin(None);
             let text = format!("{} × {} is too small: {} × {} at least", area.width, area.height, LEAST.0, LEAST.1);
-            buffer.set_stringn(area.x, area.y, text, area.width as usize, theme::TEXT);
+            buffer.set_stringn(area.x, area.y, text, area.width as usize, theme::text());
             return;
         }
         let found: Vec<&Binding>;

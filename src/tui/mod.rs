@@ -25,6 +25,7 @@ use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP, SIGWINCH};
 
 pub use app::{App, Checked, Message, Next};
 pub use preview::{Choice, Colours, Images, choose as choose_images};
+pub use widgets::graph;
 
 use crate::client::{self, Watch};
 use crate::workspace::{self, Concept};

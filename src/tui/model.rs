@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::widgets::graph::RunCurves;
 use crate::protocol::State;
 use crate::workspace::{self, Concept, Error, EventReader, History, JobFolder};
 
@@ -12,6 +13,8 @@ pub struct Followed {
     reader: EventReader,
     /// What its events say.
     pub history: History,
+    /// Its losses as they are drawn.
+    pub curves: RunCurves,
     /// How it is.
     pub state: State,
 }
@@ -19,7 +22,7 @@ pub struct Followed {
 impl Followed {
     fn new(job: JobFolder) -> Result<Self, Error> {
         let (reader, history) = (EventReader::new(&job.events()), History::new(&job));
-        let mut followed = Self { job, reader, history, state: State::New };
+        let mut followed = Self { job, reader, history, curves: RunCurves::default(), state: State::New };
         followed.refresh()?;
         Ok(followed)
     }

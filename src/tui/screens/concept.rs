@@ -12,7 +12,7 @@ use crate::protocol::{Phase, State};
 use crate::tui::app::{Checked, View};
 use crate::tui::preview::Surface;
 use crate::tui::theme;
-use crate::tui::widgets::graph::{Graph, label, smoothed, window};
+use crate::tui::widgets::graph::Graph;
 use crate::tui::widgets::tiles::{Grid, Tile};
 use crate::tui::widgets::{pane, scores, tiles};
 use crate::workspace::{End, History, Picture, effective_settings};
@@ -121,8 +121,8 @@ pub fn draw(buffer: &mut Buffer, surface: &mut Surface, area: Rect, view: &mut V
     let count = view.model.photos.len();
     let aside = match (count, view.model.masks) {
         (0, _) => Line::default(),
-        (_, 0) => Line::styled(format!("{count}, no masks"), theme::FAINT),
-        (_, masks) => Line::styled(format!("{count}, {masks} with a mask"), theme::FAINT),
+        (_, 0) => Line::styled(format!("{count}, no masks"), theme::faint()),
+        (_, masks) => Line::styled(format!("{count}, {masks} with a mask"), theme::faint()),
     };
     picture_pane(buffer, surface, photos, view, Pane::Photos, "Photos", &aside);
     if view.model.run.is_none() {
@@ -137,12 +137,12 @@ pub fn draw(buffer: &mut Buffer, surface: &mut Surface, area: Rect, view: &mut V
         ];
         for (pane, title, area) in sides {
             let shots = shots(view, pane);
-            let aside = shots.get(view.chosen(pane)).map(|shot| Line::styled(shot.detail.clone(), theme::FAINT));
+            let aside = shots.get(view.chosen(pane)).map(|shot| Line::styled(shot.detail.clone(), theme::faint()));
             picture_pane(buffer, surface, area, view, pane, title, &aside.unwrap_or_default());
         }
         score_table(buffer, table, view);
     } else {
-        let aside = Line::styled("newest first", theme::FAINT);
+        let aside = Line::styled("newest first", theme::faint());
         picture_pane(buffer, surface, strip, view, Pane::Samples, "Samples", &aside);
     }
 }
@@ -164,8 +164,8 @@ fn take_bottom(rest: &mut Rect, height: u16) -> Rect {
 fn header(buffer: &mut Buffer, area: Rect, view: &View) {
     let concept = &view.model.concept;
     let left = Line::from(vec![
-        Span::styled(format!(" {} ", concept.id), theme::FOCUS),
-        Span::styled(format!("a kind of {}", concept.file.class_word), theme::FAINT),
+        Span::styled(format!(" {} ", concept.id), theme::focus()),
+        Span::styled(format!("a kind of {}", concept.file.class_word), theme::faint()),
     ]);
     buffer.set_line(area.x, area.y, &left, area.width);
     let right = how_it_goes(view);
@@ -178,18 +178,18 @@ fn header(buffer: &mut Buffer, area: Rect, view: &View) {
 /// The state of the shown run in one line.
 fn how_it_goes(view: &View) -> Line<'static> {
     if view.starting {
-        return Line::styled("◌ starting", theme::ACCENT);
+        return Line::styled("◌ starting", theme::accent());
     }
-    let Some(job) = view.model.current() else { return Line::styled("○ not trained yet", theme::FAINT) };
+    let Some(job) = view.model.current() else { return Line::styled("○ not trained yet", theme::faint()) };
     let history = &job.history;
     let (step, steps) = (history.step(), history.steps);
     let (mark, text, style) = match job.state {
-        State::New => ("○", "waits for its turn".into(), theme::FAINT),
-        State::Running => ("●", running(history), theme::ACCENT),
-        State::Finished => ("✓", format!("finished in {}", words::duration(history.seconds())), theme::GOOD),
-        State::Stopped => ("■", format!("stopped at step {step} of {steps}"), theme::WARN),
-        State::Failed => ("✗", format!("failed at step {step} of {steps}"), theme::BAD),
-        State::Interrupted => ("✗", format!("interrupted at step {step} of {steps}"), theme::BAD),
+        State::New => ("○", "waits for its turn".into(), theme::faint()),
+        State::Running => ("●", running(history), theme::accent()),
+        State::Finished => ("✓", format!("finished in {}", words::duration(history.seconds())), theme::good()),
+        State::Stopped => ("■", format!("stopped at step {step} of {steps}"), theme::warn()),
+        State::Failed => ("✗", format!("failed at step {step} of {steps}"), theme::bad()),
+        State::Interrupted => ("✗", format!("interrupted at step {step} of {steps}"), theme::bad()),
     };
     Line::from(vec![Span::styled(format!("{mark} "), style), Span::styled(text, style)])
 }
@@ -225,17 +225,17 @@ fn banner(view: &View, width: u16) -> Vec<Line<'static>> {
     };
     match (&job.state, &history.end) {
         (State::Failed, Some(End::Failed { message })) => {
-            say("✗", message, theme::BAD);
+            say("✗", message, theme::bad());
             if !history.checkpoints.is_empty() {
-                say(" ", "r goes on from the last checkpoint", theme::FAINT);
+                say(" ", "r goes on from the last checkpoint", theme::faint());
             }
         }
         (State::Interrupted, _) => {
             let text = "The runner died without a word: killed, out of memory or a power cut. \
                         r goes on from the last checkpoint.";
-            say("✗", text, theme::BAD);
+            say("✗", text, theme::bad());
         }
-        (State::Stopped, _) => say("■", "Stopped as asked. r goes on from the last checkpoint.", theme::WARN),
+        (State::Stopped, _) => say("■", "Stopped as asked. r goes on from the last checkpoint.", theme::warn()),
         (State::Running, _) => lines.push(bar(history, width)),
         _ => {}
     }
@@ -244,7 +244,7 @@ fn banner(view: &View, width: u16) -> Vec<Line<'static>> {
     {
         for (i, part) in wrap(warning, width.saturating_sub(4) as usize).into_iter().take(2).enumerate() {
             let mark = if i == 0 { "!" } else { " " };
-            lines.push(Line::from(vec![Span::styled(format!(" {mark} "), theme::WARN), Span::raw(part)]));
+            lines.push(Line::from(vec![Span::styled(format!(" {mark} "), theme::warn()), Span::raw(part)]));
         }
     }
     lines
@@ -257,8 +257,8 @@ fn bar(history: &History, width: u16) -> Line<'static> {
     let filled = (done * width / total).min(width);
     Line::from(vec![
         Span::raw(" "),
-        Span::styled("━".repeat(filled), theme::ACCENT),
-        Span::styled("─".repeat(width - filled), theme::RULE),
+        Span::styled("━".repeat(filled), theme::accent()),
+        Span::styled("─".repeat(width - filled), theme::rule()),
     ])
 }
 
@@ -283,7 +283,7 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
 /// Hints, or what just happened.
 fn footer(buffer: &mut Buffer, area: &mut Rect, view: &View) {
     if let Some(notice) = &view.notice {
-        let line = Line::from(vec![Span::styled(" ! ", theme::WARN), Span::raw(notice.clone())]);
+        let line = Line::from(vec![Span::styled(" ! ", theme::warn()), Span::raw(notice.clone())]);
         buffer.set_line(area.x, area.y, &line, area.width);
         return;
     }
@@ -292,8 +292,8 @@ fn footer(buffer: &mut Buffer, area: &mut Rect, view: &View) {
     for binding in crate::tui::keymap::BINDINGS.iter().filter(|binding| binding.is_on(now)) {
         if let Some(hint) = binding.hint {
             let hint = if hint == "quit" && now.running { "detach" } else { hint };
-            spans.push(Span::styled(binding.shown, theme::STRONG));
-            spans.push(Span::styled(format!(" {hint}   "), theme::FAINT));
+            spans.push(Span::styled(binding.shown, theme::strong()));
+            spans.push(Span::styled(format!(" {hint}   "), theme::faint()));
         }
     }
     buffer.set_line(area.x, area.y, &Line::from(spans), area.width);
@@ -318,7 +318,7 @@ fn picture_pane(
             Pane::Learned | Pane::Untrained if view.model.is_running() => "on their way",
             _ => "none",
         };
-        buffer.set_stringn(inner.x + 1, inner.y + inner.height / 2, text, inner.width as usize, theme::FAINT);
+        buffer.set_stringn(inner.x + 1, inner.y + inner.height / 2, text, inner.width as usize, theme::faint());
         return;
     }
     let chosen = view.chosen(pane).min(shots.len() - 1);
@@ -327,41 +327,22 @@ fn picture_pane(
     view.remember(pane, grid.columns);
 }
 
-fn loss(buffer: &mut Buffer, area: Rect, view: &View) {
-    let Some(run) = &view.model.run else { return };
-    let history = &run.history;
-    let mut aside = Vec::new();
-    if view.cursor().is_some_and(|_| view.focus() == Pane::Loss)
-        && let Some(point) = view.cursor().and_then(|index| history.losses.get(index))
-    {
-        aside.push(Span::styled(format!("step {} ", point.step), theme::STRONG));
-        aside.push(Span::raw(label(point.loss)));
-    } else {
-        if let Some(last) = smoothed(&history.losses, window(history)).last() {
-            aside.push(Span::styled("─ ", theme::ACCENT));
-            aside.push(Span::raw(label(last.loss)));
-        }
-        if let Some(last) = history.validation.last() {
-            aside.push(Span::styled("  ◆ ", theme::SECOND));
-            aside.push(Span::raw(format!(
-                "{} {}",
-                if area.width >= 60 { "validation" } else { "valid." },
-                label(last.loss)
-            )));
-        }
-        if view.model.runs.len() > 1 {
-            let text = format!("  run {}/{}", view.model.shown + 1, view.model.runs.len());
-            aside.push(Span::styled(text, theme::FAINT));
-        }
-        if area.width >= 90 {
-            aside.push(Span::styled(format!("  {}", run.job.id()), theme::FAINT));
-        }
-    }
-    let title = if view.log { "Loss (log)" } else { "Loss" };
+fn loss(buffer: &mut Buffer, area: Rect, view: &mut View) {
     let focused = view.focus() == Pane::Loss;
+    let runs = view.model.runs.len();
+    let Some(run) = &mut view.model.run else { return };
+    let steps = run.history.steps;
+    run.curves.follow(&run.history, &view.graph, steps);
+    let mut aside = Vec::new();
+    if runs > 1 {
+        aside.push(Span::styled(format!("run {}/{runs}", view.model.shown + 1), theme::faint()));
+    }
+    if area.width >= 90 {
+        aside.push(Span::styled(format!("  {}", run.job.id()), theme::faint()));
+    }
+    let title = if view.graph.log { "Loss (log)" } else { "Loss" };
     let inner = pane::draw(buffer, area, title, &Line::from(aside), focused);
-    let cursor = view.cursor().filter(|_| focused).and_then(|index| history.losses.get(index)).map(|point| point.step);
-    Graph { history, log: view.log, cursor }.draw(buffer, inner);
+    Graph { series: run.curves.series(&view.graph), view: &view.graph, steps }.draw(buffer, inner);
 }
 
 fn score_table(buffer: &mut Buffer, area: Rect, view: &View) {
@@ -371,30 +352,30 @@ fn score_table(buffer: &mut Buffer, area: Rect, view: &View) {
         Some((before, _)) => format!("before → after, 95 % intervals over {} pictures", before.masked_clip_i.n),
         None => String::new(),
     };
-    let inner = pane::draw(buffer, area, "Scores", &Line::styled(aside, theme::FAINT), false);
+    let inner = pane::draw(buffer, area, "Scores", &Line::styled(aside, theme::faint()), false);
     if let Some((before, after)) = found {
         scores::draw(buffer, inner, before, after);
     } else {
         let text =
             if view.model.is_running() { "measured once all are sampled" } else { "not measured: m scores this run" };
-        buffer.set_stringn(inner.x + 1, inner.y + 1, text, inner.width as usize, theme::FAINT);
+        buffer.set_stringn(inner.x + 1, inner.y + 1, text, inner.width as usize, theme::faint());
     }
 }
 
 /// Before the first run: what a training would do.
 fn setup(buffer: &mut Buffer, area: Rect, view: &View) {
     let aside = match &view.checked {
-        None => Line::styled("checking the photos", theme::FAINT),
+        None => Line::styled("checking the photos", theme::faint()),
         Some(Checked::Ready(_)) => {
-            Line::from(vec![Span::styled("t", theme::FOCUS), Span::styled(" starts", theme::FAINT)])
+            Line::from(vec![Span::styled("t", theme::focus()), Span::styled(" starts", theme::faint())])
         }
-        Some(Checked::Wrong(_)) => Line::styled("✗ not ready", theme::BAD),
+        Some(Checked::Wrong(_)) => Line::styled("✗ not ready", theme::bad()),
     };
     let inner = pane::draw(buffer, area, "Training", &aside, false);
     let width = inner.width.saturating_sub(2) as usize;
     let mut lines: Vec<Line> = Vec::new();
     if let Some(Checked::Wrong(message)) = &view.checked {
-        lines.extend(wrap(message, width.saturating_sub(2)).into_iter().map(|line| Line::styled(line, theme::BAD)));
+        lines.extend(wrap(message, width.saturating_sub(2)).into_iter().map(|line| Line::styled(line, theme::bad())));
         lines.push(Line::default());
     }
     let config = view.train_config();
@@ -419,7 +400,7 @@ fn setup(buffer: &mut Buffer, area: Rect, view: &View) {
         before = name;
         for (i, part) in wrap(&value, width.saturating_sub(13)).into_iter().enumerate() {
             let name = if i == 0 { shown } else { "" };
-            lines.push(Line::from(vec![Span::styled(format!("{name:<12} "), theme::FAINT), Span::raw(part)]));
+            lines.push(Line::from(vec![Span::styled(format!("{name:<12} "), theme::faint()), Span::raw(part)]));
         }
     }
     for (i, line) in lines.iter().enumerate().take(inner.height as usize) {

@@ -19,8 +19,8 @@ fn frame(buffer: &mut Buffer, area: Rect, title: &str) -> Rect {
     Clear.render(area, buffer);
     let block = Block::bordered()
         .border_type(BorderType::Rounded)
-        .border_style(theme::ACCENT)
-        .title(Span::styled(format!(" {title} "), theme::FOCUS));
+        .border_style(theme::accent())
+        .title(Span::styled(format!(" {title} "), theme::focus()));
     let inner = block.inner(area);
     block.render(area, buffer);
     inner
@@ -30,25 +30,25 @@ fn frame(buffer: &mut Buffer, area: Rect, title: &str) -> Rect {
 pub fn draw(buffer: &mut Buffer, area: Rect, typed: &str, found: &[&Binding], chosen: usize) {
     let inner = frame(buffer, area, "Command");
     let line = Line::from(vec![
-        Span::styled(" : ", theme::FOCUS),
+        Span::styled(" : ", theme::focus()),
         Span::raw(typed.to_owned()),
-        Span::styled("▏", theme::ACCENT),
+        Span::styled("▏", theme::accent()),
     ]);
     buffer.set_line(inner.x, inner.y, &line, inner.width);
     if found.is_empty() {
-        buffer.set_string(inner.x + 3, inner.y + 2, "nothing of that name can be done now", theme::FAINT);
+        buffer.set_string(inner.x + 3, inner.y + 2, "nothing of that name can be done now", theme::faint());
     }
     for (i, binding) in found.iter().enumerate().take(inner.height.saturating_sub(2) as usize) {
         let y = inner.y + 2 + i as u16;
         let mark = if i == chosen { "▸" } else { " " };
         let line = Line::from(vec![
-            Span::styled(format!(" {mark} {:<13}", binding.command.unwrap_or_default()), theme::STRONG),
-            Span::styled(format!("{:<3} ", binding.shown), theme::FAINT),
+            Span::styled(format!(" {mark} {:<13}", binding.command.unwrap_or_default()), theme::strong()),
+            Span::styled(format!("{:<3} ", binding.shown), theme::faint()),
             Span::raw(binding.help),
         ]);
         buffer.set_line(inner.x, y, &line, inner.width);
         if i == chosen {
-            buffer.set_style(Rect { x: inner.x, y, width: inner.width, height: 1 }, theme::CHOSEN);
+            buffer.set_style(Rect { x: inner.x, y, width: inner.width, height: 1 }, theme::chosen());
         }
     }
 }
@@ -61,7 +61,7 @@ pub fn draw_question(buffer: &mut Buffer, area: Rect, title: &str, lines: &[&str
     }
     let mut spans = vec![Span::raw(" ")];
     for (key, what) in answers {
-        spans.push(Span::styled(format!("{key} "), theme::FOCUS));
+        spans.push(Span::styled(format!("{key} "), theme::focus()));
         spans.push(Span::raw(format!("{what}    ")));
     }
     buffer.set_line(inner.x, inner.bottom().saturating_sub(1), &Line::from(spans), inner.width);

@@ -78,11 +78,11 @@ pub fn draw(
         let marked = focused && i == chosen;
         if marked {
             for y in y..place.bottom() {
-                buffer.set_string(x, y, "▌", theme::FOCUS);
+                buffer.set_string(x, y, "▌", theme::focus());
             }
         }
         if caption > 0 && place.bottom() < area.bottom() {
-            let style = if marked { theme::FOCUS } else { theme::FAINT };
+            let style = if marked { theme::focus() } else { theme::faint() };
             let text: String = tile.caption.chars().take(place.width as usize).collect();
             let at = place.x + (place.width - text.chars().count() as u16) / 2;
             buffer.set_string(at, place.bottom(), text, style);
