@@ -484,7 +484,11 @@ impl App {
                     (_, Some(_)) | (None, _) => return Next::Wait,
                     (Some(Target::Place(place)), None) => self.go(place),
                     (Some(Target::Action(action)), None) => return at_once(self.act(action)),
-                    (Some(Target::Pane(pane)), None) => *self.screens.at(self.place).focus() = pane,
+                    (Some(Target::Pane(pane)), None) => {
+                        let screen = self.screens.at(self.place);
+                        *screen.focus() = pane;
+                        screen.click(pane, mouse.column, mouse.row, &self.world);
+                    }
                     (Some(Target::Item { pane, index }), None) => {
                         let screen = self.screens.at(self.place);
                         *screen.focus() = pane;
@@ -579,7 +583,7 @@ impl App {
         if area.width < LEAST.0 || area.height < LEAST.1 {
             self.surface.begin(None);
             let text = format!("{} × {} is too small: {} × {} at least", area.width, area.height, LEAST.0, LEAST.1);
-            buffer.set_stringn(area.x, area.y, text, area.width as usize, theme::TEXT);
+            buffer.set_stringn(area.x, area.y, text, area.width as usize, theme::text());
             return;
         }
         let hints = self.now(|binding| binding.hint.is_some());
@@ -665,9 +669,9 @@ fn tabs(canvas: &mut Canvas, area: Rect, place: Place, world: &World) {
         let text = format!("{} {}", i + 1, tab.word());
         let width = text.chars().count() as u16;
         // The screen that is shown has a mark, not a colour alone.
-        let style = if here { theme::FOCUS } else { theme::FAINT };
+        let style = if here { theme::focus() } else { theme::faint() };
         if here {
-            canvas.buffer.set_string(x - 1, area.y, "▌", theme::FOCUS);
+            canvas.buffer.set_string(x - 1, area.y, "▌", theme::focus());
         }
         canvas.buffer.set_stringn(x, area.y, &text, area.right().saturating_sub(x) as usize, style);
         canvas.target(Rect { x, width, ..area }, Target::Place(tab));
@@ -675,11 +679,11 @@ fn tabs(canvas: &mut Canvas, area: Rect, place: Place, world: &World) {
     }
     let (running, queued) = world.running();
     let (text, style) = match (&world.down, running, queued) {
-        (Some(_), _, _) => ("✗ no daemon".into(), theme::BAD),
-        (None, 0, 0) if area.width >= 110 => ("○ nothing runs".into(), theme::FAINT),
-        (None, 0, 0) => (String::new(), theme::FAINT),
-        (None, running, 0) => (format!("● {running}"), theme::ACCENT),
-        (None, running, queued) => (format!("● {running} ◌ {queued}"), theme::ACCENT),
+        (Some(_), _, _) => ("✗ no daemon".into(), theme::bad()),
+        (None, 0, 0) if area.width >= 110 => ("○ nothing runs".into(), theme::faint()),
+        (None, 0, 0) => (String::new(), theme::faint()),
+        (None, running, 0) => (format!("● {running}"), theme::accent()),
+        (None, running, queued) => (format!("● {running} ◌ {queued}"), theme::accent()),
     };
     let width = text.chars().count() as u16;
     if width > 0 && x + width < area.right() {
@@ -697,12 +701,15 @@ fn footer(
     notice: Option<&str>,
 ) {
     let said = |mark: &'static str, text: &str| {
-        Line::from(vec![Span::styled(mark, theme::WARN), Span::raw(text.lines().next().unwrap_or_default().to_owned())])
+        Line::from(vec![
+            Span::styled(mark, theme::warn()),
+            Span::raw(text.lines().next().unwrap_or_default().to_owned()),
+        ])
     };
     if let Some(input) = filtering {
-        let mut spans = vec![Span::styled(" / ", theme::FOCUS)];
+        let mut spans = vec![Span::styled(" / ", theme::focus())];
         spans.extend(input.line(area.width.saturating_sub(30) as usize, true).spans);
-        spans.push(Span::styled("  Enter keeps it, Esc drops it", theme::FAINT));
+        spans.push(Span::styled("  Enter keeps it, Esc drops it", theme::faint()));
         canvas.buffer.set_line(area.x, area.y, &Line::from(spans), area.width);
         return;
     }
@@ -738,8 +745,8 @@ fn footer(
             room -= width + 3;
         }
         let left = area.right().saturating_sub(x) as usize;
-        let (after, _) = canvas.buffer.set_stringn(x, area.y, shown, left, theme::STRONG);
-        canvas.buffer.set_stringn(after, area.y, hint, area.right().saturating_sub(after) as usize, theme::FAINT);
+        let (after, _) = canvas.buffer.set_stringn(x, area.y, shown, left, theme::strong());
+        canvas.buffer.set_stringn(after, area.y, hint, area.right().saturating_sub(after) as usize, theme::faint());
         canvas.target(Rect { x, width, ..area }, Target::Action(binding.action));
         x += width + 3;
     }

@@ -46,6 +46,7 @@ pub use app::{App, Message, Next};
 pub use keymap::Place;
 pub use overlays::palette::Verb;
 pub use preview::{Choice, Colours, Images, choose as choose_images};
+pub use widgets::graph;
 
 use crate::workspace::{self, Home};
 use terminal::Screen;

@@ -87,7 +87,7 @@ impl Input {
         }
         let mut after = after.chars();
         let under = after.next().map_or(" ".to_owned(), String::from);
-        let cursor = if focused { theme::CURSOR } else { Style::new() };
+        let cursor = if focused { theme::cursor() } else { Style::new() };
         let rest: String = after.collect();
         let room = width.saturating_sub(before.width() + 1);
         Line::from(vec![Span::raw(before), Span::styled(under, cursor), Span::raw(text::fit(&rest, room))])
@@ -160,20 +160,20 @@ impl Overlay for Entry {
             let focused = i == self.focus;
             let mark = if focused { "▸" } else { " " };
             let mut spans = vec![
-                Span::styled(mark, theme::FOCUS),
-                Span::styled(text::fit(field.name, names), if focused { theme::FOCUS } else { theme::STRONG }),
+                Span::styled(mark, theme::focus()),
+                Span::styled(text::fit(field.name, names), if focused { theme::focus() } else { theme::strong() }),
                 Span::raw("  "),
             ];
             spans.extend(field.input.line(width.saturating_sub(names + 3), focused).spans);
             canvas.buffer.set_line(inner.x, y, &Line::from(spans), inner.width);
             let help = text::fit(&field.help, width.saturating_sub(names + 3));
-            canvas.buffer.set_string(inner.x + names as u16 + 3, y + 1, help, theme::FAINT);
+            canvas.buffer.set_string(inner.x + names as u16 + 3, y + 1, help, theme::faint());
             canvas.target(Rect { y, height: 2, ..inner }, Target::Item { pane: 0, index: i });
         }
         let (said, style) = match (self.check)(&self.texts(), world) {
-            Ok(said) => (said, theme::GOOD),
-            Err(wrong) if self.wrong => (format!("✗ {wrong}"), theme::BAD),
-            Err(wrong) => (wrong, theme::FAINT),
+            Ok(said) => (said, theme::good()),
+            Err(wrong) if self.wrong => (format!("✗ {wrong}"), theme::bad()),
+            Err(wrong) => (wrong, theme::faint()),
         };
         let lines = text::wrap(&said, width);
         for (line, y) in lines.iter().zip(inner.bottom().saturating_sub(2)..inner.bottom()) {

@@ -203,7 +203,7 @@ impl Overlay for Form {
         let right = Rect { x: left.right() + 1, width: area.width - left.width - 1, ..left };
         let title = format!("Train {}", self.concept.id);
         let inner =
-            pane::draw(canvas.buffer, left, &title, &Line::styled("● differs from the preset", theme::FAINT), true);
+            pane::draw(canvas.buffer, left, &title, &Line::styled("● differs from the preset", theme::faint()), true);
         let seen = self.choice.seen(self.rows.len(), 1, inner.height as usize);
         let values = inner.width.saturating_sub(26) as usize;
         for index in seen.clone() {
@@ -212,10 +212,10 @@ impl Overlay for Form {
             let place = Rect { y: inner.y + (index - seen.start) as u16, height: 1, ..inner };
             let mark = if chosen { "▸" } else { " " };
             let differs = if row.input.text() == row.usual { "  " } else { "● " };
-            let style = if chosen { theme::FOCUS } else { theme::TEXT };
+            let style = if chosen { theme::focus() } else { theme::text() };
             let mut spans = vec![
-                Span::styled(mark, theme::FOCUS),
-                Span::styled(differs, theme::ACCENT),
+                Span::styled(mark, theme::focus()),
+                Span::styled(differs, theme::accent()),
                 Span::styled(text::fit(&row.name, 23), style),
             ];
             spans.extend(row.input.line(values, chosen).spans);
@@ -229,26 +229,26 @@ impl Overlay for Form {
         let explained = self.explained.iter().find(|(name, _)| *name == row.name).map_or("", |(_, text)| text.as_str());
         let mut lines: Vec<Line> = text::wrap(explained, width).into_iter().map(Line::raw).collect();
         let usual = if row.usual.is_empty() { "nothing: the last three" } else { &row.usual };
-        lines.push(Line::styled(format!("The preset has {usual}."), theme::FAINT));
+        lines.push(Line::styled(format!("The preset has {usual}."), theme::faint()));
         if !values_of(row).is_empty() {
-            lines.push(Line::styled(format!("← → : {}", values_of(row).join(", ")), theme::FAINT));
+            lines.push(Line::styled(format!("← → : {}", values_of(row).join(", ")), theme::faint()));
         }
         lines.push(Line::default());
         match self.config() {
             Err(wrong) => {
                 lines.extend(
-                    text::wrap(&format!("✗ {wrong}"), width).into_iter().map(|line| Line::styled(line, theme::BAD)),
+                    text::wrap(&format!("✗ {wrong}"), width).into_iter().map(|line| Line::styled(line, theme::bad())),
                 );
             }
             Ok(config) => {
-                lines.push(Line::styled("What that comes to", theme::STRONG));
+                lines.push(Line::styled("What that comes to", theme::strong()));
                 for (name, value) in effective_settings(&config) {
-                    lines.extend(text::rows(name, &value, 11, width, theme::TEXT));
+                    lines.extend(text::rows(name, &value, 11, width, theme::text()));
                 }
                 lines.push(Line::default());
-                lines.push(Line::styled("What it needs", theme::STRONG));
+                lines.push(Line::styled("What it needs", theme::strong()));
                 match &self.estimate {
-                    None => lines.push(Line::styled("◌ reckoning", theme::FAINT)),
+                    None => lines.push(Line::styled("◌ reckoning", theme::faint())),
                     Some(needs) => lines.extend(needs.iter().flat_map(|line| text::wrap(line, width)).map(Line::raw)),
                 }
             }
@@ -260,11 +260,11 @@ impl Overlay for Form {
                 job.state.word(),
                 job.device
             );
-            lines.extend(text::wrap(&said, width).into_iter().map(|line| Line::styled(line, theme::WARN)));
+            lines.extend(text::wrap(&said, width).into_iter().map(|line| Line::styled(line, theme::warn())));
         }
         text::draw(canvas.buffer, inner, &lines);
         let hint = " Enter queues it   ↑ ↓ settings   ← → values   Esc back";
-        canvas.buffer.set_stringn(area.x, area.bottom() - 1, hint, area.width as usize, theme::FAINT);
+        canvas.buffer.set_stringn(area.x, area.bottom() - 1, hint, area.width as usize, theme::faint());
     }
 
     fn key(&mut self, key: KeyEvent, _: &World) -> Reply {

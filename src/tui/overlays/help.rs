@@ -29,20 +29,20 @@ impl Help {
     fn lines(&self, width: usize) -> Vec<Line<'static>> {
         let row = |binding: &Binding| {
             Line::from(vec![
-                Span::styled(format!("  {:<11}", binding.shown), theme::STRONG),
+                Span::styled(format!("  {:<11}", binding.shown), theme::strong()),
                 Span::raw(text::fit(binding.help, width.saturating_sub(13))),
             ])
         };
         let shown = |binding: &&Binding| !binding.shown.is_empty() && binding.is_at(self.place);
         let own = BINDINGS.iter().filter(shown).filter(|binding| !binding.places.is_empty());
         let everywhere = BINDINGS.iter().filter(shown).filter(|binding| binding.places.is_empty());
-        let mut lines = vec![Line::styled(format!(" {}", self.place.word()), theme::FOCUS)];
+        let mut lines = vec![Line::styled(format!(" {}", self.place.word()), theme::focus())];
         lines.extend(own.map(row));
-        lines.push(Line::styled(" Everywhere", theme::FOCUS));
+        lines.push(Line::styled(" Everywhere", theme::focus()));
         lines.extend(everywhere.map(row));
-        lines.push(Line::styled(" This program", theme::FOCUS));
+        lines.push(Line::styled(" This program", theme::focus()));
         for (name, value) in &self.facts {
-            lines.extend(text::rows(name, value, 12, width.saturating_sub(2), theme::TEXT).into_iter().map(|line| {
+            lines.extend(text::rows(name, value, 12, width.saturating_sub(2), theme::text()).into_iter().map(|line| {
                 let mut spans = vec![Span::raw("  ")];
                 spans.extend(line.spans);
                 Line::from(spans)
@@ -59,7 +59,7 @@ impl Overlay for Help {
 
     fn draw(&mut self, canvas: &mut Canvas, area: Rect, _: &World) {
         Clear.render(area, canvas.buffer);
-        let aside = Line::styled("↑ ↓ scroll   Esc goes back", theme::FAINT);
+        let aside = Line::styled("↑ ↓ scroll   Esc goes back", theme::faint());
         let inner = pane::draw(canvas.buffer, area, "Keys", &aside, true);
         // Two columns where there is room.
         let columns = if inner.width >= 130 { 2 } else { 1 };

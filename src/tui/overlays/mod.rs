@@ -59,8 +59,8 @@ fn frame(canvas: &mut Canvas, area: Rect, title: &str) -> Rect {
     Clear.render(area, canvas.buffer);
     let block = Block::bordered()
         .border_type(BorderType::Rounded)
-        .border_style(theme::ACCENT)
-        .title(Span::styled(format!(" {title} "), theme::FOCUS));
+        .border_style(theme::accent())
+        .title(Span::styled(format!(" {title} "), theme::focus()));
     let inner = block.inner(area);
     block.render(area, canvas.buffer);
     inner

@@ -59,11 +59,11 @@ impl Overlay for Page {
         let last = lines.len().saturating_sub(rows);
         let top = self.top.unwrap_or(last).min(last);
         for (line, y) in lines.iter().skip(top).zip(inner.top()..inner.bottom().saturating_sub(1)) {
-            canvas.buffer.set_stringn(inner.x + 1, y, line, self.size.1, theme::TEXT);
+            canvas.buffer.set_stringn(inner.x + 1, y, line, self.size.1, theme::text());
         }
         let body = Rect { height: rows as u16, ..inner };
         list::scrollbar(canvas.buffer, body, lines.len(), top..(top + rows).min(lines.len()));
-        let hint = Line::from(Span::styled(" ↑ ↓ scroll   Esc back", theme::FAINT));
+        let hint = Line::from(Span::styled(" ↑ ↓ scroll   Esc back", theme::faint()));
         canvas.buffer.set_line(inner.x, inner.bottom().saturating_sub(1), &hint, inner.width);
     }
 

@@ -82,7 +82,7 @@ impl Overlay for Palette {
 
     fn draw(&mut self, canvas: &mut Canvas, area: Rect, _: &World) {
         let inner = frame(canvas, area, "Command");
-        let mut spans = vec![Span::styled(" : ", theme::FOCUS)];
+        let mut spans = vec![Span::styled(" : ", theme::focus())];
         spans.extend(self.typed.line(inner.width.saturating_sub(4) as usize, true).spans);
         canvas.buffer.set_line(inner.x, inner.y, &Line::from(spans), inner.width);
         let body = Rect { y: inner.y + 2, height: inner.height.saturating_sub(3), ..inner };
@@ -90,7 +90,7 @@ impl Overlay for Palette {
             Some(verb) => format!(" Enter: catbench {verb} ...   --help says what goes after it"),
             None => " Enter does it   a verb of the command line takes its words first".into(),
         };
-        canvas.buffer.set_stringn(inner.x, inner.bottom() - 1, hint, inner.width as usize, theme::FAINT);
+        canvas.buffer.set_stringn(inner.x, inner.bottom() - 1, hint, inner.width as usize, theme::faint());
         let lines: Vec<Line<'static>> = self
             .found()
             .into_iter()
@@ -100,14 +100,14 @@ impl Overlay for Palette {
                     Row::Verb(verb) => ("$".into(), verb.about.clone()),
                 };
                 Line::from(vec![
-                    Span::styled(format!(" {:<22} ", row.name()), theme::STRONG),
-                    Span::styled(format!("{key:<5} "), theme::FAINT),
+                    Span::styled(format!(" {:<22} ", row.name()), theme::strong()),
+                    Span::styled(format!("{key:<5} "), theme::faint()),
                     Span::raw(about),
                 ])
             })
             .collect();
         if lines.is_empty() {
-            canvas.buffer.set_string(inner.x + 3, body.y, "nothing of that name can be done now", theme::FAINT);
+            canvas.buffer.set_string(inner.x + 3, body.y, "nothing of that name can be done now", theme::faint());
         }
         let mut choice = self.choice;
         list::draw(canvas, body, 0, &mut choice, lines.len(), true, |i, _| lines[i].clone());

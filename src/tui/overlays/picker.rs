@@ -88,18 +88,20 @@ impl Overlay for Picker {
     fn draw(&mut self, canvas: &mut Canvas, area: Rect, _: &World) {
         let inner = frame(canvas, area, self.title);
         let width = inner.width.saturating_sub(2) as usize;
-        let mut spans =
-            vec![Span::styled(format!(" {}/", self.folder.display().to_string().trim_end_matches('/')), theme::STRONG)];
+        let mut spans = vec![Span::styled(
+            format!(" {}/", self.folder.display().to_string().trim_end_matches('/')),
+            theme::strong(),
+        )];
         spans.extend(self.typed.line(width / 2, true).spans);
         canvas.buffer.set_line(inner.x, inner.y, &Line::from(spans), inner.width);
         let (said, style) = match (&self.wrong, self.photos.len()) {
-            (Some(wrong), _) => (format!("✗ {wrong}"), theme::BAD),
-            (None, 0) => ("○ no photos here".into(), theme::FAINT),
-            (None, count) => (format!("✓ {count} photos here: Ctrl-S takes this folder"), theme::GOOD),
+            (Some(wrong), _) => (format!("✗ {wrong}"), theme::bad()),
+            (None, 0) => ("○ no photos here".into(), theme::faint()),
+            (None, count) => (format!("✓ {count} photos here: Ctrl-S takes this folder"), theme::good()),
         };
         canvas.buffer.set_stringn(inner.x + 1, inner.y + 1, said, width, style);
         let hint = " Enter goes in   ← goes up   Ctrl-S takes this folder   letters search, / begins a path   Esc back";
-        canvas.buffer.set_stringn(inner.x, inner.bottom() - 1, hint, inner.width as usize, theme::FAINT);
+        canvas.buffer.set_stringn(inner.x, inner.bottom() - 1, hint, inner.width as usize, theme::faint());
         let body = Rect { y: inner.y + 3, height: inner.height.saturating_sub(5), ..inner };
         // A look at the photos beside the folders.
         let look = if self.photos.is_empty() { 0 } else { body.width / 3 };

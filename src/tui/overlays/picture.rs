@@ -53,13 +53,13 @@ impl Overlay for Large {
         canvas.surface.draw(canvas.buffer, place, &shot.path, shot.mask.as_deref());
         let name = shot.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let title = Line::from(vec![
-            Span::styled(format!(" {}", shot.title), theme::STRONG),
-            Span::styled(format!("  {}", shot.detail), theme::TEXT),
-            Span::styled(format!("  {name}"), theme::FAINT),
+            Span::styled(format!(" {}", shot.title), theme::strong()),
+            Span::styled(format!("  {}", shot.detail), theme::text()),
+            Span::styled(format!("  {name}"), theme::faint()),
         ]);
         canvas.buffer.set_line(area.x, area.bottom() - 2, &title, area.width);
         let hint = format!(" ← → {} of {}   Esc back", self.index + 1, self.shots.len());
-        canvas.buffer.set_stringn(area.x, area.bottom() - 1, hint, area.width as usize, theme::FAINT);
+        canvas.buffer.set_stringn(area.x, area.bottom() - 1, hint, area.width as usize, theme::faint());
     }
 
     fn key(&mut self, key: KeyEvent, _: &World) -> Reply {

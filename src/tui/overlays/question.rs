@@ -38,9 +38,9 @@ impl Overlay for Question {
             canvas.buffer.set_stringn(inner.x + 1, y, line, inner.width as usize - 1, Style::new());
         }
         let answers = Line::from(vec![
-            Span::styled(" y ", theme::FOCUS),
+            Span::styled(" y ", theme::focus()),
             Span::raw(format!("{}    ", self.yes.0)),
-            Span::styled("n ", theme::FOCUS),
+            Span::styled("n ", theme::focus()),
             Span::raw(self.no),
         ]);
         canvas.buffer.set_line(inner.x, inner.bottom().saturating_sub(1), &answers, inner.width);

@@ -165,7 +165,7 @@ fn note(buffer: &mut Buffer, area: Rect, text: &str) {
     }
     let text: String = text.chars().take(area.width as usize).collect();
     let x = area.x + (area.width - text.chars().count() as u16) / 2;
-    buffer.set_string(x, area.y + area.height / 2, text, super::theme::FAINT);
+    buffer.set_string(x, area.y + area.height / 2, text, super::theme::faint());
 }
 
 /// The cells a picture of this size takes in the middle of `area`.

@@ -65,11 +65,11 @@ impl Screen for ConceptScreen {
     fn draw(&mut self, canvas: &mut Canvas, area: Rect, world: &World) {
         let Some(open) = &world.open else { return };
         let mut head = vec![
-            Span::styled(format!(" {} ", open.concept.id), theme::FOCUS),
-            Span::styled(format!("a kind of {}", open.concept.file.class_word), theme::FAINT),
+            Span::styled(format!(" {} ", open.concept.id), theme::focus()),
+            Span::styled(format!("a kind of {}", open.concept.file.class_word), theme::faint()),
         ];
         if !open.concept.file.tags.is_empty() {
-            head.push(Span::styled(format!("  #{}", open.concept.file.tags.join(" #")), theme::FAINT));
+            head.push(Span::styled(format!("  #{}", open.concept.file.tags.join(" #")), theme::faint()));
         }
         canvas.buffer.set_line(area.x, area.y, &Line::from(head), area.width);
         let rest = Rect { y: area.y + 1, height: area.height - 1, ..area };
@@ -84,14 +84,15 @@ impl Screen for ConceptScreen {
         let with = shots.iter().filter(|shot| shot.caption.is_empty()).count();
         let said = if shots.is_empty() { String::new() } else { format!("{}, {with} with a mask", shots.len()) };
         let said = if self.masks || with == 0 { said } else { format!("{said}, not shown") };
-        let inner = pane::draw(canvas.buffer, left, "Photos", &Line::styled(said, theme::FAINT), self.focus == PHOTOS);
+        let inner =
+            pane::draw(canvas.buffer, left, "Photos", &Line::styled(said, theme::faint()), self.focus == PHOTOS);
         canvas.target(inner, Target::Pane(PHOTOS));
         if shots.is_empty() {
             text::empty(canvas.buffer, inner, "no photos: put a few into images/, they appear by themselves");
         }
         tiles::draw(canvas, inner, PHOTOS, &mut self.choices[PHOTOS], &shots, self.focus == PHOTOS);
 
-        let aside = Line::styled(if open.runs().is_empty() { "" } else { "newest last" }, theme::FAINT);
+        let aside = Line::styled(if open.runs().is_empty() { "" } else { "newest last" }, theme::faint());
         let inner = pane::draw(canvas.buffer, runs, "Runs", &aside, self.focus == RUNS);
         canvas.target(inner, Target::Pane(RUNS));
         if open.runs().is_empty() {
@@ -103,9 +104,9 @@ impl Screen for ConceptScreen {
         });
 
         let aside = match &open.checked {
-            None => Line::styled("◌ checking the photos", theme::FAINT),
-            Some(Checked::Ready(_)) => Line::styled("✓ ready to train", theme::GOOD),
-            Some(Checked::Wrong(_)) => Line::styled("✗ not ready", theme::BAD),
+            None => Line::styled("◌ checking the photos", theme::faint()),
+            Some(Checked::Ready(_)) => Line::styled("✓ ready to train", theme::good()),
+            Some(Checked::Wrong(_)) => Line::styled("✗ not ready", theme::bad()),
         };
         let inner = pane::draw(canvas.buffer, about, "Findings and notes", &aside, false);
         text::draw(canvas.buffer, inner, &findings(open, inner.width.saturating_sub(1) as usize));
@@ -215,7 +216,7 @@ pub fn run_row(run: &RunRecord, width: usize) -> Line<'static> {
     let id = if short { run.id.get(4..13).unwrap_or(&run.id) } else { &run.id };
     Line::from(vec![
         Span::styled(format!("{mark} "), style),
-        Span::styled(format!("{id} "), theme::STRONG),
+        Span::styled(format!("{id} "), theme::strong()),
         Span::styled(text::fit(if short { "" } else { state }, if short { 0 } else { 12 }), style),
         Span::raw(text::fit(&rest, width.saturating_sub(id.len() + 3 + if short { 0 } else { 12 }))),
     ])
@@ -227,7 +228,7 @@ fn findings(open: &Open, width: usize) -> Vec<Line<'static>> {
     let mut lines = Vec::new();
     let mut say = |name: &str, value: &str, style| lines.extend(text::rows(name, value, 9, width, style));
     match &open.checked {
-        Some(Checked::Wrong(wrong)) => say("✗ photos", wrong, theme::BAD),
+        Some(Checked::Wrong(wrong)) => say("✗ photos", wrong, theme::bad()),
         Some(Checked::Ready(found)) => {
             let mut sizes: Vec<(String, usize)> = Vec::new();
             for how in found.photos.iter().map(|photo| photo.how_cropped(TrainConfig::default().crop)) {
@@ -237,10 +238,10 @@ fn findings(open: &Open, width: usize) -> Vec<Line<'static>> {
                 }
             }
             for (how, count) in sizes {
-                say("photos", &format!("{count} of {how}"), theme::TEXT);
+                say("photos", &format!("{count} of {how}"), theme::text());
             }
             for warning in &found.warnings {
-                say("! photos", warning, theme::WARN);
+                say("! photos", warning, theme::warn());
             }
         }
         None => {}
@@ -248,16 +249,16 @@ fn findings(open: &Open, width: usize) -> Vec<Line<'static>> {
     if let Some(details) = &open.details
         && details.concept.incomplete > 0
     {
-        say("! files", &format!("{} not whole yet", details.concept.incomplete), theme::WARN);
+        say("! files", &format!("{} not whole yet", details.concept.incomplete), theme::warn());
     }
-    say("model", &file.base_model.display().to_string(), theme::TEXT);
+    say("model", &file.base_model.display().to_string(), theme::text());
     if let Some(model) = &file.score_model {
-        say("scores by", &model.display().to_string(), theme::TEXT);
+        say("scores by", &model.display().to_string(), theme::text());
     }
     if file.notes.is_empty() {
-        say("notes", "none: e writes some", theme::FAINT);
+        say("notes", "none: e writes some", theme::faint());
     } else {
-        say("notes", &file.notes, theme::TEXT);
+        say("notes", &file.notes, theme::text());
     }
     lines
 }

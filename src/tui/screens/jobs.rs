@@ -55,7 +55,7 @@ impl Screen for Jobs {
         let below = 6.min(area.height / 3);
         let above = Rect { height: area.height - below, ..area };
         let (running, queued) = world.running();
-        let aside = Line::styled(format!("{running} running, {queued} waiting"), theme::FAINT);
+        let aside = Line::styled(format!("{running} running, {queued} waiting"), theme::faint());
         let inner = pane::draw(canvas.buffer, above, "Jobs", &aside, true);
         canvas.target(inner, Target::Pane(0));
         if rows.is_empty() {
@@ -67,7 +67,7 @@ impl Screen for Jobs {
             return text::empty(canvas.buffer, inner, said);
         }
         let head = " job   state      kind    concept                device   prio  ";
-        canvas.buffer.set_stringn(inner.x + 1, inner.y, head, inner.width as usize, theme::FAINT);
+        canvas.buffer.set_stringn(inner.x + 1, inner.y, head, inner.width as usize, theme::faint());
         let body = Rect { y: inner.y + 1, height: inner.height.saturating_sub(1), ..inner };
         list::draw(canvas, body, 0, &mut self.choice, rows.len(), true, |i, width| row(rows[i], width));
         if let Some(job) = self.job(world) {
@@ -189,12 +189,12 @@ impl Screen for Jobs {
 
 fn look(state: JobState) -> (&'static str, Style) {
     match state {
-        JobState::Queued => ("◌", theme::FAINT),
-        JobState::Running => ("●", theme::ACCENT),
-        JobState::Paused => ("‖", theme::WARN),
-        JobState::Finished => ("✓", theme::GOOD),
-        JobState::Stopped | JobState::Cancelled => ("■", theme::WARN),
-        JobState::Failed => ("✗", theme::BAD),
+        JobState::Queued => ("◌", theme::faint()),
+        JobState::Running => ("●", theme::accent()),
+        JobState::Paused => ("‖", theme::warn()),
+        JobState::Finished => ("✓", theme::good()),
+        JobState::Stopped | JobState::Cancelled => ("■", theme::warn()),
+        JobState::Failed => ("✗", theme::bad()),
     }
 }
 
@@ -207,26 +207,26 @@ fn row(job: &JobInfo, width: usize) -> Line<'static> {
         (None, None) => String::new(),
     };
     Line::from(vec![
-        Span::styled(format!("{:>4} ", job.number), theme::STRONG),
+        Span::styled(format!("{:>4} ", job.number), theme::strong()),
         Span::styled(format!(" {mark} {:<9}", job.state.word()), style),
         Span::raw(format!("{kind:<7} ")),
-        Span::styled(format!("{} ", text::fit(&job.concept, 22)), theme::STRONG),
+        Span::styled(format!("{} ", text::fit(&job.concept, 22)), theme::strong()),
         Span::raw(format!("{} {:>4}  ", text::fit(&job.device, 7), job.priority)),
-        Span::styled(text::fit(&more, width.saturating_sub(64)), theme::FAINT),
+        Span::styled(text::fit(&more, width.saturating_sub(64)), theme::faint()),
     ])
 }
 
 fn about(job: &JobInfo, width: usize) -> Vec<Line<'static>> {
     let mut lines = Vec::new();
     if let Some(cause) = &job.cause {
-        lines.extend(text::rows("why", cause, 10, width, theme::TEXT));
+        lines.extend(text::rows("why", cause, 10, width, theme::text()));
     }
     if !job.after.is_empty() {
         let after = job.after.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
-        lines.extend(text::rows("after", &format!("job {after}"), 10, width, theme::TEXT));
+        lines.extend(text::rows("after", &format!("job {after}"), 10, width, theme::text()));
     }
     let since = job.submitted.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string();
-    lines.extend(text::rows("queued", &since, 10, width, theme::TEXT));
-    lines.extend(text::rows("folder", &job.job.display().to_string(), 10, width, theme::TEXT));
+    lines.extend(text::rows("queued", &since, 10, width, theme::text()));
+    lines.extend(text::rows("folder", &job.job.display().to_string(), 10, width, theme::text()));
     lines
 }

@@ -128,12 +128,12 @@ impl Screen for Library {
         let left = Rect { width: area.width - right - 1, ..area };
         let look = Rect { x: left.right() + 1, width: right, ..area };
         let len = self.seen.rows.len();
-        let mut aside = vec![Span::styled(self.order.words(), theme::FAINT)];
+        let mut aside = vec![Span::styled(self.order.words(), theme::faint())];
         if !self.filter.is_empty() {
-            aside.insert(0, Span::styled(format!("/ {}  ", self.filter), theme::ACCENT));
+            aside.insert(0, Span::styled(format!("/ {}  ", self.filter), theme::accent()));
         }
         if !self.marked.is_empty() {
-            aside.insert(0, Span::styled(format!("✓ {} marked  ", self.marked.len()), theme::ACCENT));
+            aside.insert(0, Span::styled(format!("✓ {} marked  ", self.marked.len()), theme::accent()));
         }
         let title = match (world.listed, len == world.concepts.len()) {
             (false, _) => "Concepts".to_owned(),
@@ -279,9 +279,9 @@ impl Screen for Library {
 /// A line of the list.
 fn row(concept: &ConceptRecord, marked: bool, width: usize) -> Line<'static> {
     let (mark, style) = match (&concept.problem, concept.state) {
-        (Some(_), _) => ("!", theme::BAD),
+        (Some(_), _) => ("!", theme::bad()),
         (None, Some(state)) => theme::mark(state),
-        (None, None) => ("○", theme::FAINT),
+        (None, None) => ("○", theme::faint()),
     };
     // Without a score its place stays empty, so that scores stand under each other.
     let score = concept.score.as_ref().map_or_else(|| "     ".into(), |s| format!("{:.3}", s.balance.value));
@@ -290,19 +290,19 @@ fn row(concept: &ConceptRecord, marked: bool, width: usize) -> Line<'static> {
     let rest = width.saturating_sub(name + class + 13);
     let tags = if concept.problem.is_some() { "its file is wrong".into() } else { concept.tags.join(" ") };
     Line::from(vec![
-        Span::styled(if marked { "✓ " } else { "  " }, theme::ACCENT),
+        Span::styled(if marked { "✓ " } else { "  " }, theme::accent()),
         Span::styled(format!("{mark} "), style),
-        Span::styled(text::fit(&concept.concept, name), theme::STRONG),
+        Span::styled(text::fit(&concept.concept, name), theme::strong()),
         Span::raw(" "),
-        Span::styled(text::fit(&concept.class_word, class), theme::FAINT),
+        Span::styled(text::fit(&concept.class_word, class), theme::faint()),
         Span::raw(format!(" {score} ")),
-        Span::styled(text::fit(&tags, rest), if concept.problem.is_some() { theme::BAD } else { theme::FAINT }),
+        Span::styled(text::fit(&tags, rest), if concept.problem.is_some() { theme::bad() } else { theme::faint() }),
     ])
 }
 
 /// The chosen concept: a photo, its best sample, and what is known of it.
 fn look_at(canvas: &mut Canvas, area: Rect, world: &World, concept: &ConceptRecord) {
-    let state = concept.state.map_or(("○ not trained yet".to_owned(), theme::FAINT), |state| {
+    let state = concept.state.map_or(("○ not trained yet".to_owned(), theme::faint()), |state| {
         let (mark, style) = theme::mark(state);
         (format!("{mark} {}", state.word()), style)
     });
@@ -328,12 +328,12 @@ fn look_at(canvas: &mut Canvas, area: Rect, world: &World, concept: &ConceptReco
     let mut lines = Vec::new();
     if sample.is_some() {
         let width = half.width as usize;
-        lines.push(Line::styled(format!("{} {}", text::fit("a photo", width), "its best sample"), theme::FAINT));
+        lines.push(Line::styled(format!("{} {}", text::fit("a photo", width), "its best sample"), theme::faint()));
     }
     let width = below.width.saturating_sub(1) as usize;
     let mut say = |name: &str, value: String| {
         if !value.is_empty() {
-            lines.extend(text::rows(name, &value, 8, width, theme::TEXT));
+            lines.extend(text::rows(name, &value, 8, width, theme::text()));
         }
     };
     say("a kind", format!("of {}", concept.class_word));
@@ -365,9 +365,9 @@ fn welcome(canvas: &mut Canvas, area: Rect, home: &Home) {
     let top = area.y + area.height.saturating_sub(lines.len() as u16) / 2;
     let left = area.x + area.width.saturating_sub(72) / 2;
     for ((key, line), y) in lines.iter().zip(top..area.bottom()) {
-        canvas.buffer.set_string(left, y, key, theme::FOCUS);
+        canvas.buffer.set_string(left, y, key, theme::focus());
         let x = if key.is_empty() { left } else { left + 3 };
-        canvas.buffer.set_stringn(x, y, line, area.right().saturating_sub(x) as usize, theme::TEXT);
+        canvas.buffer.set_stringn(x, y, line, area.right().saturating_sub(x) as usize, theme::text());
     }
 }
 

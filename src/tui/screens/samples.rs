@@ -177,12 +177,12 @@ impl Screen for Samples {
         let strip = if course.len() > 1 { (area.height / 4).max(7) } else { 0 };
         let about = 3;
         let grid = Rect { height: area.height - strip - about, ..area };
-        let mut aside = vec![Span::styled(self.whose.words(), theme::FAINT)];
+        let mut aside = vec![Span::styled(self.whose.words(), theme::faint())];
         if !self.filter.is_empty() {
-            aside.insert(0, Span::styled(format!("/ {}  ", self.filter), theme::ACCENT));
+            aside.insert(0, Span::styled(format!("/ {}  ", self.filter), theme::accent()));
         }
         if !self.marked.is_empty() {
-            aside.insert(0, Span::styled(format!("✓ {} marked  ", self.marked.len()), theme::ACCENT));
+            aside.insert(0, Span::styled(format!("✓ {} marked  ", self.marked.len()), theme::accent()));
         }
         let title = format!("Samples of {} ({})", open.concept.id, seen.len());
         let inner = pane::draw(canvas.buffer, grid, &title, &Line::from(aside), self.focus == GRID);
@@ -198,7 +198,7 @@ impl Screen for Samples {
         tiles::draw(canvas, inner, GRID, &mut self.grid, &shots(open, &seen, &self.marked, false), self.focus == GRID);
         if strip > 0 {
             let area = Rect { y: grid.bottom(), height: strip, ..area };
-            let aside = Line::styled("Tab, then ← → goes through them", theme::FAINT);
+            let aside = Line::styled("Tab, then ← → goes through them", theme::faint());
             let inner = pane::draw(canvas.buffer, area, "Over the steps", &aside, self.focus == STEPS);
             canvas.target(inner, Target::Pane(STEPS));
             tiles::draw(
@@ -212,17 +212,17 @@ impl Screen for Samples {
         }
         if let Some(sample) = self.chosen(world) {
             let area = Rect { y: area.bottom() - about, height: about, ..area };
-            let stars = Line::styled(stars(sample.rating), theme::SECOND);
+            let stars = Line::styled(stars(sample.rating), theme::second());
             let inner = pane::draw(canvas.buffer, area, "This one", &stars, false);
             let learned =
                 if sample.learned { "with the residual embeddings" } else { "without the residual embeddings" };
             let prompt = sample.prompt.replace("{concept}", &open.concept.file.class_word);
             let lines = [
                 Line::from(vec![
-                    Span::styled(format!("{prompt} "), theme::STRONG),
+                    Span::styled(format!("{prompt} "), theme::strong()),
                     Span::raw(format!("#{}  step {}, {learned}", sample.seed, sample.step)),
                 ]),
-                Line::styled(sample.path.display().to_string(), theme::FAINT),
+                Line::styled(sample.path.display().to_string(), theme::faint()),
             ];
             text::draw(canvas.buffer, inner, &lines);
         }

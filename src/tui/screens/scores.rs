@@ -67,7 +67,8 @@ impl Screen for Scores {
             let upper = Rect { height: half, ..area };
             let said = "after training; m scores the shown run";
             let title = format!("Runs of {}", open.concept.id);
-            let inner = pane::draw(canvas.buffer, upper, &title, &Line::styled(said, theme::FAINT), self.focus == RUNS);
+            let inner =
+                pane::draw(canvas.buffer, upper, &title, &Line::styled(said, theme::faint()), self.focus == RUNS);
             canvas.target(inner, Target::Pane(RUNS));
             let table = scores::HEIGHT + 1;
             let list = Rect { height: inner.height.saturating_sub(table + 1), ..inner };
@@ -82,17 +83,19 @@ impl Screen for Scores {
                     list.y,
                     format!("   {:<22}  {head}", "run"),
                     list.width as usize,
-                    theme::FAINT,
+                    theme::faint(),
                 );
             }
             let body = Rect { y: list.y + 1, height: list.height.saturating_sub(1), ..list };
             list::draw(canvas, body, RUNS, &mut self.runs, runs.len(), self.focus == RUNS, |i, _| {
                 let run = &runs[i];
                 let (mark, style) = theme::mark(run.state);
-                let mut spans =
-                    vec![Span::styled(format!("{mark} "), style), Span::styled(text::fit(&run.id, 22), theme::STRONG)];
+                let mut spans = vec![
+                    Span::styled(format!("{mark} "), style),
+                    Span::styled(text::fit(&run.id, 22), theme::strong()),
+                ];
                 match &run.scores {
-                    None => spans.push(Span::styled("  not measured", theme::FAINT)),
+                    None => spans.push(Span::styled("  not measured", theme::faint())),
                     Some(both) => {
                         for (_, before, after) in score_rows(&both.before, &both.after) {
                             let change = Change::between(before, after).words().chars().next().unwrap_or(' ');
@@ -106,7 +109,7 @@ impl Screen for Scores {
                 let y = list.bottom();
                 let n = both.after.masked_clip_i.n;
                 let said = format!(" before → after, bootstrap 95 % intervals over {n} pictures");
-                canvas.buffer.set_stringn(inner.x, y, said, inner.width as usize, theme::FAINT);
+                canvas.buffer.set_stringn(inner.x, y, said, inner.width as usize, theme::faint());
                 let place = Rect { y: y + 1, height: scores::HEIGHT, ..inner };
                 scores::draw(canvas.buffer, place.intersection(inner), &both.before, &both.after);
             }
@@ -116,14 +119,14 @@ impl Screen for Scores {
         let aside = if self.filter.is_empty() { String::new() } else { format!("/ {}", self.filter) };
         let title = format!("All concepts ({} measured)", measured.len());
         let focused = self.focus == CONCEPTS || world.open.is_none();
-        let inner = pane::draw(canvas.buffer, lower, &title, &Line::styled(aside, theme::ACCENT), focused);
+        let inner = pane::draw(canvas.buffer, lower, &title, &Line::styled(aside, theme::accent()), focused);
         canvas.target(inner, Target::Pane(CONCEPTS));
         if measured.is_empty() {
             text::empty(canvas.buffer, inner, "nothing measured yet: m on a run's screen does it");
         }
         list::draw(canvas, inner, CONCEPTS, &mut self.concepts, measured.len(), focused, |i, _| {
             let concept = measured[i];
-            let mut spans = vec![Span::styled(format!(" {} ", text::fit(&concept.concept, 22)), theme::STRONG)];
+            let mut spans = vec![Span::styled(format!(" {} ", text::fit(&concept.concept, 22)), theme::strong())];
             if let Some(scores) = &concept.score {
                 for score in [&scores.masked_clip_i, &scores.clip_i, &scores.clip_t, &scores.balance] {
                     spans.push(Span::raw(format!("  {}", text::fit(&cell(score, wide), column))));

@@ -20,7 +20,7 @@ use crate::tui::overlays::picture::{Large, Shot};
 use crate::tui::overlays::question::Question;
 use crate::tui::overlays::sampling;
 use crate::tui::theme;
-use crate::tui::widgets::graph::{Graph, label, smoothed, window};
+use crate::tui::widgets::graph::{FAR, Graph, GraphView, NEAR, RunCurves, label};
 use crate::tui::widgets::list::Choice;
 use crate::tui::widgets::{pane, scores, text, tiles};
 use crate::tui::world::{Checked, Followed, World};
@@ -36,9 +36,11 @@ const RIGHT: usize = 2;
 pub struct Train {
     focus: usize,
     choice: Choice,
-    /// The point of the loss under the cursor.
-    cursor: Option<usize>,
-    log: bool,
+    /// What is seen of the loss, and where that was drawn.
+    view: GraphView,
+    plot: Rect,
+    /// The losses of the run in this folder, as they are drawn.
+    curves: (PathBuf, RunCurves),
     /// What the command line says of each setting.
     explained: Vec<(String, String)>,
 }
@@ -46,29 +48,52 @@ pub struct Train {
 impl Train {
     /// Nothing chosen yet.
     pub fn new(explained: Vec<(String, String)>) -> Self {
-        Self { focus: LOSS, choice: Choice::default(), cursor: None, log: false, explained }
+        Self {
+            focus: LOSS,
+            choice: Choice::default(),
+            view: GraphView::default(),
+            plot: Rect::default(),
+            curves: (PathBuf::new(), RunCurves::default()),
+            explained,
+        }
     }
 
-    /// Move the cursor along the loss, and choose the sample made last before it.
-    fn point(&mut self, action: Action, history: &History) -> bool {
-        let Some(last) = history.losses.len().checked_sub(1) else { return false };
-        let at = self.cursor.unwrap_or(last).min(last);
-        let far = (last / 20).max(1);
-        self.cursor = Some(match action {
-            Action::Left => at.saturating_sub(1),
-            Action::Right => (at + 1).min(last),
-            Action::Down | Action::PageUp => at.saturating_sub(far),
-            Action::Up | Action::PageDown => (at + far).min(last),
-            Action::First => 0,
-            Action::Last => last,
+    /// Move the cursor along the loss, or look closer or from further away.
+    fn look(&mut self, action: Action, history: &History) -> bool {
+        let curves = &self.curves.1;
+        let whole = Graph { series: curves.series(&self.view), view: &self.view, steps: history.steps }.whole();
+        let (view, loss) = (&mut self.view, &curves.loss);
+        match action {
+            Action::Left => view.move_cursor(loss, whole, -NEAR),
+            Action::Right => view.move_cursor(loss, whole, NEAR),
+            Action::Down => view.move_cursor(loss, whole, -FAR),
+            Action::Up => view.move_cursor(loss, whole, FAR),
+            Action::First => view.place_cursor(loss, whole.from),
+            Action::Last => view.place_cursor(loss, whole.to),
+            Action::PageUp => view.pan(whole, -0.5),
+            Action::PageDown => view.pan(whole, 0.5),
+            Action::ZoomIn => view.zoom_in(whole),
+            Action::ZoomOut => view.zoom_out(whole),
+            Action::ByTime => view.toggle_time(loss),
+            Action::LogScale => view.log = !view.log,
+            Action::Quarters => view.quarters = !view.quarters,
+            Action::Smoother => view.smoother(),
+            Action::Rougher => view.rougher(),
+            Action::Back if view.clear_cursor() => {}
+            Action::Back if view.is_zoomed() => view.reset(),
             _ => return false,
-        });
-        let step = self.cursor.map_or(0, |at| history.losses[at].step);
-        let pictures: Vec<&Picture> = history.on_the_way().rev().collect();
-        if let Some(index) = pictures.iter().position(|picture| picture.step <= step) {
+        }
+        self.show_sample(history);
+        true
+    }
+
+    /// The sample that was made last before the cursor is chosen.
+    fn show_sample(&mut self, history: &History) {
+        let Some(point) = self.view.cursor_point(&self.curves.1.loss) else { return };
+        let mut newest_first = history.on_the_way().rev();
+        if let Some(index) = newest_first.position(|picture| picture.step <= point.step) {
             self.choice.index = index;
         }
-        true
     }
 }
 
@@ -137,13 +162,13 @@ impl Screen for Train {
             let detail = |side: usize| {
                 let shots = shots(world, side);
                 let shot = shots.get(chosen.min(shots.len().saturating_sub(1)));
-                shot.map(|shot| Line::styled(shot.detail.clone(), theme::FAINT)).unwrap_or_default()
+                shot.map(|shot| Line::styled(shot.detail.clone(), theme::faint())).unwrap_or_default()
             };
             pane(LEFT, "Untrained class", Rect { width: half, ..strip }, detail(LEFT));
             pane(RIGHT, "Learned", right, detail(RIGHT));
             score_table(canvas, table, world);
         } else {
-            pane(LEFT, "Samples", strip, Line::styled("newest first", theme::FAINT));
+            pane(LEFT, "Samples", strip, Line::styled("newest first", theme::faint()));
         }
     }
 
@@ -173,22 +198,16 @@ impl Screen for Train {
                 return Effect::Notice("it is not in the queue: it came from elsewhere".into());
             }
             Action::Settings => return settings(&run),
-            Action::LogScale => self.log = !self.log,
             Action::Enter if focus != LOSS => {
                 let shots = shots(world, focus);
                 if let Some(index) = self.choice.of(shots.len()) {
                     return Effect::over(Large::new(shots, index));
                 }
             }
-            Action::Back if self.cursor.is_some() => self.cursor = None,
-            _ if focus == LOSS => {
-                let Some(run) = world.run() else { return Effect::None };
-                if !self.point(action, &run.history) {
-                    return Effect::None;
-                }
-            }
             _ => {
-                if !self.choice.step(action, shots(world, focus).len()) {
+                let Some(run) = world.run() else { return Effect::None };
+                let moved = focus != LOSS && self.choice.step(action, shots(world, focus).len());
+                if !moved && !self.look(action, &run.history) {
                     return Effect::None;
                 }
             }
@@ -241,45 +260,54 @@ impl Screen for Train {
         self.choice.index = index;
     }
 
+    fn click(&mut self, pane: usize, column: u16, row: u16, world: &World) {
+        let Some(run) = world.run().filter(|_| pane == LOSS) else { return };
+        let curves = &self.curves.1;
+        let graph = Graph { series: curves.series(&self.view), view: &self.view, steps: run.history.steps };
+        if let Some(x) = graph.x_at(self.plot, column, row) {
+            self.view.place_cursor(&curves.loss, x);
+            self.show_sample(&run.history);
+        }
+    }
+
     fn follows(&self, world: &World) -> Vec<PathBuf> {
         let run = world.open.as_ref().and_then(|open| open.run());
         run.map(|run| vec![run.path.clone(), run.path.join("evaluation")]).unwrap_or_default()
     }
 
     fn reset(&mut self) {
-        (self.choice, self.cursor) = (Choice::default(), None);
+        self.choice = Choice::default();
+        self.view.reset();
     }
 }
 
 impl Train {
-    fn loss(&self, canvas: &mut Canvas, area: Rect, world: &World) {
-        let Some(run) = world.run() else { return };
-        let Some(open) = &world.open else { return };
-        let history = &run.history;
-        let focused = self.focus == LOSS;
-        let cursor = self.cursor.and_then(|index| history.losses.get(index)).filter(|_| focused);
-        let mut aside = Vec::new();
-        if let Some(point) = cursor {
-            aside.push(Span::styled(format!("step {} ", point.step), theme::STRONG));
-            aside.push(Span::raw(label(point.loss)));
-        } else {
-            if let Some(last) = smoothed(&history.losses, window(history)).last() {
-                aside.push(Span::styled("─ ", theme::ACCENT));
-                aside.push(Span::raw(label(last.loss)));
-            }
-            if let Some(last) = history.validation.last() {
-                aside.push(Span::styled("  ◆ ", theme::SECOND));
-                aside.push(Span::raw(format!("validation {}", label(last.loss))));
-            }
-            if open.runs().len() > 1 {
-                let text = format!("  run {}/{}", open.run_index() + 1, open.runs().len());
-                aside.push(Span::styled(text, theme::FAINT));
-            }
+    fn loss(&mut self, canvas: &mut Canvas, area: Rect, world: &World) {
+        let (Some(run), Some(open)) = (world.run(), &world.open) else { return };
+        if self.curves.0 != run.job.path() {
+            self.curves = (run.job.path().to_owned(), RunCurves::default());
         }
-        let title = if self.log { "Loss (log)" } else { "Loss" };
+        self.curves.1.follow(&run.history, &self.view, run.history.steps);
+        let focused = self.focus == LOSS;
+        let mut aside = Vec::new();
+        if self.view.is_zoomed() {
+            aside.push(Span::styled("zoomed: Esc shows all  ", theme::faint()));
+        }
+        if open.runs().len() > 1 {
+            let text = format!("run {}/{}", open.run_index() + 1, open.runs().len());
+            aside.push(Span::styled(text, theme::faint()));
+        }
+        let title = match (self.view.quarters, self.view.log) {
+            (false, false) => "Loss",
+            (false, true) => "Loss (log)",
+            (true, false) => "Loss by timestep",
+            (true, true) => "Loss by timestep (log)",
+        };
         let inner = pane::draw(canvas.buffer, area, title, &Line::from(aside), focused);
         canvas.target(inner, Target::Pane(LOSS));
-        Graph { history, log: self.log, cursor: cursor.map(|point| point.step) }.draw(canvas.buffer, inner);
+        self.plot = inner;
+        let series = self.curves.1.series(&self.view);
+        Graph { series, view: &self.view, steps: run.history.steps }.draw(canvas.buffer, inner);
     }
 }
 
@@ -316,10 +344,10 @@ fn take_bottom(rest: &mut Rect, height: u16) -> Rect {
 /// The concept and the run at the left, how it goes at the right.
 fn header(canvas: &mut Canvas, area: Rect, world: &World) {
     let Some(open) = &world.open else { return };
-    let mut left = vec![Span::styled(format!(" {} ", open.concept.id), theme::FOCUS)];
+    let mut left = vec![Span::styled(format!(" {} ", open.concept.id), theme::focus())];
     match open.run() {
-        Some(run) if area.width >= 100 => left.push(Span::styled(format!("run {}", run.id), theme::FAINT)),
-        _ => left.push(Span::styled(format!("a kind of {}", open.concept.file.class_word), theme::FAINT)),
+        Some(run) if area.width >= 100 => left.push(Span::styled(format!("run {}", run.id), theme::faint())),
+        _ => left.push(Span::styled(format!("a kind of {}", open.concept.file.class_word), theme::faint())),
     }
     let left = Line::from(left);
     canvas.buffer.set_line(area.x, area.y, &left, area.width);
@@ -335,7 +363,7 @@ fn how_it_goes(world: &World) -> Line<'static> {
     let Some(job) = world.current() else {
         let text =
             if world.open.as_ref().is_some_and(|open| open.run().is_some()) { "…" } else { "○ not trained yet" };
-        return Line::styled(text, theme::FAINT);
+        return Line::styled(text, theme::faint());
     };
     let history = &job.history;
     let (step, steps) = (history.step(), history.steps);
@@ -386,25 +414,25 @@ fn banner(world: &World, width: u16) -> Vec<Line<'static>> {
         }
     };
     match (&job.state, &history.end) {
-        _ if job.lost.is_some() => say("✗", job.lost.as_deref().unwrap_or_default(), theme::BAD, 2),
+        _ if job.lost.is_some() => say("✗", job.lost.as_deref().unwrap_or_default(), theme::bad(), 2),
         (State::Failed, Some(End::Failed { message })) => {
-            say("✗", message, theme::BAD, 3);
+            say("✗", message, theme::bad(), 3);
             if !history.checkpoints.is_empty() {
-                say(" ", "r goes on from the last checkpoint", theme::FAINT, 1);
+                say(" ", "r goes on from the last checkpoint", theme::faint(), 1);
             }
         }
         (State::Interrupted, _) => {
             let said = "The runner died without a word: killed, out of memory or a power cut. \
                         r goes on from the last checkpoint.";
-            say("✗", said, theme::BAD, 3);
+            say("✗", said, theme::bad(), 3);
         }
-        (State::Stopped, _) => say("■", "Stopped as asked. r goes on from the last checkpoint.", theme::WARN, 1),
+        (State::Stopped, _) => say("■", "Stopped as asked. r goes on from the last checkpoint.", theme::warn(), 1),
         _ => {}
     }
     if job.state != State::Finished
         && let Some(warning) = history.warnings.last()
     {
-        say("!", warning, theme::WARN, 2);
+        say("!", warning, theme::warn(), 2);
     }
     if job.state == State::Running {
         lines.insert(0, bar(history, width));
@@ -419,8 +447,8 @@ fn bar(history: &History, width: u16) -> Line<'static> {
     let filled = (done * width / total).min(width);
     Line::from(vec![
         Span::raw(" "),
-        Span::styled("━".repeat(filled), theme::ACCENT),
-        Span::styled("─".repeat(width - filled), theme::RULE),
+        Span::styled("━".repeat(filled), theme::accent()),
+        Span::styled("─".repeat(width - filled), theme::rule()),
     ])
 }
 
@@ -433,7 +461,7 @@ fn what_it_takes(canvas: &mut Canvas, area: Rect, world: &World) {
     let mut lines = Vec::new();
     let mut say = |name: &str, value: String| {
         if !value.is_empty() {
-            lines.extend(text::rows(name, &value, 11, width, theme::TEXT));
+            lines.extend(text::rows(name, &value, 11, width, theme::text()));
         }
     };
     if let Some(seconds) = history.seconds_per_step() {
@@ -477,13 +505,13 @@ fn score_table(canvas: &mut Canvas, area: Rect, world: &World) {
         Some((before, _)) => format!("before → after, 95 % intervals over {} pictures", before.masked_clip_i.n),
         None => String::new(),
     };
-    let inner = pane::draw(canvas.buffer, area, "Scores", &Line::styled(aside, theme::FAINT), false);
+    let inner = pane::draw(canvas.buffer, area, "Scores", &Line::styled(aside, theme::faint()), false);
     if let Some((before, after)) = found {
         scores::draw(canvas.buffer, inner, before, after);
     } else {
         let running = world.current().is_some_and(|job| job.state == State::Running);
         let said = if running { "measured once all are sampled" } else { "not measured: m scores this run" };
-        canvas.buffer.set_stringn(inner.x + 1, inner.y + 1, said, inner.width as usize, theme::FAINT);
+        canvas.buffer.set_stringn(inner.x + 1, inner.y + 1, said, inner.width as usize, theme::faint());
     }
 }
 
@@ -494,25 +522,25 @@ fn setup(canvas: &mut Canvas, area: Rect, world: &World) {
     let width = inner.width.saturating_sub(2).min(90) as usize;
     let mut lines = Vec::new();
     match &open.checked {
-        None => lines.push(Line::styled("◌ checking the photos", theme::FAINT)),
+        None => lines.push(Line::styled("◌ checking the photos", theme::faint())),
         Some(Checked::Wrong(wrong)) => {
-            lines.push(Line::styled("✗ not ready", theme::BAD));
-            lines.extend(text::wrap(wrong, width).into_iter().map(|line| Line::styled(line, theme::BAD)));
+            lines.push(Line::styled("✗ not ready", theme::bad()));
+            lines.extend(text::wrap(wrong, width).into_iter().map(|line| Line::styled(line, theme::bad())));
         }
         Some(Checked::Ready(found)) => {
             let with = found.photos.iter().filter(|photo| photo.mask.is_some()).count();
-            lines.push(Line::styled(format!("✓ {} photos, {with} with a mask", found.photos.len()), theme::GOOD));
+            lines.push(Line::styled(format!("✓ {} photos, {with} with a mask", found.photos.len()), theme::good()));
             lines.push(Line::default());
             lines.push(Line::from(vec![
-                Span::styled("t", theme::FOCUS),
+                Span::styled("t", theme::focus()),
                 Span::raw(" starts: it shows every setting first, what it means and what it needs. As it stands:"),
             ]));
             lines.push(Line::default());
             for (name, value) in effective_settings(&usual(world)) {
-                lines.extend(text::rows(name, &value, 12, width, theme::TEXT));
+                lines.extend(text::rows(name, &value, 12, width, theme::text()));
             }
             for warning in &found.warnings {
-                lines.extend(text::rows("! warning", warning, 12, width, theme::WARN));
+                lines.extend(text::rows("! warning", warning, 12, width, theme::warn()));
             }
         }
     }

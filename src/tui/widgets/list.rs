@@ -83,12 +83,12 @@ pub fn draw(
     for index in seen.clone() {
         let row = Rect { y: area.y + (index - first) as u16, height: 1, ..area };
         let is_chosen = chosen == Some(index);
-        let mark = if is_chosen { Span::styled("▸", theme::FOCUS) } else { Span::raw(" ") };
+        let mark = if is_chosen { Span::styled("▸", theme::focus()) } else { Span::raw(" ") };
         canvas.buffer.set_line(row.x, row.y, &Line::from(mark), row.width);
         let rest = row.width.saturating_sub(1);
         canvas.buffer.set_line(row.x + 1, row.y, &line(index, rest as usize), rest);
         if is_chosen && focused {
-            canvas.buffer.set_style(row, theme::CHOSEN);
+            canvas.buffer.set_style(row, theme::chosen());
         }
         canvas.target(row, Target::Item { pane, index });
     }
@@ -104,7 +104,7 @@ pub fn scrollbar(buffer: &mut Buffer, area: Rect, len: usize, seen: std::ops::Ra
     let size = (height * seen.len() / len).max(1);
     let top = (height - size) * seen.start / (len - seen.len()).max(1);
     for y in 0..size {
-        buffer.set_string(area.right() - 1, area.y + (top + y) as u16, "▐", theme::RULE);
+        buffer.set_string(area.right() - 1, area.y + (top + y) as u16, "▐", theme::rule());
     }
 }
 

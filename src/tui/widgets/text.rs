@@ -69,7 +69,7 @@ pub fn empty(buffer: &mut Buffer, area: Rect, text: &str) {
     let top = area.y + area.height.saturating_sub(lines.len() as u16) / 2;
     for (line, y) in lines.iter().zip(top..area.bottom()) {
         let x = area.x + area.width.saturating_sub(line.width() as u16) / 2;
-        buffer.set_stringn(x, y, line, area.width as usize, theme::FAINT);
+        buffer.set_stringn(x, y, line, area.width as usize, theme::faint());
     }
 }
 
@@ -79,7 +79,7 @@ pub fn rows(name: &str, value: &str, name_width: usize, width: usize, style: Sty
     let parts = wrap(value, width.saturating_sub(name_width + 1));
     let lines = parts.into_iter().enumerate().map(|(i, part)| {
         let name = if i == 0 { fit(name, name_width) } else { " ".repeat(name_width) };
-        Line::from(vec![Span::styled(format!("{name} "), theme::FAINT), Span::styled(part, style)])
+        Line::from(vec![Span::styled(format!("{name} "), theme::faint()), Span::styled(part, style)])
     });
     lines.collect()
 }

@@ -69,11 +69,11 @@ pub fn draw(canvas: &mut Canvas, area: Rect, pane: usize, choice: &mut Choice, s
         let marked = focused && chosen == Some(index);
         if marked {
             for y in y..place.bottom() {
-                canvas.buffer.set_string(x, y, "▌", theme::FOCUS);
+                canvas.buffer.set_string(x, y, "▌", theme::focus());
             }
         }
         if caption > 0 && place.bottom() < area.bottom() {
-            let style = if marked { theme::FOCUS } else { theme::FAINT };
+            let style = if marked { theme::focus() } else { theme::faint() };
             let caption = text::fit(&shot.caption, place.width as usize);
             let at = place.x + (place.width - caption.trim_end().width() as u16) / 2;
             canvas.buffer.set_stringn(at, place.bottom(), caption.trim_end(), place.width as usize, style);
