@@ -1,6 +1,5 @@
 //! Handing jobs to the queue, and changing them there.
 
-
 use super::{Daemon, Error};
 use crate::protocol::{DaemonReply, DaemonRequest, JobChange, JobInfo, Submission};
 use crate::workspace::{Concept, Home, JobFolder};

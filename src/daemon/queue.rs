@@ -170,7 +170,7 @@ impl Queue {
                 _ => wrong("resume it"),
             },
             JobChange::Retry => match state {
-                JobState::Failed | JobState::Stopped | JobState::Cancelled => {
+                state if state.can_be_retried() => {
                     let from_seq = self.job(number)?.event_count()?;
                     let position = self.last_position();
                     self.put(Entry { wanted: Wanted::Run, from_seq, chosen: None, position, ..entry })?;
@@ -308,7 +308,7 @@ impl Queue {
                 (Some(Event::Failed { message }), _) => (JobState::Failed, Some(message)),
                 (Some(Event::Stopped { .. }) | None, Wanted::Pause) => (JobState::Paused, None),
                 (Some(Event::Stopped { .. }), _) => (JobState::Stopped, None),
-                (Some(_), _) => (JobState::Failed, Some(DIED.into())),
+                (Some(_), _) => (JobState::Failed, Some(format!("{DIED}: {}", remedy(number)))),
                 (None, Wanted::Run) => (JobState::Queued, None),
                 (None, Wanted::Cancel) => (JobState::Cancelled, None),
             },
@@ -419,6 +419,11 @@ impl Queue {
 
 /// What is said of a runner whose end nobody saw.
 const DIED: &str = "the runner died without a word: killed, out of memory, or the machine went down";
+
+/// What is to be done about a job whose runner is gone.
+pub fn remedy(number: u64) -> String {
+    format!("`catbench jobs retry {number}` goes on from its last checkpoint")
+}
 
 impl Turn {
     /// Whether it was begun and neither ended nor lives.
