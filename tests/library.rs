@@ -13,6 +13,7 @@ use catbench::client::{self, Daemon};
 use catbench::protocol::{ConceptDetails, DaemonReply, DaemonRequest, Event};
 use catbench::workspace::Home;
 use common::{Workspace, catbench, json, wait_until};
+use predicates::boolean::PredicateBooleanExt;
 use predicates::str::contains;
 
 /// A home with a finished, scored run.
@@ -149,6 +150,26 @@ fn a_packed_concept_comes_out_with_its_runs_and_scores_elsewhere() {
     };
     assert!(scores(&here, "demo")["after"]["balance"]["value"].is_number());
     assert_eq!(scores(&here, "demo"), scores(&there, "copy"));
+    // What others pack, or make up: nothing is written, and what is wrong is said.
+    let spoilt = [
+        ("../../evil.txt", false, "outside of its folder"),
+        ("images", true, "is a link"),
+        ("other/concept.toml", false, "no concept.toml in it"),
+    ];
+    for (name, is_link, said) in spoilt {
+        let mut archive = zip::ZipWriter::new(File::create(&out).unwrap());
+        let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+        if is_link {
+            archive.add_symlink(name, "/etc", options).unwrap();
+        } else {
+            archive.start_file(name, options).unwrap();
+        }
+        archive.finish().unwrap();
+        catbench(&there, &["concept", "import", out.to_str().unwrap(), "--name", "bad"])
+            .assert()
+            .code(1)
+            .stderr(contains(said).and(contains("demo.zip")));
+    }
     fs::write(&out, "no archive").unwrap();
     catbench(&there, &["concept", "import", out.to_str().unwrap(), "--name", "bad"])
         .assert()
@@ -302,6 +323,49 @@ fn a_workspace_copied_in_appears_with_its_runs_and_scores() {
     });
     fs::remove_dir_all(&to).unwrap();
     wait_until("it is gone", || json(&there, &["concept", "list"])["concepts"].as_array().unwrap().len() == 1);
+}
+
+#[test]
+fn odd_names_are_refused_or_work_everywhere_and_a_link_to_the_home_is_the_home() {
+    let workspace = Workspace::with_models();
+    let (images, model) = (workspace.concept().join("images"), common::fixture("tiny_sd1"));
+    let new = |name: &str| {
+        let from = ["--class", "cup", "--images", images.to_str().unwrap(), "--base-model", model.to_str().unwrap()];
+        catbench(&workspace, &[&["concept", "new"], &from[..], &["--", name]].concat()).assert()
+    };
+    for name in ["..", ".x", "-x", "a/b", "a~b", "", " ", "end ", "two\nlines", "\u{1b}[31m", &"x".repeat(201)] {
+        new(name).code(1).stderr(contains("concept's name"));
+    }
+    let longest = "x".repeat(200);
+    for name in ["ünï cöde 🐱", "it's", &longest] {
+        new(name).code(0);
+        catbench(&workspace, &["concept", "remove", name]).assert().code(0);
+        catbench(&workspace, &["concept", "restore", name]).assert().code(0);
+        assert_eq!(json(&workspace, &["concept", "show", name])["concept"]["photos"], 5);
+    }
+    assert_eq!(fs::read_dir(workspace.home().join(".catbench/workshop")).unwrap().count(), 0);
+    // The same daemon, whose queue knows the job by one path.
+    let link = tempfile::tempdir().unwrap();
+    let link = link.path().join("a link");
+    std::os::unix::fs::symlink(workspace.home(), &link).unwrap();
+    let train = ["train", "it's", "--steps", "2", "--sample-every", "0", "--validate-every", "0", "--batch-size", "1"];
+    catbench(&workspace, &train).env("CATBENCH_HOME", &link).assert().code(0);
+    // What the queue does not take leaves no run behind.
+    catbench(&workspace, &[&train[..], &["--after", "77"]].concat()).assert().code(1).stderr(contains("no job 77"));
+    assert_eq!(json(&workspace, &["runs", "it's"])["runs"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_pipe_among_the_photos_stops_nobody_and_a_run_that_cannot_be_read_is_told_of() {
+    let workspace = scored();
+    let pipe = workspace.concept().join("images/pipe.png");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    assert_eq!((&listed(&workspace)["photos"], &listed(&workspace)["incomplete"]), (&5.into(), &1.into()));
+    let images = workspace.concept().join("images");
+    let new = ["concept", "new", "mug", "--class", "cup", "--images", images.to_str().unwrap(), "--base-model", "/"];
+    catbench(&workspace, &new).assert().code(1).stderr(contains("pipe.png"));
+    fs::write(workspace.concept().join("runs").join(common::RUN).join("run.toml"), "what").unwrap();
+    wait_until("it is told of", || listed(&workspace)["problem"].to_string().contains("run.toml"));
 }
 
 #[test]

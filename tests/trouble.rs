@@ -57,6 +57,12 @@ fn on_a_full_disk_a_job_fails_with_the_cause_and_goes_on_once_there_is_room() {
     let cause = jobs(&workspace).into_iter().find(|job| job.number == number).unwrap().cause.unwrap();
     assert!(cause.contains("No space left"), "{cause}");
     catbench(&workspace, &["jobs"]).assert().code(0);
+    let packed = runs.join("demo.zip");
+    let export =
+        catbench(&workspace, &["concept", "export", "demo", "--out", packed.to_str().unwrap()]).output().unwrap();
+    let said = String::from_utf8_lossy(&export.stderr);
+    assert!(said.starts_with("error: ") && said.contains("No space left") && said.lines().count() == 1, "{said}");
+    assert!(!packed.exists());
     std::fs::remove_file(&filler).unwrap();
     catbench(&workspace, &["jobs", "retry", &number.to_string()]).assert().code(0);
     catbench(&workspace, &["wait", &number.to_string()]).assert().code(0);
