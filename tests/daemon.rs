@@ -105,6 +105,13 @@ fn a_job_waits_for_another_and_is_stuck_only_as_long_as_that_has_failed() {
     let stuck = jobs(&workspace).into_iter().find(|job| job.number == after).unwrap();
     assert_eq!(stuck.state, JobState::Queued);
     assert!(stuck.cause.unwrap().contains(&format!("job {training}, which is failed")));
+    let mut waiting = catbench(&workspace, &["wait", &after.to_string()]);
+    let mut waiting = waiting.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut said = String::new();
+    BufReader::new(waiting.stderr.take().unwrap()).read_line(&mut said).unwrap();
+    assert!(said.contains(&format!("job {training}, which is failed")), "who waits in vain is told: {said}");
+    waiting.kill().unwrap();
+    waiting.wait().unwrap();
     let retry = format!("catbench jobs retry {training}");
     catbench(&workspace, &["jobs"]).assert().code(0).stdout(contains(&retry)).stderr(contains(&retry));
     catbench(&workspace, &["jobs", "log", &training.to_string()]).assert().code(0).stdout(contains("signal 9"));
@@ -137,6 +144,20 @@ fn one_runner_does_the_jobs_of_one_base_model_and_leaves_for_another() {
     catbench(&workspace, &["wait", &number.to_string()]).assert().code(0);
     assert_ne!(pid(&run), same[0]);
     assert!(!common::is_alive(u64::from(same[0])), "the first has left its device");
+}
+
+#[test]
+fn a_damaged_file_of_the_queue_is_told_of_and_kept() {
+    let workspace = Workspace::with_models();
+    let damaged = workspace.home().join(".catbench/queue/7.toml");
+    catbench(&workspace, &["daemon", "start"]).assert().code(0);
+    catbench(&workspace, &["daemon", "stop"]).assert().code(0);
+    std::fs::write(&damaged, "what").unwrap();
+    catbench(&workspace, &["daemon", "start"]).assert().code(0).stderr(contains("7.toml"));
+    let (number, _) = queue(&workspace, 1, &[]);
+    assert_eq!(number, 8, "its number is not taken");
+    catbench(&workspace, &["wait", "8"]).assert().code(0);
+    assert_eq!(std::fs::read_to_string(&damaged).unwrap(), "what");
 }
 
 /// The process that did the job.

@@ -192,7 +192,7 @@ impl Ssh {
                 to_written.lock().unwrap().extend_from_slice(&bytes[..n]);
             }
         });
-        Session { child, reader, written, _master: pair.master }
+        Session { child, reader, written, master: pair.master }
     }
 }
 
@@ -201,7 +201,7 @@ struct Session {
     child: Box<dyn portable_pty::Child + Send + Sync>,
     reader: std::thread::JoinHandle<()>,
     written: Arc<Mutex<Vec<u8>>>,
-    _master: Box<dyn portable_pty::MasterPty + Send>,
+    master: Box<dyn portable_pty::MasterPty + Send>,
 }
 
 impl Session {
@@ -220,7 +220,7 @@ impl Session {
     fn ended(mut self) -> String {
         assert!(self.child.wait().unwrap().success(), "{}", self.text());
         // A terminal whose other side is gone has an end.
-        drop(self._master);
+        drop(self.master);
         self.reader.join().unwrap();
         String::from_utf8_lossy(&self.written.lock().unwrap()).into_owned()
     }
@@ -237,7 +237,7 @@ impl Drop for Ssh {
 fn an_ssh_connection_cut_in_the_middle_costs_nothing() {
     let (workspace, ssh) = (Workspace::with_models(), Ssh::start());
     let program = format!("CATBENCH_HOME={} {}", workspace.home().display(), env!("CARGO_BIN_EXE_catbench"));
-    let train = format!("{program} train demo --steps 2500 --sample-every 0 --validate-every 0 --batch-size 1");
+    let train = format!("{program} train demo --steps 800 --sample-every 0 --validate-every 0 --batch-size 1");
     let connection = ssh.run(&train);
     let runs = workspace.concept().join("runs");
     wait_until("the training begins", || runs.is_dir() && std::fs::read_dir(&runs).unwrap().next().is_some());
@@ -262,7 +262,7 @@ fn an_ssh_connection_cut_in_the_middle_costs_nothing() {
     let at = text.rfind("{\"checkpoint\"").unwrap_or_else(|| panic!("no result in {text}"));
     let said: serde_json::Value = serde_json::from_str(text[at..].trim()).unwrap();
     // It counts each step that it was told of, from the first.
-    assert_eq!((&said["state"], &said["steps"]), (&"finished".into(), &2500.into()));
+    assert_eq!((&said["state"], &said["steps"]), (&"finished".into(), &800.into()));
     let starts = events(&run).iter().filter(|event| matches!(event, Event::Started { .. })).count();
     assert_eq!((starts, json(&workspace, &["jobs"])["jobs"][0]["state"].as_str()), (1, Some("finished")));
 }

@@ -330,10 +330,10 @@ impl SampleArgs {
         Ok((home, concept, inside.unwrap_or_else(|_| self.picture.clone())))
     }
 
-    fn say(&self, home: &Home, concept: &Concept, said: serde_json::Value, line: &str) -> Result<(), Error> {
+    fn say(&self, home: &Home, concept: &Concept, said: &serde_json::Value, line: &str) -> Result<(), Error> {
         client::refresh(home, concept)?;
         if self.json {
-            print_json(&said);
+            print_json(said);
         } else {
             println!("{line}");
         }
@@ -347,7 +347,7 @@ pub fn rate(args: &RateArgs) -> Result<(), Error> {
     concept.rate(&picture, rating)?;
     let word = rating.map_or("no rating".into(), |rating| format!("rated {rating}"));
     let said = json!({ "concept": concept.id, "picture": picture, "rating": rating });
-    args.sample.say(&home, &concept, said, &format!("{}: {word}", picture.display()))
+    args.sample.say(&home, &concept, &said, &format!("{}: {word}", picture.display()))
 }
 
 pub fn remove_sample(args: &SampleArgs) -> Result<(), Error> {
@@ -355,14 +355,14 @@ pub fn remove_sample(args: &SampleArgs) -> Result<(), Error> {
     let path = concept.remove_sample(&picture)?;
     let undo = format!("catbench concept restore-sample {} {}", shell(&concept.id), picture.display());
     let said = json!({ "concept": concept.id, "removed": picture, "path": path });
-    args.say(&home, &concept, said, &format!("{} is in the trash: {undo}", picture.display()))
+    args.say(&home, &concept, &said, &format!("{} is in the trash: {undo}", picture.display()))
 }
 
 pub fn restore_sample(args: &SampleArgs) -> Result<(), Error> {
     let (home, concept, picture) = args.find()?;
     let path = concept.restore_sample(&picture)?;
     let said = json!({ "concept": concept.id, "restored": picture, "path": path });
-    args.say(&home, &concept, said, &path.display().to_string())
+    args.say(&home, &concept, &said, &path.display().to_string())
 }
 
 pub fn export(args: &ExportArgs) -> Result<(), Error> {

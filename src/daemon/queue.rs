@@ -69,6 +69,8 @@ pub struct Queue {
     home: Home,
     folder: PathBuf,
     entries: BTreeMap<u64, Entry>,
+    /// The highest number that a file has, one that could not be read too.
+    highest: u64,
     /// Those that a runner has been started for, or adopted, and on which device.
     at_work: BTreeMap<u64, String>,
     /// Those that are known to be over, and why: their files need not be read again.
@@ -80,7 +82,7 @@ impl Queue {
     pub fn open(home: &Home) -> Result<(Self, Vec<String>), Error> {
         let folder = home.internal().join("queue");
         std::fs::create_dir_all(&folder).map_err(workspace::Error::io("create", &folder))?;
-        let (mut entries, mut warnings) = (BTreeMap::new(), Vec::new());
+        let (mut entries, mut highest, mut warnings) = (BTreeMap::new(), 0, Vec::new());
         for file in std::fs::read_dir(&folder).map_err(workspace::Error::io("read", &folder))? {
             let path = file.map_err(workspace::Error::io("read", &folder))?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -88,13 +90,16 @@ impl Queue {
                 // What a writer that was killed has left.
                 let _ = std::fs::remove_file(&path);
             } else if path.extension().is_some_and(|extension| extension == "toml") {
+                let number = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
+                highest = highest.max(number.unwrap_or(0));
                 match read(&path) {
                     Ok(entry) => drop(entries.insert(entry.number, entry)),
                     Err(problem) => warnings.push(problem.to_string()),
                 }
             }
         }
-        let queue = Self { home: home.clone(), folder, entries, at_work: BTreeMap::new(), over: BTreeMap::new() };
+        let (at_work, over) = (BTreeMap::new(), BTreeMap::new());
+        let queue = Self { home: home.clone(), folder, entries, highest, at_work, over };
         Ok((queue, warnings))
     }
 
@@ -113,8 +118,7 @@ impl Queue {
         if let Some(number) = known.filter(|number| !self.state(*number).0.is_over()) {
             return Ok(number);
         }
-        let next = self.entries.keys().next_back().map_or(1, |last| last + 1);
-        let number = known.unwrap_or(next);
+        let number = known.unwrap_or(self.highest + 1);
         let entry = Entry {
             version: VERSION,
             number,
@@ -412,6 +416,7 @@ impl Queue {
             .map_err(|error| workspace::Error::Toml { path: path.clone(), message: error.to_string() })?;
         crate::fs::write_atomic(&path, text.as_bytes()).map_err(workspace::Error::io("write", &path))?;
         self.over.remove(&entry.number);
+        self.highest = self.highest.max(entry.number);
         self.entries.insert(entry.number, entry);
         Ok(())
     }

@@ -41,7 +41,7 @@ impl Home {
         for left in std::fs::read_dir(&workshop).into_iter().flatten().flatten() {
             let maker = left.file_name().to_string_lossy().split('-').next().and_then(|pid| pid.parse().ok());
             // What a process that was killed has left.
-            if !maker.and_then(Pid::from_raw).is_some_and(|pid| test_kill_process(pid).is_ok()) {
+            if maker.and_then(Pid::from_raw).is_none_or(|pid| test_kill_process(pid).is_err()) {
                 let _ = std::fs::remove_dir_all(left.path());
             }
         }
