@@ -191,7 +191,7 @@ fn only_model(home: &Home) -> Result<PathBuf, Error> {
 fn came(home: &Home, concept: &Concept, json: bool) -> Result<(), Error> {
     client::refresh(home, concept)?;
     if json {
-        print_json(&json!({ "concept": client::concept(home, &concept.id)?.concept, "path": concept.folder }));
+        print_json(&json!({ "concept": client::concept(home, &concept.id, false)?.concept, "path": concept.folder }));
     } else {
         println!("{}", concept.folder.display());
         eprintln!("  catbench train {0}    learn it\n  catbench open {0}     the workbench", shell(&concept.id));
@@ -245,7 +245,7 @@ fn list_trash(home: &Home, json: bool) -> Result<(), Error> {
 }
 
 pub fn show(args: &NameArgs) -> Result<(), Error> {
-    let details = client::concept(&Home::locate()?, &args.concept)?;
+    let details = client::concept(&Home::locate()?, &args.concept, args.json)?;
     if args.json {
         print_json(&json!({ "concept": details }));
         return Ok(());

@@ -47,14 +47,14 @@ impl Librarian {
         let (notes, received) = channel();
         let home = home.clone();
         std::thread::spawn(move || {
-            let mut library = match Library::open(&home) {
+            let mut library = match Library::open(&home, Box::new(taken_up)) {
                 Ok((library, told)) => {
                     told.into_iter().for_each(&warn);
                     library
                 }
                 Err(error) => return warn(format!("there is no store: {error}")),
             };
-            library.attend(&received, &taken_up, &warn);
+            library.attend(&received, &warn);
         });
         Self { notes }
     }
@@ -82,15 +82,17 @@ pub struct Library {
     home: Home,
     store: Store,
     dirty: Dirty,
+    /// Told of each concept that has changed.
+    taken_up: Box<dyn Fn(&str) + Send>,
 }
 
 impl Library {
-    fn open(home: &Home) -> Result<(Self, Option<String>), store::Error> {
+    fn open(home: &Home, taken_up: Box<dyn Fn(&str) + Send>) -> Result<(Self, Option<String>), store::Error> {
         let (store, told) = Store::open(&home.internal().join("store"))?;
-        Ok((Self { home: home.clone(), store, dirty: Dirty::new() }, told))
+        Ok((Self { home: home.clone(), store, dirty: Dirty::new(), taken_up }, told))
     }
 
-    fn attend(&mut self, notes: &Receiver<Note>, taken_up: &dyn Fn(&str), warn: &dyn Fn(String)) {
+    fn attend(&mut self, notes: &Receiver<Note>, warn: &dyn Fn(String)) {
         let began = Instant::now();
         match self.scan() {
             Ok(counts) => log(&format!(
@@ -121,10 +123,8 @@ impl Library {
                         self.dirty.iter().filter(|(_, times)| ready(times)).map(|(name, _)| name.clone()).collect();
                     for concept in ready {
                         self.dirty.remove(&concept);
-                        match self.refresh(&concept) {
-                            Ok(true) => taken_up(&concept),
-                            Ok(false) => {}
-                            Err(error) => log(&format!("{concept}: {error}")),
+                        if let Err(error) = self.refresh(&concept) {
+                            log(&format!("{concept}: {error}"));
                         }
                     }
                 }
@@ -142,7 +142,7 @@ impl Library {
             }
         }
         for concept in &there {
-            self.refresh(concept)?;
+            self.take_up(concept)?;
         }
         self.store.flush()?;
         Ok(self.counts())
@@ -162,8 +162,15 @@ impl Library {
         }
     }
 
-    /// Make what is known of a concept as its files are. Whether anything has changed.
-    pub fn refresh(&mut self, concept: &str) -> Result<bool, store::Error> {
+    /// Make what is known of a concept as its files are, and tell if anything has changed.
+    pub fn refresh(&mut self, concept: &str) -> Result<(), store::Error> {
+        if self.take_up(concept)? {
+            (self.taken_up)(concept);
+        }
+        Ok(())
+    }
+
+    fn take_up(&mut self, concept: &str) -> Result<bool, store::Error> {
         let folder = self.home.path().join(concept);
         let path = key(&[concept]);
         if !folder.join("concept.toml").is_file() {
@@ -388,8 +395,8 @@ impl Library {
         Ok(())
     }
 
-    /// One concept with all that belongs to it.
-    pub fn concept(&mut self, concept: &str) -> Result<Option<ConceptDetails>, store::Error> {
+    /// One concept with all that belongs to it, its samples if they are wanted.
+    pub fn concept(&mut self, concept: &str, samples: bool) -> Result<Option<ConceptDetails>, store::Error> {
         self.refresh(concept)?;
         let path = key(&[concept]);
         let Some(mut record) = self.store.concepts.get(&path)? else { return Ok(None) };
@@ -402,7 +409,7 @@ impl Library {
             mask_files: self.store.masks.under(&path)?,
             run_records: self.runs(Some(concept), None)?,
             checkpoints: self.store.checkpoints.under(&path)?,
-            sample_records: self.store.samples.under(&path)?,
+            sample_records: if samples { self.store.samples.under(&path)? } else { Vec::new() },
             settings: names.into_iter().zip(self.store.settings.under(&path)?).collect(),
         }))
     }
