@@ -350,3 +350,47 @@ fn a_command_of_the_command_line_is_done_from_the_palette() {
     terminal.press("q");
     terminal.ended();
 }
+
+#[test]
+fn a_mask_drawn_with_mouse_and_keys_is_saved_with_the_expected_pixels() {
+    let workspace = Workspace::new();
+    std::fs::remove_file(workspace.concept().join("masks/beach.png")).unwrap();
+    let mut terminal = Terminal::open(&workspace, &[("COLORTERM", "truecolor")]);
+    terminal.wait_for("5, 4 with a mask");
+    terminal.press("d");
+    terminal.wait_for("1 of 5 without a mask");
+    // A rectangle, dragged from the middle of one cell to that of another. 80 x 21 cells have 80 x 42 pixels.
+    let (from, to) = ((30, 6), (47, 14));
+    let cell = |(column, row): (u16, u16)| format!("{};{}", column + 1, row + 1);
+    terminal.press("r");
+    terminal.press(&format!("\x1b[<0;{}M\x1b[<32;{}M\x1b[<0;{}m", cell(from), cell(to), cell(to)));
+    terminal.wait_for("not saved");
+    // Then its inside is erased with keys, where the pointer is.
+    terminal.press("e[[[[[[[[ ");
+    terminal.press("S");
+    terminal.wait_for("beach.png");
+    terminal.wait_without("not saved");
+    let scale = 42.0 / 64.0;
+    let pixel = |(column, row): (u16, u16)| {
+        let x = (f64::from(column) + 0.5 - 40.0) / scale + 32.0 - 0.5;
+        let y = (f64::from(row) * 2.0 + 1.0 - 21.0) / scale + 32.0 - 0.5;
+        (x.round() as u32, y.round() as u32)
+    };
+    let ((left, top), (right, bottom)) = (pixel(from), pixel(to));
+    let mask = image::open(workspace.concept().join("masks/beach.png")).unwrap().into_luma8();
+    assert_eq!(mask.dimensions(), (64, 64));
+    for (x, y, value) in mask.enumerate_pixels() {
+        let inside = (left..=right).contains(&x) && (top..=bottom).contains(&y);
+        let erased = (x, y) == (right, bottom);
+        assert_eq!(value.0[0] == 255, inside && !erased, "{x}, {y}");
+    }
+    // Undone twice there is nothing, and what is not saved is asked about.
+    terminal.press("uu");
+    terminal.wait_for("0.0 % marked, not saved");
+    terminal.press("\x1b");
+    terminal.wait_for("Esc again drops it");
+    terminal.press("\x1b");
+    terminal.wait_for("5, 5 with a mask");
+    terminal.press("q");
+    terminal.ended();
+}

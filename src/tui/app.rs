@@ -475,6 +475,9 @@ impl App {
     }
 
     fn mouse(&mut self, mouse: MouseEvent) -> Next {
+        if let Some(changes) = self.overlay.as_mut().and_then(|overlay| overlay.mouse(mouse)) {
+            return if changes { Next::DrawNow } else { Next::Wait };
+        }
         let target = target_at(&self.targets, mouse.column, mouse.row);
         match mouse.kind {
             MouseEventKind::Down(MouseButton::Left) => {

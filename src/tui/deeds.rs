@@ -303,3 +303,13 @@ pub fn restore_sample(home: &Home, concept: &str, picture: PathBuf) -> Effect {
         Ok(Effect::Notice(format!("{} is back", picture.display())))
     })
 }
+
+/// Have the daemon take up what has been written beside the picture at `path`.
+pub fn taken_up(path: &Path) -> Effect {
+    let folder = path.ancestors().find(|folder| folder.join("concept.toml").is_file()).map(Path::to_owned);
+    Effect::task("saving", move || {
+        let concept = Concept::open(&folder.ok_or("this picture is in no concept")?).map_err(words)?;
+        client::refresh(&concept.home().map_err(words)?, &concept).map_err(words)?;
+        Ok(Effect::Draw)
+    })
+}

@@ -79,6 +79,7 @@ pub enum Action {
     Restore,
     Notes,
     Masks,
+    DrawMask,
     Train,
     Settings,
     Resume,
@@ -214,6 +215,10 @@ pub const BINDINGS: &[Binding] = &[
         .command("masks")
         .hint("masks")
         .at(&[Concept]),
+    key(Action::DrawMask, &[Char('d')], "d", "draw the mask of this picture")
+        .command("draw mask")
+        .hint("mask")
+        .at(&[Concept, Samples]),
     key(Action::Settings, &[Char('c')], "c", "all settings of this run").command("settings").at(&[Train]),
     key(Action::LogScale, &[Char('L')], "L", "a logarithmic axis, and back").command("log scale").at(&[Train, Compare]),
     key(Action::ByTime, &[Char('T')], "T", "by steps or by time").command("by time").at(&[Train, Compare]),

@@ -3,6 +3,7 @@
 pub mod entry;
 pub mod form;
 pub mod help;
+pub mod mask;
 pub mod page;
 pub mod palette;
 pub mod picker;
@@ -10,7 +11,7 @@ pub mod picture;
 pub mod question;
 pub mod sampling;
 
-use crossterm::event::KeyEvent;
+use crossterm::event::{KeyEvent, MouseEvent};
 use ratatui::layout::Rect;
 use ratatui::text::Span;
 use ratatui::widgets::{Block, BorderType, Clear, Widget};
@@ -42,6 +43,11 @@ pub trait Overlay: Send {
     fn key(&mut self, key: KeyEvent, world: &World) -> Reply;
     /// Text that was pasted.
     fn paste(&mut self, _text: &str) {}
+    /// The mouse did something, before anything else takes it. Whether that changes what is seen; none where the mouse is
+    /// not followed.
+    fn mouse(&mut self, _mouse: MouseEvent) -> Option<bool> {
+        None
+    }
     /// An item of it was clicked.
     fn choose(&mut self, _index: usize) {}
     /// Lines that have come for it.

@@ -135,6 +135,25 @@ impl Surface {
         }
     }
 
+    /// How many pixels a picture of `area` has: half blocks, or those of the terminal. None where none are drawn.
+    pub fn pixels(&self, area: Rect) -> Option<(u32, u32)> {
+        let cell = match self.images {
+            Images::Off => return None,
+            Images::Blocks | Images::Auto => (1, 2),
+            _ => self.graphics.cell(),
+        };
+        Some((u32::from(area.width) * cell.0, u32::from(area.height) * cell.1))
+    }
+
+    /// Draw `picture`, which has the pixels of `area`, over all of it.
+    pub fn paint(&mut self, buffer: &mut Buffer, area: Rect, picture: &RgbImage) {
+        match self.images {
+            Images::Off => {}
+            Images::Blocks | Images::Auto => blocks::draw(buffer, area, picture, self.colours),
+            _ => self.graphics.place(buffer, area, key_hash(Path::new(""), picture), picture),
+        }
+    }
+
     /// Print what the frame left out. Call it after the frame was written.
     pub fn finish(&mut self) -> std::io::Result<()> {
         self.graphics.finish()

@@ -59,21 +59,25 @@ impl Compare {
         let histories: Vec<Option<&History>> = runs.iter().map(|run| pictures_of(world, run)).collect();
         // What all of them were asked for; of what only some were, nothing can be compared.
         let asked = |history: &&History| -> BTreeSet<(String, u64)> {
-            last_pictures(history).map(|picture| (picture.prompt.clone(), picture.seed)).collect()
+            learned(history).map(|picture| (picture.prompt.clone(), picture.seed)).collect()
         };
         let mut sets = histories.iter().flatten().map(asked);
         let first = sets.next().unwrap_or_default();
         let all: Vec<(String, u64)> =
             sets.fold(first, |all, set| all.intersection(&set).cloned().collect()).into_iter().collect();
         let Some((prompt, seed)) = self.pictures.of(all.len()).map(|at| &all[at]) else { return (Vec::new(), 0) };
+        let first = runs.iter().find_map(|run| self.curves.get(&run.id));
+        let cursor = first.and_then(|curves| self.view.cursor_point(&curves.loss)).map(|point| point.step);
         let shots = runs.iter().zip(&histories).filter_map(|(run, history)| {
             let same = |picture: &&Picture| picture.prompt == *prompt && picture.seed == *seed;
-            let picture = last_pictures((*history)?).filter(same).max_by_key(|picture| picture.step)?;
+            // The last one, or with a cursor the last one before it.
+            let seen = |picture: &&Picture| cursor.is_none_or(|step| picture.step <= step);
+            let picture = learned((*history)?).filter(same).filter(seen).max_by_key(|picture| picture.step)?;
             Some(Shot {
                 path: picture.path.clone(),
                 title: run.id.clone(),
                 detail: format!("{} #{seed}", prompt.replace("{concept}", &open.concept.file.class_word)),
-                caption: run.id.get(4..15).unwrap_or(&run.id).to_owned(),
+                caption: format!("{} step {}", run.id.get(4..13).unwrap_or(&run.id), picture.step),
                 mask: None,
             })
         });
@@ -88,13 +92,9 @@ fn pictures_of<'a>(world: &'a World, run: &RunRecord) -> Option<&'a History> {
     scoring.filter(|history| history.evaluated(true).next().is_some()).or(own)
 }
 
-/// Pictures of the learned concept: those made to be scored, else those made on the way.
-fn last_pictures(history: &History) -> Box<dyn Iterator<Item = &Picture> + '_> {
-    if history.evaluated(true).next().is_some() {
-        Box::new(history.evaluated(true))
-    } else {
-        Box::new(history.on_the_way())
-    }
+/// Pictures of the learned concept: those made on the way, and those made to be scored.
+fn learned(history: &History) -> impl Iterator<Item = &Picture> {
+    history.pictures.iter().filter(|picture| picture.learned || !picture.evaluation)
 }
 
 /// The settings in which the runs differ: their names, and the value of each run.

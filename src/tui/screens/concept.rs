@@ -9,6 +9,7 @@ use crate::tui::canvas::{Canvas, Target};
 use crate::tui::deeds::{self, Effect};
 use crate::tui::keymap::{Action, Place};
 use crate::tui::overlays::entry::{Entry, Field};
+use crate::tui::overlays::mask;
 use crate::tui::overlays::page::Page;
 use crate::tui::overlays::picture::{Large, Shot};
 use crate::tui::overlays::sampling;
@@ -155,6 +156,10 @@ impl Screen for ConceptScreen {
                 let list = chosen.filter(|_| self.focus == PROMPTS).map(|index| lists[index].clone());
                 let run = open.run().and_then(|run| JobFolder::at(&run.path).ok());
                 sampling::open(&open.concept, run, &list.unwrap_or_else(|| "a {concept}".into()))
+            }
+            Action::DrawMask => {
+                let index = self.choices[PHOTOS].of(open.photos.len()).unwrap_or(0);
+                mask::open(shots(open, false), index)
             }
             Action::Masks => {
                 self.masks = !self.masks;

@@ -13,6 +13,7 @@ use crate::protocol::{SampleRecord, State};
 use crate::tui::canvas::{Canvas, Target};
 use crate::tui::deeds::{self, Effect};
 use crate::tui::keymap::Action;
+use crate::tui::overlays::mask;
 use crate::tui::overlays::page::Page;
 use crate::tui::overlays::picture::{Large, Shot};
 use crate::tui::overlays::question::Question;
@@ -258,6 +259,7 @@ impl Screen for Samples {
                 self.whose = Whose::All;
                 Effect::Draw
             }
+            Action::DrawMask => mask::open(shots(open, &seen, &self.marked, false), at.unwrap_or(0)),
             Action::Whose => {
                 self.whose = self.whose.next();
                 Effect::Draw
