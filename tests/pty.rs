@@ -117,8 +117,9 @@ fn it_opens_answers_keys_and_leaves_the_terminal_as_it_was() {
     workspace.run().train(120).end(catbench::protocol::Event::Stopped { step: 120 }).write();
     let mut terminal = Terminal::open(&workspace, &[]);
     terminal.wait_for("a kind of teapot");
-    terminal.wait_for("stopped at step 120 of 500");
     terminal.wait_for("▀");
+    terminal.press("3");
+    terminal.wait_for("stopped at step 120 of 500");
     terminal.press("?");
     terminal.wait_for("Esc goes back");
     // Escape and a key that follow at once would be one key, with Alt.
@@ -133,6 +134,7 @@ fn leaving_a_running_training_says_what_goes_on() {
     let workspace = Workspace::new();
     let _run = workspace.run().train(120).write().hold();
     let mut terminal = Terminal::open(&workspace, &[]);
+    terminal.press("3");
     terminal.wait_for("training 120/500");
     terminal.press("q");
     let said = terminal.ended();
@@ -192,7 +194,7 @@ fn it_follows_the_size_of_the_terminal() {
 fn idle_it_writes_nothing() {
     let workspace = Workspace::new();
     let mut terminal = Terminal::open(&workspace, &[]);
-    terminal.wait_for("t starts");
+    terminal.wait_for("ready to train");
     std::thread::sleep(Duration::from_secs(1));
     let before = terminal.bytes_written();
     std::thread::sleep(Duration::from_secs(2));
@@ -217,8 +219,8 @@ fn a_terminal_that_answers_no_question_is_no_obstacle() {
 fn no_color_is_respected() {
     let workspace = Workspace::new();
     let mut terminal = Terminal::open(&workspace, &[("NO_COLOR", "1")]);
-    terminal.wait_for("t starts");
-    terminal.wait_for("█");
+    terminal.wait_for("ready to train");
+    terminal.wait_for("▓");
     terminal.press("q");
     let written = Arc::clone(&terminal.written);
     terminal.ended();

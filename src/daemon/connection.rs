@@ -64,7 +64,7 @@ impl From<std::io::Error> for Gone {
 impl Connection {
     async fn converse(&mut self) -> Result<(), Gone> {
         self.write(&Hello::new()).await?;
-        let hello: Hello = match serde_json::from_slice(&self.read_line().await?) {
+        let hello: Hello = match serde_json::from_slice(&read_line(&mut self.reader).await?) {
             Ok(hello) => hello,
             Err(error) => return self.refuse(0, &format!("not a hello: {error}")).await,
         };
@@ -102,12 +102,13 @@ impl Connection {
             DaemonRequest::Change { number, change } => {
                 shared.change(number, &change).await.map(|job| DaemonReply::Job(Box::new(job)))
             }
-            DaemonRequest::Concepts { tag } => {
-                let asked = shared.librarian.ask(move |library| library.concepts(tag.as_deref())).await;
+            DaemonRequest::Concepts { tag, matching } => {
+                let find = move |library: &mut Library| library.concepts(tag.as_deref(), matching.as_deref());
+                let asked = shared.librarian.ask(find).await;
                 from_store(asked).map(|concepts| DaemonReply::Concepts { concepts })
             }
-            DaemonRequest::Concept { name } => {
-                let asked = shared.librarian.ask(move |library| (library.concept(&name), name)).await;
+            DaemonRequest::Concept { name, samples } => {
+                let asked = shared.librarian.ask(move |library| (library.concept(&name, samples), name)).await;
                 match asked {
                     None => Err(Error::NoStore),
                     Some((Ok(Some(concept)), _)) => Ok(DaemonReply::Concept(Box::new(concept))),
@@ -122,7 +123,7 @@ impl Connection {
             }
             DaemonRequest::Refresh { concept } => {
                 let asked = shared.librarian.ask(move |library| library.refresh(&concept)).await;
-                from_store(asked).map(|_| DaemonReply::Done)
+                from_store(asked).map(|()| DaemonReply::Done)
             }
             DaemonRequest::Rebuild => {
                 from_store(shared.librarian.ask(Library::rebuild).await).map(DaemonReply::Rebuilt)
@@ -145,7 +146,7 @@ impl Connection {
             Ok(job) => job,
             Err(error) => return self.refuse(id, &error.to_string()).await,
         };
-        let concept = job.concept_folder().ok().and_then(|folder| folder.file_name()?.to_str().map(str::to_owned));
+        let concept = job.concept().map(str::to_owned);
         let mut lines = LineReader::new(&job.events());
         let mut left = since_seq;
         loop {
@@ -162,7 +163,8 @@ impl Connection {
             loop {
                 tokio::select! {
                     change = changes.recv() => match change {
-                        Ok(change) if change.is_some() && change != concept => {}
+                        Ok(Change::Files(changed)) if Some(&changed) != concept.as_ref() => {}
+                        Ok(Change::Concept(_)) => {}
                         Ok(_) | Err(RecvError::Lagged(_)) => break,
                         Err(RecvError::Closed) => return Err(Gone::Broken),
                     },
@@ -218,11 +220,12 @@ impl Connection {
             tokio::time::sleep(TOGETHER).await;
             let (mut concepts, mut queue, mut resync) = (BTreeSet::new(), false, false);
             let mut note = |change: Change| match change {
-                Some(changed) if concept.as_ref().is_none_or(|concept| *concept == changed) => {
+                Change::Concept(changed) if concept.as_ref().is_none_or(|concept| *concept == changed) => {
                     concepts.insert(changed);
                 }
-                Some(_) => {}
-                None => queue = true,
+                // Files count once they have been taken up.
+                Change::Concept(_) | Change::Files(_) => {}
+                Change::Queue => queue = true,
             };
             match first {
                 Ok(change) => note(change),
@@ -256,10 +259,6 @@ impl Connection {
         let mut line = serde_json::to_vec(message).map_err(std::io::Error::from)?;
         line.push(b'\n');
         Ok(self.writer.write_all(&line).await?)
-    }
-
-    async fn read_line(&mut self) -> Result<Vec<u8>, Gone> {
-        read_line(&mut self.reader).await
     }
 }
 

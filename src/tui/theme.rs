@@ -10,6 +10,8 @@ use std::cell::Cell;
 
 use ratatui::style::{Color, Modifier, Style};
 
+use crate::protocol::State;
+
 /// What the background is like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Theme {
@@ -33,13 +35,17 @@ pub fn theme() -> Theme {
     THEME.get()
 }
 
-/// A text colour of xterm's 256 for each background.
-fn ink(dark: u8, light: u8) -> Style {
-    let colour = match theme() {
+/// A colour of xterm's 256 for each background.
+fn colour(dark: u8, light: u8) -> Color {
+    Color::Indexed(match theme() {
         Theme::Dark => dark,
         Theme::Light => light,
-    };
-    Style::new().fg(Color::Indexed(colour))
+    })
+}
+
+/// A text colour for each background.
+fn ink(dark: u8, light: u8) -> Style {
+    Style::new().fg(colour(dark, light))
 }
 
 /// Titles of what has the focus, progress.
@@ -94,7 +100,34 @@ pub fn focus() -> Style {
 
 /// The chosen line of a list.
 pub fn chosen() -> Style {
+    Style::new().bg(colour(238, 253))
+}
+
+/// The letter that the next one goes before.
+pub fn cursor() -> Style {
     Style::new().add_modifier(Modifier::REVERSED)
+}
+
+/// The mark and colour of a state.
+pub fn mark(state: State) -> (&'static str, Style) {
+    match state {
+        State::New => ("◌", faint()),
+        State::Running => ("●", accent()),
+        State::Finished => ("✓", good()),
+        State::Stopped => ("■", warn()),
+        State::Failed | State::Interrupted => ("✗", bad()),
+    }
+}
+
+/// What runs or needs the user comes first.
+pub fn rank(state: State) -> u8 {
+    match state {
+        State::Running => 0,
+        State::Failed | State::Interrupted => 1,
+        State::Stopped => 2,
+        State::New => 3,
+        State::Finished => 4,
+    }
 }
 
 /// The line of the run at `index` among those in one graph.

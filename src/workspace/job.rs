@@ -241,6 +241,11 @@ impl JobFolder {
         })
     }
 
+    /// The name of the concept it belongs to; none where its folder is gone or has no readable name.
+    pub fn concept(&self) -> Option<&str> {
+        self.concept_folder().ok()?.file_name()?.to_str()
+    }
+
     /// The base model its settings name.
     pub fn base_model(&self) -> Result<ModelSpec, Error> {
         Ok(match self.kind()? {
@@ -302,6 +307,16 @@ impl JobFolder {
     /// Its `score.toml`.
     pub fn score_spec(&self) -> Result<ScoreSpec, Error> {
         read_toml(&self.path.join("score.toml"))
+    }
+
+    /// What its settings file says, with its defaults, to be compared with others'.
+    pub fn settings(&self) -> Result<serde_json::Value, Error> {
+        let settings = match self.kind()? {
+            JobKind::Train => serde_json::to_value(self.run_spec()?),
+            JobKind::Sample => serde_json::to_value(self.batch_spec()?),
+            JobKind::Score => serde_json::to_value(self.score_spec()?),
+        };
+        settings.map_err(|error| Error::invalid(&self.path, error.to_string(), "its paths must be valid text"))
     }
 
     /// Its events.

@@ -3,10 +3,11 @@
 //!
 //! ```text
 //! <home>/.catbench/
-//!   models/<name>.toml  hashes/  queue/<number>.toml  trash/<concept>~<time>/
+//!   models/<name>.toml  hashes/  queue/<number>.toml  settings.toml
+//!   trash/<concept>~<time>/  trash/samples/<concept>/<path>~<time>
 //!   store/  socket  daemon.lock  daemon.log
 //! <home>/<concept>/
-//!   concept.toml  images/  masks/  prompts/
+//!   concept.toml  ratings.toml  images/  masks/  prompts/
 //!   runs/<run id>/       run.toml    events.jsonl  checkpoints/  samples/  evaluation/  scores.jsonl
 //!   samples/<batch id>/  batch.toml  events.jsonl  *.png  masks/
 //! ```
@@ -26,7 +27,9 @@ mod memory;
 mod models;
 mod preflight;
 mod private;
+mod ratings;
 mod records;
+mod settings;
 mod state;
 
 pub use concept::{Concept, ConceptFile};
@@ -42,5 +45,7 @@ pub use job::{BatchSpec, Imported, JobFolder, RunSpec, ScoreSpec, checkpoint_pat
 pub use memory::free_memory;
 pub use preflight::{Photo, Preflight, effective_settings, preflight};
 pub use private::{check_private, make_private};
-pub use records::{RunSummary, fingerprint, state_now};
+pub use ratings::{Ratings, read_ratings};
+pub use records::{RunSummary, fingerprint, modified, state_now};
+pub use settings::{Settings, Theme, XAxis};
 pub use state::state;
