@@ -216,6 +216,11 @@ fn a_run_whose_runner_died_is_interrupted_and_not_running() {
 #[test]
 fn samples_scores_and_comparisons_are_shown() {
     let workspace = finished();
+    let runs = workspace.concept().join("runs");
+    let other = runs.join("20261123-170000-q2w9");
+    assert!(std::process::Command::new("cp").arg("-r").args([&runs.join(RUN), &other]).status().unwrap().success());
+    let spec = std::fs::read_to_string(other.join("run.toml")).unwrap();
+    std::fs::write(other.join("run.toml"), spec.replace("[train]", "[train]\nprefix_length = 2")).unwrap();
     for (name, place) in [("compare", Place::Compare), ("samples", Place::Samples), ("scores", Place::Scores)] {
         snapshot(name, &workspace, place);
     }
@@ -285,7 +290,7 @@ fn keys_move_enlarge_and_go_back_but_escape_never_quits() {
     screen.press(KeyCode::Char('3'));
     screen.text();
     screen.press(KeyCode::Left);
-    assert!(screen.text().contains("step 499"), "{}", screen.text());
+    assert!(screen.text().contains("step 500 ·"), "{}", screen.text());
     screen.press(KeyCode::Tab).press(KeyCode::Tab);
     assert!(screen.text().contains("▌Learned"));
     assert_eq!(screen.press(KeyCode::Char('q')).last, Next::Quit);

@@ -1,10 +1,10 @@
 //! `catbench open`: the workbench.
 
-use clap::{CommandFactory, ValueEnum};
+use clap::{CommandFactory, Parser, ValueEnum};
 
 use super::{Cli, Error};
 use crate::tui::{self, Images, Place, Verb};
-use crate::workspace::Home;
+use crate::workspace::{Home, Theme};
 
 /// Options of the workbench.
 #[derive(Debug, clap::Args)]
@@ -16,15 +16,34 @@ pub struct Args {
 }
 
 /// How the workbench uses the terminal.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, clap::Parser)]
 pub struct ScreenArgs {
     /// How pictures are drawn; `auto` asks the terminal.
     #[arg(long, value_enum, default_value = "auto", env = "CATBENCH_IMAGES")]
     pub images: Images,
+    /// The colours of the screens; `auto` takes those set in the workbench, else asks the terminal for its background.
+    #[arg(long, value_enum, default_value = "auto", env = "CATBENCH_THEME")]
+    theme: ThemeArg,
+}
+
+/// Which colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ThemeArg {
+    /// Those that suit the terminal.
+    Auto,
+    /// Light on dark.
+    Dark,
+    /// Dark on light.
+    Light,
 }
 
 pub fn run(args: &Args) -> Result<(), Error> {
     open(args.concept.as_deref(), &args.screen)
+}
+
+/// `catbench` without a verb.
+pub fn alone() -> Result<(), Error> {
+    open(None, &ScreenArgs::parse_from([""]))
 }
 
 /// Open the workbench, on `concept` where one is named, and when it is left say what goes on.
@@ -38,6 +57,11 @@ pub fn open(concept: Option<&str>, screen: &ScreenArgs) -> Result<(), Error> {
         concept: concept.map(str::to_owned),
         place: if concept.is_some() { Place::Concept } else { Place::Library },
         images: screen.images,
+        theme: match screen.theme {
+            ThemeArg::Auto => None,
+            ThemeArg::Dark => Some(Theme::Dark),
+            ThemeArg::Light => Some(Theme::Light),
+        },
         verbs: verbs(),
         explained: explained(),
     };

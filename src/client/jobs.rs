@@ -28,6 +28,16 @@ pub fn submit(job: &JobFolder, placement: Placement) -> Result<JobInfo, Error> {
     }
 }
 
+/// Hand `job`, which was just made, to the queue. One that it does not take leaves nothing behind.
+pub fn submit_new(job: &JobFolder, placement: Placement) -> Result<JobInfo, Error> {
+    submit(job, placement).inspect_err(|error| {
+        // A daemon that has not answered may have taken it.
+        if !matches!(error, Error::HungUp | Error::Silent(_) | Error::Answer(_)) {
+            job.discard();
+        }
+    })
+}
+
 /// All jobs in the queue of `home`: those that run, those that wait in the order of their turn, those that are over.
 pub fn jobs(home: &Home) -> Result<Vec<JobInfo>, Error> {
     match Daemon::start(home)?.ask(DaemonRequest::Jobs)? {

@@ -190,7 +190,7 @@ impl Library {
                 }
             }
         }
-        let (jobs_changed, newest) = self.refresh_jobs(concept, &folder)?;
+        let (jobs_changed, newest, unreadable) = self.refresh_jobs(concept, &folder)?;
         let (of_files, notes) = Concept::record(&folder, &photos, &masks);
         let known = self.store.concepts.get(&path)?;
         // Ratings that cannot be read are told of, and none until they can.
@@ -211,7 +211,7 @@ impl Library {
             score: self.store.scores.last_under(&path)?,
             sample,
             changed: of_files.changed.max(newest),
-            problem: of_files.problem.or(wrong),
+            problem: of_files.problem.or(wrong).or(unreadable),
             ..of_files
         };
         if known.as_ref() != Some(&record) {
@@ -250,9 +250,14 @@ impl Library {
         Ok(best.map(|(_, path)| path))
     }
 
-    /// The same for its runs and samplings. Whether anything has changed, and when they did last.
-    fn refresh_jobs(&mut self, concept: &str, folder: &Path) -> Result<(bool, jiff::Timestamp), store::Error> {
-        let mut changed = false;
+    /// The same for its runs and samplings. Whether anything has changed, when they did last, and what is wrong with the first
+    /// that cannot be read.
+    fn refresh_jobs(
+        &mut self,
+        concept: &str,
+        folder: &Path,
+    ) -> Result<(bool, jiff::Timestamp, Option<String>), store::Error> {
+        let (mut changed, mut problem) = (false, None);
         let mut there = BTreeSet::new();
         for kind in ["runs", "samples"] {
             for job in JobFolder::in_folder(&folder.join(kind)) {
@@ -267,7 +272,7 @@ impl Library {
                     match self.read_job(concept, folder, &name, &job, now) {
                         Ok(record) => self.store.jobs.insert(&path, &record)?,
                         Err(Unreadable::Store(error)) => return Err(error),
-                        Err(Unreadable::Files(error)) => log(&error.to_string()),
+                        Err(Unreadable::Files(error)) => drop(problem.get_or_insert(error.to_string())),
                     }
                 }
                 there.insert(name);
@@ -281,7 +286,7 @@ impl Library {
             }
         }
         let newest = self.store.jobs.under(&key(&[concept]))?.into_iter().map(|job| job.changed).max();
-        Ok((changed, newest.unwrap_or_default()))
+        Ok((changed, newest.unwrap_or_default(), problem))
     }
 
     fn forget_job(&self, concept: &str, name: &str, id: &str) -> Result<(), store::Error> {
@@ -305,11 +310,10 @@ impl Library {
         job: &JobFolder,
         fingerprint: String,
     ) -> Result<JobRecord, Unreadable> {
-        self.store.settings.insert(&key(&[concept, name]), &job.settings()?)?;
+        // All is read before anything is kept.
+        let (kind, settings) = (job.kind()?, job.settings()?);
         let scoring = JobFolder::at(&job.evaluation()).ok();
-        if let Some(scoring) = &scoring {
-            self.store.settings.insert(&key(&[concept, &scoring_of(name)]), &scoring.settings()?)?;
-        }
+        let of_scoring = scoring.as_ref().map(JobFolder::settings).transpose()?;
         let changed = scoring.iter().chain([job]).filter_map(|job| modified(&job.events())).max().unwrap_or_default();
         let mut histories = Vec::new();
         if name.starts_with("runs/") {
@@ -328,13 +332,17 @@ impl Library {
         } else {
             histories.push(History::read(job)?);
         }
+        self.store.settings.insert(&key(&[concept, name]), &settings)?;
+        if let Some(of_scoring) = of_scoring {
+            self.store.settings.insert(&key(&[concept, &scoring_of(name)]), &of_scoring)?;
+        }
         for (i, picture) in histories.into_iter().flat_map(|history| history.pictures).enumerate() {
             let path = picture.path.strip_prefix(folder).unwrap_or(&picture.path).to_owned();
             let (prompt, seed, step, learned) = (picture.prompt, picture.seed, picture.step, picture.learned);
             let sample = SampleRecord { path, prompt, seed, step, learned, rating: None };
             self.store.samples.insert(&numbered(&[concept, name], i as u64), &sample)?;
         }
-        Ok(JobRecord { kind: job.kind()?, fingerprint, changed })
+        Ok(JobRecord { kind, fingerprint, changed })
     }
 
     /// Take up what is known to have changed.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::client::{self, Daemon, Error, Follow};
 use crate::protocol::{ConceptDetails, ConceptRecord, DaemonReply, DaemonRequest, EventRecord, JobInfo, State};
-use crate::workspace::{History, Home, JobFolder};
+use crate::workspace::{self, History, Home, JobFolder};
 
 /// The least time between two looks at what has changed: a training that tells of hundreds of events a second is not
 /// asked for hundreds of times.
@@ -113,8 +113,8 @@ pub fn look(home: &Home, name: String) -> Result<Update, Error> {
 /// What a follower tells of its job.
 #[derive(Debug)]
 pub enum Told {
-    /// All there is by now.
-    Whole(Box<History>),
+    /// All there is by now, and how the job is.
+    Whole(Box<History>, State),
     /// What has come since.
     More(Vec<EventRecord>),
     /// Nothing more will come unless the job is resumed.
@@ -157,7 +157,9 @@ fn follow(job: &JobFolder, gone: &AtomicBool, tell: &impl Fn(Told)) -> Result<Op
     while !gone.load(Ordering::Relaxed) && follow.next(wait)?.is_some() {
         wait = if follow.is_behind() { wait } else { Duration::from_millis(5) };
     }
-    tell(Told::Whole(Box::new(follow.history().clone())));
+    let history = follow.history().clone();
+    let state = workspace::state(job, &history);
+    tell(Told::Whole(Box::new(history), state));
     let mut events = Vec::new();
     while !gone.load(Ordering::Relaxed) {
         if let Some(state) = follow.over() {

@@ -11,15 +11,7 @@ use std::cell::Cell;
 use ratatui::style::{Color, Modifier, Style};
 
 use crate::protocol::State;
-
-/// What the background is like.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Theme {
-    /// Light on dark.
-    Dark,
-    /// Dark on light.
-    Light,
-}
+pub use crate::workspace::Theme;
 
 thread_local! {
     static THEME: Cell<Theme> = const { Cell::new(Theme::Dark) };

@@ -43,10 +43,7 @@ impl Followed {
     /// Take in what the follower tells.
     fn take(&mut self, told: Told) {
         match told {
-            Told::Whole(history) => {
-                (self.history, self.whole) = (*history, true);
-                self.state = if self.history.pid.is_some() { State::Running } else { State::New };
-            }
+            Told::Whole(history, state) => (self.history, self.state, self.whole) = (*history, state, true),
             Told::More(events) => {
                 for event in &events {
                     self.history.apply(event);

@@ -15,14 +15,15 @@ use crate::tui::deeds::Effect;
 use crate::tui::keymap::Action;
 use crate::tui::overlays::picture::{Large, Shot};
 use crate::tui::theme;
-use crate::tui::widgets::graph::{Graph, GraphView, Look, RunCurves};
+use crate::tui::widgets::graph::{FAR, Graph, GraphView, Look, NEAR, RunCurves, Series};
 use crate::tui::widgets::list::{self, Choice};
 use crate::tui::widgets::{pane, text, tiles};
 use crate::tui::world::{Open, World};
 use crate::workspace::{History, JobFolder, Picture};
 
 const RUNS: usize = 0;
-const PICTURES: usize = 1;
+const LOSSES: usize = 1;
+const PICTURES: usize = 2;
 /// More runs than these cannot be told apart.
 const MOST: usize = 6;
 
@@ -34,8 +35,11 @@ pub struct Compare {
     pictures: Choice,
     /// The runs that are compared, by id; without any, the last two.
     marked: BTreeSet<String>,
-    /// What is seen of their losses.
-    graph: GraphView,
+    /// What is seen of the losses, where that was drawn, and how many steps it has room for.
+    view: GraphView,
+    plot: Rect,
+    steps: usize,
+    /// The losses of the compared runs, by id.
     curves: BTreeMap<String, RunCurves>,
 }
 
@@ -138,9 +142,9 @@ impl Screen for Compare {
         }
         list::draw(canvas, inner, RUNS, &mut self.runs, records.len(), self.focus == RUNS, |i, width| {
             let on = compared.iter().position(|run| run.id == records[i].id);
-            let mark = on.map_or_else(|| "   ".to_owned(), |at| format!("{} ", Look::run(at).pattern.sign()));
+            let mark = on.map_or_else(|| "  ".to_owned(), |at| format!("{} ", Look::run(at).mark));
             let style = on.map_or(theme::faint(), |at| Look::run(at).style);
-            let mut line = run_row(&records[i], width.saturating_sub(3));
+            let mut line = run_row(&records[i], width.saturating_sub(2));
             line.spans.insert(0, Span::styled(mark, style));
             line
         });
@@ -218,12 +222,25 @@ impl Screen for Compare {
                 let id = open.runs()[at].id.clone();
                 Effect::Many(vec![Effect::Show(Some(id)), Effect::Go(crate::tui::keymap::Place::Train)])
             }
+            action if self.look(action, open) => Effect::Draw,
             _ => Effect::None,
         }
     }
 
     fn panes(&self, _: &World) -> usize {
-        2
+        3
+    }
+
+    fn click(&mut self, pane: usize, column: u16, row: u16, world: &World) {
+        let Some(open) = world.open.as_ref().filter(|_| pane == LOSSES) else { return };
+        let compared = self.compared(open);
+        let Some(first) = compared.iter().find_map(|run| self.curves.get(&run.id)) else { return };
+        let graph = Graph { series: self.series(&compared), view: &self.view, steps: self.steps };
+        if let Some(x) = graph.x_at(self.plot, column, row) {
+            let mut view = self.view.clone();
+            view.place_cursor(&first.loss, x);
+            self.view = view;
+        }
     }
 
     fn focus(&mut self) -> &mut usize {
@@ -248,21 +265,58 @@ impl Screen for Compare {
 
 impl Compare {
     fn losses(&mut self, canvas: &mut Canvas, area: Rect, world: &World, compared: &[&RunRecord]) {
-        let inner = pane::draw(canvas.buffer, area, "Loss", &Line::default(), false);
-        let followed = |run: &RunRecord| world.followed.get(&run.path).map(|job| &job.history);
-        let steps = compared.iter().filter_map(|run| followed(run)).map(|history| history.steps).max().unwrap_or(0);
+        let title = if self.view.log { "Loss (log)" } else { "Loss" };
+        let aside = Line::styled("L log   T time   + - zoom   < > smooth", theme::faint());
+        let inner = pane::draw(canvas.buffer, area, title, &aside, self.focus == LOSSES);
+        canvas.target(inner, Target::Pane(LOSSES));
+        self.plot = inner;
+        let histories: Vec<_> = compared.iter().map(|run| world.followed.get(&run.path)).collect();
+        let steps = histories.iter().flatten().map(|followed| followed.history.steps).max().unwrap_or(0);
         self.curves.retain(|id, _| compared.iter().any(|run| run.id == *id));
-        for run in compared {
-            if let Some(history) = followed(run) {
-                self.curves.entry(run.id.clone()).or_default().follow(history, &self.graph, steps);
+        for (run, followed) in compared.iter().zip(&histories) {
+            if let Some(followed) = followed {
+                let curves = self.curves.entry(run.id.clone()).or_default();
+                curves.follow(&followed.history, &self.view, steps);
             }
         }
-        let mut series = Vec::new();
-        for (at, run) in compared.iter().enumerate() {
-            if let Some(curves) = self.curves.get(&run.id) {
-                series.extend(curves.series_among(at, &run.id, &self.graph));
-            }
+        self.steps = steps;
+        Graph { series: self.series(compared), view: &self.view, steps }.draw(canvas.buffer, inner);
+    }
+
+    /// The losses of the compared runs, in the order of the runs.
+    fn series<'a>(&'a self, compared: &[&'a RunRecord]) -> Vec<Series<'a>> {
+        let of = |(at, run): (usize, &&'a RunRecord)| {
+            let name = run.id.get(4..15).unwrap_or(&run.id);
+            self.curves.get(&run.id).map(|curves| curves.series_among(at, name, &self.view))
+        };
+        compared.iter().enumerate().filter_map(of).flatten().collect()
+    }
+
+    /// Move the cursor along the losses, or look closer or from further away.
+    fn look(&mut self, action: Action, open: &Open) -> bool {
+        let compared = self.compared(open);
+        let Some(first) = compared.iter().find_map(|run| self.curves.get(&run.id)) else { return false };
+        let whole = Graph { series: self.series(&compared), view: &self.view, steps: self.steps }.whole();
+        let (mut view, loss) = (self.view.clone(), &first.loss);
+        let on_graph = self.focus == LOSSES;
+        match action {
+            Action::Left if on_graph => view.move_cursor(loss, whole, -NEAR),
+            Action::Right if on_graph => view.move_cursor(loss, whole, NEAR),
+            Action::Down if on_graph => view.move_cursor(loss, whole, -FAR),
+            Action::Up if on_graph => view.move_cursor(loss, whole, FAR),
+            Action::PageUp if on_graph => view.pan(whole, -0.5),
+            Action::PageDown if on_graph => view.pan(whole, 0.5),
+            Action::ZoomIn => view.zoom_in(whole),
+            Action::ZoomOut => view.zoom_out(whole),
+            Action::ByTime => view.toggle_time(loss),
+            Action::LogScale => view.log = !view.log,
+            Action::Smoother => view.smoother(),
+            Action::Rougher => view.rougher(),
+            Action::Back if view.clear_cursor() => {}
+            Action::Back if view.is_zoomed() => view.reset(),
+            _ => return false,
         }
-        Graph { series, view: &self.graph, steps }.draw(canvas.buffer, inner);
+        self.view = view;
+        true
     }
 }

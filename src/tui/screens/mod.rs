@@ -39,6 +39,9 @@ pub trait Screen {
     /// An item of a pane was clicked.
     fn choose(&mut self, pane: usize, index: usize, world: &mut World);
 
+    /// A cell of a pane was clicked that is no item.
+    fn click(&mut self, _pane: usize, _column: u16, _row: u16, _world: &World) {}
+
     /// What is shown must hold these words.
     fn filter(&mut self) -> Option<&mut String> {
         None

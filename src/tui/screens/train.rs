@@ -36,9 +36,11 @@ const RIGHT: usize = 2;
 pub struct Train {
     focus: usize,
     choice: Choice,
-    /// What is seen of the loss.
-    graph: GraphView,
-    curves: RunCurves,
+    /// What is seen of the loss, and where that was drawn.
+    view: GraphView,
+    plot: Rect,
+    /// The losses of the run in this folder, as they are drawn.
+    curves: (PathBuf, RunCurves),
     /// What the command line says of each setting.
     explained: Vec<(String, String)>,
 }
@@ -49,33 +51,49 @@ impl Train {
         Self {
             focus: LOSS,
             choice: Choice::default(),
-            graph: GraphView::default(),
-            curves: RunCurves::default(),
+            view: GraphView::default(),
+            plot: Rect::default(),
+            curves: (PathBuf::new(), RunCurves::default()),
             explained,
         }
     }
 
-    /// Move the cursor along the loss, and choose the sample made last before it.
-    fn point(&mut self, action: Action, history: &History) -> bool {
-        self.curves.follow(history, &self.graph, history.steps);
-        let series = self.curves.series(&self.graph);
-        let whole = Graph { series, view: &self.graph, steps: history.steps }.whole();
-        let share = match action {
-            Action::Left => -NEAR,
-            Action::Right => NEAR,
-            Action::Down | Action::PageUp => -FAR,
-            Action::Up | Action::PageDown => FAR,
-            Action::First => f64::NEG_INFINITY,
-            Action::Last => f64::INFINITY,
+    /// Move the cursor along the loss, or look closer or from further away.
+    fn look(&mut self, action: Action, history: &History) -> bool {
+        let curves = &self.curves.1;
+        let whole = Graph { series: curves.series(&self.view), view: &self.view, steps: history.steps }.whole();
+        let (view, loss) = (&mut self.view, &curves.loss);
+        match action {
+            Action::Left => view.move_cursor(loss, whole, -NEAR),
+            Action::Right => view.move_cursor(loss, whole, NEAR),
+            Action::Down => view.move_cursor(loss, whole, -FAR),
+            Action::Up => view.move_cursor(loss, whole, FAR),
+            Action::First => view.place_cursor(loss, whole.from),
+            Action::Last => view.place_cursor(loss, whole.to),
+            Action::PageUp => view.pan(whole, -0.5),
+            Action::PageDown => view.pan(whole, 0.5),
+            Action::ZoomIn => view.zoom_in(whole),
+            Action::ZoomOut => view.zoom_out(whole),
+            Action::ByTime => view.toggle_time(loss),
+            Action::LogScale => view.log = !view.log,
+            Action::Quarters => view.quarters = !view.quarters,
+            Action::Smoother => view.smoother(),
+            Action::Rougher => view.rougher(),
+            Action::Back if view.clear_cursor() => {}
+            Action::Back if view.is_zoomed() => view.reset(),
             _ => return false,
-        };
-        self.graph.move_cursor(&self.curves.loss, whole, share);
-        let Some(step) = self.graph.cursor_point(&self.curves.loss).map(|point| point.step) else { return false };
-        let pictures: Vec<&Picture> = history.on_the_way().rev().collect();
-        if let Some(index) = pictures.iter().position(|picture| picture.step <= step) {
+        }
+        self.show_sample(history);
+        true
+    }
+
+    /// The sample that was made last before the cursor is chosen.
+    fn show_sample(&mut self, history: &History) {
+        let Some(point) = self.view.cursor_point(&self.curves.1.loss) else { return };
+        let mut newest_first = history.on_the_way().rev();
+        if let Some(index) = newest_first.position(|picture| picture.step <= point.step) {
             self.choice.index = index;
         }
-        true
     }
 }
 
@@ -180,22 +198,16 @@ impl Screen for Train {
                 return Effect::Notice("it is not in the queue: it came from elsewhere".into());
             }
             Action::Settings => return settings(&run),
-            Action::LogScale => self.graph.log = !self.graph.log,
             Action::Enter if focus != LOSS => {
                 let shots = shots(world, focus);
                 if let Some(index) = self.choice.of(shots.len()) {
                     return Effect::over(Large::new(shots, index));
                 }
             }
-            Action::Back if self.graph.clear_cursor() => {}
-            _ if focus == LOSS => {
-                let Some(run) = world.run() else { return Effect::None };
-                if !self.point(action, &run.history) {
-                    return Effect::None;
-                }
-            }
             _ => {
-                if !self.choice.step(action, shots(world, focus).len()) {
+                let Some(run) = world.run() else { return Effect::None };
+                let moved = focus != LOSS && self.choice.step(action, shots(world, focus).len());
+                if !moved && !self.look(action, &run.history) {
                     return Effect::None;
                 }
             }
@@ -248,34 +260,54 @@ impl Screen for Train {
         self.choice.index = index;
     }
 
+    fn click(&mut self, pane: usize, column: u16, row: u16, world: &World) {
+        let Some(run) = world.run().filter(|_| pane == LOSS) else { return };
+        let curves = &self.curves.1;
+        let graph = Graph { series: curves.series(&self.view), view: &self.view, steps: run.history.steps };
+        if let Some(x) = graph.x_at(self.plot, column, row) {
+            self.view.place_cursor(&curves.loss, x);
+            self.show_sample(&run.history);
+        }
+    }
+
     fn follows(&self, world: &World) -> Vec<PathBuf> {
         let run = world.open.as_ref().and_then(|open| open.run());
         run.map(|run| vec![run.path.clone(), run.path.join("evaluation")]).unwrap_or_default()
     }
 
     fn reset(&mut self) {
-        (self.choice, self.curves) = (Choice::default(), RunCurves::default());
-        self.graph.reset();
+        self.choice = Choice::default();
+        self.view.reset();
     }
 }
 
 impl Train {
     fn loss(&mut self, canvas: &mut Canvas, area: Rect, world: &World) {
-        let Some(run) = world.run() else { return };
-        let Some(open) = &world.open else { return };
-        let history = &run.history;
+        let (Some(run), Some(open)) = (world.run(), &world.open) else { return };
+        if self.curves.0 != run.job.path() {
+            self.curves = (run.job.path().to_owned(), RunCurves::default());
+        }
+        self.curves.1.follow(&run.history, &self.view, run.history.steps);
         let focused = self.focus == LOSS;
-        self.curves.follow(history, &self.graph, history.steps);
         let mut aside = Vec::new();
+        if self.view.is_zoomed() {
+            aside.push(Span::styled("zoomed: Esc shows all  ", theme::faint()));
+        }
         if open.runs().len() > 1 {
             let text = format!("run {}/{}", open.run_index() + 1, open.runs().len());
             aside.push(Span::styled(text, theme::faint()));
         }
-        let title = if self.graph.log { "Loss (log)" } else { "Loss" };
+        let title = match (self.view.quarters, self.view.log) {
+            (false, false) => "Loss",
+            (false, true) => "Loss (log)",
+            (true, false) => "Loss by timestep",
+            (true, true) => "Loss by timestep (log)",
+        };
         let inner = pane::draw(canvas.buffer, area, title, &Line::from(aside), focused);
         canvas.target(inner, Target::Pane(LOSS));
-        let series = self.curves.series(&self.graph);
-        Graph { series, view: &self.graph, steps: history.steps }.draw(canvas.buffer, inner);
+        self.plot = inner;
+        let series = self.curves.1.series(&self.view);
+        Graph { series, view: &self.view, steps: run.history.steps }.draw(canvas.buffer, inner);
     }
 }
 
