@@ -7,7 +7,7 @@ use super::{Error, print_json};
 use crate::client::words;
 use crate::protocol::DeviceName;
 use crate::tui;
-use crate::workspace::{Home, graphics_cards};
+use crate::workspace::{Home, Theme, graphics_cards};
 
 /// Options of `doctor`.
 #[derive(Debug, clap::Args)]
@@ -21,7 +21,7 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<(), Error> {
     let home = Home::locate()?;
-    let (pictures, _) = tui::choose_images(args.screen.images);
+    let pictures = tui::choose_images(args.screen.images, Some(Theme::Dark)).choice;
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let concepts = home.concepts()?;
     let term = std::env::var("TERM").unwrap_or_default();

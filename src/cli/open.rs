@@ -4,7 +4,7 @@ use clap::{CommandFactory, Parser, ValueEnum};
 
 use super::{Cli, Error};
 use crate::tui::{self, Images, Place, Verb};
-use crate::workspace::Home;
+use crate::workspace::{Home, Theme};
 
 /// Options of the workbench.
 #[derive(Debug, clap::Args)]
@@ -21,6 +21,20 @@ pub struct ScreenArgs {
     /// How pictures are drawn; `auto` asks the terminal.
     #[arg(long, value_enum, default_value = "auto", env = "CATBENCH_IMAGES")]
     pub images: Images,
+    /// The colours of the screens; `auto` takes those set in the workbench, else asks the terminal for its background.
+    #[arg(long, value_enum, default_value = "auto", env = "CATBENCH_THEME")]
+    theme: ThemeArg,
+}
+
+/// Which colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ThemeArg {
+    /// Those that suit the terminal.
+    Auto,
+    /// Light on dark.
+    Dark,
+    /// Dark on light.
+    Light,
 }
 
 pub fn run(args: &Args) -> Result<(), Error> {
@@ -43,6 +57,11 @@ pub fn open(concept: Option<&str>, screen: &ScreenArgs) -> Result<(), Error> {
         concept: concept.map(str::to_owned),
         place: if concept.is_some() { Place::Concept } else { Place::Library },
         images: screen.images,
+        theme: match screen.theme {
+            ThemeArg::Auto => None,
+            ThemeArg::Dark => Some(Theme::Dark),
+            ThemeArg::Light => Some(Theme::Light),
+        },
         verbs: verbs(),
         explained: explained(),
     };

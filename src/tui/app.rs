@@ -4,6 +4,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc::{Sender, channel};
+use std::time::Duration;
 
 use crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 use ratatui::buffer::Buffer;
@@ -630,9 +631,19 @@ impl App {
         facts
     }
 
-    /// Print the pictures that are not part of the frame. Call it after the frame was written.
+    /// Remove pictures that are gone. Call it after the frame was written.
     pub fn finish_frame(&mut self) -> io::Result<()> {
         self.surface.finish()
+    }
+
+    /// For how long nothing must have happened before [`App::print_picture`] is called; none if no picture waits.
+    pub fn patience(&self) -> Option<Duration> {
+        self.surface.patience()
+    }
+
+    /// Print one of the pictures that lie over the frame. Whether more wait.
+    pub fn print_picture(&mut self) -> io::Result<bool> {
+        self.surface.print_next()
     }
 
     /// The terminal was cleared or lent out.

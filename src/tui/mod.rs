@@ -45,10 +45,10 @@ use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP, SIGWINCH};
 pub use app::{App, Message, Next};
 pub use keymap::Place;
 pub use overlays::palette::Verb;
-pub use preview::{Choice, Colours, Images, choose as choose_images};
+pub use preview::{Answers, Choice, Colours, Images, choose as choose_images};
 pub use widgets::graph;
 
-use crate::workspace::{self, Home};
+use crate::workspace::{self, Home, Theme};
 use terminal::Screen;
 
 /// The least time between two frames.
@@ -73,6 +73,8 @@ pub struct Start {
     pub place: Place,
     /// How pictures are drawn.
     pub images: Images,
+    /// The colours; none for those that were set, else those that suit what the terminal says of its background.
+    pub theme: Option<Theme>,
     /// The verbs of the command line, for the palette.
     pub verbs: Vec<Verb>,
     /// What the command line says of each setting of a training.
@@ -100,8 +102,11 @@ pub struct Setup {
 
 /// Open the workbench on `home` until the user leaves. What goes on then, to be said on the terminal.
 pub fn run(home: &Home, start: Start) -> Result<Option<String>, Error> {
-    let Start { concept, place, images, verbs, explained } = start;
+    let Start { concept, place, images, theme, verbs, explained } = start;
+
     let mut settings = home.settings()?;
+    let theme = theme.or(settings.theme);
+    theme::choose(theme.unwrap_or(Theme::Dark));
     let (concept, place) = match concept {
         Some(concept) => (Some(concept), place),
         None => last_place(home, settings.last.as_deref()),
@@ -114,11 +119,17 @@ pub fn run(home: &Home, start: Start) -> Result<Option<String>, Error> {
     let mut app = App::new(setup, sender.clone());
     let mut screen = Screen::take()?;
     // First something to see, then the questions to the terminal, whose answers may take their time.
-    draw(&mut screen, &mut app, &Gate::default())?;
-    if asked {
-        let (choice, typed) = preview::choose(images);
-        app.set_pictures(choice);
-        for key in typed {
+    draw(&mut screen, &mut app)?;
+    if asked || theme.is_none() {
+        // The terminal is asked both at once: a silent one is waited for only once.
+        let answers = preview::choose(images, theme);
+        app.set_pictures(answers.choice);
+        if answers.theme != theme::theme() {
+            theme::choose(answers.theme);
+            // What was drawn has the colours from before.
+            drop_send(&sender, Message::Resized);
+        }
+        for key in answers.typed {
             drop_send(&sender, Message::Input(event::Event::Key(key)));
         }
     }
@@ -154,19 +165,25 @@ fn preview_before_asking(images: Images) -> Choice {
 type Gate = Arc<Mutex<()>>;
 
 fn event_loop(screen: &mut Screen, app: &mut App, messages: &Receiver<Message>, gate: &Gate) -> Result<(), Error> {
-    // When the next frame is to be drawn, if one is.
+    // When the next frame is to be drawn, if one is, and when the next picture is to be printed over it.
     let mut due = Some(Instant::now());
+    let mut picture: Option<Instant> = None;
     let mut drawn = Instant::now();
     loop {
-        let message = match due {
-            Some(due) => messages.recv_timeout(due.saturating_duration_since(Instant::now())),
+        let message = match due.or(picture) {
+            Some(next) => messages.recv_timeout(next.saturating_duration_since(Instant::now())),
             None => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
         let message = match message {
             Ok(message) => message,
-            Err(RecvTimeoutError::Timeout) => {
-                draw(screen, app, gate)?;
+            Err(RecvTimeoutError::Timeout) if due.is_some() => {
+                draw(screen, app)?;
                 (due, drawn) = (None, Instant::now());
+                picture = app.patience().map(|patience| drawn + patience);
+                continue;
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                picture = print_picture(app, gate)?.then(Instant::now);
                 continue;
             }
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
@@ -194,15 +211,21 @@ fn event_loop(screen: &mut Screen, app: &mut App, messages: &Receiver<Message>, 
     }
 }
 
-/// Draw one frame and the pictures over it, as one update of the terminal.
-fn draw(screen: &mut Screen, app: &mut App, gate: &Gate) -> io::Result<()> {
+/// Draw one frame, as one update of the terminal.
+fn draw(screen: &mut Screen, app: &mut App) -> io::Result<()> {
     queue!(io::stdout(), BeginSynchronizedUpdate)?;
     screen.terminal.draw(|frame| app.draw(frame.buffer_mut()))?;
-    {
-        let _gate = app.prints_read_input().then(|| gate.lock().unwrap_or_else(PoisonError::into_inner));
-        app.finish_frame()?;
-    }
+    app.finish_frame()?;
     crossterm::execute!(io::stdout(), EndSynchronizedUpdate)
+}
+
+/// Print one of the pictures that lie over the frame. Whether more wait.
+fn print_picture(app: &mut App, gate: &Gate) -> io::Result<bool> {
+    let _gate = app.prints_read_input().then(|| gate.lock().unwrap_or_else(PoisonError::into_inner));
+    queue!(io::stdout(), BeginSynchronizedUpdate)?;
+    let more = app.print_picture()?;
+    crossterm::execute!(io::stdout(), EndSynchronizedUpdate)?;
+    Ok(more)
 }
 
 /// Threads that turn keys and signals into messages.

@@ -11,15 +11,7 @@ use std::cell::Cell;
 use ratatui::style::{Color, Modifier, Style};
 
 use crate::protocol::State;
-
-/// What the background is like.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Theme {
-    /// Light on dark.
-    Dark,
-    /// Dark on light.
-    Light,
-}
+pub use crate::workspace::Theme;
 
 thread_local! {
     static THEME: Cell<Theme> = const { Cell::new(Theme::Dark) };
@@ -35,13 +27,17 @@ pub fn theme() -> Theme {
     THEME.get()
 }
 
-/// A text colour of xterm's 256 for each background.
-fn ink(dark: u8, light: u8) -> Style {
-    let colour = match theme() {
+/// A colour of xterm's 256 for each background.
+fn colour(dark: u8, light: u8) -> Color {
+    Color::Indexed(match theme() {
         Theme::Dark => dark,
         Theme::Light => light,
-    };
-    Style::new().fg(Color::Indexed(colour))
+    })
+}
+
+/// A text colour for each background.
+fn ink(dark: u8, light: u8) -> Style {
+    Style::new().fg(colour(dark, light))
 }
 
 /// Titles of what has the focus, progress.
@@ -96,11 +92,7 @@ pub fn focus() -> Style {
 
 /// The chosen line of a list.
 pub fn chosen() -> Style {
-    let colour = match theme() {
-        Theme::Dark => 238,
-        Theme::Light => 253,
-    };
-    Style::new().bg(Color::Indexed(colour))
+    Style::new().bg(colour(238, 253))
 }
 
 /// The letter that the next one goes before.

@@ -324,7 +324,7 @@ impl Overlay for MaskEditor {
             (Ok(picture), Some(pixels)) => {
                 let look = self.zoom.unwrap_or_else(|| self.whole(pixels));
                 let drawn = self.compose(picture, look, pixels);
-                canvas.surface.paint(canvas.buffer, place, &drawn);
+                canvas.surface.paint(canvas.buffer, place, drawn);
                 self.drawn = Some((place, look, pixels));
             }
             (Err(wrong), _) => crate::tui::widgets::text::empty(canvas.buffer, place, wrong),

@@ -1,11 +1,12 @@
-//! Pictures through the terminal's own graphics, printed by viuer after the frame.
+//! Pictures through the terminal's own graphics, printed by viuer after the frame, one at a time and only once the
+//! screen has been still: on a slow line a picture takes as long as hundreds of frames, and keys must not wait for it.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use ::image::{DynamicImage, RgbImage};
-use crossterm::cursor::MoveTo;
-use crossterm::queue;
 use ratatui::buffer::{Buffer, CellDiffOption};
 use ratatui::layout::Rect;
 
@@ -19,22 +20,27 @@ const SIXEL_AT_CURSOR: &str = "\x1b[?80s\x1b[?80l";
 /// The user's own choice again.
 const SIXEL_AS_BEFORE: &str = "\x1b[?80r";
 
+/// For how long the screen must be still before a picture is printed, at least and at most.
+const STILL: (Duration, Duration) = (Duration::from_millis(60), Duration::from_millis(1500));
+
 /// What is on the screen, and what should be.
 pub struct Graphics {
     images: Images,
     cell: (u32, u32),
     shown: HashMap<Rect, u64>,
-    wanted: Vec<(Rect, u64, RgbImage)>,
-    still: Vec<(Rect, u64)>,
+    wanted: Vec<(Rect, u64, Arc<RgbImage>)>,
+    still: HashMap<Rect, u64>,
     /// The terminal was told where sixel pictures start.
     told: bool,
+    /// How long the last pictures took to be written.
+    took: Duration,
 }
 
 impl Graphics {
     /// Nothing shown yet.
     pub fn new(images: Images) -> Self {
-        let cell = cell_size();
-        Self { images, cell, shown: HashMap::new(), wanted: Vec::new(), still: Vec::new(), told: false }
+        let (shown, still, wanted) = (HashMap::new(), HashMap::new(), Vec::new());
+        Self { images, cell: cell_size(), shown, wanted, still, told: false, took: Duration::ZERO }
     }
 
     /// Width and height of a cell in pixels.
@@ -48,44 +54,63 @@ impl Graphics {
         self.still.clear();
     }
 
-    /// Leave the cells of `area` out of the frame, and print `picture` there if it is not there already.
-    pub fn place(&mut self, buffer: &mut Buffer, area: Rect, hash: u64, picture: &RgbImage) {
+    /// Leave the cells of `area` out of the frame if `picture` is there already. Else they are blank in this frame,
+    /// which removes what was there before, and the picture is printed over them later.
+    pub fn place(&mut self, buffer: &mut Buffer, area: Rect, hash: u64, picture: &Arc<RgbImage>) {
+        let is_shown = self.shown.get(&area) == Some(&hash);
         for position in area.positions() {
-            buffer[position].set_symbol(" ").set_diff_option(CellDiffOption::Skip);
+            let cell = buffer[position].set_symbol(" ");
+            if is_shown {
+                cell.set_diff_option(CellDiffOption::Skip);
+            }
         }
-        if self.shown.get(&area) == Some(&hash) {
-            self.still.push((area, hash));
+        if is_shown {
+            self.still.insert(area, hash);
         } else {
-            self.wanted.push((area, hash, picture.clone()));
+            self.wanted.push((area, hash, Arc::clone(picture)));
         }
     }
 
-    /// Remove what is gone and print what is new.
+    /// Remove what is gone. Call it when the frame has been written.
     pub fn finish(&mut self) -> io::Result<()> {
-        let mut out = io::stdout().lock();
-        let still: HashMap<Rect, u64> = self.still.drain(..).collect();
-        for area in self.shown.keys().filter(|area| !still.contains_key(*area)) {
-            if self.images == Images::Kitty {
+        if self.images == Images::Kitty {
+            let mut out = io::stdout().lock();
+            for area in self.shown.keys().filter(|area| !self.still.contains_key(*area)) {
                 // Text does not cover a kitty picture: delete the one whose corner this is.
                 write!(out, "\x1b_Ga=d,d=P,x={},y={}\x1b\\", area.x + 1, area.y + 1)?;
             }
+            out.flush()?;
         }
-        self.shown = still;
-        if self.images == Images::Sixel && !self.told && !self.wanted.is_empty() {
+        self.shown.clone_from(&self.still);
+        Ok(())
+    }
+
+    /// For how long the screen must be still before the next picture is printed; none if none waits. The longer
+    /// pictures take, the longer: who goes through many of them on a slow line waits for none.
+    pub fn patience(&self) -> Option<Duration> {
+        (!self.wanted.is_empty()).then(|| (self.took * 2).clamp(STILL.0, STILL.1))
+    }
+
+    /// Print one of the pictures that wait. Whether more do.
+    pub fn print_next(&mut self) -> io::Result<bool> {
+        // Those asked for first are above.
+        if self.wanted.is_empty() {
+            return Ok(false);
+        }
+        let (area, hash, picture) = self.wanted.remove(0);
+        let began = Instant::now();
+        if self.images == Images::Sixel && !self.told {
+            let mut out = io::stdout().lock();
             out.write_all(SIXEL_AT_CURSOR.as_bytes())?;
+            out.flush()?;
             self.told = true;
         }
-        for (area, hash, picture) in self.wanted.drain(..) {
-            // What was here before may have been larger than the new picture's pixels.
-            for y in area.top()..area.bottom() {
-                queue!(out, MoveTo(area.x, y))?;
-                write!(out, "{:1$}", "", area.width as usize)?;
-            }
-            out.flush()?;
-            print(self.images, self.cell, area, picture)?;
-            self.shown.insert(area, hash);
-        }
-        out.flush()
+        print(self.images, self.cell, area, &picture)?;
+        io::stdout().flush()?;
+        self.shown.insert(area, hash);
+        self.still.insert(area, hash);
+        self.took = began.elapsed();
+        Ok(!self.wanted.is_empty())
     }
 
     /// Nothing is on the screen any more.
@@ -101,13 +126,15 @@ impl Graphics {
             let _ = out.write_all(farewell.as_bytes()).and_then(|()| out.flush());
         }
         self.shown.clear();
+        self.still.clear();
+        self.wanted.clear();
         self.told = false;
         self.cell = cell_size();
     }
 }
 
 /// Print one picture at its place.
-fn print(images: Images, cell: (u32, u32), area: Rect, picture: RgbImage) -> io::Result<()> {
+fn print(images: Images, cell: (u32, u32), area: Rect, picture: &RgbImage) -> io::Result<()> {
     let (width, height) = (u32::from(area.width), u32::from(area.height));
     let (width, height) = match images {
         // As many of viuer's cells as fill ours, rounded down so that it stays inside.
@@ -125,7 +152,7 @@ fn print(images: Images, cell: (u32, u32), area: Rect, picture: RgbImage) -> io:
         ..viuer::Config::default()
     };
     // kitty wants RGBA; the others take anything.
-    let picture = DynamicImage::ImageRgb8(picture);
+    let picture = DynamicImage::ImageRgb8(picture.clone());
     viuer::print(&picture, &config).map(|_| ()).map_err(|error| io::Error::other(error.to_string()))
 }
 

@@ -1,16 +1,22 @@
-//! Decoding and shrinking pictures on a thread of their own, with a bounded cache.
+//! Decoding and shrinking pictures on a thread of their own, with a cache bounded by its bytes.
+//!
+//! The drawing thread never waits: it asks, draws something else, and is told. What it has not asked for again in a
+//! frame since has been scrolled away, and is not decoded any more.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Sender, channel};
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use ::image::{RgbImage, imageops};
 
-/// Shrunk pictures kept.
-const KEPT: usize = 256;
-/// Requests that may wait; older ones are no longer on the screen, and are asked for again if they come back.
-const WAITING: usize = 64;
+/// Bytes of shrunk pictures kept.
+const KEPT: usize = 64 << 20;
+/// For how long it is believed that a file has not changed.
+const BELIEVED: Duration = Duration::from_secs(1);
+/// Files of which it is known when they changed.
+const STAMPS: usize = 4096;
 
 /// A picture at a size.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -24,80 +30,128 @@ pub struct Key {
     height: u32,
 }
 
-impl Key {
-    /// The picture at `path` with its mask, to fit into `width` × `height` pixels.
-    pub fn new(path: &Path, mask: Option<&Path>, width: u32, height: u32) -> Self {
-        let modified = |path: &Path| path.metadata().and_then(|metadata| metadata.modified()).ok();
-        let modified = [modified(path), mask.and_then(modified)];
-        Self { path: path.to_path_buf(), mask: mask.map(Path::to_path_buf), modified, width, height }
-    }
-}
-
-/// A picture that has come: shrunk, or not readable; none when it was given up.
+/// A picture that has come: shrunk, or not readable.
 pub struct Loaded {
     key: Key,
-    picture: Option<Result<RgbImage, ()>>,
+    picture: Result<Arc<RgbImage>, ()>,
 }
 
 /// What is known of a key.
 struct Entry {
     /// None while it is on its way.
-    picture: Option<Result<RgbImage, ()>>,
-    /// When it was last asked for.
+    picture: Option<Result<Arc<RgbImage>, ()>>,
+    /// The frame in which it was last asked for.
     used: u64,
 }
 
+impl Entry {
+    fn bytes(&self) -> usize {
+        // What cannot be read is not free either.
+        self.picture.as_ref().map_or(0, |picture| picture.as_ref().map_or(0, |picture| picture.as_raw().len()) + 256)
+    }
+}
+
+/// What is still to be decoded; the last is decoded first.
+type Wanted = Arc<Mutex<Vec<Key>>>;
+
 /// The cache and its thread, which ends with it.
 pub struct Loader {
-    requests: Sender<Key>,
+    wanted: Wanted,
+    wake: Sender<()>,
     entries: HashMap<Key, Entry>,
-    clock: u64,
+    stamps: HashMap<PathBuf, (Instant, Option<SystemTime>)>,
+    frame: u64,
+    bytes: usize,
 }
 
 impl Loader {
     /// A loader that calls `loaded` on its thread for every picture.
     pub fn new(loaded: impl Fn(Loaded) + Send + 'static) -> Self {
-        let (requests, receiver) = channel::<Key>();
+        let wanted = Wanted::default();
+        let (wake, woken) = channel::<()>();
+        let list = Arc::clone(&wanted);
         std::thread::spawn(move || {
-            let mut waiting = Vec::new();
-            while let Some(key) = waiting.pop().or_else(|| receiver.recv().ok()) {
-                let picture = Some(load(&key));
-                loaded(Loaded { key, picture });
-                waiting.extend(receiver.try_iter());
-                // The newest are on the screen: they come first.
-                let old = waiting.len().saturating_sub(WAITING);
-                for key in waiting.drain(..old) {
-                    loaded(Loaded { key, picture: None });
+            while woken.recv().is_ok() {
+                let next = || list.lock().unwrap_or_else(PoisonError::into_inner).pop();
+                while let Some(key) = next() {
+                    let picture = load(&key).map(Arc::new);
+                    loaded(Loaded { key, picture });
                 }
             }
         });
-        Self { requests, entries: HashMap::new(), clock: 0 }
+        Self { wanted, wake, entries: HashMap::new(), stamps: HashMap::new(), frame: 0, bytes: 0 }
     }
 
-    /// The picture of `key`, if it has come; else it is asked for.
-    pub fn get(&mut self, key: Key) -> Option<Result<&RgbImage, ()>> {
-        self.clock += 1;
-        let used = self.clock;
-        let requests = &self.requests;
-        let entry = self.entries.entry(key).or_insert_with_key(|key| {
-            // The thread lives as long as this sender.
-            let _ = requests.send(key.clone());
-            Entry { picture: None, used }
+    /// A frame begins.
+    pub fn begin(&mut self) {
+        self.frame += 1;
+    }
+
+    /// The frame is complete: what waits and was not asked for in it has been scrolled away.
+    pub fn end(&mut self) {
+        let frame = self.frame;
+        let mut gone = Vec::new();
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner).retain(|key| {
+            let stays = self.entries.get(key).is_some_and(|entry| entry.used == frame);
+            if !stays {
+                gone.push(key.clone());
+            }
+            stays
         });
-        entry.used = used;
-        entry.picture.as_ref().map(|picture| picture.as_ref().map_err(|&()| ()))
+        for key in gone {
+            self.entries.remove(&key);
+        }
     }
 
-    /// Keep a picture that has come.
-    pub fn take(&mut self, loaded: Loaded) {
-        if loaded.picture.is_none() {
-            self.entries.remove(&loaded.key);
-        } else if let Some(entry) = self.entries.get_mut(&loaded.key) {
-            entry.picture = loaded.picture;
+    /// The key of the picture at `path` with its mask, to fit into `width` × `height` pixels.
+    pub fn key(&mut self, path: &Path, mask: Option<&Path>, width: u32, height: u32) -> Key {
+        let modified = [self.stamp(path), mask.and_then(|mask| self.stamp(mask))];
+        Key { path: path.to_path_buf(), mask: mask.map(Path::to_path_buf), modified, width, height }
+    }
+
+    /// When the file was last written; asked of the disk once a second.
+    fn stamp(&mut self, path: &Path) -> Option<SystemTime> {
+        if let Some((asked, modified)) = self.stamps.get(path)
+            && asked.elapsed() < BELIEVED
+        {
+            return *modified;
         }
-        while self.entries.len() > KEPT {
-            let oldest = self.entries.iter().min_by_key(|(_, entry)| entry.used).map(|(key, _)| key.clone());
-            oldest.and_then(|key| self.entries.remove(&key));
+        if self.stamps.len() >= STAMPS {
+            self.stamps.clear();
+        }
+        let modified = path.metadata().and_then(|metadata| metadata.modified()).ok();
+        self.stamps.insert(path.to_path_buf(), (Instant::now(), modified));
+        modified
+    }
+
+    /// The picture of `key`, if it has come; else it is asked for: before all others if it is seen now.
+    pub fn get(&mut self, key: &Key, seen: bool) -> Option<Result<Arc<RgbImage>, ()>> {
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.used = self.frame;
+            return entry.picture.clone();
+        }
+        self.entries.insert(key.clone(), Entry { picture: None, used: self.frame });
+        let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen {
+            wanted.push(key.clone());
+        } else {
+            wanted.insert(0, key.clone());
+        }
+        // The thread lives as long as this sender.
+        let _ = self.wake.send(());
+        None
+    }
+
+    /// Keep a picture that has come; what was not seen for longest goes.
+    pub fn take(&mut self, loaded: Loaded) {
+        let Some(entry) = self.entries.get_mut(&loaded.key) else { return };
+        self.bytes -= entry.bytes();
+        entry.picture = Some(loaded.picture);
+        self.bytes += entry.bytes();
+        while self.bytes > KEPT {
+            let here = self.entries.iter().filter(|(_, entry)| entry.picture.is_some() && entry.used < self.frame);
+            let Some(oldest) = here.min_by_key(|(_, entry)| entry.used).map(|(key, _)| key.clone()) else { break };
+            self.bytes -= self.entries.remove(&oldest).map_or(0, |entry| entry.bytes());
         }
     }
 
@@ -130,4 +184,57 @@ fn load(key: &Key) -> Result<RgbImage, ()> {
     let picture =
         if width > near.0 && height > near.1 { imageops::thumbnail(&picture, near.0, near.1) } else { picture };
     Ok(imageops::resize(&picture, to_width, to_height, imageops::FilterType::CatmullRom))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn picture(folder: &Path, name: &str) -> PathBuf {
+        let path = folder.join(name);
+        assert!(RgbImage::from_pixel(64, 64, ::image::Rgb([1, 2, 3])).save(&path).is_ok());
+        path
+    }
+
+    #[test]
+    fn pictures_come_from_the_thread_and_what_was_scrolled_away_does_not() -> std::io::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let (sender, come) = channel();
+        let mut loader = Loader::new(move |loaded| drop(sender.send(loaded)));
+        let paths: Vec<PathBuf> = (0..40).map(|i| picture(folder.path(), &format!("{i}.png"))).collect();
+        loader.begin();
+        for path in &paths {
+            let key = loader.key(path, None, 512, 512);
+            assert!(loader.get(&key, true).is_none());
+        }
+        loader.end();
+        // The next frame shows only the first one.
+        loader.begin();
+        let first = loader.key(&paths[0], None, 512, 512);
+        loader.get(&first, true);
+        loader.end();
+        let mut count = 0;
+        while !loader.is_settled() {
+            let Ok(loaded) = come.recv_timeout(Duration::from_secs(20)) else { break };
+            loader.take(loaded);
+            count += 1;
+        }
+        assert!(matches!(loader.get(&first, true), Some(Ok(_))));
+        assert!(count < paths.len(), "{count} were decoded");
+        Ok(())
+    }
+
+    #[test]
+    fn the_cache_is_bounded_by_bytes() {
+        let (sender, _come) = channel();
+        let mut loader = Loader::new(move |loaded| drop(sender.send(loaded)));
+        let side = 2048;
+        for i in 0..20u32 {
+            loader.begin();
+            let key = loader.key(Path::new(&format!("/nowhere/{i}.png")), None, side, side);
+            loader.get(&key, true);
+            loader.take(Loaded { key, picture: Ok(Arc::new(RgbImage::new(side, side))) });
+        }
+        assert!(loader.bytes <= KEPT && loader.bytes > KEPT / 2, "{}", loader.bytes);
+    }
 }

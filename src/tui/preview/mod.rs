@@ -1,7 +1,7 @@
 //! Pictures in the terminal: one [`Surface`], with two ways to draw.
 //!
 //! *Blocks* puts half blocks into the frame, like any other cell. *Graphics* leaves the cells of a picture out of the
-//! frame, and prints it over them with viuer after the frame, only when the picture or its place has changed.
+//! frame, and prints it over them with viuer once the screen is still, only when the picture or its place has changed.
 //! Pictures are decoded and shrunk on a thread of their own; the frame shows the place until they come.
 
 mod blocks;
@@ -10,16 +10,17 @@ mod loader;
 mod probe;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use ::image::RgbImage;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-pub use loader::{Key, Loaded};
-pub use probe::{Choice, choose, colours, wait_for_input, without_asking};
+pub use loader::Loaded;
+pub use probe::{Answers, Choice, choose, colours, wait_for_input, without_asking};
 
 use graphics::Graphics;
-use loader::Loader;
+use loader::{Key, Loader};
 
 /// How pictures are to be drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,6 +109,7 @@ impl Surface {
     pub fn begin(&mut self, covered: Option<Rect>) {
         self.covered = covered;
         self.graphics.begin();
+        self.loader.begin();
     }
 
     /// Draw the picture at `path` as large as fits into `area`, in its middle; what `mask` leaves out stands back.
@@ -116,20 +118,17 @@ impl Surface {
         if area.is_empty() || self.images == Images::Off {
             return note(buffer, area, name(path));
         }
-        let cell = match self.images {
-            Images::Blocks => (1, 2),
-            _ => self.graphics.cell(),
-        };
-        let key = Key::new(path, mask, u32::from(area.width) * cell.0, u32::from(area.height) * cell.1);
-        match self.loader.get(key) {
+        let cell = self.cell();
+        let key = self.loader.key(path, mask, u32::from(area.width) * cell.0, u32::from(area.height) * cell.1);
+        match self.loader.get(&key, true) {
             None => note(buffer, area, "…"),
             Some(Err(())) => note(buffer, area, "cannot be read"),
             Some(Ok(picture)) => {
-                let place = place(area, picture, cell);
+                let place = place(area, &picture, cell);
                 if self.images == Images::Blocks {
-                    blocks::draw(buffer, place, picture, self.colours);
+                    blocks::draw(buffer, place, &picture, self.colours);
                 } else if self.covered.is_none_or(|covered| !covered.intersects(place)) {
-                    self.graphics.place(buffer, place, key_hash(path, picture), picture);
+                    self.graphics.place(buffer, place, hash(&key), &picture);
                 }
             }
         }
@@ -137,26 +136,52 @@ impl Surface {
 
     /// How many pixels a picture of `area` has: half blocks, or those of the terminal. None where none are drawn.
     pub fn pixels(&self, area: Rect) -> Option<(u32, u32)> {
-        let cell = match self.images {
-            Images::Off => return None,
-            Images::Blocks | Images::Auto => (1, 2),
-            _ => self.graphics.cell(),
-        };
-        Some((u32::from(area.width) * cell.0, u32::from(area.height) * cell.1))
+        let cell = self.cell();
+        let drawn = self.images != Images::Off;
+        drawn.then(|| (u32::from(area.width) * cell.0, u32::from(area.height) * cell.1))
     }
 
     /// Draw `picture`, which has the pixels of `area`, over all of it.
-    pub fn paint(&mut self, buffer: &mut Buffer, area: Rect, picture: &RgbImage) {
+    pub fn paint(&mut self, buffer: &mut Buffer, area: Rect, picture: RgbImage) {
         match self.images {
             Images::Off => {}
-            Images::Blocks | Images::Auto => blocks::draw(buffer, area, picture, self.colours),
-            _ => self.graphics.place(buffer, area, key_hash(Path::new(""), picture), picture),
+            Images::Blocks | Images::Auto => blocks::draw(buffer, area, &picture, self.colours),
+            _ => self.graphics.place(buffer, area, hash(&picture.as_raw()), &Arc::new(picture)),
         }
     }
 
-    /// Print what the frame left out. Call it after the frame was written.
+    /// Have the picture at `path` ready for an area of this size: it will be seen soon. Called in each frame until
+    /// then, it is decoded after all that is seen now.
+    pub fn prefetch(&mut self, area: Rect, path: &Path, mask: Option<&Path>) {
+        if !area.is_empty() && self.images != Images::Off {
+            let cell = self.cell();
+            let key = self.loader.key(path, mask, u32::from(area.width) * cell.0, u32::from(area.height) * cell.1);
+            let _ = self.loader.get(&key, false);
+        }
+    }
+
+    /// Width and height of a cell in the pixels that pictures are shrunk to.
+    fn cell(&self) -> (u32, u32) {
+        match self.images {
+            Images::Blocks | Images::Auto => (1, 2),
+            _ => self.graphics.cell(),
+        }
+    }
+
+    /// Remove pictures that are gone. Call it after the frame was written.
     pub fn finish(&mut self) -> std::io::Result<()> {
+        self.loader.end();
         self.graphics.finish()
+    }
+
+    /// For how long the screen must be still before [`Surface::print_next`] is called; none if no picture waits.
+    pub fn patience(&self) -> Option<std::time::Duration> {
+        self.graphics.patience()
+    }
+
+    /// Print one picture over the frame. Whether more wait.
+    pub fn print_next(&mut self) -> std::io::Result<bool> {
+        self.graphics.print_next()
     }
 
     /// The terminal was cleared or lent out: nothing printed is there any more.
@@ -170,10 +195,10 @@ fn name(path: &Path) -> &str {
 }
 
 /// What tells two pictures apart on the screen.
-fn key_hash(path: &Path, picture: &RgbImage) -> u64 {
-    use std::hash::{DefaultHasher, Hash, Hasher};
+fn hash(key: &impl std::hash::Hash) -> u64 {
+    use std::hash::{DefaultHasher, Hasher};
     let mut hasher = DefaultHasher::new();
-    (path, picture.dimensions(), picture.as_raw()).hash(&mut hasher);
+    key.hash(&mut hasher);
     hasher.finish()
 }
 

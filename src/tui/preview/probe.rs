@@ -1,4 +1,4 @@
-//! Which way of drawing pictures this terminal can do.
+//! Which way of drawing pictures this terminal can do, and whether its background is dark or light.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -8,6 +8,7 @@ use crossterm::terminal::{disable_raw_mode, enable_raw_mode, is_raw_mode_enabled
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{Colours, Images};
+use crate::workspace::Theme;
 
 /// How pictures are drawn, and why so.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,26 +49,79 @@ pub fn without_asking(wanted: Images) -> Option<Choice> {
     }
 }
 
-/// Ask the terminal, and wait only so long. Nothing else may read its input meanwhile; keys pressed in that time are
-/// handed back.
-pub fn choose(wanted: Images) -> (Choice, Vec<KeyEvent>) {
-    if let Some(choice) = without_asking(wanted) {
-        return (choice, Vec::new());
-    }
+/// What the terminal has answered, or what is assumed of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answers {
+    /// How pictures are drawn.
+    pub choice: Choice,
+    /// What suits its background: dark, if it does not tell.
+    pub theme: Theme,
+    /// Keys that were pressed meanwhile.
+    pub typed: Vec<KeyEvent>,
+}
+
+/// Ask the terminal what is not known already, and wait only so long. Nothing else may read its input meanwhile.
+pub fn choose(wanted: Images, theme: Option<Theme>) -> Answers {
+    let known = without_asking(wanted);
+    let theme = theme.or_else(theme_without_asking);
+    let dark = theme.unwrap_or(Theme::Dark);
+    let answer = |choice, theme, typed| Answers { choice, theme, typed };
     if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
-        return (Choice::new(Images::Blocks, "there is no terminal to ask"), Vec::new());
+        let choice = known.unwrap_or_else(|| Choice::new(Images::Blocks, "there is no terminal to ask"));
+        return answer(choice, dark, Vec::new());
+    }
+    if let (Some(choice), Some(theme)) = (&known, theme) {
+        return answer(choice.clone(), theme, Vec::new());
     }
     // Across an ocean an answer takes a quarter of a second.
     let remote = std::env::var_os("SSH_CONNECTION").is_some();
-    let wait = Duration::from_millis(if remote || wanted != Images::Auto { 300 } else { 100 });
+    let wait = Duration::from_millis(if remote || known.is_none() && wanted != Images::Auto { 300 } else { 100 });
     let raw = is_raw_mode_enabled().unwrap_or(false) || enable_raw_mode().is_err();
     let mut typed = Vec::new();
-    let choice = ask(wanted, wait, &mut typed);
+    // The attributes come last, and from every terminal that answers at all: after them no other answer comes.
+    let attributes = device_attributes(theme.is_none(), wait, &mut typed);
+    let told = background(&mut typed);
+    let choice = known.unwrap_or_else(|| graphics(wanted, attributes.as_deref(), wait));
     if !raw {
         // It was possible to switch raw mode on, so it is to switch it off.
         let _ = disable_raw_mode();
     }
-    (choice, typed.into_iter().filter_map(key).collect())
+    answer(choice, theme.or(told).unwrap_or(Theme::Dark), typed.into_iter().filter_map(key).collect())
+}
+
+/// What some terminals say in the environment: the number of the background's colour, last. A console is dark, and
+/// knows no such question; without colours there is nothing to ask.
+fn theme_without_asking() -> Option<Theme> {
+    let term = std::env::var("TERM").unwrap_or_default();
+    if ["linux", "dumb", ""].contains(&term.as_str()) || colours() == Colours::None {
+        return Some(Theme::Dark);
+    }
+    let colours = std::env::var("COLORFGBG").ok()?;
+    let background: u8 = colours.rsplit(';').next()?.parse().ok()?;
+    Some(if background == 7 || background == 15 { Theme::Light } else { Theme::Dark })
+}
+
+/// Take the answer of the background's colour out of what was read, as in `ESC ]11;rgb:1212/1212/1212 BEL`.
+fn background(read: &mut Vec<u8>) -> Option<Theme> {
+    const BEGINS: &[u8] = b"\x1b]11;";
+    let start = read.windows(BEGINS.len()).position(|part| part == BEGINS)?;
+    // It ends with BEL, or with ESC and a backslash.
+    let body = start + BEGINS.len();
+    let length = read[body..].iter().position(|&byte| byte == 0x07 || byte == 0x1b)?;
+    let end = body + length;
+    let last = if read[end] == 0x1b && read.get(end + 1) == Some(&b'\\') { end + 2 } else { end + 1 };
+    let colour = String::from_utf8_lossy(&read[body..end]).into_owned();
+    read.drain(start..last);
+    let parts: Vec<f64> = colour
+        .strip_prefix("rgb:")?
+        .split('/')
+        .map(|part| {
+            let most = 16f64.powi(part.len() as i32) - 1.0;
+            u32::from_str_radix(part, 16).ok().map(|value| f64::from(value) / most)
+        })
+        .collect::<Option<_>>()?;
+    let [r, g, b] = parts[..] else { return None };
+    Some(if 0.299 * r + 0.587 * g + 0.114 * b > 0.5 { Theme::Light } else { Theme::Dark })
 }
 
 /// The key that sends this one byte; keys of several bytes are not worth waiting for.
@@ -83,8 +137,9 @@ fn key(byte: u8) -> Option<KeyEvent> {
     Some(KeyEvent::new(code, modifiers))
 }
 
-fn ask(wanted: Images, wait: Duration, typed: &mut Vec<u8>) -> Choice {
-    let Some(attributes) = device_attributes(wait, typed) else {
+/// How to draw pictures on a terminal with these attributes; none when it is silent.
+fn graphics(wanted: Images, attributes: Option<&str>, wait: Duration) -> Choice {
+    let Some(attributes) = attributes else {
         return Choice::new(Images::Blocks, format!("the terminal did not answer within {} ms", wait.as_millis()));
     };
     // The terminal answers, so viuer's own questions, which wait for ever, are safe. Each is asked once a process.
@@ -103,10 +158,12 @@ fn ask(wanted: Images, wait: Duration, typed: &mut Vec<u8>) -> Choice {
     }
 }
 
-/// The primary device attributes, as in `63;1;4`; none when the terminal is silent. What else is read goes to `typed`.
-fn device_attributes(wait: Duration, typed: &mut Vec<u8>) -> Option<String> {
+/// The primary device attributes, as in `63;1;4`; none when the terminal is silent. Before them the colour of the
+/// background is asked for, if wanted; its answer and what else is read go to `typed`.
+fn device_attributes(background: bool, wait: Duration, typed: &mut Vec<u8>) -> Option<String> {
     let mut out = io::stdout();
-    out.write_all(b"\x1b[c").and_then(|()| out.flush()).ok()?;
+    let question: &[u8] = if background { b"\x1b]11;?\x1b\\\x1b[c" } else { b"\x1b[c" };
+    out.write_all(question).and_then(|()| out.flush()).ok()?;
     let deadline = Instant::now() + wait;
     let stdin = io::stdin();
     loop {
@@ -155,6 +212,24 @@ pub fn wait_for_input() -> bool {
             Ok(_) => return !descriptors[0].revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL),
             Err(rustix::io::Errno::INTR) => {}
             Err(_) => return false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_background_is_read_from_between_keys() {
+        let mut read = b"j\x1b]11;rgb:ffff/ffff/dddd\x1b\\k".to_vec();
+        assert_eq!(background(&mut read), Some(Theme::Light));
+        assert_eq!(read, b"jk");
+        let mut read = b"\x1b]11;rgb:12/12/12\x07".to_vec();
+        assert_eq!(background(&mut read), Some(Theme::Dark));
+        assert!(read.is_empty());
+        for odd in ["", "\x1b]11;rgb:ffff", "\x1b]11;rgb:/x/\x07", "\x1b]11;what\x07", "jk"] {
+            assert_eq!(background(&mut odd.as_bytes().to_vec()), None, "{odd:?}");
         }
     }
 }

@@ -9,16 +9,25 @@ use ratatui::style::Style;
 pub enum Pattern {
     /// Without a gap.
     Solid,
-    /// Long pieces.
+    /// Pieces.
     Dashed,
     /// Single dots.
     Dotted,
+    /// A piece, then a dot.
+    DashDotted,
+    /// Long pieces.
+    LongDashed,
+    /// Pairs of dots, far apart.
+    Sparse,
 }
 
 impl Pattern {
+    /// All of them, the most different ones first.
+    const ALL: [Self; 6] = [Self::Solid, Self::Dashed, Self::Dotted, Self::DashDotted, Self::LongDashed, Self::Sparse];
+
     /// The one of the line at `index` among several.
     pub fn of(index: usize) -> Self {
-        [Self::Solid, Self::Dashed, Self::Dotted][index % 3]
+        Self::ALL[index % Self::ALL.len()]
     }
 
     /// A piece of such a line, for legends.
@@ -27,6 +36,9 @@ impl Pattern {
             Self::Solid => "──",
             Self::Dashed => "╌╌",
             Self::Dotted => "┈┈",
+            Self::DashDotted => "─·",
+            Self::LongDashed => "━╴",
+            Self::Sparse => "··",
         }
     }
 
@@ -36,6 +48,9 @@ impl Pattern {
             Self::Solid => true,
             Self::Dashed => along % 9 < 6,
             Self::Dotted => along.is_multiple_of(3),
+            Self::DashDotted => along % 13 < 7 || along % 13 == 10,
+            Self::LongDashed => along % 18 < 15,
+            Self::Sparse => along % 8 < 2,
         }
     }
 }

@@ -107,10 +107,7 @@ impl RunCurves {
                 .map(|(i, (name, curve))| Series {
                     name: (*name).into(),
                     data: Data::Line(curve),
-                    look: Look {
-                        pattern: [Pattern::Solid, Pattern::Dashed, Pattern::Dotted, Pattern::Solid][i],
-                        ..Look::run(i)
-                    },
+                    look: Look::run(i),
                     right: false,
                 })
                 .collect();
@@ -135,7 +132,7 @@ impl RunCurves {
                 .map(|(i, curve)| Series {
                     name: format!("{name} {}", QUARTERS[i]).into(),
                     data: Data::Line(curve),
-                    look: Look { pattern: look.pattern, ..look },
+                    look,
                     right: false,
                 })
                 .collect();

@@ -14,7 +14,7 @@ const ZOOM: f64 = 0.5;
 const LEAST: f64 = 1e-5;
 
 /// How far the cursor moves, as a share of the visible width; at least to the next point.
-pub const NEAR: f64 = 1.0 / 200.0;
+pub const NEAR: f64 = 1.0 / 400.0;
 /// How far it moves in a large step.
 pub const FAR: f64 = 1.0 / 10.0;
 
@@ -144,16 +144,14 @@ impl GraphView {
     }
 
     /// Move the cursor over the points of `curve` by `share` of the visible width, at least to the next point, to the
-    /// right if positive; what is seen follows. Without a cursor it appears on the last point that is seen.
+    /// right if positive; what is seen follows. Without a cursor it starts at the last point that is seen.
     pub fn move_cursor(&mut self, curve: &Curve, whole: Span, share: f64) {
         let seen = self.visible(whole);
         let Some(last) = curve.points().len().checked_sub(1) else { return };
         let x = |i: usize| x_of(&curve.points()[i], self.by_time);
-        let Some(now) = self.cursor.and_then(|at| curve.nearest(at, self.by_time)) else {
-            let shown = curve.inside(seen, self.by_time);
-            self.cursor = Some(x(if shown.is_empty() { last } else { shown.end - 1 }));
-            return;
-        };
+        let shown = curve.inside(seen, self.by_time);
+        let now = self.cursor.and_then(|at| curve.nearest(at, self.by_time));
+        let now = now.unwrap_or(if shown.is_empty() { last } else { shown.end - 1 });
         let to = curve.nearest(x(now) + share * seen.width(), self.by_time).unwrap_or(now);
         let to = if share < 0.0 { to.min(now.saturating_sub(1)) } else { to.max((now + 1).min(last)) };
         let at = x(to);
@@ -199,19 +197,18 @@ mod tests {
     }
 
     #[test]
-    fn the_cursor_appears_at_the_end_and_moves_from_point_to_point() {
+    fn the_cursor_starts_at_the_end_and_moves_from_point_to_point() {
         let (mut view, curve) = (GraphView::default(), curve());
         view.move_cursor(&curve, WHOLE, -NEAR);
-        assert_eq!(view.cursor(), Some(1000.0));
+        assert_eq!(view.cursor(), Some(997.0));
         view.move_cursor(&curve, WHOLE, -NEAR);
-        assert_eq!(view.cursor(), Some(995.0));
+        assert_eq!(view.cursor(), Some(994.0));
         view.move_cursor(&curve, WHOLE, -FAR);
-        assert_eq!(view.cursor(), Some(895.0));
+        assert_eq!(view.cursor(), Some(894.0));
         view.zoom(WHOLE, 0.02, None);
-        view.zoom(WHOLE, 1.0, None);
         view.move_cursor(&curve, WHOLE, NEAR);
-        assert_eq!(view.cursor(), Some(896.0));
-        assert!(view.visible(WHOLE).to >= 896.0, "what is seen follows");
+        assert_eq!(view.cursor(), Some(895.0));
+        assert!(view.visible(WHOLE).to >= 895.0, "what is seen follows");
         (0..9).for_each(|_| view.move_cursor(&curve, WHOLE, 5.0));
         assert_eq!(view.cursor(), Some(1000.0));
         assert_eq!(view.cursor_point(&curve).map(|point| point.step), Some(1000));
