@@ -9,6 +9,8 @@
 //!   concept.toml  images/  masks/  prompts/
 //!   runs/<run id>/       run.toml    events.jsonl  checkpoints/  samples/  evaluation/  scores.jsonl
 //!   samples/<batch id>/  batch.toml  events.jsonl  *.png  masks/
+//!   jobs/<id>/           score.toml or mask.toml  events.jsonl  *.png  scores.jsonl
+//!   plans/<name>.toml
 //! ```
 
 mod concept;
@@ -27,6 +29,7 @@ mod models;
 mod preflight;
 mod private;
 mod records;
+mod scores;
 mod state;
 
 pub use concept::{Concept, ConceptFile};
@@ -38,9 +41,10 @@ pub use hashes::HashCache;
 pub use history::{End, History, Picture, Point};
 pub use home::Home;
 pub use id::new_id;
-pub use job::{BatchSpec, Imported, JobFolder, RunSpec, ScoreSpec, checkpoint_path};
+pub use job::{BatchSpec, Imported, JobFolder, MaskSpec, RunSpec, ScoreSpec, checkpoint_path};
 pub use memory::free_memory;
 pub use preflight::{Photo, Preflight, effective_settings, preflight};
 pub use private::{check_private, make_private};
 pub use records::{RunSummary, fingerprint, state_now};
+pub use scores::read_scores;
 pub use state::state;
