@@ -63,6 +63,60 @@ fn a_concept_is_made_tagged_renamed_removed_and_restored() {
     assert_eq!(json(&workspace, &["concept", "list", "--trash"])["trash"][0]["concept"], "cup");
     catbench(&workspace, &["concept", "restore", "cup"]).assert().code(0);
     assert_eq!(json(&workspace, &["concept", "show", "cup"])["concept"]["notes"], "hot");
+    let matching =
+        |text| json(&workspace, &["concept", "list", "--matching", text])["concepts"].as_array().unwrap().len();
+    assert_eq!((matching("HOT"), matching("cup"), matching("cold")), (1, 1, 0), "notes and names, in any case");
+}
+
+#[test]
+fn a_concept_is_listed_with_how_it_stands_and_what_stands_for_it() {
+    let workspace = scored();
+    let first = listed(&workspace);
+    assert_eq!((&first["state"], &first["photo"]), (&"finished".into(), &"beach.png".into()));
+    assert!(first["score"]["masked_clip_i"]["value"].as_f64().unwrap() > 0.8, "the side with the concept");
+    assert!(first["notes"].is_null(), "notes are not listed");
+    let newest = format!("runs/{}/evaluation/after/004-1.png", common::RUN);
+    assert_eq!(first["sample"], newest.as_str(), "the newest learned one");
+    // One that is at work is seen as running without anything having changed in its files, and as interrupted after it.
+    let run = workspace.run().train(10).write();
+    assert_eq!(listed(&workspace)["state"], "interrupted");
+    let run = run.hold();
+    assert_eq!(listed(&workspace)["state"], "running");
+    drop(run);
+    assert_eq!(listed(&workspace)["state"], "interrupted");
+    let shown = json(&workspace, &["concept", "show", "demo"])["concept"].clone();
+    assert_eq!(shown["settings"][format!("runs/{}", common::RUN)]["train"]["steps"], 500, "with what is usual");
+}
+
+#[test]
+fn samples_are_rated_by_command_and_hand_and_removed_and_brought_back() {
+    let workspace = scored();
+    let (newest, early) = ("evaluation/after/004-1.png", "samples/step-000050-0.png");
+    let [newest, early] = [newest, early].map(|name| format!("runs/{}/{name}", common::RUN));
+    let concept = |args: &[&str]| catbench(&workspace, &[&["concept"], args].concat()).assert();
+    assert_eq!(json(&workspace, &["concept", "rate", "demo", &early, "5"])["rating"], 5);
+    assert_eq!(listed(&workspace)["sample"], early.as_str(), "the best rated one");
+    concept(&["rate", "demo", &early, "6"]).code(2).stderr(contains("1 (bad) to 5"));
+    concept(&["rate", "demo", "images/beach.png", "5"]).code(1).stderr(contains("no sample"));
+    // A hand's edit counts, and a wrong one is told of.
+    let ratings = workspace.concept().join("ratings.toml");
+    fs::write(&ratings, format!("\"{newest}\" = 1\n")).unwrap();
+    let before_it = format!("runs/{}/evaluation/after/004-0.png", common::RUN);
+    wait_until("it is taken up", || listed(&workspace)["sample"] == before_it.as_str());
+    fs::write(&ratings, format!("\"{newest}\" = 7\n")).unwrap();
+    wait_until("it is told of", || listed(&workspace)["problem"].to_string().contains("ratings.toml"));
+    concept(&["rate", "demo", &early, "4"]).code(1).stderr(contains("7 is no rating"));
+    fs::remove_file(&ratings).unwrap();
+
+    let absolute = workspace.concept().join(&newest);
+    concept(&["remove-sample", "demo", absolute.to_str().unwrap()]).code(0).stdout(contains("restore-sample"));
+    let samples = || json(&workspace, &["concept", "show", "demo"])["concept"]["sample_records"].clone();
+    assert_eq!((samples().as_array().unwrap().len(), listed(&workspace)["samples"].as_u64()), (29, Some(29)));
+    assert_eq!(json(&workspace, &["watch", "demo"])["pictures"].as_array().unwrap().len(), 29);
+    catbench(&workspace, &["daemon", "rebuild"]).assert().code(0).stdout(contains("29 samples"));
+    concept(&["restore-sample", "demo", &newest]).code(0);
+    assert_eq!((samples().as_array().unwrap().len(), absolute.is_file()), (30, true));
+    concept(&["restore-sample", "demo", &newest]).code(1).stderr(contains("not in the trash"));
 }
 
 #[test]

@@ -33,6 +33,12 @@ enum What {
     Remove(library::NameArgs),
     /// Take a concept out of the trash.
     Restore(library::RestoreArgs),
+    /// Rate a sample of a concept, 1 (bad) to 5; the best one stands for it in lists.
+    Rate(library::RateArgs),
+    /// Put a sample of a concept into the trash, from which `restore-sample` takes it.
+    RemoveSample(library::SampleArgs),
+    /// Take a sample of a concept out of the trash.
+    RestoreSample(library::SampleArgs),
     /// Pack a concept, with everything made from it, into one file.
     Export(library::ExportArgs),
     /// Make a concept of what `export` wrote, or of a concept's folder.
@@ -84,6 +90,9 @@ pub fn run(args: &Args) -> Result<(), Error> {
         What::Rename(args) => library::rename(args),
         What::Remove(args) => library::remove(args),
         What::Restore(args) => library::restore(args),
+        What::Rate(args) => library::rate(args),
+        What::RemoveSample(args) => library::remove_sample(args),
+        What::RestoreSample(args) => library::restore_sample(args),
         What::Export(args) => library::export(args),
         What::Import(args) => library::import(args),
         What::ImportAdapter(args) => import_adapter(args),

@@ -6,7 +6,6 @@ use serde_json::json;
 
 use super::{Error, print_json};
 use crate::client;
-use crate::protocol::ConceptRecord;
 use crate::workspace::{Concept, ConceptFile, Home};
 
 /// Options of `concept new`.
@@ -101,6 +100,40 @@ pub struct RestoreArgs {
     to: Option<String>,
 }
 
+/// A sample of a concept.
+#[derive(Debug, clap::Args)]
+pub struct SampleArgs {
+    /// The concept.
+    concept: String,
+    /// The picture: its path, from here or from the concept's folder.
+    picture: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Options of `concept rate`.
+#[derive(Debug, clap::Args)]
+pub struct RateArgs {
+    #[command(flatten)]
+    sample: SampleArgs,
+    /// 1 (bad) to 5, or `none` to take its rating away.
+    #[arg(value_parser = rating)]
+    rating: Rating,
+}
+
+/// A rating, or none.
+#[derive(Debug, Clone, Copy)]
+struct Rating(Option<u8>);
+
+fn rating(text: &str) -> Result<Rating, String> {
+    match text.parse() {
+        _ if text == "none" => Ok(Rating(None)),
+        Ok(number @ 1..=5) => Ok(Rating(Some(number))),
+        _ => Err("give a number from 1 (bad) to 5, or none".into()),
+    }
+}
+
 /// Options of `concept export`.
 #[derive(Debug, clap::Args)]
 pub struct ExportArgs {
@@ -174,16 +207,7 @@ pub fn list(args: &ListArgs) -> Result<(), Error> {
     if args.trash {
         return list_trash(&home, args.json);
     }
-    let mut concepts = client::concepts(&home, args.tag.clone())?;
-    if let Some(text) = &args.matching {
-        let text = text.to_lowercase();
-        let matches = |concept: &ConceptRecord| {
-            [&concept.concept, &concept.name, &concept.class_word, &concept.notes]
-                .iter()
-                .any(|field| field.to_lowercase().contains(&text))
-        };
-        concepts.retain(matches);
-    }
+    let concepts = client::concepts(&home, args.tag.clone(), args.matching.clone())?;
     if args.json {
         print_json(&json!({ "concepts": concepts }));
         return Ok(());
@@ -239,7 +263,7 @@ pub fn show(args: &NameArgs) -> Result<(), Error> {
         ("concept", format!("{} (a kind of {})", c.name, c.class_word)),
         ("base model", c.base_model.clone()),
         ("tags", c.tags.join(", ")),
-        ("notes", c.notes.clone()),
+        ("notes", details.notes.clone()),
         ("photos", files(&details.photo_files)),
         ("masks", files(&details.mask_files)),
         ("prompts", c.prompts.join(", ")),
@@ -296,6 +320,51 @@ pub fn restore(args: &RestoreArgs) -> Result<(), Error> {
     let home = Home::locate()?;
     let concept = home.restore_concept(&args.concept.concept, args.to.as_deref())?;
     came(&home, &concept, args.concept.json)
+}
+
+impl SampleArgs {
+    /// The home, the concept, and the picture's path from the concept's folder.
+    fn find(&self) -> Result<(Home, Concept, PathBuf), Error> {
+        let home = Home::locate()?;
+        let concept = home.concept(&self.concept)?;
+        let here = std::path::absolute(&self.picture)?;
+        let inside = here.strip_prefix(&concept.folder).map(PathBuf::from);
+        Ok((home, concept, inside.unwrap_or_else(|_| self.picture.clone())))
+    }
+
+    fn say(&self, home: &Home, concept: &Concept, said: serde_json::Value, line: &str) -> Result<(), Error> {
+        client::refresh(home, concept)?;
+        if self.json {
+            print_json(&said);
+        } else {
+            println!("{line}");
+        }
+        Ok(())
+    }
+}
+
+pub fn rate(args: &RateArgs) -> Result<(), Error> {
+    let (home, concept, picture) = args.sample.find()?;
+    let Rating(rating) = args.rating;
+    concept.rate(&picture, rating)?;
+    let word = rating.map_or("no rating".into(), |rating| format!("rated {rating}"));
+    let said = json!({ "concept": concept.id, "picture": picture, "rating": rating });
+    args.sample.say(&home, &concept, said, &format!("{}: {word}", picture.display()))
+}
+
+pub fn remove_sample(args: &SampleArgs) -> Result<(), Error> {
+    let (home, concept, picture) = args.find()?;
+    let path = concept.remove_sample(&picture)?;
+    let undo = format!("catbench concept restore-sample {} {}", concept.id, picture.display());
+    let said = json!({ "concept": concept.id, "removed": picture, "path": path });
+    args.say(&home, &concept, said, &format!("{} is in the trash: {undo}", picture.display()))
+}
+
+pub fn restore_sample(args: &SampleArgs) -> Result<(), Error> {
+    let (home, concept, picture) = args.find()?;
+    let path = concept.restore_sample(&picture)?;
+    let said = json!({ "concept": concept.id, "restored": picture, "path": path });
+    args.say(&home, &concept, said, &path.display().to_string())
 }
 
 pub fn export(args: &ExportArgs) -> Result<(), Error> {

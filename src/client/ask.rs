@@ -49,7 +49,7 @@ pub fn export_adapter(checkpoint: &Path, out: &Path) -> Result<(Vec<PathBuf>, Ve
 fn unexpected(reply: Reply) -> Error {
     match reply {
         Reply::Failed { message } => Error::Refused(message),
-        other => Error::Answer(format!("{other:?}")),
+        other => Error::odd(&other),
     }
 }
 

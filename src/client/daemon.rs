@@ -143,7 +143,7 @@ impl Daemon {
     pub fn status(&mut self) -> Result<DaemonStatus, Error> {
         match self.ask(DaemonRequest::Status)? {
             DaemonReply::Status(status) => Ok(status),
-            other => Err(Error::Answer(format!("{other:?}"))),
+            other => Err(Error::odd(&other)),
         }
     }
 

@@ -94,7 +94,7 @@ impl Follow {
                         self.source = Source::File(FileSource::new(&self.job, self.next_seq, why)?);
                         continue;
                     }
-                    Ok(Some(other)) => return Err(Error::Answer(format!("{other:?}"))),
+                    Ok(Some(other)) => return Err(Error::odd(&other)),
                     Err(Error::HungUp) => {
                         self.subscribe_again()?;
                         continue;

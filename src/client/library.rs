@@ -10,15 +10,11 @@ fn ask(home: &Home, request: DaemonRequest) -> Result<DaemonReply, Error> {
     Daemon::start(home)?.ask(request)
 }
 
-fn odd<T>(reply: &DaemonReply) -> Result<T, Error> {
-    Err(Error::Answer(format!("{reply:?}")))
-}
-
-/// All concepts of `home` with this tag, or all, by name.
-pub fn concepts(home: &Home, tag: Option<String>) -> Result<Vec<ConceptRecord>, Error> {
-    match ask(home, DaemonRequest::Concepts { tag })? {
+/// All concepts of `home` with this tag, or all, by name; only those whose name, class word or notes contain `matching`.
+pub fn concepts(home: &Home, tag: Option<String>, matching: Option<String>) -> Result<Vec<ConceptRecord>, Error> {
+    match ask(home, DaemonRequest::Concepts { tag, matching })? {
         DaemonReply::Concepts { concepts } => Ok(concepts),
-        other => odd(&other),
+        other => Err(Error::odd(&other)),
     }
 }
 
@@ -26,7 +22,7 @@ pub fn concepts(home: &Home, tag: Option<String>) -> Result<Vec<ConceptRecord>, 
 pub fn concept(home: &Home, name: &str) -> Result<ConceptDetails, Error> {
     match ask(home, DaemonRequest::Concept { name: name.to_owned() })? {
         DaemonReply::Concept(concept) => Ok(*concept),
-        other => odd(&other),
+        other => Err(Error::odd(&other)),
     }
 }
 
@@ -34,7 +30,7 @@ pub fn concept(home: &Home, name: &str) -> Result<ConceptDetails, Error> {
 pub fn runs(home: &Home, state: Option<State>) -> Result<Vec<RunRecord>, Error> {
     match ask(home, DaemonRequest::Runs { concept: None, state })? {
         DaemonReply::Runs { runs } => Ok(runs),
-        other => odd(&other),
+        other => Err(Error::odd(&other)),
     }
 }
 
@@ -42,7 +38,7 @@ pub fn runs(home: &Home, state: Option<State>) -> Result<Vec<RunRecord>, Error> 
 pub fn refresh(home: &Home, concept: &Concept) -> Result<(), Error> {
     match ask(home, DaemonRequest::Refresh { concept: concept.id.clone() })? {
         DaemonReply::Done => Ok(()),
-        other => odd(&other),
+        other => Err(Error::odd(&other)),
     }
 }
 
@@ -50,7 +46,7 @@ pub fn refresh(home: &Home, concept: &Concept) -> Result<(), Error> {
 pub fn rename(home: &Home, concept: &str, to: &str) -> Result<(), Error> {
     match ask(home, DaemonRequest::Rename { concept: concept.to_owned(), to: to.to_owned() })? {
         DaemonReply::Done => Ok(()),
-        other => odd(&other),
+        other => Err(Error::odd(&other)),
     }
 }
 
@@ -58,7 +54,7 @@ pub fn rename(home: &Home, concept: &str, to: &str) -> Result<(), Error> {
 pub fn remove(home: &Home, concept: &str) -> Result<PathBuf, Error> {
     match ask(home, DaemonRequest::Remove { concept: concept.to_owned() })? {
         DaemonReply::Removed { path } => Ok(path),
-        other => odd(&other),
+        other => Err(Error::odd(&other)),
     }
 }
 
@@ -66,6 +62,6 @@ pub fn remove(home: &Home, concept: &str) -> Result<PathBuf, Error> {
 pub fn rebuild(home: &Home) -> Result<StoreCounts, Error> {
     match ask(home, DaemonRequest::Rebuild)? {
         DaemonReply::Rebuilt(counts) => Ok(counts),
-        other => odd(&other),
+        other => Err(Error::odd(&other)),
     }
 }

@@ -4,6 +4,7 @@
 
 mod ask;
 mod daemon;
+mod error;
 mod follow;
 #[cfg(feature = "hub")]
 mod hub;
@@ -14,9 +15,10 @@ pub mod words;
 
 pub use ask::{estimate, export_adapter, import_adapter};
 pub use daemon::Daemon;
+pub use error::Error;
 pub use follow::Follow;
 #[cfg(feature = "hub")]
 pub use hub::download_model;
-pub use jobs::{Error, Placement, change, jobs, stop, submit, warnings};
+pub use jobs::{Placement, change, jobs, stop, submit, warnings};
 pub use library::{concept, concepts, rebuild, refresh, remove, rename, runs};
 pub use watch::Watch;

@@ -64,7 +64,7 @@ impl From<std::io::Error> for Gone {
 impl Connection {
     async fn converse(&mut self) -> Result<(), Gone> {
         self.write(&Hello::new()).await?;
-        let hello: Hello = match serde_json::from_slice(&self.read_line().await?) {
+        let hello: Hello = match serde_json::from_slice(&read_line(&mut self.reader).await?) {
             Ok(hello) => hello,
             Err(error) => return self.refuse(0, &format!("not a hello: {error}")).await,
         };
@@ -102,8 +102,9 @@ impl Connection {
             DaemonRequest::Change { number, change } => {
                 shared.change(number, &change).await.map(|job| DaemonReply::Job(Box::new(job)))
             }
-            DaemonRequest::Concepts { tag } => {
-                let asked = shared.librarian.ask(move |library| library.concepts(tag.as_deref())).await;
+            DaemonRequest::Concepts { tag, matching } => {
+                let find = move |library: &mut Library| library.concepts(tag.as_deref(), matching.as_deref());
+                let asked = shared.librarian.ask(find).await;
                 from_store(asked).map(|concepts| DaemonReply::Concepts { concepts })
             }
             DaemonRequest::Concept { name } => {
@@ -145,7 +146,7 @@ impl Connection {
             Ok(job) => job,
             Err(error) => return self.refuse(id, &error.to_string()).await,
         };
-        let concept = job.concept_folder().ok().and_then(|folder| folder.file_name()?.to_str().map(str::to_owned));
+        let concept = job.concept().map(str::to_owned);
         let mut lines = LineReader::new(&job.events());
         let mut left = since_seq;
         loop {
@@ -256,10 +257,6 @@ impl Connection {
         let mut line = serde_json::to_vec(message).map_err(std::io::Error::from)?;
         line.push(b'\n');
         Ok(self.writer.write_all(&line).await?)
-    }
-
-    async fn read_line(&mut self) -> Result<Vec<u8>, Gone> {
-        read_line(&mut self.reader).await
     }
 }
 

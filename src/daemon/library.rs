@@ -2,7 +2,7 @@
 //! up once it has been quiet for a moment; what is asked is answered from the store, after what is known to have changed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -10,13 +10,17 @@ use tokio::sync::oneshot;
 
 use super::server::log;
 use crate::protocol::{CheckpointRecord, ConceptDetails, ConceptRecord, RunRecord, SampleRecord, State, StoreCounts};
-use crate::store::{self, Store, key, numbered};
-use crate::workspace::{Concept, History, Home, JobFolder, RunSummary, fingerprint, state_now};
+use crate::store::{self, JobRecord, Store, key, numbered};
+use crate::workspace::{
+    Concept, History, Home, JobFolder, Ratings, RunSummary, fingerprint, modified, read_ratings, state_now,
+};
 
 /// A folder is read once nothing has changed in it for so long.
 const QUIET: Duration = Duration::from_millis(150);
 /// It is read after so long though it is not quiet.
 const LONGEST: Duration = Duration::from_millis(600);
+/// What a sample without a rating counts as.
+const UNRATED: u8 = 3;
 
 type Task = Box<dyn FnOnce(&mut Library) + Send>;
 
@@ -179,13 +183,30 @@ impl Library {
                 }
             }
         }
-        changed |= self.refresh_jobs(concept, &folder)?;
+        let (jobs_changed, newest) = self.refresh_jobs(concept, &folder)?;
+        let (of_files, notes) = Concept::record(&folder, &photos, &masks);
+        let known = self.store.concepts.get(&path)?;
+        // Ratings that cannot be read are told of, and none until they can.
+        let (ratings, wrong) = match read_ratings(&folder) {
+            Ok(ratings) => (ratings, None),
+            Err(problem) => (Ratings::new(), Some(problem.to_string())),
+        };
+        let rated = self.store.ratings.get(&path)?.unwrap_or_default() != ratings;
+        let sample = match &known {
+            Some(known) if !jobs_changed && !rated => known.sample.clone(),
+            _ => self.rate(concept, &ratings)?,
+        };
         let record = ConceptRecord {
             runs: self.store.runs.count_under(&path),
             samples: self.store.samples.count_under(&path),
-            ..Concept::record(&folder, &photos, &masks)
+            state: self.store.runs.last_under(&path)?.map(|run| run.state),
+            // Of the two sides of a run that with the residual embeddings comes last.
+            score: self.store.scores.last_under(&path)?,
+            sample,
+            changed: of_files.changed.max(newest),
+            problem: of_files.problem.or(wrong),
+            ..of_files
         };
-        let known = self.store.concepts.get(&path)?;
         if known.as_ref() != Some(&record) {
             changed = true;
             for tag in known.iter().flat_map(|known| &known.tags) {
@@ -196,11 +217,34 @@ impl Library {
             }
             self.store.concepts.insert(&path, &record)?;
         }
-        Ok(changed)
+        if self.store.notes.get(&path)?.as_ref() != Some(&notes) {
+            changed = true;
+            self.store.notes.insert(&path, &notes)?;
+        }
+        Ok(changed | jobs_changed | rated)
     }
 
-    /// The same for its runs and samplings.
-    fn refresh_jobs(&mut self, concept: &str, folder: &Path) -> Result<bool, store::Error> {
+    /// Give the samples of a concept their ratings. The one that stands for it.
+    fn rate(&self, concept: &str, ratings: &Ratings) -> Result<Option<PathBuf>, store::Error> {
+        let path = key(&[concept]);
+        let mut best: Option<((u8, bool), PathBuf)> = None;
+        for (key, mut sample) in self.store.samples.entries_under(&path)? {
+            let rating = sample.path.to_str().and_then(|picture| ratings.get(picture)).copied();
+            if sample.rating != rating {
+                sample.rating = rating;
+                self.store.samples.insert(&key, &sample)?;
+            }
+            let rank = (rating.unwrap_or(UNRATED), sample.path.starts_with("runs"));
+            if sample.learned && best.as_ref().is_none_or(|(highest, _)| rank >= *highest) {
+                best = Some((rank, sample.path));
+            }
+        }
+        self.store.ratings.insert(&path, ratings)?;
+        Ok(best.map(|(_, path)| path))
+    }
+
+    /// The same for its runs and samplings. Whether anything has changed, and when they did last.
+    fn refresh_jobs(&mut self, concept: &str, folder: &Path) -> Result<(bool, jiff::Timestamp), store::Error> {
         let mut changed = false;
         let mut there = BTreeSet::new();
         for kind in ["runs", "samples"] {
@@ -210,11 +254,11 @@ impl Library {
                 let now = fingerprint(&job);
                 let known = self.store.jobs.get(&path)?;
                 // Of one that is at work only its beginning and its end are taken up.
-                if known.as_ref() != Some(&now) && !(known.is_some() && job.is_held()) {
+                if known.as_ref().is_none_or(|known| known.fingerprint != now && !job.is_held()) {
                     changed = true;
                     self.forget_job(concept, &name, job.id())?;
-                    match self.read_job(concept, folder, &name, &job) {
-                        Ok(()) => self.store.jobs.insert(&path, &now)?,
+                    match self.read_job(concept, folder, &name, &job, now) {
+                        Ok(record) => self.store.jobs.insert(&path, &record)?,
                         Err(Unreadable::Store(error)) => return Err(error),
                         Err(Unreadable::Files(error)) => log(&error.to_string()),
                     }
@@ -229,13 +273,16 @@ impl Library {
                 self.forget_job(concept, &name, id)?;
             }
         }
-        Ok(changed)
+        let newest = self.store.jobs.under(&key(&[concept]))?.into_iter().map(|job| job.changed).max();
+        Ok((changed, newest.unwrap_or_default()))
     }
 
     fn forget_job(&self, concept: &str, name: &str, id: &str) -> Result<(), store::Error> {
         self.store.jobs.remove(&key(&[concept, name]))?;
         self.store.samples.remove_under(&key(&[concept, name]))?;
         self.store.scores.remove_under(&key(&[concept, name]))?;
+        self.store.settings.remove(&key(&[concept, name]))?;
+        self.store.settings.remove(&key(&[concept, &scoring_of(name)]))?;
         if name.starts_with("runs/") {
             self.store.runs.remove(&key(&[concept, id]))?;
             self.store.checkpoints.remove_under(&key(&[concept, id]))?;
@@ -243,7 +290,20 @@ impl Library {
         Ok(())
     }
 
-    fn read_job(&self, concept: &str, folder: &Path, name: &str, job: &JobFolder) -> Result<(), Unreadable> {
+    fn read_job(
+        &self,
+        concept: &str,
+        folder: &Path,
+        name: &str,
+        job: &JobFolder,
+        fingerprint: String,
+    ) -> Result<JobRecord, Unreadable> {
+        self.store.settings.insert(&key(&[concept, name]), &job.settings()?)?;
+        let scoring = JobFolder::at(&job.evaluation()).ok();
+        if let Some(scoring) = &scoring {
+            self.store.settings.insert(&key(&[concept, &scoring_of(name)]), &scoring.settings()?)?;
+        }
+        let changed = scoring.iter().chain([job]).filter_map(|job| modified(&job.events())).max().unwrap_or_default();
         let mut histories = Vec::new();
         if name.starts_with("runs/") {
             let summary = RunSummary::read(concept, job)?;
@@ -264,10 +324,10 @@ impl Library {
         for (i, picture) in histories.into_iter().flat_map(|history| history.pictures).enumerate() {
             let path = picture.path.strip_prefix(folder).unwrap_or(&picture.path).to_owned();
             let (prompt, seed, step, learned) = (picture.prompt, picture.seed, picture.step, picture.learned);
-            let sample = SampleRecord { path, prompt, seed, step, learned };
+            let sample = SampleRecord { path, prompt, seed, step, learned, rating: None };
             self.store.samples.insert(&numbered(&[concept, name], i as u64), &sample)?;
         }
-        Ok(())
+        Ok(JobRecord { kind: job.kind()?, fingerprint, changed })
     }
 
     /// Take up what is known to have changed.
@@ -278,26 +338,64 @@ impl Library {
         Ok(())
     }
 
-    /// All concepts with this tag, or all.
-    pub fn concepts(&mut self, tag: Option<&str>) -> Result<Vec<ConceptRecord>, store::Error> {
+    /// All concepts with this tag, or all; only those whose name, class word or notes contain `matching`, in any case.
+    pub fn concepts(&mut self, tag: Option<&str>, matching: Option<&str>) -> Result<Vec<ConceptRecord>, store::Error> {
         self.catch_up()?;
-        let Some(tag) = tag else { return self.store.concepts.under(b"") };
-        let names = self.store.tags.names_under(&key(&[tag]))?;
-        let found = names.iter().map(|name| self.store.concepts.get(&key(&[name]))).collect::<Result<Vec<_>, _>>()?;
-        Ok(found.into_iter().flatten().collect())
+        let mut concepts = match tag {
+            None => self.store.concepts.under(b"")?,
+            Some(tag) => {
+                let names = self.store.tags.names_under(&key(&[tag]))?;
+                let found = names.iter().map(|name| self.store.concepts.get(&key(&[name])));
+                found.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect()
+            }
+        };
+        if let Some(text) = matching.map(str::to_lowercase) {
+            let mut matched = Vec::new();
+            for concept in concepts {
+                let notes = self.store.notes.get(&key(&[&concept.concept]))?.unwrap_or_default();
+                let fields = [&concept.concept, &concept.name, &concept.class_word, &notes];
+                if fields.iter().any(|field| field.to_lowercase().contains(&text)) {
+                    matched.push(concept);
+                }
+            }
+            concepts = matched;
+        }
+        for concept in &mut concepts {
+            self.as_it_is(concept)?;
+        }
+        Ok(concepts)
+    }
+
+    /// Bring the state of a concept's newest run up to now.
+    fn as_it_is(&self, concept: &mut ConceptRecord) -> Result<(), store::Error> {
+        // What has finished stays so.
+        if concept.state.is_some_and(|state| state != State::Finished)
+            && let Some(run) = self.store.runs.last_under(&key(&[&concept.concept]))?
+        {
+            concept.state = Some(match state_now(&run) {
+                State::Running => State::Running,
+                _ => up_to_now(run).state,
+            });
+        }
+        Ok(())
     }
 
     /// One concept with all that belongs to it.
     pub fn concept(&mut self, concept: &str) -> Result<Option<ConceptDetails>, store::Error> {
         self.refresh(concept)?;
         let path = key(&[concept]);
-        let Some(record) = self.store.concepts.get(&path)? else { return Ok(None) };
+        let Some(mut record) = self.store.concepts.get(&path)? else { return Ok(None) };
+        self.as_it_is(&mut record)?;
+        let names = self.store.settings.names_under(&path)?;
         Ok(Some(ConceptDetails {
             concept: record,
+            notes: self.store.notes.get(&path)?.unwrap_or_default(),
             photo_files: self.store.photos.under(&path)?,
             mask_files: self.store.masks.under(&path)?,
             run_records: self.runs(Some(concept), None)?,
             checkpoints: self.store.checkpoints.under(&path)?,
+            sample_records: self.store.samples.under(&path)?,
+            settings: names.into_iter().zip(self.store.settings.under(&path)?).collect(),
         }))
     }
 
@@ -305,19 +403,25 @@ impl Library {
     pub fn runs(&mut self, concept: Option<&str>, state: Option<State>) -> Result<Vec<RunRecord>, store::Error> {
         self.catch_up()?;
         let path = concept.map(|concept| key(&[concept])).unwrap_or_default();
-        let mut runs = self.store.runs.under(&path)?;
-        for run in &mut runs {
-            let now = state_now(run);
-            // One that is or was at work has gone on since it was read.
-            if (now == State::Running || now != run.state)
-                && let Ok(summary) = JobFolder::at(&run.path).and_then(|job| RunSummary::read(&run.concept, &job))
-            {
-                *run = summary.record;
-            }
-        }
+        let mut runs: Vec<RunRecord> = self.store.runs.under(&path)?.into_iter().map(up_to_now).collect();
         runs.retain(|run| state.is_none_or(|state| run.state == state));
         Ok(runs)
     }
+}
+
+/// The scoring of the run in the job folder `run`, as a job folder.
+fn scoring_of(run: &str) -> String {
+    format!("{run}/evaluation")
+}
+
+/// `run` as it is now, if it is or was at work: then it has gone on since it was read.
+fn up_to_now(run: RunRecord) -> RunRecord {
+    let now = state_now(&run);
+    if now != State::Running && now == run.state {
+        return run;
+    }
+    let read = JobFolder::at(&run.path).and_then(|job| RunSummary::read(&run.concept, &job));
+    read.map_or(run, |summary| summary.record)
 }
 
 /// Why a job is not in the store.

@@ -327,11 +327,9 @@ impl Queue {
         }
         let job = self.home.path().join(&entry.job);
         let folder = JobFolder::at(&job).ok();
-        let concept =
-            folder.as_ref().and_then(|folder| folder.concept_folder().ok()?.file_name()?.to_str().map(str::to_owned));
         Ok(JobInfo {
             number,
-            concept: concept.unwrap_or_default(),
+            concept: folder.as_ref().and_then(JobFolder::concept).unwrap_or_default().to_owned(),
             kind: folder.as_ref().and_then(|folder| folder.kind().ok()),
             step: folder.filter(|_| state == JobState::Running).and_then(|folder| step(&folder)),
             job,

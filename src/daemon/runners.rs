@@ -45,25 +45,21 @@ impl Runner {
         self.exit.get().is_some()
     }
 
-    /// Wait for its exit, but not for ever.
-    fn wait(&self, longest: Duration) -> Option<ExitStatus> {
-        let deadline = Instant::now() + longest;
-        while !self.has_exited() && Instant::now() < deadline {
-            std::thread::sleep(LOOK);
-        }
-        self.exit.get().copied()
-    }
-
     /// Let it go, and wait until it has left its device.
     fn leave(self) {
-        let Self { stdin, exit, model } = self;
+        let Self { stdin, exit, .. } = self;
         drop(stdin);
-        let deadline = Instant::now() + LEAVE;
-        while exit.get().is_none() && Instant::now() < deadline {
-            std::thread::sleep(LOOK);
-        }
-        drop(model);
+        wait(&exit, LEAVE);
     }
+}
+
+/// Wait for an exit, but not for ever.
+fn wait(exit: &OnceLock<ExitStatus>, longest: Duration) -> Option<ExitStatus> {
+    let deadline = Instant::now() + longest;
+    while exit.get().is_none() && Instant::now() < deadline {
+        std::thread::sleep(LOOK);
+    }
+    exit.get().copied()
 }
 
 /// Have `turn` done by `idle`, the runner that the device's last job has left, if it has the same base model, else by a
@@ -184,7 +180,7 @@ fn account(turn: &Turn, runner: Option<&Runner>) -> Result<(), String> {
     if last.is_some_and(|last| last.seq >= turn.from_seq && last.event.is_last()) {
         return Ok(());
     }
-    let status = runner.and_then(|runner| runner.wait(EXIT));
+    let status = runner.and_then(|runner| wait(&runner.exit, EXIT));
     let how = match status.map(|status| (status.signal(), status)) {
         Some((Some(9), _)) => "was killed (signal 9): by hand, or by the system because memory ran out".to_owned(),
         Some((Some(signal), _)) => format!("was killed by signal {signal}"),

@@ -12,7 +12,7 @@ use tokio::sync::{broadcast, watch};
 
 use super::library::Librarian;
 use super::lifecycle::{Lock, Socket, logout_warning};
-use super::queue::{ANY, Act, Queue, Turn};
+use super::queue::{ANY, Act, Queue};
 use super::runners::{self, Ended, Runner};
 use super::{Error, Settings, connection, devices, watcher};
 use crate::protocol::{DaemonStatus, DeviceName, JobChange, JobInfo, JobState, PROTOCOL, Submission};
@@ -238,8 +238,8 @@ impl Shared {
         }
         self.schedule(&mut state);
         self.told(None);
-        if let Some(concept) = concept_of(&turn) {
-            self.moved(&concept);
+        if let Some(concept) = turn.job.concept() {
+            self.moved(concept);
         }
     }
 
@@ -366,10 +366,6 @@ impl Drop for Client {
     fn drop(&mut self) {
         self.0.clients.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-fn concept_of(turn: &Turn) -> Change {
-    turn.job.concept_folder().ok()?.file_name()?.to_str().map(str::to_owned)
 }
 
 /// Signal the runner of `job`, once it can hear it.

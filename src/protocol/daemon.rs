@@ -12,7 +12,7 @@ use super::{
 
 /// Raised when either side would misread the other. [`Hello`], `ping`, `status` and `stop` stay as they are for ever, so
 /// that a program of another version can be told and replaced.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// The longest line a client may send, in bytes.
 pub const MAX_REQUEST: usize = 1 << 20;
@@ -83,6 +83,8 @@ pub enum DaemonRequest {
     Concepts {
         /// A tag.
         tag: Option<String>,
+        /// Text that their name, class word or notes contain, in any case.
+        matching: Option<String>,
     },
     /// One concept with all that belongs to it.
     Concept {

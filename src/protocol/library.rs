@@ -1,5 +1,6 @@
 //! The library as clients see it: concepts, their runs and what came of them, in short.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -74,8 +75,6 @@ pub struct ConceptRecord {
     pub base_model: String,
     /// Words to find it by.
     pub tags: Vec<String>,
-    /// Free text.
-    pub notes: String,
     /// How many whole photos it has.
     pub photos: usize,
     /// How many whole masks.
@@ -88,7 +87,18 @@ pub struct ConceptRecord {
     pub runs: usize,
     /// How many samples.
     pub samples: usize,
-    /// What is wrong with its file; the rest is then as far as it could be read.
+    /// How its newest run is; none without a run.
+    pub state: Option<State>,
+    /// The scores, with the residual embeddings, of the newest run that has any.
+    pub score: Option<Scores>,
+    /// The file name of its first whole photo.
+    pub photo: Option<String>,
+    /// The learned sample that stands for it, from the concept's folder: the best rated one, where one without a rating counts
+    /// as a 3; of equals the newest one of a run, else of a sampling.
+    pub sample: Option<PathBuf>,
+    /// When its files or its jobs have changed last, as their times say; a job at work counts from its beginning.
+    pub changed: jiff::Timestamp,
+    /// What is wrong with its files; the rest is then as far as it could be read.
     pub problem: Option<String>,
 }
 
@@ -159,6 +169,8 @@ pub struct SampleRecord {
     pub step: usize,
     /// Whether the residual embeddings were used.
     pub learned: bool,
+    /// The user's rating, 1 (bad) to 5.
+    pub rating: Option<u8>,
 }
 
 /// A concept with all that belongs to it.
@@ -167,6 +179,8 @@ pub struct ConceptDetails {
     /// In short.
     #[serde(flatten)]
     pub concept: ConceptRecord,
+    /// Free text.
+    pub notes: String,
     /// Its photos.
     pub photo_files: Vec<FileRecord>,
     /// Its masks.
@@ -175,6 +189,11 @@ pub struct ConceptDetails {
     pub run_records: Vec<RunRecord>,
     /// The checkpoints of its runs.
     pub checkpoints: Vec<CheckpointRecord>,
+    /// The samples of its runs, their scorings and its samplings, in the order they were made within each.
+    pub sample_records: Vec<SampleRecord>,
+    /// The settings of its jobs, all of them with their defaults, by job folder: `runs/ID`, `runs/ID/evaluation`,
+    /// `samples/ID`.
+    pub settings: BTreeMap<String, serde_json::Value>,
 }
 
 /// What the store holds.

@@ -5,17 +5,18 @@
 //! Keys are the parts of a name with a zero byte after each, numbers big-endian, so that what belongs together lies
 //! together and in order. Values are JSON after one byte that says their version.
 
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
-use crate::protocol::{CheckpointRecord, ConceptRecord, FileRecord, RunRecord, SampleRecord, Scores};
+use crate::protocol::{CheckpointRecord, ConceptRecord, FileRecord, JobKind, RunRecord, SampleRecord, Scores};
 
 /// Raised when trees or keys change their meaning.
-const SCHEMA: &[u8] = b"1";
+const SCHEMA: &[u8] = b"2";
 /// The version of the records that this program writes.
 const VERSION: u8 = 1;
 /// What sled may keep in memory, in bytes.
@@ -54,8 +55,16 @@ pub enum Error {
     },
 }
 
-/// What the store knew of a job's files when it read them.
-pub type Fingerprint = String;
+/// A job whose files have been read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobRecord {
+    /// What kind of job it is.
+    pub kind: JobKind,
+    /// What told its files from others when they were read.
+    pub fingerprint: String,
+    /// When its events had changed last by then.
+    pub changed: jiff::Timestamp,
+}
 
 /// All trees.
 pub struct Store {
@@ -65,6 +74,10 @@ pub struct Store {
     pub concepts: Tree<ConceptRecord>,
     /// By tag and concept.
     pub tags: Tree<()>,
+    /// Free text, by concept.
+    pub notes: Tree<String>,
+    /// The user's ratings of a concept's pictures, by concept.
+    pub ratings: Tree<BTreeMap<String, u8>>,
     /// By concept and file.
     pub photos: Tree<FileRecord>,
     /// By concept and file.
@@ -78,7 +91,9 @@ pub struct Store {
     /// By concept, job folder and side: 0 before, 1 after.
     pub scores: Tree<Scores>,
     /// By concept and job folder: as what is indexed was read.
-    pub jobs: Tree<Fingerprint>,
+    pub jobs: Tree<JobRecord>,
+    /// By concept and job folder, those of a run's scoring too: what its settings file says, with its defaults.
+    pub settings: Tree<serde_json::Value>,
 }
 
 impl Store {
@@ -120,6 +135,8 @@ impl Store {
         Ok(Self {
             concepts: Tree::open(&db, "concepts", path)?,
             tags: Tree::open(&db, "tags", path)?,
+            notes: Tree::open(&db, "notes", path)?,
+            ratings: Tree::open(&db, "ratings", path)?,
             photos: Tree::open(&db, "photos", path)?,
             masks: Tree::open(&db, "masks", path)?,
             runs: Tree::open(&db, "runs", path)?,
@@ -127,40 +144,40 @@ impl Store {
             samples: Tree::open(&db, "samples", path)?,
             scores: Tree::open(&db, "scores", path)?,
             jobs: Tree::open(&db, "jobs", path)?,
+            settings: Tree::open(&db, "settings", path)?,
             path: path.to_owned(),
             db,
         })
     }
 
+    /// The trees whose keys begin with a concept: all but the tags.
+    fn by_concept(&self) -> [&dyn Records; 11] {
+        [
+            &self.concepts,
+            &self.notes,
+            &self.ratings,
+            &self.photos,
+            &self.masks,
+            &self.runs,
+            &self.checkpoints,
+            &self.samples,
+            &self.scores,
+            &self.jobs,
+            &self.settings,
+        ]
+    }
+
+    fn trees(&self) -> impl Iterator<Item = &dyn Records> {
+        self.by_concept().into_iter().chain([&self.tags as &dyn Records])
+    }
+
     fn verify(&self) -> Result<(), Error> {
-        self.concepts.verify()?;
-        self.tags.verify()?;
-        self.photos.verify()?;
-        self.masks.verify()?;
-        self.runs.verify()?;
-        self.checkpoints.verify()?;
-        self.samples.verify()?;
-        self.scores.verify()?;
-        self.jobs.verify()
+        self.trees().try_for_each(|tree| tree.verify())
     }
 
     /// Forget everything.
     pub fn clear(&self) -> Result<(), Error> {
-        let trees = [
-            &self.concepts.records,
-            &self.tags.records,
-            &self.photos.records,
-            &self.masks.records,
-            &self.runs.records,
-            &self.checkpoints.records,
-            &self.samples.records,
-            &self.scores.records,
-            &self.jobs.records,
-        ];
-        for tree in trees {
-            tree.clear().map_err(|source| Error::Sled { path: self.path.clone(), source })?;
-        }
-        Ok(())
+        self.trees().try_for_each(|tree| tree.remove_under(b""))
     }
 
     /// Forget a concept.
@@ -171,14 +188,7 @@ impl Store {
                 self.tags.remove(&self::key(&[tag, concept]))?;
             }
         }
-        self.concepts.remove(&key)?;
-        self.photos.remove_under(&key)?;
-        self.masks.remove_under(&key)?;
-        self.runs.remove_under(&key)?;
-        self.checkpoints.remove_under(&key)?;
-        self.samples.remove_under(&key)?;
-        self.scores.remove_under(&key)?;
-        self.jobs.remove_under(&key)
+        self.by_concept().into_iter().try_for_each(|tree| tree.remove_under(&key))
     }
 
     /// Wait until all is on disk.
@@ -202,6 +212,14 @@ pub fn numbered(parts: &[&str], number: u64) -> Vec<u8> {
     let mut key = key(parts);
     key.extend_from_slice(&number.to_be_bytes());
     key
+}
+
+/// What is done to all trees alike.
+trait Records {
+    /// Read every record once.
+    fn verify(&self) -> Result<(), Error>;
+    /// Forget all records whose keys begin with `prefix`.
+    fn remove_under(&self, prefix: &[u8]) -> Result<(), Error>;
 }
 
 /// Records of one kind.
@@ -255,6 +273,21 @@ impl<V: Serialize + DeserializeOwned> Tree<V> {
         Ok(())
     }
 
+    /// The last record whose key begins with `prefix`.
+    pub fn last_under(&self, prefix: &[u8]) -> Result<Option<V>, Error> {
+        let last = self.records.scan_prefix(prefix).next_back().transpose().map_err(|source| self.wrong(source))?;
+        last.map(|(_, bytes)| self.decode(&bytes)).transpose()
+    }
+
+    /// All records whose keys begin with `prefix`, with their keys, in the order of these.
+    pub fn entries_under(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, V)>, Error> {
+        let entry = |found: sled::Result<(sled::IVec, sled::IVec)>| {
+            let (key, bytes) = found.map_err(|source| self.wrong(source))?;
+            Ok((key.to_vec(), self.decode(&bytes)?))
+        };
+        self.records.scan_prefix(prefix).map(entry).collect()
+    }
+
     /// All records whose keys begin with `prefix`, in the order of their keys.
     pub fn under(&self, prefix: &[u8]) -> Result<Vec<V>, Error> {
         let found = self.records.scan_prefix(prefix).values();
@@ -276,12 +309,18 @@ impl<V: Serialize + DeserializeOwned> Tree<V> {
     pub fn count_under(&self, prefix: &[u8]) -> usize {
         self.records.scan_prefix(prefix).keys().count()
     }
+}
 
+impl<V: Serialize + DeserializeOwned> Records for Tree<V> {
     fn verify(&self) -> Result<(), Error> {
         for record in self.records.iter().values() {
             self.decode(&record.map_err(|source| self.wrong(source))?)?;
         }
         Ok(())
+    }
+
+    fn remove_under(&self, prefix: &[u8]) -> Result<(), Error> {
+        Tree::remove_under(self, prefix)
     }
 }
 

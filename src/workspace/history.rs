@@ -136,6 +136,10 @@ impl History {
                 let path = self.folder.join(relative);
                 // A scoring made again overwrites its pictures.
                 self.pictures.retain(|picture| picture.path != path);
+                // One that the user has removed since is none.
+                if !path.is_file() {
+                    return;
+                }
                 let evaluation = self.folder.ends_with("evaluation") || relative.starts_with("evaluation");
                 let (step, prompt, seed, learned) = (*step, prompt.clone(), *seed, *learned);
                 self.pictures.push(Picture { path, prompt, seed, step, learned, evaluation });

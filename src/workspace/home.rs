@@ -39,7 +39,7 @@ impl Home {
         &self.path
     }
 
-    /// Where the program's own files (logs) are.
+    /// Where the program's own files are: store, queue, models, settings, trash, socket, log. Closed to other users.
     pub fn internal(&self) -> PathBuf {
         self.path.join(".catbench")
     }

@@ -302,6 +302,11 @@ impl JobFolder {
         })
     }
 
+    /// The name of the concept it belongs to; none where its folder is gone or has no readable name.
+    pub fn concept(&self) -> Option<&str> {
+        self.concept_folder().ok()?.file_name()?.to_str()
+    }
+
     /// The base model its settings name.
     pub fn base_model(&self) -> Result<ModelSpec, Error> {
         Ok(match self.kind()? {
@@ -394,6 +399,17 @@ impl JobFolder {
     pub fn in_concept(&self) -> Result<PathBuf, Error> {
         let concept = self.concept_folder()?;
         Ok(self.path.strip_prefix(concept).unwrap_or(&self.path).to_owned())
+    }
+
+    /// What its settings file says, with its defaults, to be compared with others'.
+    pub fn settings(&self) -> Result<serde_json::Value, Error> {
+        let settings = match self.kind()? {
+            JobKind::Train => serde_json::to_value(self.run_spec()?),
+            JobKind::Sample => serde_json::to_value(self.batch_spec()?),
+            JobKind::Score => serde_json::to_value(self.score_spec()?),
+            JobKind::Mask => serde_json::to_value(self.mask_spec()?),
+        };
+        settings.map_err(|error| Error::invalid(&self.path, error.to_string(), "its paths must be valid text"))
     }
 
     /// Its events.

@@ -81,11 +81,18 @@ impl Home {
         let concept = self.concept(from)?;
         let target = self.check_new_concept(to)?;
         std::fs::rename(&concept.folder, &target).map_err(Error::io("rename", &concept.folder))?;
+        // Its removed samples go with it; there may be none.
+        let _ = std::fs::rename(self.removed_samples(from), self.removed_samples(to));
         Concept::open(&target)
     }
 
     fn trash(&self) -> PathBuf {
         self.internal().join("trash")
+    }
+
+    /// Where the removed samples of `concept` are.
+    pub(super) fn removed_samples(&self, concept: &str) -> PathBuf {
+        self.trash().join("samples").join(concept)
     }
 
     /// Put a concept into the trash. Where it is there.

@@ -3,14 +3,15 @@
 //!
 //! ```text
 //! <home>/.catbench/
-//!   models/<name>.toml  hashes/  queue/<number>.toml  trash/<concept>~<time>/
+//!   models/<name>.toml  hashes/  queue/<number>.toml  settings.toml
+//!   plans/<name>.toml  embeddings/<model>.bin
+//!   trash/<concept>~<time>/  trash/samples/<concept>/<path>~<time>
 //!   store/  socket  daemon.lock  daemon.log
 //! <home>/<concept>/
-//!   concept.toml  images/  masks/  prompts/
+//!   concept.toml  ratings.toml  images/  masks/  prompts/
 //!   runs/<run id>/       run.toml    events.jsonl  checkpoints/  samples/  evaluation/  scores.jsonl
 //!   samples/<batch id>/  batch.toml  events.jsonl  *.png  masks/
 //!   jobs/<id>/           score.toml or mask.toml  events.jsonl  *.png  scores.jsonl
-//!   plans/<name>.toml
 //! ```
 
 mod concept;
@@ -28,8 +29,10 @@ mod memory;
 mod models;
 mod preflight;
 mod private;
+mod ratings;
 mod records;
 mod scores;
+mod settings;
 mod state;
 
 pub use concept::{Concept, ConceptFile};
@@ -45,6 +48,8 @@ pub use job::{BatchSpec, Imported, JobFolder, MaskSpec, RunSpec, ScoreSpec, chec
 pub use memory::free_memory;
 pub use preflight::{Photo, Preflight, effective_settings, preflight};
 pub use private::{check_private, make_private};
-pub use records::{RunSummary, fingerprint, state_now};
+pub use ratings::{Ratings, read_ratings};
+pub use records::{RunSummary, fingerprint, modified, state_now};
 pub use scores::read_scores;
+pub use settings::{Settings, Theme, XAxis};
 pub use state::state;

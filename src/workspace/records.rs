@@ -1,14 +1,14 @@
 //! What the files of a concept say in short: what lists show and the store holds.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::{Concept, Error, History, JobFolder, state};
 use crate::image;
 use crate::protocol::{BothScores, ConceptRecord, FileRecord, RunRecord, State};
 
 impl Concept {
-    /// The concept in `folder` in short. What is wrong with its file is part of it; its runs and samples are not counted.
-    pub fn record(folder: &Path, photos: &[FileRecord], masks: &[FileRecord]) -> ConceptRecord {
+    /// The concept in `folder` in short, and its notes. What is wrong with its file is part of it; nothing of its jobs is.
+    pub fn record(folder: &Path, photos: &[FileRecord], masks: &[FileRecord]) -> (ConceptRecord, String) {
         let concept = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let whole = |files: &[FileRecord]| files.iter().filter(|file| file.whole).count();
         let incomplete = photos.len() + masks.len() - whole(photos) - whole(masks);
@@ -18,26 +18,35 @@ impl Concept {
             class_word: String::new(),
             base_model: String::new(),
             tags: Vec::new(),
-            notes: String::new(),
             photos: whole(photos),
             masks: whole(masks),
             incomplete,
             prompts: names(&folder.join("prompts"), &["txt"]),
             runs: 0,
             samples: 0,
+            state: None,
+            score: None,
+            photo: photos.iter().find(|file| file.whole).map(|file| file.name.clone()),
+            sample: None,
+            changed: ["concept.toml", "images", "masks", "prompts"]
+                .into_iter()
+                .filter_map(|name| modified(&folder.join(name)))
+                .max()
+                .unwrap_or_default(),
             problem: None,
         };
+        let mut notes = String::new();
         match Self::open(folder) {
             Ok(Self { file, .. }) => {
                 record.name = file.name;
                 record.class_word = file.class_word;
                 record.base_model = file.base_model.to_string_lossy().into_owned();
                 record.tags = file.tags;
-                record.notes = file.notes;
+                notes = file.notes;
             }
             Err(problem) => record.problem = Some(problem.to_string()),
         }
-        record
+        (record, notes)
     }
 
     /// The pictures in a folder of a concept, sorted by name, those that are still being written too.
@@ -110,13 +119,20 @@ pub fn state_now(record: &RunRecord) -> State {
     }
 }
 
-/// What tells that a job's files have changed: sizes and times of its settings and events.
+/// What tells that a job's files have changed: sizes and times of its settings and events, and times of the folders that
+/// its pictures are in.
 pub fn fingerprint(job: &JobFolder) -> String {
-    let of = |path: PathBuf| {
-        let metadata = std::fs::metadata(path).ok()?;
+    let of = |name: &str| {
+        let metadata = std::fs::metadata(job.path().join(name)).ok()?;
         let time = metadata.modified().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
         Some((metadata.len(), time.as_nanos()))
     };
-    let settings = ["run.toml", "batch.toml"].map(|name| of(job.path().join(name)));
-    format!("{settings:?} {:?} {:?}", of(job.events()), of(job.evaluation().join("events.jsonl")))
+    let files = ["run.toml", "batch.toml", "events.jsonl", "evaluation/score.toml", "evaluation/events.jsonl"].map(of);
+    let folders = ["", "samples", "evaluation", "evaluation/before", "evaluation/after"].map(of);
+    format!("{files:?} {folders:?}")
+}
+
+/// When the file or folder at `path` was changed last.
+pub fn modified(path: &Path) -> Option<jiff::Timestamp> {
+    jiff::Timestamp::try_from(std::fs::metadata(path).ok()?.modified().ok()?).ok()
 }

@@ -39,6 +39,8 @@ def make(home):
             {"type": "sample", "step": 500, "path": f"{s:03}.png", "prompt": "a {concept} on grass", "seed": s, "learned": True}
             for s in range(SAMPLES)
         ]
+        for s in range(SAMPLES):
+            write(f"{batch}/{s:03}.png", PNG)
         events.append({"type": "finished", "seconds": 1.0})
         lines = [json.dumps({"seq": n, "time": "2026-11-23T13:45:01Z", **event}) for n, event in enumerate(events)]
         write(f"{batch}/events.jsonl", "\n".join(lines) + "\n")

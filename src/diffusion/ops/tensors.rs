@@ -281,7 +281,8 @@ mod tests {
     use super::super::Form;
     use super::*;
 
-    fn random(shape: &[usize], seed: usize) -> Tensor {
+    /// Numbers that look random, from -1 to 1.
+    pub(super) fn random(shape: &[usize], seed: usize) -> Tensor {
         let numbers: Vec<f32> = (0..shape.iter().product())
             .map(|i: usize| (((i + 1) * (2 * seed + 7919)) as f32 * 0.618_034).sin())
             .collect();

@@ -183,13 +183,7 @@ mod fused {
 mod tests {
     use super::*;
     use crate::diffusion::kernels;
-
-    fn random(shape: &[usize], seed: usize) -> Tensor {
-        let numbers: Vec<f32> = (0..shape.iter().product())
-            .map(|i: usize| (((i + 1) * (2 * seed + 7919)) as f32 * 0.618_034).sin())
-            .collect();
-        Tensor::from_vec(numbers, shape, &Device::Cpu).unwrap()
-    }
+    use crate::diffusion::ops::tensors::tests::random;
 
     fn numbers(x: &Tensor) -> Vec<f32> {
         x.flatten_all().unwrap().to_vec1().unwrap()

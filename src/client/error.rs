@@ -1,0 +1,77 @@
+//! What a client can fail at.
+
+use std::path::PathBuf;
+
+use crate::workspace;
+
+/// What a client can fail at.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The files of the job.
+    #[error(transparent)]
+    Workspace(#[from] workspace::Error),
+    /// A process did not start.
+    #[error("cannot start catbench: {0}")]
+    Start(#[source] std::io::Error),
+    /// The runner ended before it answered.
+    #[error("the runner ended at once ({status}): {log}")]
+    EndedAtOnce {
+        /// How it ended.
+        status: std::process::ExitStatus,
+        /// The end of what it wrote to its log.
+        log: String,
+    },
+    /// The daemon did not start.
+    #[error("the daemon does not start: {said} (its log is {})", .log.display())]
+    NoDaemon {
+        /// Its log.
+        log: PathBuf,
+        /// What it said there.
+        said: String,
+    },
+    /// The daemon takes connections but says nothing.
+    #[error("the daemon does not answer: its log is {}", .0.display())]
+    Silent(PathBuf),
+    /// The daemon has ended.
+    #[error("the daemon hung up")]
+    HungUp,
+    /// The daemon is of another version and cannot be replaced now.
+    #[error(
+        "the daemon is of catbench {version} and has {running} job(s) running: until they end you can only watch \
+         (`catbench watch`), or use that version"
+    )]
+    OtherVersion {
+        /// Its version.
+        version: String,
+        /// Jobs that run under it.
+        running: usize,
+    },
+    /// What was asked cannot be done.
+    #[error("{0}")]
+    Refused(String),
+    /// Something else was answered than was asked.
+    #[error("an odd answer: {0} (this is a bug)")]
+    Answer(String),
+    /// There is nothing to stop.
+    #[error("{0} is not running")]
+    NotRunning(String),
+    /// A model could not be downloaded.
+    #[cfg(feature = "hub")]
+    #[error("cannot download {repo}: {cause}")]
+    Hub {
+        /// Which.
+        repo: String,
+        /// Why not.
+        cause: String,
+    },
+    /// Files could not be watched or read.
+    #[error("cannot watch the job: {0}")]
+    Watch(#[from] notify::Error),
+}
+
+impl Error {
+    /// Another answer than belongs to the question.
+    pub(super) fn odd(answer: &impl std::fmt::Debug) -> Self {
+        Self::Answer(format!("{answer:?}"))
+    }
+}
