@@ -19,7 +19,7 @@ pub use error::Error;
 pub use folder::{PHOTO_EXTENSIONS, list_photos, mask_path};
 pub use grid::grid;
 pub use png::{read_png_text, write_png};
-pub use read::{MAX_PIXELS, read_any_mask, read_mask, read_photo, turned};
+pub use read::{MAX_PIXELS, read_alpha, read_any_mask, read_mask, read_photo, turned};
 pub use resample::{Filter, resize, resize_bicubic, resize_part};
 pub use square::square;
 pub use whole::is_whole;

@@ -22,6 +22,19 @@ pub fn read_photo(path: &Path) -> Result<RgbImage, Error> {
     Ok(flatten(decode(path)?, 255))
 }
 
+/// How opaque the photo in `path` is, 255 for wholly, upright; none where it has no transparency.
+///
+/// # Errors
+/// Those of [`read_photo`].
+pub fn read_alpha(path: &Path) -> Result<Option<GrayImage>, Error> {
+    let image = decode(path)?;
+    if !image.color().has_alpha() {
+        return Ok(None);
+    }
+    let image = image.into_rgba8();
+    Ok(Some(GrayImage::from_fn(image.width(), image.height(), |x, y| [image.get_pixel(x, y).0[3]].into())))
+}
+
 /// How the EXIF orientation of the photo in `path` turns it, in words; none where it stands upright already. Reads no pixels.
 ///
 /// # Errors

@@ -44,6 +44,12 @@ pub enum Request {
         /// The file to write.
         out: PathBuf,
     },
+    /// How many layers the text encoder has.
+    TextLayers {
+        /// The base model.
+        #[serde(with = "super::path_or_table")]
+        base_model: ModelSpec,
+    },
     /// Compare scores pair by pair. A row is a list of pairs: one, or those of several concepts taken together.
     Compare {
         /// First and second side of each pair of each row.
@@ -68,6 +74,11 @@ pub enum Reply {
         files: Vec<PathBuf>,
         /// What the user should know though it stops nothing.
         warnings: Vec<String>,
+    },
+    /// To [`Request::TextLayers`].
+    TextLayers {
+        /// How many.
+        count: usize,
     },
     /// To [`Request::Compare`]: for each row what came of it, or why nothing did.
     Compared {

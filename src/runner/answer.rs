@@ -42,6 +42,7 @@ fn reply(request: Request) -> Result<Reply, Error> {
             let files = adapter::export(&out, &checkpoint.embeddings)?;
             Reply::Exported { files, warnings: adapter::export_warnings(&checkpoint) }
         }
+        Request::TextLayers { base_model } => Reply::TextLayers { count: Outline::read(&base_model)?.text_layers() },
         Request::Compare { rows } => Reply::Compared { rows: compare::compare(&rows) },
     })
 }
