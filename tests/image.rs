@@ -91,9 +91,9 @@ fn the_content_decides_and_not_the_ending() {
 #[test]
 fn every_depth_and_kind_becomes_rgb() {
     let sixteen =
-        ImageBuffer::<Rgb<u16>, _>::from_fn(9, 5, |x, y| Rgb([x as u16 * 257, y as u16 * 257 * 3 + 128, 65535]));
+        ImageBuffer::<Rgb<u16>, _>::from_fn(9, 5, |x, y| Rgb([x as u16 * 257, y as u16 * 257 * 3 + 200, 65535]));
     let read_sixteen = read("sixteen.png", &encoded(sixteen, ImageFormat::Png)).unwrap();
-    assert_eq!(read_sixteen.get_pixel(7, 2), &Rgb([7, 6, 255]), "16 bits are rounded to 8");
+    assert_eq!(read_sixteen.get_pixel(7, 2), &Rgb([7, 6, 255]), "of 16 bits the high byte is taken");
 
     let grey16 = ImageBuffer::<Luma<u16>, _>::from_pixel(3, 3, Luma([257 * 200]));
     assert_eq!(read("grey16.png", &encoded(grey16, ImageFormat::Png)).unwrap().get_pixel(1, 1), &Rgb([200; 3]));
@@ -282,6 +282,8 @@ fn a_mask_must_fit_and_mark_something() {
     let drawn = ImageBuffer::<LumaA<u8>, _>::from_fn(12, 8, |x, _| LumaA([255, if x < 6 { 255 } else { 0 }]));
     let mask = save(drawn.into()).unwrap();
     assert_eq!((mask.get_pixel(2, 2).0, mask.get_pixel(9, 2).0), ([255], [0]), "transparency is black in a mask");
-    let coloured = RgbImage::from_fn(12, 8, |x, _| Rgb([if x < 6 { 255 } else { 0 }; 3]));
-    assert_eq!(save(coloured.into()).unwrap().get_pixel(2, 2).0, [255]);
+    let three_channels = RgbImage::from_fn(12, 8, |x, _| Rgb([if x < 6 { 255 } else { 0 }; 3]));
+    assert_eq!(save(three_channels.into()).unwrap().get_pixel(2, 2).0, [255]);
+    let message = save(RgbImage::from_pixel(12, 8, Rgb([250, 255, 255])).into()).unwrap_err().to_string();
+    assert!(message.contains("beach.png has colours"), "{message}");
 }

@@ -227,13 +227,13 @@ impl Told {
 
     /// Do something to the files, and see it within a second.
     fn sees(&mut self, what: &str, act: impl FnOnce(), is: impl Fn(&ConceptDetails) -> bool) {
-        assert!(!is(&client::concept(&self.home, "demo").unwrap()), "{what}: before anything was done");
+        assert!(!is(&client::concept(&self.home, "demo", true).unwrap()), "{what}: before anything was done");
         act();
         let began = Instant::now();
         loop {
             let left = Duration::from_secs(1).saturating_sub(began.elapsed());
             let told = self.watch.next(Some(left)).unwrap();
-            let demo = client::concept(&self.home, "demo").unwrap();
+            let demo = client::concept(&self.home, "demo", true).unwrap();
             match told {
                 Some(DaemonReply::Changed { .. } | DaemonReply::Resync) if is(&demo) => break,
                 Some(_) => {}

@@ -4,14 +4,34 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
-use catbench::image::read_photo;
-use catbench::metrics::{ClipScorer, Error, Preprocessor, ScoreRecord, ScoredSample, balance, compare, measure};
-use catbench::protocol::Fill;
+use catbench::image::{read_any_mask, read_mask, read_photo, read_png_text};
+use catbench::metrics::{
+    ClipScorer, DinoScorer, EmbeddingCache, Error, Measuring, PictureModel, Preprocessor, ScoreRecord, ScoredSample,
+    balance, compare, pool,
+};
+use catbench::protocol::{Fill, ScoreCrop};
 use image::{GrayImage, Luma, Rgb, RgbImage};
 use serde_json::Value;
 
 fn tiny_clip() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny_clip")
+}
+
+fn tiny_dino() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny_dino")
+}
+
+/// Whole pictures by `scorer` alone, nothing kept.
+fn measure(
+    scorer: &ClipScorer,
+    photos: &[(RgbImage, Option<GrayImage>)],
+    samples: &[ScoredSample],
+    fill: Fill,
+    resamples: usize,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<ScoreRecord, Error> {
+    let measuring = Measuring { clip: scorer, dino: None, fill, crop: ScoreCrop::Whole, resamples, cache: None };
+    measuring.measure(photos, samples, progress)
 }
 
 fn scorer() -> ClipScorer {
@@ -51,7 +71,7 @@ fn preprocessing_equals_transformers_to_the_last_bit() {
 fn embeddings_equal_transformers() {
     let (pictures, expected, record) = reference();
     let scorer = scorer();
-    let error = distance(&scorer.image_embeds(&pictures, |_| {}).unwrap(), &expected["image_embeds"]);
+    let error = distance(&scorer.image_embeds(&pictures, &mut |_| {}).unwrap(), &expected["image_embeds"]);
     assert!(error < 1e-6, "images: {error}");
     let texts: Vec<String> =
         record["texts"].as_array().unwrap().iter().map(|text| text.as_str().unwrap().into()).collect();
@@ -98,7 +118,7 @@ fn a_record_holds_what_was_measured_on_what_and_how() {
 
     assert_eq!(heard.last(), Some(&(16, 16)), "2 photos and 6 samples, masked and whole");
     assert!(heard.windows(2).all(|pair| pair[0].0 < pair[1].0));
-    assert_eq!((record.photos.len(), record.samples.len(), record.masked_clip_i.n), (2, 6, 6));
+    assert_eq!((record.photos.len(), record.samples.len(), record.scores.masked_clip_i.n), (2, 6, 6));
     assert_eq!((record.fill_colour, record.backbone.name.as_str()), ([128; 3], "tiny_clip"));
     assert!(record.preprocessing.contains("shortest edge 32 (bicubic), centre 32x32"), "{}", record.preprocessing);
     let whole = std::fs::read(tiny_clip().join("model.safetensors")).unwrap();
@@ -112,7 +132,7 @@ fn a_record_holds_what_was_measured_on_what_and_how() {
             })
         };
     let embed =
-        |image: RgbImage| scorer.image_embeds(&[image], |_| {}).unwrap().get(0).unwrap().to_vec1::<f32>().unwrap();
+        |image: RgbImage| scorer.image_embeds(&[image], &mut |_| {}).unwrap().get(0).unwrap().to_vec1::<f32>().unwrap();
     let cosine = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum::<f64>();
     let (mut masked, mut unmasked, mut text) = (0.0, 0.0, 0.0);
     for sample in &samples {
@@ -132,10 +152,10 @@ fn a_record_holds_what_was_measured_on_what_and_how() {
         text += cosine(&embed(sample.image.clone()), &prompt) / 6.0;
     }
     for (found, expected) in [
-        (&record.masked_clip_i, masked),
-        (&record.clip_i, unmasked),
-        (&record.clip_t, text),
-        (&record.balance, balance(masked, text)),
+        (&record.scores.masked_clip_i, masked),
+        (&record.scores.clip_i, unmasked),
+        (&record.scores.clip_t, text),
+        (&record.scores.balance, balance(masked, text)),
     ] {
         assert!((found.value - expected).abs() < 1e-6, "{found:?} {expected}");
         assert!(found.low <= found.value && found.value <= found.high);
@@ -145,7 +165,7 @@ fn a_record_holds_what_was_measured_on_what_and_how() {
     assert!(!line.contains('\n'));
     let read: ScoreRecord = serde_json::from_str(&line).unwrap();
     assert_eq!((&read.photos, &read.backbone, read.fill), (&record.photos, &record.backbone, record.fill));
-    assert!((read.balance.low - record.balance.low).abs() < 1e-12);
+    assert!((read.scores.balance.low - record.scores.balance.low).abs() < 1e-12);
     let again = measure(&scorer, &photos, &samples, Fill::Grey, 500, &mut |_, _| {}).unwrap();
     assert_eq!(serde_json::to_string(&again).unwrap(), line, "the same pictures give the same record");
 }
@@ -159,8 +179,8 @@ fn the_scene_does_not_count_in_the_masked_score() {
     let samples: Vec<_> =
         same.map(|(image, mask, seed)| ScoredSample { image, mask, prompt_text: "a cup".into(), seed }).collect();
     let record = measure(&scorer, &photos, &samples, Fill::Mean, 100, &mut |_, _| {}).unwrap();
-    assert!((record.masked_clip_i.value - 1.0).abs() < 1e-6, "{:?}", record.masked_clip_i);
-    assert!(record.clip_i.value < 0.999, "{:?}", record.clip_i);
+    assert!((record.scores.masked_clip_i.value - 1.0).abs() < 1e-6, "{:?}", record.scores.masked_clip_i);
+    assert!(record.scores.clip_i.value < 0.999, "{:?}", record.scores.clip_i);
 }
 
 #[test]
@@ -169,13 +189,13 @@ fn two_scorings_are_compared_pair_by_pair() {
     let score = |object| measure(&scorer, &photos(), &samples(object), Fill::Black, 1000, &mut |_, _| {}).unwrap();
     let (before, after) = (score([60, 60, 220]), score([220, 40, 60]));
     let difference = compare(&before, &after).unwrap();
-    let expected = after.masked_clip_i.value - before.masked_clip_i.value;
-    assert!((difference.masked_clip_i.value - expected).abs() < 1e-9 && expected > 0.0);
-    assert!(difference.masked_clip_i.low > 0.0, "the right colour is the better one: {difference:?}");
-    assert_eq!((difference.unpaired, difference.clip_t.n), (0, 6));
+    let expected = after.scores.masked_clip_i.value - before.scores.masked_clip_i.value;
+    assert!((difference.scores.masked_clip_i.value - expected).abs() < 1e-9 && expected > 0.0);
+    assert!(difference.scores.masked_clip_i.low > 0.0, "the right colour is the better one: {difference:?}");
+    assert_eq!((difference.unpaired, difference.scores.clip_t.n), (0, 6));
 
     let itself = compare(&after, &after).unwrap();
-    assert_eq!((itself.balance.value, itself.balance.low, itself.balance.high), (0.0, 0.0, 0.0));
+    assert_eq!((itself.scores.balance.value, itself.scores.balance.low, itself.scores.balance.high), (0.0, 0.0, 0.0));
 
     let mut fewer = after.clone();
     fewer.samples.remove(0);
@@ -199,7 +219,7 @@ fn missing_and_empty_masks_are_measured_and_told() {
     assert_eq!((record.photos_unmasked, record.samples_unmasked, record.samples_empty), (1, 1, 1));
     assert!(record.photos[1].mask.is_none() && record.samples[0].mask.is_none() && record.samples[1].mask_empty);
     assert!(record.samples[1].masked_clip_i.is_finite());
-    assert_eq!(record.masked_clip_i.n, 6, "nothing is left out");
+    assert_eq!(record.scores.masked_clip_i.n, 6, "nothing is left out");
 }
 
 #[test]
@@ -330,4 +350,119 @@ fn every_way_to_write_the_sizes_means_the_same() {
     let squashed = Preprocessor::load(folder.path()).unwrap().pixels(&picture);
     assert_eq!(squashed.dimensions(), (32, 32));
     assert_eq!(squashed.get_pixel(0, 16), &Rgb([0; 3]), "what is too narrow stands on black");
+}
+
+#[test]
+fn dino_equals_transformers() {
+    let folder = tiny_dino();
+    let names: Value = serde_json::from_slice(&std::fs::read(folder.join("reference.json")).unwrap()).unwrap();
+    let pictures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/preprocess/pictures");
+    let read = |name: &Value| read_photo(&pictures.join(format!("{}.png", name.as_str().unwrap()))).unwrap();
+    let pictures: Vec<_> = names["pictures"].as_array().unwrap().iter().map(read).collect();
+    let expected = candle_core::safetensors::load(folder.join("reference.safetensors"), &Device::Cpu).unwrap();
+    let scorer = DinoScorer::load(&folder, &Device::Cpu).unwrap();
+    let pixels = scorer.preprocessor().tensor(&pictures, &Device::Cpu).unwrap();
+    assert!(distance(&pixels, &expected["pixel_values"]) < 1e-6);
+    let error = distance(&scorer.image_embeds(&pictures, &mut |_| {}).unwrap(), &expected["embeds"]);
+    assert!(error < 1e-5, "{error}");
+}
+
+#[test]
+fn a_folder_that_holds_no_dino_is_named() {
+    let message = DinoScorer::load(&tiny_clip(), &Device::Cpu).map(|_| ()).unwrap_err().to_string();
+    assert!(message.contains("config.json") && message.contains("\"clip\""), "{message}");
+}
+
+/// What `tests/parity/masked_scores.py` read and computed.
+#[test]
+fn masked_scores_equal_an_independent_script_for_each_fill_and_crop() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/masked_scores");
+    let files = |name: &str| {
+        let entries = std::fs::read_dir(folder.join(name)).unwrap().map(|entry| entry.unwrap().path());
+        let mut files: Vec<_> = entries.filter(|path| path.is_file()).collect();
+        files.sort();
+        files
+    };
+    let photos: Vec<_> = files("photos")
+        .iter()
+        .map(|path| {
+            let photo = read_photo(path).unwrap();
+            let mask = folder.join("masks").join(path.file_name().unwrap());
+            let mask = mask.is_file().then(|| read_mask(&mask, photo.dimensions()).unwrap());
+            (photo, mask)
+        })
+        .collect();
+    let samples: Vec<_> = files("samples")
+        .iter()
+        .map(|path| {
+            let text = read_png_text(path).unwrap();
+            let said = |key: &str| text.iter().find(|(name, _)| name == key).unwrap().1.clone();
+            let mask = folder.join("samples/masks").join(path.file_name().unwrap());
+            ScoredSample {
+                image: read_photo(path).unwrap(),
+                mask: mask.is_file().then(|| read_any_mask(&mask).unwrap()),
+                prompt_text: said("prompt").replace("{concept}", "teapot"),
+                seed: said("seed").parse().unwrap(),
+            }
+        })
+        .collect();
+    let expected: Value = serde_json::from_slice(&std::fs::read(folder.join("expected.json")).unwrap()).unwrap();
+    let (clip, dino) = (scorer(), DinoScorer::load(&tiny_dino(), &Device::Cpu).unwrap());
+    for fill in [Fill::Black, Fill::White, Fill::Grey, Fill::Mean] {
+        for crop in [ScoreCrop::Whole, ScoreCrop::MaskBox] {
+            let measuring = Measuring { clip: &clip, dino: Some(&dino), fill, crop, resamples: 10, cache: None };
+            let record = measuring.measure(&photos, &samples, &mut |_, _| {}).unwrap();
+            let found = serde_json::to_value(&record).unwrap();
+            for (name, expected) in expected[fill.word()][crop.word()].as_object().unwrap() {
+                let difference = (found[name]["value"].as_f64().unwrap() - expected.as_f64().unwrap()).abs();
+                assert!(difference <= 1e-5, "{name}, {fill:?}, {crop:?}: {difference}");
+            }
+            assert_eq!((record.photos_unmasked, record.samples_unmasked), (1, 1));
+            assert_eq!((record.samples_empty, record.samples_full, record.crop), (1, 1, crop));
+        }
+    }
+}
+
+#[test]
+fn embeddings_are_kept_and_give_the_same_scores() {
+    let folder = tempfile::tempdir().unwrap();
+    let scorer = scorer();
+    let cache = EmbeddingCache::of(folder.path());
+    let run = |cache| {
+        let measuring =
+            Measuring { clip: &scorer, dino: None, fill: Fill::Black, crop: ScoreCrop::MaskBox, resamples: 50, cache };
+        measuring.measure(&photos(), &samples([220, 40, 60]), &mut |_, _| {}).unwrap()
+    };
+    let first = run(Some(&cache));
+    let file = folder.path().join(format!("{}.bin", first.backbone.sha256));
+    let bytes = std::fs::metadata(&file).unwrap().len();
+    assert_eq!(
+        bytes,
+        14 * (32 + 4 * 20 + 8),
+        "6 samples cut out and whole, 2 photos whole: cut out they are as a sample"
+    );
+    let next = EmbeddingCache::of(folder.path());
+    let again = run(Some(&next));
+    assert_eq!(std::fs::metadata(&file).unwrap().len(), bytes, "nothing was embedded again");
+    assert_eq!(again, first);
+    assert!((run(None).scores.masked_clip_i.value - first.scores.masked_clip_i.value).abs() < 1e-6);
+}
+
+#[test]
+fn several_concepts_are_taken_together() {
+    let scorer = scorer();
+    let score = |object, seed: u64| {
+        let mut samples = samples(object);
+        samples.iter_mut().for_each(|sample| sample.seed += seed);
+        measure(&scorer, &photos(), &samples, Fill::Black, 500, &mut |_, _| {}).unwrap()
+    };
+    let pairs: Vec<_> = (0..3).map(|i| (score([60, 60, 220], i), score([220, 40 + 20 * i as u8, 60], i))).collect();
+    let pooled = pool(&pairs).unwrap();
+    let mean = |of: &dyn Fn(&(ScoreRecord, ScoreRecord)) -> f64| pairs.iter().map(of).sum::<f64>() / 3.0;
+    let before = mean(&|pair| pair.0.scores.masked_clip_i.value);
+    assert!((pooled.first.masked_clip_i.value - before).abs() < 1e-9);
+    assert_eq!((pooled.first.masked_clip_i.n, pooled.difference.unpaired), (18, 0));
+    let gain = mean(&|pair| pair.1.scores.masked_clip_i.value) - before;
+    assert!((pooled.difference.scores.masked_clip_i.value - gain).abs() < 1e-9);
+    assert!(pool(&[]).is_err());
 }

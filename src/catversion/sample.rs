@@ -100,7 +100,7 @@ impl<'a> Sampler<'a> {
         let mut pictures = Vec::with_capacity(images.len());
         for (i, image) in images.into_iter().enumerate() {
             let mask = match &result.attention {
-                Some(maps) if !positions[i].is_empty() => attention_mask(&maps.get(i)?, image.width() as usize)?,
+                Some(maps) if !positions[i].is_empty() => attention_mask(&maps.get(i)?, image.dimensions(), None)?,
                 _ => GrayImage::new(image.width(), image.height()),
             };
             pictures.push(Picture { image, mask });

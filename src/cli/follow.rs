@@ -29,6 +29,29 @@ pub fn follow(
     out: Option<&Path>,
     json: bool,
 ) -> Result<(), Error> {
+    let Some((mut history, ended)) = watch(concept, job, queued, json)? else { return Ok(()) };
+    if let Some(out) = out.filter(|_| ended == State::Finished) {
+        copy_out(&mut history, out)?;
+    }
+    finish(concept, job, &history, ended, json)
+}
+
+/// Follow `job` to its end and print nothing of its result. Whether it has finished: false when Ctrl-C has left it running.
+///
+/// # Errors
+/// It failed, was stopped or died.
+pub fn quietly(concept: &Concept, job: &JobFolder, queued: Option<&JobInfo>) -> Result<bool, Error> {
+    let Some((history, ended)) = watch(concept, job, queued, false)? else { return Ok(false) };
+    failure(concept, job, &history, ended).map_or(Ok(true), Err)
+}
+
+/// Follow `job` to its end; none when Ctrl-C has left it running, which is said then.
+fn watch(
+    concept: &Concept,
+    job: &JobFolder,
+    queued: Option<&JobInfo>,
+    json: bool,
+) -> Result<Option<(History, State)>, Error> {
     let interrupted = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(SIGINT, Arc::clone(&interrupted))?;
     let mut follow = Follow::new(job)?;
@@ -48,7 +71,7 @@ pub fn follow(
             if interrupted.load(Ordering::Relaxed) {
                 progress.clear();
                 say_where(concept, job, queued, json);
-                return Ok(());
+                return Ok(None);
             }
             let Some(event) = follow.next(wait)? else { break };
             if let Event::Warning { message } = &event.event {
@@ -65,11 +88,7 @@ pub fn follow(
         }
     };
     progress.clear();
-    let mut history = follow.history().clone();
-    if let Some(out) = out.filter(|_| ended == State::Finished) {
-        copy_out(&mut history, out)?;
-    }
-    finish(concept, job, &history, ended, json)
+    Ok(Some((follow.history().clone(), ended)))
 }
 
 /// Copy the pictures of a finished batch to `out`, and let the history name the copies.
@@ -120,31 +139,36 @@ fn finish(concept: &Concept, job: &JobFolder, history: &History, ended: State, j
             })),
         }));
     }
+    if let Some(error) = failure(concept, job, history, ended) {
+        return Err(error);
+    }
+    if !json {
+        print_result(job, history);
+    }
+    Ok(())
+}
+
+/// What is to be said of a job that has ended but not finished.
+fn failure(concept: &Concept, job: &JobFolder, history: &History, ended: State) -> Option<Error> {
     let resume = format!(
         "`catbench train {} --resume {}` goes on from the last checkpoint",
         words::shell(&concept.id),
         job.id()
     );
-    match ended {
-        State::Finished if json => Ok(()),
-        State::Finished => {
-            print_result(job, history);
-            Ok(())
-        }
-        State::Failed => {
-            let Some(End::Failed { message }) = &history.end else {
-                return Err(Error::Job("the job failed".into()));
-            };
-            Err(Error::Job(message.clone()))
-        }
-        State::New => Err(Error::Job("cancelled before it began".into())),
-        State::Stopped => Err(Error::Job(format!("stopped after step {}: {resume}", history.step()))),
-        _ => Err(Error::Job(format!(
+    Some(Error::Job(match ended {
+        State::Finished => return None,
+        State::Failed => match &history.end {
+            Some(End::Failed { message }) => message.clone(),
+            _ => "the job failed".into(),
+        },
+        State::New => "cancelled before it began".into(),
+        State::Stopped => format!("stopped after step {}: {resume}", history.step()),
+        _ => format!(
             "the runner died without a word after step {} (killed, or out of memory; see {}): {resume}",
             history.step(),
             job.log().display()
-        ))),
-    }
+        ),
+    }))
 }
 
 fn print_result(job: &JobFolder, history: &History) {

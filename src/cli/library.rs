@@ -29,6 +29,9 @@ pub struct NewArgs {
     /// The CLIP model of its scores.
     #[arg(long, value_name = "DIR")]
     score_model: Option<PathBuf>,
+    /// A DINO model that judges beside it, as facebook/dino-vits16.
+    #[arg(long, value_name = "DIR")]
+    dino_model: Option<PathBuf>,
     /// A word to find it by; may be given several times.
     #[arg(long = "tag")]
     tags: Vec<String>,
@@ -171,6 +174,7 @@ pub fn new(args: &NewArgs) -> Result<(), Error> {
         class_word: args.class.clone(),
         base_model,
         score_model: args.score_model.as_ref().map(std::path::absolute).transpose()?,
+        dino_model: args.dino_model.as_ref().map(std::path::absolute).transpose()?,
         guidance_scale: None,
         tags: args.tags.clone(),
         notes: String::new(),

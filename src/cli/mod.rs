@@ -1,6 +1,7 @@
 //! The commands: one file a verb. Each prints its result on stdout and its progress on stderr; `--json` prints one
 //! JSON object instead. Exit codes: 0 done, 1 failed, 2 wrong usage.
 
+mod bench;
 mod concept;
 mod daemon;
 mod demo;
@@ -9,13 +10,17 @@ mod follow;
 mod jobs;
 mod library;
 mod manual;
+mod mask;
 mod model;
 mod open;
+mod plan;
 mod preflight;
 mod runs;
 mod sample;
 mod score;
 mod stop;
+mod sweep;
+mod table;
 mod train;
 mod wait;
 mod watch;
@@ -48,8 +53,14 @@ enum Verb {
     Train(Box<train::Args>),
     /// Make pictures of a concept.
     Sample(Box<sample::Args>),
-    /// Measure a run: pictures without and with what was learned, against the photos.
-    Score(score::Args),
+    /// Measure a run, its checkpoints, or samples against the photos; compare runs.
+    Score(Box<score::Args>),
+    /// Train and score a concept with every combination of some settings, in one table.
+    Sweep(Box<sweep::Args>),
+    /// Train and score the subjects of a protocol, in one table.
+    Bench(bench::Args),
+    /// Masks of photos and samples: bring them in, make them, look them over.
+    Mask(mask::Args),
     /// Follow a job that runs in the background.
     #[command(alias = "attach")]
     Watch(RunArgs),
@@ -234,6 +245,9 @@ pub fn main() -> ExitCode {
         Verb::Train(args) => train::run(&args),
         Verb::Sample(args) => sample::run(&args),
         Verb::Score(args) => score::run(&args),
+        Verb::Sweep(args) => sweep::run(&args),
+        Verb::Bench(args) => bench::run(&args),
+        Verb::Mask(args) => mask::run(&args),
         Verb::Watch(args) => watch::run(&args),
         Verb::Stop(args) => stop::run(&args),
         Verb::Runs(args) => runs::run(&args),

@@ -1,45 +1,251 @@
-//! `catbench score`: measure a run.
+//! `catbench score`: measure a run, its checkpoints, samples that are there; compare runs.
+
+use std::path::PathBuf;
 
 use super::sample::{checkpoint, last_checkpoint};
+use super::table::{Cell, Column, Format, Table, notes, score_cells, score_columns};
 use super::train::one_of;
 use super::{Error, PlacementArgs, PromptArgs, RunArgs, follow};
 use crate::client;
-use crate::protocol::Fill;
-use crate::workspace::{JobFolder, preflight};
+use crate::protocol::{Fill, SampleConfig, ScoreConfig, ScoreCrop, ScoreSummary, ScoreTask, ScoresAt};
+use crate::workspace::{self, Concept, History, JobFolder, ScoreSpec, preflight, read_scores};
 
 /// Options of a scoring.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     run: RunArgs,
+    /// Measure these pictures, each with its mask in `masks/` beside it.
+    #[arg(long, value_name = "FILE", num_args = 1.., group = "what")]
+    sample: Vec<PathBuf>,
+    /// Measure the pictures of a sampling: its id, the start of it, or `latest`.
+    #[arg(long, value_name = "BATCH", group = "what")]
+    batch: Option<String>,
+    /// Measure every checkpoint of the run.
+    #[arg(long, group = "what")]
+    checkpoints: bool,
+    /// Measure nothing: show what was measured of the run last.
+    #[arg(long, group = "what")]
+    last: bool,
+    /// Measure nothing: compare what was measured of these runs last with what was of the first, pair by pair of prompt and
+    /// seed.
+    #[arg(long, value_name = "RUN", num_args = 1.., group = "what")]
+    compare: Vec<String>,
+    /// What the pictures show, where they do not say so themselves; {concept} stands for the learned concept.
+    #[arg(long, requires = "sample")]
+    prompt: Option<String>,
     #[command(flatten)]
     placement: PlacementArgs,
     #[command(flatten)]
     prompts: PromptArgs,
+    #[command(flatten)]
+    how: HowArgs,
+    /// How the table is printed: text, csv, json, markdown or latex.
+    #[arg(long)]
+    format: Option<Format>,
+}
+
+/// How pictures are measured.
+#[derive(Debug, clap::Args)]
+pub struct HowArgs {
     /// What stands outside the mask: black, white, grey or mean.
     #[arg(long, default_value = "black", value_parser = fill)]
     fill: Fill,
+    /// What of the masked pictures is measured: whole or mask-box.
+    #[arg(long, default_value = "whole", value_parser = crop)]
+    crop: ScoreCrop,
+}
+
+impl HowArgs {
+    /// Set it in `config`.
+    pub fn apply(&self, config: &mut ScoreConfig) {
+        (config.fill, config.crop) = (self.fill, self.crop);
+    }
 }
 
 pub fn run(args: &Args) -> Result<(), Error> {
-    let (concept, run) = args.run.find()?;
+    if args.last {
+        let (_, run) = args.run.find()?;
+        return show(args, &last_of(&run)?.0);
+    }
+    if !args.compare.is_empty() {
+        return compare(args);
+    }
+    let concept = super::concept(&args.run.concept)?;
     let mut config = concept.evaluation()?;
-    config.sample.checkpoint =
-        Some(if args.placement.after.is_empty() { checkpoint(&run)? } else { last_checkpoint(&run)? });
+    args.how.apply(&mut config);
     args.prompts.apply(&mut config.sample)?;
-    config.fill = args.fill;
     config.sample.check()?;
     preflight(&concept)?;
+    let files = match &args.batch {
+        Some(id) => pictures_of(&concept.batch(id)?)?,
+        None => args.sample.iter().map(|file| absolute(file)).collect::<Result<_, _>>()?,
+    };
+    let scoring = if !files.is_empty() {
+        let task = ScoreTask::Pictures { files, prompt: args.prompt.clone() };
+        JobFolder::new_scoring(&concept, &ScoreSpec::new(&concept, None, task, config)?)?
+    } else if args.checkpoints {
+        let run = concept.run(&args.run.run)?;
+        JobFolder::new_scoring(&concept, &ScoreSpec::new(&concept, Some(&run), ScoreTask::Checkpoints, config)?)?
+    } else {
+        of_run(args, &concept, config)?
+    };
+    let job = client::submit(&scoring, args.placement.placement(args.prompts.device))?;
+    let plain = args.batch.is_none() && args.sample.is_empty() && !args.checkpoints;
+    if plain && args.format.is_none() {
+        return follow::follow(&concept, &scoring, Some(&job), None, args.run.json);
+    }
+    if follow::quietly(&concept, &scoring, Some(&job))? { show(args, &scoring) } else { Ok(()) }
+}
+
+/// The prompt list without and with the concept, in the run's own folder.
+fn of_run(args: &Args, concept: &Concept, config: ScoreConfig) -> Result<JobFolder, Error> {
+    let run = concept.run(&args.run.run)?;
+    let checkpoint = if args.placement.after.is_empty() { checkpoint(&run)? } else { last_checkpoint(&run)? };
     if let Ok(scoring) = JobFolder::at(&run.evaluation()).as_ref()
         && scoring.is_held()
     {
         return Err(Error::Job(format!("{} is being scored already: `catbench jobs` shows it", run.id())));
     }
-    let scoring = JobFolder::new_score(&concept, &run, config)?;
-    let job = client::submit(&scoring, args.placement.placement(args.prompts.device))?;
-    follow::follow(&concept, &scoring, Some(&job), None, args.run.json)
+    let sample = SampleConfig { checkpoint: Some(checkpoint), ..config.sample };
+    Ok(JobFolder::new_score(concept, &run, ScoreConfig { sample, ..config })?)
+}
+
+fn absolute(file: &std::path::Path) -> Result<PathBuf, Error> {
+    let path = std::path::absolute(file).map_err(workspace::Error::io("find", file))?;
+    // Named now, not by a job later.
+    std::fs::metadata(&path).map_err(workspace::Error::io("read", &path))?;
+    Ok(path)
+}
+
+/// The pictures that a sampling has made.
+fn pictures_of(batch: &JobFolder) -> Result<Vec<PathBuf>, Error> {
+    let pictures: Vec<PathBuf> = History::read(batch)?.pictures.into_iter().map(|picture| picture.path).collect();
+    if pictures.is_empty() {
+        return Err(Error::Job(format!("{}: this sampling has made no pictures", batch.path().display())));
+    }
+    Ok(pictures)
+}
+
+/// What was measured of `run` last, and by which job: on its own, or at the end of its training.
+fn last_of(run: &JobFolder) -> Result<(JobFolder, ScoreSummary), Error> {
+    let jobs = [JobFolder::at(&run.evaluation()).ok(), Some(run.clone())];
+    for job in jobs.into_iter().flatten() {
+        if let Some(line) = read_scores(&job)?.into_iter().rfind(|line| line.learned) {
+            return Ok((job, line));
+        }
+    }
+    Err(Error::Job(format!("{} has not been scored: catbench score CONCEPT --run {0}", run.id())))
+}
+
+/// Print what a job has measured.
+fn show(args: &Args, job: &JobFolder) -> Result<(), Error> {
+    let mut lines = read_scores(job)?;
+    // A folder that was scored again has the lines of both; the last ones count.
+    let mut seen = Vec::new();
+    lines.reverse();
+    lines.retain(|line| {
+        let key = (line.learned, line.step);
+        let new = !seen.contains(&key);
+        seen.push(key);
+        new
+    });
+    lines.sort_by_key(|line| (line.step, line.learned));
+    let dino = lines.iter().any(|line| line.scores.dino.is_some());
+    let mut table = Table {
+        columns: [Column::new("step", "step"), Column::new("concept", "concept")]
+            .into_iter()
+            .chain(score_columns(dino, "", ""))
+            .collect(),
+        notes: notes(&lines.iter().collect::<Vec<_>>()),
+        ..Table::default()
+    };
+    for line in &lines {
+        let mut row: Vec<Cell> =
+            vec![Cell::Text(line.step.to_string()), if line.learned { "learned".into() } else { "untrained".into() }];
+        row.extend(score_cells(&line.scores, dino));
+        table.rows.push(row);
+    }
+    if args.checkpoints
+        && let Some(best) = lines.iter().filter(|line| line.learned).max_by(|a, b| balance(a).total_cmp(&balance(b)))
+    {
+        table.notes.insert(0, format!("best checkpoint by balance: step {} ({:.3})", best.step, balance(best)));
+    }
+    print(args, &table);
+    Ok(())
+}
+
+fn balance(line: &ScoreSummary) -> f64 {
+    line.scores.balance.value
+}
+
+fn print(args: &Args, table: &Table) {
+    let format = args.format.unwrap_or(if args.run.json { Format::Json } else { Format::Text });
+    print!("{}", table.render(format));
+}
+
+/// The differences of several runs from the first.
+fn compare(args: &Args) -> Result<(), Error> {
+    let concept = super::concept(&args.run.concept)?;
+    let mut scored = Vec::new();
+    for id in &args.compare {
+        let run = concept.run(id)?;
+        let (job, line) = last_of(&run)?;
+        let at = ScoresAt { job: job.path().to_owned(), learned: true, step: Some(line.step) };
+        scored.push((run.id().to_owned(), at, line));
+    }
+    let Some((first, rest)) = scored.split_first() else { return Ok(()) };
+    let rows = rest.iter().map(|(_, at, _)| vec![(first.1.clone(), at.clone())]).collect();
+    let compared = client::compare(rows)?;
+    let dino = scored.iter().all(|(.., line)| line.scores.dino.is_some());
+    let lines: Vec<&ScoreSummary> = scored.iter().map(|(.., line)| line).collect();
+    let mut table = Table {
+        columns: std::iter::once(Column::new("run", "run"))
+            .chain(score_columns(dino, "", ""))
+            .chain(score_columns(dino, "_difference", "Δ "))
+            .collect(),
+        notes: notes(&lines),
+        ..Table::default()
+    };
+    table.notes.push(format!("Δ: from {}, paired by prompt and seed; an interval without 0 is a difference", first.0));
+    let differences = std::iter::once(None).chain(compared.into_iter().map(Some));
+    for ((name, _, line), difference) in scored.iter().zip(differences) {
+        let mut row: Vec<Cell> = vec![Cell::Text(name.clone())];
+        row.extend(score_cells(&line.scores, dino));
+        row.extend(difference_cells(difference, dino, name, &mut table.notes));
+        table.rows.push(row);
+    }
+    print(args, &table);
+    Ok(())
+}
+
+/// The cells of a difference; where there is none, `notes` says why of `name`.
+pub fn difference_cells(
+    difference: Option<Result<crate::protocol::Compared, String>>,
+    dino: bool,
+    name: &str,
+    notes: &mut Vec<String>,
+) -> Vec<Cell> {
+    match difference {
+        Some(Ok(compared)) => {
+            if compared.unpaired > 0 {
+                notes.push(format!("{name}: {} samples of either side have no partner", compared.unpaired));
+            }
+            score_cells(&compared.difference, dino)
+        }
+        other => {
+            if let Some(Err(why)) = other {
+                notes.push(format!("{name}: {why}"));
+            }
+            vec![Cell::Nothing(String::new()); score_columns(dino, "", "").len()]
+        }
+    }
 }
 
 fn fill(text: &str) -> Result<Fill, String> {
     one_of(text, &[("black", Fill::Black), ("white", Fill::White), ("grey", Fill::Grey), ("mean", Fill::Mean)])
+}
+
+fn crop(text: &str) -> Result<ScoreCrop, String> {
+    one_of(text, &[("whole", ScoreCrop::Whole), ("mask-box", ScoreCrop::MaskBox)])
 }

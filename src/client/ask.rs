@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::Error;
-use crate::protocol::{Estimate, EstimateRequest, Reply, Request, SampleConfig, TrainConfig};
+use crate::protocol::{
+    Compared, Estimate, EstimateRequest, ModelSpec, Reply, Request, SampleConfig, ScoresAt, TrainConfig,
+};
 use crate::workspace::{Concept, JobFolder};
 
 /// What a job on `concept` would need: a training with the pictures made on its way, or with `train` none a sampling;
@@ -42,6 +44,26 @@ pub fn import_adapter(concept: &Concept, file: &Path) -> Result<JobFolder, Error
 pub fn export_adapter(checkpoint: &Path, out: &Path) -> Result<(Vec<PathBuf>, Vec<String>), Error> {
     match ask(&Request::ExportAdapter { checkpoint: checkpoint.to_path_buf(), out: out.to_path_buf() })? {
         Reply::Exported { files, warnings } => Ok((files, warnings)),
+        other => Err(unexpected(other)),
+    }
+}
+
+/// Compare scores pair by pair. A row is a list of pairs: one, or those of several concepts taken together. For each row what
+/// came of it, or why nothing did.
+pub fn compare(rows: Vec<Vec<(ScoresAt, ScoresAt)>>) -> Result<Vec<Result<Compared, String>>, Error> {
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    match ask(&Request::Compare { rows })? {
+        Reply::Compared { rows } => Ok(rows),
+        other => Err(unexpected(other)),
+    }
+}
+
+/// How many layers the text encoder of `base_model` has.
+pub fn text_layers(base_model: ModelSpec) -> Result<usize, Error> {
+    match ask(&Request::TextLayers { base_model })? {
+        Reply::TextLayers { count } => Ok(count),
         other => Err(unexpected(other)),
     }
 }

@@ -13,6 +13,7 @@ pub fn phase(phase: Phase) -> &'static str {
         Phase::SampleBefore => "sampling the untrained class",
         Phase::Sample => "sampling the concept",
         Phase::Score => "scoring",
+        Phase::Mask => "making masks",
     }
 }
 

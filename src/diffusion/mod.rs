@@ -7,7 +7,8 @@
 //! | `unet/` | the denoiser |
 //! | `vae` | pictures ↔ latents |
 //! | `scheduler` | noise schedule, DDIM |
-//! | `sampler` | guided denoising, attention masks |
+//! | `sampler` | guided denoising |
+//! | `attention_mask` | masks from where the denoiser looks |
 //! | `tape` | reverse-mode differentiation |
 //! | `ops/` | the operations, forward and backward: by CPU kernels, by candle's tensor operations |
 //! | `kernels/` | the CPU kernels |
@@ -19,6 +20,7 @@
 //! | `tensor_file/`, `weights` | files of tensors, and the tensors of one part of a model by name |
 //! | `tokenizer`, `noise`, `pixels` | words, random numbers, pictures |
 
+mod attention_mask;
 mod check;
 mod clip_merges;
 mod compute;
@@ -48,6 +50,7 @@ use std::path::Path;
 
 use candle_core::{Device, Tensor};
 
+pub use attention_mask::{Looking, attention_mask, look};
 pub use check::check;
 pub use compute::Compute;
 pub use cost::{Cost, Outline, Speed, part_of};
@@ -56,7 +59,7 @@ pub use error::{Error, Result};
 pub use files::ModelFiles;
 pub use noise::{Noise, Stream};
 pub use pixels::{to_images, to_tensor};
-pub use sampler::{Denoising, Latents, attention_mask, denoise};
+pub use sampler::{Denoising, Latents, denoise};
 pub use scheduler::{Ddim, PredictionType, Schedule};
 pub use tape::{Gradients, Tape, Tracked};
 pub use tensor_file::{TensorFile, TensorInfo};

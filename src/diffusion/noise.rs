@@ -21,6 +21,8 @@ pub enum Stream {
     Validation = 5,
     /// Residual embeddings of a normal draw.
     Init = 6,
+    /// A photo whose mask is made.
+    Look = 7,
 }
 
 /// The numbers of one (seed, stream, counter).

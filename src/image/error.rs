@@ -77,6 +77,12 @@ pub enum Error {
         /// Width and height of the photo, upright.
         expected: (u32, u32),
     },
+    /// A picture where a mask should be.
+    #[error("the mask {} has colours: a mask is grey, white where the concept is", path.display())]
+    ColouredMask {
+        /// The mask.
+        path: PathBuf,
+    },
     /// A mask in which nothing is white.
     #[error(
         "the mask {} ({width} x {height}) marks nothing: its brightest pixel is {brightest} of 255, \

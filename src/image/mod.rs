@@ -3,6 +3,7 @@
 //!
 //! Colours are taken as sRGB; colour profiles are not applied.
 
+mod clean;
 mod error;
 mod folder;
 mod grid;
@@ -14,12 +15,13 @@ mod resample;
 mod square;
 mod whole;
 
+pub use clean::clean_mask;
 pub use error::Error;
 pub use folder::{PHOTO_EXTENSIONS, list_photos, mask_path};
 pub use grid::grid;
 pub use paint::MaskCanvas;
 pub use png::{read_png_text, write_png};
-pub use read::{MAX_PIXELS, read_mask, read_photo, turned};
-pub use resample::{Filter, resize, resize_bicubic};
+pub use read::{MAX_PIXELS, read_alpha, read_any_mask, read_mask, read_photo, turned};
+pub use resample::{Filter, resize, resize_bicubic, resize_part};
 pub use square::square;
 pub use whole::is_whole;

@@ -6,20 +6,34 @@ use std::path::Path;
 
 use ::image::error::ImageError;
 use ::image::metadata::Orientation;
-use ::image::{DynamicImage, GrayImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
+use ::image::{DynamicImage, GrayImage, ImageBuffer, ImageDecoder, ImageFormat, ImageReader, Limits, Pixel, RgbImage};
 
 use super::{Error, jpeg};
 
 /// The most pixels of a picture that is read. Phones make 200 million; what lies above is a decompression bomb or a mistake.
 pub const MAX_PIXELS: u64 = 1 << 28;
 
-/// The photo in `path`, upright (its EXIF orientation applied) as 8-bit RGB. 16-bit values are rounded, grey, palette and
-/// CMYK pictures become RGB, transparency is composited on white, an animation gives its first picture.
+/// The photo in `path`, upright (its EXIF orientation applied) as 8-bit RGB. Of 16-bit values the high byte is taken, grey,
+/// palette and CMYK pictures become RGB, transparency is composited on white, an animation gives its first picture. Equal
+/// to Pillow's and transformers' `convert_to_rgb` for every kind of PNG but 16-bit grey, which Pillow makes white.
 ///
 /// # Errors
 /// Unreadable, not a JPEG, PNG or WebP, truncated or damaged anywhere, without pixels, or above [`MAX_PIXELS`].
 pub fn read_photo(path: &Path) -> Result<RgbImage, Error> {
     Ok(flatten(decode(path)?, 255))
+}
+
+/// How opaque the photo in `path` is, 255 for wholly, upright; none where it has no transparency.
+///
+/// # Errors
+/// Those of [`read_photo`].
+pub fn read_alpha(path: &Path) -> Result<Option<GrayImage>, Error> {
+    let image = decode(path)?;
+    if !image.color().has_alpha() {
+        return Ok(None);
+    }
+    let image = image.into_rgba8();
+    Ok(Some(GrayImage::from_fn(image.width(), image.height(), |x, y| [image.get_pixel(x, y).0[3]].into())))
 }
 
 /// How the EXIF orientation of the photo in `path` turns it, in words; none where it stands upright already. Reads no pixels.
@@ -46,19 +60,15 @@ pub fn turned(path: &Path) -> Result<Option<&'static str>, Error> {
     })
 }
 
-/// The mask in `path` as 8-bit grey, white = the concept. Values between are kept: a soft mask. Colours become grey, transparency
-/// counts as black, an EXIF orientation is applied.
+/// The mask in `path` as 8-bit grey, white = the concept. Values between are kept: a soft mask. Transparency counts as
+/// black, an EXIF orientation is applied.
 ///
 /// # Errors
-/// Those of [`read_photo`], a size other than `expected` (width and height of the upright photo), and a mask that marks nothing: no
-/// pixel in the upper half of the range, which also finds masks saved with the values 0 and 1.
+/// Those of [`read_photo`], colours (a picture was given for a mask), a size other than `expected` (width and height of the
+/// upright photo), and a mask that marks nothing: no pixel in the upper half of the range, which also finds masks saved
+/// with the values 0 and 1.
 pub fn read_mask(path: &Path, expected: (u32, u32)) -> Result<GrayImage, Error> {
-    let mask = match decode(path)? {
-        image if image.color().has_color() || image.color().has_alpha() => {
-            DynamicImage::from(flatten(image, 0)).into_luma8()
-        }
-        image => image.into_luma8(),
-    };
+    let mask = read_any_mask(path)?;
     let (width, height) = mask.dimensions();
     if (width, height) != expected {
         return Err(Error::MaskSize { path: path.to_path_buf(), found: (width, height), expected });
@@ -68,6 +78,22 @@ pub fn read_mask(path: &Path, expected: (u32, u32)) -> Result<GrayImage, Error> 
         return Err(Error::EmptyMask { path: path.to_path_buf(), width, height, brightest });
     }
     Ok(mask)
+}
+
+/// A mask as [`read_mask`] reads it, of any size, also one that marks nothing: what a generated picture may have.
+///
+/// # Errors
+/// Those of [`read_photo`], and colours.
+pub fn read_any_mask(path: &Path) -> Result<GrayImage, Error> {
+    let image = decode(path)?;
+    if !image.color().has_color() && !image.color().has_alpha() {
+        return Ok(image.into_luma8());
+    }
+    let image = flatten(image, 0);
+    if image.pixels().any(|pixel| pixel.0[0] != pixel.0[1] || pixel.0[1] != pixel.0[2]) {
+        return Err(Error::ColouredMask { path: path.to_path_buf() });
+    }
+    Ok(DynamicImage::from(image).into_luma8())
 }
 
 pub(super) fn check_size(path: &Path, width: u32, height: u32) -> Result<(), Error> {
@@ -104,7 +130,27 @@ fn decode(path: &Path) -> Result<DynamicImage, Error> {
         Err(_) => return Err(Error::NotAnImage { path: path.to_path_buf() }),
     };
     image.apply_orientation(orientation);
-    Ok(image)
+    Ok(to_eight_bits(image))
+}
+
+/// The high byte of each 16-bit value, as Pillow takes it.
+fn to_eight_bits(image: DynamicImage) -> DynamicImage {
+    fn high<P, Q>(image: &ImageBuffer<P, Vec<u16>>) -> ImageBuffer<Q, Vec<u8>>
+    where
+        P: Pixel<Subpixel = u16>,
+        Q: Pixel<Subpixel = u8>,
+    {
+        let mut bytes = ImageBuffer::new(image.width(), image.height());
+        bytes.iter_mut().zip(image.iter()).for_each(|(byte, value)| *byte = (value >> 8) as u8);
+        bytes
+    }
+    match image {
+        DynamicImage::ImageLuma16(image) => DynamicImage::ImageLuma8(high(&image)),
+        DynamicImage::ImageLumaA16(image) => DynamicImage::ImageLumaA8(high(&image)),
+        DynamicImage::ImageRgb16(image) => DynamicImage::ImageRgb8(high(&image)),
+        DynamicImage::ImageRgba16(image) => DynamicImage::ImageRgba8(high(&image)),
+        image => image,
+    }
 }
 
 fn decode_other(path: &Path, bytes: &[u8], format: ImageFormat) -> Result<(DynamicImage, Orientation), Error> {

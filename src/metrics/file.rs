@@ -41,8 +41,19 @@ impl Weights {
         Ok(Self { tensors, device: device.clone(), sha256: format!("{:x}", hasher.finalize()) })
     }
 
+    /// Whether there is a tensor `name`.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.tensors.has(name)
+    }
+
     /// The tensor `name`, which must have the shape `expected`.
     pub(super) fn get(&self, name: &str, expected: &[usize]) -> Result<Tensor, Error> {
         Ok(self.tensors.tensor(name, expected)?.to_device(&self.device)?)
     }
+}
+
+/// What records call the model in `folder`: the folder's name.
+pub(super) fn name_of(folder: &Path) -> String {
+    let name = folder.canonicalize().ok().and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
+    name.unwrap_or_default()
 }

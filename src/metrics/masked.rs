@@ -1,6 +1,6 @@
 //! What a masked score sees: the concept on a declared colour, so that the scene does not count.
 
-use image::{GrayImage, Rgb, RgbImage};
+use image::{GrayImage, Rgb, RgbImage, imageops};
 
 use super::{Error, Preprocessor};
 use crate::protocol::Fill;
@@ -32,6 +32,25 @@ pub fn fill_outside(picture: &RgbImage, mask: &GrayImage, colour: [u8; 3], what:
     Ok(filled)
 }
 
+/// The smallest box around the pixels of `mask` above half, (x, y, width, height); none where there are none.
+fn mask_box(mask: &GrayImage) -> Option<(u32, u32, u32, u32)> {
+    let marked = || mask.enumerate_pixels().filter(|(_, _, value)| value.0[0] >= 128);
+    let (left, right) = (marked().map(|(x, ..)| x).min()?, marked().map(|(x, ..)| x).max()?);
+    let (top, bottom) = (marked().map(|(_, y, _)| y).min()?, marked().map(|(_, y, _)| y).max()?);
+    Some((left, top, right - left + 1, bottom - top + 1))
+}
+
+/// The box of `mask` cut out of `filled`, in the middle of a square of `colour` (the spare pixel of an odd margin after it);
+/// `filled` itself where the mask marks nothing.
+pub fn crop_to_mask(filled: RgbImage, mask: &GrayImage, colour: [u8; 3]) -> RgbImage {
+    let Some((x, y, width, height)) = mask_box(mask) else { return filled };
+    let side = width.max(height);
+    let mut square = RgbImage::from_pixel(side, side, Rgb(colour));
+    let part = imageops::crop_imm(&filled, x, y, width, height).to_image();
+    imageops::replace(&mut square, &part, i64::from((side - width) / 2), i64::from((side - height) / 2));
+    square
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -48,6 +67,18 @@ mod tests {
         // 51 of 255 is one fifth.
         let expected = [[200, 100, 0], [40, 224, 8], [0, 255, 10]];
         assert_eq!(filled.pixels().map(|pixel| pixel.0).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn the_box_of_a_mask_stands_in_a_square_of_the_fill() {
+        let picture = RgbImage::from_fn(7, 5, |x, y| Rgb([10 * x as u8, 10 * y as u8, 1]));
+        let mask =
+            GrayImage::from_fn(7, 5, |x, y| Luma([if (2..5).contains(&x) && (1..3).contains(&y) { 200 } else { 90 }]));
+        let square = crop_to_mask(picture.clone(), &mask, [9; 3]);
+        assert_eq!(square.dimensions(), (3, 3));
+        assert_eq!((square.get_pixel(0, 0).0, square.get_pixel(2, 1).0), ([20, 10, 1], [40, 20, 1]));
+        assert_eq!(square.get_pixel(1, 2).0, [9; 3], "the spare row comes after");
+        assert_eq!(crop_to_mask(picture.clone(), &GrayImage::new(7, 5), [9; 3]), picture);
     }
 
     #[test]

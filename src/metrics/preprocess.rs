@@ -1,15 +1,16 @@
-//! Pictures as CLIP was shown them: transformers' `CLIPImageProcessor` (its Pillow form) down to the last bit of uint8,
-//! as `preprocessor_config.json` describes it.
+//! Pictures as score models were shown them: transformers' `CLIPImageProcessor` and `ViTImageProcessor` (their Pillow
+//! forms) down to the last bit of uint8, as `preprocessor_config.json` describes it.
 
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
 use image::{RgbImage, imageops};
+use rayon::prelude::*;
 use serde::Deserialize;
 
 use super::Error;
 use super::file::read_json;
-use crate::image::{Filter, resize};
+use crate::image::{Filter, resize, resize_part};
 
 /// A size as the config writes it, in any of the ways it had over the years.
 #[derive(Debug, Clone, Deserialize)]
@@ -27,8 +28,7 @@ struct Config {
     do_resize: bool,
     size: Option<Size>,
     resample: Option<u32>,
-    #[serde(default = "yes")]
-    do_center_crop: bool,
+    do_center_crop: Option<bool>,
     crop_size: Option<Size>,
     #[serde(default = "yes")]
     do_rescale: bool,
@@ -50,6 +50,13 @@ enum Target {
     Exact { width: u32, height: u32 },
 }
 
+/// What a file without a setting means by that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Clip,
+    Vit,
+}
+
 /// From a picture of any size to the tensor CLIP's vision tower takes.
 #[derive(Debug, Clone)]
 pub struct Preprocessor {
@@ -67,6 +74,28 @@ impl Preprocessor {
     /// Neither file, a missing value (guessing would shift every score), a filter other than bilinear and bicubic, or
     /// settings whose pictures would not all have one size.
     pub fn load(folder: &Path) -> Result<Self, Error> {
+        Self::load_as(folder, Kind::Clip)
+    }
+
+    /// The same for a ViT: a single number is both sides of the picture, nothing is cut off unless it says so, and a folder
+    /// without such a file means 224 x 224, bilinear, mean and deviation 0.5.
+    ///
+    /// # Errors
+    /// As [`Self::load`], but for the missing file.
+    pub fn load_vit(folder: &Path) -> Result<Self, Error> {
+        if !folder.join("preprocessor_config.json").is_file() && !folder.join("processor_config.json").is_file() {
+            return Ok(Self {
+                resize: Some((Target::Exact { width: 224, height: 224 }, Filter::Bilinear)),
+                crop: None,
+                scale: 1.0 / 255.0,
+                mean: [0.5; 3],
+                deviation: [0.5; 3],
+            });
+        }
+        Self::load_as(folder, Kind::Vit)
+    }
+
+    fn load_as(folder: &Path, kind: Kind) -> Result<Self, Error> {
         let newer = folder.join("processor_config.json");
         let older = folder.join("preprocessor_config.json");
         let (path, value) = if !older.is_file() && newer.is_file() {
@@ -80,7 +109,7 @@ impl Preprocessor {
         let config: Config = serde_json::from_value(value).map_err(|error| wrong(error.to_string()))?;
         let missing = |name: &str| wrong(format!("{name} is missing: take the file that came with the model"));
 
-        let crop = match (config.do_center_crop, config.crop_size) {
+        let crop = match (config.do_center_crop.unwrap_or(kind == Kind::Clip), config.crop_size) {
             (false, _) => None,
             (true, Some(Size::Number(side))) => Some((side, side)),
             (true, Some(Size::Named { height: Some(height), width: Some(width), .. })) => Some((width, height)),
@@ -88,6 +117,7 @@ impl Preprocessor {
         };
         let resize = if config.do_resize {
             let target = match config.size {
+                Some(Size::Number(side)) if kind == Kind::Vit => Target::Exact { width: side, height: side },
                 Some(Size::Number(edge) | Size::Named { shortest_edge: Some(edge), .. }) => Target::ShortestEdge(edge),
                 Some(Size::Named { height: Some(height), width: Some(width), .. }) => Target::Exact { width, height },
                 _ => return Err(missing("size (a number, shortest_edge, or height and width)")),
@@ -104,7 +134,7 @@ impl Preprocessor {
         };
         if crop.is_none() && !matches!(resize, Some((Target::Exact { .. }, _))) {
             return Err(wrong(
-                "without do_center_crop, size must be height and width: CLIP takes one size only".into(),
+                "without do_center_crop, size must be height and width: the model takes one size only".into(),
             ));
         }
         // OpenAI's own files do without the factor: it was not an option yet.
@@ -135,6 +165,16 @@ impl Preprocessor {
         }
     }
 
+    /// Refuse preprocessing that gives other pictures than those of `side` x `side` which the model in `folder` takes.
+    pub(super) fn check_side(&self, folder: &Path, side: usize) -> Result<(), Error> {
+        let (width, height) = self.size();
+        if (width as usize, height as usize) == (side, side) {
+            return Ok(());
+        }
+        let reason = format!("makes pictures of {width} x {height}, the model's config.json asks for {side} x {side}");
+        Err(Error::Model { path: folder.join("preprocessor_config.json"), reason })
+    }
+
     /// The colour that normalisation takes to 0, rounded to 8 bits.
     pub fn mean_colour(&self) -> [u8; 3] {
         self.mean.map(|mean| (f64::from(mean) / self.scale).round().clamp(0.0, 255.0) as u8)
@@ -154,38 +194,50 @@ impl Preprocessor {
     /// The resized and cropped picture, still 8-bit: equal to transformers' to the last bit.
     pub fn pixels(&self, picture: &RgbImage) -> RgbImage {
         let (width, height) = picture.dimensions();
-        let resized = match self.resize {
-            None => picture.clone(),
-            Some((Target::Exact { width, height }, filter)) => resize(picture, width, height, filter),
+        let ((to_width, to_height), filter) = match self.resize {
+            None => ((width, height), Filter::Bicubic),
+            Some((Target::Exact { width, height }, filter)) => ((width, height), filter),
             Some((Target::ShortestEdge(edge), filter)) => {
                 // Python's `int(size * long / short)`.
                 let long = |long: u32, short: u32| (f64::from(edge) * f64::from(long) / f64::from(short.max(1))) as u32;
-                if width <= height {
-                    resize(picture, edge, long(height, width), filter)
-                } else {
-                    resize(picture, long(width, height), edge, filter)
-                }
+                let size = if width <= height { (edge, long(height, width)) } else { (long(width, height), edge) };
+                (size, filter)
             }
         };
-        match self.crop {
-            Some((width, height)) => center_crop(&resized, width, height),
-            None => resized,
+        let Some((crop_width, crop_height)) = self.crop else {
+            return resize(picture, to_width, to_height, filter);
+        };
+        if to_width < crop_width || to_height < crop_height {
+            return center_crop(&resize(picture, to_width, to_height, filter), crop_width, crop_height);
         }
+        // Only what stays is made.
+        let (x, y) = ((to_width - crop_width) / 2, (to_height - crop_height) / 2);
+        resize_part(picture, (to_width, to_height), filter, x..x + crop_width, y..y + crop_height)
+    }
+
+    /// What each byte becomes, channel by channel.
+    fn table(&self) -> [[f32; 256]; 3] {
+        std::array::from_fn(|channel| {
+            std::array::from_fn(|byte| {
+                let rescaled = (byte as f64 * self.scale) as f32;
+                (rescaled - self.mean[channel]) / self.deviation[channel]
+            })
+        })
     }
 
     /// `pictures` as the vision tower takes them: float32 [N, 3, height, width].
     pub fn tensor(&self, pictures: &[RgbImage], device: &Device) -> Result<Tensor, Error> {
         let (width, height) = self.size();
-        let mut values = Vec::with_capacity(pictures.len() * 3 * (width * height) as usize);
-        for picture in pictures {
+        let plane = (width * height) as usize;
+        let mut values = vec![0_f32; pictures.len() * 3 * plane];
+        let table = self.table();
+        pictures.par_iter().zip(values.par_chunks_exact_mut(3 * plane)).for_each(|(picture, values)| {
             let pixels = self.pixels(picture);
-            for channel in 0..3 {
-                values.extend(pixels.pixels().map(|pixel| {
-                    let rescaled = (f64::from(pixel.0[channel]) * self.scale) as f32;
-                    (rescaled - self.mean[channel]) / self.deviation[channel]
-                }));
+            for (channel, (values, table)) in values.chunks_exact_mut(plane).zip(&table).enumerate() {
+                let bytes = pixels.iter().skip(channel).step_by(3);
+                values.iter_mut().zip(bytes).for_each(|(value, &byte)| *value = table[usize::from(byte)]);
             }
-        }
+        });
         Ok(Tensor::from_vec(values, (pictures.len(), 3, height as usize, width as usize), device)?)
     }
 }

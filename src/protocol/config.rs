@@ -62,8 +62,42 @@ pub enum Fill {
     White,
     /// (128, 128, 128)
     Grey,
-    /// The mean colour of the CLIP preprocessing.
+    /// The mean colour of the model's preprocessing.
     Mean,
+}
+
+impl Fill {
+    /// As in settings files.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Black => "black",
+            Self::White => "white",
+            Self::Grey => "grey",
+            Self::Mean => "mean",
+        }
+    }
+}
+
+/// What of a masked picture is measured.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ScoreCrop {
+    /// All of it, so that the concept's place and size count.
+    #[default]
+    Whole,
+    /// The smallest box around the mask's pixels above half, in the middle of a square of the fill: the concept alone, as
+    /// large as can be. Where the mask has no such pixel, all of the picture.
+    MaskBox,
+}
+
+impl ScoreCrop {
+    /// As in settings files.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Whole => "whole",
+            Self::MaskBox => "mask_box",
+        }
+    }
 }
 
 /// Settings of one training (CatVersion, arXiv 2311.14631, section 3 and the released code).
@@ -291,7 +325,28 @@ impl SampleConfig {
     }
 }
 
-/// Settings of one scoring: the prompt list sampled without and with the concept, both measured against the photos.
+/// What a scoring measures.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "what", rename_all = "snake_case", deny_unknown_fields)]
+pub enum ScoreTask {
+    /// The prompt list, sampled without and with the concept.
+    #[default]
+    Both,
+    /// The prompt list, sampled with the concept alone: what comes without it has been measured elsewhere.
+    Learned,
+    /// The prompt list, sampled without the concept and at every checkpoint of the run.
+    Checkpoints,
+    /// Pictures that are there already, each with its mask in `masks/` beside it.
+    Pictures {
+        /// Absolute.
+        files: Vec<PathBuf>,
+        /// What they show, where they do not say so themselves.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        prompt: Option<String>,
+    },
+}
+
+/// Settings of one scoring: how pictures are sampled, and how they are measured against the photos.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ScoreConfig {
@@ -299,12 +354,76 @@ pub struct ScoreConfig {
     pub sample: SampleConfig,
     /// What stands outside the mask.
     pub fill: Fill,
+    /// What of the masked pictures is measured.
+    pub crop: ScoreCrop,
     /// Bootstrap resamples behind each interval.
     pub resamples: usize,
 }
 
 impl Default for ScoreConfig {
     fn default() -> Self {
-        Self { sample: SampleConfig::default(), fill: Fill::Black, resamples: 2000 }
+        Self { sample: SampleConfig::default(), fill: Fill::Black, crop: ScoreCrop::Whole, resamples: 2000 }
+    }
+}
+
+/// Settings of masks made by the base model's own attention: the photo is noised to a few timesteps, and where the denoiser
+/// looks at the class word is where the concept is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MaskConfig {
+    /// What the denoiser reads; `{class}` stands for the class word.
+    pub caption: String,
+    /// The timesteps that the photo is noised to, of the schedule's.
+    pub timesteps: Vec<usize>,
+    /// Draws of noise at each.
+    pub draws: usize,
+    /// Where the map, 0 to 1, is cut; none for where its two classes are best apart (Otsu).
+    pub threshold: Option<f64>,
+    /// Parts of the mask smaller than this share of its largest, and holes smaller than it, are filled up with what is around.
+    pub smallest_part: f64,
+    /// Seed of the noise.
+    pub seed: u64,
+    /// What computes: `cpu`, `cuda:N` or `metal`.
+    pub device: DeviceName,
+    /// Type of the weights and of activations.
+    pub dtype: FloatType,
+}
+
+impl Default for MaskConfig {
+    fn default() -> Self {
+        Self {
+            caption: "a photo of a {class}".into(),
+            timesteps: vec![100, 200, 300, 400, 500],
+            draws: 2,
+            threshold: None,
+            smallest_part: 0.1,
+            seed: 0,
+            device: DeviceName::Cpu,
+            dtype: FloatType::F32,
+        }
+    }
+}
+
+impl MaskConfig {
+    /// Refuse settings that cannot work, whatever the base model.
+    pub fn check(&self) -> Result<(), SettingError> {
+        self.device.check(self.dtype)?;
+        if self.timesteps.is_empty() {
+            return refuse("timesteps", &"none", "must be one or more");
+        }
+        if self.draws == 0 {
+            return refuse("draws", &0, "must be 1 or more");
+        }
+        if !self.caption.contains("{class}") {
+            let value = format!("\"{}\"", self.caption);
+            return refuse("caption", &value, "must contain {class}, the class word's place");
+        }
+        if let Some(threshold) = self.threshold.filter(|threshold| !(0.0..1.0).contains(threshold)) {
+            return refuse("threshold", &threshold, "must be in 0..1");
+        }
+        if !(0.0..=1.0).contains(&self.smallest_part) {
+            return refuse("smallest_part", &self.smallest_part, "must be in 0..=1");
+        }
+        Ok(())
     }
 }

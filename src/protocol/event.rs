@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::Scores;
+
 /// One line of `events.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EventRecord {
@@ -33,6 +35,8 @@ pub enum Phase {
     Sample,
     /// Measuring.
     Score,
+    /// Looking at photos for their masks.
+    Mask,
 }
 
 /// One measured value with its bootstrap 95 % interval.
@@ -108,18 +112,20 @@ pub enum Event {
         /// Relative to the job's folder.
         path: PathBuf,
     },
+    /// A mask was made.
+    Masked {
+        /// Whose, absolute.
+        picture: PathBuf,
+        /// The file, absolute.
+        mask: PathBuf,
+    },
     /// Scores were measured.
     Scored {
         /// Whether the residual embeddings were used (after) or not (before).
         learned: bool,
-        /// Masked CLIP-I.
-        masked_clip_i: Score,
-        /// CLIP-I of the whole pictures.
-        clip_i: Score,
-        /// CLIP-T.
-        clip_t: Score,
-        /// sqrt(masked CLIP-I · CLIP-T).
-        balance: Score,
+        /// What was measured.
+        #[serde(flatten)]
+        scores: Scores,
     },
     /// Something the user should know; the job goes on.
     Warning {

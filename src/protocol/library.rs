@@ -43,7 +43,7 @@ impl State {
     }
 }
 
-/// The four scores of one side, before or after.
+/// The scores of one side, before or after.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Scores {
     /// Masked CLIP-I.
@@ -54,6 +54,12 @@ pub struct Scores {
     pub clip_t: Score,
     /// sqrt(masked CLIP-I · CLIP-T).
     pub balance: Score,
+    /// Masked DINO, where a DINO model judged too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub masked_dino: Option<Score>,
+    /// DINO of the whole pictures, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dino: Option<Score>,
 }
 
 /// A concept in short.

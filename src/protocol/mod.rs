@@ -11,8 +11,12 @@ mod library;
 mod model;
 mod queue;
 mod request;
+mod scores;
 
-pub use config::{Crop, EmbeddingFile, Fill, Init, Preset, SampleConfig, ScoreConfig, SettingError, TrainConfig};
+pub use config::{
+    Crop, EmbeddingFile, Fill, Init, MaskConfig, Preset, SampleConfig, ScoreConfig, ScoreCrop, ScoreTask, SettingError,
+    TrainConfig,
+};
 pub use daemon::{DaemonReply, DaemonRequest, DaemonStatus, Envelope, Hello, MAX_REPLY, MAX_REQUEST, PROTOCOL};
 pub use device::{DeviceName, FloatType};
 pub use estimate::{CutPrompt, Estimate, FreeMemory, TimeEstimate};
@@ -24,3 +28,4 @@ pub use library::{
 pub use model::{ModelReport, ModelSpec, PartReport, Prediction, path_or_table};
 pub use queue::{Assignment, JobChange, JobInfo, JobKind, JobState, Submission};
 pub use request::{EstimateRequest, Reply, Request};
+pub use scores::{Backbone, Compared, DinoJudge, ScoreSummary, ScoresAt};

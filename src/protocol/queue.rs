@@ -12,8 +12,10 @@ pub enum JobKind {
     Train,
     /// A sampling: `batch.toml`.
     Sample,
-    /// A scoring of a run: `score.toml`.
+    /// A scoring: `score.toml`.
     Score,
+    /// Masks made by the base model's attention: `mask.toml`.
+    Mask,
 }
 
 impl JobKind {
@@ -23,6 +25,7 @@ impl JobKind {
             Self::Train => "train",
             Self::Sample => "sample",
             Self::Score => "score",
+            Self::Mask => "mask",
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Estimate, ModelSpec, SampleConfig, TrainConfig};
+use super::{Compared, Estimate, ModelSpec, SampleConfig, ScoresAt, TrainConfig};
 
 /// The job that [`Request::Estimate`] asks about.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -44,6 +44,17 @@ pub enum Request {
         /// The file to write.
         out: PathBuf,
     },
+    /// How many layers the text encoder has.
+    TextLayers {
+        /// The base model.
+        #[serde(with = "super::path_or_table")]
+        base_model: ModelSpec,
+    },
+    /// Compare scores pair by pair. A row is a list of pairs: one, or those of several concepts taken together.
+    Compare {
+        /// First and second side of each pair of each row.
+        rows: Vec<Vec<(ScoresAt, ScoresAt)>>,
+    },
 }
 
 /// What is answered.
@@ -63,6 +74,16 @@ pub enum Reply {
         files: Vec<PathBuf>,
         /// What the user should know though it stops nothing.
         warnings: Vec<String>,
+    },
+    /// To [`Request::TextLayers`].
+    TextLayers {
+        /// How many.
+        count: usize,
+    },
+    /// To [`Request::Compare`]: for each row what came of it, or why nothing did.
+    Compared {
+        /// In the order of the rows.
+        rows: Vec<Result<Compared, String>>,
     },
     /// To any: it cannot be done.
     Failed {

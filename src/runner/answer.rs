@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::{Error, estimate, models, train};
+use super::{Error, compare, estimate, models, train};
 use crate::catversion::{Checkpoint, adapter};
 use crate::diffusion::{Outline, part_of};
 use crate::fs::sha256;
@@ -42,6 +42,8 @@ fn reply(request: Request) -> Result<Reply, Error> {
             let files = adapter::export(&out, &checkpoint.embeddings)?;
             Reply::Exported { files, warnings: adapter::export_warnings(&checkpoint) }
         }
+        Request::TextLayers { base_model } => Reply::TextLayers { count: Outline::read(&base_model)?.text_layers() },
+        Request::Compare { rows } => Reply::Compared { rows: compare::compare(&rows) },
     })
 }
 

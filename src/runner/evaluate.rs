@@ -1,151 +1,150 @@
-//! A scoring job: the prompt list sampled without and with the concept, at the same seeds, both measured against the
-//! photos.
+//! A scoring job: the prompt list sampled without the concept, with it or at every checkpoint, or pictures that are there
+//! already, measured against the photos.
 
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
-
-use super::sample::{Sampled, Sampling};
-use super::{Error, Outcome, Progress, ScoreJob, StopFlag, estimate, load_model};
+use super::judge::Judge;
+use super::sample::{Sampled, Sampling, mask_path};
+use super::{Error, Outcome, ScoreJob, StopFlag, estimate, load_model};
 use crate::catversion::{Checkpoint, prompt_text};
 use crate::diffusion::{BaseModel, part_of};
-use crate::metrics::{ClipScorer, ScoreRecord, ScoredSample, measure};
-use crate::protocol::{Event, Phase, SampleConfig, ScoreConfig};
-use crate::workspace::{self, Concept, EventLog};
+use crate::image::{read_any_mask, read_photo, read_png_text};
+use crate::metrics::ScoredSample;
+use crate::protocol::{Phase, SampleConfig, ScoreConfig, ScoreTask};
+use crate::workspace::{self, Concept, EventLog, History, JobFolder, read_scores};
 
-/// One scoring, of a finished run or at the end of its training.
+/// A scoring that samples its pictures: of a finished run, or at the end of its training.
 pub(super) struct Evaluation<'a> {
     pub concept: &'a Concept,
     pub class_word: &'a str,
     pub model: &'a BaseModel,
-    pub score_model: &'a Path,
+    /// The CLIP model, and a DINO model beside it.
+    pub score_models: (&'a Path, Option<&'a Path>),
     /// The job's folder, which events' paths start from.
-    pub root: &'a Path,
-    /// Where the pictures go, in `root`.
+    pub job: &'a JobFolder,
+    /// Where the pictures go, in it.
     pub folder: PathBuf,
-    /// The run's `scores.jsonl`.
-    pub scores: PathBuf,
-}
-
-/// One line of `scores.jsonl`.
-#[derive(Serialize)]
-struct ScoreLine<'a> {
-    time: jiff::Timestamp,
-    /// Whether the residual embeddings were used.
-    learned: bool,
-    step: usize,
-    sample: &'a SampleConfig,
-    #[serde(flatten)]
-    record: &'a ScoreRecord,
 }
 
 impl Evaluation<'_> {
-    pub fn run(&self, config: &ScoreConfig, log: &mut EventLog, stop: &StopFlag) -> Result<Outcome, Error> {
-        let scorer = ClipScorer::load(self.score_model, &candle_core::Device::Cpu)?;
-        let photos =
-            self.concept.photos()?.iter().map(|path| self.concept.read_photo(path)).collect::<Result<Vec<_>, _>>()?;
-        // A prompt the score model cannot read is refused before hours of sampling, not after.
+    /// Sample and measure what `task` says.
+    pub fn run(
+        &self,
+        task: &ScoreTask,
+        config: &ScoreConfig,
+        log: &mut EventLog,
+        stop: &StopFlag,
+    ) -> Result<Outcome, Error> {
+        let judge = Judge::load(self.concept, self.score_models, config, self.job, log)?;
         let texts: Vec<String> =
             config.sample.prompts.iter().map(|prompt| prompt_text(prompt, self.class_word)).collect();
-        scorer.text_embeds(&texts)?;
-        let checkpoint = config
-            .sample
-            .checkpoint
-            .as_deref()
-            .map(|path| Ok::<_, Error>((Checkpoint::load(path)?, path)))
-            .transpose()?;
-        let step = checkpoint.as_ref().map_or(0, |(checkpoint, _)| checkpoint.meta.step);
-        let learned = checkpoint.as_ref().map(|(checkpoint, path)| (checkpoint, *path));
-        for (name, learned, phase) in [("before", None, Phase::SampleBefore), ("after", learned, Phase::Sample)] {
-            let settings =
-                SampleConfig { checkpoint: learned.map(|(_, path)| path.to_owned()), ..config.sample.clone() };
+        judge.check_prompts(&texts)?;
+        let last = config.sample.checkpoint.clone();
+        let sides: Vec<(PathBuf, Option<PathBuf>)> = match task {
+            ScoreTask::Both => vec![("before".into(), None), ("after".into(), last)],
+            ScoreTask::Learned => vec![("after".into(), last)],
+            ScoreTask::Checkpoints => self.checkpoints()?,
+            ScoreTask::Pictures { .. } => Vec::new(),
+        };
+        let mut done = 0;
+        for (name, checkpoint) in sides {
+            let learned =
+                checkpoint.as_deref().map(|path| Ok::<_, Error>((Checkpoint::load(path)?, path))).transpose()?;
+            let step = learned.as_ref().map_or(0, |(checkpoint, _)| checkpoint.meta.step);
+            let settings = SampleConfig { checkpoint: checkpoint.clone(), ..config.sample.clone() };
             let sampling = Sampling {
                 model: self.model,
                 class_word: self.class_word,
                 config: &settings,
-                learned,
-                root: self.root,
+                learned: learned.as_ref().map(|(checkpoint, path)| (checkpoint, *path)),
+                root: self.job.path(),
                 folder: &self.folder.join(name),
-                phase,
+                phase: if learned.is_some() { Phase::Sample } else { Phase::SampleBefore },
             };
             let Some(sampled) = sampling.run(log, stop)? else {
-                return Ok(Outcome::Stopped { step });
+                return Ok(Outcome::Stopped { step: done });
             };
-            let record = self.measure(&scorer, &photos, sampled, config, log)?;
-            self.append(&record, learned.is_some(), step, &settings)?;
-            log.write(Event::Scored {
-                learned: learned.is_some(),
-                masked_clip_i: record.masked_clip_i,
-                clip_i: record.clip_i,
-                clip_t: record.clip_t,
-                balance: record.balance,
-            })?;
+            let samples: Vec<ScoredSample> = sampled.into_iter().map(|sampled| self.scored(sampled)).collect();
+            judge.measure(&samples, (learned.is_some(), step), Some(&settings), log)?;
+            done = step;
         }
         Ok(Outcome::Finished)
     }
 
-    fn measure(
-        &self,
-        scorer: &ClipScorer,
-        photos: &[(image::RgbImage, Option<image::GrayImage>)],
-        sampled: Vec<Sampled>,
-        config: &ScoreConfig,
-        log: &mut EventLog,
-    ) -> Result<ScoreRecord, Error> {
-        let samples: Vec<ScoredSample> = sampled
-            .into_iter()
-            .map(|Sampled { request, picture }| ScoredSample {
-                image: picture.image,
-                mask: Some(picture.mask),
-                prompt_text: prompt_text(&request.prompt, self.class_word),
-                seed: request.seed,
-            })
-            .collect();
-        let mut progress = Progress::new(log, Phase::Score);
-        let mut told = Ok(());
-        let record = measure(scorer, photos, &samples, config.fill, config.resamples, &mut |done, total| {
-            if told.is_ok() {
-                told = progress.tell(done, total);
-            }
-        })?;
-        told?;
-        Ok(record)
+    fn scored(&self, Sampled { request, picture }: Sampled) -> ScoredSample {
+        ScoredSample {
+            image: picture.image,
+            mask: Some(picture.mask),
+            prompt_text: prompt_text(&request.prompt, self.class_word),
+            seed: request.seed,
+        }
     }
 
-    /// The scores of one sampling as a line of the run's `scores.jsonl`.
-    fn append(&self, record: &ScoreRecord, learned: bool, step: usize, sample: &SampleConfig) -> Result<(), Error> {
-        use std::io::Write;
-        let line = ScoreLine { time: jiff::Timestamp::now(), learned, step, sample, record };
-        let written = serde_json::to_vec(&line).map_err(std::io::Error::from).and_then(|mut bytes| {
-            bytes.push(b'\n');
-            let mut file = std::fs::OpenOptions::new().append(true).create(true).open(&self.scores)?;
-            file.write_all(&bytes)?;
-            file.sync_data()
-        });
-        Ok(written.map_err(workspace::Error::io("write", &self.scores))?)
+    /// A folder and a checkpoint for every checkpoint of the run, and for the start without one; but for those that an
+    /// earlier runner of this job has measured.
+    fn checkpoints(&self) -> Result<Vec<(PathBuf, Option<PathBuf>)>, Error> {
+        let run = self.job.score_spec()?.run.unwrap_or_default();
+        let run = self.concept.run(&run)?;
+        let measured: Vec<usize> = read_scores(self.job)?.iter().map(|line| line.step).collect();
+        let start = (0, None);
+        let trained = History::read(&run)?.checkpoints.into_iter().map(|(step, path)| (step, Some(path)));
+        let mut all: Vec<(usize, Option<PathBuf>)> = std::iter::once(start).chain(trained).collect();
+        all.retain(|(step, path)| !measured.contains(step) && path.as_ref().is_none_or(|path| path.is_file()));
+        Ok(all.into_iter().map(|(step, path)| (PathBuf::from(format!("step-{step:06}")), path)).collect())
     }
 }
 
 /// Do the job.
 pub(super) fn run(job: &ScoreJob, log: &mut EventLog, stop: &StopFlag) -> Result<Outcome, Error> {
+    let spec = &job.spec;
+    if let ScoreTask::Pictures { files, prompt } = &spec.task {
+        return pictures(job, files, prompt.as_deref(), log);
+    }
     let needs = estimate::Job {
-        class_word: &job.spec.class_word,
+        class_word: &spec.class_word,
         train: None,
-        sample: &job.spec.score.sample,
+        sample: &spec.score.sample,
         photos: 0,
-        score_model: Some(part_of(&job.spec.score_model, "score_model")?),
+        score_model: Some(part_of(&spec.score_model, "score_model")?),
     };
-    let model = load_model(&job.models, &job.spec.base_model, &job.concept, &needs, log)?;
-    let folder = job.folder.path();
-    let run_folder = folder.parent().unwrap_or(folder);
+    let model = load_model(&job.models, &spec.base_model, &job.concept, &needs, log)?;
     let evaluation = Evaluation {
         concept: &job.concept,
-        class_word: &job.spec.class_word,
+        class_word: &spec.class_word,
         model: &model,
-        score_model: &job.spec.score_model,
-        root: folder,
+        score_models: (&spec.score_model, spec.dino_model.as_deref()),
+        job: &job.folder,
         folder: PathBuf::new(),
-        scores: run_folder.join("scores.jsonl"),
     };
-    evaluation.run(&job.spec.score, log, stop)
+    evaluation.run(&spec.task, &spec.score, log, stop)
+}
+
+/// Measure pictures that are there.
+fn pictures(job: &ScoreJob, files: &[PathBuf], prompt: Option<&str>, log: &mut EventLog) -> Result<Outcome, Error> {
+    let spec = &job.spec;
+    let (mut samples, mut learned, mut step) = (Vec::new(), false, 0);
+    for path in files {
+        let image = read_photo(path)?;
+        let mask = mask_path(path);
+        let mask = if mask.is_file() { Some(read_any_mask(&mask)?) } else { None };
+        if let Some(found) = mask.as_ref().map(|mask| mask.dimensions()).filter(|found| *found != image.dimensions()) {
+            let expected = image.dimensions();
+            return Err(crate::image::Error::MaskSize { path: mask_path(path), found, expected }.into());
+        }
+        // Only a PNG says how it was made.
+        let text = read_png_text(path).unwrap_or_default();
+        let said = |keyword: &str| text.iter().find(|(key, _)| key == keyword).map(|(_, value)| value.as_str());
+        let Some(prompt) = prompt.or_else(|| said("prompt")) else {
+            let remedy = "say it with --prompt";
+            return Err(workspace::Error::invalid(path, "the picture does not say its prompt", remedy).into());
+        };
+        let steps: usize = said("trained_steps").and_then(|steps| steps.parse().ok()).unwrap_or(0);
+        (learned, step) = (learned || steps > 0, step.max(steps));
+        let seed = said("seed").and_then(|seed| seed.parse().ok()).unwrap_or(0);
+        samples.push(ScoredSample { image, mask, prompt_text: prompt_text(prompt, &spec.class_word), seed });
+    }
+    let models = (spec.score_model.as_path(), spec.dino_model.as_deref());
+    let judge = Judge::load(&job.concept, models, &spec.score, &job.folder, log)?;
+    judge.measure(&samples, (learned, step), None, log)?;
+    Ok(Outcome::Finished)
 }

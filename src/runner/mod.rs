@@ -5,8 +5,11 @@
 
 mod answer;
 mod assignments;
+mod compare;
 mod estimate;
 mod evaluate;
+mod judge;
+mod masks;
 mod models;
 mod sample;
 mod train;
@@ -29,7 +32,7 @@ pub use models::{Models, check_model};
 use crate::catversion::prompt_text;
 use crate::diffusion::{BaseModel, Compute, Outline};
 use crate::protocol::{Event, EventRecord, JobKind, ModelSpec, Phase};
-use crate::workspace::{self, BatchSpec, Concept, EventLog, HashCache, JobFolder, RunSpec, ScoreSpec};
+use crate::workspace::{self, BatchSpec, Concept, EventLog, HashCache, JobFolder, MaskSpec, RunSpec, ScoreSpec};
 use crate::{catversion, diffusion, image, metrics};
 use assignments::Assignments;
 
@@ -156,12 +159,25 @@ pub struct SampleJob {
 /// A scoring to do.
 #[derive(Debug)]
 pub struct ScoreJob {
-    /// Where it writes: the run's `evaluation` folder.
+    /// Where it writes.
     pub folder: JobFolder,
     /// What is scored.
     pub concept: Concept,
     /// How.
     pub spec: ScoreSpec,
+    /// What keeps its base model.
+    pub models: Models,
+}
+
+/// Masks to make.
+#[derive(Debug)]
+pub struct MaskJob {
+    /// Where it writes its events.
+    pub folder: JobFolder,
+    /// Whose pictures they are.
+    pub concept: Concept,
+    /// How.
+    pub spec: MaskSpec,
     /// What keeps its base model.
     pub models: Models,
 }
@@ -290,6 +306,11 @@ fn work(
             log.write(Event::Started { pid, steps: 0, resumed_from: 0 })?;
             workspace::preflight(&concept)?;
             evaluate::run(&ScoreJob { folder: folder.clone(), concept, spec, models }, log, stop)
+        }
+        JobKind::Mask => {
+            let spec = folder.mask_spec()?;
+            log.write(Event::Started { pid, steps: 0, resumed_from: 0 })?;
+            masks::run(&MaskJob { folder: folder.clone(), concept, spec, models }, log, stop)
         }
     }
 }

@@ -8,7 +8,7 @@ use super::{Error, Outcome, Progress, StopFlag, TrainJob, estimate, evaluate, lo
 use crate::catversion::{Checkpoint, Launched, PictureRequest, Sampler, Trainer, TrainingPhoto};
 use crate::diffusion::{BaseModel, part_of};
 use crate::image::square;
-use crate::protocol::{Event, Phase, SampleConfig, ScoreConfig};
+use crate::protocol::{Event, Phase, SampleConfig, ScoreConfig, ScoreTask};
 use crate::workspace::{self, Concept, EventLog, JobFolder, RunSpec, checkpoint_path};
 
 /// Photos and masks of a concept as the base model sees them: squares of its resolution.
@@ -132,17 +132,16 @@ pub(super) fn run(job: &TrainJob, log: &mut EventLog, stop: &StopFlag) -> Result
         concept: &job.concept,
         class_word: &spec.class_word,
         model: &model,
-        score_model,
-        root: job.folder.path(),
+        score_models: (score_model, spec.dino_model.as_deref()),
+        job: &job.folder,
         folder: PathBuf::from("evaluation"),
-        scores: job.folder.path().join("scores.jsonl"),
     };
     let checkpoint = job.folder.path().join(checkpoint_path(trainer.steps_done()));
     let config = ScoreConfig {
         sample: SampleConfig { checkpoint: Some(checkpoint), ..spec.evaluation.sample.clone() },
         ..spec.evaluation.clone()
     };
-    evaluation.run(&config, log, stop)
+    evaluation.run(&ScoreTask::Both, &config, log, stop)
 }
 
 fn score_model(job: &TrainJob) -> Result<&Path, Error> {

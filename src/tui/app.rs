@@ -210,6 +210,7 @@ impl App {
             None | Some(JobKind::Train) => "training",
             Some(JobKind::Sample) => "sampling",
             Some(JobKind::Score) => "scoring",
+            Some(JobKind::Mask) => "making masks",
         };
         let history = self.world.followed.get(&path).map(|followed| &followed.history);
         let step = match history.map(|history| (history.step(), history.steps)) {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use ::image::{GrayImage, RgbImage};
 use serde::{Deserialize, Serialize};
 
+use super::job::JOBS;
 use super::{Error, Home, JobFolder};
 use crate::image;
 use crate::protocol::{ModelSpec, SampleConfig, ScoreConfig};
@@ -22,6 +23,9 @@ pub struct ConceptFile {
     /// The CLIP model of the scores; likewise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score_model: Option<PathBuf>,
+    /// A DINO model that judges beside it; likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dino_model: Option<PathBuf>,
     /// Classifier-free guidance of its samples, where the base model likes another than the usual 7.5.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guidance_scale: Option<f64>,
@@ -91,6 +95,11 @@ impl Concept {
     /// The CLIP model of the scores, absolute.
     pub fn score_model(&self) -> Option<PathBuf> {
         self.file.score_model.as_ref().map(|path| self.folder.join(path))
+    }
+
+    /// The DINO model of the scores, absolute.
+    pub fn dino_model(&self) -> Option<PathBuf> {
+        self.file.dino_model.as_ref().map(|path| self.folder.join(path))
     }
 
     /// The folder of its photos.
@@ -176,6 +185,25 @@ impl Concept {
     /// Its samplings, oldest first.
     pub fn batches(&self) -> Result<Vec<JobFolder>, Error> {
         JobFolder::list(&self.folder.join("samples"), "batch.toml")
+    }
+
+    /// Its scorings and mask makings on demand, oldest first.
+    pub fn jobs(&self) -> Vec<JobFolder> {
+        JobFolder::in_folder(&self.folder.join(JOBS))
+    }
+
+    /// One of its samplings: an id, the unambiguous start of one, or `latest`.
+    pub fn batch(&self, id: &str) -> Result<JobFolder, Error> {
+        let missing = || Error::NoBatch { id: id.into(), concept: self.id.clone() };
+        let mut batches = self.batches()?;
+        if id == "latest" {
+            return batches.pop().ok_or_else(missing);
+        }
+        batches.retain(|batch| batch.id().starts_with(id));
+        match batches.len() {
+            1 => batches.pop().ok_or_else(missing),
+            _ => Err(missing()),
+        }
     }
 
     /// One of its trainings: an id, the unambiguous start of one, or `latest`.

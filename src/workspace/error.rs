@@ -52,6 +52,14 @@ pub enum Error {
         /// The concept.
         concept: String,
     },
+    /// No sampling of that id.
+    #[error("no samples {id:?} of concept {concept:?}: they are the folders of {concept}/samples")]
+    NoBatch {
+        /// As asked for.
+        id: String,
+        /// The concept.
+        concept: String,
+    },
     /// A folder or file that must be there is not, or is empty, or holds something else.
     #[error("{}: {problem}: {remedy}", path.display())]
     Invalid {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{Error, EventReader, JobFolder};
-use crate::protocol::{Event, EventRecord, Phase, Score, Scores};
+use crate::protocol::{Event, EventRecord, Phase, Scores};
 
 /// A loss at a step.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -75,6 +75,8 @@ pub struct History {
     pub pictures: Vec<Picture>,
     /// Steps of the checkpoints.
     pub checkpoints: Vec<(usize, PathBuf)>,
+    /// Pictures whose masks were made, and the masks.
+    pub masks: Vec<(PathBuf, PathBuf)>,
     /// Scores without the residual embeddings.
     pub before: Option<Scores>,
     /// Scores with them.
@@ -155,11 +157,9 @@ impl History {
                 self.pictures.push(Picture { path, prompt, seed, step, learned, evaluation });
             }
             Event::Checkpoint { step, path } => self.checkpoints.push((*step, self.folder.join(path))),
-            Event::Scored { learned, masked_clip_i, clip_i, clip_t, balance } => {
-                let [masked_clip_i, clip_i, clip_t, balance] =
-                    [masked_clip_i, clip_i, clip_t, balance].map(Score::clone);
-                let scores = Some(Scores { masked_clip_i, clip_i, clip_t, balance });
-                *(if *learned { &mut self.after } else { &mut self.before }) = scores;
+            Event::Masked { picture, mask } => self.masks.push((picture.clone(), mask.clone())),
+            Event::Scored { learned, scores } => {
+                *(if *learned { &mut self.after } else { &mut self.before }) = Some(scores.clone());
             }
             Event::Warning { message } => self.warnings.push(message.clone()),
             Event::Stopped { step } => self.end = Some(End::Stopped { step: *step }),

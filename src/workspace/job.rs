@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::concept::{read_toml, write_toml};
 use super::{Concept, Error, new_id};
-use crate::protocol::{DeviceName, JobKind, ModelSpec, SampleConfig, ScoreConfig, TrainConfig, path_or_table};
+use crate::protocol::{
+    DeviceName, JobKind, MaskConfig, ModelSpec, SampleConfig, ScoreConfig, ScoreTask, TrainConfig, path_or_table,
+};
 
 /// The settings file of a kind of job.
 fn file_name(kind: JobKind) -> &'static str {
@@ -14,8 +16,12 @@ fn file_name(kind: JobKind) -> &'static str {
         JobKind::Train => "run.toml",
         JobKind::Sample => "batch.toml",
         JobKind::Score => "score.toml",
+        JobKind::Mask => "mask.toml",
     }
 }
+
+/// The folder of jobs that belong to no run, in the concept's.
+pub(super) const JOBS: &str = "jobs";
 
 /// Where the embeddings of a run come from that was not trained here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +47,9 @@ pub struct RunSpec {
     /// The CLIP model of the scores, absolute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score_model: Option<PathBuf>,
+    /// The DINO model of the scores, absolute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dino_model: Option<PathBuf>,
     /// Set when nothing was trained here: the settings are then those of the authors' code, which the file does not carry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub imported: Option<Imported>,
@@ -64,6 +73,7 @@ impl RunSpec {
             base_model: concept.base_model()?,
             base_model_hash: None,
             score_model: concept.score_model(),
+            dino_model: concept.dino_model(),
             imported: None,
             train,
             evaluation,
@@ -89,7 +99,7 @@ pub struct BatchSpec {
     pub sample: SampleConfig,
 }
 
-/// `score.toml`: one scoring of a run.
+/// `score.toml`: one scoring.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ScoreSpec {
@@ -99,13 +109,57 @@ pub struct ScoreSpec {
     pub class_word: String,
     /// The CLIP model of the scores, absolute.
     pub score_model: PathBuf,
-    /// The run that is scored.
-    pub run: String,
+    /// The DINO model of the scores, absolute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dino_model: Option<PathBuf>,
+    /// The run that is scored; none for pictures that are of no run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
     /// The frozen diffusion model, absolute.
     #[serde(with = "path_or_table")]
     pub base_model: ModelSpec,
+    /// What is measured.
+    #[serde(default)]
+    pub task: ScoreTask,
     /// Settings of the scoring; its checkpoint is absolute.
     pub score: ScoreConfig,
+}
+
+impl ScoreSpec {
+    /// A scoring of `concept`, of `run` where it is one of a run.
+    pub fn new(concept: &Concept, run: Option<&JobFolder>, task: ScoreTask, score: ScoreConfig) -> Result<Self, Error> {
+        let score_model = concept.score_model().ok_or_else(|| {
+            let path = concept.folder.join("concept.toml");
+            Error::invalid(&path, "score_model is missing", "name the folder of a CLIP model")
+        })?;
+        Ok(Self {
+            concept: concept.id.clone(),
+            class_word: concept.file.class_word.clone(),
+            base_model: concept.base_model()?,
+            score_model,
+            dino_model: concept.dino_model(),
+            run: run.map(|run| run.id().to_owned()),
+            task,
+            score,
+        })
+    }
+}
+
+/// `mask.toml`: masks made by the base model's own attention.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MaskSpec {
+    /// The concept's name.
+    pub concept: String,
+    /// Its class word, whose attention it is.
+    pub class_word: String,
+    /// The pictures, absolute.
+    pub pictures: Vec<PathBuf>,
+    /// The frozen diffusion model, absolute.
+    #[serde(with = "path_or_table")]
+    pub base_model: ModelSpec,
+    /// How.
+    pub mask: MaskConfig,
 }
 
 /// Where a run keeps its checkpoint after `step` steps, from its folder.
@@ -165,21 +219,27 @@ impl JobFolder {
 
     /// Begin a scoring of `run`, in the run's `evaluation` folder.
     pub fn new_score(concept: &Concept, run: &JobFolder, score: ScoreConfig) -> Result<Self, Error> {
-        let score_model = concept.score_model().ok_or_else(|| {
-            let path = concept.folder.join("concept.toml");
-            Error::invalid(&path, "score_model is missing", "name the folder of a CLIP model")
-        })?;
-        let spec = ScoreSpec {
-            concept: concept.id.clone(),
-            class_word: concept.file.class_word.clone(),
-            base_model: concept.base_model()?,
-            score_model,
-            run: run.id().to_owned(),
-            score,
-        };
+        let spec = ScoreSpec::new(concept, Some(run), ScoreTask::Both, score)?;
         let folder = run.evaluation();
         std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
         Self::create(folder, "score.toml", &spec)
+    }
+
+    /// Begin a scoring on demand, in a folder of its own.
+    pub fn new_scoring(concept: &Concept, spec: &ScoreSpec) -> Result<Self, Error> {
+        Self::create(new_id(&concept.folder.join(JOBS))?, "score.toml", spec)
+    }
+
+    /// Begin making masks, in a folder of its own.
+    pub fn new_masks(concept: &Concept, pictures: Vec<PathBuf>, mask: MaskConfig) -> Result<Self, Error> {
+        let spec = MaskSpec {
+            concept: concept.id.clone(),
+            class_word: concept.file.class_word.clone(),
+            base_model: concept.base_model()?,
+            pictures,
+            mask,
+        };
+        Self::create(new_id(&concept.folder.join(JOBS))?, "mask.toml", &spec)
     }
 
     fn create<T: Serialize>(path: PathBuf, file_name: &str, spec: &T) -> Result<Self, Error> {
@@ -230,18 +290,19 @@ impl JobFolder {
 
     /// What kind of job it is.
     pub fn kind(&self) -> Result<JobKind, Error> {
-        [JobKind::Train, JobKind::Sample, JobKind::Score]
+        [JobKind::Train, JobKind::Sample, JobKind::Score, JobKind::Mask]
             .into_iter()
             .find(|kind| self.path.join(file_name(*kind)).is_file())
             .ok_or_else(|| {
-                let remedy = "a job's folder holds run.toml, batch.toml or score.toml";
+                let remedy = "a job's folder holds run.toml, batch.toml, score.toml or mask.toml";
                 Error::invalid(&self.path, "this is not a job's folder", remedy)
             })
     }
 
     /// The folder of the concept it belongs to.
     pub fn concept_folder(&self) -> Result<&Path, Error> {
-        let depth = if self.kind()? == JobKind::Score { 3 } else { 2 };
+        let own = self.path.parent().is_some_and(|parent| parent.ends_with(JOBS));
+        let depth = if self.kind()? == JobKind::Score && !own { 3 } else { 2 };
         self.path.ancestors().nth(depth).ok_or_else(|| {
             Error::invalid(&self.path, "this job is in no concept's folder", "move it back under <concept>/runs")
         })
@@ -258,6 +319,7 @@ impl JobFolder {
             JobKind::Train => self.run_spec()?.base_model,
             JobKind::Sample => self.batch_spec()?.base_model,
             JobKind::Score => self.score_spec()?.base_model,
+            JobKind::Mask => self.mask_spec()?.base_model,
         })
     }
 
@@ -267,6 +329,7 @@ impl JobFolder {
             JobKind::Train => self.run_spec()?.train.device,
             JobKind::Sample => self.batch_spec()?.sample.device,
             JobKind::Score => self.score_spec()?.score.sample.device,
+            JobKind::Mask => self.mask_spec()?.mask.device,
         })
     }
 
@@ -292,6 +355,11 @@ impl JobFolder {
                 spec.score.sample.device = device;
                 write_toml(&path, &spec)
             }
+            JobKind::Mask => {
+                let mut spec = self.mask_spec()?;
+                spec.mask.device = device;
+                write_toml(&path, &spec)
+            }
         }
     }
 
@@ -315,12 +383,37 @@ impl JobFolder {
         read_toml(&self.path.join("score.toml"))
     }
 
+    /// Its `mask.toml`.
+    pub fn mask_spec(&self) -> Result<MaskSpec, Error> {
+        read_toml(&self.path.join("mask.toml"))
+    }
+
+    /// The `scores.jsonl` that a scoring writes to: its run's, else its own. One that trains writes its own.
+    pub fn scores(&self) -> Result<PathBuf, Error> {
+        let of_run = match self.kind()? {
+            JobKind::Score => self.score_spec()?.run,
+            _ => None,
+        };
+        let folder = match of_run {
+            Some(run) => self.concept_folder()?.join("runs").join(run),
+            None => self.path.clone(),
+        };
+        Ok(folder.join("scores.jsonl"))
+    }
+
+    /// Its folder from the concept's, by which lines of scores name it.
+    pub fn in_concept(&self) -> Result<PathBuf, Error> {
+        let concept = self.concept_folder()?;
+        Ok(self.path.strip_prefix(concept).unwrap_or(&self.path).to_owned())
+    }
+
     /// What its settings file says, with its defaults, to be compared with others'.
     pub fn settings(&self) -> Result<serde_json::Value, Error> {
         let settings = match self.kind()? {
             JobKind::Train => serde_json::to_value(self.run_spec()?),
             JobKind::Sample => serde_json::to_value(self.batch_spec()?),
             JobKind::Score => serde_json::to_value(self.score_spec()?),
+            JobKind::Mask => serde_json::to_value(self.mask_spec()?),
         };
         settings.map_err(|error| Error::invalid(&self.path, error.to_string(), "its paths must be valid text"))
     }

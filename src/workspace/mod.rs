@@ -4,12 +4,14 @@
 //! ```text
 //! <home>/.catbench/
 //!   models/<name>.toml  hashes/  queue/<number>.toml  settings.toml
+//!   plans/<name>.toml  embeddings/<model>.bin
 //!   trash/<concept>~<time>/  trash/samples/<concept>/<path>~<time>
 //!   store/  socket  daemon.lock  daemon.log
 //! <home>/<concept>/
 //!   concept.toml  ratings.toml  images/  masks/  prompts/
 //!   runs/<run id>/       run.toml    events.jsonl  checkpoints/  samples/  evaluation/  scores.jsonl
 //!   samples/<batch id>/  batch.toml  events.jsonl  *.png  masks/
+//!   jobs/<id>/           score.toml or mask.toml  events.jsonl  *.png  scores.jsonl
 //! ```
 
 mod concept;
@@ -23,12 +25,14 @@ mod home;
 mod id;
 mod job;
 mod library;
+mod masks;
 mod memory;
 mod models;
 mod preflight;
 mod private;
 mod ratings;
 mod records;
+mod scores;
 mod settings;
 mod state;
 
@@ -41,11 +45,13 @@ pub use hashes::HashCache;
 pub use history::{End, History, Picture, Point};
 pub use home::Home;
 pub use id::new_id;
-pub use job::{BatchSpec, Imported, JobFolder, RunSpec, ScoreSpec, checkpoint_path};
+pub use job::{BatchSpec, Imported, JobFolder, MaskSpec, RunSpec, ScoreSpec, checkpoint_path};
+pub use masks::{MaskImport, MaskProblem};
 pub use memory::free_memory;
 pub use preflight::{Photo, Preflight, effective_settings, preflight};
 pub use private::{check_private, make_private};
 pub use ratings::{Ratings, read_ratings};
 pub use records::{RunSummary, fingerprint, modified, state_now};
+pub use scores::read_scores;
 pub use settings::{Settings, Theme, XAxis};
 pub use state::state;

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use std::time::{Duration, Instant};
 
-use catbench::protocol::{Event, EventRecord, JobInfo, JobState, Phase, Score};
+use catbench::protocol::{Event, EventRecord, JobInfo, JobState, Phase, Score, Scores};
 use catbench::workspace::EventReader;
 use image::{GrayImage, Luma, Rgb, RgbImage};
 
@@ -263,13 +263,15 @@ impl Run {
         }
         let score = |value: f64, half: f64| Score { value, low: value - half, high: value + half, n: 10 };
         for (learned, shift) in [(false, 0.0), (true, 0.2)] {
-            self.tell(Event::Scored {
-                learned,
+            let scores = Scores {
                 masked_clip_i: score(0.612 + shift, 0.02),
                 clip_i: score(0.55 + shift / 2.0, 0.03),
                 clip_t: score(0.281 - shift / 30.0, 0.01),
                 balance: score(0.415 + shift / 3.0, 0.012),
-            });
+                masked_dino: None,
+                dino: None,
+            };
+            self.tell(Event::Scored { learned, scores });
         }
         self
     }

@@ -7,31 +7,7 @@ use serde_json::Value;
 
 use crate::metrics::Error;
 use crate::metrics::file::read_json;
-
-/// The activation between the two halves of an MLP.
-#[derive(Debug, Clone, Copy, Deserialize)]
-pub(super) enum Activation {
-    /// x · sigmoid(1.702 x)
-    #[serde(rename = "quick_gelu")]
-    QuickGelu,
-    /// With the error function.
-    #[serde(rename = "gelu")]
-    Gelu,
-    /// With the hyperbolic tangent.
-    #[serde(rename = "gelu_new", alias = "gelu_pytorch_tanh")]
-    GeluTanh,
-}
-
-/// What both towers have.
-#[derive(Debug, Clone, Deserialize)]
-pub(super) struct TowerConfig {
-    pub(super) hidden_size: usize,
-    pub(super) intermediate_size: usize,
-    pub(super) num_hidden_layers: usize,
-    pub(super) num_attention_heads: usize,
-    pub(super) hidden_act: Activation,
-    pub(super) layer_norm_eps: f64,
-}
+use crate::metrics::transformer::TowerConfig;
 
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct TextConfig {
@@ -90,11 +66,8 @@ impl ClipConfig {
             serde_json::from_value(part(VISION_DEFAULTS, ["vision_config", "vision_config_dict"])?)
                 .map_err(in_part("vision_config"))?;
         for (name, tower) in [("text_config", &text.tower), ("vision_config", &vision.tower)] {
-            if tower.num_attention_heads == 0 || tower.hidden_size % tower.num_attention_heads != 0 {
-                return Err(wrong(format!(
-                    "{name}: hidden_size {} is no multiple of num_attention_heads {}",
-                    tower.hidden_size, tower.num_attention_heads
-                )));
+            if let Some(problem) = tower.problem() {
+                return Err(wrong(format!("{name}: {problem}")));
             }
         }
         if vision.patch_size == 0 || vision.image_size < vision.patch_size || vision.num_channels != 3 {

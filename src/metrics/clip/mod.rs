@@ -7,18 +7,17 @@ mod tower;
 
 use std::path::{Path, PathBuf};
 
-use candle_core::{D, Device, Tensor};
+use candle_core::{Device, Tensor};
 use image::RgbImage;
 
 use self::config::{ClipConfig, TextConfig};
-use self::tower::{Scope, TextTower, VisionTower};
-use super::file::Weights;
-use super::scores::Backbone;
+use self::tower::{TextTower, VisionTower};
+use super::file::{Weights, name_of};
+use super::model::{PictureModel, unit};
+use super::transformer::Scope;
 use super::{Error, Preprocessor};
 use crate::diffusion::Tokenizer;
-
-/// Pictures that go through the vision tower at once: enough for speed, few enough for the memory of a large tower.
-const BATCH: usize = 16;
+use crate::protocol::Backbone;
 
 /// A CLIP model, loaded for measuring.
 pub struct ClipScorer {
@@ -26,6 +25,7 @@ pub struct ClipScorer {
     tokenizer: Tokenizer,
     folder: PathBuf,
     config: TextConfig,
+    width: usize,
     text: TextTower,
     vision: VisionTower,
     backbone: Backbone,
@@ -41,55 +41,21 @@ impl ClipScorer {
     pub fn load(folder: &Path, device: &Device) -> Result<Self, Error> {
         let config = ClipConfig::load(&folder.join("config.json"))?;
         let preprocessor = Preprocessor::load(folder)?;
-        let side = config.vision.image_size as u32;
-        if preprocessor.size() != (side, side) {
-            let (width, height) = preprocessor.size();
-            return Err(Error::Model {
-                path: folder.join("preprocessor_config.json"),
-                reason: format!(
-                    "makes pictures of {width} x {height}, the model's config.json asks for {side} x {side}"
-                ),
-            });
-        }
+        preprocessor.check_side(folder, config.vision.image_size)?;
         let tokenizer = Tokenizer::load(folder, config.text.max_position_embeddings)?;
         let weights = Weights::open(folder, device)?;
         let root = Scope::new(&weights);
-        let name = folder.canonicalize().ok().and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
         Ok(Self {
             text: TextTower::load(&root, &config.text, config.projection_dim)?,
             vision: VisionTower::load(&root, &config.vision, config.projection_dim)?,
-            backbone: Backbone { name: name.unwrap_or_default(), sha256: weights.sha256 },
+            backbone: Backbone { name: name_of(folder), sha256: weights.sha256 },
+            width: config.projection_dim,
             config: config.text,
             preprocessor,
             tokenizer,
             folder: folder.to_owned(),
             device: device.clone(),
         })
-    }
-
-    /// What every record made with this model says about it.
-    pub fn backbone(&self) -> &Backbone {
-        &self.backbone
-    }
-
-    /// How pictures are prepared for it.
-    pub fn preprocessor(&self) -> &Preprocessor {
-        &self.preprocessor
-    }
-
-    /// Unit-norm embeddings [N, D] of pictures of any size. `done` hears how many are through.
-    pub fn image_embeds(&self, pictures: &[RgbImage], mut done: impl FnMut(usize)) -> Result<Tensor, Error> {
-        let mut parts = Vec::new();
-        let mut through = 0;
-        for batch in pictures.chunks(BATCH) {
-            parts.push(unit(&self.vision.forward(&self.preprocessor.tensor(batch, &self.device)?)?)?);
-            through += batch.len();
-            done(through);
-        }
-        if parts.is_empty() {
-            return Err(Error::Nothing("pictures"));
-        }
-        Ok(Tensor::cat(&parts, 0)?)
     }
 
     /// Unit-norm embeddings [N, D] of texts.
@@ -134,8 +100,22 @@ impl ClipScorer {
     }
 }
 
-fn unit(rows: &Tensor) -> Result<Tensor, Error> {
-    Ok(rows.broadcast_div(&rows.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?)?)
+impl PictureModel for ClipScorer {
+    fn backbone(&self) -> &Backbone {
+        &self.backbone
+    }
+
+    fn preprocessor(&self) -> &Preprocessor {
+        &self.preprocessor
+    }
+
+    fn width(&self) -> usize {
+        self.width
+    }
+
+    fn embed(&self, pictures: &[RgbImage]) -> Result<Tensor, Error> {
+        Ok(unit(&self.vision.forward(&self.preprocessor.tensor(pictures, &self.device)?)?)?)
+    }
 }
 
 #[cfg(test)]

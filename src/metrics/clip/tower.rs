@@ -2,110 +2,23 @@
 //! them for quick-GELU, one epsilon and an end token that is the largest id; score models are not all like that.
 
 use candle_core::{D, Result, Tensor};
-use candle_nn::{Conv2d, Conv2dConfig, Embedding, LayerNorm, Linear, Module, ops};
+use candle_nn::{Conv2d, Conv2dConfig, Embedding, LayerNorm, Linear, Module};
 
-use super::config::{Activation, TextConfig, TowerConfig, VisionConfig};
+use super::config::{TextConfig, VisionConfig};
 use crate::metrics::Error;
-use crate::metrics::file::Weights;
+use crate::metrics::transformer::{Layer, LayerNames, Scope, TowerConfig};
 
-/// A part of the weights file: the tensors whose names begin with a prefix.
-#[derive(Clone)]
-pub(super) struct Scope<'a> {
-    weights: &'a Weights,
-    prefix: String,
-}
-
-impl<'a> Scope<'a> {
-    pub(super) fn new(weights: &'a Weights) -> Self {
-        Self { weights, prefix: String::new() }
-    }
-
-    pub(super) fn of(&self, name: impl std::fmt::Display) -> Self {
-        Self { weights: self.weights, prefix: format!("{}{name}.", self.prefix) }
-    }
-
-    fn get(&self, name: &str, shape: &[usize]) -> std::result::Result<Tensor, Error> {
-        self.weights.get(&format!("{}{name}", self.prefix), shape)
-    }
-
-    pub(super) fn linear(&self, name: &str, from: usize, to: usize, bias: bool) -> std::result::Result<Linear, Error> {
-        let scope = self.of(name);
-        let bias = if bias { Some(scope.get("bias", &[to])?) } else { None };
-        Ok(Linear::new(scope.get("weight", &[to, from])?, bias))
-    }
-
-    fn norm(&self, name: &str, size: usize, eps: f64) -> std::result::Result<LayerNorm, Error> {
-        let scope = self.of(name);
-        Ok(LayerNorm::new(scope.get("weight", &[size])?, scope.get("bias", &[size])?, eps))
-    }
-
-    fn embedding(&self, name: &str, count: usize, size: usize) -> std::result::Result<Embedding, Error> {
-        Ok(Embedding::new(self.of(name).get("weight", &[count, size])?, size))
-    }
-}
-
-struct Layer {
-    norm1: LayerNorm,
-    query: Linear,
-    key: Linear,
-    value: Linear,
-    out: Linear,
-    norm2: LayerNorm,
-    fc1: Linear,
-    fc2: Linear,
-    heads: usize,
-    activation: Activation,
-}
-
-impl Layer {
-    fn load(scope: &Scope, config: &TowerConfig) -> std::result::Result<Self, Error> {
-        let (size, inner, eps) = (config.hidden_size, config.intermediate_size, config.layer_norm_eps);
-        let (attention, mlp) = (scope.of("self_attn"), scope.of("mlp"));
-        Ok(Self {
-            norm1: scope.norm("layer_norm1", size, eps)?,
-            query: attention.linear("q_proj", size, size, true)?,
-            key: attention.linear("k_proj", size, size, true)?,
-            value: attention.linear("v_proj", size, size, true)?,
-            out: attention.linear("out_proj", size, size, true)?,
-            norm2: scope.norm("layer_norm2", size, eps)?,
-            fc1: mlp.linear("fc1", size, inner, true)?,
-            fc2: mlp.linear("fc2", inner, size, true)?,
-            heads: config.num_attention_heads,
-            activation: config.hidden_act,
-        })
-    }
-
-    /// [B, T, D] to the same.
-    fn forward(&self, hidden: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
-        let hidden = (hidden + self.attention(&self.norm1.forward(hidden)?, mask)?)?;
-        let inner = self.fc1.forward(&self.norm2.forward(&hidden)?)?;
-        let inner = match self.activation {
-            Activation::QuickGelu => (&inner * ops::sigmoid(&(&inner * 1.702)?)?)?,
-            Activation::Gelu => inner.gelu_erf()?,
-            Activation::GeluTanh => inner.gelu()?,
-        };
-        hidden + self.fc2.forward(&inner)?
-    }
-
-    fn attention(&self, hidden: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
-        let (batch, length, size) = hidden.dims3()?;
-        let width = size / self.heads;
-        let split = |projection: &Linear| {
-            projection.forward(hidden)?.reshape((batch, length, self.heads, width))?.transpose(1, 2)?.contiguous()
-        };
-        let query = (split(&self.query)? * (width as f64).powf(-0.5))?;
-        let mut logits = query.matmul(&split(&self.key)?.t()?)?;
-        if let Some(mask) = mask {
-            logits = logits.broadcast_add(mask)?;
-        }
-        let mixed = ops::softmax_last_dim(&logits)?.matmul(&split(&self.value)?)?;
-        self.out.forward(&mixed.transpose(1, 2)?.reshape((batch, length, size))?)
-    }
-}
+const NAMES: LayerNames = LayerNames {
+    norms: ["layer_norm1", "layer_norm2"],
+    projections: ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
+    bias: true,
+    out: "self_attn.out_proj",
+    mlp: ["mlp.fc1", "mlp.fc2"],
+};
 
 fn layers(scope: &Scope, config: &TowerConfig) -> std::result::Result<Vec<Layer>, Error> {
     let scope = scope.of("encoder").of("layers");
-    (0..config.num_hidden_layers).map(|index| Layer::load(&scope.of(index), config)).collect()
+    (0..config.num_hidden_layers).map(|index| Layer::load(&scope.of(index), config, &NAMES)).collect()
 }
 
 pub(super) struct TextTower {

@@ -20,7 +20,7 @@ pub use loader::Loaded;
 pub use probe::{Answers, Choice, choose, colours, wait_for_input, without_asking};
 
 use graphics::Graphics;
-use loader::{Key, Loader};
+use loader::Loader;
 
 /// How pictures are to be drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

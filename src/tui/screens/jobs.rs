@@ -96,9 +96,13 @@ impl Screen for Jobs {
                 let id = run.and_then(|job| match job.kind().ok()? {
                     JobKind::Train => Some(job.id().to_owned()),
                     JobKind::Score => Some(job.path().parent()?.file_name()?.to_str()?.to_owned()),
-                    JobKind::Sample => None,
+                    JobKind::Sample | JobKind::Mask => None,
                 });
-                let place = if job.kind == Some(JobKind::Sample) { Place::Samples } else { Place::Train };
+                let place = match job.kind {
+                    Some(JobKind::Sample) => Place::Samples,
+                    Some(JobKind::Mask) => Place::Concept,
+                    _ => Place::Train,
+                };
                 Effect::Many(vec![Effect::Open(job.concept.clone()), Effect::Show(id), Effect::Go(place)])
             }
             Action::Pause if job.state == JobState::Paused => deeds::change_job(home, number, JobChange::Resume),

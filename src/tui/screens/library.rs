@@ -417,6 +417,7 @@ fn describe(home: &Home, images: &Path) -> Effect {
             class_word,
             base_model,
             score_model: given(&score_model),
+            dino_model: None,
             guidance_scale: None,
             tags: Vec::new(),
             notes: String::new(),

@@ -1,0 +1,207 @@
+//! `catbench mask import | make | check`: masks of a concept's photos and samples.
+
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use serde_json::json;
+
+use super::{Error, PlacementArgs, Where, follow, print_json, train};
+use crate::client;
+use crate::protocol::{FloatType, MaskConfig};
+use crate::workspace::{self, Concept, History, JobFolder, MaskProblem};
+
+/// What to do.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Take masks from a folder of PNGs with the names of the photos, or from the transparency of the photos.
+    Import(ImportArgs),
+    /// Make masks where the base model looks at the class word. It needs no other model.
+    Make(Box<MakeArgs>),
+    /// Look at every mask: which are missing, and which are empty, full, of another size or coloured. Ends with 1 if one
+    /// cannot be used.
+    Check(CheckArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct ImportArgs {
+    /// The concept.
+    concept: String,
+    /// The folder of masks: `NAME.png` for each photo `NAME.jpg`, white where the concept is.
+    #[arg(value_name = "DIR", required_unless_present = "alpha")]
+    folder: Option<PathBuf>,
+    /// Where a photo is opaque is the concept.
+    #[arg(long, conflicts_with = "folder")]
+    alpha: bool,
+    /// Also those of photos that have a mask.
+    #[arg(long)]
+    replace: bool,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct MakeArgs {
+    /// The concept.
+    concept: String,
+    /// Pictures to make masks for; without, the photos that have none.
+    #[arg(value_name = "PICTURE")]
+    pictures: Vec<PathBuf>,
+    /// Also for photos that have a mask.
+    #[arg(long)]
+    replace: bool,
+    /// What the denoiser reads; {class} stands for the class word.
+    #[arg(long)]
+    caption: Option<String>,
+    /// The timesteps that a photo is noised to, as in 100,300,500.
+    #[arg(long, value_delimiter = ',')]
+    timesteps: Option<Vec<usize>>,
+    /// Draws of noise at each.
+    #[arg(long, value_parser = train::positive)]
+    draws: Option<usize>,
+    /// Where the map, 0 to 1, is cut; without, where its two classes are best apart.
+    #[arg(long)]
+    threshold: Option<f64>,
+    /// Parts and holes smaller than this share of the largest part are cleaned away.
+    #[arg(long)]
+    smallest_part: Option<f64>,
+    /// Seed of the noise.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// What computes: cpu, cuda:0 (or another number), metal, or `any` for the first that is free; cpu if not given.
+    #[arg(long)]
+    device: Option<Where>,
+    /// Type of the weights and of activations: f32, bf16 or f16; f32 if not given.
+    #[arg(long, value_parser = train::dtype)]
+    dtype: Option<FloatType>,
+    #[command(flatten)]
+    placement: PlacementArgs,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct CheckArgs {
+    /// The concept.
+    concept: String,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: &Args) -> Result<(), Error> {
+    match &args.what {
+        What::Import(args) => import(args),
+        What::Make(args) => make(args),
+        What::Check(args) => check(args),
+    }
+}
+
+fn import(args: &ImportArgs) -> Result<(), Error> {
+    let concept = super::concept(&args.concept)?;
+    let report = match &args.folder {
+        Some(folder) => concept.import_masks(folder, args.replace)?,
+        None => concept.masks_from_alpha(args.replace)?,
+    };
+    client::refresh(&concept.home()?, &concept)?;
+    if args.json {
+        let refused: Vec<_> = report.refused.iter().map(|(file, why)| json!({ "file": file, "why": why })).collect();
+        print_json(&json!({
+            "imported": report.imported, "kept": report.kept, "without_photo": report.without_photo,
+            "without_mask": report.without_mask, "refused": refused,
+        }));
+    } else {
+        let list = |what: &str, names: &[String]| {
+            if !names.is_empty() {
+                println!("{what:<24} {:>3}  {}", names.len(), names.join(", "));
+            }
+        };
+        list("imported", &report.imported);
+        list("kept (--replace)", &report.kept);
+        list("masks without a photo", &report.without_photo);
+        list("photos without a mask", &report.without_mask);
+        report.refused.iter().for_each(|(file, why)| println!("refused                       {file}: {why}"));
+    }
+    if report.imported.is_empty() && report.kept.is_empty() {
+        return Err(Error::Job("no mask was imported".into()));
+    }
+    Ok(())
+}
+
+fn make(args: &MakeArgs) -> Result<(), Error> {
+    let concept = super::concept(&args.concept)?;
+    let usual = MaskConfig::default();
+    let config = MaskConfig {
+        caption: args.caption.clone().unwrap_or(usual.caption),
+        timesteps: args.timesteps.clone().unwrap_or(usual.timesteps),
+        draws: args.draws.unwrap_or(usual.draws),
+        threshold: args.threshold,
+        smallest_part: args.smallest_part.unwrap_or(usual.smallest_part),
+        seed: args.seed.unwrap_or(usual.seed),
+        device: args.device.map_or(usual.device, Where::device),
+        dtype: args.dtype.unwrap_or(usual.dtype),
+    };
+    config.check()?;
+    let pictures = pictures(&concept, args)?;
+    if pictures.is_empty() {
+        return Err(Error::Job("every photo has a mask: --replace makes them anew".into()));
+    }
+    let job = JobFolder::new_masks(&concept, pictures, config)?;
+    let queued = client::submit(&job, args.placement.placement(args.device))?;
+    if !follow::quietly(&concept, &job, Some(&queued))? {
+        return Ok(());
+    }
+    client::refresh(&concept.home()?, &concept)?;
+    let masks = History::read(&job)?.masks;
+    if args.json {
+        let masks: Vec<_> = masks.iter().map(|(picture, mask)| json!({ "picture": picture, "mask": mask })).collect();
+        print_json(&json!({ "masks": masks, "path": job.path() }));
+    } else {
+        masks.iter().for_each(|(_, mask)| println!("{}", mask.display()));
+    }
+    Ok(())
+}
+
+fn pictures(concept: &Concept, args: &MakeArgs) -> Result<Vec<PathBuf>, Error> {
+    let absolute = |path: &PathBuf| {
+        let path = std::path::absolute(path).map_err(workspace::Error::io("find", path))?;
+        std::fs::metadata(&path).map_err(workspace::Error::io("read", &path))?;
+        Ok(path)
+    };
+    let given = args.pictures.iter().map(absolute).collect::<Result<Vec<_>, Error>>()?;
+    if !given.is_empty() {
+        return Ok(given);
+    }
+    let lacks = |photo: &Path| !concept.mask_path(photo).is_file();
+    Ok(concept.photos()?.into_iter().filter(|photo| args.replace || lacks(photo)).collect())
+}
+
+fn check(args: &CheckArgs) -> Result<(), Error> {
+    let concept = super::concept(&args.concept)?;
+    let problems = concept.check_masks()?;
+    if args.json {
+        let rows: Vec<_> = problems
+            .iter()
+            .map(|MaskProblem { picture, problem, usable }| {
+                json!({ "picture": picture, "problem": problem, "usable": usable })
+            })
+            .collect();
+        print_json(&json!({ "problems": rows }));
+    } else if problems.is_empty() {
+        println!("every picture has a mask that fits");
+    } else {
+        problems.iter().for_each(|one| println!("{}: {}", one.picture.display(), one.problem));
+    }
+    let unusable = problems.iter().filter(|problem| !problem.usable).count();
+    if unusable > 0 {
+        return Err(Error::Job(format!("{unusable} masks cannot be used")));
+    }
+    Ok(())
+}

@@ -1,0 +1,314 @@
+//! Tables of scores as people and programs read them: text, CSV, JSON, Markdown, LaTeX.
+
+use serde_json::{Map, Value, json};
+
+use super::train::one_of;
+use crate::protocol::{Score, ScoreSummary, Scores};
+
+/// How a table is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Aligned columns.
+    Text,
+    /// Comma-separated; a score has columns of its own for its interval and its n.
+    Csv,
+    /// One object.
+    Json,
+    /// A table of a README.
+    Markdown,
+    /// A `tabular`.
+    Latex,
+}
+
+impl std::str::FromStr for Format {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let words = [
+            ("text", Self::Text),
+            ("csv", Self::Csv),
+            ("json", Self::Json),
+            ("markdown", Self::Markdown),
+            ("latex", Self::Latex),
+        ];
+        one_of(text, &words)
+    }
+}
+
+/// What stands in one place of a table.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Cell {
+    /// Words.
+    Text(String),
+    /// A score with its interval.
+    Score(Score),
+    /// Nothing was measured, and why where it is known.
+    Nothing(String),
+}
+
+impl From<&str> for Cell {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<Option<&Score>> for Cell {
+    fn from(score: Option<&Score>) -> Self {
+        score.map_or_else(|| Self::Nothing(String::new()), |score| Self::Score(score.clone()))
+    }
+}
+
+/// A column: its name for programs, and for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    /// As in settings and records.
+    pub key: String,
+    /// Over the column.
+    pub title: String,
+}
+
+impl Column {
+    /// One whose two names are these.
+    pub fn new(key: &str, title: &str) -> Self {
+        Self { key: key.to_owned(), title: title.to_owned() }
+    }
+}
+
+/// A table, and what is to be said of it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Table {
+    /// The columns.
+    pub columns: Vec<Column>,
+    /// The rows, each of as many cells as there are columns.
+    pub rows: Vec<Vec<Cell>>,
+    /// What was measured on what and how.
+    pub notes: Vec<String>,
+}
+
+/// The columns of scores; those of DINO where one judged.
+pub fn score_columns(dino: bool, suffix: &str, before: &str) -> Vec<Column> {
+    let four = [("masked_clip_i", "masked CLIP-I"), ("clip_i", "CLIP-I"), ("clip_t", "CLIP-T"), ("balance", "balance")];
+    let two = [("masked_dino", "masked DINO"), ("dino", "DINO")];
+    let all = four.iter().chain(if dino { &two[..] } else { &[] });
+    all.map(|(key, title)| Column::new(&format!("{key}{suffix}"), &format!("{before}{title}"))).collect()
+}
+
+/// The cells of [`score_columns`].
+pub fn score_cells(scores: &Scores, dino: bool) -> Vec<Cell> {
+    let four = [&scores.masked_clip_i, &scores.clip_i, &scores.clip_t, &scores.balance];
+    let mut cells: Vec<Cell> = four.into_iter().map(|score| Some(score).into()).collect();
+    if dino {
+        cells.extend([scores.masked_dino.as_ref().into(), scores.dino.as_ref().into()]);
+    }
+    cells
+}
+
+/// What is to be said of lines of scores: the judges, the settings, and which masks did nothing.
+pub fn notes(lines: &[&ScoreSummary]) -> Vec<String> {
+    let mut notes: Vec<String> = Vec::new();
+    let mut say = |note: String| {
+        if !notes.contains(&note) {
+            notes.push(note);
+        }
+    };
+    for line in lines {
+        say(format!("95 % bootstrap intervals, n = {} samples", line.scores.masked_clip_i.n));
+        say(format!(
+            "fill {}, crop {}, CLIP {} (sha256 {}), {}",
+            line.fill.word(),
+            line.crop.word(),
+            line.backbone.name,
+            line.backbone.sha256,
+            line.preprocessing
+        ));
+        if let Some(dino) = &line.dino_judge {
+            let (name, hash) = (&dino.backbone.name, &dino.backbone.sha256);
+            say(format!("DINO {name} (sha256 {hash}), {}", dino.preprocessing));
+        }
+        if line.photos_unmasked > 0 {
+            say(format!("{} photos have no mask and count whole", line.photos_unmasked));
+        }
+    }
+    let of_all = |count: fn(&ScoreSummary) -> usize| lines.iter().map(|line| count(line)).sum::<usize>();
+    for (count, what) in [
+        (of_all(|line| line.samples_unmasked), "have no mask and count whole"),
+        (of_all(|line| line.samples_empty), "have an empty mask and count as all fill"),
+        (of_all(|line| line.samples_full), "have a mask that marks everything and count whole"),
+    ] {
+        if count > 0 {
+            say(format!("{count} samples {what}"));
+        }
+    }
+    notes
+}
+
+impl Table {
+    /// The table in `format`, with a line break at its end.
+    pub fn render(&self, format: Format) -> String {
+        match format {
+            Format::Text => self.text(),
+            Format::Csv => self.csv(),
+            Format::Json => format!("{}\n", self.json()),
+            Format::Markdown => self.markdown(),
+            Format::Latex => self.latex(),
+        }
+    }
+
+    fn text(&self) -> String {
+        let titles: Vec<String> = self.columns.iter().map(|column| column.title.clone()).collect();
+        let lines: Vec<Vec<String>> =
+            std::iter::once(titles).chain(self.rows.iter().map(|row| row.iter().map(words).collect())).collect();
+        let width = |i: usize| lines.iter().filter_map(|line| line.get(i)).map(|cell| cell.chars().count()).max();
+        let widths: Vec<usize> = (0..self.columns.len()).map(|i| width(i).unwrap_or(0)).collect();
+        let mut text = String::new();
+        for line in &lines {
+            let padded: Vec<String> =
+                line.iter().zip(&widths).map(|(cell, &width)| format!("{cell:<width$}")).collect();
+            text.push_str(padded.join("  ").trim_end());
+            text.push('\n');
+        }
+        self.notes.iter().for_each(|note| text.push_str(&format!("{note}\n")));
+        text
+    }
+
+    /// Whether a column holds scores.
+    fn has_scores(&self, column: usize) -> bool {
+        self.rows.iter().any(|row| matches!(row.get(column), Some(Cell::Score(_))))
+    }
+
+    fn csv(&self) -> String {
+        let parts = ["", "_low", "_high", "_n"];
+        let mut header = Vec::new();
+        for (i, column) in self.columns.iter().enumerate() {
+            let parts = if self.has_scores(i) { &parts[..] } else { &parts[..1] };
+            header.extend(parts.iter().map(|part| format!("{}{part}", column.key)));
+        }
+        let mut lines = vec![header];
+        for row in &self.rows {
+            let mut line = Vec::new();
+            for (i, cell) in row.iter().enumerate() {
+                match cell {
+                    Cell::Score(Score { value, low, high, n }) => {
+                        line.extend([value.to_string(), low.to_string(), high.to_string(), n.to_string()]);
+                    }
+                    Cell::Text(text) => line.push(text.clone()),
+                    Cell::Nothing(_) => line.push(String::new()),
+                }
+                if self.has_scores(i) && !matches!(cell, Cell::Score(_)) {
+                    line.extend([const { String::new() }; 3]);
+                }
+            }
+            lines.push(line);
+        }
+        let quoted = |cell: &String| {
+            let plain = !cell.contains(['"', ',', '\n', '\r']);
+            if plain { cell.clone() } else { format!("\"{}\"", cell.replace('"', "\"\"")) }
+        };
+        lines.iter().map(|line| line.iter().map(quoted).collect::<Vec<_>>().join(",") + "\n").collect()
+    }
+
+    fn json(&self) -> Value {
+        let object = |row: &Vec<Cell>| {
+            let value = |cell: &Cell| match cell {
+                Cell::Text(text) => json!(text),
+                Cell::Score(score) => json!(score),
+                Cell::Nothing(_) => Value::Null,
+            };
+            let fields = self.columns.iter().zip(row).map(|(column, cell)| (column.key.clone(), value(cell)));
+            Value::Object(fields.collect::<Map<_, _>>())
+        };
+        json!({ "rows": self.rows.iter().map(object).collect::<Vec<_>>(), "notes": self.notes })
+    }
+
+    fn markdown(&self) -> String {
+        let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
+        let escaped = |text: &str| text.replace('|', "\\|");
+        let mut text = line(self.columns.iter().map(|column| escaped(&column.title)).collect());
+        text.push_str(&line(vec!["---".into(); self.columns.len()]));
+        for row in &self.rows {
+            text.push_str(&line(row.iter().map(|cell| escaped(&words(cell))).collect()));
+        }
+        self.notes.iter().for_each(|note| text.push_str(&format!("\n{}\n", escaped(note))));
+        text
+    }
+
+    fn latex(&self) -> String {
+        let cell = |cell: &Cell| match cell {
+            Cell::Score(score) => {
+                format!("${:.3}$ {{\\scriptsize $[{:.3}, {:.3}]$}}", score.value, score.low, score.high)
+            }
+            other => tex(&words(other)),
+        };
+        let columns: String = (0..self.columns.len()).map(|i| if self.has_scores(i) { 'r' } else { 'l' }).collect();
+        let line = |cells: Vec<String>| format!("{} \\\\\n", cells.join(" & "));
+        let mut text: String = self.notes.iter().map(|note| format!("% {note}\n")).collect();
+        text.push_str(&format!("\\begin{{tabular}}{{{columns}}}\n\\hline\n"));
+        text.push_str(&line(self.columns.iter().map(|column| tex(&column.title)).collect()));
+        text.push_str("\\hline\n");
+        self.rows.iter().for_each(|row| text.push_str(&line(row.iter().map(cell).collect())));
+        text.push_str("\\hline\n\\end{tabular}\n");
+        text
+    }
+}
+
+/// A cell as people read it.
+fn words(cell: &Cell) -> String {
+    match cell {
+        Cell::Text(text) => text.clone(),
+        Cell::Score(score) => format!("{:.3} [{:.3}, {:.3}]", score.value, score.low, score.high),
+        Cell::Nothing(why) if why.is_empty() => "-".into(),
+        Cell::Nothing(why) => format!("- ({why})"),
+    }
+}
+
+/// Text without meaning to TeX.
+fn tex(text: &str) -> String {
+    let mut escaped = String::new();
+    for c in text.chars() {
+        match c {
+            '&' | '%' | '$' | '#' | '_' | '{' | '}' => escaped.extend(['\\', c]),
+            '~' => escaped.push_str("\\textasciitilde{}"),
+            '^' => escaped.push_str("\\textasciicircum{}"),
+            '\\' => escaped.push_str("\\textbackslash{}"),
+            'Δ' => escaped.push_str("$\\Delta$"),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn table() -> Table {
+        Table {
+            columns: vec![Column::new("run", "run"), Column::new("clip_t", "Δ CLIP-T")],
+            rows: vec![
+                vec!["a_b, \"c\" | 5 %".into(), Cell::Score(Score { value: 0.25, low: 0.2, high: 0.3125, n: 40 })],
+                vec!["plain".into(), Cell::Nothing("it failed".into())],
+            ],
+            notes: vec!["n = 40".into()],
+        }
+    }
+
+    #[test]
+    fn a_table_has_five_forms() {
+        let text =
+            "run             Δ CLIP-T\na_b, \"c\" | 5 %  0.250 [0.200, 0.312]\nplain           - (it failed)\nn = 40\n";
+        assert_eq!(table().render(Format::Text), text);
+        let csv =
+            "run,clip_t,clip_t_low,clip_t_high,clip_t_n\n\"a_b, \"\"c\"\" | 5 %\",0.25,0.2,0.3125,40\nplain,,,,\n";
+        assert_eq!(table().render(Format::Csv), csv);
+        let json: Value = serde_json::from_str(&table().render(Format::Json)).unwrap();
+        assert_eq!(json["rows"][0]["clip_t"]["high"], 0.3125);
+        assert_eq!((&json["rows"][1]["clip_t"], &json["notes"][0]), (&Value::Null, &json!("n = 40")));
+        let markdown = "| run | Δ CLIP-T |\n| --- | --- |\n| a_b, \"c\" \\| 5 % | 0.250 [0.200, 0.312] |\n";
+        assert!(table().render(Format::Markdown).starts_with(markdown));
+        let latex = table().render(Format::Latex);
+        assert!(latex.contains("\\begin{tabular}{lr}") && latex.contains("a\\_b, \"c\" | 5 \\% & $0.250$"), "{latex}");
+        assert!(latex.contains("run & $\\Delta$ CLIP-T \\\\") && latex.starts_with("% n = 40\n"), "{latex}");
+    }
+}

@@ -1,0 +1,267 @@
+//! The measurement itself.
+//!
+//! - *Masked CLIP-I*: photo and sample with the declared fill outside their masks, then CLIP's preprocessing, the cosine of their
+//!   embeddings, the mean over all photo × sample pairs. How well the samples show the concept.
+//! - *CLIP-I*: the same of the whole pictures, scene included. Always beside it.
+//! - *CLIP-T*: the cosine of a whole sample and its prompt, the class word in place of the concept's own word. How well the
+//!   samples follow the prompts.
+//! - *Balance*: [`balance`](super::balance) of the two.
+//! - *Masked DINO*, *DINO*: as masked CLIP-I and CLIP-I, by a DINO model where one is given.
+//!
+//! A picture without a mask counts whole, and the record says so (`mask` is none). A sample whose mask is empty, since nothing of
+//! the concept was found in it, is measured as the definition has it: it is all fill. It is not left out, which would reward
+//! failing altogether, and the record marks it (`mask_empty`), as it marks a mask that leaves nothing out (`mask_full`).
+
+use candle_core::{Device, Tensor};
+use image::{GrayImage, RgbImage};
+use sha2::{Digest, Sha256};
+
+use super::cache::{EmbeddingCache, Key};
+use super::compare::by_prompt;
+use super::file::sha256;
+use super::masked::{crop_to_mask, fill_colour, fill_outside};
+use super::model::{BATCH, PictureModel};
+use super::records::{self, PhotoRecord, SampleRecord, ScoreRecord};
+use super::statistics::Bootstrap;
+use super::{ClipScorer, DinoScorer, Error};
+use crate::protocol::{DinoJudge, Fill, ScoreCrop};
+
+/// A sample to be measured.
+#[derive(Debug, Clone)]
+pub struct ScoredSample {
+    /// The picture.
+    pub image: RgbImage,
+    /// Where the concept is in it, white, of the same size; none if nobody knows.
+    pub mask: Option<GrayImage>,
+    /// What the sample should show, the class word in place of the concept's own word.
+    pub prompt_text: String,
+    /// Its seed.
+    pub seed: u64,
+}
+
+/// What measures, and how.
+pub struct Measuring<'a> {
+    /// The CLIP model.
+    pub clip: &'a ClipScorer,
+    /// A DINO model that judges too.
+    pub dino: Option<&'a DinoScorer>,
+    /// What stands outside the masks.
+    pub fill: Fill,
+    /// What of the masked pictures is measured.
+    pub crop: ScoreCrop,
+    /// Bootstrap resamples behind each interval.
+    pub resamples: usize,
+    /// Embeddings of earlier scorings.
+    pub cache: Option<&'a EmbeddingCache>,
+}
+
+/// A picture and its mask.
+type Masked<'a> = (&'a RgbImage, Option<&'a GrayImage>);
+
+/// For each sample the mean over the photos, and what was the fill.
+struct Likeness {
+    masked: Vec<f64>,
+    whole: Vec<f64>,
+    /// Of the whole samples, [S, D].
+    samples: Tensor,
+    fill_colour: [u8; 3],
+}
+
+impl Measuring<'_> {
+    /// Measure `samples` against `photos` and their prompts. `progress` hears (pictures embedded, pictures in all); every
+    /// picture is embedded twice by each model, masked and whole.
+    ///
+    /// # Errors
+    /// No photos or no samples, a mask of another size than its picture, a prompt over the model's length, a failing computation.
+    pub fn measure(
+        &self,
+        photos: &[(RgbImage, Option<GrayImage>)],
+        samples: &[ScoredSample],
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<ScoreRecord, Error> {
+        if photos.is_empty() {
+            return Err(Error::Nothing("photos"));
+        }
+        if samples.is_empty() {
+            return Err(Error::Nothing("samples"));
+        }
+        // Everything that can be refused is refused before the first embedding.
+        check_sizes(photos, samples)?;
+        let texts = distinct(samples);
+        let text_embeds = self.clip.text_embeds(&texts)?;
+        let photo_pairs: Vec<Masked> = photos.iter().map(|(image, mask)| (image, mask.as_ref())).collect();
+        let sample_pairs: Vec<Masked> = samples.iter().map(|sample| (&sample.image, sample.mask.as_ref())).collect();
+        let each = 2 * (photos.len() + samples.len());
+        let total = if self.dino.is_some() { 2 * each } else { each };
+        let clip = self.likeness(self.clip, &photo_pairs, &sample_pairs, &mut |done| progress(done, total))?;
+        let dino = self
+            .dino
+            .map(|dino| self.likeness(dino, &photo_pairs, &sample_pairs, &mut |done| progress(each + done, total)))
+            .transpose()?;
+        let cosines = clip.samples.matmul(&text_embeds.t()?)?.to_vec2::<f32>()?;
+        let records: Vec<_> = samples
+            .iter()
+            .enumerate()
+            .map(|(index, sample)| {
+                let text = texts.iter().position(|text| *text == sample.prompt_text).unwrap_or(0);
+                let all = |is: fn(&u8) -> bool| sample.mask.as_ref().is_some_and(|mask| mask.iter().all(is));
+                SampleRecord {
+                    prompt: sample.prompt_text.clone(),
+                    seed: sample.seed,
+                    image: pixels_sha256(sample.image.dimensions(), &sample.image),
+                    mask: sample.mask.as_ref().map(|mask| pixels_sha256(mask.dimensions(), mask)),
+                    mask_empty: all(|&value| value == 0),
+                    mask_full: all(|&value| value == 255),
+                    masked_clip_i: clip.masked[index],
+                    clip_i: clip.whole[index],
+                    clip_t: f64::from(cosines[index][text]),
+                    masked_dino: dino.as_ref().map(|dino| dino.masked[index]),
+                    dino: dino.as_ref().map(|dino| dino.whole[index]),
+                }
+            })
+            .collect();
+        let bootstrap = Bootstrap { resamples: self.resamples, seed: 0 };
+        let rows = records.iter().map(|record| (record.prompt.clone(), records::row(record)));
+        let scores = records::scores(bootstrap, &by_prompt(rows));
+        let prompts = records.iter().flat_map(|record| [record.prompt.as_bytes(), &[0]]);
+        Ok(ScoreRecord {
+            scores,
+            backbone: self.clip.backbone().clone(),
+            fill: self.fill,
+            fill_colour: clip.fill_colour,
+            crop: self.crop,
+            preprocessing: self.clip.preprocessor().describe(),
+            dino_judge: self.dino.zip(dino).map(|(model, found)| DinoJudge {
+                backbone: model.backbone().clone(),
+                fill_colour: found.fill_colour,
+                preprocessing: model.preprocessor().describe(),
+            }),
+            resamples: self.resamples,
+            bootstrap_seed: bootstrap.seed,
+            prompts: sha256(prompts),
+            photos_unmasked: photos.iter().filter(|(_, mask)| mask.is_none()).count(),
+            samples_unmasked: samples.iter().filter(|sample| sample.mask.is_none()).count(),
+            samples_empty: records.iter().filter(|record| record.mask_empty).count(),
+            samples_full: records.iter().filter(|record| record.mask_full).count(),
+            photos: photos
+                .iter()
+                .map(|(image, mask)| PhotoRecord {
+                    image: pixels_sha256(image.dimensions(), image),
+                    mask: mask.as_ref().map(|mask| pixels_sha256(mask.dimensions(), mask)),
+                })
+                .collect(),
+            samples: records,
+        })
+    }
+
+    /// How like the photos each sample is to `model`.
+    fn likeness(
+        &self,
+        model: &dyn PictureModel,
+        photos: &[Masked],
+        samples: &[Masked],
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<Likeness, Error> {
+        let fill_colour = fill_colour(self.fill, model.preprocessor());
+        let cut = |(image, mask): Masked| match mask {
+            None => Ok(image.clone()),
+            Some(mask) => {
+                let filled = fill_outside(image, mask, fill_colour, "a picture")?;
+                Ok(match self.crop {
+                    ScoreCrop::Whole => filled,
+                    ScoreCrop::MaskBox => crop_to_mask(filled, mask, fill_colour),
+                })
+            }
+        };
+        let whole = |(image, _): Masked| Ok(image.clone());
+        let mut before = 0;
+        let mut embed = |pictures: &[Masked], look: &dyn Fn(Masked) -> Result<RgbImage, Error>| {
+            let embeds = self.embeds(model, pictures, look, &mut |done| progress(before + done));
+            before += pictures.len();
+            embeds
+        };
+        let masked = mean_cosines(&embed(samples, &cut)?, &embed(photos, &cut)?)?;
+        let whole_samples = embed(samples, &whole)?;
+        let likeness = mean_cosines(&whole_samples, &embed(photos, &whole)?)?;
+        Ok(Likeness { masked, whole: likeness, samples: whole_samples, fill_colour })
+    }
+
+    /// The embeddings [N, D] of what `look` makes of `pictures`; a batch of them is in memory at a time.
+    fn embeds(
+        &self,
+        model: &dyn PictureModel,
+        pictures: &[Masked],
+        look: &dyn Fn(Masked) -> Result<RgbImage, Error>,
+        done: &mut dyn FnMut(usize),
+    ) -> Result<Tensor, Error> {
+        let (name, width) = (&model.backbone().sha256, model.width());
+        let preprocessing = model.preprocessor().describe();
+        let mut rows: Vec<f32> = Vec::with_capacity(pictures.len() * width);
+        for (index, batch) in pictures.chunks(BATCH).enumerate() {
+            let seen = batch.iter().map(|&picture| look(picture)).collect::<Result<Vec<_>, _>>()?;
+            let keys: Vec<Key> = seen.iter().map(|picture| key(&preprocessing, picture)).collect();
+            let cached = |key| self.cache.and_then(|cache| cache.get(name, width, key));
+            let mut found: Vec<Option<Vec<f32>>> = keys.iter().map(cached).collect();
+            let missing: Vec<usize> = (0..seen.len()).filter(|&i| found[i].is_none()).collect();
+            if !missing.is_empty() {
+                let pictures: Vec<RgbImage> = missing.iter().map(|&i| seen[i].clone()).collect();
+                let embedded = model.embed(&pictures)?.to_vec2::<f32>()?;
+                if let Some(cache) = self.cache {
+                    cache.put(name, width, missing.iter().map(|&i| keys[i]).zip(embedded.clone()).collect());
+                }
+                missing.iter().zip(embedded).for_each(|(&i, values)| found[i] = Some(values));
+            }
+            rows.extend(found.into_iter().flatten().flatten());
+            done(index * BATCH + batch.len());
+        }
+        Ok(Tensor::from_vec(rows, (pictures.len(), width), &Device::Cpu)?)
+    }
+}
+
+/// What an embedding depends on besides its model.
+fn key(preprocessing: &str, picture: &RgbImage) -> Key {
+    let (width, height) = picture.dimensions();
+    let parts = [preprocessing.as_bytes(), &[0], &width.to_le_bytes(), &height.to_le_bytes(), picture];
+    let mut hasher = Sha256::new();
+    parts.iter().for_each(|part| hasher.update(part));
+    hasher.finalize().into()
+}
+
+/// Every mask must lie on its picture.
+fn check_sizes(photos: &[(RgbImage, Option<GrayImage>)], samples: &[ScoredSample]) -> Result<(), Error> {
+    let check = |image: &RgbImage, mask: Option<&GrayImage>, what: &dyn Fn() -> String| match mask {
+        Some(mask) if mask.dimensions() != image.dimensions() => {
+            Err(Error::MaskSize { what: what(), found: mask.dimensions(), expected: image.dimensions() })
+        }
+        _ => Ok(()),
+    };
+    for (index, (image, mask)) in photos.iter().enumerate() {
+        check(image, mask.as_ref(), &|| format!("photo {}", index + 1))?;
+    }
+    for sample in samples {
+        let what = || format!("the sample of {:?} with seed {}", sample.prompt_text, sample.seed);
+        check(&sample.image, sample.mask.as_ref(), &what)?;
+    }
+    Ok(())
+}
+
+/// The prompts of `samples`, each once.
+fn distinct(samples: &[ScoredSample]) -> Vec<String> {
+    let mut texts: Vec<String> = Vec::new();
+    for sample in samples {
+        if !texts.contains(&sample.prompt_text) {
+            texts.push(sample.prompt_text.clone());
+        }
+    }
+    texts
+}
+
+/// For each row of `samples` [S, D] the mean of its products with the rows of `photos` [P, D].
+fn mean_cosines(samples: &Tensor, photos: &Tensor) -> Result<Vec<f64>, Error> {
+    let cosines = samples.matmul(&photos.t()?)?.to_vec2::<f32>()?;
+    Ok(cosines.iter().map(|row| row.iter().map(|&value| f64::from(value)).sum::<f64>() / row.len() as f64).collect())
+}
+
+fn pixels_sha256((width, height): (u32, u32), pixels: &[u8]) -> String {
+    sha256([&width.to_le_bytes()[..], &height.to_le_bytes(), pixels])
+}

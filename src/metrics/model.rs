@@ -1,0 +1,51 @@
+//! What all score models of pictures have in common.
+
+use candle_core::{D, Tensor};
+use image::RgbImage;
+
+use super::{Error, Preprocessor};
+use crate::protocol::Backbone;
+
+/// Pictures that go through a vision tower at once: enough for speed, few enough for the memory of a large tower.
+pub(super) const BATCH: usize = 16;
+
+/// A model that turns pictures into points of unit length, near each other where the pictures show the same.
+pub trait PictureModel {
+    /// What every record made with this model says about it.
+    fn backbone(&self) -> &Backbone;
+
+    /// How pictures are prepared for it.
+    fn preprocessor(&self) -> &Preprocessor;
+
+    /// Numbers of an embedding, D.
+    fn width(&self) -> usize;
+
+    /// Unit-norm embeddings [N, D] of pictures of any size, all at once.
+    ///
+    /// # Errors
+    /// A failing computation.
+    fn embed(&self, pictures: &[RgbImage]) -> Result<Tensor, Error>;
+
+    /// Unit-norm embeddings [N, D] of any number of pictures of any size. `done` hears how many are through.
+    ///
+    /// # Errors
+    /// No pictures, a failing computation.
+    fn image_embeds(&self, pictures: &[RgbImage], done: &mut dyn FnMut(usize)) -> Result<Tensor, Error> {
+        let mut parts = Vec::new();
+        let mut through = 0;
+        for batch in pictures.chunks(BATCH) {
+            parts.push(self.embed(batch)?);
+            through += batch.len();
+            done(through);
+        }
+        if parts.is_empty() {
+            return Err(Error::Nothing("pictures"));
+        }
+        Ok(Tensor::cat(&parts, 0)?)
+    }
+}
+
+/// Each row divided by its length.
+pub(super) fn unit(rows: &Tensor) -> candle_core::Result<Tensor> {
+    rows.broadcast_div(&rows.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?)
+}

@@ -1,0 +1,155 @@
+//! The transformer layer that all score models are made of, for inference, and the tensors of a weights file by name.
+
+use candle_core::{Result, Tensor};
+use candle_nn::{Embedding, LayerNorm, Linear, Module, ops};
+use serde::Deserialize;
+
+use super::Error;
+use super::file::Weights;
+
+/// The activation between the two halves of an MLP.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub(super) enum Activation {
+    /// x · sigmoid(1.702 x)
+    #[serde(rename = "quick_gelu")]
+    QuickGelu,
+    /// With the error function.
+    #[serde(rename = "gelu")]
+    Gelu,
+    /// With the hyperbolic tangent.
+    #[serde(rename = "gelu_new", alias = "gelu_pytorch_tanh")]
+    GeluTanh,
+}
+
+/// The part of a `config.json` that decides the shapes of layers.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct TowerConfig {
+    pub(super) hidden_size: usize,
+    pub(super) intermediate_size: usize,
+    pub(super) num_hidden_layers: usize,
+    pub(super) num_attention_heads: usize,
+    pub(super) hidden_act: Activation,
+    pub(super) layer_norm_eps: f64,
+}
+
+impl TowerConfig {
+    /// Why the heads do not divide the width, if they do not.
+    pub(super) fn problem(&self) -> Option<String> {
+        let wrong = self.num_attention_heads == 0 || self.hidden_size % self.num_attention_heads != 0;
+        wrong.then(|| {
+            let (size, heads) = (self.hidden_size, self.num_attention_heads);
+            format!("hidden_size {size} is no multiple of num_attention_heads {heads}")
+        })
+    }
+}
+
+/// What a layer's tensors are called.
+pub(super) struct LayerNames {
+    pub(super) norms: [&'static str; 2],
+    /// Query, key and value.
+    pub(super) projections: [&'static str; 3],
+    /// Whether those three have a bias.
+    pub(super) bias: bool,
+    pub(super) out: &'static str,
+    pub(super) mlp: [&'static str; 2],
+}
+
+/// A part of the weights file: the tensors whose names begin with a prefix.
+#[derive(Clone)]
+pub(super) struct Scope<'a> {
+    weights: &'a Weights,
+    prefix: String,
+}
+
+impl<'a> Scope<'a> {
+    pub(super) fn new(weights: &'a Weights) -> Self {
+        Self { weights, prefix: String::new() }
+    }
+
+    pub(super) fn of(&self, name: impl std::fmt::Display) -> Self {
+        Self { weights: self.weights, prefix: format!("{}{name}.", self.prefix) }
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.weights.has(&format!("{}{name}", self.prefix))
+    }
+
+    pub(super) fn get(&self, name: &str, shape: &[usize]) -> std::result::Result<Tensor, Error> {
+        self.weights.get(&format!("{}{name}", self.prefix), shape)
+    }
+
+    pub(super) fn linear(&self, name: &str, from: usize, to: usize, bias: bool) -> std::result::Result<Linear, Error> {
+        let scope = self.of(name);
+        let bias = if bias { Some(scope.get("bias", &[to])?) } else { None };
+        Ok(Linear::new(scope.get("weight", &[to, from])?, bias))
+    }
+
+    pub(super) fn norm(&self, name: &str, size: usize, eps: f64) -> std::result::Result<LayerNorm, Error> {
+        let scope = self.of(name);
+        Ok(LayerNorm::new(scope.get("weight", &[size])?, scope.get("bias", &[size])?, eps))
+    }
+
+    pub(super) fn embedding(&self, name: &str, count: usize, size: usize) -> std::result::Result<Embedding, Error> {
+        Ok(Embedding::new(self.of(name).get("weight", &[count, size])?, size))
+    }
+}
+
+/// Attention and MLP, each after its norm and added to what came in.
+pub(super) struct Layer {
+    norm1: LayerNorm,
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    out: Linear,
+    norm2: LayerNorm,
+    fc1: Linear,
+    fc2: Linear,
+    heads: usize,
+    activation: Activation,
+}
+
+impl Layer {
+    pub(super) fn load(scope: &Scope, config: &TowerConfig, names: &LayerNames) -> std::result::Result<Self, Error> {
+        let (size, inner, eps) = (config.hidden_size, config.intermediate_size, config.layer_norm_eps);
+        let [query, key, value] = names.projections.map(|name| scope.linear(name, size, size, names.bias));
+        Ok(Self {
+            norm1: scope.norm(names.norms[0], size, eps)?,
+            query: query?,
+            key: key?,
+            value: value?,
+            out: scope.linear(names.out, size, size, true)?,
+            norm2: scope.norm(names.norms[1], size, eps)?,
+            fc1: scope.linear(names.mlp[0], size, inner, true)?,
+            fc2: scope.linear(names.mlp[1], inner, size, true)?,
+            heads: config.num_attention_heads,
+            activation: config.hidden_act,
+        })
+    }
+
+    /// [B, T, D] to the same.
+    pub(super) fn forward(&self, hidden: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
+        let hidden = (hidden + self.attention(&self.norm1.forward(hidden)?, mask)?)?;
+        let inner = self.fc1.forward(&self.norm2.forward(&hidden)?)?;
+        let inner = match self.activation {
+            Activation::QuickGelu => (&inner * ops::sigmoid(&(&inner * 1.702)?)?)?,
+            Activation::Gelu => inner.gelu_erf()?,
+            Activation::GeluTanh => inner.gelu()?,
+        };
+        hidden + self.fc2.forward(&inner)?
+    }
+
+    fn attention(&self, hidden: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
+        let (batch, length, size) = hidden.dims3()?;
+        let width = size / self.heads;
+        let split = |projection: &Linear| {
+            projection.forward(hidden)?.reshape((batch, length, self.heads, width))?.transpose(1, 2)?.contiguous()
+        };
+        let query = (split(&self.query)? * (width as f64).powf(-0.5))?;
+        let mut logits = query.matmul(&split(&self.key)?.t()?)?;
+        if let Some(mask) = mask {
+            logits = logits.broadcast_add(mask)?;
+        }
+        let mixed = ops::softmax_last_dim(&logits)?.matmul(&split(&self.value)?)?;
+        self.out.forward(&mixed.transpose(1, 2)?.reshape((batch, length, size))?)
+    }
+}

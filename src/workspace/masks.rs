@@ -1,0 +1,173 @@
+//! Masks of a concept brought in from elsewhere, and looked over.
+
+use std::path::{Path, PathBuf};
+
+use ::image::{GrayImage, RgbImage};
+
+use super::{Concept, Error};
+use crate::image;
+
+/// What came of bringing masks in.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MaskImport {
+    /// Photos that have got a mask.
+    pub imported: Vec<String>,
+    /// Photos that had one and kept it.
+    pub kept: Vec<String>,
+    /// Files of masks that belong to no photo.
+    pub without_photo: Vec<String>,
+    /// Photos that have no mask now.
+    pub without_mask: Vec<String>,
+    /// Files that cannot be masks, and why.
+    pub refused: Vec<(String, String)>,
+}
+
+/// What is to be said of the mask of a picture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MaskProblem {
+    /// The photo or sample.
+    pub picture: PathBuf,
+    /// What of its mask.
+    pub problem: String,
+    /// Whether it can be scored with it all the same.
+    pub usable: bool,
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+impl Concept {
+    /// Bring in the masks of the photos from the PNGs in `folder`, matched by name. A photo that has a mask keeps it unless
+    /// `replace`. Each mask says where it came from.
+    ///
+    /// # Errors
+    /// A folder that cannot be read, a photo that cannot, a mask that cannot be written.
+    pub fn import_masks(&self, folder: &Path, replace: bool) -> Result<MaskImport, Error> {
+        let folder = std::path::absolute(folder).map_err(Error::io("find", folder))?;
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(&folder).map_err(Error::io("read", &folder))? {
+            let path = entry.map_err(Error::io("read", &folder))?.path();
+            let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+            if path.is_file() && !hidden {
+                files.push(path);
+            }
+        }
+        files.sort();
+        let photos = self.photos()?;
+        let mut report = MaskImport::default();
+        for file in &files {
+            let png = file.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("png"));
+            match photos.iter().find(|photo| photo.file_stem() == file.file_stem()) {
+                _ if !png => report.refused.push((name(file), "not a PNG".into())),
+                None => report.without_photo.push(name(file)),
+                Some(photo) if !replace && self.mask_path(photo).is_file() => report.kept.push(name(photo)),
+                Some(photo) => {
+                    let size = image::read_photo(photo)?.dimensions();
+                    match image::read_mask(file, size) {
+                        Ok(mask) => {
+                            let from = file.to_string_lossy();
+                            self.write_mask(photo, &mask, &[("mask_made_by", "import"), ("source", &from)])?;
+                            report.imported.push(name(photo));
+                        }
+                        Err(problem) => report.refused.push((name(file), problem.to_string())),
+                    }
+                }
+            }
+        }
+        self.say_what_lacks(&photos, &mut report);
+        Ok(report)
+    }
+
+    /// Make the masks of photos with transparency from it.
+    ///
+    /// # Errors
+    /// A photo that cannot be read, a mask that cannot be written.
+    pub fn masks_from_alpha(&self, replace: bool) -> Result<MaskImport, Error> {
+        let photos = self.photos()?;
+        let mut report = MaskImport::default();
+        for photo in &photos {
+            if !replace && self.mask_path(photo).is_file() {
+                report.kept.push(name(photo));
+                continue;
+            }
+            match image::read_alpha(photo)? {
+                None => report.refused.push((name(photo), "it has no transparency".into())),
+                Some(mask) if mask.iter().all(|&value| value == 255) => {
+                    report.refused.push((name(photo), "it is opaque everywhere".into()));
+                }
+                Some(mask) if mask.iter().all(|&value| value < 128) => {
+                    report.refused.push((name(photo), "it is transparent everywhere".into()));
+                }
+                Some(mask) => {
+                    self.write_mask(photo, &mask, &[("mask_made_by", "alpha"), ("source", &name(photo))])?;
+                    report.imported.push(name(photo));
+                }
+            }
+        }
+        self.say_what_lacks(&photos, &mut report);
+        Ok(report)
+    }
+
+    fn say_what_lacks(&self, photos: &[PathBuf], report: &mut MaskImport) {
+        let lacking = photos.iter().filter(|photo| !self.mask_path(photo).is_file());
+        report.without_mask = lacking.map(|photo| name(photo)).collect();
+    }
+
+    /// Write the mask of `photo`, with how it was made as text in it.
+    ///
+    /// # Errors
+    /// The file system refused.
+    pub fn write_mask(&self, photo: &Path, mask: &GrayImage, how: &[(&str, &str)]) -> Result<PathBuf, Error> {
+        let folder = self.masks();
+        std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+        let path = self.mask_path(photo);
+        image::write_png(&path, mask, how)?;
+        Ok(path)
+    }
+
+    /// What is to be said of the masks of all photos and samples: those that are missing, empty, full, of another size or
+    /// coloured.
+    ///
+    /// # Errors
+    /// A photo or sample that cannot be read.
+    pub fn check_masks(&self) -> Result<Vec<MaskProblem>, Error> {
+        let mut problems = Vec::new();
+        for photo in self.photos()? {
+            let picture = image::read_photo(&photo)?;
+            problems.extend(check(&photo, &picture, &self.mask_path(&photo), true));
+        }
+        for batch in self.batches()? {
+            for file in Self::picture_files(batch.path()).into_iter().filter(|file| file.whole) {
+                let path = batch.path().join(&file.name);
+                let picture = image::read_photo(&path)?;
+                let mask = image::mask_path(&batch.path().join("masks"), &path);
+                problems.extend(check(&path, &picture, &mask, false));
+            }
+        }
+        Ok(problems)
+    }
+}
+
+/// What is to be said of one mask. That of a sample may be empty: nothing of the concept is in it.
+fn check(path: &Path, picture: &RgbImage, mask: &Path, is_photo: bool) -> Option<MaskProblem> {
+    let problem = |problem: String, usable| Some(MaskProblem { picture: path.to_owned(), problem, usable });
+    if !mask.is_file() {
+        return problem("it has no mask and is scored whole".into(), true);
+    }
+    let read = if is_photo { image::read_mask(mask, picture.dimensions()) } else { image::read_any_mask(mask) };
+    match read {
+        Err(error) => problem(error.to_string(), false),
+        Ok(found) if found.dimensions() != picture.dimensions() => {
+            let (found, expected) = (found.dimensions(), picture.dimensions());
+            problem(image::Error::MaskSize { path: mask.to_owned(), found, expected }.to_string(), false)
+        }
+        Ok(found) if found.iter().all(|&value| value == 0) => {
+            problem("its mask is empty and it is scored as all fill".into(), true)
+        }
+        Ok(found) if found.iter().all(|&value| value == 255) => {
+            problem("its mask marks everything and it is scored whole".into(), true)
+        }
+        Ok(_) => None,
+    }
+}
