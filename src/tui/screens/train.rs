@@ -158,7 +158,7 @@ impl Screen for Train {
         };
         if compared {
             let half = (strip.width - 1) / 2;
-            let right = Rect { x: strip.x + half + 1, width: strip.width - half - 1, ..strip };
+            let right = Rect { x: strip.right() - half, width: half, ..strip };
             let detail = |side: usize| {
                 let shots = shots(world, side);
                 let shot = shots.get(chosen.min(shots.len().saturating_sub(1)));
