@@ -39,3 +39,29 @@ pub fn keep_freed_memory() {
         libc::mallopt(libc::M_ARENA_MAX, 1);
     }
 }
+
+/// The signal of a new terminal size, alone in a set.
+fn window_change() -> libc::sigset_t {
+    // SAFETY: a signal set is plain data that `sigemptyset` makes valid, whatever was in it.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, libc::SIGWINCH);
+        set
+    }
+}
+
+/// Have no thread begun from here on be interrupted by a new terminal size: [`wait_for_window_change`] tells of it. The
+/// reader of keys would take it for the end of what there is to read, and leave keys that came with it unread.
+pub fn hold_window_changes() {
+    let set = window_change();
+    // SAFETY: the set is valid, and no old one is asked for.
+    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) };
+}
+
+/// Wait for the next new terminal size, with [`hold_window_changes`] called before. `false` when it cannot be waited for.
+pub fn wait_for_window_change() -> bool {
+    let (set, mut signal) = (window_change(), 0);
+    // SAFETY: both point to valid data of this frame.
+    unsafe { libc::sigwait(&raw const set, &raw mut signal) == 0 }
+}

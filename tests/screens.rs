@@ -290,7 +290,7 @@ fn keys_move_enlarge_and_go_back_but_escape_never_quits() {
     screen.press(KeyCode::Char('3'));
     screen.text();
     screen.press(KeyCode::Left);
-    assert!(screen.text().contains("step 500 ·"), "{}", screen.text());
+    assert!(screen.text().contains("step 499 ·"), "{}", screen.text());
     screen.press(KeyCode::Tab).press(KeyCode::Tab);
     assert!(screen.text().contains("▌Learned"));
     assert_eq!(screen.press(KeyCode::Char('q')).last, Next::Quit);

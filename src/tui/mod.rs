@@ -40,7 +40,7 @@ use std::time::{Duration, Instant};
 use crossterm::event;
 use crossterm::queue;
 use crossterm::terminal::{BeginSynchronizedUpdate, EndSynchronizedUpdate};
-use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP, SIGWINCH};
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP};
 
 pub use app::{App, Message, Next};
 pub use keymap::Place;
@@ -48,6 +48,7 @@ pub use overlays::palette::Verb;
 pub use preview::{Answers, Choice, Colours, Images, choose as choose_images};
 pub use widgets::graph;
 
+use crate::sys;
 use crate::workspace::{self, Home, Theme};
 use terminal::Screen;
 
@@ -103,7 +104,8 @@ pub struct Setup {
 /// Open the workbench on `home` until the user leaves. What goes on then, to be said on the terminal.
 pub fn run(home: &Home, start: Start) -> Result<Option<String>, Error> {
     let Start { concept, place, images, theme, verbs, explained } = start;
-
+    // Before the first thread begins.
+    sys::hold_window_changes();
     let mut settings = home.settings()?;
     let theme = theme.or(settings.theme);
     theme::choose(theme.unwrap_or(Theme::Dark));
@@ -230,17 +232,22 @@ fn print_picture(app: &mut App, gate: &Gate) -> io::Result<bool> {
 
 /// Threads that turn keys and signals into messages.
 fn listen(sender: &Sender<Message>, gate: &Gate) -> io::Result<()> {
-    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP, SIGTSTP, SIGCONT, SIGWINCH])?;
+    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP, SIGTSTP, SIGCONT])?;
     let to = sender.clone();
     std::thread::spawn(move || {
         for signal in signals.forever() {
             let message = match signal {
-                SIGWINCH => Message::Resized,
                 SIGTSTP => Message::Suspend,
                 SIGCONT => Message::Continued,
                 _ => Message::End,
             };
             drop_send(&to, message);
+        }
+    });
+    let to = sender.clone();
+    std::thread::spawn(move || {
+        while sys::wait_for_window_change() {
+            drop_send(&to, Message::Resized);
         }
     });
     let (to, gate) = (sender.clone(), Arc::clone(gate));

@@ -83,12 +83,12 @@ impl Train {
             Action::Back if view.is_zoomed() => view.reset(),
             _ => return false,
         }
-        self.show_sample(history);
         true
     }
 
-    /// The sample that was made last before the cursor is chosen.
-    fn show_sample(&mut self, history: &History) {
+    /// The sample that was made last before the cursor is chosen, where those made on the way are shown.
+    fn show_sample(&mut self, world: &World) {
+        let Some(history) = world.run().map(|run| &run.history).filter(|_| world.compared().is_none()) else { return };
         let Some(point) = self.view.cursor_point(&self.curves.1.loss) else { return };
         let mut newest_first = history.on_the_way().rev();
         if let Some(index) = newest_first.position(|picture| picture.step <= point.step) {
@@ -207,8 +207,11 @@ impl Screen for Train {
             _ => {
                 let Some(run) = world.run() else { return Effect::None };
                 let moved = focus != LOSS && self.choice.step(action, shots(world, focus).len());
-                if !moved && !self.look(action, &run.history) {
-                    return Effect::None;
+                if !moved {
+                    if !self.look(action, &run.history) {
+                        return Effect::None;
+                    }
+                    self.show_sample(world);
                 }
             }
         }
@@ -266,7 +269,7 @@ impl Screen for Train {
         let graph = Graph { series: curves.series(&self.view), view: &self.view, steps: run.history.steps };
         if let Some(x) = graph.x_at(self.plot, column, row) {
             self.view.place_cursor(&curves.loss, x);
-            self.show_sample(&run.history);
+            self.show_sample(world);
         }
     }
 
