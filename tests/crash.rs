@@ -163,6 +163,8 @@ fn everything_killed_fifty_times_leaves_all_that_was_acknowledged() {
             assert!(known.iter().any(|job| job.number == *number && job.job == *run), "job {number} is missing");
         }
         for job in known.iter().filter(|job| job.state == JobState::Failed) {
+            let how = format!("catbench jobs retry {}", job.number);
+            assert!(job.cause.as_ref().is_some_and(|cause| cause.contains(&how)), "{:?}", job.cause);
             catbench(&workspace, &["jobs", "retry", &job.number.to_string()]).assert().code(0);
         }
     }

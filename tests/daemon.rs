@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use assert_cmd::assert::OutputAssertExt;
-use catbench::protocol::{Event, JobState};
+use catbench::protocol::{Event, JobState, PROTOCOL};
 use common::{Workspace, catbench, events, job_state, jobs, json, wait_until};
 use predicates::boolean::PredicateBooleanExt;
 use predicates::str::contains;
@@ -105,6 +105,15 @@ fn a_job_waits_for_another_and_is_stuck_only_as_long_as_that_has_failed() {
     let stuck = jobs(&workspace).into_iter().find(|job| job.number == after).unwrap();
     assert_eq!(stuck.state, JobState::Queued);
     assert!(stuck.cause.unwrap().contains(&format!("job {training}, which is failed")));
+    let mut waiting = catbench(&workspace, &["wait", &after.to_string()]);
+    let mut waiting = waiting.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut said = String::new();
+    BufReader::new(waiting.stderr.take().unwrap()).read_line(&mut said).unwrap();
+    assert!(said.contains(&format!("job {training}, which is failed")), "who waits in vain is told: {said}");
+    waiting.kill().unwrap();
+    waiting.wait().unwrap();
+    let retry = format!("catbench jobs retry {training}");
+    catbench(&workspace, &["jobs"]).assert().code(0).stdout(contains(&retry)).stderr(contains(&retry));
     catbench(&workspace, &["jobs", "log", &training.to_string()]).assert().code(0).stdout(contains("signal 9"));
     catbench(&workspace, &["train", "demo", "--steps", "2", "--after", "77"])
         .assert()
@@ -135,6 +144,20 @@ fn one_runner_does_the_jobs_of_one_base_model_and_leaves_for_another() {
     catbench(&workspace, &["wait", &number.to_string()]).assert().code(0);
     assert_ne!(pid(&run), same[0]);
     assert!(!common::is_alive(u64::from(same[0])), "the first has left its device");
+}
+
+#[test]
+fn a_damaged_file_of_the_queue_is_told_of_and_kept() {
+    let workspace = Workspace::with_models();
+    let damaged = workspace.home().join(".catbench/queue/7.toml");
+    catbench(&workspace, &["daemon", "start"]).assert().code(0);
+    catbench(&workspace, &["daemon", "stop"]).assert().code(0);
+    std::fs::write(&damaged, "what").unwrap();
+    catbench(&workspace, &["daemon", "start"]).assert().code(0).stderr(contains("7.toml"));
+    let (number, _) = queue(&workspace, 1, &[]);
+    assert_eq!(number, 8, "its number is not taken");
+    catbench(&workspace, &["wait", "8"]).assert().code(0);
+    assert_eq!(std::fs::read_to_string(&damaged).unwrap(), "what");
 }
 
 /// The process that did the job.
@@ -193,27 +216,59 @@ fn the_home_of_a_daemon_is_closed_to_others_and_no_link_is_followed() {
     std::fs::remove_file(elsewhere.home().join(".catbench")).unwrap();
 }
 
-#[test]
-fn a_daemon_of_another_protocol_is_replaced_when_idle_and_watched_when_busy() {
-    let workspace = Workspace::new();
-    let run = workspace.run().train(10).write().hold();
+/// A daemon as one of a later version would be, with so many jobs running: it has the lock and the socket of the home, says
+/// how it is, and lets go of both when it is asked to stop.
+fn later_daemon(workspace: &Workspace, running: usize) -> std::thread::JoinHandle<()> {
     let internal = workspace.home().join(".catbench");
     std::fs::create_dir_all(&internal).unwrap();
     std::fs::set_permissions(&internal, std::fs::Permissions::from_mode(0o700)).unwrap();
-    // It speaks as a later one would, and a job runs under it.
-    let listener = std::os::unix::net::UnixListener::bind(internal.join("socket")).unwrap();
+    let lock = std::fs::File::create(internal.join("daemon.lock")).unwrap();
+    lock.try_lock().unwrap();
+    let socket = internal.join("socket");
+    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
-            let hello = "{\"protocol\":99,\"version\":\"9.9\"}\n";
-            let status = "{\"id\":1,\"message\":{\"reply\":\"status\",\"with\":{\"pid\":1,\"version\":\"9.9\",\
-                          \"protocol\":99,\"home\":\"/\",\"socket\":\"/\",\"log\":\"/\",\"since\":\"2026-11-23T13:45:01Z\",\
-                          \"clients\":1,\"running\":1,\"queued\":0,\"warnings\":[]}}}\n";
-            // The client may be gone.
-            let _ = stream.write_all(format!("{hello}{status}").as_bytes());
-            std::thread::sleep(Duration::from_millis(200));
+            // The client may be gone at any time.
+            let _ = stream.write_all(b"{\"protocol\":99,\"version\":\"9.9\"}\n");
+            for line in BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok).skip(1) {
+                let asked: serde_json::Value = serde_json::from_str(&line).unwrap();
+                let stops = asked["message"]["request"] == "stop";
+                let message = if stops {
+                    serde_json::json!({ "reply": "done" })
+                } else {
+                    serde_json::json!({ "reply": "status", "with": {
+                        "pid": 1, "version": "9.9", "protocol": 99, "home": "/", "socket": "/", "log": "/",
+                        "since": "2026-11-23T13:45:01Z", "clients": 1, "running": running, "queued": 0, "warnings": [],
+                    }})
+                };
+                let reply = serde_json::json!({ "id": asked["id"], "message": message });
+                let _ = stream.write_all(format!("{reply}\n").as_bytes());
+                if stops {
+                    std::fs::remove_file(&socket).unwrap();
+                    return drop(lock);
+                }
+            }
         }
-    });
+    })
+}
+
+#[test]
+fn a_daemon_of_another_protocol_is_replaced_when_idle() {
+    let workspace = Workspace::new();
+    let later = later_daemon(&workspace, 0);
+    let started = json(&workspace, &["daemon", "start"])["daemon"].clone();
+    assert_eq!((&started["protocol"], &started["home"]), (&PROTOCOL.into(), &workspace.home().to_str().into()));
+    later.join().unwrap();
+    assert_eq!(json(&workspace, &["concept", "list"])["concepts"][0]["concept"], "demo");
+    catbench(&workspace, &["daemon", "stop"]).assert().code(0);
+}
+
+#[test]
+fn a_daemon_of_another_protocol_is_left_to_its_job_which_can_be_watched() {
+    let workspace = Workspace::new();
+    let run = workspace.run().train(10).write().hold();
+    later_daemon(&workspace, 1);
     catbench(&workspace, &["jobs"]).assert().code(1).stderr(contains("9.9").and(contains("only watch")));
     let watching = catbench(&workspace, &["watch", "demo"]).stderr(std::process::Stdio::piped()).spawn().unwrap();
     let began = Instant::now();

@@ -9,9 +9,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use assert_cmd::assert::OutputAssertExt;
-use catbench::protocol::{DaemonReply, DaemonRequest, Event};
+use catbench::client::{self, Daemon};
+use catbench::protocol::{ConceptDetails, DaemonReply, DaemonRequest, Event};
 use catbench::workspace::Home;
 use common::{Workspace, catbench, json, wait_until};
+use predicates::boolean::PredicateBooleanExt;
 use predicates::str::contains;
 
 /// A home with a finished, scored run.
@@ -148,6 +150,26 @@ fn a_packed_concept_comes_out_with_its_runs_and_scores_elsewhere() {
     };
     assert!(scores(&here, "demo")["after"]["balance"]["value"].is_number());
     assert_eq!(scores(&here, "demo"), scores(&there, "copy"));
+    // What others pack, or make up: nothing is written, and what is wrong is said.
+    let spoilt = [
+        ("../../evil.txt", false, "outside of its folder"),
+        ("images", true, "is a link"),
+        ("other/concept.toml", false, "no concept.toml in it"),
+    ];
+    for (name, is_link, said) in spoilt {
+        let mut archive = zip::ZipWriter::new(File::create(&out).unwrap());
+        let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+        if is_link {
+            archive.add_symlink(name, "/etc", options).unwrap();
+        } else {
+            archive.start_file(name, options).unwrap();
+        }
+        archive.finish().unwrap();
+        catbench(&there, &["concept", "import", out.to_str().unwrap(), "--name", "bad"])
+            .assert()
+            .code(1)
+            .stderr(contains(said).and(contains("demo.zip")));
+    }
     fs::write(&out, "no archive").unwrap();
     catbench(&there, &["concept", "import", out.to_str().unwrap(), "--name", "bad"])
         .assert()
@@ -186,37 +208,107 @@ fn a_store_that_is_deleted_or_garbage_is_rebuilt_and_says_the_same() {
     );
 }
 
+/// A client that looks only when it is told that something has changed.
+struct Told {
+    home: Home,
+    watch: Daemon,
+}
+
+impl Told {
+    fn new(workspace: &Workspace) -> Self {
+        // This process cannot start one itself: it is no catbench.
+        catbench(workspace, &["daemon", "start"]).assert().code(0);
+        let home = Home::at(workspace.home()).unwrap();
+        let mut watch = Daemon::start(&home).unwrap();
+        watch.send(DaemonRequest::Watch { concept: Some("demo".into()) }).unwrap();
+        assert_eq!(watch.next(Some(Duration::from_secs(5))).unwrap(), Some(DaemonReply::Done));
+        Self { home, watch }
+    }
+
+    /// Do something to the files, and see it within a second.
+    fn sees(&mut self, what: &str, act: impl FnOnce(), is: impl Fn(&ConceptDetails) -> bool) {
+        assert!(!is(&client::concept(&self.home, "demo").unwrap()), "{what}: before anything was done");
+        act();
+        let began = Instant::now();
+        loop {
+            let left = Duration::from_secs(1).saturating_sub(began.elapsed());
+            let told = self.watch.next(Some(left)).unwrap();
+            let demo = client::concept(&self.home, "demo").unwrap();
+            match told {
+                Some(DaemonReply::Changed { .. } | DaemonReply::Resync) if is(&demo) => break,
+                Some(_) => {}
+                None => panic!("{what}: not taken up within a second: {demo:?}"),
+            }
+        }
+        assert!(began.elapsed() < Duration::from_secs(1), "{what}: took {:?}", began.elapsed());
+    }
+}
+
 #[test]
-fn what_appears_in_a_workspace_is_taken_up_within_a_second_and_only_when_whole() {
+fn what_appears_changes_or_vanishes_in_a_workspace_is_taken_up_within_a_second_and_only_when_whole() {
     let workspace = Workspace::new();
-    assert_eq!(listed(&workspace)["photos"], 5);
-    let home = Home::at(workspace.home()).unwrap();
-    let mut daemon = catbench::client::Daemon::start(&home).unwrap();
-    daemon.send(DaemonRequest::Watch { concept: Some("demo".into()) }).unwrap();
-    assert_eq!(daemon.next(Some(Duration::from_secs(5))).unwrap(), Some(DaemonReply::Done));
-    let photo = fs::read(workspace.concept().join("images/beach.png")).unwrap();
+    let mut client = Told::new(&workspace);
+    let (images, masks) = (workspace.concept().join("images"), workspace.concept().join("masks"));
+    let prompts = workspace.concept().join("prompts");
+    let photo = fs::read(images.join("beach.png")).unwrap();
+    let half = photo.len() / 2;
     // As scp writes: into the file itself, with pauses.
-    let began = Instant::now();
-    let mut slow = File::create(workspace.concept().join("images/new.png")).unwrap();
-    slow.write_all(&photo[..photo.len() / 2]).unwrap();
-    let told = daemon.next(Some(Duration::from_secs(5))).unwrap();
-    assert!(matches!(told, Some(DaemonReply::Changed { .. })), "{told:?}");
-    wait_until("half of it is seen as half", || listed(&workspace)["incomplete"] == 1);
+    let new = images.join("new.png");
+    client.sees("half a photo", || fs::write(&new, &photo[..half]).unwrap(), |demo| demo.concept.incomplete == 1);
+    let mut slow = File::options().append(true).open(&new).unwrap();
     assert_eq!(listed(&workspace)["photos"], 5);
-    slow.write_all(&photo[photo.len() / 2..]).unwrap();
-    drop(slow);
-    wait_until("the whole photo is taken up", || listed(&workspace)["photos"] == 6);
+    client.sees("a whole photo", || slow.write_all(&photo[half..]).unwrap(), |demo| demo.concept.photos == 6);
     // As rsync and editors do: under another name, then renamed.
-    let hidden = workspace.concept().join("images/.other.png.tmp");
-    fs::write(&hidden, &photo).unwrap();
-    fs::rename(&hidden, workspace.concept().join("images/other.png")).unwrap();
-    fs::write(workspace.concept().join("prompts/more.txt"), "a {concept}\n").unwrap();
-    fs::remove_file(workspace.concept().join("masks/beach.png")).unwrap();
-    wait_until("all is taken up", || {
-        let demo = listed(&workspace);
-        (&demo["photos"], &demo["masks"], demo["prompts"].as_array().unwrap().len()) == (&7.into(), &4.into(), 2)
-    });
-    assert!(began.elapsed() < Duration::from_secs(60));
+    let rename = |folder: &Path, name: &str, bytes: &[u8]| {
+        let hidden = folder.join(format!(".{name}.tmp"));
+        fs::write(&hidden, bytes).unwrap();
+        fs::rename(&hidden, folder.join(name)).unwrap();
+    };
+    client.sees("a renamed photo", || rename(&images, "other.png", &photo), |demo| demo.concept.photos == 7);
+    let other = fs::read(images.join("night.png")).unwrap();
+    assert_ne!(photo.len(), other.len());
+    let size = |demo: &ConceptDetails, name: &str| {
+        demo.photo_files.iter().find(|file| file.name == name).map(|file| file.bytes as usize)
+    };
+    client.sees(
+        "a photo that is another now",
+        || rename(&images, "other.png", &other),
+        |demo| size(demo, "other.png") == Some(other.len()),
+    );
+    client.sees(
+        "a photo that is gone",
+        || fs::remove_file(images.join("other.png")).unwrap(),
+        |demo| demo.concept.photos == 6,
+    );
+    let mask = fs::read(masks.join("beach.png")).unwrap();
+    client.sees("a mask", || fs::write(masks.join("new.png"), &mask).unwrap(), |demo| demo.concept.masks == 6);
+    client.sees(
+        "a mask that is cut short",
+        || fs::write(masks.join("new.png"), &mask[..mask.len() / 2]).unwrap(),
+        |demo| (demo.concept.masks, demo.concept.incomplete) == (5, 1),
+    );
+    client.sees(
+        "a mask that is gone",
+        || fs::remove_file(masks.join("beach.png")).unwrap(),
+        |demo| demo.concept.masks == 4,
+    );
+    client.sees(
+        "a prompt list",
+        || rename(&prompts, "more.txt", b"a {concept}\n"),
+        |demo| demo.concept.prompts == ["demo.txt", "more.txt"],
+    );
+    client.sees(
+        "a prompt list that is gone",
+        || fs::remove_file(prompts.join("more.txt")).unwrap(),
+        |demo| demo.concept.prompts == ["demo.txt"],
+    );
+    let file = workspace.concept().join("concept.toml");
+    let text = fs::read_to_string(&file).unwrap() + "notes = \"by hand\"\n";
+    client.sees(
+        "an edited concept.toml",
+        || rename(&workspace.concept(), "concept.toml", text.as_bytes()),
+        |demo| demo.notes == "by hand",
+    );
 }
 
 #[test]
@@ -231,6 +323,49 @@ fn a_workspace_copied_in_appears_with_its_runs_and_scores() {
     });
     fs::remove_dir_all(&to).unwrap();
     wait_until("it is gone", || json(&there, &["concept", "list"])["concepts"].as_array().unwrap().len() == 1);
+}
+
+#[test]
+fn odd_names_are_refused_or_work_everywhere_and_a_link_to_the_home_is_the_home() {
+    let workspace = Workspace::with_models();
+    let (images, model) = (workspace.concept().join("images"), common::fixture("tiny_sd1"));
+    let new = |name: &str| {
+        let from = ["--class", "cup", "--images", images.to_str().unwrap(), "--base-model", model.to_str().unwrap()];
+        catbench(&workspace, &[&["concept", "new"], &from[..], &["--", name]].concat()).assert()
+    };
+    for name in ["..", ".x", "-x", "a/b", "a~b", "", " ", "end ", "two\nlines", "\u{1b}[31m", &"x".repeat(201)] {
+        new(name).code(1).stderr(contains("concept's name"));
+    }
+    let longest = "x".repeat(200);
+    for name in ["ünï cöde 🐱", "it's", &longest] {
+        new(name).code(0);
+        catbench(&workspace, &["concept", "remove", name]).assert().code(0);
+        catbench(&workspace, &["concept", "restore", name]).assert().code(0);
+        assert_eq!(json(&workspace, &["concept", "show", name])["concept"]["photos"], 5);
+    }
+    assert_eq!(fs::read_dir(workspace.home().join(".catbench/workshop")).unwrap().count(), 0);
+    // The same daemon, whose queue knows the job by one path.
+    let link = tempfile::tempdir().unwrap();
+    let link = link.path().join("a link");
+    std::os::unix::fs::symlink(workspace.home(), &link).unwrap();
+    let train = ["train", "it's", "--steps", "2", "--sample-every", "0", "--validate-every", "0", "--batch-size", "1"];
+    catbench(&workspace, &train).env("CATBENCH_HOME", &link).assert().code(0);
+    // What the queue does not take leaves no run behind.
+    catbench(&workspace, &[&train[..], &["--after", "77"]].concat()).assert().code(1).stderr(contains("no job 77"));
+    assert_eq!(json(&workspace, &["runs", "it's"])["runs"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_pipe_among_the_photos_stops_nobody_and_a_run_that_cannot_be_read_is_told_of() {
+    let workspace = scored();
+    let pipe = workspace.concept().join("images/pipe.png");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    assert_eq!((&listed(&workspace)["photos"], &listed(&workspace)["incomplete"]), (&5.into(), &1.into()));
+    let images = workspace.concept().join("images");
+    let new = ["concept", "new", "mug", "--class", "cup", "--images", images.to_str().unwrap(), "--base-model", "/"];
+    catbench(&workspace, &new).assert().code(1).stderr(contains("pipe.png"));
+    fs::write(workspace.concept().join("runs").join(common::RUN).join("run.toml"), "what").unwrap();
+    wait_until("it is told of", || listed(&workspace)["problem"].to_string().contains("run.toml"));
 }
 
 #[test]

@@ -22,10 +22,14 @@ struct Terminal {
 
 impl Terminal {
     fn open(workspace: &Workspace, environment: &[(&str, &str)]) -> Self {
+        Self::run(workspace, &["open", "demo"], environment)
+    }
+
+    fn run(workspace: &Workspace, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let size = PtySize { rows: 24, cols: 80, pixel_width: 0, pixel_height: 0 };
         let pair = native_pty_system().openpty(size).unwrap();
         let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_catbench"));
-        command.args(["open", "demo"]);
+        command.args(arguments);
         command.env("CATBENCH_HOME", workspace.home());
         command.env("TERM", "xterm-256color");
         for name in ["TMUX", "STY", "NO_COLOR", "COLORTERM", "SSH_CONNECTION", "CATBENCH_IMAGES"] {
@@ -117,8 +121,9 @@ fn it_opens_answers_keys_and_leaves_the_terminal_as_it_was() {
     workspace.run().train(120).end(catbench::protocol::Event::Stopped { step: 120 }).write();
     let mut terminal = Terminal::open(&workspace, &[]);
     terminal.wait_for("a kind of teapot");
-    terminal.wait_for("stopped at step 120 of 500");
     terminal.wait_for("▀");
+    terminal.press("3");
+    terminal.wait_for("stopped at step 120 of 500");
     terminal.press("?");
     terminal.wait_for("Esc goes back");
     // Escape and a key that follow at once would be one key, with Alt.
@@ -133,6 +138,7 @@ fn leaving_a_running_training_says_what_goes_on() {
     let workspace = Workspace::new();
     let _run = workspace.run().train(120).write().hold();
     let mut terminal = Terminal::open(&workspace, &[]);
+    terminal.press("3");
     terminal.wait_for("training 120/500");
     terminal.press("q");
     let said = terminal.ended();
@@ -192,7 +198,7 @@ fn it_follows_the_size_of_the_terminal() {
 fn idle_it_writes_nothing() {
     let workspace = Workspace::new();
     let mut terminal = Terminal::open(&workspace, &[]);
-    terminal.wait_for("t starts");
+    terminal.wait_for("ready to train");
     std::thread::sleep(Duration::from_secs(1));
     let before = terminal.bytes_written();
     std::thread::sleep(Duration::from_secs(2));
@@ -217,11 +223,130 @@ fn a_terminal_that_answers_no_question_is_no_obstacle() {
 fn no_color_is_respected() {
     let workspace = Workspace::new();
     let mut terminal = Terminal::open(&workspace, &[("NO_COLOR", "1")]);
-    terminal.wait_for("t starts");
-    terminal.wait_for("█");
+    terminal.wait_for("ready to train");
+    terminal.wait_for("▓");
     terminal.press("q");
     let written = Arc::clone(&terminal.written);
     terminal.ended();
     let written = String::from_utf8_lossy(&written.lock().unwrap()).into_owned();
     assert!(!written.contains("\x1b[38;") && !written.contains("\x1b[48;"), "colours were written");
+}
+
+#[test]
+fn the_whole_journey_by_keys_from_a_folder_of_photos_to_a_comparison() {
+    let workspace = Workspace::with_models();
+    let photos = workspace.home().join("photos");
+    std::fs::create_dir_all(&photos).unwrap();
+    for photo in std::fs::read_dir(workspace.concept().join("images")).unwrap().flatten() {
+        std::fs::copy(photo.path(), photos.join(photo.file_name())).unwrap();
+    }
+    let mut terminal = Terminal::run(&workspace, &["open"], &[]);
+    terminal.wait_for("Concepts (1)");
+    // A new concept: its folder is found, then what it is.
+    terminal.press("n");
+    terminal.wait_for("the folder of its photos");
+    terminal.press(&format!("{}\r", photos.display()));
+    terminal.wait_for("5 photos here");
+    terminal.press("\x13");
+    terminal.wait_for("class word");
+    terminal.press("\x15mug\r");
+    terminal.press("cup\r");
+    terminal.press(&format!("\x15{}\r", common::fixture("tiny_sd1").display()));
+    terminal.press(&format!("{}\r", common::fixture("tiny_clip").display()));
+    terminal.press(&format!("{}", workspace.concept().join("masks").display()));
+    terminal.wait_for("5 photos will be copied");
+    terminal.press("\r");
+    terminal.wait_for("a kind of cup");
+    terminal.wait_for("ready to train");
+    // Two trainings that differ in one setting.
+    for (steps, run) in [("4", 1), ("6", 2)] {
+        terminal.press("2");
+        terminal.wait_for("Prompt lists");
+        terminal.press("t");
+        terminal.wait_for("What it needs");
+        terminal.press(&format!("\x1b[B\x15{steps}"));
+        terminal.wait_for(&format!("{steps} × 4 images"));
+        terminal.press("\r");
+        terminal.wait_for(&format!("{steps} steps"));
+        terminal.wait_for("finished in");
+        terminal.press("2");
+        common::wait_until("the run is listed", || {
+            common::json(&workspace, &["runs", "mug"])["runs"].as_array().unwrap().len() == run
+        });
+    }
+    // Pictures of it, seen as thumbnails, then one of them alone.
+    terminal.press("5");
+    terminal.wait_for("Samples of mug");
+    terminal.wait_for("This one");
+    terminal.press("\r");
+    terminal.wait_for("Esc back");
+    terminal.press("\x1b");
+    terminal.wait_without("Esc back");
+    // The first run was measured at its end; measured again, its scores stay.
+    terminal.press("6");
+    terminal.wait_for("Runs of mug");
+    terminal.wait_for("bootstrap 95 % intervals");
+    terminal.press("m");
+    terminal.wait_for("job 3");
+    terminal.press("7");
+    terminal.wait_for("score");
+    common::wait_until("it is scored", || common::jobs(&workspace).iter().all(|job| job.state.is_over()));
+    // Both runs over each other, with what differs.
+    terminal.press("4");
+    terminal.wait_for("Settings that differ");
+    terminal.wait_for("steps");
+    terminal.wait_for("The same prompt and seed");
+    terminal.press("q");
+    terminal.ended();
+}
+
+#[test]
+fn a_storm_of_sizes_and_keys_leaves_it_whole() {
+    let workspace = Workspace::new();
+    workspace.run().train(300).evaluate().end(catbench::protocol::Event::Finished { seconds: 9.0 }).write();
+    let mut terminal = Terminal::open(&workspace, &[]);
+    terminal.wait_for("Photos");
+    for i in 0..60u16 {
+        let (rows, cols) = (4 + i * 7 % 60, 20 + i * 13 % 180);
+        terminal.parser.lock().unwrap().screen_mut().set_size(rows, cols);
+        terminal.master.resize(PtySize { rows, cols, pixel_width: 0, pixel_height: 0 }).unwrap();
+        terminal.press(["3", "j", "\t", "5", "l", "4", "6", "7", "1", "2"][usize::from(i) % 10]);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    terminal.parser.lock().unwrap().screen_mut().set_size(24, 80);
+    terminal.master.resize(PtySize { rows: 24, cols: 80, pixel_width: 0, pixel_height: 0 }).unwrap();
+    terminal.press("2");
+    terminal.wait_for("Prompt lists");
+    terminal.press("q");
+    terminal.ended();
+}
+
+#[test]
+fn where_it_was_left_is_where_it_opens_again() {
+    let workspace = Workspace::new();
+    let mut terminal = Terminal::run(&workspace, &["open"], &[]);
+    terminal.wait_for("Concepts (1)");
+    terminal.press("\r");
+    terminal.wait_for("Prompt lists");
+    terminal.press("6");
+    terminal.wait_for("Runs of demo");
+    terminal.press("q");
+    terminal.ended();
+    let mut terminal = Terminal::run(&workspace, &["open"], &[]);
+    terminal.wait_for("Runs of demo");
+    terminal.press("q");
+    terminal.ended();
+}
+
+#[test]
+fn a_command_of_the_command_line_is_done_from_the_palette() {
+    let workspace = Workspace::new();
+    let mut terminal = Terminal::open(&workspace, &[]);
+    terminal.wait_for("Photos");
+    terminal.press(":concept tag demo blue\r");
+    terminal.wait_for("✓ done");
+    terminal.press("\x1b");
+    terminal.wait_for("#blue");
+    terminal.press("q");
+    terminal.ended();
 }

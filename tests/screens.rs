@@ -1,40 +1,60 @@
-//! The concept screen as text, at the smallest and at a large size, for each state a run can be in.
+//! The screens as text, at the smallest and at a large size, for each state that what they show can be in.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod common;
 
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use catbench::protocol::Event;
-use catbench::tui::{App, Choice, Colours, Images, Message, Next};
+use catbench::tui::{App, Choice, Colours, Images, Message, Next, Place, Setup, Verb};
 use catbench::workspace::Home;
-use common::Workspace;
-use crossterm::event::{Event as Input, KeyCode, KeyEvent, KeyModifiers};
+use common::{RUN, Workspace, catbench};
+use crossterm::event::{Event as Input, KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-/// The workbench without a terminal.
+/// The workbench without a terminal; its daemon is a real one.
 struct Screen {
     app: App,
     messages: Receiver<Message>,
     area: Rect,
     last: Next,
+    home: String,
 }
 
 impl Screen {
-    fn open(workspace: &Workspace, width: u16, height: u16) -> Self {
-        let concept = Home::at(workspace.home()).unwrap().concept("demo").unwrap();
+    fn open(workspace: &Workspace, concept: Option<&str>, place: Place, (width, height): (u16, u16)) -> Self {
+        catbench(workspace, &["daemon", "start"]).output().unwrap();
         let (sender, messages) = channel();
-        // Shades of characters: a picture can be read in a snapshot.
-        let choice = Choice { backend: Images::Blocks, why: "as asked".into() };
-        let app = App::new(concept, choice, Colours::None, sender).unwrap();
-        Self { app, messages, area: Rect::new(0, 0, width, height), last: Next::Wait }
+        let setup = Setup {
+            home: Home::at(workspace.home()).unwrap(),
+            concept: concept.map(str::to_owned),
+            place,
+            // Shades of characters: a picture can be read in a snapshot.
+            pictures: Choice { backend: Images::Blocks, why: "as asked".into() },
+            colours: Colours::None,
+            verbs: vec![Verb { name: "model check".into(), about: "Say what a base model is.".into() }],
+            explained: vec![("steps".into(), "Optimizer steps.".into())],
+        };
+        let mut app = App::new(setup, sender);
+        app.connect();
+        let home = workspace.home().display().to_string();
+        Self { app, messages, area: Rect::new(0, 0, width, height), last: Next::Wait, home }
     }
 
     fn press(&mut self, code: KeyCode) -> &mut Self {
-        self.last = self.app.handle(Message::Input(Input::Key(KeyEvent::new(code, KeyModifiers::NONE))));
+        self.send(Input::Key(KeyEvent::new(code, KeyModifiers::NONE)))
+    }
+
+    fn send(&mut self, input: Input) -> &mut Self {
+        self.last = self.app.handle(Message::Input(input));
         self
+    }
+
+    fn click(&mut self, column: u16, row: u16) -> &mut Self {
+        let kind = MouseEventKind::Down(MouseButton::Left);
+        self.send(Input::Mouse(MouseEvent { kind, column, row, modifiers: KeyModifiers::NONE }))
     }
 
     fn type_text(&mut self, text: &str) -> &mut Self {
@@ -44,48 +64,137 @@ impl Screen {
         self
     }
 
-    /// The screen once all pictures have come, as text.
+    fn draw(&mut self) -> String {
+        let mut buffer = Buffer::empty(self.area);
+        self.app.draw(&mut buffer);
+        let symbols: Vec<&str> = buffer.content.iter().map(ratatui::buffer::Cell::symbol).collect();
+        let rows = symbols.chunks(self.area.width as usize).map(|row| row.concat().trim_end().to_owned());
+        rows.collect::<Vec<_>>().join("\n")
+    }
+
+    /// The screen once all that was asked for has come, as text.
     fn text(&mut self) -> String {
         loop {
-            let mut buffer = Buffer::empty(self.area);
-            self.app.draw(&mut buffer);
+            let text = self.draw();
             if self.app.is_settled() {
-                let symbols: Vec<&str> = buffer.content.iter().map(ratatui::buffer::Cell::symbol).collect();
-                let rows = symbols.chunks(self.area.width as usize).map(|row| row.concat().trim_end().to_owned());
-                return rows.collect::<Vec<_>>().join("\n");
+                return text.replace(&self.home, "HOME");
             }
-            let message = self.messages.recv_timeout(Duration::from_secs(10)).unwrap();
+            let message = self.messages.recv_timeout(Duration::from_secs(20)).unwrap_or_else(|_| panic!("{text}"));
             self.app.handle(message);
+        }
+    }
+
+    /// Wait until the screen holds `text`.
+    fn wait_for(&mut self, text: &str) -> String {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let now = self.text();
+            if now.contains(text) {
+                return now;
+            }
+            assert!(Instant::now() < deadline, "no {text:?} in\n{now}");
+            if let Ok(message) = self.messages.recv_timeout(Duration::from_millis(100)) {
+                self.app.handle(message);
+            }
         }
     }
 }
 
 const SIZES: [(u16, u16); 2] = [(80, 24), (150, 48)];
+const SMALL: (u16, u16) = SIZES[0];
 
-fn snapshot(name: &str, workspace: &Workspace) {
-    for (width, height) in SIZES {
-        let text = Screen::open(workspace, width, height).text();
-        insta::assert_snapshot!(format!("{name}-{width}x{height}"), text);
+fn snapshot(name: &str, workspace: &Workspace, place: Place) {
+    for size in SIZES {
+        let concept = (place != Place::Library).then_some("demo");
+        let text = Screen::open(workspace, concept, place, size).text();
+        insta::assert_snapshot!(format!("{name}-{}x{}", size.0, size.1), text);
+    }
+}
+
+fn finished() -> Workspace {
+    let workspace = Workspace::new();
+    workspace.run().train(500).evaluate().end(Event::Finished { seconds: 203.0 }).write();
+    workspace
+}
+
+#[test]
+fn an_empty_home_says_how_to_begin() {
+    let workspace = Workspace::new();
+    std::fs::remove_dir_all(workspace.concept()).unwrap();
+    for size in SIZES {
+        let text = Screen::open(&workspace, None, Place::Library, size).text();
+        insta::assert_snapshot!(format!("library_empty-{}x{}", size.0, size.1), text);
     }
 }
 
 #[test]
+fn the_library_shows_state_score_and_tags_and_a_look_at_the_chosen_one() {
+    let workspace = finished();
+    for (name, class) in [("backpack_red", "backpack"), ("cat_statue", "statue")] {
+        let folder = workspace.home().join(name);
+        std::fs::create_dir_all(folder.join("images")).unwrap();
+        let toml =
+            format!("name = \"{name}\"\nclass_word = \"{class}\"\nbase_model = \"sd15\"\ntags = [\"dreambooth\"]\n");
+        std::fs::write(folder.join("concept.toml"), toml).unwrap();
+    }
+    std::fs::write(workspace.home().join("cat_statue/concept.toml"), "name = 3\n").unwrap();
+    snapshot("library", &workspace, Place::Library);
+}
+
+#[test]
+fn the_library_filters_sorts_and_marks() {
+    let workspace = Workspace::new();
+    for name in ["bowl", "mug_blue", "mug_green"] {
+        let folder = workspace.home().join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        let toml = format!("name = \"{name}\"\nclass_word = \"cup\"\nbase_model = \"x\"\ntags = [\"kitchen\"]\n");
+        std::fs::write(folder.join("concept.toml"), toml).unwrap();
+    }
+    let mut screen = Screen::open(&workspace, None, Place::Library, SMALL);
+    assert!(screen.text().contains("Concepts (4)"));
+    screen.type_text("/kit mug").press(KeyCode::Enter);
+    let text = screen.text();
+    assert!(text.contains("(2 of 4)") && text.contains("mug_green") && !text.contains("bowl"), "{text}");
+    screen.press(KeyCode::Char(' ')).press(KeyCode::Char(' '));
+    assert!(screen.text().contains("✓ 2 marked"));
+    screen.press(KeyCode::Esc);
+    assert!(screen.text().contains("Concepts (4)"));
+    screen.press(KeyCode::Char('S'));
+    assert!(screen.text().contains("last changed first"));
+}
+
+#[test]
+fn a_concept_shows_photos_findings_notes_lists_and_runs() {
+    snapshot("concept", &finished(), Place::Concept);
+}
+
+#[test]
+fn photos_that_cannot_be_trained_on_are_named_before_anything_starts() {
+    let workspace = Workspace::new();
+    std::fs::write(workspace.concept().join("images/grass.png"), "this is no picture").unwrap();
+    let mut screen = Screen::open(&workspace, Some("demo"), Place::Concept, SMALL);
+    let text = screen.text();
+    assert!(text.contains("not ready") && text.contains("grass.png"), "{text}");
+    screen.press(KeyCode::Char('t')).press(KeyCode::Char('t'));
+    assert!(screen.text().contains("✗ not ready"));
+    assert!(!workspace.concept().join("runs").exists());
+}
+
+#[test]
 fn before_the_first_run_it_says_what_a_training_would_do() {
-    snapshot("empty", &Workspace::new());
+    snapshot("train_empty", &Workspace::new(), Place::Train);
 }
 
 #[test]
 fn a_running_training_shows_its_loss_and_samples() {
     let workspace = Workspace::new();
     let _run = workspace.run().train(230).write().hold();
-    snapshot("running", &workspace);
+    snapshot("running", &workspace, Place::Train);
 }
 
 #[test]
 fn a_finished_run_shows_both_sides_and_the_scores() {
-    let workspace = Workspace::new();
-    workspace.run().train(500).evaluate().end(Event::Finished { seconds: 203.0 }).write();
-    snapshot("finished", &workspace);
+    snapshot("finished", &finished(), Place::Train);
 }
 
 #[test]
@@ -93,82 +202,174 @@ fn a_failed_run_says_why_and_how_to_go_on() {
     let workspace = Workspace::new();
     let message = "step 131: the loss is not a finite number: a lower learning_rate (now 0.01) usually helps";
     workspace.run().train(130).end(Event::Failed { message: message.into() }).write();
-    snapshot("failed", &workspace);
+    snapshot("failed", &workspace, Place::Train);
 }
 
 #[test]
 fn a_run_whose_runner_died_is_interrupted_and_not_running() {
     let workspace = Workspace::new();
     workspace.run().train(130).write();
-    let text = Screen::open(&workspace, 80, 24).text();
+    let text = Screen::open(&workspace, Some("demo"), Place::Train, SMALL).text();
     assert!(text.contains("interrupted at step 130 of 500") && text.contains("r resume"), "{text}");
 }
 
 #[test]
-fn photos_that_cannot_be_trained_on_are_named_before_anything_starts() {
-    let workspace = Workspace::new();
-    std::fs::write(workspace.concept().join("images/grass.png"), "this is no picture").unwrap();
-    let mut screen = Screen::open(&workspace, 80, 24);
-    let text = screen.text();
-    assert!(text.contains("not ready") && text.contains("grass.png"), "{text}");
-    screen.press(KeyCode::Char('t'));
-    assert!(screen.text().contains("✗ not ready"));
-    assert!(!workspace.concept().join("runs").exists());
+fn samples_scores_and_comparisons_are_shown() {
+    let workspace = finished();
+    let runs = workspace.concept().join("runs");
+    let other = runs.join("20261123-170000-q2w9");
+    assert!(std::process::Command::new("cp").arg("-r").args([&runs.join(RUN), &other]).status().unwrap().success());
+    let spec = std::fs::read_to_string(other.join("run.toml")).unwrap();
+    std::fs::write(other.join("run.toml"), spec.replace("[train]", "[train]\nprefix_length = 2")).unwrap();
+    for (name, place) in [("compare", Place::Compare), ("samples", Place::Samples), ("scores", Place::Scores)] {
+        snapshot(name, &workspace, place);
+    }
+}
+
+#[test]
+fn a_sample_is_rated_removed_and_restored() {
+    let workspace = finished();
+    let mut screen = Screen::open(&workspace, Some("demo"), Place::Samples, SMALL);
+    screen.text();
+    screen.press(KeyCode::Char('+')).press(KeyCode::Char('+'));
+    screen.wait_for("★★");
+    let ratings = std::fs::read_to_string(workspace.concept().join("ratings.toml")).unwrap();
+    assert!(ratings.trim_end().ends_with(" = 2"), "{ratings}");
+    let rated = workspace.concept().join(ratings.split('"').nth(1).unwrap());
+    screen.press(KeyCode::Char('D')).press(KeyCode::Char('y'));
+    screen.wait_for("in the trash");
+    assert!(!rated.exists());
+    screen.press(KeyCode::Char('U'));
+    screen.wait_for("is back");
+    assert!(rated.exists());
+}
+
+#[test]
+fn the_queue_is_seen_and_changed() {
+    let workspace = Workspace::with_models();
+    let (number, _) = common::queue_training(&workspace, 4, &[]);
+    assert!(catbench(&workspace, &["wait", &number.to_string()]).output().unwrap().status.success());
+    let mut screen = Screen::open(&workspace, None, Place::Library, SMALL);
+    screen.text();
+    screen.press(KeyCode::Char('7'));
+    let text = screen.wait_for("✓ finished");
+    assert!(text.contains("train") && text.contains("demo"), "{text}");
+    screen.press(KeyCode::Char('p'));
+    assert!(screen.text().contains("job 1 is finished"));
+    screen.press(KeyCode::Char('o'));
+    screen.wait_for("Job 1: log");
+}
+
+#[test]
+fn the_form_explains_each_setting_and_names_what_is_wrong() {
+    let workspace = Workspace::with_models();
+    let mut screen = Screen::open(&workspace, Some("demo"), Place::Train, SMALL);
+    screen.text();
+    screen.press(KeyCode::Char('t')).press(KeyCode::Down);
+    let text = screen.wait_for("What it needs");
+    assert!(text.contains("Optimizer steps."), "{text}");
+    screen.press(KeyCode::Backspace).press(KeyCode::Backspace).press(KeyCode::Backspace).press(KeyCode::Char('0'));
+    assert!(screen.text().contains("steps = 0: must be 1 or more"), "{}", screen.text());
+    screen.press(KeyCode::Enter);
+    assert!(!workspace.concept().join("runs").exists(), "it begins with wrong settings");
 }
 
 #[test]
 fn keys_move_enlarge_and_go_back_but_escape_never_quits() {
-    let workspace = Workspace::new();
-    workspace.run().train(500).evaluate().end(Event::Finished { seconds: 203.0 }).write();
-    let mut screen = Screen::open(&workspace, 80, 24);
+    let workspace = finished();
+    let mut screen = Screen::open(&workspace, Some("demo"), Place::Concept, SMALL);
     screen.text();
     screen.press(KeyCode::Right).press(KeyCode::Enter);
     assert!(screen.text().contains("2 of 5"), "{}", screen.text());
     screen.press(KeyCode::Char('l'));
     assert!(screen.text().contains("night.png"));
-    screen.press(KeyCode::Esc).press(KeyCode::Esc).press(KeyCode::Esc);
-    assert_ne!(screen.last, Next::Quit);
-    screen.press(KeyCode::Tab).press(KeyCode::Left);
-    assert!(screen.text().contains("step 499"), "{}", screen.text());
+    for _ in 0..4 {
+        assert_ne!(screen.press(KeyCode::Esc).last, Next::Quit);
+    }
+    assert!(screen.text().contains("▌1 Library"));
+    screen.press(KeyCode::Char('3'));
+    screen.text();
+    screen.press(KeyCode::Left);
+    assert!(screen.text().contains("step 500 ·"), "{}", screen.text());
     screen.press(KeyCode::Tab).press(KeyCode::Tab);
     assert!(screen.text().contains("▌Learned"));
     assert_eq!(screen.press(KeyCode::Char('q')).last, Next::Quit);
 }
 
 #[test]
-fn the_palette_finds_commands_that_can_be_done_now() {
+fn what_is_seen_can_be_clicked() {
+    let workspace = finished();
+    let mut screen = Screen::open(&workspace, Some("demo"), Place::Concept, SMALL);
+    screen.text();
+    screen.click(16, 0);
+    screen.click(24, 0);
+    assert!(screen.text().contains("▌3 Train"), "{}", screen.text());
+    let text = screen.text();
+    let help = text.lines().last().unwrap().chars().collect::<String>();
+    let column = help.find("? help").map(|byte| help[..byte].chars().count()).unwrap();
+    screen.click(column as u16, 23);
+    assert!(screen.text().contains("Esc goes back"));
+}
+
+#[test]
+fn the_palette_finds_what_can_be_done_now_and_the_verbs_of_the_command_line() {
     let workspace = Workspace::new();
     let _run = workspace.run().train(120).write().hold();
-    let mut screen = Screen::open(&workspace, 80, 24);
+    let mut screen = Screen::open(&workspace, Some("demo"), Place::Train, SMALL);
+    screen.text();
     screen.type_text(":st");
     let text = screen.text();
-    assert!(text.contains("▸ stop") && !text.contains("train  "), "{text}");
+    assert!(text.contains("▸ stop") && !text.contains("resume"), "{text}");
     screen.press(KeyCode::Enter);
     assert!(screen.text().contains("Stop this training?"));
     screen.press(KeyCode::Esc);
     assert!(!screen.text().contains("Stop this training?"));
+    screen.type_text(":model").press(KeyCode::Enter);
+    assert!(screen.text().contains(" : model check"), "{}", screen.text());
 }
 
 #[test]
 fn help_lists_every_key() {
     let workspace = Workspace::new();
-    let mut screen = Screen::open(&workspace, 80, 24);
-    screen.press(KeyCode::Char('?'));
-    insta::assert_snapshot!("help-80x24", screen.text().replace(&workspace.home().display().to_string(), "HOME"));
+    for place in Place::ALL {
+        let mut screen = Screen::open(&workspace, Some("demo"), place, (150, 48));
+        screen.text();
+        screen.press(KeyCode::Char('?'));
+        let text = screen.text();
+        for binding in catbench::tui::keymap::BINDINGS.iter().filter(|b| b.is_at(place) && !b.shown.is_empty()) {
+            assert!(
+                text.contains(binding.help.get(..20).unwrap_or(binding.help)),
+                "{} on {place:?}\n{text}",
+                binding.shown
+            );
+        }
+    }
 }
 
 #[test]
 fn a_terminal_that_is_too_small_is_told_so() {
     let workspace = Workspace::new();
-    assert!(Screen::open(&workspace, 59, 16).text().contains("59 × 16 is too small: 60 × 16 at least"));
-    assert!(Screen::open(&workspace, 60, 16).text().contains("Photos"));
+    let screen = |size| Screen::open(&workspace, Some("demo"), Place::Concept, size).text();
+    assert!(screen((59, 16)).contains("59 × 16 is too small: 60 × 16 at least"));
+    assert!(screen((60, 16)).contains("Photos"));
 }
 
 #[test]
 fn no_size_breaks_a_screen() {
     let workspace = Workspace::new();
     workspace.run().train(120).evaluate().write();
-    for (width, height) in [(1, 1), (60, 16), (61, 17), (79, 23), (300, 20), (60, 90), (200, 100)] {
-        Screen::open(&workspace, width, height).text();
+    for place in Place::ALL {
+        let mut screen = Screen::open(&workspace, Some("demo"), place, SMALL);
+        screen.text();
+        for (width, height) in [(1, 1), (60, 16), (61, 17), (79, 23), (300, 20), (60, 90), (200, 100)] {
+            screen.area = Rect::new(0, 0, width, height);
+            screen.draw();
+            for key in ['?', ':'] {
+                screen.press(KeyCode::Char(key));
+                screen.draw();
+                screen.press(KeyCode::Esc);
+            }
+        }
     }
+    assert!(workspace.concept().join("runs").join(RUN).exists());
 }

@@ -4,15 +4,20 @@
 
 mod common;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use assert_cmd::assert::OutputAssertExt;
+use catbench::client::Follow;
 use catbench::protocol::{DaemonRequest, Envelope, Event, Hello, JobState};
+use catbench::workspace::JobFolder;
 use common::{Workspace, catbench, events, job_state, jobs, json, queue_training, records, wait_until};
+use portable_pty::{CommandBuilder, PtySize, native_pty_system};
 use predicates::str::contains;
 
 /// A small disk, mounted at a folder; needs to be root.
@@ -52,6 +57,12 @@ fn on_a_full_disk_a_job_fails_with_the_cause_and_goes_on_once_there_is_room() {
     let cause = jobs(&workspace).into_iter().find(|job| job.number == number).unwrap().cause.unwrap();
     assert!(cause.contains("No space left"), "{cause}");
     catbench(&workspace, &["jobs"]).assert().code(0);
+    let packed = runs.join("demo.zip");
+    let export =
+        catbench(&workspace, &["concept", "export", "demo", "--out", packed.to_str().unwrap()]).output().unwrap();
+    let said = String::from_utf8_lossy(&export.stderr);
+    assert!(said.starts_with("error: ") && said.contains("No space left") && said.lines().count() == 1, "{said}");
+    assert!(!packed.exists());
     std::fs::remove_file(&filler).unwrap();
     catbench(&workspace, &["jobs", "retry", &number.to_string()]).assert().code(0);
     catbench(&workspace, &["wait", &number.to_string()]).assert().code(0);
@@ -160,15 +171,58 @@ impl Ssh {
         Self { folder, server, port }
     }
 
-    /// A command line in a terminal of its own on the other end.
-    fn run(&self, line: &str) -> Command {
-        let key = self.folder.path().join("user");
+    /// A command line in a terminal of its own here, and one on the other end.
+    fn run(&self, line: &str) -> Session {
         let user = String::from_utf8(Command::new("id").arg("-un").output().unwrap().stdout).unwrap();
-        let mut command = Command::new("ssh");
-        command.args(["-tt", "-F", "none", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]);
-        command.args(["-o", "LogLevel=ERROR", "-p", &self.port.to_string(), "-l", user.trim(), "-i"]).arg(key);
-        command.args(["127.0.0.1", line]).stdin(Stdio::piped());
-        command
+        let mut command = CommandBuilder::new("ssh");
+        command.args(["-t", "-F", "none", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]);
+        command.args(["-o", "LogLevel=ERROR", "-p", &self.port.to_string(), "-l", user.trim()]);
+        command.arg("-i");
+        command.arg(self.folder.path().join("user"));
+        command.args(["127.0.0.1", line]);
+        command.env("TERM", "xterm-256color");
+        let size = PtySize { rows: 24, cols: 200, pixel_width: 0, pixel_height: 0 };
+        let pair = native_pty_system().openpty(size).unwrap();
+        let child = pair.slave.spawn_command(command).unwrap();
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let (to_written, mut output) = (Arc::clone(&written), pair.master.try_clone_reader().unwrap());
+        let reader = std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(n @ 1..) = output.read(&mut bytes) {
+                to_written.lock().unwrap().extend_from_slice(&bytes[..n]);
+            }
+        });
+        Session { child, reader, written, master: pair.master }
+    }
+}
+
+/// An ssh client in a terminal.
+struct Session {
+    child: Box<dyn portable_pty::Child + Send + Sync>,
+    reader: std::thread::JoinHandle<()>,
+    written: Arc<Mutex<Vec<u8>>>,
+    master: Box<dyn portable_pty::MasterPty + Send>,
+}
+
+impl Session {
+    /// What the terminal was sent so far.
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.written.lock().unwrap()).into_owned()
+    }
+
+    /// Cut it without a word, as a closed laptop does.
+    fn cut(mut self) {
+        common::kill(self.child.process_id().unwrap().into());
+        self.child.wait().unwrap();
+    }
+
+    /// Wait for its end. Everything that the terminal was sent.
+    fn ended(mut self) -> String {
+        assert!(self.child.wait().unwrap().success(), "{}", self.text());
+        // A terminal whose other side is gone has an end.
+        drop(self.master);
+        self.reader.join().unwrap();
+        String::from_utf8_lossy(&self.written.lock().unwrap()).into_owned()
     }
 }
 
@@ -183,24 +237,32 @@ impl Drop for Ssh {
 fn an_ssh_connection_cut_in_the_middle_costs_nothing() {
     let (workspace, ssh) = (Workspace::with_models(), Ssh::start());
     let program = format!("CATBENCH_HOME={} {}", workspace.home().display(), env!("CARGO_BIN_EXE_catbench"));
-    let train = format!("{program} train demo --steps 2500 --sample-every 0 --validate-every 0 --batch-size 1");
-    let mut connection = ssh.run(&train).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let train = format!("{program} train demo --steps 800 --sample-every 0 --validate-every 0 --batch-size 1");
+    let connection = ssh.run(&train);
     let runs = workspace.concept().join("runs");
     wait_until("the training begins", || runs.is_dir() && std::fs::read_dir(&runs).unwrap().next().is_some());
     let run = std::fs::read_dir(&runs).unwrap().next().unwrap().unwrap().path();
     common::wait_for_step(&run, 50);
-    // Cut without a word, as by a closed laptop: the client, and the server's end of it.
-    connection.kill().unwrap();
-    connection.wait().unwrap();
+    wait_until("its progress is on the screen", || connection.text().contains("training"));
+    connection.cut();
     let at = records(&run).len();
-    wait_until("it goes on", || records(&run).len() > at + 50);
-    let output = ssh.run(&format!("{program} watch demo --json")).stderr(Stdio::null()).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    // One new client comes over SSH, one counts every event.
+    let again = ssh.run(&format!("{program} watch demo --json"));
+    let mut follow = Follow::new(&JobFolder::at(&run).unwrap()).unwrap();
+    assert_eq!(follow.without_daemon(), None);
+    let mut seen = Vec::new();
+    while follow.over().is_none() {
+        seen.extend(follow.next(Duration::from_millis(200)).unwrap().map(|record| record.seq));
+    }
+    let all = records(&run).len();
+    assert!(all > at + 50, "it has gone on without a client");
+    assert_eq!(seen, (0..all as u64).collect::<Vec<_>>(), "every event from the first, no gap, no double");
+    let text = again.ended();
     // On a terminal the progress bar stands before it.
-    let at = text.rfind("{\"checkpoint\"").unwrap_or_else(|| panic!("no result in the {} bytes", text.len()));
+    let at = text.rfind("{\"checkpoint\"").unwrap_or_else(|| panic!("no result in {text}"));
     let said: serde_json::Value = serde_json::from_str(text[at..].trim()).unwrap();
     // It counts each step that it was told of, from the first.
-    assert_eq!((&said["state"], &said["steps"]), (&"finished".into(), &2500.into()));
+    assert_eq!((&said["state"], &said["steps"]), (&"finished".into(), &800.into()));
     let starts = events(&run).iter().filter(|event| matches!(event, Event::Started { .. })).count();
     assert_eq!((starts, json(&workspace, &["jobs"])["jobs"][0]["state"].as_str()), (1, Some("finished")));
 }

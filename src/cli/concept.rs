@@ -108,7 +108,11 @@ fn import_adapter(args: &ImportAdapterArgs) -> Result<(), Error> {
         print_json(&json!({ "run": run.id(), "path": run.path() }));
     } else {
         println!("{}", run.path().display());
-        eprintln!("  catbench sample {} --run {} --prompt \"a {{concept}}\"", concept.id, run.id());
+        eprintln!(
+            "  catbench sample {} --run {} --prompt \"a {{concept}}\"",
+            client::words::shell(&concept.id),
+            run.id()
+        );
     }
     Ok(())
 }

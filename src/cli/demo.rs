@@ -18,7 +18,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<(), Error> {
     let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     if terminal && !args.json {
-        return super::open::open("demo", &args.screen);
+        return super::open::open(Some("demo"), &args.screen);
     }
     train::demo(args.json)
 }

@@ -103,7 +103,7 @@ fn copy_out(history: &mut History, out: &Path) -> Result<(), Error> {
 
 /// Say that `job` goes on by itself, how to come back to it, and how to stop it.
 pub fn say_where(concept: &Concept, job: &JobFolder, queued: Option<&JobInfo>, json: bool) {
-    let (name, id) = (&concept.id, job.id());
+    let (name, id) = (words::shell(&concept.id), job.id());
     if json {
         let state = queued.map_or(JobState::Running, |queued| queued.state);
         let number = queued.map(|queued| queued.number);
@@ -150,7 +150,11 @@ fn finish(concept: &Concept, job: &JobFolder, history: &History, ended: State, j
 
 /// What is to be said of a job that has ended but not finished.
 fn failure(concept: &Concept, job: &JobFolder, history: &History, ended: State) -> Option<Error> {
-    let resume = format!("`catbench train {} --resume {}` goes on from the last checkpoint", concept.id, job.id());
+    let resume = format!(
+        "`catbench train {} --resume {}` goes on from the last checkpoint",
+        words::shell(&concept.id),
+        job.id()
+    );
     Some(Error::Job(match ended {
         State::Finished => return None,
         State::Failed => match &history.end {

@@ -125,6 +125,9 @@ fn list(args: &ListArgs) -> Result<(), Error> {
     for job in &jobs {
         println!("{}", row(job).trim_end());
     }
+    if let Some(job) = jobs.iter().rfind(|job| job.state.can_be_retried()) {
+        eprintln!("  catbench jobs retry {}    go on with it; a training from its last checkpoint", job.number);
+    }
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::{Error, print_json};
 use crate::client;
+use crate::client::words::{plain, shell};
 use crate::workspace::{Concept, ConceptFile, Home};
 
 /// Options of `concept new`.
@@ -194,10 +195,10 @@ fn only_model(home: &Home) -> Result<PathBuf, Error> {
 fn came(home: &Home, concept: &Concept, json: bool) -> Result<(), Error> {
     client::refresh(home, concept)?;
     if json {
-        print_json(&json!({ "concept": client::concept(home, &concept.id)?.concept, "path": concept.folder }));
+        print_json(&json!({ "concept": client::concept(home, &concept.id, false)?.concept, "path": concept.folder }));
     } else {
         println!("{}", concept.folder.display());
-        eprintln!("  catbench train {0}    learn it\n  catbench open {0}     the workbench", concept.id);
+        eprintln!("  catbench train {0}    learn it\n  catbench open {0}     the workbench", shell(&concept.id));
     }
     Ok(())
 }
@@ -227,10 +228,11 @@ pub fn list(args: &ListArgs) -> Result<(), Error> {
     ));
     for c in &concepts {
         let tags = c.problem.as_ref().map_or_else(|| c.tags.join(", "), |problem| format!("! {problem}"));
-        line(format!(
+        let row = format!(
             "{:<24} {:<14} {:>6} {:>5} {:>5} {:>7}  {tags}",
             c.concept, c.class_word, c.photos, c.masks, c.runs, c.samples
-        ));
+        );
+        line(plain(&row).into_owned());
     }
     Ok(())
 }
@@ -247,7 +249,7 @@ fn list_trash(home: &Home, json: bool) -> Result<(), Error> {
 }
 
 pub fn show(args: &NameArgs) -> Result<(), Error> {
-    let details = client::concept(&Home::locate()?, &args.concept)?;
+    let details = client::concept(&Home::locate()?, &args.concept, args.json)?;
     if args.json {
         print_json(&json!({ "concept": details }));
         return Ok(());
@@ -271,7 +273,7 @@ pub fn show(args: &NameArgs) -> Result<(), Error> {
         ("problem", c.problem.clone().unwrap_or_default()),
     ];
     for (name, value) in rows.iter().filter(|(_, value)| !value.is_empty()) {
-        println!("{name:<11} {value}");
+        println!("{name:<11} {}", plain(value));
     }
     if !details.run_records.is_empty() {
         println!();
@@ -311,7 +313,7 @@ pub fn remove(args: &NameArgs) -> Result<(), Error> {
     if args.json {
         print_json(&json!({ "removed": args.concept, "path": path }));
     } else {
-        println!("{} is in the trash: catbench concept restore {}", args.concept, args.concept);
+        println!("{} is in the trash: catbench concept restore {}", args.concept, shell(&args.concept));
     }
     Ok(())
 }
@@ -332,10 +334,10 @@ impl SampleArgs {
         Ok((home, concept, inside.unwrap_or_else(|_| self.picture.clone())))
     }
 
-    fn say(&self, home: &Home, concept: &Concept, said: serde_json::Value, line: &str) -> Result<(), Error> {
+    fn say(&self, home: &Home, concept: &Concept, said: &serde_json::Value, line: &str) -> Result<(), Error> {
         client::refresh(home, concept)?;
         if self.json {
-            print_json(&said);
+            print_json(said);
         } else {
             println!("{line}");
         }
@@ -349,22 +351,22 @@ pub fn rate(args: &RateArgs) -> Result<(), Error> {
     concept.rate(&picture, rating)?;
     let word = rating.map_or("no rating".into(), |rating| format!("rated {rating}"));
     let said = json!({ "concept": concept.id, "picture": picture, "rating": rating });
-    args.sample.say(&home, &concept, said, &format!("{}: {word}", picture.display()))
+    args.sample.say(&home, &concept, &said, &format!("{}: {word}", picture.display()))
 }
 
 pub fn remove_sample(args: &SampleArgs) -> Result<(), Error> {
     let (home, concept, picture) = args.find()?;
     let path = concept.remove_sample(&picture)?;
-    let undo = format!("catbench concept restore-sample {} {}", concept.id, picture.display());
+    let undo = format!("catbench concept restore-sample {} {}", shell(&concept.id), picture.display());
     let said = json!({ "concept": concept.id, "removed": picture, "path": path });
-    args.say(&home, &concept, said, &format!("{} is in the trash: {undo}", picture.display()))
+    args.say(&home, &concept, &said, &format!("{} is in the trash: {undo}", picture.display()))
 }
 
 pub fn restore_sample(args: &SampleArgs) -> Result<(), Error> {
     let (home, concept, picture) = args.find()?;
     let path = concept.restore_sample(&picture)?;
     let said = json!({ "concept": concept.id, "restored": picture, "path": path });
-    args.say(&home, &concept, said, &path.display().to_string())
+    args.say(&home, &concept, &said, &path.display().to_string())
 }
 
 pub fn export(args: &ExportArgs) -> Result<(), Error> {

@@ -25,10 +25,11 @@ mod train;
 mod wait;
 mod watch;
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::client;
 use crate::protocol::{DeviceName, FloatType, SampleConfig, SettingError};
@@ -36,17 +37,17 @@ use crate::workspace::{self, Home};
 
 /// Teach a diffusion model your own concept, and look at it, without leaving the terminal.
 #[derive(Debug, Parser)]
-#[command(name = "catbench", version, arg_required_else_help = true, subcommand_required = true)]
+#[command(name = "catbench", version)]
 pub struct Cli {
     #[command(subcommand)]
-    verb: Verb,
+    verb: Option<Verb>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Open the workbench on the demo concept; without a terminal, train and score it.
     Demo(demo::Args),
-    /// Open the workbench on a concept.
+    /// Open the workbench; `catbench` alone does it too.
     Open(open::Args),
     /// Learn a concept from its photos.
     Train(Box<train::Args>),
@@ -233,7 +234,8 @@ pub enum Error {
 pub fn main() -> ExitCode {
     // Clap ends wrong usage with 2, and `--help` and `--version` with 0.
     let cli = Cli::parse();
-    let done = match cli.verb {
+    let Some(verb) = cli.verb else { return alone() };
+    let done = match verb {
         Verb::Runner { folder: Some(folder), from_seq, keep } => {
             return crate::runner::main(&folder, from_seq, keep);
         }
@@ -261,6 +263,10 @@ pub fn main() -> ExitCode {
         }
         Verb::Manual(args) => manual::manual(&args),
     };
+    exit_code(done)
+}
+
+fn exit_code(done: Result<(), Error>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -268,6 +274,15 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Without a verb: the workbench, or without a terminal for it what verbs there are.
+fn alone() -> ExitCode {
+    if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() {
+        return exit_code(open::alone());
+    }
+    eprintln!("{}", Cli::command().render_help());
+    ExitCode::from(2)
 }
 
 /// Print the result of a `--json` command: one object on one line.

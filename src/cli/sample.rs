@@ -80,7 +80,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
         std::fs::create_dir_all(out).map_err(workspace::Error::io("create", out))?;
     }
     let batch = JobFolder::new_batch(&concept, run.as_ref(), config)?;
-    let job = client::submit(&batch, args.placement.placement(args.prompts.device))?;
+    let job = client::submit_new(&batch, args.placement.placement(args.prompts.device))?;
     follow::follow(&concept, &batch, Some(&job), args.out.as_deref(), args.run.json)
 }
 

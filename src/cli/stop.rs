@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::{Error, RunArgs, print_json};
 use crate::client;
+use crate::client::words::shell;
 use crate::protocol::State;
 use crate::workspace::{History, state};
 
@@ -32,7 +33,7 @@ pub fn run(args: &RunArgs) -> Result<(), Error> {
     } else {
         println!("{} {} after step {}", run.id(), state.word(), history.step());
         if state == State::Stopped {
-            println!("go on: catbench train {} --resume {}", concept.id, run.id());
+            println!("go on: catbench train {} --resume {}", shell(&concept.id), run.id());
         }
     }
     Ok(())

@@ -4,6 +4,7 @@ use clap::{ArgAction, ArgGroup};
 
 use super::{Error, PlacementArgs, Where, follow};
 use crate::client;
+use crate::client::words::shell;
 use crate::protocol::{Crop, FloatType, Init, Preset, State, TrainConfig};
 use crate::workspace::{Concept, History, JobFolder, preflight, state};
 
@@ -105,11 +106,16 @@ pub fn run(args: &Args) -> Result<(), Error> {
         let estimate = client::estimate(&concept, Some(&config), &sample, config.evaluate)?;
         return super::preflight::dry_run(&concept, Some((&checked, &config)), &estimate, args.json);
     }
-    let run = match &args.resume {
-        Some(id) => resumable(&concept, id)?,
-        None => begin(&concept, args.config(), !args.json)?,
+    let placement = args.placement.placement(args.device);
+    let (run, job) = if let Some(id) = &args.resume {
+        let run = resumable(&concept, id)?;
+        let job = client::submit(&run, placement)?;
+        (run, job)
+    } else {
+        let run = begin(&concept, args.config(), !args.json)?;
+        let job = client::submit_new(&run, placement)?;
+        (run, job)
     };
-    let job = client::submit(&run, args.placement.placement(args.device))?;
     if args.detach {
         follow::say_where(&concept, &run, Some(&job), args.json);
         return Ok(());
@@ -121,7 +127,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
 pub fn demo(json: bool) -> Result<(), Error> {
     let concept = super::concept("demo")?;
     let run = begin(&concept, TrainConfig { evaluate: true, ..TrainConfig::default() }, !json)?;
-    let job = client::submit(&run, client::Placement::default())?;
+    let job = client::submit_new(&run, client::Placement::default())?;
     follow::follow(&concept, &run, Some(&job), None, json)
 }
 
@@ -145,12 +151,14 @@ fn resumable(concept: &Concept, id: &str) -> Result<JobFolder, Error> {
         State::Running => Err(Error::Job(format!(
             "{} is running: `catbench watch {} --run {}` follows it",
             run.id(),
-            concept.id,
+            shell(&concept.id),
             run.id()
         ))),
-        State::Finished => {
-            Err(Error::Job(format!("{} has finished: `catbench train {}` starts a new one", run.id(), concept.id)))
-        }
+        State::Finished => Err(Error::Job(format!(
+            "{} has finished: `catbench train {}` starts a new one",
+            run.id(),
+            shell(&concept.id)
+        ))),
         _ => {
             preflight(concept)?;
             Ok(run)

@@ -44,6 +44,14 @@ fn wait(home: &Home, number: u64) -> Result<JobInfo, Error> {
         if job.state.is_over() {
             return Ok(job);
         }
+        // What may take for ever is said, for whoever waits in vain.
+        match (&job.cause, job.state) {
+            (Some(cause), _) => eprintln!("job {number} is {}: {cause}", job.state.word()),
+            (None, JobState::Paused) => {
+                eprintln!("job {number} is paused: `catbench jobs resume {number}` lets it go on");
+            }
+            _ => {}
+        }
         let mut follow = Follow::new(&JobFolder::at(&job.job)?)?;
         while follow.over().is_none() {
             follow.next(Duration::from_secs(60))?;

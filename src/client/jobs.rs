@@ -1,6 +1,5 @@
 //! Handing jobs to the queue, and changing them there.
 
-
 use super::{Daemon, Error};
 use crate::protocol::{DaemonReply, DaemonRequest, JobChange, JobInfo, Submission};
 use crate::workspace::{Concept, Home, JobFolder};
@@ -27,6 +26,16 @@ pub fn submit(job: &JobFolder, placement: Placement) -> Result<JobInfo, Error> {
         DaemonReply::Job(job) => Ok(*job),
         other => Err(Error::odd(&other)),
     }
+}
+
+/// Hand `job`, which was just made, to the queue. One that it does not take leaves nothing behind.
+pub fn submit_new(job: &JobFolder, placement: Placement) -> Result<JobInfo, Error> {
+    submit(job, placement).inspect_err(|error| {
+        // A daemon that has not answered may have taken it.
+        if !matches!(error, Error::HungUp | Error::Silent(_) | Error::Answer(_)) {
+            job.discard();
+        }
+    })
 }
 
 /// All jobs in the queue of `home`: those that run, those that wait in the order of their turn, those that are over.

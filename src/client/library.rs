@@ -18,9 +18,9 @@ pub fn concepts(home: &Home, tag: Option<String>, matching: Option<String>) -> R
     }
 }
 
-/// One concept with all that belongs to it.
-pub fn concept(home: &Home, name: &str) -> Result<ConceptDetails, Error> {
-    match ask(home, DaemonRequest::Concept { name: name.to_owned() })? {
+/// One concept with all that belongs to it, its samples only if they are wanted.
+pub fn concept(home: &Home, name: &str, samples: bool) -> Result<ConceptDetails, Error> {
+    match ask(home, DaemonRequest::Concept { name: name.to_owned(), samples })? {
         DaemonReply::Concept(concept) => Ok(*concept),
         other => Err(Error::odd(&other)),
     }

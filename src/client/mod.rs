@@ -19,6 +19,6 @@ pub use error::Error;
 pub use follow::Follow;
 #[cfg(feature = "hub")]
 pub use hub::download_model;
-pub use jobs::{Placement, change, jobs, stop, submit, warnings};
+pub use jobs::{Placement, change, jobs, stop, submit, submit_new, warnings};
 pub use library::{concept, concepts, rebuild, refresh, remove, rename, runs};
 pub use watch::Watch;

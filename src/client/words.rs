@@ -1,5 +1,7 @@
 //! How commands and screens alike put things into words.
 
+use std::borrow::Cow;
+
 use crate::protocol::{Phase, Score, Scores};
 
 /// What a job is busy with.
@@ -32,6 +34,20 @@ pub fn short_duration(seconds: f64) -> String {
         s if s < 9.95 => format!("{s:.1} s"),
         s => duration(s),
     }
+}
+
+/// `text` as one word of a command line, to be pasted.
+pub fn shell(text: &str) -> Cow<'_, str> {
+    let plain = |c: char| c.is_alphanumeric() || "-_.,:/@+=".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text.into();
+    }
+    format!("'{}'", text.replace('\'', "'\\''")).into()
+}
+
+/// `text` without what would move the cursor or change the colours of a terminal.
+pub fn plain(text: &str) -> Cow<'_, str> {
+    if text.contains(char::is_control) { text.replace(char::is_control, " ").into() } else { text.into() }
 }
 
 /// Bytes in the largest fitting unit.
@@ -93,6 +109,13 @@ mod tests {
         assert_eq!(Change::between(&score(0.1, 0.2), &score(0.3, 0.4)), Change::Up);
         assert_eq!(Change::between(&score(0.3, 0.4), &score(0.1, 0.2)), Change::Down);
         assert_eq!(Change::between(&score(0.1, 0.25), &score(0.2, 0.4)), Change::Unclear);
+    }
+
+    #[test]
+    fn a_name_is_one_word_of_a_command_line() {
+        let names = ["demo", "sp ace", "it's", "ünï", "", "$(x)"];
+        assert_eq!(names.map(shell), ["demo", "'sp ace'", "'it'\\''s'", "ünï", "''", "'$(x)'"]);
+        assert_eq!(plain("red\u{1b}[31m\n"), "red [31m ");
     }
 
     #[test]

@@ -107,8 +107,8 @@ impl Connection {
                 let asked = shared.librarian.ask(find).await;
                 from_store(asked).map(|concepts| DaemonReply::Concepts { concepts })
             }
-            DaemonRequest::Concept { name } => {
-                let asked = shared.librarian.ask(move |library| (library.concept(&name), name)).await;
+            DaemonRequest::Concept { name, samples } => {
+                let asked = shared.librarian.ask(move |library| (library.concept(&name, samples), name)).await;
                 match asked {
                     None => Err(Error::NoStore),
                     Some((Ok(Some(concept)), _)) => Ok(DaemonReply::Concept(Box::new(concept))),
@@ -123,7 +123,7 @@ impl Connection {
             }
             DaemonRequest::Refresh { concept } => {
                 let asked = shared.librarian.ask(move |library| library.refresh(&concept)).await;
-                from_store(asked).map(|_| DaemonReply::Done)
+                from_store(asked).map(|()| DaemonReply::Done)
             }
             DaemonRequest::Rebuild => {
                 from_store(shared.librarian.ask(Library::rebuild).await).map(DaemonReply::Rebuilt)
@@ -163,7 +163,8 @@ impl Connection {
             loop {
                 tokio::select! {
                     change = changes.recv() => match change {
-                        Ok(change) if change.is_some() && change != concept => {}
+                        Ok(Change::Files(changed)) if Some(&changed) != concept.as_ref() => {}
+                        Ok(Change::Concept(_)) => {}
                         Ok(_) | Err(RecvError::Lagged(_)) => break,
                         Err(RecvError::Closed) => return Err(Gone::Broken),
                     },
@@ -219,11 +220,12 @@ impl Connection {
             tokio::time::sleep(TOGETHER).await;
             let (mut concepts, mut queue, mut resync) = (BTreeSet::new(), false, false);
             let mut note = |change: Change| match change {
-                Some(changed) if concept.as_ref().is_none_or(|concept| *concept == changed) => {
+                Change::Concept(changed) if concept.as_ref().is_none_or(|concept| *concept == changed) => {
                     concepts.insert(changed);
                 }
-                Some(_) => {}
-                None => queue = true,
+                // Files count once they have been taken up.
+                Change::Concept(_) | Change::Files(_) => {}
+                Change::Queue => queue = true,
             };
             match first {
                 Ok(change) => note(change),

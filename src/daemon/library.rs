@@ -47,14 +47,14 @@ impl Librarian {
         let (notes, received) = channel();
         let home = home.clone();
         std::thread::spawn(move || {
-            let mut library = match Library::open(&home) {
+            let mut library = match Library::open(&home, Box::new(taken_up)) {
                 Ok((library, told)) => {
                     told.into_iter().for_each(&warn);
                     library
                 }
                 Err(error) => return warn(format!("there is no store: {error}")),
             };
-            library.attend(&received, &taken_up, &warn);
+            library.attend(&received, &warn);
         });
         Self { notes }
     }
@@ -82,15 +82,17 @@ pub struct Library {
     home: Home,
     store: Store,
     dirty: Dirty,
+    /// Told of each concept that has changed.
+    taken_up: Box<dyn Fn(&str) + Send>,
 }
 
 impl Library {
-    fn open(home: &Home) -> Result<(Self, Option<String>), store::Error> {
+    fn open(home: &Home, taken_up: Box<dyn Fn(&str) + Send>) -> Result<(Self, Option<String>), store::Error> {
         let (store, told) = Store::open(&home.internal().join("store"))?;
-        Ok((Self { home: home.clone(), store, dirty: Dirty::new() }, told))
+        Ok((Self { home: home.clone(), store, dirty: Dirty::new(), taken_up }, told))
     }
 
-    fn attend(&mut self, notes: &Receiver<Note>, taken_up: &dyn Fn(&str), warn: &dyn Fn(String)) {
+    fn attend(&mut self, notes: &Receiver<Note>, warn: &dyn Fn(String)) {
         let began = Instant::now();
         match self.scan() {
             Ok(counts) => log(&format!(
@@ -121,10 +123,8 @@ impl Library {
                         self.dirty.iter().filter(|(_, times)| ready(times)).map(|(name, _)| name.clone()).collect();
                     for concept in ready {
                         self.dirty.remove(&concept);
-                        match self.refresh(&concept) {
-                            Ok(true) => taken_up(&concept),
-                            Ok(false) => {}
-                            Err(error) => log(&format!("{concept}: {error}")),
+                        if let Err(error) = self.refresh(&concept) {
+                            log(&format!("{concept}: {error}"));
                         }
                     }
                 }
@@ -142,7 +142,7 @@ impl Library {
             }
         }
         for concept in &there {
-            self.refresh(concept)?;
+            self.take_up(concept)?;
         }
         self.store.flush()?;
         Ok(self.counts())
@@ -162,8 +162,15 @@ impl Library {
         }
     }
 
-    /// Make what is known of a concept as its files are. Whether anything has changed.
-    pub fn refresh(&mut self, concept: &str) -> Result<bool, store::Error> {
+    /// Make what is known of a concept as its files are, and tell if anything has changed.
+    pub fn refresh(&mut self, concept: &str) -> Result<(), store::Error> {
+        if self.take_up(concept)? {
+            (self.taken_up)(concept);
+        }
+        Ok(())
+    }
+
+    fn take_up(&mut self, concept: &str) -> Result<bool, store::Error> {
         let folder = self.home.path().join(concept);
         let path = key(&[concept]);
         if !folder.join("concept.toml").is_file() {
@@ -183,7 +190,7 @@ impl Library {
                 }
             }
         }
-        let (jobs_changed, newest) = self.refresh_jobs(concept, &folder)?;
+        let (jobs_changed, newest, unreadable) = self.refresh_jobs(concept, &folder)?;
         let (of_files, notes) = Concept::record(&folder, &photos, &masks);
         let known = self.store.concepts.get(&path)?;
         // Ratings that cannot be read are told of, and none until they can.
@@ -204,7 +211,7 @@ impl Library {
             score: self.store.scores.last_under(&path)?,
             sample,
             changed: of_files.changed.max(newest),
-            problem: of_files.problem.or(wrong),
+            problem: of_files.problem.or(wrong).or(unreadable),
             ..of_files
         };
         if known.as_ref() != Some(&record) {
@@ -243,9 +250,14 @@ impl Library {
         Ok(best.map(|(_, path)| path))
     }
 
-    /// The same for its runs and samplings. Whether anything has changed, and when they did last.
-    fn refresh_jobs(&mut self, concept: &str, folder: &Path) -> Result<(bool, jiff::Timestamp), store::Error> {
-        let mut changed = false;
+    /// The same for its runs and samplings. Whether anything has changed, when they did last, and what is wrong with the first
+    /// that cannot be read.
+    fn refresh_jobs(
+        &mut self,
+        concept: &str,
+        folder: &Path,
+    ) -> Result<(bool, jiff::Timestamp, Option<String>), store::Error> {
+        let (mut changed, mut problem) = (false, None);
         let mut there = BTreeSet::new();
         for kind in ["runs", "samples"] {
             for job in JobFolder::in_folder(&folder.join(kind)) {
@@ -260,7 +272,7 @@ impl Library {
                     match self.read_job(concept, folder, &name, &job, now) {
                         Ok(record) => self.store.jobs.insert(&path, &record)?,
                         Err(Unreadable::Store(error)) => return Err(error),
-                        Err(Unreadable::Files(error)) => log(&error.to_string()),
+                        Err(Unreadable::Files(error)) => drop(problem.get_or_insert(error.to_string())),
                     }
                 }
                 there.insert(name);
@@ -274,7 +286,7 @@ impl Library {
             }
         }
         let newest = self.store.jobs.under(&key(&[concept]))?.into_iter().map(|job| job.changed).max();
-        Ok((changed, newest.unwrap_or_default()))
+        Ok((changed, newest.unwrap_or_default(), problem))
     }
 
     fn forget_job(&self, concept: &str, name: &str, id: &str) -> Result<(), store::Error> {
@@ -298,11 +310,10 @@ impl Library {
         job: &JobFolder,
         fingerprint: String,
     ) -> Result<JobRecord, Unreadable> {
-        self.store.settings.insert(&key(&[concept, name]), &job.settings()?)?;
+        // All is read before anything is kept.
+        let (kind, settings) = (job.kind()?, job.settings()?);
         let scoring = JobFolder::at(&job.evaluation()).ok();
-        if let Some(scoring) = &scoring {
-            self.store.settings.insert(&key(&[concept, &scoring_of(name)]), &scoring.settings()?)?;
-        }
+        let of_scoring = scoring.as_ref().map(JobFolder::settings).transpose()?;
         let changed = scoring.iter().chain([job]).filter_map(|job| modified(&job.events())).max().unwrap_or_default();
         let mut histories = Vec::new();
         if name.starts_with("runs/") {
@@ -321,13 +332,17 @@ impl Library {
         } else {
             histories.push(History::read(job)?);
         }
+        self.store.settings.insert(&key(&[concept, name]), &settings)?;
+        if let Some(of_scoring) = of_scoring {
+            self.store.settings.insert(&key(&[concept, &scoring_of(name)]), &of_scoring)?;
+        }
         for (i, picture) in histories.into_iter().flat_map(|history| history.pictures).enumerate() {
             let path = picture.path.strip_prefix(folder).unwrap_or(&picture.path).to_owned();
             let (prompt, seed, step, learned) = (picture.prompt, picture.seed, picture.step, picture.learned);
             let sample = SampleRecord { path, prompt, seed, step, learned, rating: None };
             self.store.samples.insert(&numbered(&[concept, name], i as u64), &sample)?;
         }
-        Ok(JobRecord { kind: job.kind()?, fingerprint, changed })
+        Ok(JobRecord { kind, fingerprint, changed })
     }
 
     /// Take up what is known to have changed.
@@ -380,8 +395,8 @@ impl Library {
         Ok(())
     }
 
-    /// One concept with all that belongs to it.
-    pub fn concept(&mut self, concept: &str) -> Result<Option<ConceptDetails>, store::Error> {
+    /// One concept with all that belongs to it, its samples if they are wanted.
+    pub fn concept(&mut self, concept: &str, samples: bool) -> Result<Option<ConceptDetails>, store::Error> {
         self.refresh(concept)?;
         let path = key(&[concept]);
         let Some(mut record) = self.store.concepts.get(&path)? else { return Ok(None) };
@@ -394,7 +409,7 @@ impl Library {
             mask_files: self.store.masks.under(&path)?,
             run_records: self.runs(Some(concept), None)?,
             checkpoints: self.store.checkpoints.under(&path)?,
-            sample_records: self.store.samples.under(&path)?,
+            sample_records: if samples { self.store.samples.under(&path)? } else { Vec::new() },
             settings: names.into_iter().zip(self.store.settings.under(&path)?).collect(),
         }))
     }

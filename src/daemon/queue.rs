@@ -69,6 +69,8 @@ pub struct Queue {
     home: Home,
     folder: PathBuf,
     entries: BTreeMap<u64, Entry>,
+    /// The highest number that a file has, one that could not be read too.
+    highest: u64,
     /// Those that a runner has been started for, or adopted, and on which device.
     at_work: BTreeMap<u64, String>,
     /// Those that are known to be over, and why: their files need not be read again.
@@ -80,7 +82,7 @@ impl Queue {
     pub fn open(home: &Home) -> Result<(Self, Vec<String>), Error> {
         let folder = home.internal().join("queue");
         std::fs::create_dir_all(&folder).map_err(workspace::Error::io("create", &folder))?;
-        let (mut entries, mut warnings) = (BTreeMap::new(), Vec::new());
+        let (mut entries, mut highest, mut warnings) = (BTreeMap::new(), 0, Vec::new());
         for file in std::fs::read_dir(&folder).map_err(workspace::Error::io("read", &folder))? {
             let path = file.map_err(workspace::Error::io("read", &folder))?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -88,13 +90,16 @@ impl Queue {
                 // What a writer that was killed has left.
                 let _ = std::fs::remove_file(&path);
             } else if path.extension().is_some_and(|extension| extension == "toml") {
+                let number = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
+                highest = highest.max(number.unwrap_or(0));
                 match read(&path) {
                     Ok(entry) => drop(entries.insert(entry.number, entry)),
                     Err(problem) => warnings.push(problem.to_string()),
                 }
             }
         }
-        let queue = Self { home: home.clone(), folder, entries, at_work: BTreeMap::new(), over: BTreeMap::new() };
+        let (at_work, over) = (BTreeMap::new(), BTreeMap::new());
+        let queue = Self { home: home.clone(), folder, entries, highest, at_work, over };
         Ok((queue, warnings))
     }
 
@@ -113,8 +118,7 @@ impl Queue {
         if let Some(number) = known.filter(|number| !self.state(*number).0.is_over()) {
             return Ok(number);
         }
-        let next = self.entries.keys().next_back().map_or(1, |last| last + 1);
-        let number = known.unwrap_or(next);
+        let number = known.unwrap_or(self.highest + 1);
         let entry = Entry {
             version: VERSION,
             number,
@@ -170,7 +174,7 @@ impl Queue {
                 _ => wrong("resume it"),
             },
             JobChange::Retry => match state {
-                JobState::Failed | JobState::Stopped | JobState::Cancelled => {
+                state if state.can_be_retried() => {
                     let from_seq = self.job(number)?.event_count()?;
                     let position = self.last_position();
                     self.put(Entry { wanted: Wanted::Run, from_seq, chosen: None, position, ..entry })?;
@@ -308,7 +312,7 @@ impl Queue {
                 (Some(Event::Failed { message }), _) => (JobState::Failed, Some(message)),
                 (Some(Event::Stopped { .. }) | None, Wanted::Pause) => (JobState::Paused, None),
                 (Some(Event::Stopped { .. }), _) => (JobState::Stopped, None),
-                (Some(_), _) => (JobState::Failed, Some(DIED.into())),
+                (Some(_), _) => (JobState::Failed, Some(format!("{DIED}: {}", remedy(number)))),
                 (None, Wanted::Run) => (JobState::Queued, None),
                 (None, Wanted::Cancel) => (JobState::Cancelled, None),
             },
@@ -412,6 +416,7 @@ impl Queue {
             .map_err(|error| workspace::Error::Toml { path: path.clone(), message: error.to_string() })?;
         crate::fs::write_atomic(&path, text.as_bytes()).map_err(workspace::Error::io("write", &path))?;
         self.over.remove(&entry.number);
+        self.highest = self.highest.max(entry.number);
         self.entries.insert(entry.number, entry);
         Ok(())
     }
@@ -419,6 +424,11 @@ impl Queue {
 
 /// What is said of a runner whose end nobody saw.
 const DIED: &str = "the runner died without a word: killed, out of memory, or the machine went down";
+
+/// What is to be done about a job whose runner is gone.
+pub fn remedy(number: u64) -> String {
+    format!("`catbench jobs retry {number}` goes on from its last checkpoint")
+}
 
 impl Turn {
     /// Whether it was begun and neither ended nor lives.

@@ -207,6 +207,6 @@ fn fail(turn: &Turn, cause: &str) -> Result<(), workspace::Error> {
     if events.last().is_some_and(|last| last.seq >= turn.from_seq && last.event.is_last()) {
         return Ok(());
     }
-    let remedy = "`catbench jobs retry` goes on from the last checkpoint";
+    let remedy = super::queue::remedy(turn.number);
     log.write(Event::Failed { message: format!("{cause}: {remedy}") })
 }

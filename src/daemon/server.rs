@@ -25,8 +25,16 @@ const BACKLOG: usize = 1024;
 /// How long a runner that is just being started is looked for when it is to be stopped.
 const SIGNAL: Duration = Duration::from_secs(10);
 
-/// Something has changed: in the folder of a concept, or with none in the queue.
-pub type Change = Option<String>;
+/// Something has changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// In the folder of this concept.
+    Files(String),
+    /// What the store knows of this concept.
+    Concept(String),
+    /// In the queue.
+    Queue,
+}
 
 /// What the tasks of the daemon share.
 pub struct Shared {
@@ -67,7 +75,7 @@ pub async fn serve(home: &Home, lock: Lock, settings: Settings) -> Result<(), Er
         home,
         move |concept| {
             // Nobody may be listening.
-            let _ = told.send(Some(concept.to_owned()));
+            let _ = told.send(Change::Concept(concept.to_owned()));
         },
         move |warning| {
             log(&warning);
@@ -90,12 +98,10 @@ pub async fn serve(home: &Home, lock: Lock, settings: Settings) -> Result<(), Er
     log(&format!("serving {} at {}", home.path().display(), home.socket().display()));
     shared.take_over();
     let (changes, librarian) = (shared.changes.clone(), shared.librarian.clone());
-    watcher::start(home.path(), move |change| {
-        if let Some(concept) = &change {
-            librarian.changed(concept.clone());
-        }
+    watcher::start(home.path(), move |concept| {
+        librarian.changed(concept.clone());
         // Nobody may be listening.
-        let _ = changes.send(change);
+        let _ = changes.send(Change::Files(concept));
     });
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -237,7 +243,7 @@ impl Shared {
             state.idle.insert(turn.device.clone(), runner);
         }
         self.schedule(&mut state);
-        self.told(None);
+        self.told(Change::Queue);
         if let Some(concept) = turn.job.concept() {
             self.moved(concept);
         }
@@ -267,7 +273,7 @@ impl Shared {
         let mut state = self.state();
         let number = state.queue.submit(submission)?;
         self.schedule(&mut state);
-        self.told(None);
+        self.told(Change::Queue);
         state.queue.info(number)
     }
 
@@ -280,7 +286,7 @@ impl Shared {
             stop(state.queue.job(number)?, act == Act::Kill);
         }
         self.schedule(&mut state);
-        self.told(None);
+        self.told(Change::Queue);
         state.queue.info(number)
     }
 
@@ -336,7 +342,7 @@ impl Shared {
 
     fn moved(&self, concept: &str) {
         self.librarian.changed(concept.to_owned());
-        self.told(Some(concept.to_owned()));
+        self.told(Change::Files(concept.to_owned()));
     }
 
     /// How it is.

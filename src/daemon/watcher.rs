@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use notify::{RecursiveMode, Watcher};
 
-use super::server::{Change, log};
+use super::server::log;
 
 /// How often is looked where the system cannot tell.
 const POLL: Duration = Duration::from_secs(2);
 
 /// Tell, from a thread of its own, in which concept's folder under `home` something changes, also in those that come
 /// later. Where the system cannot watch (some network disks, no inotify watches left), it looks again and again instead.
-pub fn start(home: &Path, changed: impl Fn(Change) + Send + 'static) {
+pub fn start(home: &Path, changed: impl Fn(String) + Send + 'static) {
     let home = home.to_path_buf();
     std::thread::spawn(move || {
         let (sender, paths) = channel();
@@ -45,7 +45,7 @@ pub fn start(home: &Path, changed: impl Fn(Change) + Send + 'static) {
                     // A folder that has come by now, with whatever is in it already.
                     let _ = watcher.watch(&path, RecursiveMode::Recursive);
                 }
-                changed(Some(name));
+                changed(name);
             }
         }
     });

@@ -1,6 +1,7 @@
 //! Photos and masks from files, judged by their content and never by their ending.
 
-use std::io::Cursor;
+use std::fs::File;
+use std::io::{BufReader, Cursor, Read};
 use std::path::Path;
 
 use ::image::error::ImageError;
@@ -41,7 +42,11 @@ pub fn read_alpha(path: &Path) -> Result<Option<GrayImage>, Error> {
 /// Unreadable, or not a picture.
 pub fn turned(path: &Path) -> Result<Option<&'static str>, Error> {
     let read = |source| Error::Read { path: path.to_path_buf(), source };
-    let reader = ImageReader::open(path).and_then(ImageReader::with_guessed_format).map_err(read)?;
+    let reader = open(path)
+        .map(BufReader::new)
+        .map(ImageReader::new)
+        .and_then(ImageReader::with_guessed_format)
+        .map_err(read)?;
     let damaged = |error: ImageError| Error::Damaged { path: path.to_path_buf(), reason: error.to_string() };
     let mut decoder = reader.into_decoder().map_err(damaged)?;
     Ok(match decoder.orientation().unwrap_or(Orientation::NoTransforms) {
@@ -102,8 +107,21 @@ pub(super) fn check_size(path: &Path, width: u32, height: u32) -> Result<(), Err
     Ok(())
 }
 
+/// Open a picture, which must be a file: a pipe would be waited for, and a device has no end.
+pub(super) fn open(path: &Path) -> std::io::Result<File> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(std::io::Error::other("this is no file"));
+    }
+    File::open(path)
+}
+
 fn decode(path: &Path) -> Result<DynamicImage, Error> {
-    let bytes = std::fs::read(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
+    let read = open(path).and_then(|mut file| {
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    });
+    let bytes = read.map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
     let (mut image, orientation) = match ::image::guess_format(&bytes) {
         Ok(ImageFormat::Jpeg) => jpeg::decode(path, &bytes)?,
         Ok(format @ (ImageFormat::Png | ImageFormat::WebP)) => decode_other(path, &bytes, format)?,

@@ -1,9 +1,9 @@
 //! Whether a picture has been written to its end.
 
-use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
+use super::read::open;
 use super::read_photo;
 
 /// The end of a PNG: the chunk IEND with its checksum.
@@ -19,7 +19,7 @@ pub fn is_whole(path: &Path) -> bool {
 }
 
 fn ends_well(path: &Path) -> std::io::Result<bool> {
-    let mut file = File::open(path)?;
+    let mut file = open(path)?;
     let length = file.metadata()?.len();
     let (mut head, mut tail) = ([0; 12], Vec::new());
     file.read_exact(&mut head)?;
@@ -57,5 +57,11 @@ mod tests {
             std::fs::write(&path, [&bytes[..], b"appended"].concat()).unwrap();
             assert!(is_whole(&path), "{ending} with something after its end");
         }
+        let pipe = folder.path().join("pipe.png");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        assert!(
+            !is_whole(&pipe) && read_photo(&pipe).unwrap_err().to_string().contains("no file"),
+            "it is not waited for"
+        );
     }
 }

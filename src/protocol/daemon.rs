@@ -90,6 +90,8 @@ pub enum DaemonRequest {
     Concept {
         /// Its name.
         name: String,
+        /// Its samples too, which may be many.
+        samples: bool,
     },
     /// The runs of one concept or of all, in one state or in any.
     Runs {

@@ -189,7 +189,8 @@ pub struct ConceptDetails {
     pub run_records: Vec<RunRecord>,
     /// The checkpoints of its runs.
     pub checkpoints: Vec<CheckpointRecord>,
-    /// The samples of its runs, their scorings and its samplings, in the order they were made within each.
+    /// The samples of its runs, their scorings and its samplings, in the order they were made within each; none unless they
+    /// were asked for.
     pub sample_records: Vec<SampleRecord>,
     /// The settings of its jobs, all of them with their defaults, by job folder: `runs/ID`, `runs/ID/evaluation`,
     /// `samples/ID`.

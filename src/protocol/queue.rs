@@ -79,7 +79,12 @@ impl JobState {
 
     /// Whether nothing more happens unless somebody asks for it again.
     pub fn is_over(self) -> bool {
-        matches!(self, Self::Finished | Self::Stopped | Self::Cancelled | Self::Failed)
+        self == Self::Finished || self.can_be_retried()
+    }
+
+    /// Whether it is over but not done, and can be queued again.
+    pub fn can_be_retried(self) -> bool {
+        matches!(self, Self::Stopped | Self::Cancelled | Self::Failed)
     }
 }
 

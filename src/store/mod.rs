@@ -172,7 +172,7 @@ impl Store {
     }
 
     fn verify(&self) -> Result<(), Error> {
-        self.trees().try_for_each(|tree| tree.verify())
+        self.trees().try_for_each(Records::verify)
     }
 
     /// Forget everything.

@@ -1,31 +1,39 @@
 //! The workbench's state, what each message does to it, and how it is drawn. It knows no terminal: tests draw it into a
 //! buffer.
 
-use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{Sender, channel};
 
-use crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
 use ratatui::style::Color;
+use ratatui::text::{Line, Span};
 
-use super::keymap::{self, Action, Binding, Now};
-use super::model::Model;
+use super::canvas::{Canvas, Target, target_at};
+use super::deeds::{Effect, Task};
+use super::keymap::{self, Action, BINDINGS, Binding, Place};
+use super::link::{self, Follower, Told, Update};
+use super::overlays::entry::Input;
+use super::overlays::help::Help;
+use super::overlays::page::Page;
+use super::overlays::palette::Palette;
+use super::overlays::{Overlay, Reply};
 use super::preview::{Choice, Colours, Images, Loaded, Surface};
-use super::screens::concept::{Pane, Shot, panes, shots};
-use super::screens::{concept, help, palette, picture};
-use super::theme;
-use crate::client::{self, Placement};
-use crate::protocol::{State, TrainConfig};
-use crate::workspace::{self, Concept, JobFolder, Preflight, preflight};
+use super::screens::{Screen, compare, concept, jobs, library, samples, scores, train};
+use super::world::{Checked, World};
+use super::{Setup, command, theme};
+use crate::client;
+use crate::protocol::{JobKind, JobState, SampleRecord, State};
+use crate::workspace::preflight;
 
 /// The smallest terminal the screens fit into.
 const LEAST: (u16, u16) = (60, 16);
 
 /// What can happen.
 pub enum Message {
-    /// A key, a paste, a new size.
+    /// A key, a paste, a click, a new size.
     Input(Event),
     /// The size changed.
     Resized,
@@ -35,25 +43,20 @@ pub enum Message {
     Suspend,
     /// The program goes on after it was stopped from outside.
     Continued,
-    /// Something changed in the concept's folder.
-    Files,
-    /// Time to see whether the runner still lives.
-    Tick,
     /// A picture has come.
     Picture(Loaded),
-    /// The photos have been checked.
-    Checked(Checked),
-    /// A job was started, or why not.
-    Started(Result<(), String>),
-}
-
-/// What the preflight found.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Checked {
-    /// A training can start.
-    Ready(Preflight),
-    /// It cannot, and why.
-    Wrong(String),
+    /// The daemon tells.
+    Update(Update),
+    /// A follower tells of the job in this folder.
+    Told(PathBuf, Told),
+    /// The photos of this concept have been checked.
+    Checked(String, Checked),
+    /// The samples of this concept have come.
+    Samples(String, Vec<SampleRecord>),
+    /// What was being done is done: what it was, and what comes of it.
+    Done(String, Result<Effect, String>),
+    /// A command that runs has written these lines.
+    Said(Vec<String>),
 }
 
 /// What the loop must do after a message.
@@ -61,8 +64,10 @@ pub enum Checked {
 pub enum Next {
     /// Nothing.
     Wait,
-    /// Draw.
+    /// Draw, soon.
     Draw,
+    /// Draw at once: the user waits for it.
+    DrawNow,
     /// Clear the terminal and draw all of it.
     Redraw,
     /// Hand the terminal to the shell.
@@ -71,398 +76,506 @@ pub enum Next {
     Quit,
 }
 
-/// What lies over the screen.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Overlay {
-    Help,
-    Palette { typed: String, chosen: usize },
-    ConfirmStop,
-    Picture { pane: Pane, index: usize },
+struct Screens {
+    library: library::Library,
+    concept: concept::ConceptScreen,
+    train: train::Train,
+    compare: compare::Compare,
+    samples: samples::Samples,
+    scores: scores::Scores,
+    jobs: jobs::Jobs,
 }
 
-/// What screens draw from.
-pub struct View {
-    /// The concept and its run.
-    pub model: Model,
-    /// What the preflight found, once it has.
-    pub checked: Option<Checked>,
-    /// A job is being started.
-    pub starting: bool,
-    /// What just happened, until the next key.
-    pub notice: Option<String>,
-    /// Logarithmic loss axis.
-    pub log: bool,
-    focus: usize,
-    chosen: HashMap<&'static str, usize>,
-    columns: HashMap<&'static str, usize>,
-    cursor: Option<usize>,
-}
-
-impl View {
-    /// The pane with the focus.
-    pub fn focus(&self) -> Pane {
-        let panes = panes(self);
-        panes.get(self.focus).copied().unwrap_or(panes[0])
-    }
-
-    /// The chosen picture of a pane. Pictures to compare are chosen together.
-    pub fn chosen(&self, pane: Pane) -> usize {
-        self.chosen.get(slot(pane)).copied().unwrap_or(0)
-    }
-
-    /// How many pictures stand in a row of this pane.
-    pub fn remember(&mut self, pane: Pane, columns: usize) {
-        self.columns.insert(slot(pane), columns);
-    }
-
-    /// The point of the loss under the cursor.
-    pub fn cursor(&self) -> Option<usize> {
-        self.cursor
-    }
-
-    /// What can be done now.
-    pub fn now(&self) -> Now {
-        let state = self.model.run.as_ref().map(|run| run.state);
-        let has_checkpoint = self.model.run.as_ref().is_some_and(|run| !run.history.checkpoints.is_empty());
-        let running = self.model.is_running() || self.starting;
-        let unfinished = matches!(state, Some(State::Stopped | State::Interrupted | State::Failed));
-        Now {
-            running,
-            resumable: !running && unfinished,
-            scorable: !running && has_checkpoint,
-            several_runs: self.model.runs.len() > 1,
+impl Screens {
+    fn at(&mut self, place: Place) -> &mut dyn Screen {
+        match place {
+            Place::Library => &mut self.library,
+            Place::Concept => &mut self.concept,
+            Place::Train => &mut self.train,
+            Place::Compare => &mut self.compare,
+            Place::Samples => &mut self.samples,
+            Place::Scores => &mut self.scores,
+            Place::Jobs => &mut self.jobs,
         }
-    }
-
-    /// The settings of a training started here.
-    pub fn train_config(&self) -> TrainConfig {
-        TrainConfig { evaluate: self.model.concept.file.score_model.is_some(), ..TrainConfig::default() }
-    }
-}
-
-fn slot(pane: Pane) -> &'static str {
-    match pane {
-        Pane::Photos => "photos",
-        Pane::Loss => "loss",
-        Pane::Samples => "samples",
-        Pane::Untrained | Pane::Learned => "compared",
     }
 }
 
 /// The workbench.
 pub struct App {
-    view: View,
+    world: World,
+    place: Place,
+    screens: Screens,
+    overlay: Option<Box<dyn Overlay>>,
+    /// The words of a filter are being typed.
+    filtering: Option<Input>,
+    /// What just happened, until the next key.
+    notice: Option<String>,
+    setup: Setup,
     surface: Surface,
-    pictures: Choice,
-    colours: Colours,
+    targets: Vec<(Rect, Target)>,
     messages: Sender<Message>,
-    overlay: Option<Overlay>,
+    /// Does one thing after the other.
+    desk: Sender<(String, Task)>,
+    /// The command whose words the page on top shows.
+    running: Option<command::Running>,
+    /// The samples of the open concept have been asked for since it last changed.
+    asked_samples: bool,
+    /// Photos and masks as they were when they were last checked.
+    checked: Option<(usize, usize, usize)>,
+    waited: usize,
 }
 
 impl App {
-    /// The workbench on `concept`. What happens on other threads comes through `messages`.
-    pub fn new(
-        concept: Concept,
-        pictures: Choice,
-        colours: Colours,
-        messages: Sender<Message>,
-    ) -> Result<Self, workspace::Error> {
+    /// The workbench on a home. What happens on other threads comes through `messages`.
+    pub fn new(setup: Setup, messages: Sender<Message>) -> Self {
         let sender = messages.clone();
-        let surface = Surface::new(pictures.backend, colours, move |loaded| {
+        let surface = Surface::new(setup.pictures.backend, setup.colours, move |loaded| {
             // Nobody listens any more when the program ends.
             let _ = sender.send(Message::Picture(loaded));
         });
-        let view = View {
-            model: Model::new(concept)?,
-            checked: None,
-            starting: false,
-            notice: None,
-            log: false,
-            focus: 0,
-            chosen: HashMap::new(),
-            columns: HashMap::new(),
-            cursor: None,
+        let screens = Screens {
+            library: library::Library::default(),
+            concept: concept::ConceptScreen::default(),
+            train: train::Train::new(setup.explained.clone()),
+            compare: compare::Compare::default(),
+            samples: samples::Samples::default(),
+            scores: scores::Scores::default(),
+            jobs: jobs::Jobs::default(),
         };
-        let app = Self { view, surface, pictures, colours, messages, overlay: None };
-        app.check();
-        Ok(app)
+        let mut app = Self {
+            world: World::new(setup.home.clone()),
+            place: Place::Library,
+            screens,
+            overlay: None,
+            filtering: None,
+            notice: None,
+            surface,
+            targets: Vec::new(),
+            desk: desk(messages.clone()),
+            messages,
+            running: None,
+            asked_samples: false,
+            checked: None,
+            waited: 0,
+            setup,
+        };
+        if let Some(name) = app.setup.concept.clone() {
+            app.open(&name);
+            app.place = app.setup.place;
+        }
+        app
+    }
+
+    /// Listen to the daemon from now on.
+    pub fn connect(&mut self) {
+        let messages = self.messages.clone();
+        link::listen(self.world.home.clone(), move |update| messages.send(Message::Update(update)).is_ok());
     }
 
     /// Draw pictures another way.
     pub fn set_pictures(&mut self, pictures: Choice) {
         self.surface.change(pictures.backend);
-        self.pictures = pictures;
-    }
-
-    /// Whether the loop should look after a runner from time to time.
-    pub fn is_running(&self) -> bool {
-        self.view.model.is_running()
+        self.setup.pictures = pictures;
     }
 
     /// Whether all that was asked of other threads has come.
     pub fn is_settled(&self) -> bool {
-        self.surface.is_settled() && self.view.checked.is_some()
+        let open = self.world.open.as_ref();
+        self.surface.is_settled()
+            && (self.world.listed || self.world.down.is_some())
+            && self.world.doing.is_empty()
+            && self.waited == 0
+            && self.world.followed.values().all(|followed| followed.whole)
+            && open.is_none_or(|open| open.details.is_some() && open.checked.is_some())
+    }
+
+    /// Where the user is: the screen, and the concept that is open.
+    pub fn whereabouts(&self) -> (Place, Option<String>) {
+        (self.place, self.world.open.as_ref().map(|open| open.concept.id.clone()))
     }
 
     /// What to tell who leaves: what goes on, and how to come back to it.
     pub fn goes_on(&self) -> Option<String> {
-        let job = self.view.model.current().filter(|job| job.state == State::Running)?;
-        let (name, run) = (&self.view.model.concept.id, self.view.model.run.as_ref()?.job.id());
-        let step = match (job.history.step(), job.history.steps) {
-            (_, 0) => String::new(),
-            (step, steps) => format!(" (step {step} of {steps})"),
+        let (running, queued) = self.world.running();
+        let job = self.world.jobs.iter().find(|job| job.state == JobState::Running);
+        let (path, name, kind) = if let Some(job) = job {
+            (job.job.clone(), job.concept.clone(), job.kind)
+        } else {
+            // One that is in no queue of this home, but at work.
+            let job = self.world.current().filter(|job| job.state == State::Running)?;
+            (job.job.path().to_owned(), self.world.open.as_ref()?.concept.id.clone(), job.job.kind().ok())
+        };
+        let kind = match kind {
+            None | Some(JobKind::Train) => "training",
+            Some(JobKind::Sample) => "sampling",
+            Some(JobKind::Score) => "scoring",
+            Some(JobKind::Mask) => "mask making",
+        };
+        let history = self.world.followed.get(&path).map(|followed| &followed.history);
+        let step = match history.map(|history| (history.step(), history.steps)) {
+            Some((step, steps)) if steps > 0 => format!(" (step {step} of {steps})"),
+            _ => job.and_then(|job| job.step).map(|step| format!(" (step {step})")).unwrap_or_default(),
+        };
+        let more = match (running + queued).saturating_sub(1) {
+            0 => String::new(),
+            more => format!(", and {more} more in the queue"),
         };
         Some(format!(
-            "training goes on in the background{step}\n  catbench open {name}    see it here again\n  \
-             catbench watch {name}   follow it without the workbench\n  catbench stop {name}    stop it; run {run}"
+            "{kind} goes on in the background{step}{more}\n  catbench open {name}    see it here again\n  \
+             catbench watch {name}   follow it without the workbench\n  catbench stop {name}    stop it; `catbench jobs` \
+             lists the queue"
         ))
-    }
-
-    /// Check photos and masks on another thread.
-    fn check(&self) {
-        let (concept, messages) = (self.view.model.concept.clone(), self.messages.clone());
-        std::thread::spawn(move || {
-            let checked = preflight(&concept).map_or_else(|error| Checked::Wrong(error.to_string()), Checked::Ready);
-            let _ = messages.send(Message::Checked(checked));
-        });
     }
 
     /// Take in what happened.
     pub fn handle(&mut self, message: Message) -> Next {
-        match message {
-            Message::Input(Event::Key(key)) if key.kind != KeyEventKind::Release => return self.key(key),
-            Message::Input(Event::Resize(..)) | Message::Resized | Message::Continued => return Next::Redraw,
-            Message::Input(Event::Paste(text)) => {
-                if let Some(Overlay::Palette { typed, chosen }) = &mut self.overlay {
-                    typed.push_str(text.trim());
-                    *chosen = 0;
-                    return Next::Draw;
-                }
-            }
-            Message::Input(_) => {}
-            Message::End => return Next::Quit,
-            Message::Suspend => return Next::Suspend,
-            Message::Files => {
-                let photos = self.view.model.photos.len();
-                let changed = self.refresh(Model::refresh);
-                if self.view.model.photos.len() != photos {
-                    self.check();
-                }
-                return changed;
-            }
-            Message::Tick => return self.refresh(Model::refresh_jobs),
-            Message::Picture(loaded) => {
-                self.surface.take(loaded);
-                return Next::Draw;
-            }
-            Message::Checked(checked) => {
-                self.view.checked = Some(checked);
-                return Next::Draw;
-            }
-            Message::Started(result) => {
-                self.view.starting = false;
-                self.view.notice = result.err();
-                let _ = self.refresh(Model::refresh);
-                return Next::Draw;
-            }
-        }
-        Next::Wait
+        let next = self.take(message);
+        self.look_after();
+        next
     }
 
-    fn refresh(&mut self, look: impl FnOnce(&mut Model) -> Result<bool, workspace::Error>) -> Next {
-        match look(&mut self.view.model) {
-            Ok(false) => Next::Wait,
-            Ok(true) => Next::Draw,
-            Err(error) => {
-                self.view.notice = Some(error.to_string());
-                Next::Draw
+    fn take(&mut self, message: Message) -> Next {
+        match message {
+            Message::Input(Event::Key(key)) if key.kind != KeyEventKind::Release => return self.key(key),
+            Message::Input(Event::Mouse(mouse)) => return self.mouse(mouse),
+            Message::Input(Event::Paste(text)) => {
+                match (&mut self.overlay, &mut self.filtering) {
+                    (Some(overlay), _) => overlay.paste(&text),
+                    (None, Some(input)) => {
+                        input.insert(text.trim());
+                        self.filter();
+                    }
+                    (None, None) => return Next::Wait,
+                }
+                return Next::DrawNow;
             }
+            Message::Input(Event::Resize(..)) | Message::Resized | Message::Continued => return Next::Redraw,
+            Message::Input(_) => return Next::Wait,
+            Message::End => return Next::Quit,
+            Message::Suspend => return Next::Suspend,
+            Message::Picture(loaded) => self.surface.take(loaded),
+            Message::Update(update) => {
+                if self.world.take(update) {
+                    self.asked_samples = false;
+                }
+            }
+            Message::Told(path, told) => {
+                let over = matches!(told, Told::Over(_));
+                self.world.told(&path, told);
+                if over {
+                    self.ask_details();
+                }
+            }
+            Message::Checked(name, checked) => {
+                self.waited -= 1;
+                if let Some(open) = self.world.open.as_mut().filter(|open| open.concept.id == name) {
+                    open.checked = Some(checked);
+                }
+            }
+            Message::Samples(name, samples) => {
+                self.waited -= 1;
+                if let Some(open) = self.world.open.as_mut().filter(|open| open.concept.id == name) {
+                    open.samples = Some(samples);
+                }
+            }
+            Message::Done(what, result) => {
+                if let Some(at) = self.world.doing.iter().position(|doing| *doing == what) {
+                    self.world.doing.remove(at);
+                }
+                match result {
+                    Ok(effect) => return self.apply(effect),
+                    Err(wrong) => self.notice = Some(wrong),
+                }
+            }
+            Message::Said(lines) => return self.apply(Effect::Tell(lines)),
         }
+        Next::Draw
+    }
+
+    /// Ask for what is shown and not known, and let go of what is not shown any more.
+    fn look_after(&mut self) {
+        let mut wanted = self.screens.at(self.place).follows(&self.world);
+        wanted.retain(|path| path.join("events.jsonl").is_file() || self.world.job(path).is_some());
+        let messages = self.messages.clone();
+        self.world.follow(&wanted, |job| {
+            let (messages, path) = (messages.clone(), job.path().to_owned());
+            Follower::start(job, move |told| {
+                let _ = messages.send(Message::Told(path.clone(), told));
+            })
+        });
+        let Some(open) = &self.world.open else { return };
+        let count = open
+            .details
+            .as_ref()
+            .map_or((0, 0, 0), |details| (details.concept.photos, details.concept.masks, details.concept.incomplete));
+        if self.checked != Some(count) {
+            self.checked = Some(count);
+            self.waited += 1;
+            let (concept, messages) = (open.concept.clone(), self.messages.clone());
+            std::thread::spawn(move || {
+                let checked =
+                    preflight(&concept).map_or_else(|error| Checked::Wrong(error.to_string()), Checked::Ready);
+                let _ = messages.send(Message::Checked(concept.id, checked));
+            });
+        }
+        if self.place == Place::Samples && !self.asked_samples {
+            self.asked_samples = true;
+            self.waited += 1;
+            let (home, name, messages) = (self.world.home.clone(), open.concept.id.clone(), self.messages.clone());
+            std::thread::spawn(move || {
+                // Without a daemon there is only what is followed.
+                let details = client::concept(&home, &name, true);
+                let samples = details.map(|details| details.sample_records).unwrap_or_default();
+                let _ = messages.send(Message::Samples(name, samples));
+            });
+        }
+    }
+
+    /// Ask for the open concept as it is now.
+    fn ask_details(&self) {
+        let Some(open) = &self.world.open else { return };
+        let (home, name, messages) = (self.world.home.clone(), open.concept.id.clone(), self.messages.clone());
+        std::thread::spawn(move || {
+            if let Ok(update) = link::look(&home, name) {
+                let _ = messages.send(Message::Update(update));
+            }
+        });
+    }
+
+    fn open(&mut self, name: &str) {
+        match self.world.home.concept(name) {
+            Ok(concept) => {
+                self.world.open(concept);
+                self.checked = None;
+                self.asked_samples = false;
+                for place in Place::ALL {
+                    if place != Place::Library {
+                        self.screens.at(place).reset();
+                    }
+                }
+                self.ask_details();
+            }
+            Err(error) => self.notice = Some(error.to_string()),
+        }
+    }
+
+    /// Do what comes of a key, a command or a task.
+    fn apply(&mut self, effect: Effect) -> Next {
+        match effect {
+            Effect::None => return Next::Wait,
+            Effect::Draw => {}
+            Effect::Notice(text) => self.notice = Some(text),
+            Effect::Act(action) => return self.act(action),
+            Effect::Go(place) => self.go(place),
+            Effect::Open(name) => self.open(&name),
+            Effect::Show(id) => {
+                if let Some(open) = &mut self.world.open {
+                    open.show(id);
+                    self.ask_details();
+                }
+                self.screens.train.reset();
+            }
+            Effect::Over(overlay) => self.overlay = Some(overlay),
+            Effect::Do(what, task) => {
+                self.world.doing.push(what.clone());
+                // The desk works as long as this program.
+                let _ = self.desk.send((what, task));
+            }
+            Effect::Aside(what, task) => {
+                self.world.doing.push(what.clone());
+                let messages = self.messages.clone();
+                std::thread::spawn(move || {
+                    let _ = messages.send(Message::Done(what, task()));
+                });
+            }
+            Effect::Run(words) => {
+                self.overlay = Some(Box::new(Page::growing(&format!("catbench {}", words.join(" ")), Vec::new())));
+                let messages = self.messages.clone();
+                match command::Running::start(&self.world.home, &words, move |lines| {
+                    let _ = messages.send(Message::Said(lines));
+                }) {
+                    Ok(running) => self.running = Some(running),
+                    Err(error) => self.notice = Some(error.to_string()),
+                }
+            }
+            Effect::Tell(lines) => {
+                if let Some(overlay) = &mut self.overlay {
+                    overlay.tell(lines);
+                }
+            }
+            Effect::Many(effects) => {
+                let mut next = Next::Draw;
+                for effect in effects {
+                    next = self.apply(effect);
+                }
+                return next;
+            }
+            Effect::Quit => return Next::Quit,
+            Effect::Suspend => return Next::Suspend,
+        }
+        Next::Draw
+    }
+
+    fn go(&mut self, place: Place) {
+        let needs = !matches!(place, Place::Library | Place::Jobs | Place::Scores);
+        if needs && self.world.open.is_none() {
+            self.notice = Some("no concept is open: choose one, Enter opens it".into());
+            return;
+        }
+        self.place = place;
+        self.filtering = None;
     }
 
     fn key(&mut self, key: KeyEvent) -> Next {
-        self.view.notice = None;
+        self.notice = None;
         if key.modifiers.contains(KeyModifiers::CONTROL) && matches!(key.code, KeyCode::Char('z' | 'c')) {
-            return keymap::action(key).map_or(Next::Wait, |action| self.act(action));
+            return keymap::action(key, self.place).map_or(Next::Wait, |action| self.act(action));
         }
-        match self.overlay.take() {
-            Some(Overlay::Palette { typed, chosen }) => return self.palette_key(key, typed, chosen),
-            Some(Overlay::ConfirmStop) => {
-                if matches!(key.code, KeyCode::Char('y') | KeyCode::Enter) {
-                    self.stop();
+        if let Some(mut overlay) = self.overlay.take() {
+            let effect = match overlay.key(key, &self.world) {
+                Reply::Stay => {
+                    self.overlay = Some(overlay);
+                    return Next::DrawNow;
                 }
-                return Next::Draw;
+                Reply::Also(effect) => {
+                    self.overlay = Some(overlay);
+                    effect
+                }
+                Reply::Close => Effect::Draw,
+                Reply::Then(effect) => effect,
+            };
+            if self.overlay.is_none() {
+                self.running = None;
             }
-            Some(Overlay::Help) => return Next::Draw,
-            Some(Overlay::Picture { pane, index }) => return self.picture_key(key, pane, index),
-            None => {}
+            return at_once(self.apply(effect));
         }
-        match keymap::action(key) {
-            Some(action) if keymap::BINDINGS.iter().any(|b| b.action == action && b.is_on(self.view.now())) => {
-                self.act(action)
+        if let Some(input) = &mut self.filtering {
+            match key.code {
+                KeyCode::Esc => {
+                    self.filtering = None;
+                    if let Some(filter) = self.screens.at(self.place).filter() {
+                        filter.clear();
+                    }
+                }
+                KeyCode::Enter | KeyCode::Down => self.filtering = None,
+                _ => {
+                    input.key(key);
+                    self.filter();
+                }
             }
-            Some(action) => {
-                self.view.notice = why_not(action, &self.view);
-                Next::Draw
-            }
-            None => Next::Draw,
+            return Next::DrawNow;
+        }
+        let next = keymap::action(key, self.place).map_or(Next::Draw, |action| self.act(action));
+        at_once(next)
+    }
+
+    fn filter(&mut self) {
+        if let (Some(input), Some(filter)) = (&self.filtering, self.screens.at(self.place).filter()) {
+            input.text().clone_into(filter);
         }
     }
 
-    fn palette_key(&mut self, key: KeyEvent, mut typed: String, mut chosen: usize) -> Next {
-        let found = keymap::commands(&typed, self.view.now());
-        match key.code {
-            KeyCode::Esc => return Next::Draw,
-            KeyCode::Enter => {
-                return found.get(chosen).map_or(Next::Draw, |binding| self.act(binding.action));
-            }
-            KeyCode::Up | KeyCode::BackTab => chosen = chosen.saturating_sub(1),
-            KeyCode::Down | KeyCode::Tab => chosen = (chosen + 1).min(found.len().saturating_sub(1)),
-            KeyCode::Backspace => {
-                if typed.pop().is_none() {
-                    return Next::Draw;
+    fn mouse(&mut self, mouse: MouseEvent) -> Next {
+        let target = target_at(&self.targets, mouse.column, mouse.row);
+        match mouse.kind {
+            MouseEventKind::Down(MouseButton::Left) => {
+                self.notice = None;
+                match (target, &mut self.overlay) {
+                    (Some(Target::Item { index, .. }), Some(overlay)) => overlay.choose(index),
+                    (_, Some(_)) | (None, _) => return Next::Wait,
+                    (Some(Target::Place(place)), None) => self.go(place),
+                    (Some(Target::Action(action)), None) => return at_once(self.act(action)),
+                    (Some(Target::Pane(pane)), None) => {
+                        let screen = self.screens.at(self.place);
+                        *screen.focus() = pane;
+                        screen.click(pane, mouse.column, mouse.row, &self.world);
+                    }
+                    (Some(Target::Item { pane, index }), None) => {
+                        let screen = self.screens.at(self.place);
+                        *screen.focus() = pane;
+                        screen.choose(pane, index, &mut self.world);
+                    }
                 }
-                chosen = 0;
             }
-            KeyCode::Char(letter) => {
-                typed.push(letter);
-                chosen = 0;
+            MouseEventKind::ScrollDown | MouseEventKind::ScrollUp => {
+                let down = mouse.kind == MouseEventKind::ScrollDown;
+                if self.overlay.is_some() {
+                    let code = if down { KeyCode::Down } else { KeyCode::Up };
+                    return self.key(KeyEvent::new(code, KeyModifiers::NONE));
+                }
+                if let Some(Target::Pane(pane) | Target::Item { pane, .. }) = target {
+                    *self.screens.at(self.place).focus() = pane;
+                }
+                return at_once(self.act(if down { Action::Down } else { Action::Up }));
             }
-            _ => {}
+            _ => return Next::Wait,
         }
-        self.overlay = Some(Overlay::Palette { typed, chosen });
-        Next::Draw
-    }
-
-    fn picture_key(&mut self, key: KeyEvent, pane: Pane, index: usize) -> Next {
-        let count = shots(&self.view, pane).len();
-        let index = match keymap::action(key) {
-            Some(Action::Left | Action::Up) => index.saturating_sub(1),
-            Some(Action::Right | Action::Down) => (index + 1).min(count.saturating_sub(1)),
-            Some(Action::Back | Action::Enter) => return Next::Draw,
-            Some(Action::Quit) => return Next::Quit,
-            _ => index,
-        };
-        self.view.chosen.insert(slot(pane), index);
-        self.overlay = Some(Overlay::Picture { pane, index });
-        Next::Draw
+        Next::DrawNow
     }
 
     fn act(&mut self, action: Action) -> Next {
-        let view = &mut self.view;
-        match action {
-            Action::Quit => return Next::Quit,
-            Action::Suspend => return Next::Suspend,
-            Action::Help => self.overlay = Some(Overlay::Help),
-            Action::Palette => self.overlay = Some(Overlay::Palette { typed: String::new(), chosen: 0 }),
-            Action::NextPane => view.focus = (view.focus + 1) % panes(view).len(),
-            Action::PreviousPane => view.focus = (view.focus + panes(view).len() - 1) % panes(view).len(),
-            Action::Left | Action::Right | Action::Up | Action::Down => self.step(action),
-            Action::Enter => {
-                let pane = view.focus();
-                let index = view.chosen(pane);
-                if index < shots(view, pane).len() {
-                    self.overlay = Some(Overlay::Picture { pane, index });
-                }
-            }
-            Action::Back => view.cursor = None,
-            Action::LogScale => view.log = !view.log,
-            Action::PreviousRun | Action::NextRun => {
-                let last = view.model.runs.len().saturating_sub(1);
-                let shown = view.model.shown;
-                let index = if action == Action::NextRun { (shown + 1).min(last) } else { shown.saturating_sub(1) };
-                view.cursor = None;
-                if let Err(error) = view.model.show(index) {
-                    view.notice = Some(error.to_string());
-                }
-            }
-            Action::Stop => self.overlay = Some(Overlay::ConfirmStop),
-            Action::Train => self.train(),
-            Action::Resume => {
-                if let Some(run) = &view.model.run {
-                    let job = run.job.clone();
-                    self.start(move || Ok(client::submit(&job, Placement::default()).map(drop)?));
-                }
-            }
-            Action::Score => self.score(),
+        let world = &mut self.world;
+        let screen = self.screens.at(self.place);
+        if let Some(why) = screen.why_not(action, world) {
+            self.notice = Some(why);
+            return Next::Draw;
         }
-        Next::Draw
-    }
-
-    /// Move the choice in a pane of pictures, or the cursor in the graph.
-    fn step(&mut self, action: Action) {
-        let view = &mut self.view;
-        let pane = view.focus();
-        if pane == Pane::Loss {
-            let Some(last) = view.model.run.as_ref().and_then(|run| run.history.losses.len().checked_sub(1)) else {
-                return;
-            };
-            let far = (last / 20).max(1);
-            let at = view.cursor.unwrap_or(last);
-            view.cursor = Some(match action {
-                Action::Left => at.saturating_sub(1),
-                Action::Right => (at + 1).min(last),
-                Action::Down => at.saturating_sub(far),
-                _ => (at + far).min(last),
-            });
-            return;
-        }
-        let count = shots(view, pane).len();
-        let columns = view.columns.get(slot(pane)).copied().unwrap_or(1);
-        let at = view.chosen(pane);
-        let to = match action {
-            Action::Left => at.saturating_sub(1),
-            Action::Right => at + 1,
-            Action::Up => at.checked_sub(columns).unwrap_or(at),
-            _ => at + columns,
+        let effect = match action {
+            Action::Quit => Effect::Quit,
+            Action::Suspend => Effect::Suspend,
+            Action::Go(place) => Effect::Go(place),
+            Action::Help => Effect::over(Help::new(self.place, self.facts())),
+            Action::Palette => {
+                let now = self.now(|binding| binding.command.is_some());
+                Effect::over(Palette::new(now, &self.setup.verbs))
+            }
+            Action::Doctor => {
+                let facts = self.facts();
+                let lines = facts.iter().map(|(name, value)| format!("{name:<10} {value}")).collect();
+                Effect::over(Page::new("Doctor", lines))
+            }
+            Action::NextPane | Action::PreviousPane => {
+                let panes = screen.panes(world).max(1);
+                let step = if action == Action::NextPane { 1 } else { panes - 1 };
+                let focus = screen.focus();
+                *focus = (*focus + step) % panes;
+                Effect::Draw
+            }
+            Action::Filter => {
+                let text = screen.filter().map(|filter| filter.clone()).unwrap_or_default();
+                self.filtering = Some(Input::new(&text));
+                Effect::Draw
+            }
+            Action::PreviousRun | Action::NextRun if self.place != Place::Scores => {
+                let id = world.open.as_ref().and_then(|open| {
+                    let at = open.run_index();
+                    let to = if action == Action::NextRun { at + 1 } else { at.checked_sub(1)? };
+                    Some(open.runs().get(to)?.id.clone())
+                });
+                id.map_or_else(|| Effect::Notice("there is no other run".into()), |id| Effect::Show(Some(id)))
+            }
+            Action::Back => match screen.act(action, world) {
+                // Nothing to go back from on the screen itself: up to the one it came from.
+                Effect::None => match self.place {
+                    Place::Library => Effect::None,
+                    Place::Concept | Place::Jobs | Place::Scores => Effect::Go(Place::Library),
+                    _ => Effect::Go(Place::Concept),
+                },
+                effect => effect,
+            },
+            action => screen.act(action, world),
         };
-        if to < count {
-            view.chosen.insert(slot(pane), to);
-        }
+        self.apply(effect)
     }
 
-    fn train(&mut self) {
-        if let Some(Checked::Wrong(message)) = &self.view.checked {
-            self.view.notice = Some(message.clone());
-            return;
-        }
-        let (concept, config) = (self.view.model.concept.clone(), self.view.train_config());
-        self.start(move || {
-            preflight(&concept)?;
-            let run = JobFolder::new_run(&concept, config, concept.evaluation()?)?;
-            Ok(client::submit(&run, Placement::default()).map(drop)?)
-        });
-        // Whatever run was shown, now it is the new one.
-        self.view.model.shown = self.view.model.runs.len();
-    }
-
-    fn score(&mut self) {
-        let Some(run) = &self.view.model.run else { return };
-        let (concept, run) = (self.view.model.concept.clone(), run.job.clone());
-        let checkpoint = self.view.model.run.as_ref().and_then(|run| run.history.checkpoints.last().cloned());
-        self.start(move || {
-            let mut config = concept.evaluation()?;
-            config.sample.checkpoint = checkpoint.map(|(_, path)| path);
-            let job = JobFolder::new_score(&concept, &run, config)?;
-            Ok(client::submit(&job, Placement::default()).map(drop)?)
-        });
-    }
-
-    /// Start a job on another thread: it takes a moment.
-    fn start(&mut self, start: impl FnOnce() -> Result<(), Box<dyn std::error::Error>> + Send + 'static) {
-        self.view.starting = true;
-        let messages = self.messages.clone();
-        std::thread::spawn(move || {
-            let _ = messages.send(Message::Started(start().map_err(|error| error.to_string())));
-        });
-    }
-
-    fn stop(&mut self) {
-        let Some(job) = self.view.model.current() else { return };
-        self.view.notice = Some(match client::stop(&job.job) {
-            Ok(_) => "asked to stop: it ends after its step, with a checkpoint".into(),
-            Err(error) => error.to_string(),
-        });
+    /// What can be done here now, of the bindings that are wanted.
+    fn now(&mut self, wanted: impl Fn(&Binding) -> bool) -> Vec<&'static Binding> {
+        let place = self.place;
+        let screen = self.screens.at(place);
+        let can = |binding: &&Binding| {
+            binding.is_at(place) && wanted(binding) && screen.why_not(binding.action, &self.world).is_none()
+        };
+        BINDINGS.iter().filter(can).collect()
     }
 
     /// Draw one frame.
@@ -471,48 +584,25 @@ impl App {
         if area.width < LEAST.0 || area.height < LEAST.1 {
             self.surface.begin(None);
             let text = format!("{} × {} is too small: {} × {} at least", area.width, area.height, LEAST.0, LEAST.1);
-            buffer.set_stringn(area.x, area.y, text, area.width as usize, theme::TEXT);
+            buffer.set_stringn(area.x, area.y, text, area.width as usize, theme::text());
             return;
         }
-        let found: Vec<&Binding>;
-        let overlay = self.overlay.clone();
-        let over = match &overlay {
-            Some(Overlay::Palette { .. }) => {
-                let commands = keymap::commands("", self.view.now()).len() as u16;
-                Some(palette::place(area, 78, commands + 4))
-            }
-            Some(Overlay::ConfirmStop) => Some(palette::place(area, 62, 6)),
-            _ => None,
-        };
+        let hints = self.now(|binding| binding.hint.is_some());
+        let over = self.overlay.as_ref().map(|overlay| overlay.place(area));
         self.surface.begin(over);
-        match &overlay {
-            Some(Overlay::Help) => help::draw(buffer, area, &self.facts()),
-            Some(Overlay::Picture { pane, index }) => {
-                let shots: Vec<Shot> = shots(&self.view, *pane);
-                if let Some(shot) = shots.get((*index).min(shots.len().saturating_sub(1))) {
-                    picture::draw(buffer, &mut self.surface, area, shot, *index, shots.len());
-                }
-            }
-            _ => concept::draw(buffer, &mut self.surface, area, &mut self.view),
+        let mut canvas = Canvas::new(buffer, &mut self.surface, &mut self.targets);
+        if over != Some(area) {
+            tabs(&mut canvas, Rect { height: 1, ..area }, self.place, &self.world);
+            let body = Rect { y: area.y + 1, height: area.height - 2, ..area };
+            self.screens.at(self.place).draw(&mut canvas, body, &self.world);
+            let foot = Rect { y: area.bottom() - 1, height: 1, ..area };
+            footer(&mut canvas, foot, &self.world, &hints, self.filtering.as_ref(), self.notice.as_deref());
         }
-        match (&overlay, over) {
-            (Some(Overlay::Palette { typed, chosen }), Some(over)) => {
-                found = keymap::commands(typed, self.view.now());
-                palette::draw(buffer, over, typed, &found, *chosen);
-            }
-            (Some(Overlay::ConfirmStop), Some(over)) => {
-                let lines = ["It finishes its step and writes a checkpoint;", "r goes on from there later."];
-                palette::draw_question(
-                    buffer,
-                    over,
-                    "Stop this training?",
-                    &lines,
-                    &[("y", "stop"), ("n", "keep going")],
-                );
-            }
-            _ => {}
+        if let (Some(overlay), Some(over)) = (&mut self.overlay, over) {
+            canvas.cover();
+            overlay.draw(&mut canvas, over, &self.world);
         }
-        if self.colours == Colours::None {
+        if self.setup.colours == Colours::None {
             for cell in &mut buffer.content {
                 (cell.fg, cell.bg) = (Color::Reset, Color::Reset);
             }
@@ -521,18 +611,21 @@ impl App {
 
     /// What `doctor` says, for the help page.
     fn facts(&self) -> Vec<(&'static str, String)> {
-        let log = self.view.model.run.as_ref().map(|run| run.job.log());
-        vec![
-            ("pictures", format!("{}: {}", self.pictures.backend.word(), self.pictures.why)),
-            ("concept", self.view.model.concept.folder.display().to_string()),
-            (
-                "log",
-                log.map_or_else(
-                    || "runner.log in each run's folder".into(),
-                    |path: PathBuf| path.display().to_string(),
-                ),
-            ),
-        ]
+        let pictures = &self.setup.pictures;
+        let size =
+            crossterm::terminal::size().map(|(width, height)| format!("{width} × {height}, ")).unwrap_or_default();
+        let mut facts = vec![
+            ("version", env!("CARGO_PKG_VERSION").to_owned()),
+            ("home", self.world.home.path().display().to_string()),
+            ("terminal", format!("{size}{}", std::env::var("TERM").unwrap_or_default())),
+            ("pictures", format!("{}: {}", pictures.backend.word(), pictures.why)),
+            ("logs", "runner.log in each job's folder".to_owned()),
+            ("daemon", format!("its log is {}", self.world.home.daemon_log().display())),
+        ];
+        if let Some(why) = &self.world.down {
+            facts.push(("", why.clone()));
+        }
+        facts
     }
 
     /// Print the pictures that are not part of the frame. Call it after the frame was written.
@@ -551,17 +644,111 @@ impl App {
     }
 }
 
-/// Why an action that has a key cannot be done now.
-fn why_not(action: Action, view: &View) -> Option<String> {
-    let now = view.now();
-    let text = match action {
-        Action::Train if now.running => "a training of this concept is running",
-        Action::Stop => "nothing is running",
-        Action::Resume if now.running => "it is running",
-        Action::Resume => "there is nothing to go on with: this run has finished, or there is none",
-        Action::Score => "there is no checkpoint to measure, or something is running",
-        Action::PreviousRun | Action::NextRun => "there is no other run",
-        _ => return None,
+/// A thread that does what it is sent, one after the other, and tells what came of it.
+fn desk(messages: Sender<Message>) -> Sender<(String, Task)> {
+    let (desk, tasks) = channel::<(String, Task)>();
+    std::thread::spawn(move || {
+        for (what, task) in tasks {
+            if messages.send(Message::Done(what, task())).is_err() {
+                return;
+            }
+        }
+    });
+    desk
+}
+
+/// The user waits for what a key does.
+fn at_once(next: Next) -> Next {
+    if next == Next::Draw { Next::DrawNow } else { next }
+}
+
+/// The screens by number, and how the queue is.
+fn tabs(canvas: &mut Canvas, area: Rect, place: Place, world: &World) {
+    let mut x = area.x + 1;
+    for (i, tab) in Place::ALL.into_iter().enumerate() {
+        let here = tab == place;
+        let text = format!("{} {}", i + 1, tab.word());
+        let width = text.chars().count() as u16;
+        // The screen that is shown has a mark, not a colour alone.
+        let style = if here { theme::focus() } else { theme::faint() };
+        if here {
+            canvas.buffer.set_string(x - 1, area.y, "▌", theme::focus());
+        }
+        canvas.buffer.set_stringn(x, area.y, &text, area.right().saturating_sub(x) as usize, style);
+        canvas.target(Rect { x, width, ..area }, Target::Place(tab));
+        x += width + 2;
+    }
+    let (running, queued) = world.running();
+    let (text, style) = match (&world.down, running, queued) {
+        (Some(_), _, _) => ("✗ no daemon".into(), theme::bad()),
+        (None, 0, 0) if area.width >= 110 => ("○ nothing runs".into(), theme::faint()),
+        (None, 0, 0) => (String::new(), theme::faint()),
+        (None, running, 0) => (format!("● {running}"), theme::accent()),
+        (None, running, queued) => (format!("● {running} ◌ {queued}"), theme::accent()),
     };
-    Some(text.into())
+    let width = text.chars().count() as u16;
+    if width > 0 && x + width < area.right() {
+        canvas.buffer.set_string(area.right() - width - 1, area.y, text, style);
+    }
+}
+
+/// What is typed into the filter, what just happened, or which keys there are.
+fn footer(
+    canvas: &mut Canvas,
+    area: Rect,
+    world: &World,
+    hints: &[&'static Binding],
+    filtering: Option<&Input>,
+    notice: Option<&str>,
+) {
+    let said = |mark: &'static str, text: &str| {
+        Line::from(vec![
+            Span::styled(mark, theme::warn()),
+            Span::raw(text.lines().next().unwrap_or_default().to_owned()),
+        ])
+    };
+    if let Some(input) = filtering {
+        let mut spans = vec![Span::styled(" / ", theme::focus())];
+        spans.extend(input.line(area.width.saturating_sub(30) as usize, true).spans);
+        spans.push(Span::styled("  Enter keeps it, Esc drops it", theme::faint()));
+        canvas.buffer.set_line(area.x, area.y, &Line::from(spans), area.width);
+        return;
+    }
+    if let Some(notice) = notice {
+        canvas.buffer.set_line(area.x, area.y, &said(" ! ", notice), area.width);
+        return;
+    }
+    if let Some(doing) = world.doing.last() {
+        canvas.buffer.set_line(area.x, area.y, &said(" ◌ ", doing), area.width);
+        return;
+    }
+    if let Some(why) = &world.down {
+        canvas.buffer.set_line(area.x, area.y, &said(" ✗ ", why), area.width);
+        return;
+    }
+    let goes_on = world.running().0 > 0;
+    let words = |binding: &Binding| {
+        let hint = binding.hint.unwrap_or_default();
+        let hint = if binding.action == Action::Quit && goes_on { "detach" } else { hint };
+        (binding.shown, format!(" {hint}"), (binding.shown.chars().count() + hint.chars().count() + 1) as u16)
+    };
+    // How to find out more and how to leave are always seen; of the rest, as much as fits.
+    let always = |binding: &&Binding| matches!(binding.action, Action::Palette | Action::Help | Action::Quit);
+    let mut room = area.width.saturating_sub(1);
+    room = room.saturating_sub(hints.iter().filter(|b| always(b)).map(|b| words(b).2 + 3).sum());
+    let mut x = area.x + 1;
+    for binding in hints {
+        let (shown, hint, width) = words(binding);
+        if !always(&&**binding) {
+            if room < width + 3 {
+                continue;
+            }
+            room -= width + 3;
+        }
+        let left = area.right().saturating_sub(x) as usize;
+        let (after, _) = canvas.buffer.set_stringn(x, area.y, shown, left, theme::strong());
+        canvas.buffer.set_stringn(after, area.y, hint, area.right().saturating_sub(after) as usize, theme::faint());
+        canvas.target(Rect { x, width, ..area }, Target::Action(binding.action));
+        x += width + 3;
+    }
 }

@@ -2,70 +2,117 @@
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
-/// What a key or a command of the palette does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    /// Start a training.
+/// The screens, in the order of their numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// All concepts.
+    Library,
+    /// One concept: photos, findings, notes, prompt lists, runs.
+    Concept,
+    /// A training: its settings, then what it does.
     Train,
-    /// Go on with a run that did not finish.
-    Resume,
-    /// Stop the training, once confirmed.
-    Stop,
-    /// Sample and score the run.
-    Score,
-    /// The next pane.
-    NextPane,
-    /// The pane before.
-    PreviousPane,
-    /// Left in the pane.
-    Left,
-    /// Down in the pane.
-    Down,
-    /// Up in the pane.
-    Up,
-    /// Right in the pane.
-    Right,
-    /// Open what is chosen.
-    Enter,
-    /// Go back.
-    Back,
-    /// The run before.
-    PreviousRun,
-    /// The next run.
-    NextRun,
-    /// Logarithmic loss axis.
-    LogScale,
-    /// The command palette.
-    Palette,
-    /// All keys.
-    Help,
-    /// Leave; jobs go on.
-    Quit,
-    /// Hand the terminal back to the shell for a while.
-    Suspend,
+    /// Several runs side by side.
+    Compare,
+    /// What was made.
+    Samples,
+    /// What it is worth.
+    Scores,
+    /// The queue.
+    Jobs,
 }
 
-/// When an action makes sense.
-#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Now {
-    /// A training of this concept is running.
-    pub running: bool,
-    /// The shown run did not finish and can go on.
-    pub resumable: bool,
-    /// The shown run has a checkpoint and is not running.
-    pub scorable: bool,
-    /// There are several runs.
-    pub several_runs: bool,
+impl Place {
+    /// All of them.
+    pub const ALL: [Self; 7] =
+        [Self::Library, Self::Concept, Self::Train, Self::Compare, Self::Samples, Self::Scores, Self::Jobs];
+
+    /// Its name.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Library => "Library",
+            Self::Concept => "Concept",
+            Self::Train => "Train",
+            Self::Compare => "Compare",
+            Self::Samples => "Samples",
+            Self::Scores => "Scores",
+            Self::Jobs => "Jobs",
+        }
+    }
+
+    /// The screen of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|place| place.word().eq_ignore_ascii_case(name))
+    }
+}
+
+/// What a key or a command of the palette does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the table below says it of each")]
+pub enum Action {
+    Go(Place),
+    NextPane,
+    PreviousPane,
+    Left,
+    Down,
+    Up,
+    Right,
+    First,
+    Last,
+    PageUp,
+    PageDown,
+    Enter,
+    Back,
+    Mark,
+    Filter,
+    Palette,
+    Help,
+    Doctor,
+    Quit,
+    Suspend,
+    New,
+    Import,
+    Export,
+    Sort,
+    Tags,
+    Rename,
+    Remove,
+    Restore,
+    Notes,
+    Masks,
+    Train,
+    Settings,
+    Resume,
+    Stop,
+    Sample,
+    Score,
+    PreviousRun,
+    NextRun,
+    LogScale,
+    ByTime,
+    ZoomIn,
+    ZoomOut,
+    Smoother,
+    Rougher,
+    Quarters,
+    Better,
+    Worse,
+    Provenance,
+    Whose,
+    Pause,
+    Cancel,
+    Retry,
+    Earlier,
+    Later,
+    Log,
 }
 
 /// One row of the table.
 pub struct Binding {
     /// What it does.
     pub action: Action,
-    /// The keys, the first of which is shown.
+    /// The keys.
     pub keys: &'static [KeyCode],
-    /// How the keys are shown.
+    /// How the keys are shown; empty where only the palette has it.
     pub shown: &'static str,
     /// Its name in the palette; none for what is no command.
     pub command: Option<&'static str>,
@@ -73,182 +120,153 @@ pub struct Binding {
     pub hint: Option<&'static str>,
     /// One line of help.
     pub help: &'static str,
+    /// The screens where it is; none for all.
+    pub places: &'static [Place],
 }
 
-use KeyCode::{BackTab, Char, Enter, Esc, Tab};
-
-/// All keys.
-pub const BINDINGS: &[Binding] = &[
-    Binding {
-        action: Action::Train,
-        keys: &[Char('t')],
-        shown: "t",
-        command: Some("train"),
-        hint: Some("train"),
-        help: "start a training in the background",
-    },
-    Binding {
-        action: Action::Stop,
-        keys: &[Char('s')],
-        shown: "s",
-        command: Some("stop"),
-        hint: Some("stop"),
-        help: "stop the training after its step; it can be resumed",
-    },
-    Binding {
-        action: Action::Resume,
-        keys: &[Char('r')],
-        shown: "r",
-        command: Some("resume"),
-        hint: Some("resume"),
-        help: "go on with this run from its last checkpoint",
-    },
-    Binding {
-        action: Action::Score,
-        keys: &[Char('m')],
-        shown: "m",
-        command: Some("score"),
-        hint: None,
-        help: "sample the prompt list before and after, and score both",
-    },
-    Binding {
-        action: Action::NextPane,
-        keys: &[Tab],
-        shown: "Tab",
-        command: None,
-        hint: Some("pane"),
-        help: "next pane",
-    },
-    Binding {
-        action: Action::PreviousPane,
-        keys: &[BackTab],
-        shown: "Shift-Tab",
-        command: None,
-        hint: None,
-        help: "pane before",
-    },
-    Binding {
-        action: Action::Left,
-        keys: &[KeyCode::Left, Char('h')],
-        shown: "← h",
-        command: None,
-        hint: None,
-        help: "picture or step before",
-    },
-    Binding {
-        action: Action::Down,
-        keys: &[KeyCode::Down, Char('j')],
-        shown: "↓ j",
-        command: None,
-        hint: None,
-        help: "one row down",
-    },
-    Binding {
-        action: Action::Up,
-        keys: &[KeyCode::Up, Char('k')],
-        shown: "↑ k",
-        command: None,
-        hint: None,
-        help: "one row up",
-    },
-    Binding {
-        action: Action::Right,
-        keys: &[KeyCode::Right, Char('l')],
-        shown: "→ l",
-        command: None,
-        hint: None,
-        help: "next picture or step",
-    },
-    Binding {
-        action: Action::Enter,
-        keys: &[Enter],
-        shown: "Enter",
-        command: None,
-        hint: Some("enlarge"),
-        help: "see the picture as large as the terminal",
-    },
-    Binding {
-        action: Action::Back,
-        keys: &[Esc],
-        shown: "Esc",
-        command: None,
-        hint: None,
-        help: "go back; never quits",
-    },
-    Binding {
-        action: Action::PreviousRun,
-        keys: &[Char('[')],
-        shown: "[",
-        command: Some("previous run"),
-        hint: None,
-        help: "the run before",
-    },
-    Binding {
-        action: Action::NextRun,
-        keys: &[Char(']')],
-        shown: "]",
-        command: Some("next run"),
-        hint: None,
-        help: "the next run",
-    },
-    Binding {
-        action: Action::LogScale,
-        keys: &[Char('L')],
-        shown: "L",
-        command: Some("log scale"),
-        hint: None,
-        help: "loss on a logarithmic axis, and back",
-    },
-    Binding {
-        action: Action::Palette,
-        keys: &[Char(':')],
-        shown: ":",
-        command: None,
-        hint: Some("commands"),
-        help: "find a command by its name",
-    },
-    Binding {
-        action: Action::Help,
-        keys: &[Char('?')],
-        shown: "?",
-        command: Some("help"),
-        hint: Some("help"),
-        help: "this page",
-    },
-    Binding {
-        action: Action::Quit,
-        keys: &[Char('q')],
-        shown: "q",
-        command: Some("quit"),
-        hint: Some("quit"),
-        help: "leave; what runs goes on in the background",
-    },
-    Binding {
-        action: Action::Suspend,
-        keys: &[],
-        shown: "Ctrl-Z",
-        command: None,
-        hint: None,
-        help: "back to the shell for a while; `fg` returns",
-    },
-];
+const fn key(action: Action, keys: &'static [KeyCode], shown: &'static str, help: &'static str) -> Binding {
+    Binding { action, keys, shown, command: None, hint: None, help, places: &[] }
+}
 
 impl Binding {
-    /// Whether the action makes sense now.
-    pub fn is_on(&self, now: Now) -> bool {
-        match self.action {
-            Action::Train => !now.running,
-            Action::Stop => now.running,
-            Action::Resume => now.resumable,
-            Action::Score => now.scorable,
-            Action::PreviousRun | Action::NextRun => now.several_runs,
-            _ => true,
-        }
+    const fn command(self, name: &'static str) -> Self {
+        Self { command: Some(name), ..self }
+    }
+
+    const fn hint(self, name: &'static str) -> Self {
+        Self { hint: Some(name), ..self }
+    }
+
+    const fn at(self, places: &'static [Place]) -> Self {
+        Self { places, ..self }
+    }
+
+    /// Whether it is on this screen.
+    pub fn is_at(&self, place: Place) -> bool {
+        self.places.is_empty() || self.places.contains(&place)
     }
 }
 
-/// What `key` does.
-pub fn action(key: KeyEvent) -> Option<Action> {
+use KeyCode::{BackTab, Char, Delete, End, Enter, Esc, Home, PageDown, PageUp, Tab};
+use Place::{Compare, Concept, Jobs, Library, Samples, Scores, Train};
+
+/// All keys.
+pub const BINDINGS: &[Binding] = &[
+    key(Action::New, &[Char('n')], "n", "make a concept from a folder of photos")
+        .command("new concept")
+        .hint("new")
+        .at(&[Library]),
+    key(Action::Train, &[Char('t')], "t", "set up a training of this concept")
+        .command("train")
+        .hint("train")
+        .at(&[Library, Concept, Train]),
+    key(Action::Stop, &[Char('s')], "s", "stop the training after its step; it can be resumed")
+        .command("stop")
+        .hint("stop")
+        .at(&[Train]),
+    key(Action::Resume, &[Char('r')], "r", "go on with this run from its last checkpoint")
+        .command("resume")
+        .hint("resume")
+        .at(&[Train]),
+    key(Action::Score, &[Char('m')], "m", "sample the prompt list before and after, and measure both")
+        .command("score")
+        .hint("score")
+        .at(&[Train, Scores]),
+    key(Action::Sample, &[Char('p')], "p", "make pictures: of a prompt, or of a prompt list")
+        .command("sample")
+        .hint("sample")
+        .at(&[Concept, Train, Samples]),
+    key(Action::Pause, &[Char('p')], "p", "hold a job back, or let it go on; a training writes a checkpoint first")
+        .command("pause")
+        .hint("pause")
+        .at(&[Jobs]),
+    key(Action::Cancel, &[Char('c')], "c", "take a job out of the queue; one that runs writes a checkpoint and ends")
+        .command("cancel")
+        .hint("cancel")
+        .at(&[Jobs]),
+    key(Action::Retry, &[Char('r')], "r", "queue a job again that failed or was cancelled")
+        .command("retry")
+        .hint("retry")
+        .at(&[Jobs]),
+    key(Action::Earlier, &[Char('K')], "K", "earlier in the queue").command("earlier").hint("earlier").at(&[Jobs]),
+    key(Action::Later, &[Char('J')], "J", "later in the queue").command("later").at(&[Jobs]),
+    key(Action::Log, &[Char('o')], "o", "what the job's runner wrote, and why it failed")
+        .command("log")
+        .hint("log")
+        .at(&[Jobs, Train]),
+    key(Action::Mark, &[Char(' ')], "Space", "mark it; what is marked is done together")
+        .hint("mark")
+        .at(&[Library, Compare, Samples]),
+    key(Action::Sort, &[Char('S')], "S", "sort by name, by change, by state, by score")
+        .command("sort")
+        .hint("sort")
+        .at(&[Library]),
+    key(Action::Tags, &[Char('T')], "T", "set the tags of a concept").command("tag").at(&[Library, Concept]),
+    key(Action::Rename, &[Char('R')], "R", "give a concept another name").command("rename").at(&[Library]),
+    key(Action::Export, &[Char('x')], "x", "pack a concept into one file").command("export").at(&[Library]),
+    key(Action::Import, &[Char('i')], "i", "unpack a concept, or copy its folder").command("import").at(&[Library]),
+    key(Action::Remove, &[Delete, Char('D')], "D", "put it into the trash").command("remove").at(&[Library, Samples]),
+    key(Action::Restore, &[Char('U')], "U", "take the last one out of the trash")
+        .command("restore")
+        .at(&[Library, Samples]),
+    key(Action::Notes, &[Char('e')], "e", "edit the notes of a concept").command("notes").at(&[Concept]),
+    key(Action::Masks, &[Char('v')], "v", "show the masks over the photos, or not")
+        .command("masks")
+        .hint("masks")
+        .at(&[Concept]),
+    key(Action::Settings, &[Char('c')], "c", "all settings of this run").command("settings").at(&[Train]),
+    key(Action::LogScale, &[Char('L')], "L", "a logarithmic axis, and back").command("log scale").at(&[Train, Compare]),
+    key(Action::ByTime, &[Char('T')], "T", "by steps or by time").command("by time").at(&[Train, Compare]),
+    key(Action::ZoomIn, &[Char('+'), Char('=')], "+", "look closer, around the cursor")
+        .command("zoom in")
+        .at(&[Train, Compare]),
+    key(Action::ZoomOut, &[Char('-')], "-", "look from further away").command("zoom out").at(&[Train, Compare]),
+    key(Action::Smoother, &[Char('>')], ">", "a smoother line").command("smoother").at(&[Train, Compare]),
+    key(Action::Rougher, &[Char('<')], "<", "a rougher line").command("rougher").at(&[Train, Compare]),
+    key(Action::Quarters, &[Char('Q')], "Q", "the loss by quarters of the timesteps, and back")
+        .command("quarters")
+        .at(&[Train]),
+    key(Action::PreviousRun, &[Char('[')], "[", "the run before").command("previous run").at(&[Train, Samples, Scores]),
+    key(Action::NextRun, &[Char(']')], "]", "the next run").command("next run").at(&[Train, Samples, Scores]),
+    key(Action::Better, &[Char('+'), Char('=')], "+", "rate it higher: up to 5").command("rate higher").at(&[Samples]),
+    key(Action::Worse, &[Char('-')], "-", "rate it lower; below 1 it has no rating")
+        .command("rate lower")
+        .hint("rate")
+        .at(&[Samples]),
+    key(Action::Provenance, &[Char('w')], "w", "what made this picture").command("provenance").at(&[Samples]),
+    key(Action::Whose, &[Char('f')], "f", "which samples: all, of the run, rated").command("show").at(&[Samples]),
+    key(Action::NextPane, &[Tab], "Tab", "next pane").hint("pane"),
+    key(Action::PreviousPane, &[BackTab], "Shift-Tab", "pane before"),
+    key(Action::Left, &[KeyCode::Left, Char('h')], "← h", "left; a step back"),
+    key(Action::Down, &[KeyCode::Down, Char('j')], "↓ j", "down"),
+    key(Action::Up, &[KeyCode::Up, Char('k')], "↑ k", "up"),
+    key(Action::Right, &[KeyCode::Right, Char('l')], "→ l", "right; a step on"),
+    key(Action::First, &[Home, Char('g')], "g", "the first"),
+    key(Action::Last, &[End, Char('G')], "G", "the last"),
+    key(Action::PageUp, &[PageUp], "PgUp", "a page up"),
+    key(Action::PageDown, &[PageDown], "PgDn", "a page down"),
+    key(Action::Enter, &[Enter], "Enter", "open it; a picture as large as the terminal").hint("open"),
+    key(Action::Back, &[Esc], "Esc", "go back; never quits"),
+    key(Action::Filter, &[Char('/')], "/", "only those that hold these words")
+        .command("filter")
+        .at(&[Library, Samples, Scores, Jobs]),
+    key(Action::Go(Library), &[Char('1')], "1", "the library: all concepts").command("library"),
+    key(Action::Go(Concept), &[Char('2')], "2", "the concept: photos, notes, prompt lists, runs").command("concept"),
+    key(Action::Go(Train), &[Char('3')], "3", "its training, live").command("runs"),
+    key(Action::Go(Compare), &[Char('4')], "4", "several runs side by side").command("compare"),
+    key(Action::Go(Samples), &[Char('5')], "5", "all samples").command("samples"),
+    key(Action::Go(Scores), &[Char('6')], "6", "all scores").command("scores"),
+    key(Action::Go(Jobs), &[Char('7')], "7", "the queue").command("jobs"),
+    key(Action::Palette, &[Char(':')], ":", "find a command by its name, or type one of the command line")
+        .hint("commands"),
+    key(Action::Help, &[Char('?')], "?", "this page").command("help").hint("help"),
+    key(Action::Doctor, &[], "", "how this terminal and machine are used").command("doctor"),
+    key(Action::Quit, &[Char('q')], "q", "leave; what runs goes on in the background").command("quit").hint("quit"),
+    key(Action::Suspend, &[], "Ctrl-Z", "back to the shell for a while; `fg` returns"),
+];
+
+/// What `key` does on this screen.
+pub fn action(key: KeyEvent, place: Place) -> Option<Action> {
     if key.modifiers.contains(KeyModifiers::CONTROL) {
         return match key.code {
             Char('c') => Some(Action::Quit),
@@ -256,16 +274,15 @@ pub fn action(key: KeyEvent) -> Option<Action> {
             _ => None,
         };
     }
-    BINDINGS.iter().find(|binding| binding.keys.contains(&key.code)).map(|binding| binding.action)
+    let found = BINDINGS.iter().find(|binding| binding.is_at(place) && binding.keys.contains(&key.code));
+    found.map(|binding| binding.action)
 }
 
-/// Commands that can be given now and whose name holds the letters of `typed` in order.
-pub fn commands(typed: &str, now: Now) -> Vec<&'static Binding> {
-    let matches = |name: &str| {
-        let mut letters = name.chars();
-        typed.to_lowercase().chars().filter(|c| !c.is_whitespace()).all(|typed| letters.any(|letter| letter == typed))
-    };
-    BINDINGS.iter().filter(|b| b.is_on(now) && b.command.is_some_and(matches)).collect()
+/// Whether `name` holds the letters of `typed` in their order.
+pub fn matches(name: &str, typed: &str) -> bool {
+    let mut letters = name.chars().flat_map(char::to_lowercase);
+    let typed = typed.chars().filter(|c| !c.is_whitespace()).flat_map(char::to_lowercase);
+    typed.into_iter().all(|typed| letters.any(|letter| letter == typed))
 }
 
 #[cfg(test)]
@@ -273,20 +290,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_key_does_two_things() {
-        let mut keys: Vec<_> = BINDINGS.iter().flat_map(|binding| binding.keys).collect();
-        let all = keys.len();
-        keys.sort_by_key(|key| format!("{key:?}"));
-        keys.dedup();
-        assert_eq!(keys.len(), all);
+    fn on_no_screen_does_a_key_do_two_things() {
+        for place in Place::ALL {
+            let mut keys: Vec<_> = BINDINGS.iter().filter(|b| b.is_at(place)).flat_map(|b| b.keys).collect();
+            let all = keys.len();
+            keys.sort_by_key(|key| format!("{key:?}"));
+            keys.dedup();
+            assert_eq!(keys.len(), all, "{place:?}");
+        }
     }
 
     #[test]
-    fn the_palette_offers_only_what_can_be_done() {
-        let names = |typed, now| commands(typed, now).iter().filter_map(|b| b.command).collect::<Vec<_>>();
-        assert_eq!(names("tr", Now::default()), ["train"]);
-        let running = Now { running: true, ..Now::default() };
-        assert!(names("tr", running).is_empty());
-        assert_eq!(names("st", running), ["stop"]);
+    fn every_action_has_a_key_or_a_command() {
+        assert!(BINDINGS.iter().all(|b| !b.keys.is_empty() || b.command.is_some() || b.action == Action::Suspend));
+    }
+
+    #[test]
+    fn a_name_is_found_by_some_of_its_letters() {
+        assert!(matches("new concept", "nco") && matches("Log scale", "lsc") && matches("train", ""));
+        assert!(!matches("train", "tn r"));
     }
 }

@@ -1,17 +1,36 @@
-//! The workbench: a full-screen terminal program that shows one concept, its trainings and what came of them.
+//! The workbench: a full-screen terminal program for the library, the trainings, what came of them, and the queue.
 //!
-//! One thread draws and decides; others read keys, wait for signals, watch files, decode pictures and start jobs, and
-//! send messages. A frame is drawn only when a message changed something, and at most thirty times a second; with
-//! nothing happening, nothing is written and nothing runs.
+//! One thread draws and decides; others read keys, wait for signals, listen to the daemon, decode pictures and do what
+//! takes a moment, and send messages. A frame is drawn only when a message changed something: at once after a key, else
+//! at most thirty times a second; with nothing happening, nothing is written and nothing runs.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `app` | what each message does, and how a frame is made |
+//! | `world` | what is known: library, queue, the open concept, the jobs that are looked at |
+//! | `link` | what the daemon tells, on threads of its own |
+//! | `keymap` | the one table of keys and commands |
+//! | `deeds` | what is done for the user, off the drawing thread |
+//! | `screens` | one file a screen |
+//! | `overlays` | what lies over a screen: forms, questions, the palette, pages of text |
+//! | `widgets` | lists, tiles, graphs, tables |
+//! | `canvas` | cells, pictures and clicks of one frame |
+//! | `preview` | pictures in the terminal |
+//! | `command` | a command of the command line, run from the palette |
 
 mod app;
+mod canvas;
+mod command;
+mod deeds;
 pub mod keymap;
-mod model;
+mod link;
+mod overlays;
 mod preview;
 mod screens;
 mod terminal;
 mod theme;
 mod widgets;
+mod world;
 
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -23,39 +42,76 @@ use crossterm::queue;
 use crossterm::terminal::{BeginSynchronizedUpdate, EndSynchronizedUpdate};
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP, SIGWINCH};
 
-pub use app::{App, Checked, Message, Next};
+pub use app::{App, Message, Next};
+pub use keymap::Place;
+pub use overlays::palette::Verb;
 pub use preview::{Choice, Colours, Images, choose as choose_images};
+pub use widgets::graph;
 
-use crate::client::{self, Watch};
-use crate::workspace::{self, Concept};
+use crate::workspace::{self, Home};
 use terminal::Screen;
 
 /// The least time between two frames.
 const FRAME: Duration = Duration::from_millis(33);
-/// How often a runner that should live is looked after.
-const TICK: Duration = Duration::from_secs(1);
-
 /// What the workbench can fail at.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The files of the concept.
+    /// The files of the home.
     #[error(transparent)]
     Workspace(#[from] workspace::Error),
-    /// Watching them.
-    #[error(transparent)]
-    Client(#[from] client::Error),
     /// The terminal.
     #[error("cannot use this terminal: {0}")]
     Terminal(#[from] io::Error),
 }
 
-/// Open the workbench on `concept` until the user leaves. What goes on then, to be said on the terminal.
-pub fn run(concept: Concept, images: Images) -> Result<Option<String>, Error> {
-    let folder = concept.folder.clone();
+/// Where and how the workbench begins.
+#[derive(Debug, Clone)]
+pub struct Start {
+    /// The concept that is opened; none for the one that was open last, if any.
+    pub concept: Option<String>,
+    /// The screen it is opened on.
+    pub place: Place,
+    /// How pictures are drawn.
+    pub images: Images,
+    /// The verbs of the command line, for the palette.
+    pub verbs: Vec<Verb>,
+    /// What the command line says of each setting of a training.
+    pub explained: Vec<(String, String)>,
+}
+
+/// What the workbench is told before it begins.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// Where everything is.
+    pub home: Home,
+    /// The concept that is opened, if any.
+    pub concept: Option<String>,
+    /// The screen it is opened on.
+    pub place: Place,
+    /// How pictures are drawn.
+    pub pictures: Choice,
+    /// In how many colours.
+    pub colours: Colours,
+    /// The verbs of the command line.
+    pub verbs: Vec<Verb>,
+    /// What the command line says of each setting of a training.
+    pub explained: Vec<(String, String)>,
+}
+
+/// Open the workbench on `home` until the user leaves. What goes on then, to be said on the terminal.
+pub fn run(home: &Home, start: Start) -> Result<Option<String>, Error> {
+    let Start { concept, place, images, verbs, explained } = start;
+    let mut settings = home.settings()?;
+    let (concept, place) = match concept {
+        Some(concept) => (Some(concept), place),
+        None => last_place(home, settings.last.as_deref()),
+    };
     let (sender, messages) = channel();
-    let choice = preview_before_asking(images);
-    let asked = choice.backend == Images::Auto;
-    let mut app = App::new(concept, choice, preview::colours(), sender.clone())?;
+    let pictures = preview_before_asking(images);
+    let asked = pictures.backend == Images::Auto;
+    let colours = preview::colours();
+    let setup = Setup { home: home.clone(), concept, place, pictures, colours, verbs, explained };
+    let mut app = App::new(setup, sender.clone());
     let mut screen = Screen::take()?;
     // First something to see, then the questions to the terminal, whose answers may take their time.
     draw(&mut screen, &mut app, &Gate::default())?;
@@ -68,15 +124,24 @@ pub fn run(concept: Concept, images: Images) -> Result<Option<String>, Error> {
     }
     let gate = Gate::default();
     listen(&sender, &gate)?;
-    let files = sender.clone();
-    let _watch = Watch::new(&folder, move || drop_send(&files, Message::Files))?;
-    // What changed while the watch was being set up.
-    drop_send(&sender, Message::Files);
+    app.connect();
     let ended = event_loop(&mut screen, &mut app, &messages, &gate);
     app.forget_screen();
     drop(screen);
     ended?;
+    let (place, concept) = app.whereabouts();
+    settings.last = Some(format!("{}/{}", place.word(), concept.unwrap_or_default()));
+    // A home that cannot be written is none to remember things in.
+    let _ = home.write_settings(&settings);
     Ok(app.goes_on())
+}
+
+/// Where the workbench was left: the concept, if it is still there, and the screen.
+fn last_place(home: &Home, last: Option<&str>) -> (Option<String>, Place) {
+    let Some((place, concept)) = last.and_then(|last| last.split_once('/')) else { return (None, Place::Library) };
+    let concept = Some(concept.to_owned()).filter(|name| home.concept(name).is_ok());
+    let place = Place::named(place).filter(|_| concept.is_some()).unwrap_or(Place::Library);
+    (concept, place)
 }
 
 /// The choice of the first frame: what is known without asking, or `auto`, which draws no picture yet.
@@ -89,43 +154,40 @@ fn preview_before_asking(images: Images) -> Choice {
 type Gate = Arc<Mutex<()>>;
 
 fn event_loop(screen: &mut Screen, app: &mut App, messages: &Receiver<Message>, gate: &Gate) -> Result<(), Error> {
-    let mut due = true;
+    // When the next frame is to be drawn, if one is.
+    let mut due = Some(Instant::now());
     let mut drawn = Instant::now();
     loop {
-        let message = if due {
-            let wait = (drawn + FRAME).saturating_duration_since(Instant::now());
-            messages.recv_timeout(wait)
-        } else if app.is_running() {
-            messages.recv_timeout(TICK)
-        } else {
-            messages.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        let message = match due {
+            Some(due) => messages.recv_timeout(due.saturating_duration_since(Instant::now())),
+            None => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
         let message = match message {
             Ok(message) => message,
-            Err(RecvTimeoutError::Timeout) if due => {
+            Err(RecvTimeoutError::Timeout) => {
                 draw(screen, app, gate)?;
-                (due, drawn) = (false, Instant::now());
+                (due, drawn) = (None, Instant::now());
                 continue;
             }
-            Err(RecvTimeoutError::Timeout) => Message::Tick,
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         };
         let continued = matches!(message, Message::Continued);
         match app.handle(message) {
             Next::Wait => {}
-            Next::Draw => due = true,
+            Next::Draw => due = due.or(Some(drawn + FRAME)),
+            Next::DrawNow => due = Some(Instant::now()),
             Next::Redraw => {
                 if continued {
                     screen.retake()?;
                 }
                 screen.clear()?;
                 app.forget_screen();
-                due = true;
+                due = Some(Instant::now());
             }
             Next::Suspend => {
                 app.forget_screen();
                 screen.suspend()?;
-                due = true;
+                due = Some(Instant::now());
             }
             Next::Quit => return Ok(()),
         }

@@ -10,6 +10,8 @@ use crate::protocol::{Event, EventRecord, Phase, Scores};
 pub struct Point {
     /// 1-based.
     pub step: usize,
+    /// Seconds of work since the run began; the pause before a resume does not count.
+    pub seconds: f64,
     /// Mean squared error.
     pub loss: f64,
 }
@@ -87,6 +89,8 @@ pub struct History {
     pub began: Option<jiff::Timestamp>,
     /// When the last event came.
     pub last: Option<jiff::Timestamp>,
+    /// Seconds of work up to then; pauses do not count.
+    pub worked: f64,
 }
 
 impl History {
@@ -113,7 +117,15 @@ impl History {
     /// Take in the next event.
     pub fn apply(&mut self, record: &EventRecord) {
         self.began.get_or_insert(record.time);
+        if let Some(last) = self.last
+            && !matches!(record.event, Event::Started { .. })
+        {
+            // Clocks are set back now and then; work is not undone by it.
+            self.worked += (record.time - last).total(jiff::Unit::Second).unwrap_or(0.0).max(0.0);
+        }
         self.last = Some(record.time);
+        let seconds_worked = self.worked;
+        let point = |step: usize, loss: f64| Point { step, seconds: seconds_worked, loss };
         match &record.event {
             Event::Started { pid, steps, resumed_from } => {
                 (self.pid, self.steps, self.end, self.progress) = (Some(*pid), *steps, None, None);
@@ -121,9 +133,9 @@ impl History {
             }
             Event::Progress { phase, done, total } => self.progress = Some((*phase, *done, *total)),
             Event::Step { step, loss, loss_by_quarter, seconds } => {
-                self.losses.push(Point { step: *step, loss: *loss });
+                self.losses.push(point(*step, *loss));
                 for (points, loss) in self.quarters.iter_mut().zip(loss_by_quarter) {
-                    points.extend(loss.map(|loss| Point { step: *step, loss }));
+                    points.extend(loss.map(|loss| point(*step, loss)));
                 }
                 self.progress = Some((Phase::Train, *step, self.steps));
                 if self.step_seconds.len() == 50 {
@@ -131,7 +143,7 @@ impl History {
                 }
                 self.step_seconds.push(*seconds);
             }
-            Event::Validation { step, loss } => self.validation.push(Point { step: *step, loss: *loss }),
+            Event::Validation { step, loss } => self.validation.push(point(*step, *loss)),
             Event::Sample { step, path: relative, prompt, seed, learned } => {
                 let path = self.folder.join(relative);
                 // A scoring made again overwrites its pictures.
@@ -223,6 +235,8 @@ mod tests {
         let history = history(&run);
         assert_eq!(history.losses.iter().map(|point| point.step).collect::<Vec<_>>(), [1, 2, 3, 4]);
         assert_eq!(history.quarters[0].len(), 4);
+        // The second between the last event before the resume and the resume is no work.
+        assert_eq!(history.losses.iter().map(|point| point.seconds).collect::<Vec<_>>(), [1.0, 2.0, 5.0, 6.0]);
         assert_eq!(history.checkpoints.len(), 1);
         assert_eq!(history.end, None);
     }

@@ -29,9 +29,14 @@ impl Home {
         Self::at(&path)
     }
 
-    /// The home at `path`.
+    /// The home at `path`, by its one true name: clients that come by a link, or with a slash at the end, meet the same daemon.
     pub fn at(path: &Path) -> Result<Self, Error> {
-        Ok(Self { path: std::path::absolute(path).map_err(Error::io("find", path))? })
+        let path = std::path::absolute(path).map_err(Error::io("find", path))?;
+        // What does not exist yet has the name that it will have.
+        let there = path.ancestors().find_map(|folder| Some((folder, folder.canonicalize().ok()?)));
+        let Some((folder, real)) = there else { return Ok(Self { path }) };
+        let rest = path.strip_prefix(folder).unwrap_or(Path::new(""));
+        Ok(Self { path: real.components().chain(rest.components()).collect() })
     }
 
     /// Its folder.
@@ -85,5 +90,24 @@ impl Home {
             Ok(names) if !names.is_empty() => format!("there is {}", names.join(", ")),
             _ => "there is none yet; a concept is a folder with concept.toml and images/".into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_home_is_the_same_by_every_way_to_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let real = folder.path().canonicalize().unwrap().join("my home");
+        std::fs::create_dir(&real).unwrap();
+        std::os::unix::fs::symlink(&real, folder.path().join("link")).unwrap();
+        for way in ["my home", "my home/", "link", "link/", "./link/../my home/."] {
+            assert_eq!(Home::at(&folder.path().join(way)).unwrap().path(), real, "{way}");
+        }
+        assert_eq!(Home::at(&folder.path().join("link/new/")).unwrap().path(), real.join("new"), "not there yet");
     }
 }

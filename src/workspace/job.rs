@@ -272,6 +272,12 @@ impl JobFolder {
         jobs
     }
 
+    /// Remove it again, just made and not begun.
+    pub fn discard(&self) {
+        // What cannot be removed is seen as a new job, which does no harm.
+        let _ = std::fs::remove_dir_all(&self.path);
+    }
+
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path

@@ -2,23 +2,32 @@
 //! by renaming, or not at all.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
 
+use rustix::process::{Pid, test_kill_process};
 use toml_edit::{DocumentMut, value};
 
 use super::concept::write_toml;
 use super::{Concept, ConceptFile, Error, Home};
 use crate::image;
 
+/// The longest name of a concept in bytes: what file systems take, less what is put after it in the trash.
+const LONGEST_NAME: usize = 200;
+
 impl Home {
     /// Refuse a name that no concept can have, or one has.
     fn check_new_concept(&self, name: &str) -> Result<PathBuf, Error> {
         let path = self.path().join(name);
-        let plain = !name.is_empty() && !name.starts_with(['.', '-']) && !name.contains(['/', '\\', '\0', '~']);
-        if !plain {
-            let remedy = "a concept's name is a folder's name: it does not begin with . or -, and has no / \\ ~";
-            return Err(Error::invalid(&path, format!("{name:?} cannot be a concept's name"), remedy));
+        let plain = !name.is_empty() && !name.starts_with(['.', '-']) && !name.contains(['/', '\\', '~']);
+        if !plain || name.trim() != name || name.contains(char::is_control) {
+            let remedy = "a concept's name is a folder's name: it does not begin with . or -, has no / \\ ~ or control \
+                          character, and no space at its ends";
+            return Err(Error::invalid(self.path(), format!("{name:?} cannot be a concept's name"), remedy));
+        }
+        if name.len() > LONGEST_NAME {
+            let problem = format!("{name:?} is too long for a concept's name: it takes {} bytes", name.len());
+            return Err(Error::invalid(self.path(), problem, format!("choose one of at most {LONGEST_NAME}")));
         }
         if path.symlink_metadata().is_ok() {
             return Err(Error::invalid(&path, "there is something of this name", "choose another"));
@@ -28,7 +37,15 @@ impl Home {
 
     /// A folder on the same disk in which something is made before it is moved into place.
     fn workshop(&self, name: &str) -> Result<PathBuf, Error> {
-        let folder = self.make_internal()?.join("workshop").join(format!("{}-{name}", std::process::id()));
+        let workshop = self.make_internal()?.join("workshop");
+        for left in std::fs::read_dir(&workshop).into_iter().flatten().flatten() {
+            let maker = left.file_name().to_string_lossy().split('-').next().and_then(|pid| pid.parse().ok());
+            // What a process that was killed has left.
+            if maker.and_then(Pid::from_raw).is_none_or(|pid| test_kill_process(pid).is_err()) {
+                let _ = std::fs::remove_dir_all(left.path());
+            }
+        }
+        let folder = workshop.join(format!("{}-{name}", std::process::id()));
         if folder.exists() {
             std::fs::remove_dir_all(&folder).map_err(Error::io("empty", &folder))?;
         }
@@ -59,6 +76,10 @@ impl Home {
         images: &Path,
         masks: Option<&Path>,
     ) -> Result<Concept, Error> {
+        if file.class_word.trim().is_empty() {
+            let problem = format!("the class word of {name:?} is empty");
+            return Err(Error::invalid(self.path(), problem, "name what the concept is a kind of: teapot, dog"));
+        }
         let photos = image::list_photos(images)?;
         self.make_concept(name, |folder| {
             write_toml(&folder.join("concept.toml"), file)?;
@@ -144,10 +165,18 @@ impl Home {
         let from = std::path::absolute(from).map_err(Error::io("find", from))?;
         let own = if from.is_dir() { from.file_name() } else { from.file_stem() };
         let name = name.map_or_else(|| own.unwrap_or_default().to_string_lossy().into_owned(), str::to_owned);
-        self.make_concept(
-            &name,
-            |folder| if from.is_dir() { copy_folder(&from, folder) } else { unpack(&from, folder) },
-        )
+        self.make_concept(&name, |folder| {
+            if from.is_dir() {
+                copy_folder(&from, folder)?;
+            } else {
+                unpack(&from, folder)?;
+            }
+            if !folder.join("concept.toml").is_file() {
+                let remedy = "give what `catbench concept export` wrote, or the folder that concept.toml is in";
+                return Err(Error::invalid(&from, "there is no concept.toml in it", remedy));
+            }
+            Ok(())
+        })
     }
 }
 
@@ -179,7 +208,7 @@ impl Concept {
         let name = out.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let temporary = out.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
         let packed = (|| {
-            let mut archive = zip::ZipWriter::new(File::create(&temporary)?);
+            let mut archive = zip::ZipWriter::new(Target { file: File::create(&temporary)?, failed: false });
             // Pictures and weights do not get smaller.
             let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
             let options = options.large_file(true);
@@ -187,9 +216,7 @@ impl Concept {
                 archive.start_file(name, options)?;
                 io::copy(&mut File::open(path)?, &mut archive)?;
             }
-            let mut file = archive.finish()?;
-            file.flush()?;
-            file.sync_all()?;
+            archive.finish()?.file.sync_all()?;
             std::fs::rename(&temporary, out)
         })();
         if packed.is_err() {
@@ -199,13 +226,52 @@ impl Concept {
     }
 }
 
-/// All files under `folder`, with their names from there; not what belongs to a process.
+/// The file an archive is written to. Once it has failed, what follows goes nowhere: the archive's writer would try again
+/// when it is dropped, and print that it failed.
+struct Target {
+    file: File,
+    failed: bool,
+}
+
+impl Target {
+    fn tell<T>(&mut self, done: io::Result<T>) -> io::Result<T> {
+        self.failed |= done.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::Interrupted);
+        done
+    }
+}
+
+impl Write for Target {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.failed {
+            return Ok(bytes.len());
+        }
+        let written = self.file.write(bytes);
+        self.tell(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Seek for Target {
+    fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
+        if self.failed {
+            return Ok(0);
+        }
+        let at = self.file.seek(to);
+        self.tell(at)
+    }
+}
+
+/// All files under `folder`, with their names from there, also those behind links; not what belongs to a process.
 fn files(folder: &Path, from: &Path) -> io::Result<Vec<(String, PathBuf)>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder.join(from))? {
         let entry = entry?;
         let name = from.join(entry.file_name());
-        let kind = entry.file_type()?;
+        let kind = std::fs::metadata(entry.path())
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", entry.path().display())))?;
         if kind.is_dir() {
             found.extend(files(folder, &name)?);
         } else if kind.is_file()
@@ -228,9 +294,18 @@ fn unpack(archive: &Path, folder: &Path) -> Result<(), Error> {
     for i in 0..archive_files.len() {
         let mut file = archive_files.by_index(i).map_err(wrong)?;
         let Some(name) = file.enclosed_name() else {
-            let problem = format!("it would write to {:?}, outside of its folder", file.name());
+            let name = String::from_utf8_lossy(file.name_raw()).into_owned();
+            let problem = format!("it would write to {name:?}, outside of its folder");
             return Err(Error::invalid(archive, problem, "do not trust it"));
         };
+        if file.is_symlink() {
+            let problem = format!("{} in it is a link, which leads out of it", name.display());
+            return Err(Error::invalid(archive, problem, "pack the file itself: `catbench concept export` does"));
+        }
+        if file.compression() != zip::CompressionMethod::Stored {
+            let problem = format!("{} in it is compressed ({})", name.display(), file.compression());
+            return Err(Error::invalid(archive, problem, "unpack it, and import the folder"));
+        }
         if file.is_file() {
             let path = folder.join(name);
             let parent = path.parent().unwrap_or(folder);

@@ -16,17 +16,20 @@ const WAITING: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Key {
     path: PathBuf,
+    /// Of the photo, to be shown over it.
+    mask: Option<PathBuf>,
     /// When the file was last written: a new picture under an old name is another picture.
-    modified: Option<SystemTime>,
+    modified: [Option<SystemTime>; 2],
     width: u32,
     height: u32,
 }
 
 impl Key {
-    /// The picture at `path`, to fit into `width` × `height` pixels.
-    pub fn new(path: &Path, width: u32, height: u32) -> Self {
-        let modified = path.metadata().and_then(|metadata| metadata.modified()).ok();
-        Self { path: path.to_path_buf(), modified, width, height }
+    /// The picture at `path` with its mask, to fit into `width` × `height` pixels.
+    pub fn new(path: &Path, mask: Option<&Path>, width: u32, height: u32) -> Self {
+        let modified = |path: &Path| path.metadata().and_then(|metadata| metadata.modified()).ok();
+        let modified = [modified(path), mask.and_then(modified)];
+        Self { path: path.to_path_buf(), mask: mask.map(Path::to_path_buf), modified, width, height }
     }
 }
 
@@ -106,7 +109,18 @@ impl Loader {
 
 /// Decode and fit.
 fn load(key: &Key) -> Result<RgbImage, ()> {
-    let picture = crate::image::read_photo(&key.path).map_err(|_| ())?;
+    let mut picture = crate::image::read_photo(&key.path).map_err(|_| ())?;
+    // A mask that cannot be read is shown as none: the preflight says what is wrong with it.
+    if let Some(Ok(mask)) = key.mask.as_ref().map(|mask| crate::image::read_mask(mask, picture.dimensions())) {
+        for (pixel, mask) in picture.pixels_mut().zip(mask.pixels()) {
+            // A cold grey outside, as it is inside: the shape is seen on any photo.
+            let left = 255 - u32::from(mask.0[0]);
+            let mix =
+                |value: u8, tint: u32| ((u32::from(value) * (255 - left * 3 / 4) + tint * (left * 3 / 4)) / 255) as u8;
+            let [r, g, b] = pixel.0;
+            pixel.0 = [mix(r, 40), mix(g, 48), mix(b, 72)];
+        }
+    }
     let (width, height) = picture.dimensions();
     let scale = (f64::from(key.width) / f64::from(width)).min(f64::from(key.height) / f64::from(height));
     let fit = |side: u32, most: u32| ((f64::from(side) * scale).round() as u32).clamp(1, most.max(1));

@@ -110,8 +110,8 @@ impl Surface {
         self.graphics.begin();
     }
 
-    /// Draw the picture at `path` as large as fits into `area`, in its middle.
-    pub fn draw(&mut self, buffer: &mut Buffer, area: Rect, path: &Path) {
+    /// Draw the picture at `path` as large as fits into `area`, in its middle; what `mask` leaves out stands back.
+    pub fn draw(&mut self, buffer: &mut Buffer, area: Rect, path: &Path, mask: Option<&Path>) {
         let area = area.intersection(buffer.area);
         if area.is_empty() || self.images == Images::Off {
             return note(buffer, area, name(path));
@@ -120,7 +120,7 @@ impl Surface {
             Images::Blocks => (1, 2),
             _ => self.graphics.cell(),
         };
-        let key = Key::new(path, u32::from(area.width) * cell.0, u32::from(area.height) * cell.1);
+        let key = Key::new(path, mask, u32::from(area.width) * cell.0, u32::from(area.height) * cell.1);
         match self.loader.get(key) {
             None => note(buffer, area, "…"),
             Some(Err(())) => note(buffer, area, "cannot be read"),
@@ -165,7 +165,7 @@ fn note(buffer: &mut Buffer, area: Rect, text: &str) {
     }
     let text: String = text.chars().take(area.width as usize).collect();
     let x = area.x + (area.width - text.chars().count() as u16) / 2;
-    buffer.set_string(x, area.y + area.height / 2, text, super::theme::FAINT);
+    buffer.set_string(x, area.y + area.height / 2, text, super::theme::faint());
 }
 
 /// The cells a picture of this size takes in the middle of `area`.

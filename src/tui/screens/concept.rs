@@ -1,428 +1,270 @@
-//! One concept: its photos, the loss of a run, and what came of it.
+//! One concept: its photos with their masks, what the preflight finds, its notes, its prompt lists and its runs.
 
-use std::path::PathBuf;
-
-use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
-use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
-use crate::client::words;
-use crate::protocol::{Phase, State};
-use crate::tui::app::{Checked, View};
-use crate::tui::preview::Surface;
+use super::Screen;
+use crate::protocol::{RunRecord, TrainConfig};
+use crate::tui::canvas::{Canvas, Target};
+use crate::tui::deeds::{self, Effect};
+use crate::tui::keymap::{Action, Place};
+use crate::tui::overlays::entry::{Entry, Field};
+use crate::tui::overlays::page::Page;
+use crate::tui::overlays::picture::{Large, Shot};
+use crate::tui::overlays::sampling;
+use crate::tui::screens::library;
 use crate::tui::theme;
-use crate::tui::widgets::graph::{Graph, label, smoothed, window};
-use crate::tui::widgets::tiles::{Grid, Tile};
-use crate::tui::widgets::{pane, scores, tiles};
-use crate::workspace::{End, History, Picture, effective_settings};
+use crate::tui::widgets::list::{self, Choice};
+use crate::tui::widgets::{pane, text, tiles};
+use crate::tui::world::{Checked, Open, World};
+use crate::workspace::{Concept, JobFolder};
 
-/// A pane that can have the focus.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pane {
-    /// The photos.
-    Photos,
-    /// The loss.
-    Loss,
-    /// Pictures made during the training.
-    Samples,
-    /// Pictures to compare, of the untrained class word.
-    Untrained,
-    /// Pictures to compare, of the learned concept.
-    Learned,
+const PHOTOS: usize = 0;
+const RUNS: usize = 1;
+const PROMPTS: usize = 2;
+
+/// The concept.
+pub struct ConceptScreen {
+    focus: usize,
+    choices: [Choice; 3],
+    masks: bool,
 }
 
-/// A picture as panes and the large view show it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Shot {
-    /// The file.
-    pub path: PathBuf,
-    /// What it is.
-    pub title: String,
-    /// Its prompt and seed.
-    pub detail: String,
-    /// The word under its tile.
-    pub caption: String,
-}
-
-/// The panes of the screen now, in the order of Tab.
-pub fn panes(view: &View) -> &'static [Pane] {
-    match (view.model.run.is_some(), view.model.compared().is_some()) {
-        (false, _) => &[Pane::Photos],
-        (true, false) => &[Pane::Photos, Pane::Loss, Pane::Samples],
-        (true, true) => &[Pane::Photos, Pane::Loss, Pane::Untrained, Pane::Learned],
+impl Default for ConceptScreen {
+    fn default() -> Self {
+        Self { focus: PHOTOS, choices: [Choice::default(); 3], masks: true }
     }
 }
 
-/// The pictures of a pane.
-pub fn shots(view: &View, pane: Pane) -> Vec<Shot> {
-    let class_word = &view.model.concept.file.class_word;
-    let shot = |picture: &Picture, title: String, caption: String| Shot {
-        path: picture.path.clone(),
-        title,
-        detail: format!("{} #{}", picture.prompt.replace("{concept}", class_word), picture.seed),
-        caption,
+/// The photos as the large view shows them.
+fn shots(open: &Open, masks: bool) -> Vec<Shot> {
+    let photos = match &open.checked {
+        Some(Checked::Ready(found)) => Some(&found.photos),
+        _ => None,
     };
-    match pane {
-        Pane::Photos => view
-            .model
-            .photos
-            .iter()
-            .map(|path| Shot {
-                path: path.clone(),
-                title: "Photo".into(),
-                detail: String::new(),
-                caption: String::new(),
-            })
-            .collect(),
-        Pane::Loss => Vec::new(),
-        Pane::Samples => {
-            let history = view.model.run.as_ref().map(|run| &run.history);
-            // The newest first: they are what one waits for.
-            let pictures = history.into_iter().flat_map(|history| history.on_the_way().rev());
-            pictures.map(|p| shot(p, format!("Step {}", p.step), format!("step {}", p.step))).collect()
+    let shot = |path: &std::path::PathBuf| {
+        let found = photos.and_then(|photos| photos.iter().find(|photo| photo.path == *path));
+        let mask = open.concept.mask_path(path);
+        let has_mask = mask.is_file();
+        Shot {
+            path: path.clone(),
+            title: "Photo".into(),
+            detail: found.map(|photo| photo.how_cropped(TrainConfig::default().crop)).unwrap_or_default(),
+            caption: if has_mask { String::new() } else { "no mask".into() },
+            mask: (masks && has_mask).then_some(mask),
         }
-        Pane::Untrained | Pane::Learned => {
-            let learned = pane == Pane::Learned;
-            let title = if learned { "Learned" } else { "Untrained class" };
-            let pictures = view.model.compared().into_iter().flat_map(|history| history.evaluated(learned));
-            pictures.map(|p| shot(p, title.into(), String::new())).collect()
-        }
-    }
+    };
+    open.photos.iter().map(shot).collect()
 }
 
-/// Draw the screen.
-pub fn draw(buffer: &mut Buffer, surface: &mut Surface, area: Rect, view: &mut View) {
-    let mut rest = area;
-    header(buffer, take(&mut rest, 1), view);
-    let mut bottom = take_bottom(&mut rest, 1);
-    footer(buffer, &mut bottom, view);
-    for line in banner(view, area.width) {
-        buffer.set_line(rest.x, rest.y, &line, rest.width);
-        take(&mut rest, 1);
-    }
-    if area.height >= 40 {
-        take(&mut rest, 1);
-    }
-    let gap = 1;
-    let compared = view.model.compared().is_some();
-    let table = if compared { scores::HEIGHT + 1 } else { 0 };
-    let table = take_bottom(&mut rest, table);
-    let strip = match (view.model.run.is_some(), compared) {
-        (false, _) => 0,
-        // A title, six rows of picture, and captions for pictures that differ by their step.
-        (true, false) => (rest.height / 3).max(8),
-        (true, true) => (rest.height * 9 / 20).max(7),
-    };
-    let strip = take_bottom(&mut rest, strip);
-    let left = if view.model.run.is_none() { rest.width / 2 } else { (rest.width * 2 / 5).max(39).min(rest.width / 2) };
-    let photos = Rect { width: left, ..rest };
-    let right = Rect { x: rest.x + left + gap, width: rest.width - left - gap, ..rest };
-    let count = view.model.photos.len();
-    let aside = match (count, view.model.masks) {
-        (0, _) => Line::default(),
-        (_, 0) => Line::styled(format!("{count}, no masks"), theme::FAINT),
-        (_, masks) => Line::styled(format!("{count}, {masks} with a mask"), theme::FAINT),
-    };
-    picture_pane(buffer, surface, photos, view, Pane::Photos, "Photos", &aside);
-    if view.model.run.is_none() {
-        return setup(buffer, right, view);
-    }
-    loss(buffer, right, view);
-    if compared {
-        let half = (strip.width - gap) / 2;
-        let sides = [
-            (Pane::Untrained, "Untrained class", Rect { width: half, ..strip }),
-            (Pane::Learned, "Learned", Rect { x: strip.x + half + gap, width: strip.width - half - gap, ..strip }),
+fn prompt_lists(open: &Open) -> &[String] {
+    open.details.as_ref().map_or(&[], |details| &details.concept.prompts)
+}
+
+impl Screen for ConceptScreen {
+    fn draw(&mut self, canvas: &mut Canvas, area: Rect, world: &World) {
+        let Some(open) = &world.open else { return };
+        let mut head = vec![
+            Span::styled(format!(" {} ", open.concept.id), theme::focus()),
+            Span::styled(format!("a kind of {}", open.concept.file.class_word), theme::faint()),
         ];
-        for (pane, title, area) in sides {
-            let shots = shots(view, pane);
-            let aside = shots.get(view.chosen(pane)).map(|shot| Line::styled(shot.detail.clone(), theme::FAINT));
-            picture_pane(buffer, surface, area, view, pane, title, &aside.unwrap_or_default());
+        if !open.concept.file.tags.is_empty() {
+            head.push(Span::styled(format!("  #{}", open.concept.file.tags.join(" #")), theme::faint()));
         }
-        score_table(buffer, table, view);
-    } else {
-        let aside = Line::styled("newest first", theme::FAINT);
-        picture_pane(buffer, surface, strip, view, Pane::Samples, "Samples", &aside);
+        canvas.buffer.set_line(area.x, area.y, &Line::from(head), area.width);
+        let rest = Rect { y: area.y + 1, height: area.height - 1, ..area };
+        let left = Rect { width: (rest.width / 2).min(rest.width - 38), ..rest };
+        let right = Rect { x: left.right() + 1, width: rest.width - left.width - 1, ..rest };
+        let lists = (prompt_lists(open).len() as u16 + 1).clamp(2, 6);
+        let runs = Rect { height: (right.height / 3).max(5), ..right };
+        let prompts = Rect { y: right.bottom() - lists, height: lists, ..right };
+        let about = Rect { y: runs.bottom(), height: right.height - runs.height - lists, ..right };
+
+        let shots = shots(open, self.masks);
+        let with = shots.iter().filter(|shot| shot.caption.is_empty()).count();
+        let said = if shots.is_empty() { String::new() } else { format!("{}, {with} with a mask", shots.len()) };
+        let said = if self.masks || with == 0 { said } else { format!("{said}, not shown") };
+        let inner =
+            pane::draw(canvas.buffer, left, "Photos", &Line::styled(said, theme::faint()), self.focus == PHOTOS);
+        canvas.target(inner, Target::Pane(PHOTOS));
+        if shots.is_empty() {
+            text::empty(canvas.buffer, inner, "no photos: put a few into images/, they appear by themselves");
+        }
+        tiles::draw(canvas, inner, PHOTOS, &mut self.choices[PHOTOS], &shots, self.focus == PHOTOS);
+
+        let aside = Line::styled(if open.runs().is_empty() { "" } else { "newest last" }, theme::faint());
+        let inner = pane::draw(canvas.buffer, runs, "Runs", &aside, self.focus == RUNS);
+        canvas.target(inner, Target::Pane(RUNS));
+        if open.runs().is_empty() {
+            text::empty(canvas.buffer, inner, "none yet: t sets one up");
+        }
+        let records = open.runs();
+        list::draw(canvas, inner, RUNS, &mut self.choices[RUNS], records.len(), self.focus == RUNS, |i, width| {
+            run_row(&records[i], width)
+        });
+
+        let aside = match &open.checked {
+            None => Line::styled("◌ checking the photos", theme::faint()),
+            Some(Checked::Ready(_)) => Line::styled("✓ ready to train", theme::good()),
+            Some(Checked::Wrong(_)) => Line::styled("✗ not ready", theme::bad()),
+        };
+        let inner = pane::draw(canvas.buffer, about, "Findings and notes", &aside, false);
+        text::draw(canvas.buffer, inner, &findings(open, inner.width.saturating_sub(1) as usize));
+
+        let inner = pane::draw(canvas.buffer, prompts, "Prompt lists", &Line::default(), self.focus == PROMPTS);
+        canvas.target(inner, Target::Pane(PROMPTS));
+        let lists = prompt_lists(open);
+        if lists.is_empty() {
+            text::empty(canvas.buffer, inner, "none: a text file in prompts/, one prompt a line");
+        }
+        list::draw(
+            canvas,
+            inner,
+            PROMPTS,
+            &mut self.choices[PROMPTS],
+            lists.len(),
+            self.focus == PROMPTS,
+            |i, width| Line::raw(text::fit(&format!(" {}", lists[i]), width)),
+        );
     }
-}
 
-fn take(rest: &mut Rect, height: u16) -> Rect {
-    let height = height.min(rest.height);
-    let taken = Rect { height, ..*rest };
-    (rest.y, rest.height) = (rest.y + height, rest.height - height);
-    taken
-}
-
-fn take_bottom(rest: &mut Rect, height: u16) -> Rect {
-    let height = height.min(rest.height);
-    rest.height -= height;
-    Rect { y: rest.bottom(), height, ..*rest }
-}
-
-/// The concept at the left, how it goes at the right.
-fn header(buffer: &mut Buffer, area: Rect, view: &View) {
-    let concept = &view.model.concept;
-    let left = Line::from(vec![
-        Span::styled(format!(" {} ", concept.id), theme::FOCUS),
-        Span::styled(format!("a kind of {}", concept.file.class_word), theme::FAINT),
-    ]);
-    buffer.set_line(area.x, area.y, &left, area.width);
-    let right = how_it_goes(view);
-    let width = right.width() as u16 + 1;
-    if left.width() as u16 + width < area.width {
-        buffer.set_line(area.right() - width, area.y, &right, width);
-    }
-}
-
-/// The state of the shown run in one line.
-fn how_it_goes(view: &View) -> Line<'static> {
-    if view.starting {
-        return Line::styled("◌ starting", theme::ACCENT);
-    }
-    let Some(job) = view.model.current() else { return Line::styled("○ not trained yet", theme::FAINT) };
-    let history = &job.history;
-    let (step, steps) = (history.step(), history.steps);
-    let (mark, text, style) = match job.state {
-        State::New => ("○", "waits for its turn".into(), theme::FAINT),
-        State::Running => ("●", running(history), theme::ACCENT),
-        State::Finished => ("✓", format!("finished in {}", words::duration(history.seconds())), theme::GOOD),
-        State::Stopped => ("■", format!("stopped at step {step} of {steps}"), theme::WARN),
-        State::Failed => ("✗", format!("failed at step {step} of {steps}"), theme::BAD),
-        State::Interrupted => ("✗", format!("interrupted at step {step} of {steps}"), theme::BAD),
-    };
-    Line::from(vec![Span::styled(format!("{mark} "), style), Span::styled(text, style)])
-}
-
-fn running(history: &History) -> String {
-    match history.progress {
-        None => "starting".into(),
-        Some((Phase::Train, step, steps)) => {
-            let speed = history.seconds_per_step().map(|seconds| {
-                if seconds < 1.0 {
-                    format!(" · {:.1} steps/s", 1.0 / seconds)
-                } else {
-                    format!(" · {seconds:.1} s/step")
+    fn act(&mut self, action: Action, world: &mut World) -> Effect {
+        let Some(open) = &world.open else { return Effect::None };
+        let lists = prompt_lists(open);
+        let len = [open.photos.len(), open.runs().len(), lists.len()][self.focus];
+        if self.choices[self.focus].step(action, len) {
+            return Effect::Draw;
+        }
+        let chosen = self.choices[self.focus].of(len);
+        match action {
+            Action::Enter => match (self.focus, chosen) {
+                (PHOTOS, Some(index)) => Effect::over(Large::new(shots(open, self.masks), index)),
+                (RUNS, Some(index)) => {
+                    Effect::Many(vec![Effect::Show(Some(open.runs()[index].id.clone())), Effect::Go(Place::Train)])
                 }
-            });
-            let left = history.seconds_left().map(|left| format!(" · {} left", words::duration(left)));
-            format!("training {step}/{steps}{}{}", speed.unwrap_or_default(), left.unwrap_or_default())
-        }
-        Some((phase, done, total)) => format!("{} {done}/{total}", words::phase(phase)),
-    }
-}
-
-/// Lines under the header: progress, or what went wrong and what to do.
-fn banner(view: &View, width: u16) -> Vec<Line<'static>> {
-    let Some(job) = view.model.current() else { return Vec::new() };
-    let history = &job.history;
-    let mut lines = Vec::new();
-    let mut say = |mark: &str, text: &str, style: Style| {
-        for (i, part) in wrap(text, width.saturating_sub(4) as usize).into_iter().take(3).enumerate() {
-            let mark = if i == 0 { mark } else { " " };
-            lines.push(Line::from(vec![Span::styled(format!(" {mark} "), style), Span::raw(part)]));
-        }
-    };
-    match (&job.state, &history.end) {
-        (State::Failed, Some(End::Failed { message })) => {
-            say("✗", message, theme::BAD);
-            if !history.checkpoints.is_empty() {
-                say(" ", "r goes on from the last checkpoint", theme::FAINT);
+                (PROMPTS, Some(index)) => {
+                    let name = lists[index].clone();
+                    let path = open.concept.folder.join("prompts").join(&name);
+                    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| error.to_string());
+                    Effect::over(Page::new(&name, text.lines().map(str::to_owned).collect()))
+                }
+                _ => Effect::None,
+            },
+            Action::Train => Effect::Many(vec![Effect::Go(Place::Train), Effect::Act(Action::Train)]),
+            Action::Sample => {
+                let list = chosen.filter(|_| self.focus == PROMPTS).map(|index| lists[index].clone());
+                let run = open.run().and_then(|run| JobFolder::at(&run.path).ok());
+                sampling::open(&open.concept, run, &list.unwrap_or_else(|| "a {concept}".into()))
             }
-        }
-        (State::Interrupted, _) => {
-            let text = "The runner died without a word: killed, out of memory or a power cut. \
-                        r goes on from the last checkpoint.";
-            say("✗", text, theme::BAD);
-        }
-        (State::Stopped, _) => say("■", "Stopped as asked. r goes on from the last checkpoint.", theme::WARN),
-        (State::Running, _) => lines.push(bar(history, width)),
-        _ => {}
-    }
-    if job.state != State::Finished
-        && let Some(warning) = history.warnings.last()
-    {
-        for (i, part) in wrap(warning, width.saturating_sub(4) as usize).into_iter().take(2).enumerate() {
-            let mark = if i == 0 { "!" } else { " " };
-            lines.push(Line::from(vec![Span::styled(format!(" {mark} "), theme::WARN), Span::raw(part)]));
+            Action::Masks => {
+                self.masks = !self.masks;
+                Effect::Draw
+            }
+            Action::Tags => library::tags(&world.home, &open.concept.id, &open.concept.file.tags),
+            Action::Notes => {
+                let (home, name) = (world.home.clone(), open.concept.id.clone());
+                let field = Field::new("notes", "one line; concept.toml takes more", &open.concept.file.notes);
+                Effect::over(Entry::new(&format!("Notes on {name}"), vec![field], move |mut texts| {
+                    deeds::edit(&home, &name, None, Some(texts.remove(0)))
+                }))
+            }
+            _ => Effect::None,
         }
     }
-    lines
+
+    fn why_not(&self, action: Action, world: &World) -> Option<String> {
+        let open = world.open.as_ref()?;
+        match action {
+            Action::Train => match &open.checked {
+                Some(Checked::Wrong(wrong)) => Some(wrong.clone()),
+                _ => None,
+            },
+            Action::Masks if open.details.as_ref().is_some_and(|details| details.concept.masks == 0) => {
+                Some("there is no mask".into())
+            }
+            _ => None,
+        }
+    }
+
+    fn panes(&self, _: &World) -> usize {
+        3
+    }
+
+    fn focus(&mut self) -> &mut usize {
+        &mut self.focus
+    }
+
+    fn choose(&mut self, pane: usize, index: usize, _: &mut World) {
+        self.choices[pane].index = index;
+    }
+
+    fn reset(&mut self) {
+        *self = Self { masks: self.masks, ..Self::default() };
+    }
 }
 
-/// How much of the phase is done, over the whole width.
-fn bar(history: &History, width: u16) -> Line<'static> {
-    let (done, total) = history.progress.map_or((0, 1), |(_, done, total)| (done, total.max(1)));
-    let width = width.saturating_sub(2) as usize;
-    let filled = (done * width / total).min(width);
+/// A run in a line.
+pub fn run_row(run: &RunRecord, width: usize) -> Line<'static> {
+    let (mark, style) = theme::mark(run.state);
+    let state = if run.imported.is_some() { "imported" } else { run.state.word() };
+    let loss = run.validation_loss.or(run.loss).map(|loss| format!("{loss:.4}")).unwrap_or_default();
+    let score = run.scores.as_ref().map(|both| format!("balance {:.3}", both.after.balance.value)).unwrap_or_default();
+    let steps = format!("{}/{}", run.steps, run.of);
+    let rest = format!("{steps:<11} {loss:<7} {score}");
+    let short = width < 58;
+    // The date of an id tells runs apart; its time is enough for those of a day.
+    let id = if short { run.id.get(4..13).unwrap_or(&run.id) } else { &run.id };
     Line::from(vec![
-        Span::raw(" "),
-        Span::styled("━".repeat(filled), theme::ACCENT),
-        Span::styled("─".repeat(width - filled), theme::RULE),
+        Span::styled(format!("{mark} "), style),
+        Span::styled(format!("{id} "), theme::strong()),
+        Span::styled(text::fit(if short { "" } else { state }, if short { 0 } else { 12 }), style),
+        Span::raw(text::fit(&rest, width.saturating_sub(id.len() + 3 + if short { 0 } else { 12 }))),
     ])
 }
 
-/// Break at spaces.
-fn wrap(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
-        let line = lines.last().map_or(0, |line| line.chars().count());
-        if line > 0 && line + 1 + word.chars().count() > width {
-            lines.push(String::new());
-        }
-        if let Some(line) = lines.last_mut() {
-            if !line.is_empty() {
-                line.push(' ');
+/// What the preflight finds, what the concept's file says, and its notes.
+fn findings(open: &Open, width: usize) -> Vec<Line<'static>> {
+    let file = &open.concept.file;
+    let mut lines = Vec::new();
+    let mut say = |name: &str, value: &str, style| lines.extend(text::rows(name, value, 9, width, style));
+    match &open.checked {
+        Some(Checked::Wrong(wrong)) => say("✗ photos", wrong, theme::bad()),
+        Some(Checked::Ready(found)) => {
+            let mut sizes: Vec<(String, usize)> = Vec::new();
+            for how in found.photos.iter().map(|photo| photo.how_cropped(TrainConfig::default().crop)) {
+                match sizes.iter_mut().find(|(known, _)| *known == how) {
+                    Some((_, count)) => *count += 1,
+                    None => sizes.push((how, 1)),
+                }
             }
-            line.push_str(word);
+            for (how, count) in sizes {
+                say("photos", &format!("{count} of {how}"), theme::text());
+            }
+            for warning in &found.warnings {
+                say("! photos", warning, theme::warn());
+            }
         }
+        None => {}
+    }
+    if let Some(details) = &open.details
+        && details.concept.incomplete > 0
+    {
+        say("! files", &format!("{} not whole yet", details.concept.incomplete), theme::warn());
+    }
+    say("model", &file.base_model.display().to_string(), theme::text());
+    if let Some(model) = &file.score_model {
+        say("scores by", &model.display().to_string(), theme::text());
+    }
+    if file.notes.is_empty() {
+        say("notes", "none: e writes some", theme::faint());
+    } else {
+        say("notes", &file.notes, theme::text());
     }
     lines
 }
 
-/// Hints, or what just happened.
-fn footer(buffer: &mut Buffer, area: &mut Rect, view: &View) {
-    if let Some(notice) = &view.notice {
-        let line = Line::from(vec![Span::styled(" ! ", theme::WARN), Span::raw(notice.clone())]);
-        buffer.set_line(area.x, area.y, &line, area.width);
-        return;
-    }
-    let now = view.now();
-    let mut spans = vec![Span::raw(" ")];
-    for binding in crate::tui::keymap::BINDINGS.iter().filter(|binding| binding.is_on(now)) {
-        if let Some(hint) = binding.hint {
-            let hint = if hint == "quit" && now.running { "detach" } else { hint };
-            spans.push(Span::styled(binding.shown, theme::STRONG));
-            spans.push(Span::styled(format!(" {hint}   "), theme::FAINT));
-        }
-    }
-    buffer.set_line(area.x, area.y, &Line::from(spans), area.width);
-}
-
-fn picture_pane(
-    buffer: &mut Buffer,
-    surface: &mut Surface,
-    area: Rect,
-    view: &mut View,
-    pane: Pane,
-    title: &str,
-    aside: &Line,
-) {
-    let focused = view.focus() == pane;
-    let inner = pane::draw(buffer, area, title, aside, focused);
-    let shots = shots(view, pane);
-    if shots.is_empty() {
-        let text = match pane {
-            Pane::Photos => "no photos: put a few into images/",
-            Pane::Samples if view.model.is_running() => "the first sample is on its way",
-            Pane::Learned | Pane::Untrained if view.model.is_running() => "on their way",
-            _ => "none",
-        };
-        buffer.set_stringn(inner.x + 1, inner.y + inner.height / 2, text, inner.width as usize, theme::FAINT);
-        return;
-    }
-    let chosen = view.chosen(pane).min(shots.len() - 1);
-    let tiles: Vec<Tile> = shots.iter().map(|shot| Tile { path: &shot.path, caption: shot.caption.clone() }).collect();
-    let grid: Grid = tiles::draw(buffer, surface, inner, &tiles, chosen, focused);
-    view.remember(pane, grid.columns);
-}
-
-fn loss(buffer: &mut Buffer, area: Rect, view: &View) {
-    let Some(run) = &view.model.run else { return };
-    let history = &run.history;
-    let mut aside = Vec::new();
-    if view.cursor().is_some_and(|_| view.focus() == Pane::Loss)
-        && let Some(point) = view.cursor().and_then(|index| history.losses.get(index))
-    {
-        aside.push(Span::styled(format!("step {} ", point.step), theme::STRONG));
-        aside.push(Span::raw(label(point.loss)));
-    } else {
-        if let Some(last) = smoothed(&history.losses, window(history)).last() {
-            aside.push(Span::styled("─ ", theme::ACCENT));
-            aside.push(Span::raw(label(last.loss)));
-        }
-        if let Some(last) = history.validation.last() {
-            aside.push(Span::styled("  ◆ ", theme::SECOND));
-            aside.push(Span::raw(format!(
-                "{} {}",
-                if area.width >= 60 { "validation" } else { "valid." },
-                label(last.loss)
-            )));
-        }
-        if view.model.runs.len() > 1 {
-            let text = format!("  run {}/{}", view.model.shown + 1, view.model.runs.len());
-            aside.push(Span::styled(text, theme::FAINT));
-        }
-        if area.width >= 90 {
-            aside.push(Span::styled(format!("  {}", run.job.id()), theme::FAINT));
-        }
-    }
-    let title = if view.log { "Loss (log)" } else { "Loss" };
-    let focused = view.focus() == Pane::Loss;
-    let inner = pane::draw(buffer, area, title, &Line::from(aside), focused);
-    let cursor = view.cursor().filter(|_| focused).and_then(|index| history.losses.get(index)).map(|point| point.step);
-    Graph { history, log: view.log, cursor }.draw(buffer, inner);
-}
-
-fn score_table(buffer: &mut Buffer, area: Rect, view: &View) {
-    let found =
-        view.model.run.as_ref().and_then(|run| run.history.scores(view.model.scoring.as_ref().map(|s| &s.history)));
-    let aside = match found {
-        Some((before, _)) => format!("before → after, 95 % intervals over {} pictures", before.masked_clip_i.n),
-        None => String::new(),
-    };
-    let inner = pane::draw(buffer, area, "Scores", &Line::styled(aside, theme::FAINT), false);
-    if let Some((before, after)) = found {
-        scores::draw(buffer, inner, before, after);
-    } else {
-        let text =
-            if view.model.is_running() { "measured once all are sampled" } else { "not measured: m scores this run" };
-        buffer.set_stringn(inner.x + 1, inner.y + 1, text, inner.width as usize, theme::FAINT);
-    }
-}
-
-/// Before the first run: what a training would do.
-fn setup(buffer: &mut Buffer, area: Rect, view: &View) {
-    let aside = match &view.checked {
-        None => Line::styled("checking the photos", theme::FAINT),
-        Some(Checked::Ready(_)) => {
-            Line::from(vec![Span::styled("t", theme::FOCUS), Span::styled(" starts", theme::FAINT)])
-        }
-        Some(Checked::Wrong(_)) => Line::styled("✗ not ready", theme::BAD),
-    };
-    let inner = pane::draw(buffer, area, "Training", &aside, false);
-    let width = inner.width.saturating_sub(2) as usize;
-    let mut lines: Vec<Line> = Vec::new();
-    if let Some(Checked::Wrong(message)) = &view.checked {
-        lines.extend(wrap(message, width.saturating_sub(2)).into_iter().map(|line| Line::styled(line, theme::BAD)));
-        lines.push(Line::default());
-    }
-    let config = view.train_config();
-    let mut rows = effective_settings(&config);
-    rows.push(("base model", view.model.concept.file.base_model.display().to_string()));
-    if let Some(Checked::Ready(checked)) = &view.checked {
-        let mut sizes: Vec<(String, usize)> = Vec::new();
-        for how in checked.photos.iter().map(|photo| photo.how_cropped(config.crop)) {
-            match sizes.iter_mut().find(|(known, _)| *known == how) {
-                Some((_, count)) => *count += 1,
-                None => sizes.push((how, 1)),
-            }
-        }
-        rows.extend(sizes.into_iter().map(|(how, count)| ("photos", format!("{count} of {how}"))));
-        for warning in &checked.warnings {
-            rows.push(("! warning", warning.clone()));
-        }
-    }
-    let mut before = "";
-    for (name, value) in rows {
-        let shown = if name == before { "" } else { name };
-        before = name;
-        for (i, part) in wrap(&value, width.saturating_sub(13)).into_iter().enumerate() {
-            let name = if i == 0 { shown } else { "" };
-            lines.push(Line::from(vec![Span::styled(format!("{name:<12} "), theme::FAINT), Span::raw(part)]));
-        }
-    }
-    for (i, line) in lines.iter().enumerate().take(inner.height as usize) {
-        buffer.set_line(inner.x + 1, inner.y + i as u16, line, width as u16);
-    }
+/// The concept that is open, and its shown run.
+pub fn shown(world: &World) -> Option<(&Concept, JobFolder)> {
+    let open = world.open.as_ref()?;
+    Some((&open.concept, JobFolder::at(&open.run()?.path).ok()?))
 }

@@ -11,8 +11,8 @@ pub fn draw(buffer: &mut Buffer, area: Rect, title: &str, aside: &Line, focused:
     if area.is_empty() {
         return area;
     }
-    let rule = if focused { theme::ACCENT } else { theme::RULE };
-    let style = if focused { theme::FOCUS } else { theme::STRONG };
+    let rule = if focused { theme::accent() } else { theme::rule() };
+    let style = if focused { theme::focus() } else { theme::strong() };
     // The focus has a mark, not a colour alone.
     let mark = if focused { "▌" } else { " " };
     buffer.set_string(area.x, area.y, "─".repeat(area.width as usize), rule);

@@ -14,17 +14,17 @@ pub const HEIGHT: u16 = 4;
 
 fn style(change: Change) -> Style {
     match change {
-        Change::Up => theme::GOOD,
-        Change::Down => theme::WARN,
-        Change::Unclear => theme::FAINT,
+        Change::Up => theme::good(),
+        Change::Down => theme::warn(),
+        Change::Unclear => theme::faint(),
     }
 }
 
 /// Draw the table, and beside it, where there is room, the intervals on one axis.
 pub fn draw(buffer: &mut Buffer, area: Rect, before: &Scores, after: &Scores) {
     let rows = score_rows(before, after);
-    let interval = |score: &Score| Span::styled(format!(" {:.3}–{:.3}", score.low, score.high), theme::FAINT);
-    let value = |score: &Score| Span::styled(format!("{:.3}", score.value), theme::STRONG);
+    let interval = |score: &Score| Span::styled(format!(" {:.3}–{:.3}", score.low, score.high), theme::faint());
+    let value = |score: &Score| Span::styled(format!("{:.3}", score.value), theme::strong());
     for (i, (name, before, after)) in rows.into_iter().enumerate().take(area.height as usize) {
         let y = area.y + i as u16;
         let change = Change::between(before, after);
@@ -32,7 +32,7 @@ pub fn draw(buffer: &mut Buffer, area: Rect, before: &Scores, after: &Scores) {
             Span::raw(format!(" {name:<14} ")),
             value(before),
             interval(before),
-            Span::styled("  →  ", theme::FAINT),
+            Span::styled("  →  ", theme::faint()),
             value(after),
             interval(after),
             Span::styled(format!("   {}", change.words()), style(change)),
@@ -54,8 +54,8 @@ fn lane(buffer: &mut Buffer, area: Rect, before: &Score, after: &Score, all: &[(
         let share = ((value - low) / (high - low).max(1e-9)).clamp(0.0, 1.0);
         area.x + (share * f64::from(area.width - 1)).round() as u16
     };
-    buffer.set_string(area.x, area.y, "·".repeat(area.width as usize), theme::RULE);
-    for (score, dash, dot, style) in [(before, "─", "○", theme::FAINT), (after, "━", "●", theme::ACCENT)] {
+    buffer.set_string(area.x, area.y, "·".repeat(area.width as usize), theme::rule());
+    for (score, dash, dot, style) in [(before, "─", "○", theme::faint()), (after, "━", "●", theme::accent())] {
         for x in at(score.low)..=at(score.high) {
             buffer.set_string(x, area.y, dash, style);
         }

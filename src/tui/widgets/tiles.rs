@@ -1,11 +1,12 @@
 //! Pictures side by side.
 
-use std::path::Path;
-
-use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
+use unicode_width::UnicodeWidthStr;
 
-use crate::tui::preview::Surface;
+use super::list::{Choice, scrollbar};
+use super::text;
+use crate::tui::canvas::{Canvas, Target};
+use crate::tui::overlays::picture::Shot;
 use crate::tui::theme;
 
 /// Rows below which a tile shows too little, in a low area and in a high one.
@@ -48,47 +49,38 @@ impl Grid {
     }
 }
 
-/// One picture and what stands under it.
-pub struct Tile<'a> {
-    /// The file.
-    pub path: &'a Path,
-    /// A word under it.
-    pub caption: String,
-}
-
-/// Draw `tiles`, scrolled so that `chosen` is seen; it is marked if the pane has the focus. The layout used.
-pub fn draw(
-    buffer: &mut Buffer,
-    surface: &mut Surface,
-    area: Rect,
-    tiles: &[Tile],
-    chosen: usize,
-    focused: bool,
-) -> Grid {
-    let caption = u16::from(tiles.iter().any(|tile| !tile.caption.is_empty()));
-    let grid = Grid::new(area.width, area.height, tiles.len(), caption);
-    let first_row = (chosen / grid.columns + 1).saturating_sub(grid.rows);
-    let first = first_row * grid.columns;
-    for (i, tile) in tiles.iter().enumerate().skip(first).take(grid.columns * grid.rows) {
-        let (column, row) = ((i - first) % grid.columns, (i - first) / grid.columns);
+/// Draw pictures as tiles, scrolled so that the chosen one is seen; it is marked where the pane has the focus. Clicks
+/// choose.
+pub fn draw(canvas: &mut Canvas, area: Rect, pane: usize, choice: &mut Choice, shots: &[Shot], focused: bool) {
+    if shots.is_empty() || area.is_empty() {
+        return;
+    }
+    let caption = u16::from(shots.iter().any(|shot| !shot.caption.is_empty()));
+    let grid = Grid::new(area.width, area.height, shots.len(), caption);
+    let seen = choice.seen(shots.len(), grid.columns, grid.rows);
+    let chosen = choice.of(shots.len());
+    for index in seen.clone() {
+        let shot = &shots[index];
+        let (column, row) = ((index - seen.start) % grid.columns, (index - seen.start) / grid.columns);
         let x = area.x + column as u16 * (2 * grid.side + 1);
         let y = area.y + row as u16 * (grid.side + caption);
         let place = Rect { x: x + 1, y, width: 2 * grid.side, height: grid.side }.intersection(area);
-        surface.draw(buffer, place, tile.path);
-        let marked = focused && i == chosen;
+        canvas.surface.draw(canvas.buffer, place, &shot.path, shot.mask.as_deref());
+        let marked = focused && chosen == Some(index);
         if marked {
             for y in y..place.bottom() {
-                buffer.set_string(x, y, "▌", theme::FOCUS);
+                canvas.buffer.set_string(x, y, "▌", theme::focus());
             }
         }
         if caption > 0 && place.bottom() < area.bottom() {
-            let style = if marked { theme::FOCUS } else { theme::FAINT };
-            let text: String = tile.caption.chars().take(place.width as usize).collect();
-            let at = place.x + (place.width - text.chars().count() as u16) / 2;
-            buffer.set_string(at, place.bottom(), text, style);
+            let style = if marked { theme::focus() } else { theme::faint() };
+            let caption = text::fit(&shot.caption, place.width as usize);
+            let at = place.x + (place.width - caption.trim_end().width() as u16) / 2;
+            canvas.buffer.set_stringn(at, place.bottom(), caption.trim_end(), place.width as usize, style);
         }
+        canvas.target(Rect { height: place.height + caption, ..place }, Target::Item { pane, index });
     }
-    grid
+    scrollbar(canvas.buffer, area, shots.len(), seen);
 }
 
 #[cfg(test)]

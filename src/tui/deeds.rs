@@ -1,0 +1,305 @@
+//! What the workbench does for the user: on other threads, through the same calls as the commands, each ending in what
+//! the screen shows next.
+
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+
+use super::keymap::{Action, Place};
+use super::overlays::Overlay;
+use super::overlays::page::Page;
+use crate::client::{self, Placement};
+use crate::protocol::{JobChange, JobInfo, JobState, SampleConfig, TrainConfig};
+use crate::workspace::{Concept, ConceptFile, History, Home, JobFolder, preflight};
+
+/// Something that takes a moment, and what comes of it.
+pub type Task = Box<dyn FnOnce() -> Result<Effect, String> + Send>;
+
+/// What a key, a command or a task leads to.
+pub enum Effect {
+    /// Nothing.
+    None,
+    /// What is shown has changed.
+    Draw,
+    /// Say this, until the next key.
+    Notice(String),
+    /// What the key of this action does.
+    Act(Action),
+    /// Go to a screen.
+    Go(Place),
+    /// Open a concept.
+    Open(String),
+    /// Show this run of the open concept, by id; none for the last.
+    Show(Option<String>),
+    /// Lay this over the screen.
+    Over(Box<dyn Overlay>),
+    /// Do this off the drawing thread, after what was asked for before; the words say what is being done.
+    Do(String, Task),
+    /// Do this on a thread of its own: it takes long, and nothing waits for it.
+    Aside(String, Task),
+    /// Run a command of the command line, and show what it says.
+    Run(Vec<String>),
+    /// Lines for what lies over the screen.
+    Tell(Vec<String>),
+    /// One after the other.
+    Many(Vec<Effect>),
+    /// End; jobs go on.
+    Quit,
+    /// Hand the terminal to the shell.
+    Suspend,
+}
+
+impl Effect {
+    /// Lay an overlay over the screen.
+    pub fn over(overlay: impl Overlay + 'static) -> Self {
+        Self::Over(Box::new(overlay))
+    }
+
+    /// Do `task` off the drawing thread, after what was asked for before.
+    pub fn task(what: &str, task: impl FnOnce() -> Result<Effect, String> + Send + 'static) -> Self {
+        Self::Do(what.into(), Box::new(task))
+    }
+
+    /// Do `task` on a thread of its own.
+    pub fn aside(what: &str, task: impl FnOnce() -> Result<Effect, String> + Send + 'static) -> Self {
+        Self::Aside(what.into(), Box::new(task))
+    }
+}
+
+fn words(error: impl Display) -> String {
+    error.to_string()
+}
+
+/// What is said of a job that has just been queued.
+fn queued(job: &JobInfo) -> String {
+    match job.state {
+        JobState::Queued => {
+            let why = job.cause.clone().unwrap_or_else(|| format!("waits for {}", job.device));
+            format!("job {} is queued: {why}", job.number)
+        }
+        _ => format!("job {} begins", job.number),
+    }
+}
+
+/// Queue a training of `concept`, and show it.
+pub fn train(concept: Concept, config: TrainConfig) -> Effect {
+    Effect::task("queueing the training", move || {
+        config.check().map_err(words)?;
+        preflight(&concept).map_err(words)?;
+        let run = JobFolder::new_run(&concept, config, concept.evaluation().map_err(words)?).map_err(words)?;
+        let job = client::submit(&run, Placement::default()).map_err(words)?;
+        let said = Effect::Notice(queued(&job));
+        Ok(Effect::Many(vec![Effect::Show(Some(run.id().into())), Effect::Go(Place::Train), said]))
+    })
+}
+
+/// Queue a job again that did not finish.
+pub fn resume(job: JobFolder) -> Effect {
+    Effect::task("queueing it again", move || {
+        let job = client::submit(&job, Placement::default()).map_err(words)?;
+        Ok(Effect::Notice(queued(&job)))
+    })
+}
+
+/// Ask for the end of a job.
+pub fn stop(job: JobFolder) -> Effect {
+    Effect::task("asking it to stop", move || {
+        client::stop(&job).map_err(words)?;
+        Ok(Effect::Notice("asked to stop: it ends after its step, with a checkpoint".into()))
+    })
+}
+
+/// Queue a scoring of `run`.
+pub fn score(concept: Concept, run: JobFolder) -> Effect {
+    Effect::task("queueing the scoring", move || {
+        let mut config = concept.evaluation().map_err(words)?;
+        config.sample.checkpoint = Some(last_checkpoint(&run)?);
+        let job = JobFolder::new_score(&concept, &run, config).map_err(words)?;
+        let job = client::submit(&job, Placement::default()).map_err(words)?;
+        Ok(Effect::Notice(queued(&job)))
+    })
+}
+
+/// Queue a sampling with what `run` has learned, or without a run of the class word alone.
+pub fn sample(concept: Concept, run: Option<JobFolder>, config: SampleConfig) -> Effect {
+    Effect::task("queueing the sampling", move || {
+        let checkpoint = run.as_ref().map(last_checkpoint).transpose()?;
+        let config = SampleConfig { checkpoint, ..config };
+        config.check().map_err(words)?;
+        let batch = JobFolder::new_batch(&concept, run.as_ref(), config).map_err(words)?;
+        let job = client::submit(&batch, Placement::default()).map_err(words)?;
+        Ok(Effect::Many(vec![Effect::Go(Place::Samples), Effect::Notice(queued(&job))]))
+    })
+}
+
+fn last_checkpoint(run: &JobFolder) -> Result<PathBuf, String> {
+    let history = History::read(run).map_err(words)?;
+    let last = history.checkpoints.into_iter().map(|(_, path)| path).rfind(|path| path.is_file());
+    last.ok_or_else(|| format!("run {} has no checkpoint yet: let it train on", run.id()))
+}
+
+/// Change a job of the queue.
+pub fn change_job(home: &Home, number: u64, change: JobChange) -> Effect {
+    let home = home.clone();
+    Effect::task("changing the queue", move || {
+        let ends = matches!(change, JobChange::Cancel { .. } | JobChange::Pause);
+        let moved = matches!(change, JobChange::Priority { .. } | JobChange::Move { .. });
+        let job = client::change(&home, number, change).map_err(words)?;
+        Ok(match job.state {
+            _ if moved => Effect::Draw,
+            JobState::Running if ends => Effect::Notice(format!("job {number} ends after its step")),
+            state => Effect::Notice(format!("job {number} is {}", state.word())),
+        })
+    })
+}
+
+/// What a job's runner wrote, and why the job failed.
+pub fn log(job: &JobInfo) -> Effect {
+    let job = job.clone();
+    Effect::task("reading the log", move || {
+        let path = JobFolder::at(&job.job).map_err(words)?.log();
+        let text = std::fs::read(&path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        let mut lines: Vec<String> = text.unwrap_or_default().lines().map(str::to_owned).collect();
+        if lines.is_empty() {
+            lines.push("(its runner has written nothing)".into());
+        }
+        lines.push(String::new());
+        if let Some(cause) = &job.cause {
+            lines.push(format!("{}: {cause}", job.state.word()));
+        }
+        lines.push(path.display().to_string());
+        Ok(Effect::over(Page::growing(&format!("Job {}: log", job.number), lines)))
+    })
+}
+
+/// Make a concept of the photos in `images`, and open it.
+pub fn new_concept(home: &Home, name: String, file: ConceptFile, images: PathBuf, masks: Option<PathBuf>) -> Effect {
+    let home = home.clone();
+    Effect::aside("copying the photos", move || {
+        let concept = home.new_concept(&name, &file, &images, masks.as_deref()).map_err(words)?;
+        client::refresh(&home, &concept).map_err(words)?;
+        Ok(Effect::Many(vec![Effect::Open(name), Effect::Go(Place::Concept)]))
+    })
+}
+
+/// Give a concept another name.
+pub fn rename(home: &Home, concept: String, to: String) -> Effect {
+    let home = home.clone();
+    Effect::task("renaming", move || {
+        client::rename(&home, &concept, &to).map_err(words)?;
+        Ok(Effect::Notice(format!("{concept} is {to} now")))
+    })
+}
+
+/// Put concepts into the trash.
+pub fn remove(home: &Home, concepts: Vec<String>) -> Effect {
+    let home = home.clone();
+    Effect::task("removing", move || {
+        for concept in &concepts {
+            client::remove(&home, concept).map_err(words)?;
+        }
+        Ok(Effect::Notice(format!("{} in the trash: U takes it out again", concepts.join(", "))))
+    })
+}
+
+/// Take the concept that was removed last out of the trash.
+pub fn restore(home: &Home) -> Effect {
+    let home = home.clone();
+    Effect::task("restoring", move || {
+        let removed = home.removed_concepts().map_err(words)?;
+        let (name, _) = removed.last().ok_or("the trash is empty")?;
+        let concept = home.restore_concept(name, None).map_err(words)?;
+        client::refresh(&home, &concept).map_err(words)?;
+        Ok(Effect::Notice(format!("{name} is back")))
+    })
+}
+
+/// Set tags or notes of a concept.
+pub fn edit(home: &Home, concept: &str, tags: Option<Vec<String>>, notes: Option<String>) -> Effect {
+    let (home, name) = (home.clone(), concept.to_owned());
+    Effect::task("writing concept.toml", move || {
+        let mut concept = home.concept(&name).map_err(words)?;
+        concept.edit(tags.as_deref(), notes.as_deref()).map_err(words)?;
+        client::refresh(&home, &concept).map_err(words)?;
+        Ok(Effect::Draw)
+    })
+}
+
+/// Pack a concept into one file.
+pub fn export(home: &Home, concept: &str, out: &Path) -> Effect {
+    let (home, name, out) = (home.clone(), concept.to_owned(), out.to_owned());
+    Effect::aside("packing", move || {
+        home.concept(&name).map_err(words)?.pack(&out).map_err(words)?;
+        Ok(Effect::Notice(format!("packed: {}", out.display())))
+    })
+}
+
+/// Make a concept of a packed one, or of a folder, and open it.
+pub fn import(home: &Home, from: PathBuf, name: Option<String>) -> Effect {
+    let home = home.clone();
+    Effect::aside("unpacking", move || {
+        let concept = home.import_concept(&from, name.as_deref()).map_err(words)?;
+        client::refresh(&home, &concept).map_err(words)?;
+        Ok(Effect::Many(vec![Effect::Open(concept.id), Effect::Go(Place::Concept)]))
+    })
+}
+
+/// Do what is typed as on the command line. What opens the workbench there, opens a concept here.
+pub fn command_line(typed: &str) -> Effect {
+    match shell_words::split(typed) {
+        Ok(words) => match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+            ["open", concept] => Effect::Many(vec![Effect::Open((*concept).into()), Effect::Go(Place::Concept)]),
+            ["demo"] => Effect::Many(vec![Effect::Open("demo".into()), Effect::Go(Place::Concept)]),
+            _ => Effect::Run(words),
+        },
+        Err(_) => Effect::Notice("a quotation mark has no other".into()),
+    }
+}
+
+/// The absolute path that is typed: `~` is the user's home.
+pub fn path(typed: &str) -> PathBuf {
+    let home = || std::env::var_os("HOME").map(PathBuf::from);
+    let path = match typed.strip_prefix('~') {
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => {
+            home().map_or_else(|| PathBuf::from(typed), |home| home.join(rest.trim_start_matches('/')))
+        }
+        _ => PathBuf::from(typed),
+    };
+    std::path::absolute(&path).unwrap_or(path)
+}
+
+/// Rate a sample; none takes its rating away.
+pub fn rate(home: &Home, concept: &str, picture: PathBuf, rating: Option<u8>) -> Effect {
+    let (home, name) = (home.clone(), concept.to_owned());
+    Effect::task("rating", move || {
+        let concept = home.concept(&name).map_err(words)?;
+        concept.rate(&picture, rating).map_err(words)?;
+        client::refresh(&home, &concept).map_err(words)?;
+        Ok(Effect::Draw)
+    })
+}
+
+/// Put samples into the trash.
+pub fn remove_samples(home: &Home, concept: &str, pictures: Vec<PathBuf>) -> Effect {
+    let (home, name) = (home.clone(), concept.to_owned());
+    Effect::task("removing", move || {
+        let concept = home.concept(&name).map_err(words)?;
+        for picture in &pictures {
+            concept.remove_sample(picture).map_err(words)?;
+        }
+        client::refresh(&home, &concept).map_err(words)?;
+        let last = pictures.last().cloned();
+        let last = last.map(|path| path.display().to_string()).unwrap_or_default();
+        Ok(Effect::Notice(format!("in the trash, the last one {last}: U takes it out again")))
+    })
+}
+
+/// Take a sample out of the trash.
+pub fn restore_sample(home: &Home, concept: &str, picture: PathBuf) -> Effect {
+    let (home, name) = (home.clone(), concept.to_owned());
+    Effect::task("restoring", move || {
+        let concept = home.concept(&name).map_err(words)?;
+        concept.restore_sample(&picture).map_err(words)?;
+        client::refresh(&home, &concept).map_err(words)?;
+        Ok(Effect::Notice(format!("{} is back", picture.display())))
+    })
+}

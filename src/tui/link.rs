@@ -1,0 +1,179 @@
+//! What the workbench hears from the daemon, on threads of its own: one follows the library and the queue, one each job
+//! that is looked at. The drawing thread never waits for either.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::client::{self, Daemon, Error, Follow};
+use crate::protocol::{ConceptDetails, ConceptRecord, DaemonReply, DaemonRequest, EventRecord, JobInfo, State};
+use crate::workspace::{self, History, Home, JobFolder};
+
+/// The least time between two looks at what has changed: a training that tells of hundreds of events a second is not
+/// asked for hundreds of times.
+const PACE: Duration = Duration::from_millis(200);
+/// How long is waited before a daemon that could not be reached is tried again.
+const AGAIN: Duration = Duration::from_secs(2);
+/// More concepts than these are asked for all at once.
+const MANY: usize = 20;
+/// How soon a follower notices that nobody listens any more.
+const NOTICE: Duration = Duration::from_millis(500);
+/// Events that are told together at most.
+const BATCH: usize = 2000;
+
+/// What the daemon tells.
+#[derive(Debug)]
+pub enum Update {
+    /// All concepts, by name.
+    Concepts(Vec<ConceptRecord>),
+    /// A concept is as it is now.
+    Concept(Box<ConceptDetails>),
+    /// There is no concept of that name any more.
+    Gone(String),
+    /// The queue.
+    Jobs(Vec<JobInfo>),
+    /// The daemon cannot be reached: why.
+    Down(String),
+}
+
+/// Tell of the library and the queue of `home` from now on, for as long as `tell` says that somebody listens. The
+/// daemon is started where none answers, and again when it dies.
+pub fn listen(home: Home, tell: impl Fn(Update) -> bool + Send + 'static) {
+    std::thread::spawn(move || {
+        loop {
+            let why = match converse(&home, &tell) {
+                Ok(()) => return,
+                Err(error) => error.to_string(),
+            };
+            if !tell(Update::Down(why)) {
+                return;
+            }
+            std::thread::sleep(AGAIN);
+        }
+    });
+}
+
+/// Follow one daemon until it is gone; `Ok` when nobody listens any more.
+fn converse(home: &Home, tell: &impl Fn(Update) -> bool) -> Result<(), Error> {
+    let mut daemon = Daemon::start(home)?;
+    daemon.send(DaemonRequest::Watch { concept: None })?;
+    if !(tell(Update::Jobs(client::jobs(home)?)) && tell(Update::Concepts(client::concepts(home, None, None)?))) {
+        return Ok(());
+    }
+    let mut looked = Instant::now();
+    let (mut changed, mut queue, mut all) = (BTreeSet::new(), false, false);
+    loop {
+        let pending = queue || all || !changed.is_empty();
+        let wait = pending.then(|| (looked + PACE).saturating_duration_since(Instant::now()));
+        match daemon.next(wait)? {
+            Some(DaemonReply::Changed { concepts }) => {
+                // A job that begins or ends changes its concept too, and one that goes on its step in the queue.
+                queue = true;
+                changed.extend(concepts);
+            }
+            Some(DaemonReply::Resync) => all = true,
+            Some(DaemonReply::Leaving) => return Err(Error::HungUp),
+            Some(_) => {}
+            None if !pending => {}
+            None => {
+                all |= changed.len() > MANY;
+                if queue || all {
+                    queue = false;
+                    if !tell(Update::Jobs(client::jobs(home)?)) {
+                        return Ok(());
+                    }
+                }
+                let listened = if std::mem::take(&mut all) {
+                    changed.clear();
+                    tell(Update::Concepts(client::concepts(home, None, None)?))
+                } else {
+                    std::mem::take(&mut changed)
+                        .into_iter()
+                        .try_fold(true, |listened, name| Ok::<_, Error>(listened && tell(look(home, name)?)))?
+                };
+                if !listened {
+                    return Ok(());
+                }
+                looked = Instant::now();
+            }
+        }
+    }
+}
+
+/// A concept as it is now.
+pub fn look(home: &Home, name: String) -> Result<Update, Error> {
+    match client::concept(home, &name, false) {
+        Ok(details) => Ok(Update::Concept(Box::new(details))),
+        Err(Error::Refused(_)) => Ok(Update::Gone(name)),
+        Err(error) => Err(error),
+    }
+}
+
+/// What a follower tells of its job.
+#[derive(Debug)]
+pub enum Told {
+    /// All there is by now, and how the job is.
+    Whole(Box<History>, State),
+    /// What has come since.
+    More(Vec<EventRecord>),
+    /// Nothing more will come unless the job is resumed.
+    Over(State),
+    /// It cannot be followed: why.
+    Lost(String),
+}
+
+/// Follows a job until it is dropped or the job is over.
+pub struct Follower {
+    gone: Arc<AtomicBool>,
+}
+
+impl Follower {
+    /// Follow `job`: first all that is known of it, then what comes.
+    pub fn start(job: JobFolder, tell: impl Fn(Told) + Send + 'static) -> Self {
+        let gone = Arc::new(AtomicBool::new(false));
+        let unwanted = Arc::clone(&gone);
+        std::thread::spawn(move || {
+            let told = follow(&job, &unwanted, &tell).unwrap_or_else(|error| Some(Told::Lost(error.to_string())));
+            if let Some(told) = told {
+                tell(told);
+            }
+        });
+        Self { gone }
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.gone.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The last thing to tell; none when nobody listens any more.
+fn follow(job: &JobFolder, gone: &AtomicBool, tell: &impl Fn(Told)) -> Result<Option<Told>, Error> {
+    let mut follow = Follow::new(job)?;
+    // What is there already comes in one piece, whatever its length.
+    let mut wait = Duration::from_millis(30);
+    while !gone.load(Ordering::Relaxed) && follow.next(wait)?.is_some() {
+        wait = if follow.is_behind() { wait } else { Duration::from_millis(5) };
+    }
+    let history = follow.history().clone();
+    let state = workspace::state(job, &history);
+    tell(Told::Whole(Box::new(history), state));
+    let mut events = Vec::new();
+    while !gone.load(Ordering::Relaxed) {
+        if let Some(state) = follow.over() {
+            // What came between the last look and its end.
+            while let Some(event) = follow.next(Duration::ZERO)? {
+                events.push(event);
+            }
+            tell(Told::More(std::mem::take(&mut events)));
+            return Ok(Some(Told::Over(state)));
+        }
+        events.extend(follow.next(NOTICE)?);
+        if !events.is_empty() && (!follow.is_behind() || events.len() >= BATCH) {
+            tell(Told::More(std::mem::take(&mut events)));
+        }
+    }
+    Ok(None)
+}

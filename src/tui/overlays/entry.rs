@@ -1,0 +1,242 @@
+//! One or more lines to be filled in.
+
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+use ratatui::text::{Line, Span};
+use unicode_width::UnicodeWidthStr;
+
+use super::{Overlay, Reply, frame, place};
+use crate::tui::canvas::{Canvas, Target};
+use crate::tui::deeds::Effect;
+use crate::tui::theme;
+use crate::tui::widgets::text;
+use crate::tui::world::World;
+
+/// A line that is typed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Input {
+    text: String,
+    /// Where the next letter goes, in letters.
+    at: usize,
+}
+
+impl Input {
+    /// With `text` in it already.
+    pub fn new(text: &str) -> Self {
+        Self { text: text.into(), at: text.chars().count() }
+    }
+
+    /// What is typed.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Put `text` in, as if it were typed.
+    pub fn insert(&mut self, text: &str) {
+        let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let byte = self.byte(self.at);
+        self.text.insert_str(byte, &text);
+        self.at += text.chars().count();
+    }
+
+    /// A key; whether it was one for a line of text.
+    pub fn key(&mut self, key: KeyEvent) -> bool {
+        let control = key.modifiers.contains(KeyModifiers::CONTROL);
+        let last = self.text.chars().count();
+        match key.code {
+            KeyCode::Char('a') if control => self.at = 0,
+            KeyCode::Char('e') if control => self.at = last,
+            KeyCode::Char('u') if control => {
+                self.text.drain(..self.byte(self.at));
+                self.at = 0;
+            }
+            KeyCode::Char('w') if control => {
+                let before: String = self.text.chars().take(self.at).collect();
+                let kept = before.trim_end().rfind(' ').map_or(0, |space| space + 1);
+                self.text.replace_range(kept..before.len(), "");
+                self.at = before[..kept].chars().count();
+            }
+            KeyCode::Char(letter) if !control => self.insert(&letter.to_string()),
+            KeyCode::Backspace if self.at > 0 => {
+                self.at -= 1;
+                self.text.remove(self.byte(self.at));
+            }
+            KeyCode::Delete if self.at < last => drop(self.text.remove(self.byte(self.at))),
+            KeyCode::Backspace | KeyCode::Delete => {}
+            KeyCode::Left => self.at = self.at.saturating_sub(1),
+            KeyCode::Right => self.at = (self.at + 1).min(last),
+            KeyCode::Home => self.at = 0,
+            KeyCode::End => self.at = last,
+            _ => return false,
+        }
+        true
+    }
+
+    fn byte(&self, letter: usize) -> usize {
+        self.text.char_indices().nth(letter).map_or(self.text.len(), |(byte, _)| byte)
+    }
+
+    /// The end of it that fits into `width` cells around the cursor, and the cursor as a cell of its own.
+    pub fn line(&self, width: usize, focused: bool) -> Line<'static> {
+        let byte = self.byte(self.at);
+        let (before, after) = self.text.split_at(byte);
+        let mut before = before.to_owned();
+        while before.width() + 1 > width && !before.is_empty() {
+            before.remove(0);
+        }
+        let mut after = after.chars();
+        let under = after.next().map_or(" ".to_owned(), String::from);
+        let cursor = if focused { theme::cursor() } else { Style::new() };
+        let rest: String = after.collect();
+        let room = width.saturating_sub(before.width() + 1);
+        Line::from(vec![Span::raw(before), Span::styled(under, cursor), Span::raw(text::fit(&rest, room))])
+    }
+}
+
+/// A line of a form.
+pub struct Field {
+    /// What it is.
+    pub name: &'static str,
+    /// What is to be typed.
+    pub help: String,
+    /// What is typed.
+    pub input: Input,
+}
+
+impl Field {
+    /// With `text` in it already.
+    pub fn new(name: &'static str, help: &str, text: &str) -> Self {
+        Self { name, help: help.into(), input: Input::new(text) }
+    }
+}
+
+/// What is said of what is typed: what is wrong with it, or what will be done.
+type Check = Box<dyn Fn(&[String], &World) -> Result<String, String> + Send>;
+/// What is done with it.
+type Deed = Box<dyn FnMut(Vec<String>) -> Effect + Send>;
+
+/// Lines to be filled in.
+pub struct Entry {
+    title: String,
+    fields: Vec<Field>,
+    focus: usize,
+    check: Check,
+    deed: Deed,
+    wrong: bool,
+}
+
+impl Entry {
+    /// Have `fields` filled in, and do `deed` with them at Enter in the last one.
+    pub fn new(title: &str, fields: Vec<Field>, deed: impl FnMut(Vec<String>) -> Effect + Send + 'static) -> Self {
+        let check: Check = Box::new(|_, _| Ok(String::new()));
+        Self { title: title.into(), fields, focus: 0, check, deed: Box::new(deed), wrong: false }
+    }
+
+    /// Say with every key what `check` finds; while it finds an error, nothing is done.
+    pub fn checked(self, check: impl Fn(&[String], &World) -> Result<String, String> + Send + 'static) -> Self {
+        Self { check: Box::new(check), ..self }
+    }
+
+    fn texts(&self) -> Vec<String> {
+        self.fields.iter().map(|field| field.input.text().trim().to_owned()).collect()
+    }
+}
+
+impl Overlay for Entry {
+    fn place(&self, area: Rect) -> Rect {
+        place(area, 76, 2 * self.fields.len() as u16 + 5)
+    }
+
+    fn draw(&mut self, canvas: &mut Canvas, area: Rect, world: &World) {
+        let inner = frame(canvas, area, &self.title);
+        let names = self.fields.iter().map(|field| field.name.width()).max().unwrap_or(0);
+        let width = inner.width.saturating_sub(1) as usize;
+        for (i, field) in self.fields.iter().enumerate() {
+            let y = inner.y + 2 * i as u16;
+            if y + 1 >= inner.bottom() {
+                break;
+            }
+            let focused = i == self.focus;
+            let mark = if focused { "▸" } else { " " };
+            let mut spans = vec![
+                Span::styled(mark, theme::focus()),
+                Span::styled(text::fit(field.name, names), if focused { theme::focus() } else { theme::strong() }),
+                Span::raw("  "),
+            ];
+            spans.extend(field.input.line(width.saturating_sub(names + 3), focused).spans);
+            canvas.buffer.set_line(inner.x, y, &Line::from(spans), inner.width);
+            let help = text::fit(&field.help, width.saturating_sub(names + 3));
+            canvas.buffer.set_string(inner.x + names as u16 + 3, y + 1, help, theme::faint());
+            canvas.target(Rect { y, height: 2, ..inner }, Target::Item { pane: 0, index: i });
+        }
+        let (said, style) = match (self.check)(&self.texts(), world) {
+            Ok(said) => (said, theme::good()),
+            Err(wrong) if self.wrong => (format!("✗ {wrong}"), theme::bad()),
+            Err(wrong) => (wrong, theme::faint()),
+        };
+        let lines = text::wrap(&said, width);
+        for (line, y) in lines.iter().zip(inner.bottom().saturating_sub(2)..inner.bottom()) {
+            canvas.buffer.set_stringn(inner.x + 1, y, line, width, style);
+        }
+    }
+
+    fn key(&mut self, key: KeyEvent, world: &World) -> Reply {
+        let last = self.fields.len() - 1;
+        match key.code {
+            KeyCode::Esc => return Reply::Close,
+            KeyCode::Enter if self.focus == last => {
+                let texts = self.texts();
+                self.wrong = (self.check)(&texts, world).is_err();
+                if !self.wrong {
+                    return Reply::Then((self.deed)(texts));
+                }
+            }
+            KeyCode::Enter | KeyCode::Tab | KeyCode::Down => self.focus = (self.focus + 1).min(last),
+            KeyCode::BackTab | KeyCode::Up => self.focus = self.focus.saturating_sub(1),
+            _ => drop(self.fields[self.focus].input.key(key)),
+        }
+        Reply::Stay
+    }
+
+    fn paste(&mut self, text: &str) {
+        self.fields[self.focus].input.insert(text.trim_end_matches(['\n', '\r']));
+    }
+
+    fn choose(&mut self, index: usize) {
+        self.focus = index.min(self.fields.len() - 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn typed(keys: &[(KeyCode, KeyModifiers)]) -> String {
+        let mut input = Input::new("blue teapot");
+        for (code, modifiers) in keys {
+            input.key(KeyEvent::new(*code, *modifiers));
+        }
+        input.text().to_owned()
+    }
+
+    #[test]
+    fn a_line_is_edited_as_in_a_shell() {
+        let (none, control) = (KeyModifiers::NONE, KeyModifiers::CONTROL);
+        assert_eq!(typed(&[(KeyCode::Char('w'), control), (KeyCode::Char('é'), none)]), "blue é");
+        assert_eq!(typed(&[(KeyCode::Home, none), (KeyCode::Delete, none), (KeyCode::Char('B'), none)]), "Blue teapot");
+        assert_eq!(typed(&[(KeyCode::Left, none), (KeyCode::Char('u'), control)]), "t");
+        assert_eq!(
+            typed(&[(KeyCode::Backspace, none), (KeyCode::Char('a'), control), (KeyCode::Backspace, none)]),
+            "blue teapo"
+        );
+    }
+
+    #[test]
+    fn a_long_line_is_shown_around_its_cursor() {
+        let mut input = Input::new("one two three");
+        assert_eq!(input.line(6, true).to_string(), "three ");
+        input.key(KeyEvent::new(KeyCode::Home, KeyModifiers::NONE));
+        assert_eq!(input.line(6, true).to_string(), "one t…");
+    }
+}

@@ -1,0 +1,67 @@
+//! What lies over a screen and takes the keys: questions, entries, the palette, help, a large picture, pages of text.
+
+pub mod entry;
+pub mod form;
+pub mod help;
+pub mod page;
+pub mod palette;
+pub mod picker;
+pub mod picture;
+pub mod question;
+pub mod sampling;
+
+use crossterm::event::KeyEvent;
+use ratatui::layout::Rect;
+use ratatui::text::Span;
+use ratatui::widgets::{Block, BorderType, Clear, Widget};
+
+use super::canvas::Canvas;
+use super::deeds::Effect;
+use super::theme;
+use super::world::World;
+
+/// What becomes of an overlay after a key.
+pub enum Reply {
+    /// It stays.
+    Stay,
+    /// It is closed.
+    Close,
+    /// It is closed, and this is done.
+    Then(Effect),
+    /// It stays, and this is done.
+    Also(Effect),
+}
+
+/// Something over the screen.
+pub trait Overlay: Send {
+    /// Where it goes on a screen of this size.
+    fn place(&self, area: Rect) -> Rect;
+    /// Draw it there.
+    fn draw(&mut self, canvas: &mut Canvas, area: Rect, world: &World);
+    /// A key.
+    fn key(&mut self, key: KeyEvent, world: &World) -> Reply;
+    /// Text that was pasted.
+    fn paste(&mut self, _text: &str) {}
+    /// An item of it was clicked.
+    fn choose(&mut self, _index: usize) {}
+    /// Lines that have come for it.
+    fn tell(&mut self, _lines: Vec<String>) {}
+}
+
+/// A box of this size in the upper middle of `area`.
+pub fn place(area: Rect, width: u16, height: u16) -> Rect {
+    let (width, height) = (width.min(area.width), height.min(area.height));
+    Rect { x: area.x + (area.width - width) / 2, y: area.y + (area.height - height) / 3, width, height }
+}
+
+/// Draw an empty box with a title; what is inside.
+fn frame(canvas: &mut Canvas, area: Rect, title: &str) -> Rect {
+    Clear.render(area, canvas.buffer);
+    let block = Block::bordered()
+        .border_type(BorderType::Rounded)
+        .border_style(theme::accent())
+        .title(Span::styled(format!(" {title} "), theme::focus()));
+    let inner = block.inner(area);
+    block.render(area, canvas.buffer);
+    inner
+}

@@ -1,0 +1,77 @@
+//! One picture, as large as the terminal.
+
+use std::path::PathBuf;
+
+use crossterm::event::KeyEvent;
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Clear, Widget};
+
+use super::{Overlay, Reply};
+use crate::tui::canvas::Canvas;
+use crate::tui::keymap::{self, Action, Place};
+use crate::tui::theme;
+use crate::tui::world::World;
+
+/// A picture as panes and the large view show it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Shot {
+    /// The file.
+    pub path: PathBuf,
+    /// What it is.
+    pub title: String,
+    /// Its prompt and seed.
+    pub detail: String,
+    /// The word under its tile.
+    pub caption: String,
+    /// A mask to show over it.
+    pub mask: Option<PathBuf>,
+}
+
+/// Pictures, one at a time.
+pub struct Large {
+    shots: Vec<Shot>,
+    index: usize,
+}
+
+impl Large {
+    /// Beginning with the one at `index`.
+    pub fn new(shots: Vec<Shot>, index: usize) -> Self {
+        Self { index: index.min(shots.len().saturating_sub(1)), shots }
+    }
+}
+
+impl Overlay for Large {
+    fn place(&self, area: Rect) -> Rect {
+        area
+    }
+
+    fn draw(&mut self, canvas: &mut Canvas, area: Rect, _: &World) {
+        Clear.render(area, canvas.buffer);
+        let Some(shot) = self.shots.get(self.index) else { return };
+        let place = Rect { height: area.height.saturating_sub(2), ..area };
+        canvas.surface.draw(canvas.buffer, place, &shot.path, shot.mask.as_deref());
+        let name = shot.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let title = Line::from(vec![
+            Span::styled(format!(" {}", shot.title), theme::strong()),
+            Span::styled(format!("  {}", shot.detail), theme::text()),
+            Span::styled(format!("  {name}"), theme::faint()),
+        ]);
+        canvas.buffer.set_line(area.x, area.bottom() - 2, &title, area.width);
+        let hint = format!(" ← → {} of {}   Esc back", self.index + 1, self.shots.len());
+        canvas.buffer.set_stringn(area.x, area.bottom() - 1, hint, area.width as usize, theme::faint());
+    }
+
+    fn key(&mut self, key: KeyEvent, _: &World) -> Reply {
+        let last = self.shots.len().saturating_sub(1);
+        self.index = match keymap::action(key, Place::Concept) {
+            Some(Action::Left | Action::Up) => self.index.saturating_sub(1),
+            Some(Action::Right | Action::Down) => (self.index + 1).min(last),
+            Some(Action::First) => 0,
+            Some(Action::Last) => last,
+            Some(Action::Back | Action::Enter | Action::Quit) => return Reply::Close,
+            _ => self.index,
+        };
+        Reply::Stay
+    }
+}

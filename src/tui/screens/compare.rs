@@ -1,0 +1,322 @@
+//! Several runs side by side: their losses over each other, the settings in which they differ, and what each makes of the
+//! same prompt and seed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+
+use super::Screen;
+use super::concept::run_row;
+use crate::protocol::RunRecord;
+use crate::tui::canvas::{Canvas, Target};
+use crate::tui::deeds::Effect;
+use crate::tui::keymap::Action;
+use crate::tui::overlays::picture::{Large, Shot};
+use crate::tui::theme;
+use crate::tui::widgets::graph::{FAR, Graph, GraphView, Look, NEAR, RunCurves, Series};
+use crate::tui::widgets::list::{self, Choice};
+use crate::tui::widgets::{pane, text, tiles};
+use crate::tui::world::{Open, World};
+use crate::workspace::{History, JobFolder, Picture};
+
+const RUNS: usize = 0;
+const LOSSES: usize = 1;
+const PICTURES: usize = 2;
+/// More runs than these cannot be told apart.
+const MOST: usize = 6;
+
+/// The comparison.
+#[derive(Default)]
+pub struct Compare {
+    focus: usize,
+    runs: Choice,
+    pictures: Choice,
+    /// The runs that are compared, by id; without any, the last two.
+    marked: BTreeSet<String>,
+    /// What is seen of the losses, where that was drawn, and how many steps it has room for.
+    view: GraphView,
+    plot: Rect,
+    steps: usize,
+    /// The losses of the compared runs, by id.
+    curves: BTreeMap<String, RunCurves>,
+}
+
+impl Compare {
+    fn compared<'a>(&self, open: &'a Open) -> Vec<&'a RunRecord> {
+        let runs = open.runs();
+        if self.marked.is_empty() {
+            return runs[runs.len().saturating_sub(2)..].iter().collect();
+        }
+        runs.iter().filter(|run| self.marked.contains(&run.id)).take(MOST).collect()
+    }
+
+    /// What the compared runs make of the chosen prompt and seed, and how many of these there are.
+    fn shots(&self, world: &World) -> (Vec<Shot>, usize) {
+        let Some(open) = &world.open else { return (Vec::new(), 0) };
+        let runs = self.compared(open);
+        let histories: Vec<Option<&History>> = runs.iter().map(|run| pictures_of(world, run)).collect();
+        // What all of them were asked for; of what only some were, nothing can be compared.
+        let asked = |history: &&History| -> BTreeSet<(String, u64)> {
+            last_pictures(history).map(|picture| (picture.prompt.clone(), picture.seed)).collect()
+        };
+        let mut sets = histories.iter().flatten().map(asked);
+        let first = sets.next().unwrap_or_default();
+        let all: Vec<(String, u64)> =
+            sets.fold(first, |all, set| all.intersection(&set).cloned().collect()).into_iter().collect();
+        let Some((prompt, seed)) = self.pictures.of(all.len()).map(|at| &all[at]) else { return (Vec::new(), 0) };
+        let shots = runs.iter().zip(&histories).filter_map(|(run, history)| {
+            let same = |picture: &&Picture| picture.prompt == *prompt && picture.seed == *seed;
+            let picture = last_pictures((*history)?).filter(same).max_by_key(|picture| picture.step)?;
+            Some(Shot {
+                path: picture.path.clone(),
+                title: run.id.clone(),
+                detail: format!("{} #{seed}", prompt.replace("{concept}", &open.concept.file.class_word)),
+                caption: run.id.get(4..15).unwrap_or(&run.id).to_owned(),
+                mask: None,
+            })
+        });
+        (shots.collect(), all.len())
+    }
+}
+
+/// The history whose pictures stand for a run: of its last scoring, else its own.
+fn pictures_of<'a>(world: &'a World, run: &RunRecord) -> Option<&'a History> {
+    let scoring = world.followed.get(&run.path.join("evaluation")).map(|job| &job.history);
+    let own = world.followed.get(&run.path).map(|job| &job.history);
+    scoring.filter(|history| history.evaluated(true).next().is_some()).or(own)
+}
+
+/// Pictures of the learned concept: those made to be scored, else those made on the way.
+fn last_pictures(history: &History) -> Box<dyn Iterator<Item = &Picture> + '_> {
+    if history.evaluated(true).next().is_some() {
+        Box::new(history.evaluated(true))
+    } else {
+        Box::new(history.on_the_way())
+    }
+}
+
+/// The settings in which the runs differ: their names, and the value of each run.
+fn differences(runs: &[&RunRecord]) -> Vec<(String, Vec<String>)> {
+    let table = |run: &&RunRecord| {
+        let spec = JobFolder::at(&run.path).and_then(|job| job.run_spec()).ok();
+        spec.and_then(|spec| {
+            let mut table = toml::Table::try_from(&spec.train).ok()?;
+            table.insert("base_model".into(), spec.base_model.path.display().to_string().into());
+            Some(table)
+        })
+        .unwrap_or_default()
+    };
+    let tables: Vec<toml::Table> = runs.iter().map(table).collect();
+    let names: BTreeSet<&String> = tables.iter().flat_map(toml::Table::keys).collect();
+    let value = |table: &toml::Table, name: &str| match table.get(name) {
+        None => "–".to_owned(),
+        Some(toml::Value::String(text)) => text.clone(),
+        Some(value) => value.to_string(),
+    };
+    names
+        .into_iter()
+        .map(|name| (name.clone(), tables.iter().map(|table| value(table, name)).collect::<Vec<_>>()))
+        .filter(|(_, values)| values.iter().any(|value| *value != values[0]))
+        .collect()
+}
+
+impl Screen for Compare {
+    fn draw(&mut self, canvas: &mut Canvas, area: Rect, world: &World) {
+        let Some(open) = &world.open else { return };
+        let records = open.runs();
+        let compared = self.compared(open);
+        let (shots, all) = self.shots(world);
+        let strip = Rect { height: area.height * 2 / 5, y: area.bottom() - area.height * 2 / 5, ..area };
+        let upper = Rect { height: area.height - strip.height, ..area };
+        let left = Rect { width: (upper.width / 2).min(72), height: upper.height / 2, ..upper };
+        let table = Rect { y: left.bottom(), height: upper.height - left.height, ..left };
+        let right = Rect { x: left.right() + 1, width: upper.width - left.width - 1, ..upper };
+
+        let aside = Line::styled("Space chooses what is compared", theme::faint());
+        let inner = pane::draw(canvas.buffer, left, "Runs", &aside, self.focus == RUNS);
+        canvas.target(inner, Target::Pane(RUNS));
+        if records.is_empty() {
+            text::empty(canvas.buffer, inner, "none yet: t on the concept sets one up");
+        }
+        list::draw(canvas, inner, RUNS, &mut self.runs, records.len(), self.focus == RUNS, |i, width| {
+            let on = compared.iter().position(|run| run.id == records[i].id);
+            let mark = on.map_or_else(|| "  ".to_owned(), |at| format!("{} ", Look::run(at).mark));
+            let style = on.map_or(theme::faint(), |at| Look::run(at).style);
+            let mut line = run_row(&records[i], width.saturating_sub(2));
+            line.spans.insert(0, Span::styled(mark, style));
+            line
+        });
+
+        let inner = pane::draw(canvas.buffer, table, "Settings that differ", &Line::default(), false);
+        let found = differences(&compared);
+        if found.is_empty() {
+            text::empty(
+                canvas.buffer,
+                inner,
+                if compared.len() < 2 { "there is nothing to compare with" } else { "none" },
+            );
+        }
+        let each = (inner.width as usize).saturating_sub(18) / compared.len().max(1);
+        for ((name, values), y) in found.iter().zip(inner.top()..inner.bottom()) {
+            let mut spans = vec![Span::styled(format!(" {} ", text::fit(name, 16)), theme::faint())];
+            for (at, value) in values.iter().enumerate() {
+                let style = Look::run(at).style;
+                spans.push(Span::styled(format!("{} ", text::fit(value, each.saturating_sub(1))), style));
+            }
+            canvas.buffer.set_line(inner.x, y, &Line::from(spans), inner.width);
+        }
+        self.losses(canvas, right, world, &compared);
+
+        let detail = shots.first().map(|shot| shot.detail.clone()).unwrap_or_default();
+        let count = if all > 1 {
+            format!("  {} of {all}: ← →", self.pictures.of(all).unwrap_or(0) + 1)
+        } else {
+            String::new()
+        };
+        let aside = Line::styled(format!("{detail}{count}"), theme::faint());
+        let inner = pane::draw(canvas.buffer, strip, "The same prompt and seed", &aside, self.focus == PICTURES);
+        canvas.target(inner, Target::Pane(PICTURES));
+        if shots.is_empty() {
+            text::empty(canvas.buffer, inner, "these runs have no pictures of the same prompt and seed");
+        }
+        let mut all_seen = Choice::default();
+        tiles::draw(canvas, inner, PICTURES, &mut all_seen, &shots, false);
+    }
+
+    fn act(&mut self, action: Action, world: &mut World) -> Effect {
+        let Some(open) = &world.open else { return Effect::None };
+        let len = open.runs().len();
+        if self.focus == RUNS && self.runs.step(action, len) {
+            return Effect::Draw;
+        }
+        match action {
+            Action::Mark => {
+                if self.marked.is_empty() {
+                    self.marked = self.compared(open).iter().map(|run| run.id.clone()).collect();
+                }
+                let Some(at) = self.runs.of(len) else { return Effect::None };
+                let id = open.runs()[at].id.clone();
+                if !self.marked.remove(&id) {
+                    if self.marked.len() >= MOST {
+                        return Effect::Notice(format!("{MOST} runs at most: more cannot be told apart"));
+                    }
+                    self.marked.insert(id);
+                }
+                Effect::Draw
+            }
+            Action::Left | Action::Right | Action::Up | Action::Down if self.focus == PICTURES => {
+                let (_, all) = self.shots(world);
+                let at = self.pictures.of(all).unwrap_or(0);
+                let on = matches!(action, Action::Right | Action::Down);
+                self.pictures.index = if on { (at + 1).min(all.saturating_sub(1)) } else { at.saturating_sub(1) };
+                Effect::Draw
+            }
+            Action::Enter if self.focus == PICTURES => {
+                let (shots, _) = self.shots(world);
+                if shots.is_empty() { Effect::None } else { Effect::over(Large::new(shots, 0)) }
+            }
+            Action::Enter => {
+                let Some(at) = self.runs.of(len) else { return Effect::None };
+                let id = open.runs()[at].id.clone();
+                Effect::Many(vec![Effect::Show(Some(id)), Effect::Go(crate::tui::keymap::Place::Train)])
+            }
+            action if self.look(action, open) => Effect::Draw,
+            _ => Effect::None,
+        }
+    }
+
+    fn panes(&self, _: &World) -> usize {
+        3
+    }
+
+    fn click(&mut self, pane: usize, column: u16, row: u16, world: &World) {
+        let Some(open) = world.open.as_ref().filter(|_| pane == LOSSES) else { return };
+        let compared = self.compared(open);
+        let Some(first) = compared.iter().find_map(|run| self.curves.get(&run.id)) else { return };
+        let graph = Graph { series: self.series(&compared), view: &self.view, steps: self.steps };
+        if let Some(x) = graph.x_at(self.plot, column, row) {
+            let mut view = self.view.clone();
+            view.place_cursor(&first.loss, x);
+            self.view = view;
+        }
+    }
+
+    fn focus(&mut self) -> &mut usize {
+        &mut self.focus
+    }
+
+    fn choose(&mut self, pane: usize, index: usize, _: &mut World) {
+        if pane == RUNS {
+            self.runs.index = index;
+        }
+    }
+
+    fn follows(&self, world: &World) -> Vec<PathBuf> {
+        let Some(open) = &world.open else { return Vec::new() };
+        self.compared(open).iter().flat_map(|run| [run.path.clone(), run.path.join("evaluation")]).collect()
+    }
+
+    fn reset(&mut self) {
+        *self = Self::default();
+    }
+}
+
+impl Compare {
+    fn losses(&mut self, canvas: &mut Canvas, area: Rect, world: &World, compared: &[&RunRecord]) {
+        let title = if self.view.log { "Loss (log)" } else { "Loss" };
+        let aside = Line::styled("L log   T time   + - zoom   < > smooth", theme::faint());
+        let inner = pane::draw(canvas.buffer, area, title, &aside, self.focus == LOSSES);
+        canvas.target(inner, Target::Pane(LOSSES));
+        self.plot = inner;
+        let histories: Vec<_> = compared.iter().map(|run| world.followed.get(&run.path)).collect();
+        let steps = histories.iter().flatten().map(|followed| followed.history.steps).max().unwrap_or(0);
+        self.curves.retain(|id, _| compared.iter().any(|run| run.id == *id));
+        for (run, followed) in compared.iter().zip(&histories) {
+            if let Some(followed) = followed {
+                let curves = self.curves.entry(run.id.clone()).or_default();
+                curves.follow(&followed.history, &self.view, steps);
+            }
+        }
+        self.steps = steps;
+        Graph { series: self.series(compared), view: &self.view, steps }.draw(canvas.buffer, inner);
+    }
+
+    /// The losses of the compared runs, in the order of the runs.
+    fn series<'a>(&'a self, compared: &[&'a RunRecord]) -> Vec<Series<'a>> {
+        let of = |(at, run): (usize, &&'a RunRecord)| {
+            let name = run.id.get(4..15).unwrap_or(&run.id);
+            self.curves.get(&run.id).map(|curves| curves.series_among(at, name, &self.view))
+        };
+        compared.iter().enumerate().filter_map(of).flatten().collect()
+    }
+
+    /// Move the cursor along the losses, or look closer or from further away.
+    fn look(&mut self, action: Action, open: &Open) -> bool {
+        let compared = self.compared(open);
+        let Some(first) = compared.iter().find_map(|run| self.curves.get(&run.id)) else { return false };
+        let whole = Graph { series: self.series(&compared), view: &self.view, steps: self.steps }.whole();
+        let (mut view, loss) = (self.view.clone(), &first.loss);
+        let on_graph = self.focus == LOSSES;
+        match action {
+            Action::Left if on_graph => view.move_cursor(loss, whole, -NEAR),
+            Action::Right if on_graph => view.move_cursor(loss, whole, NEAR),
+            Action::Down if on_graph => view.move_cursor(loss, whole, -FAR),
+            Action::Up if on_graph => view.move_cursor(loss, whole, FAR),
+            Action::PageUp if on_graph => view.pan(whole, -0.5),
+            Action::PageDown if on_graph => view.pan(whole, 0.5),
+            Action::ZoomIn => view.zoom_in(whole),
+            Action::ZoomOut => view.zoom_out(whole),
+            Action::ByTime => view.toggle_time(loss),
+            Action::LogScale => view.log = !view.log,
+            Action::Smoother => view.smoother(),
+            Action::Rougher => view.rougher(),
+            Action::Back if view.clear_cursor() => {}
+            Action::Back if view.is_zoomed() => view.reset(),
+            _ => return false,
+        }
+        self.view = view;
+        true
+    }
+}

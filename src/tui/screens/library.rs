@@ -1,0 +1,447 @@
+//! All concepts: how they are, what came of them, and a look at the chosen one.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+
+use super::Screen;
+use crate::image;
+use crate::protocol::ConceptRecord;
+use crate::tui::canvas::{Canvas, Target};
+use crate::tui::deeds::{self, Effect};
+use crate::tui::keymap::{Action, Place};
+use crate::tui::overlays::entry::{Entry, Field};
+use crate::tui::overlays::picker::Picker;
+use crate::tui::overlays::question::Question;
+use crate::tui::theme;
+use crate::tui::widgets::list::{self, Choice};
+use crate::tui::widgets::{pane, text};
+use crate::tui::world::World;
+use crate::workspace::{ConceptFile, Home};
+
+/// By what the list is sorted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Order {
+    #[default]
+    Name,
+    Changed,
+    State,
+    Score,
+}
+
+impl Order {
+    fn next(self) -> Self {
+        match self {
+            Self::Name => Self::Changed,
+            Self::Changed => Self::State,
+            Self::State => Self::Score,
+            Self::Score => Self::Name,
+        }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Self::Name => "by name",
+            Self::Changed => "last changed first",
+            Self::State => "by state",
+            Self::Score => "best balance first",
+        }
+    }
+}
+
+/// The list as it was made from the world of this generation.
+#[derive(Default)]
+struct Seen {
+    of: Option<(u64, Order, String)>,
+    /// Places in the world's list.
+    rows: Vec<usize>,
+}
+
+/// The library.
+#[derive(Default)]
+pub struct Library {
+    choice: Choice,
+    filter: String,
+    order: Order,
+    marked: BTreeSet<String>,
+    seen: Seen,
+    focus: usize,
+}
+
+impl Library {
+    /// The concepts that are seen, in their order.
+    fn rows(&mut self, world: &World) -> &[usize] {
+        let of = (world.generation, self.order, self.filter.clone());
+        if self.seen.of.as_ref() != Some(&of) {
+            let before = self.seen.rows.get(self.choice.index).and_then(|&at| world.concepts.get(at));
+            let before = before.map(|concept| concept.concept.clone());
+            let words: Vec<String> = self.filter.split_whitespace().map(str::to_lowercase).collect();
+            let holds = |concept: &ConceptRecord| {
+                let fields = || [&concept.concept, &concept.name, &concept.class_word].into_iter().chain(&concept.tags);
+                words.iter().all(|word| fields().any(|field| field.to_lowercase().contains(word)))
+            };
+            let concepts = &world.concepts;
+            let mut rows: Vec<usize> = (0..concepts.len()).filter(|&at| holds(&concepts[at])).collect();
+            match self.order {
+                Order::Name => {}
+                Order::Changed => rows.sort_by_key(|&at| Reverse(concepts[at].changed)),
+                Order::State => rows.sort_by_key(|&at| concepts[at].state.map_or(u8::MAX, theme::rank)),
+                Order::Score => {
+                    let balance =
+                        |at: usize| concepts[at].score.as_ref().map_or(f64::NEG_INFINITY, |s| s.balance.value);
+                    rows.sort_by(|&a, &b| balance(b).total_cmp(&balance(a)));
+                }
+            }
+            self.seen = Seen { of: Some(of), rows };
+            // The chosen concept stays chosen where it is still seen.
+            let same = before.and_then(|name| self.seen.rows.iter().position(|&at| concepts[at].concept == name));
+            self.choice.index = same.unwrap_or(self.choice.index.min(self.seen.rows.len().saturating_sub(1)));
+        }
+        &self.seen.rows
+    }
+
+    fn chosen<'a>(&self, world: &'a World) -> Option<&'a ConceptRecord> {
+        let at = self.choice.of(self.seen.rows.len())?;
+        world.concepts.get(self.seen.rows[at])
+    }
+
+    /// The marked concepts, or the chosen one.
+    fn meant(&self, world: &World) -> Vec<String> {
+        if self.marked.is_empty() {
+            self.chosen(world).map(|concept| concept.concept.clone()).into_iter().collect()
+        } else {
+            self.marked.iter().cloned().collect()
+        }
+    }
+}
+
+impl Screen for Library {
+    fn draw(&mut self, canvas: &mut Canvas, area: Rect, world: &World) {
+        if world.listed && world.concepts.is_empty() {
+            return welcome(canvas, area, &world.home);
+        }
+        self.rows(world);
+        let right = if area.width >= 120 { area.width * 2 / 5 } else { area.width * 3 / 8 };
+        let left = Rect { width: area.width - right - 1, ..area };
+        let look = Rect { x: left.right() + 1, width: right, ..area };
+        let len = self.seen.rows.len();
+        let mut aside = vec![Span::styled(self.order.words(), theme::faint())];
+        if !self.filter.is_empty() {
+            aside.insert(0, Span::styled(format!("/ {}  ", self.filter), theme::accent()));
+        }
+        if !self.marked.is_empty() {
+            aside.insert(0, Span::styled(format!("✓ {} marked  ", self.marked.len()), theme::accent()));
+        }
+        let title = match (world.listed, len == world.concepts.len()) {
+            (false, _) => "Concepts".to_owned(),
+            (true, true) => format!("Concepts ({len})"),
+            (true, false) => format!("Concepts ({len} of {})", world.concepts.len()),
+        };
+        let inner = pane::draw(canvas.buffer, left, &title, &Line::from(aside), true);
+        canvas.target(inner, Target::Pane(0));
+        if !world.listed {
+            text::empty(canvas.buffer, inner, if world.down.is_some() { "no daemon" } else { "asking the daemon" });
+            return;
+        }
+        if len == 0 {
+            text::empty(canvas.buffer, inner, "no concept holds these words: Esc shows all");
+        }
+        let (rows, marked) = (&self.seen.rows, &self.marked);
+        let mut choice = self.choice;
+        list::draw(canvas, inner, 0, &mut choice, len, true, |i, width| {
+            row(&world.concepts[rows[i]], marked.contains(&world.concepts[rows[i]].concept), width)
+        });
+        self.choice = choice;
+        if let Some(concept) = self.chosen(world) {
+            look_at(canvas, look, world, concept);
+        }
+    }
+
+    fn act(&mut self, action: Action, world: &mut World) -> Effect {
+        self.rows(world);
+        if self.choice.step(action, self.seen.rows.len()) {
+            return Effect::Draw;
+        }
+        let home = world.home.clone();
+        match action {
+            Action::Back if !self.filter.is_empty() => {
+                self.filter.clear();
+                Effect::Draw
+            }
+            Action::Back if !self.marked.is_empty() => {
+                self.marked.clear();
+                Effect::Draw
+            }
+            Action::Enter => {
+                let Some(concept) = self.chosen(world) else { return Effect::None };
+                Effect::Many(vec![Effect::Open(concept.concept.clone()), Effect::Go(Place::Concept)])
+            }
+            Action::Train => {
+                let Some(concept) = self.chosen(world) else { return Effect::None };
+                let open = Effect::Open(concept.concept.clone());
+                Effect::Many(vec![open, Effect::Go(Place::Train), Effect::Act(Action::Train)])
+            }
+            Action::Mark => {
+                if let Some(name) = self.chosen(world).map(|concept| concept.concept.clone())
+                    && !self.marked.remove(&name)
+                {
+                    self.marked.insert(name);
+                }
+                self.choice.step(Action::Down, self.seen.rows.len());
+                Effect::Draw
+            }
+            Action::Sort => {
+                self.order = self.order.next();
+                Effect::Draw
+            }
+            Action::New => new_concept(&home),
+            Action::Tags => {
+                let Some(concept) = self.chosen(world) else { return Effect::None };
+                tags(&home, &concept.concept, &concept.tags)
+            }
+            Action::Rename => {
+                let Some(name) = self.chosen(world).map(|concept| concept.concept.clone()) else {
+                    return Effect::None;
+                };
+                let field = Field::new("name", "its folder gets this name", &name);
+                Effect::over(Entry::new("Rename", vec![field], move |mut texts| {
+                    deeds::rename(&home, name.clone(), texts.remove(0))
+                }))
+            }
+            Action::Remove => {
+                let names = self.meant(world);
+                self.marked.clear();
+                let text =
+                    format!("{}, with all that was made from it. U takes it out of the trash again.", names.join(", "));
+                Effect::over(Question::new("Put into the trash?", &text, "remove", "keep", deeds::remove(&home, names)))
+            }
+            Action::Restore => deeds::restore(&home),
+            Action::Export => {
+                let Some(name) = self.chosen(world).map(|concept| concept.concept.clone()) else {
+                    return Effect::None;
+                };
+                let here = std::env::current_dir().unwrap_or_default().join(format!("{name}.zip"));
+                let field = Field::new("file", "a zip archive with all of it", &here.display().to_string());
+                Effect::over(Entry::new(&format!("Export {name}"), vec![field], move |texts| {
+                    deeds::export(&home, &name, &deeds::path(&texts[0]))
+                }))
+            }
+            Action::Import => {
+                let from = Field::new("from", "what `export` wrote, or a concept's folder", "");
+                let name = Field::new("name", "its name here; empty for its own", "");
+                let entry = Entry::new("Import a concept", vec![from, name], move |mut texts| {
+                    let name = Some(texts.remove(1)).filter(|name| !name.is_empty());
+                    deeds::import(&home, deeds::path(&texts[0]), name)
+                });
+                Effect::over(entry.checked(|texts, _| {
+                    let path = deeds::path(&texts[0]);
+                    if path.exists() { Ok("✓ is there".into()) } else { Err("name a file or a folder".into()) }
+                }))
+            }
+            _ => Effect::None,
+        }
+    }
+
+    fn why_not(&self, action: Action, world: &World) -> Option<String> {
+        let chosen = matches!(
+            action,
+            Action::Enter
+                | Action::Train
+                | Action::Tags
+                | Action::Rename
+                | Action::Remove
+                | Action::Export
+                | Action::Mark
+        );
+        (chosen && world.concepts.is_empty()).then(|| "there is no concept yet: n makes one".into())
+    }
+
+    fn panes(&self, _: &World) -> usize {
+        1
+    }
+
+    fn focus(&mut self) -> &mut usize {
+        &mut self.focus
+    }
+
+    fn choose(&mut self, _: usize, index: usize, _: &mut World) {
+        self.choice.index = index;
+    }
+
+    fn filter(&mut self) -> Option<&mut String> {
+        Some(&mut self.filter)
+    }
+}
+
+/// A line of the list.
+fn row(concept: &ConceptRecord, marked: bool, width: usize) -> Line<'static> {
+    let (mark, style) = match (&concept.problem, concept.state) {
+        (Some(_), _) => ("!", theme::bad()),
+        (None, Some(state)) => theme::mark(state),
+        (None, None) => ("○", theme::faint()),
+    };
+    // Without a score its place stays empty, so that scores stand under each other.
+    let score = concept.score.as_ref().map_or_else(|| "     ".into(), |s| format!("{:.3}", s.balance.value));
+    let name = (width.saturating_sub(22) / 2).clamp(12, 32);
+    let class = if width >= 60 { 14 } else { 9 };
+    let rest = width.saturating_sub(name + class + 13);
+    let tags = if concept.problem.is_some() { "its file is wrong".into() } else { concept.tags.join(" ") };
+    Line::from(vec![
+        Span::styled(if marked { "✓ " } else { "  " }, theme::accent()),
+        Span::styled(format!("{mark} "), style),
+        Span::styled(text::fit(&concept.concept, name), theme::strong()),
+        Span::raw(" "),
+        Span::styled(text::fit(&concept.class_word, class), theme::faint()),
+        Span::raw(format!(" {score} ")),
+        Span::styled(text::fit(&tags, rest), if concept.problem.is_some() { theme::bad() } else { theme::faint() }),
+    ])
+}
+
+/// The chosen concept: a photo, its best sample, and what is known of it.
+fn look_at(canvas: &mut Canvas, area: Rect, world: &World, concept: &ConceptRecord) {
+    let state = concept.state.map_or(("○ not trained yet".to_owned(), theme::faint()), |state| {
+        let (mark, style) = theme::mark(state);
+        (format!("{mark} {}", state.word()), style)
+    });
+    let aside = Line::styled(state.0, state.1);
+    let inner = pane::draw(canvas.buffer, area, &concept.concept, &aside, false);
+    let folder = world.home.path().join(&concept.concept);
+    let photo = concept.photo.as_ref().map(|name| folder.join("images").join(name));
+    let sample = concept.sample.as_ref().map(|path| folder.join(path));
+    let height =
+        (inner.height * 3 / 5).min(if sample.is_some() { inner.width / 4 * 2 } else { inner.width / 2 }).max(4);
+    let pictures = Rect { height: height.min(inner.height), ..inner };
+    let half = Rect { width: if sample.is_some() { (pictures.width - 1) / 2 } else { pictures.width }, ..pictures };
+    if let Some(photo) = &photo {
+        canvas.surface.draw(canvas.buffer, half, photo, None);
+    } else {
+        text::empty(canvas.buffer, half, "no photos: put a few into images/");
+    }
+    if let Some(sample) = &sample {
+        let right = Rect { x: half.right() + 1, ..half };
+        canvas.surface.draw(canvas.buffer, right, sample, None);
+    }
+    let below = Rect { y: pictures.bottom(), height: inner.height - pictures.height, ..inner };
+    let mut lines = Vec::new();
+    if sample.is_some() {
+        let width = half.width as usize;
+        lines.push(Line::styled(format!("{} {}", text::fit("a photo", width), "its best sample"), theme::faint()));
+    }
+    let width = below.width.saturating_sub(1) as usize;
+    let mut say = |name: &str, value: String| {
+        if !value.is_empty() {
+            lines.extend(text::rows(name, &value, 8, width, theme::text()));
+        }
+    };
+    say("a kind", format!("of {}", concept.class_word));
+    say("model", concept.base_model.clone());
+    say("photos", format!("{}, {} with a mask", concept.photos, concept.masks));
+    say("runs", format!("{}, {} samples", concept.runs, concept.samples));
+    if let Some(scores) = &concept.score {
+        let score = |score: &crate::protocol::Score| format!("{:.3} ({:.3}–{:.3})", score.value, score.low, score.high);
+        say("masked", format!("{} CLIP-I", score(&scores.masked_clip_i)));
+        say("CLIP-T", score(&scores.clip_t));
+        say("balance", score(&scores.balance));
+    }
+    say("tags", concept.tags.join(", "));
+    say("! file", concept.problem.clone().unwrap_or_default());
+    text::draw(canvas.buffer, below, &lines);
+}
+
+/// What there is to do in an empty home.
+fn welcome(canvas: &mut Canvas, area: Rect, home: &Home) {
+    let lines = [
+        ("", "Teach a diffusion model one thing of yours, from a handful of photos.".to_owned()),
+        ("", String::new()),
+        ("n", "make a concept from a folder of photos".into()),
+        ("i", "import one: the demo is the folder workspaces/demo of the source".into()),
+        ("?", "all keys".into()),
+        ("", String::new()),
+        ("", format!("Home: {}", home.path().display())),
+    ];
+    let top = area.y + area.height.saturating_sub(lines.len() as u16) / 2;
+    let left = area.x + area.width.saturating_sub(72) / 2;
+    for ((key, line), y) in lines.iter().zip(top..area.bottom()) {
+        canvas.buffer.set_string(left, y, key, theme::focus());
+        let x = if key.is_empty() { left } else { left + 3 };
+        canvas.buffer.set_stringn(x, y, line, area.right().saturating_sub(x) as usize, theme::text());
+    }
+}
+
+/// Have tags typed.
+pub fn tags(home: &Home, concept: &str, tags: &[String]) -> Effect {
+    let (home, name) = (home.clone(), concept.to_owned());
+    let field = Field::new("tags", "words to find it by, with spaces between", &tags.join(" "));
+    Effect::over(Entry::new(&format!("Tags of {concept}"), vec![field], move |texts| {
+        deeds::edit(&home, &name, Some(texts[0].split_whitespace().map(str::to_owned).collect()), None)
+    }))
+}
+
+/// Have a folder of photos found, then a name, a class word and a model.
+fn new_concept(home: &Home) -> Effect {
+    let home = home.clone();
+    let here = std::env::current_dir().unwrap_or_default();
+    Effect::over(Picker::new("New concept: the folder of its photos", &here, move |images| describe(&home, &images)))
+}
+
+fn describe(home: &Home, images: &Path) -> Effect {
+    let folder = images.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    // A folder called images is the one in the concept's own.
+    let above = images.parent().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+    let name = if ["images", "photos"].contains(&folder.as_str()) { above.unwrap_or(folder) } else { folder };
+    let models = home.model_names().unwrap_or_default();
+    let beside = images.parent().map(|parent| parent.join("masks")).filter(|masks| masks.is_dir());
+    let known = if models.is_empty() { "none is registered".into() } else { models.join(", ") };
+    let fields = vec![
+        Field::new("name", "its folder in the home gets this name", &name),
+        Field::new("class word", "what it is a kind of, in one word: teapot, dog, backpack", ""),
+        Field::new("base model", &format!("a path, or a registered one: {known}"), models.first().map_or("", |m| m)),
+        Field::new("score model", "the folder of a CLIP model; may stay empty", ""),
+        Field::new(
+            "masks",
+            "a folder of masks named like the photos; may stay empty",
+            &beside.map(|masks| masks.display().to_string()).unwrap_or_default(),
+        ),
+    ];
+    let (home, images) = (home.clone(), images.to_owned());
+    let count = image::list_photos(&images).map_or(0, |photos| photos.len());
+    let entry = Entry::new("New concept", fields, move |texts| {
+        let [name, class_word, base_model, score_model, masks] = texts.try_into().unwrap_or_default();
+        let given = |text: &str| Some(text).filter(|text| !text.is_empty()).map(deeds::path);
+        let base_model = if deeds::path(&base_model).exists() { deeds::path(&base_model) } else { base_model.into() };
+        let file = ConceptFile {
+            name: name.clone(),
+            class_word,
+            base_model,
+            score_model: given(&score_model),
+            dino_model: None,
+            guidance_scale: None,
+            tags: Vec::new(),
+            notes: String::new(),
+        };
+        deeds::new_concept(&home, name, file, images.clone(), given(&masks))
+    });
+    Effect::over(entry.checked(move |texts, world| {
+        if texts[0].is_empty() || texts[0].contains(['/', '\\', '~']) || texts[0].starts_with(['.', '-']) {
+            return Err("a name is a folder's name: without / \\ ~, not beginning with . or -".into());
+        }
+        if world.home.path().join(&texts[0]).exists() {
+            return Err(format!("there is a concept {} already", texts[0]));
+        }
+        if texts[1].is_empty() {
+            return Err("name what it is a kind of".into());
+        }
+        if !deeds::path(&texts[2]).exists() && world.home.model(&texts[2]).is_err() {
+            return Err("this base model is not there: `:model add` registers one".into());
+        }
+        for (i, what) in [(3, "score model"), (4, "folder of masks")] {
+            if !texts[i].is_empty() && !deeds::path(&texts[i]).is_dir() {
+                return Err(format!("this {what} is not there"));
+            }
+        }
+        Ok(format!("✓ {count} photos will be copied; Enter in the last line makes it"))
+    }))
+}

@@ -1,0 +1,149 @@
+//! What a graph shows: lines, marks and intervals, and the usual ones of a run.
+
+use std::borrow::Cow;
+
+use ratatui::style::Style;
+
+use super::curve::Curve;
+use super::dots::Pattern;
+use super::view::GraphView;
+use crate::tui::theme;
+use crate::workspace::{History, Point};
+
+/// A value with its interval.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Interval {
+    /// The value, where it stands.
+    pub point: Point,
+    /// Lower end.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+}
+
+/// The values of a series.
+#[derive(Debug, Clone, Copy)]
+pub enum Data<'a> {
+    /// Each point faint, and the smoothed course as a line; unsmoothed, a line through the points.
+    Curve(&'a Curve),
+    /// The smoothed course alone.
+    Line(&'a Curve),
+    /// A mark at each point.
+    Marks(&'a [Point]),
+    /// A mark at each value, and a bar over its interval.
+    Intervals(&'a [Interval]),
+}
+
+/// How a series is drawn.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Look {
+    /// Of lines and marks.
+    pub style: Style,
+    /// Of single points.
+    pub raw: Style,
+    /// Of lines.
+    pub pattern: Pattern,
+    /// Of marks.
+    pub mark: &'static str,
+}
+
+impl Look {
+    /// Of the run at `index` among several: they differ by colour, by line and by mark.
+    pub fn run(index: usize) -> Self {
+        let mark = ["◆", "▲", "■", "●", "▼", "★"][index % 6];
+        Self { style: theme::run(index), raw: theme::run_raw(index), pattern: Pattern::of(index), mark }
+    }
+}
+
+/// One thing in a graph, with a name for the legend.
+#[derive(Debug, Clone)]
+pub struct Series<'a> {
+    /// What it is.
+    pub name: Cow<'a, str>,
+    /// Its values.
+    pub data: Data<'a>,
+    /// How it is drawn.
+    pub look: Look,
+    /// Its values are on an axis of their own, at the right.
+    pub right: bool,
+}
+
+/// The names of the four quarters of the timesteps.
+const QUARTERS: [&str; 4] = ["t 0–¼", "t ¼–½", "t ½–¾", "t ¾–1"];
+
+/// The curves of a run, kept up with its history.
+#[derive(Debug, Clone, Default)]
+pub struct RunCurves {
+    /// The loss of each step.
+    pub loss: Curve,
+    /// The loss by quarter of the timesteps.
+    pub quarters: [Curve; 4],
+    validation: Vec<Point>,
+}
+
+impl RunCurves {
+    /// Take in what is new in `history`, and smooth as `view` says for runs of `steps` steps.
+    pub fn follow(&mut self, history: &History, view: &GraphView, steps: usize) {
+        self.loss.follow(&history.losses);
+        for (curve, points) in self.quarters.iter_mut().zip(&history.quarters) {
+            curve.follow(points);
+        }
+        self.validation.clone_from(&history.validation);
+        self.smooth(view, steps);
+    }
+
+    /// Smooth as `view` says for runs of `steps` steps.
+    pub fn smooth(&mut self, view: &GraphView, steps: usize) {
+        let window = view.smoothing(steps);
+        self.loss.smooth(window);
+        self.quarters.iter_mut().for_each(|curve| curve.smooth(window));
+    }
+
+    /// What a graph of this run alone shows: the loss and the validation loss, or the quarters.
+    pub fn series(&self, view: &GraphView) -> Vec<Series<'_>> {
+        if view.quarters {
+            let lines = QUARTERS.iter().zip(&self.quarters).enumerate();
+            return lines
+                .map(|(i, (name, curve))| Series {
+                    name: (*name).into(),
+                    data: Data::Line(curve),
+                    look: Look {
+                        pattern: [Pattern::Solid, Pattern::Dashed, Pattern::Dotted, Pattern::Solid][i],
+                        ..Look::run(i)
+                    },
+                    right: false,
+                })
+                .collect();
+        }
+        let validation = Look { style: theme::second(), ..Look::run(0) };
+        let mut series =
+            vec![Series { name: "loss".into(), data: Data::Curve(&self.loss), look: Look::run(0), right: false }];
+        if !self.validation.is_empty() {
+            let data = Data::Marks(&self.validation);
+            series.push(Series { name: "validation".into(), data, look: validation, right: false });
+        }
+        series
+    }
+
+    /// What a graph of several runs shows of this one, which is at `index` among them.
+    pub fn series_among<'a>(&'a self, index: usize, name: &'a str, view: &GraphView) -> Vec<Series<'a>> {
+        let look = Look::run(index);
+        if view.quarters {
+            // Lines of a run have its style; which quarter one is, is told by its height: noisier is harder.
+            let lines = self.quarters.iter().enumerate();
+            return lines
+                .map(|(i, curve)| Series {
+                    name: format!("{name} {}", QUARTERS[i]).into(),
+                    data: Data::Line(curve),
+                    look: Look { pattern: look.pattern, ..look },
+                    right: false,
+                })
+                .collect();
+        }
+        let mut series = vec![Series { name: name.into(), data: Data::Curve(&self.loss), look, right: false }];
+        if !self.validation.is_empty() {
+            series.push(Series { name: "".into(), data: Data::Marks(&self.validation), look, right: false });
+        }
+        series
+    }
+}

@@ -1,0 +1,241 @@
+//! What the workbench knows: the library and the queue as the daemon tells them, the concept that is open, and the runs
+//! that are looked at. Screens read it; what comes from other threads changes it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::link::{Follower, Told, Update};
+use crate::protocol::{ConceptDetails, ConceptRecord, JobInfo, JobState, RunRecord, SampleRecord, State};
+use crate::workspace::{Concept, History, Home, JobFolder, Preflight};
+
+/// What the preflight found.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Checked {
+    /// A training can start.
+    Ready(Preflight),
+    /// It cannot, and why.
+    Wrong(String),
+}
+
+/// A job that is followed.
+pub struct Followed {
+    /// The job.
+    pub job: JobFolder,
+    /// What its events say so far.
+    pub history: History,
+    /// How it is.
+    pub state: State,
+    /// All that was there has come.
+    pub whole: bool,
+    /// Why it cannot be followed.
+    pub lost: Option<String>,
+    /// No more will come unless it is resumed.
+    over: bool,
+    _follower: Follower,
+}
+
+impl Followed {
+    fn new(job: JobFolder, follower: Follower) -> Self {
+        let (history, state) = (History::new(&job), State::New);
+        Self { job, history, state, whole: false, lost: None, over: false, _follower: follower }
+    }
+
+    /// Take in what the follower tells.
+    fn take(&mut self, told: Told) {
+        match told {
+            Told::Whole(history, state) => (self.history, self.state, self.whole) = (*history, state, true),
+            Told::More(events) => {
+                for event in &events {
+                    self.history.apply(event);
+                }
+                if !events.is_empty() && self.history.end.is_none() {
+                    self.state = State::Running;
+                }
+            }
+            Told::Over(state) => (self.state, self.over) = (state, true),
+            Told::Lost(why) => (self.lost, self.whole, self.over) = (Some(why), true, true),
+        }
+    }
+}
+
+/// The concept that is open.
+pub struct Open {
+    /// Its folder and file.
+    pub concept: Concept,
+    /// What the daemon knows of it, once it has told.
+    pub details: Option<ConceptDetails>,
+    /// Its photos.
+    pub photos: Vec<PathBuf>,
+    /// What the preflight found, once it has.
+    pub checked: Option<Checked>,
+    /// Its samples as the store has them, once they have come.
+    pub samples: Option<Vec<SampleRecord>>,
+    /// Which run is shown, by id; none for the last.
+    shown: Option<String>,
+}
+
+impl Open {
+    /// Its runs, oldest first.
+    pub fn runs(&self) -> &[RunRecord] {
+        self.details.as_ref().map_or(&[], |details| &details.run_records)
+    }
+
+    /// The run that is shown.
+    pub fn run(&self) -> Option<&RunRecord> {
+        let shown = self.shown.as_ref().and_then(|id| self.runs().iter().find(|run| run.id == *id));
+        shown.or(self.runs().last())
+    }
+
+    /// Its place among the runs.
+    pub fn run_index(&self) -> usize {
+        let id = self.run().map(|run| &run.id);
+        self.runs().iter().position(|run| Some(&run.id) == id).unwrap_or(0)
+    }
+
+    /// Show this run; none for the last, whichever that will be.
+    pub fn show(&mut self, id: Option<String>) {
+        self.shown = id;
+    }
+}
+
+/// All of it.
+pub struct World {
+    /// Where everything is.
+    pub home: Home,
+    /// All concepts, by name.
+    pub concepts: Vec<ConceptRecord>,
+    /// They have come.
+    pub listed: bool,
+    /// How often they have changed.
+    pub generation: u64,
+    /// The queue: what runs, what waits in the order of its turn, what is over.
+    pub jobs: Vec<JobInfo>,
+    /// Why the daemon cannot be reached, where it cannot.
+    pub down: Option<String>,
+    /// The concept that is open.
+    pub open: Option<Open>,
+    /// The jobs that are looked at.
+    pub followed: BTreeMap<PathBuf, Followed>,
+    /// What is being done on other threads.
+    pub doing: Vec<String>,
+}
+
+impl World {
+    /// Nothing known yet.
+    pub fn new(home: Home) -> Self {
+        let (concepts, jobs, followed) = (Vec::new(), Vec::new(), BTreeMap::new());
+        Self { home, concepts, listed: false, generation: 0, jobs, down: None, open: None, followed, doing: Vec::new() }
+    }
+
+    /// Open a concept; what is known of it comes later.
+    pub fn open(&mut self, concept: Concept) {
+        let photos = concept.photos().unwrap_or_default();
+        self.open = Some(Open { concept, details: None, photos, checked: None, samples: None, shown: None });
+        self.followed.clear();
+    }
+
+    /// Take in what the daemon tells. Whether the open concept has changed.
+    pub fn take(&mut self, update: Update) -> bool {
+        self.generation += u64::from(!matches!(update, Update::Jobs(_) | Update::Down(_)));
+        match update {
+            Update::Concepts(concepts) => {
+                (self.concepts, self.listed, self.down) = (concepts, true, None);
+                return self.open.is_some();
+            }
+            Update::Jobs(jobs) => (self.jobs, self.down) = (jobs, None),
+            Update::Down(why) => self.down = Some(why),
+            Update::Gone(name) => {
+                self.concepts.retain(|concept| concept.concept != name);
+                if self.open.as_ref().is_some_and(|open| open.concept.id == name) {
+                    self.open = None;
+                    self.followed.clear();
+                }
+            }
+            Update::Concept(details) => {
+                let record = &details.concept;
+                match self.concepts.binary_search_by(|known| known.concept.cmp(&record.concept)) {
+                    Ok(at) => self.concepts[at] = record.clone(),
+                    Err(at) => self.concepts.insert(at, record.clone()),
+                }
+                if let Some(open) = self.open.as_mut().filter(|open| open.concept.id == record.concept) {
+                    if let Ok(concept) = Concept::open(&open.concept.folder) {
+                        open.concept = concept;
+                    }
+                    open.photos = open.concept.photos().unwrap_or_default();
+                    open.details = Some(*details);
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    /// Take in what a follower tells of the job at `path`.
+    pub fn told(&mut self, path: &Path, told: Told) {
+        if let Some(followed) = self.followed.get_mut(path) {
+            followed.take(told);
+        }
+    }
+
+    /// Follow exactly these jobs: `start` begins to follow one. One whose job goes on again, after it was over, is
+    /// followed anew.
+    pub fn follow(&mut self, wanted: &[PathBuf], start: impl Fn(JobFolder) -> Follower) {
+        let goes_on = |path: &Path, followed: &Followed| {
+            followed.over
+                && followed.lost.is_none()
+                && self.jobs.iter().any(|job| job.job == path && !job.state.is_over())
+        };
+        let kept: Vec<PathBuf> = self
+            .followed
+            .iter()
+            .filter(|(path, followed)| wanted.contains(path) && !goes_on(path, followed))
+            .map(|(path, _)| path.clone())
+            .collect();
+        self.followed.retain(|path, _| kept.contains(path));
+        for path in wanted {
+            if !self.followed.contains_key(path)
+                && let Ok(job) = JobFolder::at(path)
+            {
+                self.followed.insert(path.clone(), Followed::new(job.clone(), start(job)));
+            }
+        }
+    }
+
+    /// The run that is shown, with its events.
+    pub fn run(&self) -> Option<&Followed> {
+        self.followed.get(&self.open.as_ref()?.run()?.path)
+    }
+
+    /// The last separate scoring of it.
+    pub fn scoring(&self) -> Option<&Followed> {
+        self.followed.get(&self.open.as_ref()?.run()?.path.join("evaluation"))
+    }
+
+    /// The job that is shown as going on: a scoring while it runs, else the run.
+    pub fn current(&self) -> Option<&Followed> {
+        self.scoring().filter(|scoring| scoring.state == State::Running).or(self.run())
+    }
+
+    /// The history that holds the pictures to compare: of the last scoring.
+    pub fn compared(&self) -> Option<&History> {
+        let has = |job: &&Followed| job.history.evaluated(false).next().is_some();
+        self.scoring().filter(has).or(self.run().filter(has)).map(|job| &job.history)
+    }
+
+    /// The job in the folder at `path`, as the queue knows it.
+    pub fn job(&self, path: &Path) -> Option<&JobInfo> {
+        self.jobs.iter().find(|job| job.job == path)
+    }
+
+    /// The job of the open concept that runs or waits, if there is one.
+    pub fn busy(&self) -> Option<&JobInfo> {
+        let concept = &self.open.as_ref()?.concept.id;
+        self.jobs.iter().find(|job| job.concept == *concept && !job.state.is_over())
+    }
+
+    /// How many jobs run, and how many wait.
+    pub fn running(&self) -> (usize, usize) {
+        let count = |state| self.jobs.iter().filter(|job| job.state == state).count();
+        (count(JobState::Running), count(JobState::Queued))
+    }
+}
