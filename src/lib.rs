@@ -24,7 +24,7 @@
 //!
 //! `tui`, `cli` → `client` → `protocol`, `workspace` ← `daemon` → `store`. Clients and the daemon know each other only by `protocol`.
 //! Only `runner` uses `catversion`, `diffusion` and `metrics`, and those three know nothing of processes or screens
-//! (`metrics` reads its model with the readers of `diffusion`). `tests/architecture.rs` checks it.
+//! (`metrics` reads its models with the readers of `diffusion` and computes with its operations). `tests/architecture.rs` checks it.
 
 pub mod catversion;
 pub mod cli;

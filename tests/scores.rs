@@ -293,3 +293,31 @@ fn the_protocols_of_the_repository_can_be_read() {
         .code(1)
         .stderr(contains("has no subject \"nothing\""));
 }
+
+#[test]
+fn attention_masks_of_the_demo_photos_lie_on_the_exact_ones() {
+    let workspace = Workspace::new();
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("workspaces/demo");
+    workspace.use_base_model(&demo.join("base_model"));
+    let concept = workspace.concept();
+    for folder in ["images", "masks"] {
+        std::fs::remove_dir_all(concept.join(folder)).unwrap();
+        create_dir_all(concept.join(folder)).unwrap();
+    }
+    let names: Vec<_> =
+        std::fs::read_dir(demo.join("images")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    for name in &names {
+        std::fs::copy(demo.join("images").join(name), concept.join("images").join(name)).unwrap();
+    }
+    output(&workspace, &["mask", "make", "demo"]);
+    let overlap = |name| {
+        let read = |folder: &Path| image::open(folder.join("masks").join(name)).unwrap().into_luma8();
+        let (found, exact) = (read(&concept), read(&demo));
+        let count = |both: fn(bool, bool) -> bool| {
+            found.iter().zip(exact.iter()).filter(|(a, b)| both(**a >= 128, **b >= 128)).count() as f64
+        };
+        count(|a, b| a && b) / count(|a, b| a || b)
+    };
+    let mean = names.iter().map(overlap).sum::<f64>() / names.len() as f64;
+    assert!(mean >= 0.6, "the mean overlap is {mean}");
+}

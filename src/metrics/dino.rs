@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::file::{Weights, name_of, read_json};
 use super::model::{PictureModel, unit};
-use super::transformer::{Activation, Layer, LayerNames, Scope, TowerConfig};
+use super::transformer::{Activation, Layer, LayerNames, Scope, TowerConfig, through};
 use super::{Error, Preprocessor};
 use crate::protocol::Backbone;
 
@@ -131,10 +131,8 @@ impl DinoScorer {
         let batch = pixels.dim(0)?;
         let patches = self.patches.forward(pixels)?.flatten_from(2)?.transpose(1, 2)?;
         let class = self.class.broadcast_as((batch, 1, patches.dim(D::Minus1)?))?;
-        let mut hidden = Tensor::cat(&[&class, &patches], 1)?.broadcast_add(&self.positions)?;
-        for layer in &self.layers {
-            hidden = layer.forward(&hidden, None)?;
-        }
+        let hidden = Tensor::cat(&[&class, &patches], 1)?.broadcast_add(&self.positions)?;
+        let hidden = through(&self.layers, &hidden, None)?;
         self.norm.forward(&hidden.narrow(1, 0, 1)?.squeeze(1)?)
     }
 }

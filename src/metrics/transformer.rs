@@ -1,11 +1,13 @@
 //! The transformer layer that all score models are made of, for inference, and the tensors of a weights file by name.
 
 use candle_core::{Result, Tensor};
-use candle_nn::{Embedding, LayerNorm, Linear, Module, ops};
+use candle_nn::{Embedding, LayerNorm, Linear};
 use serde::Deserialize;
 
 use super::Error;
 use super::file::Weights;
+use crate::diffusion::ops::{self, Form, LinearWeights, NormWeights};
+use crate::diffusion::{AttnMask, Tracked};
 
 /// The activation between the two halves of an MLP.
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -96,14 +98,14 @@ impl<'a> Scope<'a> {
 
 /// Attention and MLP, each after its norm and added to what came in.
 pub(super) struct Layer {
-    norm1: LayerNorm,
-    query: Linear,
-    key: Linear,
-    value: Linear,
-    out: Linear,
-    norm2: LayerNorm,
-    fc1: Linear,
-    fc2: Linear,
+    norm1: NormWeights,
+    query: LinearWeights,
+    key: LinearWeights,
+    value: LinearWeights,
+    out: LinearWeights,
+    norm2: NormWeights,
+    fc1: LinearWeights,
+    fc2: LinearWeights,
     heads: usize,
     activation: Activation,
 }
@@ -111,45 +113,58 @@ pub(super) struct Layer {
 impl Layer {
     pub(super) fn load(scope: &Scope, config: &TowerConfig, names: &LayerNames) -> std::result::Result<Self, Error> {
         let (size, inner, eps) = (config.hidden_size, config.intermediate_size, config.layer_norm_eps);
-        let [query, key, value] = names.projections.map(|name| scope.linear(name, size, size, names.bias));
+        let linear = |name: &str, from: usize, to: usize, bias: bool| {
+            let scope = scope.of(name);
+            let weight = scope.get("weight", &[to, from])?;
+            let bias = if bias { Some(scope.get("bias", &[to])?) } else { None };
+            Ok::<_, Error>(LinearWeights { form: Form::of(weight.device(), weight.dtype()), weight, bias })
+        };
+        let norm = |name: &str| {
+            let scope = scope.of(name);
+            let (gamma, beta) = (scope.get("weight", &[size])?, scope.get("bias", &[size])?);
+            Ok::<_, Error>(NormWeights { form: Form::of(gamma.device(), gamma.dtype()), gamma, beta, eps })
+        };
+        let [query, key, value] = names.projections.map(|name| linear(name, size, size, names.bias));
         Ok(Self {
-            norm1: scope.norm(names.norms[0], size, eps)?,
+            norm1: norm(names.norms[0])?,
             query: query?,
             key: key?,
             value: value?,
-            out: scope.linear(names.out, size, size, true)?,
-            norm2: scope.norm(names.norms[1], size, eps)?,
-            fc1: scope.linear(names.mlp[0], size, inner, true)?,
-            fc2: scope.linear(names.mlp[1], inner, size, true)?,
+            out: linear(names.out, size, size, true)?,
+            norm2: norm(names.norms[1])?,
+            fc1: linear(names.mlp[0], size, inner, true)?,
+            fc2: linear(names.mlp[1], inner, size, true)?,
             heads: config.num_attention_heads,
             activation: config.hidden_act,
         })
     }
 
     /// [B, T, D] to the same.
-    pub(super) fn forward(&self, hidden: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
-        let hidden = (hidden + self.attention(&self.norm1.forward(hidden)?, mask)?)?;
-        let inner = self.fc1.forward(&self.norm2.forward(&hidden)?)?;
+    fn forward(&self, hidden: &Tracked, mask: Option<AttnMask>) -> Result<Tracked> {
+        let normed = ops::layer_norm(hidden, &self.norm1)?;
+        let query = ops::linear(&normed, &self.query, None)?;
+        let key = ops::linear(&normed, &self.key, None)?;
+        let value = ops::linear(&normed, &self.value, None)?;
+        let attended = ops::attention(&query, &key, &value, self.heads, mask)?;
+        let hidden = ops::linear(&attended, &self.out, Some(hidden))?;
+        let inner = ops::linear(&ops::layer_norm(&hidden, &self.norm2)?, &self.fc1, None)?;
         let inner = match self.activation {
-            Activation::QuickGelu => (&inner * ops::sigmoid(&(&inner * 1.702)?)?)?,
-            Activation::Gelu => inner.gelu_erf()?,
-            Activation::GeluTanh => inner.gelu()?,
+            Activation::QuickGelu => ops::quick_gelu(&inner)?,
+            Activation::Gelu => ops::gelu(&inner)?,
+            Activation::GeluTanh => (&inner.value().gelu()?).into(),
         };
-        hidden + self.fc2.forward(&inner)?
+        ops::linear(&inner, &self.fc2, Some(&hidden))
     }
+}
 
-    fn attention(&self, hidden: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
-        let (batch, length, size) = hidden.dims3()?;
-        let width = size / self.heads;
-        let split = |projection: &Linear| {
-            projection.forward(hidden)?.reshape((batch, length, self.heads, width))?.transpose(1, 2)?.contiguous()
-        };
-        let query = (split(&self.query)? * (width as f64).powf(-0.5))?;
-        let mut logits = query.matmul(&split(&self.key)?.t()?)?;
-        if let Some(mask) = mask {
-            logits = logits.broadcast_add(mask)?;
+/// `hidden` [B, T, D] through all `layers`, by the operations of the base model: its kernels on the CPU.
+pub(super) fn through(layers: &[Layer], hidden: &Tensor, mask: Option<AttnMask>) -> Result<Tensor> {
+    // On a thread of the pool, so that the many small kernels need not wake one each.
+    rayon::scope(|_| {
+        let mut hidden: Tracked = (&hidden.contiguous()?).into();
+        for layer in layers {
+            hidden = layer.forward(&hidden, mask)?;
         }
-        let mixed = ops::softmax_last_dim(&logits)?.matmul(&split(&self.value)?)?;
-        self.out.forward(&mixed.transpose(1, 2)?.reshape((batch, length, size))?)
-    }
+        Ok(hidden.value().clone())
+    })
 }

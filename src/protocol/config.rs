@@ -393,8 +393,8 @@ impl Default for MaskConfig {
     fn default() -> Self {
         Self {
             caption: "a photo of a {class}".into(),
-            timesteps: vec![100, 200, 300, 400, 500],
-            draws: 2,
+            timesteps: vec![200, 400, 600],
+            draws: 4,
             threshold: None,
             smallest_part: 0.1,
             seed: 0,

@@ -5,8 +5,9 @@ use candle_core::{D, Result, Tensor};
 use candle_nn::{Conv2d, Conv2dConfig, Embedding, LayerNorm, Linear, Module};
 
 use super::config::{TextConfig, VisionConfig};
+use crate::diffusion::AttnMask;
 use crate::metrics::Error;
-use crate::metrics::transformer::{Layer, LayerNames, Scope, TowerConfig};
+use crate::metrics::transformer::{Layer, LayerNames, Scope, TowerConfig, through};
 
 const NAMES: LayerNames = LayerNames {
     norms: ["layer_norm1", "layer_norm2"],
@@ -47,14 +48,10 @@ impl TextTower {
         let length = end + 1;
         let device = self.positions.device();
         let ids = Tensor::from_slice(&ids[..length], (1, length), device)?;
-        let mut hidden = self.tokens.forward(&ids)?.broadcast_add(&self.positions.narrow(0, 0, length)?)?;
-        let future: Vec<f32> = (0..length)
-            .flat_map(|to| (0..length).map(move |from| if from > to { f32::NEG_INFINITY } else { 0.0 }))
-            .collect();
-        let causal = Tensor::from_vec(future, (length, length), device)?;
-        for layer in &self.layers {
-            hidden = layer.forward(&hidden, Some(&causal))?;
-        }
+        let hidden = self.tokens.forward(&ids)?.broadcast_add(&self.positions.narrow(0, 0, length)?)?;
+        // Nothing stands in front: every position sees those up to its own.
+        let causal = AttnMask { prefix: 0, prefix_bias: 0.0 };
+        let hidden = through(&self.layers, &hidden, Some(causal))?;
         let last = hidden.narrow(1, end, 1)?.squeeze(1)?;
         self.projection.forward(&self.norm.forward(&last)?)
     }
@@ -94,10 +91,7 @@ impl VisionTower {
         let patches = self.patches.forward(pixels)?.flatten_from(2)?.transpose(1, 2)?;
         let class = self.class.reshape((1, 1, ()))?.broadcast_as((batch, 1, patches.dim(D::Minus1)?))?;
         let hidden = Tensor::cat(&[&class, &patches], 1)?.broadcast_add(&self.positions)?;
-        let mut hidden = self.pre_norm.forward(&hidden)?;
-        for layer in &self.layers {
-            hidden = layer.forward(&hidden, None)?;
-        }
+        let hidden = through(&self.layers, &self.pre_norm.forward(&hidden)?, None)?;
         let class = hidden.narrow(1, 0, 1)?.squeeze(1)?;
         self.projection.forward(&self.norm.forward(&class)?)
     }

@@ -95,7 +95,7 @@ impl Screen for Jobs {
                 let run = JobFolder::at(&job.job).ok();
                 let id = run.and_then(|job| match job.kind().ok()? {
                     JobKind::Train => Some(job.id().to_owned()),
-                    JobKind::Score => Some(job.path().parent()?.file_name()?.to_str()?.to_owned()),
+                    JobKind::Score => job.score_spec().ok()?.run,
                     JobKind::Sample | JobKind::Mask => None,
                 });
                 let place = match job.kind {
