@@ -167,7 +167,9 @@ impl Table {
             text.push_str(padded.join("  ").trim_end());
             text.push('\n');
         }
-        self.notes.iter().for_each(|note| text.push_str(&format!("{note}\n")));
+        for note in &self.notes {
+            text.extend([note, "\n"]);
+        }
         text
     }
 
@@ -228,7 +230,9 @@ impl Table {
         for row in &self.rows {
             text.push_str(&line(row.iter().map(|cell| escaped(&words(cell))).collect()));
         }
-        self.notes.iter().for_each(|note| text.push_str(&format!("\n{}\n", escaped(note))));
+        for note in &self.notes {
+            text.extend(["\n", &escaped(note), "\n"]);
+        }
         text
     }
 
@@ -241,8 +245,11 @@ impl Table {
         };
         let columns: String = (0..self.columns.len()).map(|i| if self.has_scores(i) { 'r' } else { 'l' }).collect();
         let line = |cells: Vec<String>| format!("{} \\\\\n", cells.join(" & "));
-        let mut text: String = self.notes.iter().map(|note| format!("% {note}\n")).collect();
-        text.push_str(&format!("\\begin{{tabular}}{{{columns}}}\n\\hline\n"));
+        let mut text = String::new();
+        for note in &self.notes {
+            text.extend(["% ", note, "\n"]);
+        }
+        text.extend(["\\begin{tabular}{", &columns, "}\n\\hline\n"]);
         text.push_str(&line(self.columns.iter().map(|column| tex(&column.title)).collect()));
         text.push_str("\\hline\n");
         self.rows.iter().for_each(|row| text.push_str(&line(row.iter().map(cell).collect())));

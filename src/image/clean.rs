@@ -14,7 +14,8 @@ pub fn clean_mask(mask: &GrayImage, smallest: f64) -> GrayImage {
         part.iter().for_each(|&at| white[at] = false);
     }
     let line = width as usize;
-    let at_border = |at: usize| at < line || at >= white.len() - line || at % line == 0 || at % line == line - 1;
+    let at_border =
+        |at: usize| at < line || at >= white.len() - line || at.is_multiple_of(line) || at % line == line - 1;
     let holes = self::parts(&white, line, false);
     let filled: Vec<usize> = holes
         .into_iter()

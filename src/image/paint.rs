@@ -249,7 +249,7 @@ mod tests {
     }
 
     fn white(canvas: &MaskCanvas) -> usize {
-        canvas.mask().iter().filter(|&&value| value == 255).count()
+        canvas.mask().pixels().filter(|pixel| pixel.0[0] == 255).count()
     }
 
     fn is_white(canvas: &MaskCanvas, x: u32, y: u32) -> bool {

@@ -37,7 +37,7 @@ pub(super) struct TowerConfig {
 impl TowerConfig {
     /// Why the heads do not divide the width, if they do not.
     pub(super) fn problem(&self) -> Option<String> {
-        let wrong = self.num_attention_heads == 0 || self.hidden_size % self.num_attention_heads != 0;
+        let wrong = self.num_attention_heads == 0 || !self.hidden_size.is_multiple_of(self.num_attention_heads);
         wrong.then(|| {
             let (size, heads) = (self.hidden_size, self.num_attention_heads);
             format!("hidden_size {size} is no multiple of num_attention_heads {heads}")

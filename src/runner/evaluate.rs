@@ -127,7 +127,9 @@ fn pictures(job: &ScoreJob, files: &[PathBuf], prompt: Option<&str>, log: &mut E
         let image = read_photo(path)?;
         let mask = mask_path(path);
         let mask = if mask.is_file() { Some(read_any_mask(&mask)?) } else { None };
-        if let Some(found) = mask.as_ref().map(|mask| mask.dimensions()).filter(|found| *found != image.dimensions()) {
+        if let Some(found) =
+            mask.as_ref().map(::image::GrayImage::dimensions).filter(|found| *found != image.dimensions())
+        {
             let expected = image.dimensions();
             return Err(crate::image::Error::MaskSize { path: mask_path(path), found, expected }.into());
         }

@@ -119,7 +119,7 @@ impl MaskEditor {
         (self.corners, self.zoom, self.drawn, self.said) = (Vec::new(), None, None, None);
         let Some(shot) = self.shots.get(self.index) else { return };
         self.picture = files::read_photo(&shot.path).map_err(|error| error.to_string());
-        let (width, height) = self.picture.as_ref().map_or((1, 1), |picture| picture.dimensions());
+        let (width, height) = self.picture.as_ref().map_or((1, 1), RgbImage::dimensions);
         let path = mask_path(&shot.path);
         let mut mask = GrayImage::new(width, height);
         if path.is_file() {
@@ -130,7 +130,7 @@ impl MaskEditor {
         }
         self.pointer = (width as f32 / 2.0, height as f32 / 2.0);
         self.radius = (width.min(height) as f32 / 16.0).max(1.0);
-        self.saved = mask.clone();
+        self.saved.clone_from(&mask);
         self.canvas = MaskCanvas::new(mask);
     }
 
@@ -224,17 +224,13 @@ impl MaskEditor {
         let how = [("mask_made_by", "hand")];
         let written =
             written.and_then(|()| files::write_png(&path, self.canvas.mask(), &how).map_err(|error| error.to_string()));
-        match written {
-            Err(error) => {
-                self.said = Some(error);
-                Reply::Stay
-            }
-            Ok(()) => {
-                self.saved = self.canvas.mask().clone();
-                self.said = Some(format!("✓ {}", path.display()));
-                Reply::Also(deeds::taken_up(&shot.path))
-            }
+        if let Err(error) = written {
+            self.said = Some(error);
+            return Reply::Stay;
         }
+        self.saved.clone_from(self.canvas.mask());
+        self.said = Some(format!("✓ {}", path.display()));
+        Reply::Also(deeds::taken_up(&shot.path))
     }
 
     /// Go to the next picture without a mask, or before the first one round to it; with `any` simply to the next.
@@ -329,7 +325,7 @@ impl Overlay for MaskEditor {
             }
             (Err(wrong), _) => crate::tui::widgets::text::empty(canvas.buffer, place, wrong),
             (_, None) => {
-                crate::tui::widgets::text::empty(canvas.buffer, place, "pictures are off: --images blocks shows them")
+                crate::tui::widgets::text::empty(canvas.buffer, place, "pictures are off: --images blocks shows them");
             }
         }
         let white = self.canvas.mask().iter().filter(|&&value| value >= 128).count();
@@ -364,26 +360,21 @@ impl Overlay for MaskEditor {
             spans.push(Span::styled(format!(" {word}"), theme::faint()));
         }
         canvas.buffer.set_line(area.x, place.bottom() + 1, &Line::from(spans), area.width);
+        let keys = [
+            ("+ -", "zoom"),
+            ("g s", "grow shrink"),
+            ("f", "feather"),
+            ("i", "invert"),
+            ("v", "view"),
+            ("c", "clear"),
+            ("Esc", "back"),
+        ];
+        let hints = keys.iter().flat_map(|(key, word)| {
+            [Span::styled(format!(" {key}"), theme::strong()), Span::styled(format!(" {word} "), theme::faint())]
+        });
         let line = match &self.said {
             Some(said) => Line::from(vec![Span::styled(" ! ", theme::warn()), Span::raw(said.clone())]),
-            None => {
-                let keys = [
-                    ("+ -", "zoom"),
-                    ("g s", "grow shrink"),
-                    ("f", "feather"),
-                    ("i", "invert"),
-                    ("v", "view"),
-                    ("c", "clear"),
-                    ("Esc", "back"),
-                ];
-                let hints = keys.iter().flat_map(|(key, word)| {
-                    [
-                        Span::styled(format!(" {key}"), theme::strong()),
-                        Span::styled(format!(" {word} "), theme::faint()),
-                    ]
-                });
-                Line::from(hints.collect::<Vec<_>>())
-            }
+            None => Line::from(hints.collect::<Vec<_>>()),
         };
         canvas.buffer.set_line(area.x, place.bottom() + 2, &line, area.width);
     }
@@ -411,12 +402,11 @@ impl Overlay for MaskEditor {
             KeyCode::Right | KeyCode::Char('l' | 'L') => self.step(cell_x * far, 0.0),
             KeyCode::Up | KeyCode::Char('k' | 'K') => self.step(0.0, -cell_y * far),
             KeyCode::Down | KeyCode::Char('j' | 'J') => self.step(0.0, cell_y * far),
-            KeyCode::Char(' ') => self.apply(),
             KeyCode::Enter if self.tool == Tool::Lasso && self.corners.len() > 2 => {
                 let corners = std::mem::take(&mut self.corners);
                 self.canvas.lasso(&corners, 255);
             }
-            KeyCode::Enter => self.apply(),
+            KeyCode::Enter | KeyCode::Char(' ') => self.apply(),
             KeyCode::Char('[') if self.tool == Tool::Wand => self.tolerance = self.tolerance.saturating_sub(4),
             KeyCode::Char(']') if self.tool == Tool::Wand => self.tolerance = self.tolerance.saturating_add(4),
             KeyCode::Char('[') => self.radius = (self.radius / 1.5).max(0.5),
@@ -424,14 +414,10 @@ impl Overlay for MaskEditor {
             KeyCode::Char('+' | '=') => self.zoom(1.5),
             KeyCode::Char('-') => self.zoom(1.0 / 1.5),
             KeyCode::Char('u') => {
-                if !self.canvas.undo() {
-                    self.said = Some("nothing to take back".into());
-                }
+                self.said = (!self.canvas.undo()).then(|| "nothing to take back".into());
             }
             KeyCode::Char('U') => {
-                if !self.canvas.redo() {
-                    self.said = Some("nothing to do again".into());
-                }
+                self.said = (!self.canvas.redo()).then(|| "nothing to do again".into());
             }
             KeyCode::Char('g') => self.canvas.grow(true),
             KeyCode::Char('s') => self.canvas.grow(false),
@@ -494,7 +480,7 @@ impl Overlay for MaskEditor {
                 match self.tool {
                     // Dragged from corner to corner.
                     Tool::Rectangle if self.corners.first().is_some_and(|corner| *corner != self.pointed()) => {
-                        self.apply()
+                        self.apply();
                     }
                     Tool::Lasso if self.corners.len() > 2 => {
                         let corners = std::mem::take(&mut self.corners);

@@ -136,7 +136,7 @@ impl Curve {
     /// Become the curve of `points`, which grow at their end; what a resume made void goes.
     pub fn follow(&mut self, points: &[Point]) {
         // The time tells a step that was done again from the one before.
-        let same = |(old, new): &(&Point, &Point)| old.step == new.step && old.seconds == new.seconds;
+        let same = |(old, new): &(&Point, &Point)| old.step == new.step && old.seconds.total_cmp(&new.seconds).is_eq();
         let had = self.points.len();
         if had > 0 && !self.points.last().zip(points.get(had - 1)).is_some_and(|pair| same(&pair)) {
             let mut kept = std::mem::take(&mut self.points);

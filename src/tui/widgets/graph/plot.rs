@@ -285,9 +285,10 @@ impl<'a> Plot<'a> {
             let last = i + 1 == ticks.len();
             let mut text = x_label(value, self.by_time());
             let plain = text.len() as u16;
-            if last && column.saturating_sub(plain / 2).max(free) + plain + (unit.len() as u16) <= right {
-                text.push_str(unit);
-            } else if last && free + plain + (unit.len() as u16) <= right && column + 8 >= right {
+            let with_unit = plain + (unit.len() as u16);
+            let fits = column.saturating_sub(plain / 2).max(free) + with_unit <= right
+                || free + with_unit <= right && column + 8 >= right;
+            if last && fits {
                 text.push_str(unit);
             }
             let width = text.len() as u16;
