@@ -68,12 +68,15 @@ class Terminal:
             pass
 
     def press(self, key):
-        """From the key to the end of the frame that it makes."""
+        """From the key to the end of the frame that it makes; none of a key that changes nothing here."""
         while self.read(0):
             pass
-        began = time.perf_counter()
+        began, seen = time.perf_counter(), b""
         os.write(self.master, key)
-        self.wait_for(FRAME_END)
+        while FRAME_END not in seen:
+            if time.perf_counter() - began > 0.5:
+                return None
+            seen += self.read(0.05)
         return time.perf_counter() - began
 
     def status(self, name):
@@ -131,16 +134,18 @@ class Training:
 
 
 def percentiles(times):
-    times = sorted(1e3 * t for t in times)
+    times = sorted(1e3 * t for t in times if t is not None)
     at = lambda share: times[min(len(times) - 1, int(share * len(times)))]
     return f"p50 {at(0.5):5.1f}  p99 {at(0.99):5.1f}  max {times[-1]:5.1f} ms  ({len(times)} keys)"
 
 
-def browse(terminal, rounds):
-    """Through the library and the screens of a concept, as somebody looking around."""
+def browse(terminal, rounds, run=False):
+    """Through the library and the screens of its first concept, as somebody looking around; with keys for the graph where it
+    has a run. Each key changes what is seen."""
     times = []
-    library = [b"j"] * 20 + [b"\x1b[6~"] * 5 + [b"k"] * 10 + [b"G", b"g", b"S", b"S", b"S", b"S"]
-    screens = [b"\r", b"\t", b"\t", b"3", b"\x1b[D", b"\x1b[D", b"+", b"-", b"L", b"L", b"4", b"5", b"l", b"j", b"6", b"7", b"1"]
+    library = [b"j"] * 20 + [b"\x1b[6~"] * 5 + [b"k"] * 10 + [b"G", b"S", b"S", b"S", b"S", b"g"]
+    graph = [b"\x1b[D", b"\x1b[D", b"+", b"-", b"L", b"L", b"T", b"T", b">", b"<"] if run else []
+    screens = [b"\r", b"\t", b"\t", b"3", *graph, b"4", b"5", b"6", b"7", b"1"]
     for _ in range(rounds):
         times += [terminal.press(key) for key in library + screens]
     return times
@@ -152,7 +157,7 @@ def main():
     parser.add_argument("--browse", type=float, default=60, help="seconds of browsing for the memory")
     arguments = parser.parse_args()
     program = str(arguments.catbench.resolve())
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         home = pathlib.Path(folder)
         make(folder)
         environment = {name: value for name, value in os.environ.items() if name not in ("TMUX", "STY", "NO_COLOR")}
@@ -176,7 +181,7 @@ def main():
         print(f"keys, quiet     {percentiles(browse(terminal, 6))}")
         training = Training(home / "concept-00000/runs/20261124-000000-load", 200)
         time.sleep(1.5)
-        print(f"keys, training  {percentiles(browse(terminal, 6))}")
+        print(f"keys, training  {percentiles(browse(terminal, 6, run=True))}")
         training.end()
         terminal.settle(quiet=1.5)
         bytes_before, ticks_before = terminal.read_bytes, terminal.ticks()
