@@ -37,7 +37,8 @@ def silent(path, run, follows):
 
 def steps(run):
     """The seconds of each step so far, in order. A last line that is not whole yet is none."""
-    lines = (run / "events.jsonl").read_text().split("\n")[:-1]
+    events = run / "events.jsonl"
+    lines = events.read_text().split("\n")[:-1] if events.exists() else []
     return [event["seconds"] for event in map(json.loads, lines) if event["type"] == "step"]
 
 
@@ -62,7 +63,7 @@ def main():
         def catbench(*words):
             return subprocess.run([program, *words], env=environment, check=True, capture_output=True, text=True).stdout
 
-        quick = ["--sample-every", "0", "--validate-every", "0", "--checkpoint-every", "0"]
+        quick = ["--sample-every", "0", "--validate-every", "0", "--checkpoint-every", "100000"]
         job = json.loads(catbench("train", "demo", "--detach", "--json", "--steps", "100000", *quick))
         run = Path(job["path"])
         seconds = {False: [], True: []}
