@@ -647,6 +647,11 @@ impl App {
         self.surface.print_next()
     }
 
+    /// Whether pictures of an earlier frame would stay on the screen, so that all of it must be drawn again.
+    pub fn leaves_ghosts(&self) -> bool {
+        self.surface.leaves_ghosts()
+    }
+
     /// The terminal was cleared or lent out.
     pub fn forget_screen(&mut self) {
         self.surface.forget();

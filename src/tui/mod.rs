@@ -217,6 +217,11 @@ fn event_loop(screen: &mut Screen, app: &mut App, messages: &Receiver<Message>, 
 fn draw(screen: &mut Screen, app: &mut App) -> io::Result<()> {
     queue!(io::stdout(), BeginSynchronizedUpdate)?;
     screen.terminal.draw(|frame| app.draw(frame.buffer_mut()))?;
+    if app.leaves_ghosts() {
+        screen.clear()?;
+        app.forget_screen();
+        screen.terminal.draw(|frame| app.draw(frame.buffer_mut()))?;
+    }
     app.finish_frame()?;
     crossterm::execute!(io::stdout(), EndSynchronizedUpdate)
 }

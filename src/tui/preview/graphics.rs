@@ -48,6 +48,13 @@ impl Graphics {
         self.cell
     }
 
+    /// Whether a picture is on the screen that this frame has no place for, and that the text of the frame does not cover:
+    /// cells that are as empty as before are not written again.
+    pub fn leaves_ghosts(&self) -> bool {
+        let wanted = |area: &Rect| self.wanted.iter().any(|(place, ..)| place == area);
+        self.images != Images::Kitty && self.shown.keys().any(|area| !self.still.contains_key(area) && !wanted(area))
+    }
+
     /// Begin a frame.
     pub fn begin(&mut self) {
         self.wanted.clear();

@@ -168,6 +168,12 @@ impl Surface {
         }
     }
 
+    /// Whether the terminal must be cleared and drawn again: pictures that are gone would stay. Ask it after the frame was
+    /// drawn.
+    pub fn leaves_ghosts(&self) -> bool {
+        self.graphics.leaves_ghosts()
+    }
+
     /// Remove pictures that are gone. Call it after the frame was written.
     pub fn finish(&mut self) -> std::io::Result<()> {
         self.loader.end();
