@@ -43,7 +43,9 @@ use crossterm::terminal::{BeginSynchronizedUpdate, EndSynchronizedUpdate};
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP};
 
 pub use app::{App, Message, Next};
+use graph::GraphView;
 pub use keymap::Place;
+pub use link::Update;
 pub use overlays::palette::Verb;
 pub use preview::{Answers, Choice, Colours, Images, choose as choose_images};
 pub use widgets::graph;
@@ -95,6 +97,8 @@ pub struct Setup {
     pub pictures: Choice,
     /// In how many colours.
     pub colours: Colours,
+    /// How graphs are looked at.
+    pub graph: GraphView,
     /// The verbs of the command line.
     pub verbs: Vec<Verb>,
     /// What the command line says of each setting of a training.
@@ -117,7 +121,8 @@ pub fn run(home: &Home, start: Start) -> Result<Option<String>, Error> {
     let pictures = preview_before_asking(images);
     let asked = pictures.backend == Images::Auto;
     let colours = preview::colours();
-    let setup = Setup { home: home.clone(), concept, place, pictures, colours, verbs, explained };
+    let graph = GraphView::new(&settings);
+    let setup = Setup { home: home.clone(), concept, place, pictures, colours, graph, verbs, explained };
     let mut app = App::new(setup, sender.clone());
     let mut screen = Screen::take()?;
     // First something to see, then the questions to the terminal, whose answers may take their time.
@@ -143,6 +148,7 @@ pub fn run(home: &Home, start: Start) -> Result<Option<String>, Error> {
     drop(screen);
     ended?;
     let (place, concept) = app.whereabouts();
+    app.graph().keep(&mut settings);
     settings.last = Some(format!("{}/{}", place.word(), concept.unwrap_or_default()));
     // A home that cannot be written is none to remember things in.
     let _ = home.write_settings(&settings);

@@ -52,6 +52,6 @@ pub use preflight::{Photo, Preflight, effective_settings, preflight};
 pub use private::{check_private, make_private};
 pub use ratings::{Ratings, read_ratings};
 pub use records::{RunSummary, fingerprint, modified, state_now};
-pub use scores::read_scores;
+pub use scores::{checkpoint_scores, read_scores};
 pub use settings::{Settings, Theme, XAxis};
 pub use state::state;
