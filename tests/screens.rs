@@ -7,7 +7,7 @@ mod screen;
 
 use std::path::Path;
 
-use catbench::protocol::{Event, JobInfo, JobKind, JobState, Phase};
+use catbench::protocol::{Event, JobInfo, JobKind, JobState};
 use catbench::tui::{Message, Next, Place, Update};
 use common::{RUN, Workspace, catbench};
 use crossterm::event::KeyCode;
@@ -58,9 +58,9 @@ fn queue(folder: &Path, kind: JobKind) -> Vec<JobInfo> {
         JobInfo { priority: 2, ..job(7, "backpack_red", JobKind::Train, JobState::Queued, Some("waits for cpu")) },
         JobInfo { after: vec![4], ..job(5, "demo", JobKind::Score, JobState::Queued, Some("waits for job 4")) },
         job(6, "cat_statue", JobKind::Train, JobState::Paused, None),
-        job(3, "cat_statue", JobKind::Mask, JobState::Finished, None),
-        job(2, "backpack_red", JobKind::Train, JobState::Failed, Some(failed)),
         job(1, "demo", JobKind::Sample, JobState::Cancelled, None),
+        job(2, "backpack_red", JobKind::Train, JobState::Failed, Some(failed)),
+        job(3, "cat_statue", JobKind::Mask, JobState::Finished, None),
     ]
 }
 
@@ -151,6 +151,27 @@ fn a_finished_run_shows_both_sides_and_the_scores() {
 }
 
 #[test]
+fn the_scores_of_checkpoints_are_a_curve_over_the_loss() {
+    let workspace = finished();
+    let score = |value: f64| serde_json::json!({ "value": value, "low": value - 0.03, "high": value + 0.03, "n": 10 });
+    let line = |(i, job): (usize, &str)| {
+        let rise = 0.05 * i as f64;
+        let line = serde_json::json!({
+            "time": "2026-11-23T14:00:00Z", "job": job, "learned": i > 0, "step": 100 * i,
+            "masked_clip_i": score(0.6 + rise), "clip_i": score(0.5 + rise), "clip_t": score(0.28 - rise / 9.0),
+            "balance": score(0.41 + rise - rise * rise), "backbone": { "name": "clip", "sha256": "ab" }, "fill": "black",
+            "preprocessing": "224", "photos_unmasked": 0, "samples_unmasked": 0, "samples_empty": 0
+        });
+        line.to_string() + "\n"
+    };
+    // The run's own scoring measured its last checkpoint alone.
+    let all = (0..=5).map(|i| (i, "jobs/20261123-140000-aaaa")).chain([(5, "runs/x/evaluation")]);
+    let text: String = all.map(line).collect();
+    std::fs::write(workspace.concept().join("runs").join(RUN).join("scores.jsonl"), text).unwrap();
+    snapshot("scored", &workspace, Place::Train);
+}
+
+#[test]
 fn a_failed_run_says_why_and_how_to_go_on() {
     let workspace = Workspace::new();
     let message = "step 131: the loss is not a finite number: a lower learning_rate (now 0.01) usually helps";
@@ -223,12 +244,14 @@ fn a_sampling_shows_its_pictures_as_they_come() {
 #[test]
 fn what_cannot_be_read_is_named_on_every_screen() {
     let workspace = finished();
-    // A photo, a sample, the settings of a run, and its scores.
+    // A photo, a sample, scores, and the settings of a second run.
     std::fs::write(workspace.concept().join("images/grass.png"), "this is no picture").unwrap();
     let run = workspace.concept().join("runs").join(RUN);
     std::fs::write(run.join("evaluation/after/000-0.png"), "nor is this").unwrap();
-    std::fs::write(run.join("run.toml"), "[train\n").unwrap();
     std::fs::write(run.join("scores.jsonl"), "{\n").unwrap();
+    let other = workspace.concept().join("runs/20261123-170000-q2w9");
+    std::fs::create_dir_all(&other).unwrap();
+    std::fs::write(other.join("run.toml"), "[train\n").unwrap();
     let places = [
         ("concept", Place::Concept),
         ("train", Place::Train),

@@ -701,6 +701,16 @@ impl App {
         self.surface.finish()
     }
 
+    /// The frame took so long to be written.
+    pub fn frame_took(&mut self, time: Duration) {
+        self.surface.took(time);
+    }
+
+    /// Whether another frame shows more of the pictures.
+    pub fn pictures_go_on(&self) -> bool {
+        self.surface.goes_on()
+    }
+
     /// For how long nothing must have happened before [`App::print_picture`] is called; none if no picture waits.
     pub fn patience(&self) -> Option<Duration> {
         self.surface.patience()
@@ -758,6 +768,10 @@ fn tabs(canvas: &mut Canvas, area: Rect, place: Place, world: &World) {
             canvas.buffer.set_string(x - 1, area.y, "▌", theme::focus());
         }
         canvas.buffer.set_stringn(x, area.y, &text, area.right().saturating_sub(x) as usize, style);
+        // What cannot be read is named there.
+        if tab == Place::Concept && world.problem().is_some() {
+            canvas.buffer.set_string(x + width, area.y, "!", theme::bad());
+        }
         canvas.target(Rect { x, width, ..area }, Target::Place(tab));
         x += width + 2;
     }

@@ -186,7 +186,8 @@ fn event_loop(screen: &mut Screen, app: &mut App, messages: &Receiver<Message>, 
             Ok(message) => message,
             Err(RecvTimeoutError::Timeout) if due.is_some() => {
                 draw(screen, app)?;
-                (due, drawn) = (None, Instant::now());
+                drawn = Instant::now();
+                due = app.pictures_go_on().then_some(drawn + FRAME);
                 picture = app.patience().map(|patience| drawn + patience);
                 continue;
             }
@@ -221,6 +222,7 @@ fn event_loop(screen: &mut Screen, app: &mut App, messages: &Receiver<Message>, 
 
 /// Draw one frame, as one update of the terminal.
 fn draw(screen: &mut Screen, app: &mut App) -> io::Result<()> {
+    let began = Instant::now();
     queue!(io::stdout(), BeginSynchronizedUpdate)?;
     screen.terminal.draw(|frame| app.draw(frame.buffer_mut()))?;
     if app.leaves_ghosts() {
@@ -229,7 +231,9 @@ fn draw(screen: &mut Screen, app: &mut App) -> io::Result<()> {
         screen.terminal.draw(|frame| app.draw(frame.buffer_mut()))?;
     }
     app.finish_frame()?;
-    crossterm::execute!(io::stdout(), EndSynchronizedUpdate)
+    crossterm::execute!(io::stdout(), EndSynchronizedUpdate)?;
+    app.frame_took(began.elapsed());
+    Ok(())
 }
 
 /// Print one of the pictures that lie over the frame. Whether more wait.

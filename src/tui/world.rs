@@ -255,6 +255,11 @@ impl World {
         Some((card.total.saturating_sub(card.free), card.total))
     }
 
+    /// What of the open concept's files cannot be read.
+    pub fn problem(&self) -> Option<&str> {
+        self.open.as_ref()?.details.as_ref()?.concept.problem.as_deref()
+    }
+
     /// The job of the open concept that runs or waits, if there is one.
     pub fn busy(&self) -> Option<&JobInfo> {
         let concept = &self.open.as_ref()?.concept.id;

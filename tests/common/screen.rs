@@ -79,6 +79,9 @@ impl Screen {
     pub fn text(&mut self) -> String {
         loop {
             let text = self.draw();
+            if self.app.pictures_go_on() {
+                continue;
+            }
             if self.app.is_settled() {
                 return steady(&text.replace(&self.home, "HOME"));
             }
