@@ -115,7 +115,7 @@ class Tmux:
         last = file.with_suffix(".last.txt")
         if file.exists():
             file.rename(last)
-        file.write_text("\n".join(cells(self.tmux("capture-pane", "-p", "-e"))))
+        file.write_text("\n".join(cells(self.tmux("capture-pane", "-p", "-e", "-N"))))
         return file, last
 
     def same(self, first, second):
@@ -126,28 +126,34 @@ class Tmux:
 
 
 def cells(text):
-    """Each character with the style it has, however tmux has put that into escape sequences."""
+    """Each line with each of its characters and the style that has, however tmux has put that into escape sequences."""
     style = {}
-    for part in re.findall(r"\x1b\[[0-9;]*m|[^\x1b]", text):
-        if not part.startswith("\x1b"):
-            # The end of a line has no style that could be seen.
-            yield part if part == "\n" else f"{part} {sorted(style.items())}"
-            continue
-        codes = [int(code or 0) for code in part[2:-1].split(";")]
-        while codes:
-            code = codes.pop(0)
-            if code == 0:
-                style = {}
-            elif code in (38, 48):
-                length = 4 if codes[0] == 2 else 2
-                style[code], codes = codes[:length], codes[length:]
-            elif code in (39, 49):
-                style.pop(code - 1, None)
-            elif code in (22, 23, 24, 27):
-                for on in {22: (1, 2), 23: (3,), 24: (4,), 27: (7,)}[code]:
-                    style.pop(on, None)
+    for line in text.split("\n"):
+        row = []
+        for part in re.findall(r"\x1b\[[0-9;]*m|[^\x1b]", line):
+            if part.startswith("\x1b"):
+                set_style(style, [int(code or 0) for code in part[2:-1].split(";")])
             else:
-                style[code] = True
+                row.append(f"{part}{sorted(style.items()) or ''}")
+        yield "".join(row).rstrip()
+
+
+def set_style(style, codes):
+    while codes:
+        code = codes.pop(0)
+        if code == 0:
+            style.clear()
+        elif code in (38, 48):
+            length = 4 if codes[0] == 2 else 2
+            style[code] = codes[:length]
+            del codes[:length]
+        elif code in (39, 49):
+            style.pop(code - 1, None)
+        elif code in (22, 23, 24, 27):
+            for on in {22: (1, 2), 23: (3,), 24: (4,), 27: (7,)}[code]:
+                style.pop(on, None)
+        else:
+            style[code] = True
 
 
 def settled(terminal, file):

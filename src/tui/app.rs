@@ -48,6 +48,8 @@ pub enum Message {
     Suspend,
     /// The program goes on after it was stopped from outside.
     Continued,
+    /// The terminal has answered what it was asked.
+    Answered,
     /// A picture has come.
     Picture(Loaded),
     /// The daemon tells.
@@ -274,6 +276,10 @@ impl App {
             Message::Input(_) => return Next::Wait,
             Message::End => return Next::Quit,
             Message::Suspend => return Next::Suspend,
+            Message::Answered => {
+                self.surface.answered();
+                return Next::Wait;
+            }
             Message::Picture(loaded) => self.surface.take(loaded),
             Message::Update(update) => {
                 if self.world.take(update) {
@@ -701,18 +707,18 @@ impl App {
         self.surface.finish()
     }
 
-    /// The frame took so long to be written.
-    pub fn frame_took(&mut self, time: Duration) {
-        self.surface.took(time);
+    /// What to ask the terminal after the frame; [`Message::Answered`] says that it has answered.
+    pub fn ask(&mut self) -> &'static str {
+        self.surface.ask()
     }
 
-    /// Whether another frame shows more of the pictures.
-    pub fn pictures_go_on(&self) -> bool {
-        self.surface.goes_on()
+    /// When another frame shows more of the pictures, if they are not whole yet.
+    pub fn more_due(&mut self) -> Option<Instant> {
+        self.surface.more_due()
     }
 
     /// For how long nothing must have happened before [`App::print_picture`] is called; none if no picture waits.
-    pub fn patience(&self) -> Option<Duration> {
+    pub fn patience(&mut self) -> Option<Duration> {
         self.surface.patience()
     }
 

@@ -39,6 +39,7 @@ use std::time::{Duration, Instant};
 
 use crossterm::event;
 use crossterm::queue;
+use crossterm::style::Print;
 use crossterm::terminal::{BeginSynchronizedUpdate, EndSynchronizedUpdate};
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP};
 
@@ -187,20 +188,25 @@ fn event_loop(screen: &mut Screen, app: &mut App, messages: &Receiver<Message>, 
             Err(RecvTimeoutError::Timeout) if due.is_some() => {
                 draw(screen, app)?;
                 drawn = Instant::now();
-                due = app.pictures_go_on().then_some(drawn + FRAME);
+                due = app.more_due().map(|more| more.max(drawn + FRAME));
                 picture = app.patience().map(|patience| drawn + patience);
                 continue;
             }
             Err(RecvTimeoutError::Timeout) => {
-                picture = print_picture(app, gate)?.then(Instant::now);
+                let more = print_picture(app, gate)?;
+                picture = app.patience().filter(|_| more).map(|patience| Instant::now() + patience);
                 continue;
             }
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         };
         let continued = matches!(message, Message::Continued);
+        if matches!(message, Message::Answered) {
+            // What waited for it goes on.
+            (due, picture) = (due.map(|_| Instant::now()), picture.map(|_| Instant::now()));
+        }
         match app.handle(message) {
             Next::Wait => {}
-            Next::Draw => due = due.or(Some(drawn + FRAME)),
+            Next::Draw => due = Some(due.map_or(drawn + FRAME, |due| due.min(drawn + FRAME))),
             Next::DrawNow => due = Some(Instant::now()),
             Next::Redraw => {
                 if continued {
@@ -222,7 +228,6 @@ fn event_loop(screen: &mut Screen, app: &mut App, messages: &Receiver<Message>, 
 
 /// Draw one frame, as one update of the terminal.
 fn draw(screen: &mut Screen, app: &mut App) -> io::Result<()> {
-    let began = Instant::now();
     queue!(io::stdout(), BeginSynchronizedUpdate)?;
     screen.terminal.draw(|frame| app.draw(frame.buffer_mut()))?;
     if app.leaves_ghosts() {
@@ -231,9 +236,7 @@ fn draw(screen: &mut Screen, app: &mut App) -> io::Result<()> {
         screen.terminal.draw(|frame| app.draw(frame.buffer_mut()))?;
     }
     app.finish_frame()?;
-    crossterm::execute!(io::stdout(), EndSynchronizedUpdate)?;
-    app.frame_took(began.elapsed());
-    Ok(())
+    crossterm::execute!(io::stdout(), EndSynchronizedUpdate, Print(app.ask()))
 }
 
 /// Print one of the pictures that lie over the frame. Whether more wait.
@@ -269,11 +272,17 @@ fn listen(sender: &Sender<Message>, gate: &Gate) -> io::Result<()> {
     std::thread::spawn(move || {
         while preview::wait_for_input() {
             let _gate = gate.lock().unwrap_or_else(PoisonError::into_inner);
+            // An answer of the terminal is input, but no event.
+            let mut events = 0;
             while event::poll(Duration::ZERO).unwrap_or(false) {
                 match event::read() {
                     Ok(event) => drop_send(&to, Message::Input(event)),
                     Err(_) => return drop_send(&to, Message::End),
                 }
+                events += 1;
+            }
+            if events == 0 {
+                drop_send(&to, Message::Answered);
             }
         }
         drop_send(&to, Message::End);

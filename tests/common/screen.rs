@@ -79,7 +79,7 @@ impl Screen {
     pub fn text(&mut self) -> String {
         loop {
             let text = self.draw();
-            if self.app.pictures_go_on() {
+            if self.app.more_due().is_some() {
                 continue;
             }
             if self.app.is_settled() {

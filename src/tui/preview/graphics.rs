@@ -11,7 +11,7 @@ use ratatui::buffer::{Buffer, CellDiffOption};
 use ratatui::layout::Rect;
 
 use super::Images;
-use super::pace::Pace;
+use super::pace::{self, Pace};
 
 /// Sixel pictures are printed by viuer in units of so many pixels, whatever the terminal's cells are.
 const VIUER_CELL: (u32, u32) = (6, 12);
@@ -21,11 +21,8 @@ const SIXEL_AT_CURSOR: &str = "\x1b[?80s\x1b[?80l";
 /// The user's own choice again.
 const SIXEL_AS_BEFORE: &str = "\x1b[?80r";
 
-/// For how long the screen must be still before a picture is printed, at least and at most.
-const STILL: (Duration, Duration) = (Duration::from_millis(60), Duration::from_millis(1500));
-
-/// Pixels of a picture that a slow line gets at once: about a tenth of a second on one of 1 Mbit/s.
-const A_PIECE: u32 = 12_000;
+/// For how long the screen must be still before a picture is printed.
+const STILL: Duration = Duration::from_millis(60);
 
 /// What is on the screen, and what should be.
 pub struct Graphics {
@@ -36,16 +33,14 @@ pub struct Graphics {
     still: HashMap<Rect, u64>,
     /// The terminal was told where sixel pictures start.
     told: bool,
-    /// How long the last pictures took to be written.
-    took: Duration,
     pace: Pace,
     /// Which of the pictures that this frame and the last have come in pieces.
     pieces: HashMap<(Rect, u64), Pieces>,
 }
 
-/// Whether a picture is printed in pieces, and whether this frame has it.
+/// How many pixels the pieces of a picture have at most, and whether this frame has it.
 struct Pieces {
-    cut: bool,
+    pixels: usize,
     seen: bool,
 }
 
@@ -53,8 +48,8 @@ impl Graphics {
     /// Nothing shown yet.
     pub fn new(images: Images) -> Self {
         let (shown, still, wanted) = (HashMap::new(), HashMap::new(), Vec::new());
-        let (took, pace, pieces) = (Duration::ZERO, Pace::default(), HashMap::new());
-        Self { images, cell: cell_size(), shown, wanted, still, told: false, took, pace, pieces }
+        let (pace, pieces) = (Pace::new(8e-6), HashMap::new());
+        Self { images, cell: cell_size(), shown, wanted, still, told: false, pace, pieces }
     }
 
     /// Width and height of a cell in pixels.
@@ -79,13 +74,14 @@ impl Graphics {
     /// Leave the cells of `area` out of the frame if `picture` is there already. Else they are blank in this frame,
     /// which removes what was there before, and the picture is printed over them later.
     pub fn place(&mut self, buffer: &mut Buffer, area: Rect, hash: u64, picture: &Arc<RgbImage>) {
-        let slow = self.pace.is_slow();
-        let pieces = self.pieces.entry((area, hash)).or_insert(Pieces { cut: slow, seen: true });
+        let most = self.pace.piece();
+        let pieces = self.pieces.entry((area, hash)).or_insert(Pieces { pixels: most, seen: true });
         pieces.seen = true;
-        if !pieces.cut {
+        let all = pieces_of(area, self.images, self.cell, pieces.pixels);
+        if all.len() == 1 {
             return self.place_piece(buffer, area, hash, || Arc::clone(picture));
         }
-        for (i, piece) in pieces_of(area, self.images, self.cell).into_iter().enumerate() {
+        for (i, piece) in all.into_iter().enumerate() {
             self.place_piece(buffer, piece, hash.wrapping_add(1 + i as u64), || Arc::new(cut(picture, area, piece)));
         }
     }
@@ -120,10 +116,19 @@ impl Graphics {
         Ok(())
     }
 
-    /// For how long the screen must be still before the next picture is printed; none if none waits. The longer
-    /// pictures take, the longer: who goes through many of them on a slow line waits for none.
-    pub fn patience(&self) -> Option<Duration> {
-        (!self.wanted.is_empty()).then(|| (self.took * 2).clamp(STILL.0, STILL.1))
+    /// For how long nothing must happen before the next picture is printed; none if none waits.
+    pub fn patience(&mut self) -> Option<Duration> {
+        if self.wanted.is_empty() {
+            return None;
+        }
+        // Between the pieces of a picture the answer is waited for and nothing else.
+        let answer = self.pace.waits().map(|until| until.saturating_duration_since(Instant::now()));
+        Some(answer.unwrap_or(STILL))
+    }
+
+    /// The terminal has answered.
+    pub fn answered(&mut self) {
+        self.pace.answered();
     }
 
     /// Print one of the pictures that wait. Whether more do.
@@ -133,7 +138,6 @@ impl Graphics {
             return Ok(false);
         }
         let (area, hash, picture) = self.wanted.remove(0);
-        let began = Instant::now();
         if self.images == Images::Sixel && !self.told {
             let mut out = io::stdout().lock();
             out.write_all(SIXEL_AT_CURSOR.as_bytes())?;
@@ -144,10 +148,12 @@ impl Graphics {
         io::stdout().flush()?;
         self.shown.insert(area, hash);
         self.still.insert(area, hash);
-        self.took = began.elapsed();
-        // A pixel takes about a byte.
         let pixels = usize::from(area.width) * usize::from(area.height) * (self.cell.0 * self.cell.1) as usize;
-        self.pace.took(pixels, self.took);
+        if self.pace.wrote(pixels) {
+            let mut out = io::stdout().lock();
+            out.write_all(pace::ASK.as_bytes())?;
+            out.flush()?;
+        }
         Ok(!self.wanted.is_empty())
     }
 
@@ -172,14 +178,20 @@ impl Graphics {
     }
 }
 
-/// The pieces of a picture that fills `area`, for a slow line: of few pixels, and whole units of viuer, so that they join.
-fn pieces_of(area: Rect, images: Images, cell: (u32, u32)) -> Vec<Rect> {
+/// The pieces of a picture that fills `area`: of about so many pixels, and of whole units of viuer, so that they join.
+fn pieces_of(area: Rect, images: Images, cell: (u32, u32), pixels: usize) -> Vec<Rect> {
+    let pixels = u32::try_from(pixels).unwrap_or(u32::MAX);
+    let all = u32::from(area.width) * cell.0 * u32::from(area.height) * cell.1;
+    // Not in two halves of which one is a sliver.
+    if all <= pixels.saturating_mul(2) {
+        return vec![area];
+    }
     let unit = |of_viuer: u32, of_cell: u32| match images {
         Images::Sixel => of_viuer / gcd(of_viuer, of_cell),
         _ => 1,
     };
     let (unit_width, height) = (unit(VIUER_CELL.0, cell.0), unit(VIUER_CELL.1, cell.1));
-    let width = (A_PIECE / (height * cell.1 * cell.0) / unit_width).max(1) * unit_width;
+    let width = (pixels / (height * cell.1 * cell.0) / unit_width).max(1) * unit_width;
     let (width, height) = (width.min(u32::from(u16::MAX)) as u16, height as u16);
     let tops = (area.top()..area.bottom()).step_by(usize::from(height));
     let all = tops.flat_map(|y| (area.left()..area.right()).step_by(usize::from(width)).map(move |x| (x, y)));
@@ -238,7 +250,7 @@ mod tests {
     fn pieces_of_a_picture_are_small_fill_it_and_join_for_viuer() {
         let area = Rect { x: 3, y: 2, width: 61, height: 29 };
         for cell in [(6, 12), (8, 17), (9, 18), (10, 20), (7, 14)] {
-            let pieces = pieces_of(area, Images::Sixel, cell);
+            let pieces = pieces_of(area, Images::Sixel, cell, 6000);
             let cells: u32 = pieces.iter().map(|piece| u32::from(piece.width) * u32::from(piece.height)).sum();
             assert_eq!(cells, 61 * 29, "{cell:?}");
             assert!(pieces.iter().enumerate().all(|(i, a)| pieces[..i].iter().all(|b| !a.intersects(*b))), "{cell:?}");
@@ -255,7 +267,7 @@ mod tests {
         let area = Rect { x: 0, y: 0, width: 10, height: 5 };
         let picture = RgbImage::from_fn(83, 91, |x, y| ::image::Rgb([x as u8, y as u8, 0]));
         let mut whole = RgbImage::new(83, 91);
-        for piece in pieces_of(area, Images::Sixel, (8, 18)) {
+        for piece in pieces_of(area, Images::Sixel, (8, 18), 6000) {
             let part = cut(&picture, area, piece);
             let at = part.get_pixel(0, 0).0;
             imageops::replace(&mut whole, &part, i64::from(at[0]), i64::from(at[1]));

@@ -187,18 +187,24 @@ impl Surface {
         self.graphics.finish()
     }
 
-    /// The frame took so long to be written.
-    pub fn took(&mut self, time: std::time::Duration) {
-        self.reveal.took(time);
+    /// The frame was written. What the terminal is to be asked, if pictures wait for the answer.
+    pub fn ask(&mut self) -> &'static str {
+        if self.reveal.wrote() { pace::ASK } else { "" }
     }
 
-    /// Whether pictures are not whole yet, and another frame shows more of them: the line is slow.
-    pub fn goes_on(&self) -> bool {
-        self.reveal.goes_on()
+    /// The terminal has answered.
+    pub fn answered(&mut self) {
+        self.reveal.answered();
+        self.graphics.answered();
+    }
+
+    /// When another frame shows more of the pictures, if they are not whole yet.
+    pub fn more_due(&mut self) -> Option<std::time::Instant> {
+        self.reveal.due()
     }
 
     /// For how long the screen must be still before [`Surface::print_next`] is called; none if no picture waits.
-    pub fn patience(&self) -> Option<std::time::Duration> {
+    pub fn patience(&mut self) -> Option<std::time::Duration> {
         self.graphics.patience()
     }
 

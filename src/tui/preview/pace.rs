@@ -1,47 +1,74 @@
-//! Pictures on a slow line: it is told by how long they take to be written, and then they come a piece at a time, so that
-//! a key never waits for more than one piece.
+//! Pictures on a slow line come a piece at a time, so that a key never waits for more than one. How much makes a piece is
+//! learned from the terminal: after each it is asked for its status, and the next one waits for the answer. What a program
+//! writes lies in buffers of the system and of SSH long before a terminal sees it; only the terminal knows when it has.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ratatui::layout::Rect;
 
-/// Bytes a second below which a line is slow.
-const SLOW: f64 = 500_000.0;
-/// Less than this says nothing of a line.
-const TELLING: usize = 3000;
-/// What a half block takes, in bytes: its two colours and itself.
-const HALF_BLOCK: usize = 38;
-/// Half blocks that a slow line gets in a frame: a tenth of a second on one of 1 Mbit/s.
-const A_FRAME: usize = 250;
+/// Asks the terminal whether it is well; it answers once it has drawn all that came before.
+pub const ASK: &str = "\x1b[5n";
+/// How long a key may wait for pictures.
+const A_PIECE: Duration = Duration::from_millis(30);
+/// For how long an answer is waited for. A terminal that gives none is not asked again.
+const SILENCE: Duration = Duration::from_secs(1);
 
-/// Whether the line to the terminal is slow, until something is written as if it were.
+/// How long the terminal takes for a unit of pictures: a pixel or a half block.
 pub struct Pace {
-    slow: bool,
-}
-
-impl Default for Pace {
-    fn default() -> Self {
-        Self { slow: true }
-    }
+    seconds: f64,
+    /// What an answer takes without any pictures before it: the least that one took.
+    way: Duration,
+    /// So many units are on their way since then.
+    asked: Option<(usize, Instant)>,
+    silent: bool,
 }
 
 impl Pace {
-    /// Whether it is slow.
-    pub fn is_slow(&self) -> bool {
-        self.slow
+    /// As if the line were slow, until it is known: `seconds` for each unit.
+    pub fn new(seconds: f64) -> Self {
+        Self { seconds, way: Duration::MAX, asked: None, silent: false }
     }
 
-    /// About so many `bytes` took so long.
-    pub fn took(&mut self, bytes: usize, time: Duration) {
-        if bytes >= TELLING {
-            self.slow = bytes as f64 / time.as_secs_f64().max(1e-9) < SLOW;
+    /// How many units make up a piece.
+    pub fn piece(&self) -> usize {
+        if self.silent { usize::MAX } else { (A_PIECE.as_secs_f64() / self.seconds.max(1e-12)) as usize }
+    }
+
+    /// So many units were written. Whether the terminal is to be asked.
+    pub fn wrote(&mut self, units: usize) -> bool {
+        let ask = units > 0 && !self.silent && self.asked.is_none();
+        if ask {
+            self.asked = Some((units, Instant::now()));
         }
+        ask
+    }
+
+    /// The terminal has answered.
+    pub fn answered(&mut self) {
+        if let Some((units, asked)) = self.asked.take() {
+            self.took(units, asked.elapsed());
+        }
+    }
+
+    fn took(&mut self, units: usize, time: Duration) {
+        self.way = self.way.min(time);
+        let seconds = (time - self.way).as_secs_f64() / units as f64;
+        self.seconds = f64::midpoint(self.seconds, seconds);
+    }
+
+    /// Until when an answer is waited for before the next piece.
+    pub fn waits(&mut self) -> Option<Instant> {
+        let until = self.asked?.1 + SILENCE;
+        if until <= Instant::now() {
+            (self.silent, self.asked) = (true, None);
+            return None;
+        }
+        Some(until)
     }
 }
 
 /// Half blocks that come to the screen row by row.
-#[derive(Default)]
 pub struct Reveal {
     pace: Pace,
     /// The rows of each picture that are there, and whether this frame has it.
@@ -50,6 +77,13 @@ pub struct Reveal {
     new: usize,
     /// Rows are missing.
     more: bool,
+}
+
+impl Default for Reveal {
+    fn default() -> Self {
+        // 1 Mbit/s.
+        Self { pace: Pace::new(300e-6), rows: HashMap::new(), new: 0, more: false }
+    }
 }
 
 impl Reveal {
@@ -61,17 +95,16 @@ impl Reveal {
 
     /// How many rows of this picture the frame has.
     pub fn rows(&mut self, area: Rect, hash: u64) -> u16 {
+        let waits = self.pace.waits().is_some();
         let (rows, seen) = self.rows.entry((area, hash)).or_insert((0, true));
         let width = usize::from(area.width.max(1));
         // One row at least, so that it ends.
-        let most = if !self.pace.is_slow() {
-            area.height
-        } else if self.new >= A_FRAME {
-            0
-        } else {
-            ((A_FRAME - self.new) / width).max(1) as u16
+        let most = match self.pace.piece().saturating_sub(self.new) {
+            _ if waits => 0,
+            0 => 0,
+            left => (left / width).max(1),
         };
-        let more = most.min(area.height - *rows);
+        let more = most.min(usize::from(area.height - *rows)) as u16;
         (*rows, *seen) = (*rows + more, true);
         self.new += usize::from(more) * width;
         self.more |= *rows < area.height;
@@ -83,14 +116,19 @@ impl Reveal {
         self.rows.retain(|_, (_, seen)| *seen);
     }
 
-    /// Whether another frame would have more rows.
-    pub fn goes_on(&self) -> bool {
-        self.more
+    /// When the next frame with more rows is due, if there are any: at once, or once the terminal has answered.
+    pub fn due(&mut self) -> Option<Instant> {
+        self.more.then(|| self.pace.waits().unwrap_or_else(Instant::now))
     }
 
-    /// The frame took so long to be written.
-    pub fn took(&mut self, time: Duration) {
-        self.pace.took(self.new * HALF_BLOCK, time);
+    /// The frame was written. Whether the terminal is to be asked.
+    pub fn wrote(&mut self) -> bool {
+        self.pace.wrote(std::mem::take(&mut self.new))
+    }
+
+    /// The terminal has answered.
+    pub fn answered(&mut self) {
+        self.pace.answered();
     }
 
     /// Nothing is on the screen any more.
@@ -114,22 +152,33 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_line_gets_a_few_rows_a_frame_and_a_fast_one_all_at_once() {
+    fn the_next_rows_wait_for_the_terminal() {
         let mut reveal = Reveal::default();
-        let mut frames = vec![frame(&mut reveal)];
-        assert_eq!(frames[0], (2, 2), "250 cells");
-        while reveal.goes_on() {
-            reveal.took(Duration::from_millis(80));
-            frames.push(frame(&mut reveal));
+        assert_eq!(frame(&mut reveal), (1, 0), "100 cells of 30 ms");
+        assert!(reveal.wrote());
+        assert_eq!(frame(&mut reveal), (1, 0), "no answer yet");
+        assert!(reveal.due().unwrap() > Instant::now() + SILENCE / 2);
+        reveal.answered();
+        let mut frames = 0;
+        while frame(&mut reveal) != (30, 10) {
+            assert!(reveal.wrote() && frames < 30);
+            reveal.answered();
+            frames += 1;
         }
-        assert_eq!(frames.last(), Some(&(30, 10)));
-        assert!(frames.len() <= 16 && frames.is_sorted(), "{frames:?}");
+        assert_eq!(reveal.due(), None);
+    }
 
-        let mut reveal = Reveal::default();
-        frame(&mut reveal);
-        reveal.took(Duration::from_millis(3));
-        assert_eq!(frame(&mut reveal), (30, 10));
-        assert!(!reveal.goes_on());
+    #[test]
+    fn the_pace_of_a_line_is_learned_whatever_its_way_takes() {
+        // A line of 300 µs a unit, and one that takes none; both take 80 ms to answer.
+        for (each, least, most) in [(300e-6, 60, 400), (0.0, 10_000, usize::MAX)] {
+            let mut pace = Pace::new(300e-6);
+            for _ in 0..20 {
+                let units = pace.piece();
+                pace.took(units, Duration::from_secs_f64(0.08 + each * units as f64));
+            }
+            assert!((least..=most).contains(&pace.piece()), "{each}: {}", pace.piece());
+        }
     }
 
     #[test]
@@ -138,6 +187,6 @@ mod tests {
         while frame(&mut reveal) != (30, 10) {}
         reveal.begin();
         reveal.end();
-        assert_eq!(frame(&mut reveal), (2, 2));
+        assert_eq!(frame(&mut reveal), (1, 0));
     }
 }
