@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::train::positive;
+use super::train::{one_of, positive};
 use super::{Error, PlacementArgs, PromptArgs, RunArgs, follow, preflight};
 use crate::client;
-use crate::protocol::{EmbeddingFile, SampleConfig};
+use crate::protocol::{EmbeddingFile, NoiseKind, SampleConfig, SamplerKind};
 use crate::workspace::{self, History, JobFolder};
 
 /// Options of a sampling.
@@ -33,6 +33,15 @@ pub struct Args {
     /// Denoising steps.
     #[arg(long, value_parser = positive)]
     steps: Option<usize>,
+    /// What takes the noise out: ddim, pndm, euler, euler_ancestral, dpmpp_2m or unipc; ddim if not given.
+    #[arg(long, value_parser = sampler)]
+    sampler: Option<SamplerKind>,
+    /// Karras noise levels, which euler, dpmpp_2m and unipc have.
+    #[arg(long)]
+    karras: bool,
+    /// Where the noise of a seed comes from: catbench, or torch for the pictures that diffusers makes of the same seeds.
+    #[arg(long, value_parser = noise)]
+    noise: Option<NoiseKind>,
     /// DDIM's eta: 0 is deterministic.
     #[arg(long)]
     eta: Option<f64>,
@@ -63,6 +72,9 @@ pub fn run(args: &Args) -> Result<(), Error> {
         config.prompts.clone_from(&args.prompt);
     }
     config.steps = args.steps.unwrap_or(config.steps);
+    config.sampler = args.sampler.unwrap_or(config.sampler);
+    config.karras |= args.karras;
+    config.noise = args.noise.unwrap_or(config.noise);
     config.eta = args.eta.unwrap_or(config.eta);
     config.strength = args.strength.unwrap_or(config.strength);
     config.negative_prompt = args.negative_prompt.clone().unwrap_or(config.negative_prompt);
@@ -82,6 +94,14 @@ pub fn run(args: &Args) -> Result<(), Error> {
     let batch = JobFolder::new_batch(&concept, run.as_ref(), config)?;
     let job = client::submit_new(&batch, args.placement.placement(args.prompts.device))?;
     follow::follow(&concept, &batch, Some(&job), args.out.as_deref(), args.run.json)
+}
+
+fn sampler(text: &str) -> Result<SamplerKind, String> {
+    one_of(text, &SamplerKind::ALL.map(|kind| (kind.word(), kind)))
+}
+
+fn noise(text: &str) -> Result<NoiseKind, String> {
+    one_of(text, &NoiseKind::ALL.map(|kind| (kind.word(), kind)))
 }
 
 /// `FILE` or `FILE=WORD`, with the file's hash. A file whose name has a `=` itself is found too.

@@ -11,6 +11,7 @@ mod library;
 mod model;
 mod queue;
 mod request;
+mod sampling;
 mod scores;
 
 pub use config::{
@@ -28,4 +29,5 @@ pub use library::{
 pub use model::{ModelReport, ModelSpec, PartReport, Prediction, path_or_table};
 pub use queue::{Assignment, JobChange, JobInfo, JobKind, JobState, Submission};
 pub use request::{EstimateRequest, Reply, Request};
+pub use sampling::{NoiseKind, OtherConcept, SamplerKind};
 pub use scores::{Backbone, Compared, DinoJudge, ScoreSummary, ScoresAt};
