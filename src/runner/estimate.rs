@@ -1,7 +1,7 @@
 //! What a job needs, before it starts: memory, time, and what of its prompts is not read.
 
 use super::{Error, words};
-use crate::catversion::prompt_text;
+use crate::catversion::Reading;
 use crate::diffusion::{Compute, Cost, Outline, Speed};
 use crate::protocol::{
     CutPrompt, DeviceName, Estimate, FloatType, ModelSpec, PartReport, SampleConfig, TimeEstimate, TrainConfig,
@@ -180,17 +180,20 @@ impl Job<'_> {
     }
 
     fn cut_prompts(&self, model: &Outline) -> Result<Vec<CutPrompt>, Error> {
+        let read = |prompt: &str| Ok::<_, Error>(Reading::of(prompt, self.class_word, &self.sample.concepts)?.text);
         let mut prompts: Vec<String> = Vec::new();
         if let Some(train) = self.train {
             prompts.push(train.caption.replace("{class}", self.class_word));
             if train.sample_every > 0 {
-                prompts.push(prompt_text(&train.sample_prompt, self.class_word));
+                prompts.push(read(&train.sample_prompt)?);
             }
         }
         if self.samplings() > 0 {
-            prompts.extend(self.sample.prompts.iter().map(|prompt| prompt_text(prompt, self.class_word)));
+            for prompt in &self.sample.prompts {
+                prompts.push(read(prompt)?);
+            }
         }
-        prompts.push(self.sample.negative_prompt.clone());
+        prompts.push(read(&self.sample.negative_prompt)?);
         let mut cut_prompts = Vec::new();
         for prompt in prompts {
             let cut = model.tokenizer.tokens(&prompt)?.cut;

@@ -93,7 +93,7 @@ impl Sampling<'_> {
     pub fn run(&self, log: &mut EventLog, stop: &StopFlag) -> Result<Option<Vec<Sampled>>, Error> {
         let config = self.config;
         let prompts = config.prompts.iter().chain([&config.negative_prompt]);
-        warn_of_cut_prompts(prompts, self.class_word, self.model, log)?;
+        warn_of_cut_prompts(prompts, self.class_word, &config.concepts, self.model, log)?;
         let sampler = Sampler::new(self.model, self.class_word, config.clone(), self.learned)?;
         let step = self.learned.map_or(0, |(checkpoint, _)| checkpoint.meta.step);
         let requests: Vec<(usize, PictureRequest)> = config
