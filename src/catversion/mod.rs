@@ -22,5 +22,5 @@ pub use checkpoint::{Checkpoint, CheckpointMeta};
 pub use embeddings::ResidualEmbeddings;
 pub use error::{Error, Result};
 pub use optimizer::AdamW;
-pub use sample::{Picture, PictureRequest, Sampler, prompt_text};
+pub use sample::{Encoded, Picture, Sampler, Undecoded, decode, denoise_batch, prompt_text};
 pub use trainer::{Draw, Launched, StepLoss, Trainer, TrainingPhoto};

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::image::Provenance;
 use crate::protocol::{Phase, Score, Scores};
 
 /// What a job is busy with.
@@ -48,6 +49,68 @@ pub fn shell(text: &str) -> Cow<'_, str> {
 /// `text` without what would move the cursor or change the colours of a terminal.
 pub fn plain(text: &str) -> Cow<'_, str> {
     if text.contains(char::is_control) { text.replace(char::is_control, " ").into() } else { text.into() }
+}
+
+/// What a picture says of how it was made, as names and values.
+pub fn provenance(said: &Provenance) -> Vec<(String, String)> {
+    let record = match said {
+        Provenance::Record(record) => record,
+        Provenance::Parameters(parameters) => {
+            let first = [("prompt", &parameters.prompt), ("negative_prompt", &parameters.negative_prompt)];
+            let first = first.into_iter().filter(|(_, text)| !text.is_empty());
+            let first = first.map(|(name, text)| (name.to_owned(), text.clone()));
+            return first.chain(parameters.settings.iter().cloned()).collect();
+        }
+        Provenance::Nothing => return Vec::new(),
+    };
+    let picture = &record.picture;
+    let mut rows = vec![
+        ("prompt", picture.prompt.clone()),
+        ("negative_prompt", picture.negative_prompt.clone()),
+        ("seed", picture.seed.to_string()),
+        ("noise", word(&picture.noise)),
+        ("sampler", word(&picture.sampler)),
+        ("karras", picture.karras.to_string()),
+        ("steps", picture.steps.to_string()),
+        ("guidance_scale", picture.guidance_scale.to_string()),
+        ("eta", picture.eta.to_string()),
+        ("strength", picture.strength.to_string()),
+        ("uncond_prefix", record.uncond_prefix.to_string()),
+        ("concept", record.concept.clone()),
+        ("class_word", record.class_word.clone()),
+        ("base_model", record.base_model.path.display().to_string()),
+        ("base_model_sha256", record.base_model_sha256.clone()),
+    ];
+    match &record.checkpoint {
+        Some(used) => {
+            rows.push(("checkpoint", used.path.display().to_string()));
+            rows.push(("checkpoint_sha256", used.sha256.clone().unwrap_or_else(|| "not kept".into())));
+            rows.push(("trained_steps", used.step.to_string()));
+        }
+        None => rows.push(("checkpoint", "none".into())),
+    }
+    for file in &record.embeddings {
+        let name = file.path.file_name().unwrap_or_default().to_string_lossy();
+        let word = file.token.as_ref().map_or(String::new(), |token| format!(" = {token}"));
+        rows.push(("embeddings", format!("{name}{word} (sha256 {})", file.sha256)));
+    }
+    rows.extend([
+        ("batch_size", record.batch_size.to_string()),
+        ("device", record.device.to_string()),
+        ("dtype", record.dtype.to_string()),
+        ("size", format!("{} × {}", record.width, record.height)),
+        ("version", record.version.clone()),
+    ]);
+    rows.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// A setting as in settings files.
+fn word(value: &impl serde::Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        Ok(other) => other.to_string(),
+        Err(_) => String::new(),
+    }
 }
 
 /// Bytes in the largest fitting unit.

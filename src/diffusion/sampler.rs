@@ -14,10 +14,10 @@ use super::{BaseModel, Noise, Stream};
 pub struct Denoising<'a> {
     /// What each picture shows, [B, T, D].
     pub context: &'a Tensor,
-    /// What the unconditional branch reads, [1, T, D].
+    /// What the unconditional branch reads, [B or 1, T, D].
     pub uncond_context: &'a Tensor,
-    /// 1 switches the unconditional branch off.
-    pub guidance_scale: f64,
+    /// One a picture; 1 for all switches the unconditional branch off.
+    pub guidance_scales: &'a [f64],
     /// Denoising steps.
     pub steps: usize,
     /// DDIM's η.
@@ -56,11 +56,13 @@ pub fn denoise(
     progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
 ) -> Result<Option<Latents>> {
     let batch = latents.dims()[0];
-    if job.seeds.len() != batch || job.context.dims()[0] != batch {
+    if [job.seeds.len(), job.guidance_scales.len(), job.context.dims()[0]].iter().any(|count| *count != batch) {
         return Err(Error::Setting(format!("{} seeds and texts for {batch} pictures", job.seeds.len())));
     }
     let ddim = model.schedule.ddim(job.steps, job.eta)?;
-    let guided = (job.guidance_scale - 1.0).abs() > f64::EPSILON;
+    let guided = job.guidance_scales.iter().any(|scale| (scale - 1.0).abs() > f64::EPSILON);
+    let scales: Vec<f32> = job.guidance_scales.iter().map(|scale| *scale as f32).collect();
+    let scales = Tensor::from_vec(scales, (batch, 1, 1, 1), model.compute.device())?;
     // The conditional half stands first: the attention maps follow the first pictures of the batch.
     let context = if guided {
         let (_, length, width) = job.context.dims3()?;
@@ -82,7 +84,7 @@ pub fn denoise(
         })?;
         let output = if guided {
             let (cond, uncond) = (output.narrow(0, 0, batch)?, output.narrow(0, batch, batch)?);
-            (&uncond + (cond - &uncond)?.affine(job.guidance_scale, 0.0)?)?
+            (&uncond + (cond - &uncond)?.broadcast_mul(&scales)?)?
         } else {
             output
         };

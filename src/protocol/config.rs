@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::device::{DeviceName, FloatType};
+use super::sampler::{NoiseKind, SamplerName};
 
 /// A named set of training settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -268,6 +269,12 @@ pub struct SampleConfig {
     pub steps: usize,
     /// Classifier-free guidance; 1 switches the unconditional branch off.
     pub guidance_scale: f64,
+    /// What leads from noise to picture.
+    pub sampler: SamplerName,
+    /// Whether its steps stand where Karras et al. put them.
+    pub karras: bool,
+    /// What makes the noise.
+    pub noise: NoiseKind,
     /// DDIM's η: 0 is deterministic, 1 is DDPM-like.
     pub eta: f64,
     /// Checkpoint of the residual embeddings; none samples the base model.
@@ -296,6 +303,9 @@ impl Default for SampleConfig {
             seed: 0,
             steps: 50,
             guidance_scale: 7.5,
+            sampler: SamplerName::default(),
+            karras: false,
+            noise: NoiseKind::default(),
             eta: 0.0,
             checkpoint: None,
             strength: 1.0,
