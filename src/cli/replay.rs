@@ -91,7 +91,16 @@ fn batch(record: &PictureRecord, concept: &Concept) -> Result<(BatchSpec, Pictur
             return Err(workspace::Error::invalid(&file.path, problem, "put that one back").into());
         }
     }
+    for used in &record.concepts {
+        let path = &used.concept.checkpoint;
+        if crate::fs::sha256(path).map_err(workspace::Error::io("read", path))? != used.sha256 {
+            let problem = format!("this checkpoint of {} is not the one that the picture was made with", used.concept.name);
+            return Err(workspace::Error::invalid(path, problem, "put that one back").into());
+        }
+    }
     let sample = SampleConfig {
+        concepts: record.concepts.iter().map(|used| used.concept.clone()).collect(),
+        concept_steps: record.concept_steps,
         uncond_prefix: record.uncond_prefix,
         embeddings: record.embeddings.clone(),
         batch_size: record.batch_size.clamp(1, MAX_BATCH),

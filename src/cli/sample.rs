@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::train::positive;
+use super::train::{one_of, positive};
 use super::{Error, PlacementArgs, PromptArgs, RunArgs, follow, preflight, print_json};
 use crate::client::{self, words};
-use crate::protocol::{Axis, EmbeddingFile, Estimate, PictureConfig, SampleConfig, SamplerName};
-use crate::workspace::{self, BatchSpec, Concept, History, JobFolder, LineCount, PromptList, Values, plan_sheets};
+use crate::protocol::{Axis, EmbeddingFile, Estimate, NoiseKind, PictureConfig, SampleConfig, SamplerKind};
+use crate::workspace::{self, BatchSpec, Concept, History, JobFolder, LineCount, ListNames, PromptList, Values, plan_sheets};
 
 /// Prompts that a preview shows.
 const SHOWN: usize = 10;
@@ -59,12 +59,15 @@ pub struct Args {
     /// Denoising steps.
     #[arg(long, value_parser = positive)]
     steps: Option<usize>,
-    /// What leads from noise to picture.
-    #[arg(long)]
-    sampler: Option<SamplerName>,
-    /// Place the steps where Karras et al. put them.
+    /// What takes the noise out: ddim, pndm, euler, euler_ancestral, dpmpp_2m or unipc; ddim if not given.
+    #[arg(long, value_parser = sampler)]
+    sampler: Option<SamplerKind>,
+    /// Karras noise levels, which euler, dpmpp_2m and unipc have.
     #[arg(long)]
     karras: bool,
+    /// Where the noise of a seed comes from: catbench, or torch for the pictures that diffusers makes of the same seeds.
+    #[arg(long, value_parser = noise)]
+    noise: Option<NoiseKind>,
     /// DDIM's eta: 0 is deterministic.
     #[arg(long)]
     eta: Option<f64>,
@@ -97,6 +100,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
     config.steps = args.steps.unwrap_or(config.steps);
     config.sampler = args.sampler.unwrap_or(config.sampler);
     config.karras |= args.karras;
+    config.noise = args.noise.unwrap_or(config.noise);
     config.eta = args.eta.unwrap_or(config.eta);
     config.strength = args.strength.unwrap_or(config.strength);
     config.negative_prompt = args.negative_prompt.clone().unwrap_or(config.negative_prompt);
@@ -141,7 +145,8 @@ pub fn run(args: &Args) -> Result<(), Error> {
 
 /// What is to be sampled.
 fn list(args: &Args, concept: &Concept, config: &SampleConfig) -> Result<PromptList, Error> {
-    let names = concept.list_names();
+    let concepts = config.concepts.iter().map(|other| other.name.clone()).collect();
+    let names = ListNames { concepts, ..concept.list_names() };
     let path = match (&args.prompts.prompts, &args.list) {
         (Some(path), _) => Some(path.clone()),
         (None, Some(name)) => Some(concept.named_list(name)?),
@@ -252,6 +257,14 @@ fn preview(counts: &[LineCount], pictures: &[PictureConfig], estimate: &Estimate
     let (all, each) = (words::duration(time.total_seconds), words::short_duration(time.picture_seconds));
     println!("{:<9} about {all} ({each} a picture)", "time");
     println!("{:<9} {}", "disk", room.words());
+}
+
+fn sampler(text: &str) -> Result<SamplerKind, String> {
+    one_of(text, &SamplerKind::ALL.map(|kind| (kind.word(), kind)))
+}
+
+fn noise(text: &str) -> Result<NoiseKind, String> {
+    one_of(text, &NoiseKind::ALL.map(|kind| (kind.word(), kind)))
 }
 
 /// `FILE` or `FILE=WORD`, with the file's hash. A file whose name has a `=` itself is found too.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::image::Provenance;
-use crate::protocol::{Phase, Score, Scores};
+use crate::protocol::{OtherConcept, Phase, Score, Scores, UsedConcept};
 
 /// What a job is busy with.
 pub fn phase(phase: Phase) -> &'static str {
@@ -68,8 +68,8 @@ pub fn provenance(said: &Provenance) -> Vec<(String, String)> {
         ("prompt", picture.prompt.clone()),
         ("negative_prompt", picture.negative_prompt.clone()),
         ("seed", picture.seed.to_string()),
-        ("noise", word(&picture.noise)),
-        ("sampler", word(&picture.sampler)),
+        ("noise", picture.noise.word().to_owned()),
+        ("sampler", picture.sampler.word().to_owned()),
         ("karras", picture.karras.to_string()),
         ("steps", picture.steps.to_string()),
         ("guidance_scale", picture.guidance_scale.to_string()),
@@ -89,6 +89,14 @@ pub fn provenance(said: &Provenance) -> Vec<(String, String)> {
         }
         None => rows.push(("checkpoint", "none".into())),
     }
+    for UsedConcept { concept, sha256 } in &record.concepts {
+        let OtherConcept { name, class_word, checkpoint, strength } = concept;
+        let value = format!("{name} ({class_word}) at {strength}: {} (sha256 {sha256})", checkpoint.display());
+        rows.push(("concepts", value));
+    }
+    if let Some([from, to]) = record.concept_steps {
+        rows.push(("concept_steps", format!("{from}..{to}")));
+    }
     for file in &record.embeddings {
         let name = file.path.file_name().unwrap_or_default().to_string_lossy();
         let word = file.token.as_ref().map_or(String::new(), |token| format!(" = {token}"));
@@ -102,15 +110,6 @@ pub fn provenance(said: &Provenance) -> Vec<(String, String)> {
         ("version", record.version.clone()),
     ]);
     rows.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
-}
-
-/// A setting as in settings files.
-fn word(value: &impl serde::Serialize) -> String {
-    match serde_json::to_value(value) {
-        Ok(serde_json::Value::String(word)) => word,
-        Ok(other) => other.to_string(),
-        Err(_) => String::new(),
-    }
 }
 
 /// Bytes in the largest fitting unit.

@@ -7,7 +7,7 @@ use ::image::RgbImage;
 
 use super::png::{read_png_text, write_png};
 use super::{Error, Parameters};
-use crate::protocol::PictureRecord;
+use crate::protocol::{PictureRecord, SamplerKind};
 
 /// The keyword of the whole record.
 const RECORD: &str = "catbench";
@@ -94,13 +94,25 @@ pub fn read_provenance(path: &Path) -> Result<Provenance, Error> {
     }))
 }
 
+/// As web UIs call it.
+fn title(sampler: SamplerKind) -> &'static str {
+    match sampler {
+        SamplerKind::Ddim => "DDIM",
+        SamplerKind::Pndm => "PLMS",
+        SamplerKind::Euler => "Euler",
+        SamplerKind::EulerAncestral => "Euler a",
+        SamplerKind::DpmPlusPlus2m => "DPM++ 2M",
+        SamplerKind::UniPc => "UniPC",
+    }
+}
+
 /// What other programs read of `record`: they know no concept, so the class word stands in its place.
 fn parameters(record: &PictureRecord) -> Parameters {
     let picture = &record.picture;
     let stem = |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let mut settings = vec![
         ("Steps", picture.steps.to_string()),
-        ("Sampler", picture.sampler.title().to_owned()),
+        ("Sampler", title(picture.sampler).to_owned()),
         ("Schedule type", if picture.karras { "Karras" } else { "Automatic" }.to_owned()),
         ("CFG scale", picture.guidance_scale.to_string()),
         ("Seed", picture.seed.to_string()),

@@ -12,7 +12,7 @@ mod model;
 mod picture;
 mod queue;
 mod request;
-mod sampler;
+mod sampling;
 mod scores;
 
 pub use config::{
@@ -28,8 +28,8 @@ pub use library::{
     StoreCounts,
 };
 pub use model::{ModelReport, ModelSpec, PartReport, Prediction, path_or_table};
-pub use picture::{Axis, PictureConfig, PictureRecord, UsedCheckpoint};
+pub use picture::{Axis, PictureConfig, PictureRecord, UsedCheckpoint, UsedConcept};
 pub use queue::{Assignment, JobChange, JobInfo, JobKind, JobState, Submission};
 pub use request::{EstimateRequest, Reply, Request};
-pub use sampler::{NoiseKind, SamplerName};
+pub use sampling::{NoiseKind, OtherConcept, SamplerKind};
 pub use scores::{Backbone, Compared, DinoJudge, ScoreSummary, ScoresAt};

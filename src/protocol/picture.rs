@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DeviceName, EmbeddingFile, FloatType, ModelSpec, NoiseKind, SampleConfig, SamplerName, SettingError};
+use super::{DeviceName, EmbeddingFile, FloatType, ModelSpec, NoiseKind, OtherConcept, SampleConfig, SamplerKind, SettingError};
 
 /// All settings that may differ from one picture of a sampling to the next.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -18,11 +18,11 @@ pub struct PictureConfig {
     pub negative_prompt: String,
     /// Its noise.
     pub seed: u64,
-    /// What makes the noise.
+    /// Where the noise of the seed comes from.
     pub noise: NoiseKind,
-    /// What leads from noise to picture.
-    pub sampler: SamplerName,
-    /// Whether its steps stand where Karras et al. put them.
+    /// What takes the noise out.
+    pub sampler: SamplerKind,
+    /// The noise levels of Karras et al. 2022 in place of the base model's own.
     pub karras: bool,
     /// Denoising steps.
     pub steps: usize,
@@ -110,6 +110,16 @@ pub struct UsedCheckpoint {
     pub step: usize,
 }
 
+/// A concept of another workspace that a picture could show.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UsedConcept {
+    /// What prompts could name.
+    #[serde(flatten)]
+    pub concept: OtherConcept,
+    /// SHA-256 of its checkpoint.
+    pub sha256: String,
+}
+
 /// All that made a picture, as its PNG carries it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PictureRecord {
@@ -133,6 +143,12 @@ pub struct PictureRecord {
     pub picture: PictureConfig,
     /// Whether the unconditional branch was read with the residual embeddings too.
     pub uncond_prefix: bool,
+    /// Concepts that prompts could name besides the learned one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub concepts: Vec<UsedConcept>,
+    /// The part of the denoising in which concepts acted, as fractions of its steps; none is all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concept_steps: Option<[f64; 2]>,
     /// Words that prompts could use besides the text encoder's own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub embeddings: Vec<EmbeddingFile>,
@@ -174,7 +190,7 @@ pub enum Axis {
     Guidance,
     /// Denoising steps.
     Steps,
-    /// What leads from noise to picture.
+    /// What takes the noise out.
     Sampler,
 }
 
@@ -202,7 +218,7 @@ impl Axis {
             },
             Self::Guidance => format!("guidance {}", picture.guidance_scale),
             Self::Steps => format!("{} steps", picture.steps),
-            Self::Sampler => format!("{}{}", picture.sampler.title(), if picture.karras { " Karras" } else { "" }),
+            Self::Sampler => format!("{}{}", picture.sampler.word(), if picture.karras { " karras" } else { "" }),
         }
     }
 }

@@ -8,7 +8,8 @@ use super::{Error, Outcome, Progress, StopFlag, TrainJob, estimate, evaluate, lo
 use crate::catversion::{Checkpoint, Launched, Sampler, Trainer, TrainingPhoto, decode, denoise_batch};
 use crate::diffusion::{BaseModel, part_of};
 use crate::image::square;
-use crate::protocol::{Event, Phase, SampleConfig, ScoreConfig, ScoreTask};
+use crate::fs::sha256;
+use crate::protocol::{Event, Phase, PictureConfig, SampleConfig, ScoreConfig, ScoreTask, UsedCheckpoint};
 use crate::workspace::{self, Concept, EventLog, JobFolder, RunSpec, checkpoint_path};
 
 /// Photos and masks of a concept as the base model sees them: squares of its resolution.
@@ -200,7 +201,7 @@ fn picture(job: &TrainJob, model: &BaseModel, trainer: &Trainer<'_>, log: &mut E
             base_model: &job.spec.base_model,
             model,
         };
-        write_picture(job.folder.path(), &path, &picture, &subject.record(settings, &wanted, used, 1))?;
+        write_picture(job.folder.path(), &path, &picture, &subject.record(settings, &wanted, used, 1)?)?;
         log.write(Event::Sample { step, path, prompt: wanted.prompt.clone(), seed: wanted.seed, learned: step > 0 })?;
     }
     Ok(())

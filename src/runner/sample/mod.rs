@@ -17,7 +17,8 @@ use crate::catversion::{Checkpoint, Encoded, Picture, Sampler, denoise_batch};
 use crate::diffusion::BaseModel;
 use crate::image::is_whole;
 use crate::protocol::{
-    Event, EventRecord, ModelSpec, Phase, PictureConfig, PictureRecord, SampleConfig, UsedCheckpoint,
+    Event, EventRecord, ModelSpec, OtherConcept, Phase, PictureConfig, PictureRecord, SampleConfig, UsedCheckpoint,
+    UsedConcept,
 };
 use crate::workspace::{self, EventLog};
 pub(super) use batches::{Planned, plan};
@@ -46,9 +47,13 @@ impl Subject<'_> {
         picture: &PictureConfig,
         checkpoint: Option<UsedCheckpoint>,
         batch_size: usize,
-    ) -> PictureRecord {
+    ) -> Result<PictureRecord, Error> {
+        let used = |other: &OtherConcept| {
+            let sha256 = crate::fs::sha256(&other.checkpoint).map_err(workspace::Error::io("read", &other.checkpoint))?;
+            Ok::<_, Error>(UsedConcept { concept: other.clone(), sha256 })
+        };
         let side = self.model.resolution() as u32;
-        PictureRecord {
+        Ok(PictureRecord {
             format: PictureRecord::FORMAT,
             version: env!("CARGO_PKG_VERSION").into(),
             concept: self.concept.to_owned(),
@@ -58,13 +63,15 @@ impl Subject<'_> {
             checkpoint,
             picture: picture.clone(),
             uncond_prefix: config.uncond_prefix,
+            concepts: config.concepts.iter().map(used).collect::<Result<_, _>>()?,
+            concept_steps: config.concept_steps,
             embeddings: config.embeddings.clone(),
             batch_size,
             device: config.device,
             dtype: config.dtype,
             width: side,
             height: side,
-        }
+        })
     }
 }
 
@@ -157,6 +164,7 @@ impl Sampling<'_> {
                     let used = learned.as_ref().map(|learned| learned.used.clone());
                     self.subject.record(self.config, &planned.config, used, batch.size)
                 });
+                let records = records.collect::<Result<Vec<_>, _>>()?;
                 let made: Vec<writer::Made> = batch
                     .pictures
                     .iter()
@@ -219,7 +227,11 @@ impl<'a> Texts<'a> {
             negative_prompt: picture.negative_prompt.clone(),
             checkpoint: picture.checkpoint.clone(),
             strength: picture.strength,
-            ..SampleConfig { prompts: Vec::new(), uncond_prefix: self.sampling.config.uncond_prefix, ..usual }
+            uncond_prefix: self.sampling.config.uncond_prefix,
+            concepts: self.sampling.config.concepts.clone(),
+            concept_steps: self.sampling.config.concept_steps,
+            prompts: Vec::new(),
+            ..usual
         };
         let key = (reader, picture.prompt.clone());
         if let Some((_, known)) = self.encoded.borrow().iter().find(|(known, _)| *known == key) {

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use super::error::{Wrong, shown};
 use super::template::{Char, Names, Template};
 use super::{MAX_PICTURES, MAX_TEXT};
-use crate::protocol::SamplerName;
+use crate::protocol::SamplerKind;
 
 /// The options there are, for errors.
 const KNOWN: &str = "--seed, --steps, --guidance, --negative, --strength, --sampler, --karras, --eta and -n";
@@ -18,7 +18,7 @@ pub(super) struct Options {
     pub guidance_scale: Vec<f64>,
     pub negative_prompt: Vec<String>,
     pub strength: Vec<f32>,
-    pub sampler: Vec<SamplerName>,
+    pub sampler: Vec<SamplerKind>,
     pub karras: bool,
     pub eta: Vec<f64>,
     pub images_per_prompt: Option<usize>,
@@ -104,7 +104,13 @@ impl Options {
                     "a number from 0",
                 ),
                 "--sampler" => {
-                    fill(&mut options.sampler, &name, &value, names, |_| true, &format!("one of {}", SamplerName::words()))
+                    let words = SamplerKind::ALL.map(SamplerKind::word).join(", ");
+                    let mut given = options.sampler.iter().map(|sampler| sampler.word().to_owned()).collect();
+                    let is_one = |text: &String| SamplerKind::ALL.iter().any(|sampler| sampler.word() == text);
+                    let filled = fill(&mut given, &name, &value, names, is_one, &format!("one of {words}"));
+                    let of = |text: &String| SamplerKind::ALL.into_iter().find(|sampler| sampler.word() == text);
+                    options.sampler = given.iter().filter_map(of).collect();
+                    filled
                 }
                 "--eta" => {
                     fill(&mut options.eta, &name, &value, names, |eta| (0.0..=1.0).contains(eta), "a number from 0 to 1")
