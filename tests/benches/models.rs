@@ -41,7 +41,7 @@ fn guided_sampling(c: &mut Criterion) {
     let job = Denoising {
         context: &context,
         uncond_context: &uncond_context,
-        guidance_scale: 7.5,
+        guidance_scales: &[7.5; SEEDS.len()],
         steps: 10,
         eta: 0.0,
         seeds: &SEEDS,

@@ -90,7 +90,7 @@ impl Reference {
         let job = Denoising {
             context: &context,
             uncond_context: &uncond_context,
-            guidance_scale: self.json["ddim"]["guidance_scale"].as_f64().unwrap(),
+            guidance_scales: &vec![self.json["ddim"]["guidance_scale"].as_f64().unwrap(); seeds.len()],
             steps: self.json["ddim"][steps].as_u64().unwrap() as usize,
             eta: 0.0,
             seeds: &seeds,

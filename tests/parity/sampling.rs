@@ -96,7 +96,7 @@ fn the_same_seed_gives_the_same_bytes() {
         let job = Denoising {
             context: &context,
             uncond_context: &uncond_context,
-            guidance_scale: 7.5,
+            guidance_scales: &vec![7.5; seeds.len()],
             steps: 5,
             eta,
             seeds,
