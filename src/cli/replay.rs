@@ -98,12 +98,16 @@ fn batch(record: &PictureRecord, concept: &Concept) -> Result<(BatchSpec, Pictur
             return Err(workspace::Error::invalid(path, problem, "put that one back").into());
         }
     }
+    if !(1..=MAX_BATCH).contains(&record.batch_size) {
+        let problem = format!("its record says that {} pictures were made together", record.batch_size);
+        return Err(Error::Job(format!("{problem}: up to {MAX_BATCH} can be made again as then")));
+    }
     let sample = SampleConfig {
         concepts: record.concepts.iter().map(|used| used.concept.clone()).collect(),
         concept_steps: record.concept_steps,
         uncond_prefix: record.uncond_prefix,
         embeddings: record.embeddings.clone(),
-        batch_size: record.batch_size.clamp(1, MAX_BATCH),
+        batch_size: record.batch_size,
         device: record.device,
         dtype: record.dtype,
         ..SampleConfig::default()
@@ -114,8 +118,8 @@ fn batch(record: &PictureRecord, concept: &Concept) -> Result<(BatchSpec, Pictur
     Ok((BatchSpec { class_word, base_model, fill_batches: true, ..BatchSpec::new(concept, None, sample)? }, picture))
 }
 
-/// More pictures are in no batch: a record that says so is forged.
-const MAX_BATCH: usize = 4096;
+/// A record of more pictures in a batch is forged, or its picture not worth so much work.
+const MAX_BATCH: usize = 1024;
 
 /// The base model of the picture: where it was, else the concept's.
 fn base_model(record: &PictureRecord, concept: &Concept) -> Result<ModelSpec, Error> {

@@ -115,7 +115,11 @@ pub fn provenance(said: &Provenance) -> Vec<(String, String)> {
 /// Bytes in the largest fitting unit.
 pub fn bytes(bytes: u64) -> String {
     let mib = bytes as f64 / f64::from(1 << 20);
-    if mib >= 1024.0 { format!("{:.1} GiB", mib / 1024.0) } else { format!("{mib:.0} MiB") }
+    match mib {
+        mib if mib >= 1024.0 => format!("{:.1} GiB", mib / 1024.0),
+        mib if mib >= 1.0 || bytes == 0 => format!("{mib:.0} MiB"),
+        mib => format!("{:.0} KiB", (mib * 1024.0).max(1.0)),
+    }
 }
 
 /// How a score changed.

@@ -486,6 +486,16 @@ impl JobFolder {
         self.path.join(checkpoint_path(step))
     }
 
+    /// Where the contact sheet of that number goes, from 1.
+    pub fn sheet(&self, number: usize) -> PathBuf {
+        self.path.join(format!("grid-{number:03}.png"))
+    }
+
+    /// Its contact sheets that are there, in their order.
+    pub fn sheets(&self) -> Vec<PathBuf> {
+        (1..).map(|number| self.sheet(number)).take_while(|path| path.is_file()).collect()
+    }
+
     /// What its runner wrote to stdout and stderr.
     pub fn log(&self) -> PathBuf {
         self.path.join("runner.log")

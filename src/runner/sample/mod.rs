@@ -294,7 +294,7 @@ pub(super) fn run(
     if !sampling.run(log, stop, &mut |_| {})? {
         return Ok(Outcome::Stopped { step: 0 });
     }
-    sheets::write(root, &pictures, &sampling.plan, &spec.grid)?;
+    sheets::write(&job.folder, &pictures, &sampling.plan, &spec.grid)?;
     Ok(Outcome::Finished)
 }
 
