@@ -183,6 +183,26 @@ fn strength_0_is_the_base_model_bit_for_bit() {
 }
 
 #[test]
+fn another_concept_is_put_beside_this_one() {
+    let workspace = trained();
+    let copy = Command::new("cp").arg("-r").arg(workspace.concept()).arg(workspace.home().join("cup")).status().unwrap();
+    assert!(copy.success());
+    let toml = workspace.home().join("cup/concept.toml");
+    write(&toml, std::fs::read_to_string(&toml).unwrap().replace("teapot", "cup")).unwrap();
+    let args = ["--prompt", "a {concept} beside a {cup}", "-n", "1", "--steps", "2"];
+    let both = batch_of(&workspace, &[&args[..], &["--with", "cup=0.5"]].concat());
+    let Provenance::Record(record) = read_provenance(&both.join("001-seed-0.png")).unwrap() else { panic!("no record") };
+    let other = &record.concepts[0].concept;
+    assert_eq!((other.name.as_str(), other.class_word.as_str(), other.strength), ("cup", "cup", 0.5));
+    let none = batch_of(&workspace, &[&args[..], &["--with", "cup=0"]].concat());
+    let [both, none] = [both, none].map(|batch| batch.join("001-seed-0.png"));
+    assert_ne!(read_photo(&both).unwrap(), read_photo(&none).unwrap());
+    assert_eq!(json(&workspace, &["replay", both.to_str().unwrap()])["same"], true);
+    catbench(&workspace, &[&["sample", "demo"], &args[..]].concat()).assert().code(1).stderr(contains("{cup} stands for nothing"));
+    catbench(&workspace, &["sample", "demo", "--with", "cup=x"]).assert().code(1).stderr(contains("cup=x"));
+}
+
+#[test]
 fn a_grid_over_any_axes_is_shown_on_sheets() {
     let workspace = trained();
     let args = ["--prompt", "a {red|blue} {concept} --steps 2", "--strengths", "0,1", "--checkpoints", "2,4", "--seeds", "5,6"];
@@ -219,11 +239,16 @@ fn a_picture_of_every_kind_is_made_again_pixel_for_pixel() {
     let list = workspace.home().join("list.txt");
     let lines = "a {concept} --seed {3|18446744073709551615} --steps 2 --guidance {1|7.5} -n 1\n\
                  a {red|blue} {concept} --strength {0|0.7|2} --eta {0|0.5} --negative \"dark, blurry\" -n 1 --steps 3\n\
-                 a {class} (on:1.1) grass -n 1 --steps 2\n";
+                 a {class} (on:1.1) grass -n 1 --steps 2\n\
+                 a (big:1.3) {concept} --sampler {ddim|pndm|euler|euler_ancestral|dpmpp_2m|unipc} -n 1 --steps 4\n\
+                 a {concept} --sampler {euler|dpmpp_2m|unipc} --karras -n 1 --steps 4\n";
     write(&list, lines).unwrap();
-    let batch = batch_of(&workspace, &["--prompts", list.to_str().unwrap(), "--batch-size", "3"]);
-    let all = told(&batch);
-    assert_eq!(all.len(), 17);
+    let list = ["--prompts", list.to_str().unwrap(), "--batch-size", "3"];
+    let batch = batch_of(&workspace, &list);
+    let torch = batch_of(&workspace, &[&list[..], &["--noise", "torch", "--concept-steps", "0.2,0.8"]].concat());
+    let mut all = told(&batch);
+    all.sort();
+    assert_eq!(all.len(), 4 + 12 + 1 + 6 + 3);
     let embedding = fixture("embeddings/diffusers.bin");
     let embedding = ["--prompt", "a <cat-toy>", "--embedding", embedding.to_str().unwrap(), "-n", "1", "--steps", "2"];
     let with = batch_of(&workspace, &[&embedding[..], &["--untrained"]].concat());
@@ -233,7 +258,10 @@ fn a_picture_of_every_kind_is_made_again_pixel_for_pixel() {
     };
     way("5");
     let run = std::fs::read_dir(workspace.concept().join("runs")).unwrap().map(|entry| entry.unwrap().path()).max().unwrap();
-    let some = [0, 3, 6, 9, 12, 16].map(|i| batch.join(&all[i]));
+    // Every sampler, each in its batch; of all else some.
+    let mut some: Vec<PathBuf> = [0, 2, 5, 10, 15].map(|i| batch.join(&all[i])).into();
+    some.extend(all[16..].iter().map(|path| batch.join(path)));
+    some.extend([3, 16, 19].map(|i| torch.join(&all[i])));
     let others = [with.join("001-seed-0.png"), run.join("samples/step-000002-seed-5.png")];
     for picture in some.iter().chain(&others) {
         let again = workspace.home().join("again.png");

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::train::{one_of, positive};
 use super::{Error, PlacementArgs, PromptArgs, RunArgs, follow, preflight, print_json};
 use crate::client::{self, words};
-use crate::protocol::{Axis, EmbeddingFile, Estimate, NoiseKind, PictureConfig, SampleConfig, SamplerKind};
+use crate::protocol::{Axis, EmbeddingFile, Estimate, NoiseKind, OtherConcept, PictureConfig, SampleConfig, SamplerKind};
 use crate::workspace::{self, BatchSpec, Concept, History, JobFolder, LineCount, ListNames, PromptList, Values, plan_sheets};
 
 /// Prompts that a preview shows.
@@ -50,6 +50,13 @@ pub struct Args {
     /// the one the file gives. May be given several times.
     #[arg(long, value_name = "FILE[=WORD]")]
     embedding: Vec<String>,
+    /// Another concept, which prompts may then name as {NAME}; after `=` how strongly it acts, 1 if not given. What its last run
+    /// has learned is used. May be given several times.
+    #[arg(long, value_name = "NAME[=STRENGTH]")]
+    with: Vec<String>,
+    /// The part of the steps in which concepts act, as fractions of them: 0.2,0.8.
+    #[arg(long, value_name = "FROM,TO", value_delimiter = ',', num_args = 1)]
+    concept_steps: Vec<f64>,
     /// Also copy the pictures into this folder.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -97,6 +104,12 @@ pub fn run(args: &Args) -> Result<(), Error> {
         ..concept.sampling()
     };
     args.prompts.apply(&mut config);
+    config.concepts = args.with.iter().map(|text| other_concept(text)).collect::<Result<_, _>>()?;
+    config.concept_steps = match args.concept_steps[..] {
+        [] => None,
+        [from, to] => Some([from, to]),
+        _ => return Err(Error::Job("--concept-steps takes two fractions of the steps, as in 0.2,0.8".into())),
+    };
     config.steps = args.steps.unwrap_or(config.steps);
     config.sampler = args.sampler.unwrap_or(config.sampler);
     config.karras |= args.karras;
@@ -265,6 +278,20 @@ fn sampler(text: &str) -> Result<SamplerKind, String> {
 
 fn noise(text: &str) -> Result<NoiseKind, String> {
     one_of(text, &NoiseKind::ALL.map(|kind| (kind.word(), kind)))
+}
+
+/// `NAME` or `NAME=STRENGTH`: a concept of this home, as its last run left it.
+fn other_concept(text: &str) -> Result<OtherConcept, Error> {
+    let (name, strength) = match text.rsplit_once('=') {
+        Some((name, strength)) => {
+            let wrong = || Error::Job(format!("--with {text}: after = stands how strongly it acts, a number from 0"));
+            (name, strength.parse().map_err(|_| wrong())?)
+        }
+        None => (text, 1.0),
+    };
+    let concept = super::concept(name)?;
+    let checkpoint = checkpoint(&concept.run("latest")?)?;
+    Ok(OtherConcept { name: name.to_owned(), class_word: concept.file.class_word, checkpoint, strength })
 }
 
 /// `FILE` or `FILE=WORD`, with the file's hash. A file whose name has a `=` itself is found too.

@@ -163,7 +163,7 @@ pub(super) fn through(layers: &[Layer], hidden: &Tensor, mask: Option<AttnMask>)
     rayon::scope(|_| {
         let mut hidden: Tracked = (&hidden.contiguous()?).into();
         for layer in layers {
-            hidden = layer.forward(&hidden, mask)?;
+            hidden = layer.forward(&hidden, mask.clone())?;
         }
         Ok(hidden.value().clone())
     })

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::{Error, words};
-use crate::catversion::prompt_text;
+use crate::catversion::Reading;
 use crate::diffusion::{Compute, Cost, Outline, Speed};
 use crate::protocol::{
     CutPrompt, DeviceName, Estimate, FloatType, ModelSpec, PartReport, PictureConfig, SampleConfig, TimeEstimate,
@@ -196,17 +196,20 @@ impl Job<'_> {
     }
 
     fn cut_prompts(&self, model: &Outline) -> Result<Vec<CutPrompt>, Error> {
+        let read = |prompt: &str| Ok::<_, Error>(Reading::of(prompt, self.class_word, &self.sample.concepts)?.text);
         let mut prompts: Vec<String> = Vec::new();
         let mut seen = HashSet::new();
         if let Some(train) = self.train {
             prompts.push(train.caption.replace("{class}", self.class_word));
             if train.sample_every > 0 {
-                prompts.push(prompt_text(&train.sample_prompt, self.class_word));
+                prompts.push(read(&train.sample_prompt)?);
             }
         }
         if self.samplings() > 0 {
             let listed = self.pictures.iter().flat_map(|picture| [&picture.prompt, &picture.negative_prompt]);
-            prompts.extend(listed.filter(|prompt| seen.insert(*prompt)).map(|prompt| prompt_text(prompt, self.class_word)));
+            for prompt in listed.filter(|prompt| seen.insert(*prompt)) {
+                prompts.push(read(prompt)?);
+            }
         }
         let mut cut_prompts = Vec::new();
         for prompt in prompts {

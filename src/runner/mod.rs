@@ -29,9 +29,9 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 pub use answer::answer;
 pub use models::{Models, check_model};
 
-use crate::catversion::prompt_text;
+use crate::catversion::Reading;
 use crate::diffusion::{BaseModel, Compute, Outline};
-use crate::protocol::{Event, EventRecord, JobKind, ModelSpec, Phase};
+use crate::protocol::{Event, EventRecord, JobKind, ModelSpec, OtherConcept, Phase};
 use crate::workspace::{self, BatchSpec, Concept, EventLog, HashCache, JobFolder, MaskSpec, RunSpec, ScoreSpec};
 use crate::{catversion, diffusion, image, metrics};
 use assignments::Assignments;
@@ -356,11 +356,12 @@ fn load_model(
 fn warn_of_cut_prompts<'a>(
     prompts: impl IntoIterator<Item = &'a String>,
     class_word: &str,
+    concepts: &[OtherConcept],
     model: &BaseModel,
     log: &mut EventLog,
 ) -> Result<(), Error> {
     for prompt in prompts {
-        let cut = model.tokenizer.tokens(&prompt_text(prompt, class_word))?.cut;
+        let cut = model.tokenizer.tokens(&Reading::of(prompt, class_word, concepts)?.text)?.cut;
         if !cut.is_empty() {
             let limit = model.text_encoder.max_length();
             let message = format!("prompt \"{prompt}\" is over {limit} tokens: \"{cut}\" is not read");

@@ -74,7 +74,7 @@ pub(super) fn run(job: &TrainJob, log: &mut EventLog, stop: &StopFlag) -> Result
     let model = load_model(&job.models, &spec.base_model, &job.concept, &needs, log)?;
     let caption = config.caption.replace("{class}", &spec.class_word);
     let pictured = (config.sample_every > 0).then_some(&config.sample_prompt);
-    warn_of_cut_prompts(pictured.into_iter().chain([&caption]), &spec.class_word, &model, log)?;
+    warn_of_cut_prompts(pictured.into_iter().chain([&caption]), &spec.class_word, &[], &model, log)?;
     if spec.base_model_hash.as_ref() != Some(&model.hash) {
         job.folder.write_run_spec(&RunSpec { base_model_hash: Some(model.hash.clone()), ..spec.clone() })?;
     }
@@ -182,7 +182,7 @@ fn picture(job: &TrainJob, model: &BaseModel, trainer: &Trainer<'_>, log: &mut E
     let settings = &job.spec.evaluation.sample;
     let checkpoint = trainer.checkpoint();
     let learned = (step > 0).then_some((&checkpoint, job.folder.path()));
-    let sampler = Sampler::new(model, &job.spec.class_word, settings, learned)?;
+    let sampler = Sampler::new(model, &job.spec.class_word, settings.clone(), learned)?;
     let file = job.folder.checkpoint(step);
     let wanted = PictureConfig {
         checkpoint: learned.map(|_| file.clone()),

@@ -116,7 +116,7 @@ impl Sampling<'_> {
             self.plan.iter().flat_map(|planned| [&planned.config.prompt, &planned.config.negative_prompt]).collect();
         let mut prompts: Vec<&String> = prompts.into_iter().collect();
         prompts.sort();
-        warn_of_cut_prompts(prompts, self.subject.class_word, model, log)?;
+        warn_of_cut_prompts(prompts, self.subject.class_word, &self.config.concepts, model, log)?;
         for planned in &self.plan {
             self.config.check_picture(&planned.config).map_err(crate::catversion::Error::from)?;
         }
@@ -249,7 +249,7 @@ impl<'a> Texts<'a> {
         let learned = self.learned(picture)?;
         let learned = learned.as_ref().map(|learned| (&learned.checkpoint, learned.used.path.as_path()));
         let subject = &self.sampling.subject;
-        let sampler = Rc::new(Sampler::new(subject.model, subject.class_word, reader, learned)?);
+        let sampler = Rc::new(Sampler::new(subject.model, subject.class_word, reader.clone(), learned)?);
         remember(&mut self.samplers.borrow_mut(), (reader.clone(), Rc::clone(&sampler)), SAMPLERS);
         Ok(sampler)
     }
