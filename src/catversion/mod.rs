@@ -25,5 +25,5 @@ pub use embeddings::ResidualEmbeddings;
 pub use error::{Error, Result};
 pub use optimizer::AdamW;
 pub use prompt::{Reading, prompt_text};
-pub use sample::{Picture, PictureRequest, Sampler};
+pub use sample::{Encoded, Picture, Sampler, Undecoded, decode, denoise_batch};
 pub use trainer::{Draw, Launched, StepLoss, Trainer, TrainingPhoto};

@@ -16,7 +16,7 @@ use crate::protocol::SamplerKind;
 pub struct Texts {
     /// What each picture shows, [B, T, D].
     pub context: Tensor,
-    /// What the unconditional branch reads, [1, T, D].
+    /// What the unconditional branch reads, [B or 1, T, D].
     pub uncond_context: Tensor,
 }
 
@@ -27,8 +27,8 @@ pub struct Denoising<'a> {
     /// The part of the denoising in which that is read, as fractions of its steps in 0..=1, and what is read before and
     /// after.
     pub otherwise: Option<([f64; 2], &'a Texts)>,
-    /// 1 switches the unconditional branch off.
-    pub guidance_scale: f64,
+    /// One a picture; 1 for all switches the unconditional branch off.
+    pub guidance_scales: &'a [f64],
     /// Denoising steps.
     pub steps: usize,
     /// What takes the noise out.
@@ -84,7 +84,12 @@ pub fn denoise(
         return Err(Error::Setting(format!("{} noises and other texts for {batch} pictures", noise.pictures())));
     }
     let mut solver = model.schedule.solver(job.sampler, job.karras, job.steps, job.eta)?;
-    let guided = (job.guidance_scale - 1.0).abs() > f64::EPSILON;
+    if job.guidance_scales.len() != batch {
+        return Err(Error::Setting(format!("{} guidance scales for {batch} pictures", job.guidance_scales.len())));
+    }
+    let guided = job.guidance_scales.iter().any(|scale| (scale - 1.0).abs() > f64::EPSILON);
+    let scales: Vec<f32> = job.guidance_scales.iter().map(|scale| *scale as f32).collect();
+    let scales = Tensor::from_vec(scales, (batch, 1, 1, 1), model.compute.device())?;
     let context = job.texts.side_by_side(guided)?;
     let otherwise = job.otherwise.map(|(part, texts)| Ok::<_, Error>((part, texts.side_by_side(guided)?))).transpose()?;
     let mut attention = Attention::new(batch);
@@ -112,7 +117,7 @@ pub fn denoise(
         })?;
         let output = if guided {
             let (cond, uncond) = (output.narrow(0, 0, batch)?, output.narrow(0, batch, batch)?);
-            (&uncond + (cond - &uncond)?.affine(job.guidance_scale, 0.0)?)?
+            (&uncond + (cond - &uncond)?.broadcast_mul(&scales)?)?
         } else {
             output
         };

@@ -1,10 +1,13 @@
 //! What a job needs, before it starts: memory, time, and what of its prompts is not read.
 
+use std::collections::HashSet;
+
 use super::{Error, words};
 use crate::catversion::Reading;
 use crate::diffusion::{Compute, Cost, Outline, Speed};
 use crate::protocol::{
-    CutPrompt, DeviceName, Estimate, FloatType, ModelSpec, PartReport, SampleConfig, TimeEstimate, TrainConfig,
+    CutPrompt, DeviceName, Estimate, FloatType, ModelSpec, PartReport, PictureConfig, SampleConfig, TimeEstimate,
+    TrainConfig,
 };
 use crate::workspace::free_memory;
 
@@ -23,6 +26,8 @@ pub(super) struct Job<'a> {
     /// A training with the pictures on its way; none for a sampling alone.
     pub train: Option<&'a TrainConfig>,
     pub sample: &'a SampleConfig,
+    /// The pictures that are sampled.
+    pub pictures: &'a [PictureConfig],
     /// Photos to encode.
     pub photos: usize,
     /// The score model that is loaded beside the base model.
@@ -44,14 +49,14 @@ impl Job<'_> {
         }
     }
 
+    /// Branches that are denoised for a picture.
     fn guided(&self) -> usize {
-        if (self.sample.guidance_scale - 1.0).abs() > f64::EPSILON { 2 } else { 1 }
+        if self.pictures.is_empty() || self.pictures.iter().any(PictureConfig::is_guided) { 2 } else { 1 }
     }
 
     /// Images denoised at once.
     fn pictures_at_once(&self) -> usize {
-        let all = self.sample.prompts.len().saturating_mul(self.sample.images_per_prompt);
-        self.sample.batch_size.min(all).max(1)
+        self.sample.batch_size.min(self.pictures.len()).max(1)
     }
 
     /// What is done, by name, with its cost.
@@ -70,8 +75,14 @@ impl Job<'_> {
             pictures = pictures.max(self.pictures_at_once());
         }
         if pictures > 0 {
-            work.push(("denoising pictures", model.picture_step(pictures.saturating_mul(self.guided()))));
-            work.push(("decoding pictures", model.decoding(pictures)));
+            // One is decoded while the next are denoised.
+            let (mut denoising, decoding) =
+                (model.picture_step(pictures.saturating_mul(self.guided())), model.decoding(1));
+            if self.samplings() > 0 {
+                denoising.peak_bytes += decoding.peak_bytes;
+            }
+            work.push(("denoising pictures", denoising));
+            work.push(("decoding a picture", decoding));
         }
         work
     }
@@ -91,10 +102,15 @@ impl Job<'_> {
 
     fn time(&self, model: &Outline, speed: Speed) -> TimeEstimate {
         let seconds = |cost: Cost| cost.seconds(speed);
-        let decoding = seconds(model.decoding(1));
-        let picture = self.sample.steps as f64 * seconds(model.denoising_step(self.guided())) + decoding;
-        let listed = self.sample.prompts.len() as f64 * self.sample.images_per_prompt as f64 * self.samplings() as f64;
-        let mut total = listed * picture;
+        let (decoding, alone) = (seconds(model.decoding(1)), seconds(model.denoising_step(1)));
+        let guided = seconds(model.denoising_step(2));
+        let one = |steps: usize, is_guided: bool| steps as f64 * if is_guided { guided } else { alone } + decoding;
+        let listed: f64 = self.pictures.iter().map(|picture| one(picture.steps, picture.is_guided())).sum();
+        let picture = match self.pictures.len() {
+            0 => one(self.sample.steps, true),
+            count => listed / count as f64,
+        };
+        let mut total = listed * self.samplings() as f64;
         let step = self.train.map(|train| {
             let step = seconds(model.training_step(train.batch_size, train.gradient_checkpointing));
             let times = |every: usize| if every > 0 { 1 + train.steps.div_ceil(every) } else { 0 };
@@ -182,6 +198,7 @@ impl Job<'_> {
     fn cut_prompts(&self, model: &Outline) -> Result<Vec<CutPrompt>, Error> {
         let read = |prompt: &str| Ok::<_, Error>(Reading::of(prompt, self.class_word, &self.sample.concepts)?.text);
         let mut prompts: Vec<String> = Vec::new();
+        let mut seen = HashSet::new();
         if let Some(train) = self.train {
             prompts.push(train.caption.replace("{class}", self.class_word));
             if train.sample_every > 0 {
@@ -189,11 +206,11 @@ impl Job<'_> {
             }
         }
         if self.samplings() > 0 {
-            for prompt in &self.sample.prompts {
+            let listed = self.pictures.iter().flat_map(|picture| [&picture.prompt, &picture.negative_prompt]);
+            for prompt in listed.filter(|prompt| seen.insert(*prompt)) {
                 prompts.push(read(prompt)?);
             }
         }
-        prompts.push(read(&self.sample.negative_prompt)?);
         let mut cut_prompts = Vec::new();
         for prompt in prompts {
             let cut = model.tokenizer.tokens(&prompt)?.cut;
@@ -210,7 +227,7 @@ pub(super) fn estimate(base_model: ModelSpec, job: &Job) -> Result<Estimate, Err
     let (device, dtype) = job.device();
     let compute = Compute::open(device, dtype)?;
     let mut model = Outline::read(&base_model)?.on(device, dtype);
-    for embedding in words::read(job.sample, job.class_word)? {
+    for embedding in words::read(job)? {
         model.add_word(&embedding)?;
     }
     let (peak_bytes, peak_in) = job.peak(&model);

@@ -298,8 +298,13 @@ fn work(
         }
         JobKind::Sample => {
             let spec = folder.batch_spec()?;
-            log.write(Event::Started { pid, steps: 0, resumed_from: 0 })?;
-            sample::run(&SampleJob { folder: folder.clone(), concept, spec, models }, log, stop)
+            // What was made stays: a sampling goes on where it ended.
+            let made = events.iter().filter_map(|record| match record.event {
+                Event::Sample { step, .. } => Some(step),
+                _ => None,
+            });
+            log.write(Event::Started { pid, steps: 0, resumed_from: made.max().unwrap_or(0) })?;
+            sample::run(&SampleJob { folder: folder.clone(), concept, spec, models }, events, log, stop)
         }
         JobKind::Score => {
             let spec = folder.score_spec()?;
@@ -338,7 +343,7 @@ fn load_model(
     log: &mut EventLog,
 ) -> Result<Rc<BaseModel>, Error> {
     log.write(Event::Progress { phase: Phase::Load, done: 0, total: 1 })?;
-    let words = words::read(job.sample, job.class_word)?;
+    let words = words::read(job)?;
     let (device, dtype) = job.device();
     estimate::check_memory(&Outline::read(spec)?.on(device, dtype), job)?;
     let compute = (device, dtype, Compute::open(device, dtype)?);
@@ -376,6 +381,11 @@ struct Progress<'a> {
 impl<'a> Progress<'a> {
     fn new(log: &'a mut EventLog, phase: Phase) -> Self {
         Self { log, phase, last: None }
+    }
+
+    /// Tell something else in between.
+    fn write(&mut self, event: Event) -> Result<(), Error> {
+        Ok(self.log.write(event)?)
     }
 
     fn tell(&mut self, done: usize, total: usize) -> Result<(), Error> {

@@ -42,7 +42,7 @@ fn guided_sampling(c: &mut Criterion) {
     let job = Denoising {
         texts: &Texts { context, uncond_context },
         otherwise: None,
-        guidance_scale: 7.5,
+        guidance_scales: &[7.5; SEEDS.len()],
         steps: 10,
         sampler: SamplerKind::Ddim,
         karras: false,

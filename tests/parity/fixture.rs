@@ -92,7 +92,7 @@ impl Reference {
         let job = Denoising {
             texts: &Texts { context, uncond_context },
             otherwise: None,
-            guidance_scale: self.json["ddim"]["guidance_scale"].as_f64().unwrap(),
+            guidance_scales: &vec![self.json["ddim"]["guidance_scale"].as_f64().unwrap(); seeds.len()],
             steps: self.json["ddim"][steps].as_u64().unwrap() as usize,
             sampler: SamplerKind::Ddim,
             karras: false,

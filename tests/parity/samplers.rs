@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use candle_core::Tensor;
-use catbench::catversion::{PictureRequest, Sampler};
+use catbench::catversion::{Sampler, decode, denoise_batch};
 use catbench::diffusion::{BaseModel, Denoising, PictureNoise, Schedule, Texts, TorchGenerator, denoise};
 use catbench::protocol::{NoiseKind, SampleConfig, SamplerKind};
 use serde_json::{Value, json};
@@ -78,7 +78,7 @@ fn every_sampler_agrees_on_the_latents_of_tiny_models() {
                 let job = Denoising {
                     texts: &texts,
                     otherwise: None,
-                    guidance_scale: reference.json["guidance_scale"].as_f64().unwrap(),
+                    guidance_scales: &vec![reference.json["guidance_scale"].as_f64().unwrap(); contexts.len()],
                     steps: steps as usize,
                     sampler: case.sampler,
                     karras: case.karras,
@@ -166,11 +166,17 @@ fn pictures_of_the_demo_model_are_those_of_diffusers() {
             noise: NoiseKind::Torch,
             ..SampleConfig::default()
         };
-        let sampler = Sampler::new(&model, "teapot", config, None).unwrap();
-        let request = |(prompt, &seed): (&str, &u64)| PictureRequest { prompt: prompt.into(), seed };
-        let requests: Vec<_> = texts_of(&demo["prompts"]).into_iter().zip(&seeds).map(request).collect();
-        let pictures = sampler.pictures(&requests, &mut |_, _| ControlFlow::Continue(())).unwrap().unwrap();
-        for (i, picture) in pictures.iter().enumerate() {
+        let sampler = Sampler::new(&model, "teapot", config.clone(), None).unwrap();
+        let wanted: Vec<_> = texts_of(&demo["prompts"])
+            .into_iter()
+            .zip(&seeds)
+            .map(|(prompt, &seed)| (sampler.encode(prompt).unwrap(), config.picture(prompt.into(), seed)))
+            .collect();
+        let batch: Vec<_> = wanted.iter().map(|(text, picture)| (text, picture)).collect();
+        let denoised = denoise_batch(&model, &batch, &mut |_, _| ControlFlow::Continue(())).unwrap().unwrap();
+        let decoder = model.vae.decoder().unwrap();
+        for (i, undecoded) in denoised.iter().enumerate() {
+            let picture = decode(&model.vae, &decoder, undecoded).unwrap();
             let want = image::open(folder("samplers").join(format!("{}-{i}.png", case.name))).unwrap().to_rgb8();
             assert_eq!(picture.image.dimensions(), want.dimensions());
             let pixels = picture.image.as_raw().iter().zip(want.as_raw());

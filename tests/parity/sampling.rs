@@ -97,7 +97,7 @@ fn the_same_seed_gives_the_same_bytes() {
         let job = Denoising {
             texts: &Texts { context, uncond_context },
             otherwise: None,
-            guidance_scale: 7.5,
+            guidance_scales: &vec![7.5; seeds.len()],
             steps: 5,
             sampler: SamplerKind::Ddim,
             karras: false,

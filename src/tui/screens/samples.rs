@@ -8,6 +8,7 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
 use super::Screen;
+use crate::client::words;
 use crate::image;
 use crate::protocol::{SampleRecord, State};
 use crate::tui::canvas::{Canvas, Target};
@@ -364,14 +365,8 @@ fn provenance(path: &Path, sample: &SampleRecord) -> Effect {
         format!("step       {}", sample.step),
         format!("learned    {}", if sample.learned { "with the residual embeddings" } else { "without" }),
     ];
-    match image::read_png_text(path) {
-        Ok(texts) => {
-            for (name, value) in texts {
-                lines.push(String::new());
-                lines.push(format!("{name}:"));
-                lines.extend(value.lines().map(|line| format!("  {line}")));
-            }
-        }
+    match image::read_provenance(path) {
+        Ok(said) => lines.extend(words::provenance(&said).into_iter().map(|(name, value)| format!("{name:<18} {value}"))),
         Err(error) => lines.push(format!("✗ {error}")),
     }
     lines.push(String::new());
