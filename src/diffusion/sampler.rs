@@ -91,14 +91,13 @@ pub fn denoise(
     let scales: Vec<f32> = job.guidance_scales.iter().map(|scale| *scale as f32).collect();
     let scales = Tensor::from_vec(scales, (batch, 1, 1, 1), model.compute.device())?;
     let context = job.texts.side_by_side(guided)?;
-    let otherwise = job.otherwise.map(|(part, texts)| Ok::<_, Error>((part, texts.side_by_side(guided)?))).transpose()?;
+    let otherwise =
+        job.otherwise.map(|(part, texts)| Ok::<_, Error>((part, texts.side_by_side(guided)?))).transpose()?;
     let mut attention = Attention::new(batch);
     let device = model.compute.device();
     let mut x = latents.to_device(device)?;
-    let start = solver.init_noise_sigma();
-    if start != 1.0 {
-        x = x.affine(start, 0.0)?;
-    }
+    // Times 1 is the same to the last bit.
+    x = x.affine(solver.init_noise_sigma(), 0.0)?;
     let timesteps = solver.timesteps().to_vec();
     for (done, &t) in timesteps.iter().enumerate() {
         let share = done as f64 / timesteps.len() as f64;
