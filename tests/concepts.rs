@@ -1,17 +1,22 @@
 //! Concepts put together at sampling time: their strengths, several in one prompt, in part of the steps, and the weights of
 //! prompts. Everything is told by pictures of a tiny base model, which are the same to the last bit or are not.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod common;
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use assert_cmd::assert::OutputAssertExt;
 use catbench::catversion::{
     Checkpoint, ResidualEmbeddings, Sampler, Trainer, TrainingPhoto, decode, denoise_batch, prompt_text,
 };
 use catbench::diffusion::{BaseModel, pieces};
 use catbench::protocol::{NoiseKind, OtherConcept, SampleConfig, SamplerKind, TrainConfig};
+use common::{Workspace, catbench};
 use image::RgbImage;
+use predicates::str::contains;
 
 /// A tiny base model, and two concepts that were never trained: random residual embeddings.
 struct World {
@@ -167,4 +172,26 @@ fn concepts_that_cannot_be_put_together_are_named() {
         let error = sampler.encode(prompt).err().unwrap().to_string();
         assert!(error.contains(words), "{error}");
     }
+}
+
+#[test]
+fn what_cannot_be_sampled_is_told_before_there_is_a_job() {
+    let workspace = Workspace::with_models();
+    let train = ["train", "demo", "--sample-every", "0", "--validate-every", "0", "--steps", "2", "--batch-size", "1"];
+    catbench(&workspace, &train).assert().code(0);
+    let cup = workspace.home().join("cup");
+    assert!(std::process::Command::new("cp").arg("-r").arg(workspace.concept()).arg(&cup).status().unwrap().success());
+    let run = std::fs::read_dir(cup.join("runs")).unwrap().map(|entry| entry.unwrap().path().join("checkpoints"));
+    let checkpoint = run.flat_map(|folder| std::fs::read_dir(folder).into_iter().flatten()).last().unwrap().unwrap().path();
+    std::fs::write(&checkpoint, std::fs::read(&checkpoint).unwrap().split_last().unwrap().1).unwrap();
+    for (more, words) in [
+        (["--sampler", "dpmpp_2m", "--steps", "1000"].as_slice(), "take fewer"),
+        (&["--steps", "1001"], "1..=1000"),
+        (&["--prompt", "a ({concept}:50)"], "-10..=10"),
+        (&["--sampler", "ddim", "--karras"], "karras"),
+        (&["--prompt", "a {concept} and a {cup}", "--with", "cup"], "cut short"),
+    ] {
+        catbench(&workspace, &[&["sample", "demo"], more].concat()).assert().code(1).stderr(contains(words));
+    }
+    assert!(!workspace.concept().join("samples").exists());
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::{Error, words};
-use crate::catversion::Reading;
+use crate::catversion::{Checkpoint, Reading};
 use crate::diffusion::{Compute, Cost, Outline, Speed};
 use crate::protocol::{
     CutPrompt, DeviceName, Estimate, FloatType, ModelSpec, PartReport, PictureConfig, SampleConfig, TimeEstimate,
@@ -195,6 +195,25 @@ impl Job<'_> {
         Job { train, sample, score_model: self.score_model.clone(), ..*self }
     }
 
+    /// Refuse pictures that cannot be sampled as they say, and concepts that cannot be put together.
+    fn check_sampling(&self, model: &Outline) -> Result<(), Error> {
+        let mut seen = HashSet::new();
+        for picture in self.pictures.iter().filter(|_| self.samplings() > 0) {
+            let PictureConfig { sampler, karras, steps, eta, .. } = *picture;
+            if seen.insert((sampler, karras, steps, eta.to_bits())) {
+                model.schedule.solver(sampler, karras, steps, eta)?;
+            }
+        }
+        let mut base_model: Option<String> = None;
+        let others = self.sample.concepts.iter().map(|other| &other.checkpoint);
+        let own = self.sample.checkpoint.iter().filter(|_| !self.sample.concepts.is_empty());
+        for path in own.chain(others) {
+            let checkpoint = Checkpoint::load(path)?;
+            checkpoint.check_base_model(base_model.get_or_insert_with(|| checkpoint.meta.base_model.clone()), path)?;
+        }
+        Ok(())
+    }
+
     fn cut_prompts(&self, model: &Outline) -> Result<Vec<CutPrompt>, Error> {
         let read = |prompt: &str| Ok::<_, Error>(Reading::of(prompt, self.class_word, &self.sample.concepts)?.text);
         let mut prompts: Vec<String> = Vec::new();
@@ -230,6 +249,7 @@ pub(super) fn estimate(base_model: ModelSpec, job: &Job) -> Result<Estimate, Err
     for embedding in words::read(job)? {
         model.add_word(&embedding)?;
     }
+    job.check_sampling(&model)?;
     let (peak_bytes, peak_in) = job.peak(&model);
     let free = free_memory(device);
     let refusal = free.as_ref().and_then(|free| job.refusal(&model, free.bytes, &free.limit));
