@@ -65,7 +65,8 @@ fn next_name(text: &str) -> Option<(&str, &str, &str)> {
     let mut from = 0;
     while let Some(open) = text[from..].find('{').map(|at| from + at) {
         let inner = &text[open + 1..];
-        let length = inner.find(|c: char| !(c.is_alphanumeric() || c == '-' || c == '_' || c == '.')).unwrap_or(inner.len());
+        let length =
+            inner.find(|c: char| !(c.is_alphanumeric() || c == '-' || c == '_' || c == '.')).unwrap_or(inner.len());
         if length > 0 && inner[length..].starts_with('}') {
             return Some((&text[..open], &inner[..length], &inner[length + 1..]));
         }
@@ -76,7 +77,8 @@ fn next_name(text: &str) -> Option<(&str, &str, &str)> {
 
 /// What `prompt` says in plain words. Names of concepts that are not at hand stay as they are.
 pub fn prompt_text(prompt: &str, class_word: &str) -> String {
-    Reading::of(prompt, class_word, &[]).map_or_else(|_| prompt.replace("{concept}", class_word), |reading| reading.text)
+    Reading::of(prompt, class_word, &[])
+        .map_or_else(|_| prompt.replace("{concept}", class_word), |reading| reading.text)
 }
 
 #[cfg(test)]

@@ -67,13 +67,10 @@ pub fn run(args: &Args) -> Result<(), Error> {
     let pixels = Pixels::compare(&first, &second);
     // In the order of the first, then what only the second says.
     let names = a.0.iter().chain(b.0.iter().filter(|name| !a.1.contains_key(*name)));
-    let differ: Vec<(&String, Option<&String>, Option<&String>)> = names
-        .map(|name| (name, a.1.get(name), b.1.get(name)))
-        .filter(|(_, first, second)| first != second)
-        .collect();
+    let differ: Vec<(&String, Option<&String>, Option<&String>)> =
+        names.map(|name| (name, a.1.get(name), b.1.get(name))).filter(|(_, first, second)| first != second).collect();
     if args.json {
-        let settings: Vec<_> =
-            differ.iter().map(|(name, a, b)| json!({ "setting": name, "a": a, "b": b })).collect();
+        let settings: Vec<_> = differ.iter().map(|(name, a, b)| json!({ "setting": name, "a": a, "b": b })).collect();
         print_json(&json!({
             "settings": settings,
             "sizes": [first.dimensions(), second.dimensions()],

@@ -8,8 +8,12 @@ use serde_json::json;
 use super::train::{one_of, positive};
 use super::{Error, PlacementArgs, PromptArgs, RunArgs, follow, preflight, print_json};
 use crate::client::{self, words};
-use crate::protocol::{Axis, EmbeddingFile, Estimate, NoiseKind, OtherConcept, PictureConfig, SampleConfig, SamplerKind};
-use crate::workspace::{self, BatchSpec, Concept, History, JobFolder, LineCount, ListNames, PromptList, Values, plan_sheets};
+use crate::protocol::{
+    Axis, EmbeddingFile, Estimate, NoiseKind, OtherConcept, PictureConfig, SampleConfig, SamplerKind,
+};
+use crate::workspace::{
+    self, BatchSpec, Concept, History, JobFolder, LineCount, ListNames, PromptList, Values, plan_sheets,
+};
 
 /// Prompts that a preview shows.
 const SHOWN: usize = 10;

@@ -30,7 +30,9 @@ pub fn run(args: &Args) -> Result<(), Error> {
         return Ok(());
     }
     match &said {
-        Provenance::Record(_) => println!("{}: made by catbench; `catbench replay` makes it again", args.file.display()),
+        Provenance::Record(_) => {
+            println!("{}: made by catbench; `catbench replay` makes it again", args.file.display())
+        }
         Provenance::Parameters(_) => println!("{}: what another program wrote into it", args.file.display()),
         Provenance::Nothing => println!("{}: it does not say how it was made", args.file.display()),
     }

@@ -128,7 +128,9 @@ mod tests {
         assert_eq!(parts("a (red:1.5) cat"), [part("a ", 1.0), part("red", 1.5), part(" cat", 1.0)]);
         assert_eq!(parts("(a (red:2) cat: 0.5)"), [part("a ", 0.5), part("red", 1.0), part(" cat", 0.5)]);
         assert_eq!(parts("(:1.2)"), []);
-        for plain in ["", "a cat (on a mat)", "((masterpiece))", "(style: oil)", "(a:1.2.3)", "(a:", "a:1.2)", "(a:1e3)", ":)"] {
+        for plain in
+            ["", "a cat (on a mat)", "((masterpiece))", "(style: oil)", "(a:1.2.3)", "(a:", "a:1.2)", "(a:1e3)", ":)"]
+        {
             assert_eq!(parts(plain), if plain.is_empty() { vec![] } else { vec![part(plain, 1.0)] });
         }
     }

@@ -91,7 +91,8 @@ pub fn denoise(
     let scales: Vec<f32> = job.guidance_scales.iter().map(|scale| *scale as f32).collect();
     let scales = Tensor::from_vec(scales, (batch, 1, 1, 1), model.compute.device())?;
     let context = job.texts.side_by_side(guided)?;
-    let otherwise = job.otherwise.map(|(part, texts)| Ok::<_, Error>((part, texts.side_by_side(guided)?))).transpose()?;
+    let otherwise =
+        job.otherwise.map(|(part, texts)| Ok::<_, Error>((part, texts.side_by_side(guided)?))).transpose()?;
     let mut attention = Attention::new(batch);
     let device = model.compute.device();
     let mut x = latents.to_device(device)?;

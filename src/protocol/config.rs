@@ -366,7 +366,8 @@ impl SampleConfig {
                 return refuse("concepts", &other.name, "is given twice: each concept once");
             }
             if ["concept", "class"].contains(&other.name.as_str()) {
-                let cause = "{concept} and {class} are this workspace's own: a concept of that name cannot be put beside it";
+                let cause =
+                    "{concept} and {class} are this workspace's own: a concept of that name cannot be put beside it";
                 return refuse("concepts", &other.name, cause);
             }
         }

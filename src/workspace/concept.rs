@@ -163,7 +163,8 @@ impl Concept {
         }
         let names: Vec<String> =
             self.lists()?.iter().filter_map(|path| Some(path.file_stem()?.to_string_lossy().into_owned())).collect();
-        let there = if names.is_empty() { "there is none yet".into() } else { format!("there is {}", names.join(", ")) };
+        let there =
+            if names.is_empty() { "there is none yet".into() } else { format!("there is {}", names.join(", ")) };
         Err(Error::invalid(&folder, format!("no prompt list {name:?}"), there))
     }
 

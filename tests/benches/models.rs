@@ -8,8 +8,8 @@ use std::hint::black_box;
 use std::ops::ControlFlow;
 
 use catbench::diffusion::{BaseModel, Denoising, PictureNoise, Texts, UNetOptions, denoise};
-use catbench::protocol::{NoiseKind, SamplerKind};
 use catbench::protocol::TrainConfig;
+use catbench::protocol::{NoiseKind, SamplerKind};
 use criterion::{Criterion, criterion_group, criterion_main};
 
 mod step;

@@ -68,9 +68,8 @@ fn every_sampler_agrees_on_the_latents_of_tiny_models() {
     let mut worst: f64 = 0.0;
     for name in ["tiny_sd1", "tiny_sd2"] {
         let model = BaseModel::load(&folder(name)).unwrap();
-        let encode = |text: &str| {
-            model.text_encoder.forward(&model.token_ids(text).unwrap(), None).unwrap().value().clone()
-        };
+        let encode =
+            |text: &str| model.text_encoder.forward(&model.token_ids(text).unwrap(), None).unwrap().value().clone();
         let contexts: Vec<Tensor> = texts_of(&reference.json["prompts"]).into_iter().map(encode).collect();
         let texts = Texts { context: Tensor::cat(&contexts, 0).unwrap(), uncond_context: encode("") };
         for case in cases(&reference) {

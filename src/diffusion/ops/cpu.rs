@@ -170,7 +170,8 @@ impl Computation for Kernels {
         shape: AttnShape,
         mask: Option<AttnMask>,
     ) -> Result<(Tensor, AttnBackward)> {
-        let (out, normalizers) = kernels::attention_forward(&numbers(&q)?, &numbers(&k)?, &numbers(&v)?, &shape, mask.as_ref());
+        let (out, normalizers) =
+            kernels::attention_forward(&numbers(&q)?, &numbers(&k)?, &numbers(&v)?, &shape, mask.as_ref());
         let out = tensor(out, q.dims())?;
         let saved = out.clone();
         let backward = move |grad: &Tensor| {

@@ -3,8 +3,8 @@
 
 use candle_core::Tensor;
 
-use super::sigmas::Sigmas;
 use super::Solver;
+use super::sigmas::Sigmas;
 use crate::diffusion::error::{Error, Result};
 use crate::diffusion::scheduler::{PredictionType, Schedule, TimestepSpacing};
 

@@ -309,7 +309,11 @@ fn numbered(text: &str) -> impl Iterator<Item = (usize, &str)> {
 fn characters(line: &str) -> Result<Vec<Char>, Wrong> {
     let all: Vec<Char> = line.chars().take(MAX_LINE + 1).zip(1..).collect();
     if all.len() > MAX_LINE {
-        return Err(Wrong::new(0, format!("over {MAX_LINE} characters in a line"), "no base model reads so much: cut it"));
+        return Err(Wrong::new(
+            0,
+            format!("over {MAX_LINE} characters in a line"),
+            "no base model reads so much: cut it",
+        ));
     }
     if let Some((odd, column)) = all.iter().find(|(c, _)| c.is_control() && *c != '\t') {
         let problem = format!("the control character {:?}", odd);
