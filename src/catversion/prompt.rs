@@ -75,10 +75,11 @@ fn next_name(text: &str) -> Option<(&str, &str, &str)> {
     None
 }
 
-/// What `prompt` says in plain words. Names of concepts that are not at hand stay as they are.
+/// What `prompt` says in plain words. Names of other concepts stay as they are.
 pub fn prompt_text(prompt: &str, class_word: &str) -> String {
-    Reading::of(prompt, class_word, &[])
-        .map_or_else(|_| prompt.replace("{concept}", class_word), |reading| reading.text)
+    let plain = pieces(prompt).map(|pieces| pieces.into_iter().map(|piece| piece.text).collect::<String>());
+    let text = plain.as_deref().unwrap_or(prompt);
+    text.replace("{concept}", class_word).replace("{class}", class_word)
 }
 
 #[cfg(test)]
@@ -103,6 +104,12 @@ mod tests {
         let reading = Reading::of("a ({concept} in snow:1.5)", "toy", &[]).unwrap();
         assert_eq!((reading.text.as_str(), reading.own), ("a toy in snow", Some(2..5)));
         assert_eq!(reading.pieces[1], Piece { text: "toy in snow".into(), weight: 1.5 });
+    }
+
+    #[test]
+    fn plain_words_have_no_weights_and_no_concept_of_this_workspace() {
+        assert_eq!(prompt_text("a ({concept}:1.5) {my-cat} {class}", "toy"), "a toy {my-cat} toy");
+        assert_eq!(prompt_text("a ({concept}:99)", "toy"), "a (toy:99)", "what is refused elsewhere");
     }
 
     #[test]

@@ -93,12 +93,11 @@ pub fn run(args: &Args) -> Result<(), Error> {
     println!(
         "{:<18} {}",
         "pixels",
-        match pixels {
-            Some(pixels) => pixels.words(),
-            None => {
-                let ((w, h), (v, g)) = (first.dimensions(), second.dimensions());
-                format!("{w} × {h} | {v} × {g}")
-            }
+        if let Some(pixels) = pixels {
+            pixels.words()
+        } else {
+            let ((w, h), (v, g)) = (first.dimensions(), second.dimensions());
+            format!("{w} × {h} | {v} × {g}")
         }
     );
     Ok(())
@@ -110,12 +109,11 @@ fn settings(path: &Path) -> Result<(Vec<String>, BTreeMap<String, String>), Erro
     let mut settings: BTreeMap<String, String> = BTreeMap::new();
     let mut names = Vec::new();
     for (name, value) in rows {
-        match settings.get_mut(&name) {
-            Some(all) => *all = format!("{all}, {value}"),
-            None => {
-                names.push(name.clone());
-                settings.insert(name, value);
-            }
+        if let Some(all) = settings.get_mut(&name) {
+            *all = format!("{all}, {value}");
+        } else {
+            names.push(name.clone());
+            settings.insert(name, value);
         }
     }
     Ok((names, settings))

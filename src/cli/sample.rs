@@ -169,13 +169,11 @@ fn list(args: &Args, concept: &Concept, config: &SampleConfig) -> Result<PromptL
         (None, Some(name)) => Some(concept.named_list(name)?),
         (None, None) => None,
     };
-    Ok(match path {
-        Some(path) => PromptList::read(&path, &names)?,
-        None => {
-            let prompts = if args.prompt.is_empty() { &config.prompts } else { &args.prompt };
-            PromptList::of_prompts(prompts, &names).map_err(workspace::Error::from)?
-        }
-    })
+    if let Some(path) = path {
+        return Ok(PromptList::read(&path, &names)?);
+    }
+    let prompts = if args.prompt.is_empty() { &config.prompts } else { &args.prompt };
+    Ok(PromptList::of_prompts(prompts, &names).map_err(workspace::Error::from)?)
 }
 
 /// The checkpoints of `run` after so many steps each.

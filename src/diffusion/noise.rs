@@ -79,7 +79,7 @@ impl Noise {
 /// The noise of one sampled picture, in the order it is used: where it starts from, then what each step puts in.
 enum OfPicture {
     Catbench { seed: u64, draws: u64 },
-    Torch(TorchGenerator),
+    Torch(Box<TorchGenerator>),
 }
 
 impl OfPicture {
@@ -106,7 +106,7 @@ impl PictureNoise {
     pub fn new(kind: NoiseKind, seeds: &[u64]) -> Self {
         let of = |&seed: &u64| match kind {
             NoiseKind::Catbench => OfPicture::Catbench { seed, draws: 0 },
-            NoiseKind::Torch => OfPicture::Torch(TorchGenerator::new(seed)),
+            NoiseKind::Torch => OfPicture::Torch(Box::new(TorchGenerator::new(seed))),
         };
         Self(seeds.iter().map(of).collect())
     }

@@ -96,10 +96,8 @@ pub fn denoise(
     let mut attention = Attention::new(batch);
     let device = model.compute.device();
     let mut x = latents.to_device(device)?;
-    let start = solver.init_noise_sigma();
-    if start != 1.0 {
-        x = x.affine(start, 0.0)?;
-    }
+    // Times 1 is the same to the last bit.
+    x = x.affine(solver.init_noise_sigma(), 0.0)?;
     let timesteps = solver.timesteps().to_vec();
     for (done, &t) in timesteps.iter().enumerate() {
         let share = done as f64 / timesteps.len() as f64;

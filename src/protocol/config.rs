@@ -365,6 +365,11 @@ impl SampleConfig {
             if self.concepts[..i].iter().any(|earlier| earlier.name == other.name) {
                 return refuse("concepts", &other.name, "is given twice: each concept once");
             }
+            let plain = |c: char| c.is_alphanumeric() || "-_.".contains(c);
+            if other.name.is_empty() || !other.name.chars().all(plain) {
+                let cause = "prompts can name concepts of letters, digits, -, _ and . only: rename its folder";
+                return refuse("concepts", &other.name, cause);
+            }
             if ["concept", "class"].contains(&other.name.as_str()) {
                 let cause =
                     "{concept} and {class} are this workspace's own: a concept of that name cannot be put beside it";

@@ -496,7 +496,7 @@ impl JobFolder {
 
     /// Its contact sheets that are there, in their order.
     pub fn sheets(&self) -> Vec<PathBuf> {
-        (1..).map(|number| self.sheet(number)).take_while(|path| path.is_file()).collect()
+        (1..=usize::MAX).map(|number| self.sheet(number)).take_while(|path| path.is_file()).collect()
     }
 
     /// What its runner wrote to stdout and stderr.

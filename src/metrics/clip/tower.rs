@@ -51,7 +51,7 @@ impl TextTower {
         let hidden = self.tokens.forward(&ids)?.broadcast_add(&self.positions.narrow(0, 0, length)?)?;
         // Nothing stands in front: every position sees those up to its own.
         let causal = AttnMask::behind(&[]);
-        let hidden = through(&self.layers, &hidden, Some(causal))?;
+        let hidden = through(&self.layers, &hidden, Some(&causal))?;
         let last = hidden.narrow(1, end, 1)?.squeeze(1)?;
         self.projection.forward(&self.norm.forward(&last)?)
     }

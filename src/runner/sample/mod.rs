@@ -308,7 +308,7 @@ fn made(root: &Path, events: &[EventRecord]) -> HashSet<PathBuf> {
     for folder in [root.to_owned(), root.join("masks")] {
         for path in std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if name.starts_with('.') && name.ends_with(".tmp") {
+            if name.starts_with('.') && path.extension().is_some_and(|extension| extension == "tmp") {
                 // One that cannot be removed is no picture either.
                 let _ = std::fs::remove_file(path);
             }

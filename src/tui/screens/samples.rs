@@ -367,7 +367,9 @@ fn provenance(path: &Path, sample: &SampleRecord) -> Effect {
     ];
     match image::read_provenance(path) {
         Ok(said) => {
-            lines.extend(words::provenance(&said).into_iter().map(|(name, value)| format!("{name:<18} {value}")))
+            let rows = words::provenance(&said);
+            lines
+                .extend(rows.iter().map(|(name, value)| format!("{:<18} {}", words::plain(name), words::plain(value))));
         }
         Err(error) => lines.push(format!("✗ {error}")),
     }

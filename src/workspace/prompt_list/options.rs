@@ -202,13 +202,11 @@ fn fill<T: FromStr>(
     }
     for index in 0..count {
         let text = template.text(index);
-        match text.parse().ok().filter(&fits) {
-            Some(value) => values.push(value),
-            None => {
-                let problem = format!("{name} {:?}", shown(text.chars()));
-                return Err(Wrong::new(value.column, problem, format!("it takes {what}")));
-            }
-        }
+        let Some(fitting) = text.parse().ok().filter(&fits) else {
+            let problem = format!("{name} {:?}", shown(text.chars()));
+            return Err(Wrong::new(value.column, problem, format!("it takes {what}")));
+        };
+        values.push(fitting);
     }
     Ok(true)
 }
