@@ -46,7 +46,7 @@ fn files(batch: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     for folder in [batch.to_owned(), batch.join("masks")] {
         for path in std::fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path()) {
             let name = path.file_name().unwrap().to_str().unwrap();
-            if name.starts_with('.') || name.ends_with(".png") {
+            if name.starts_with('.') || path.extension().is_some_and(|extension| extension == "png") {
                 files.insert(path.strip_prefix(batch).unwrap().to_owned(), read(&path).unwrap());
             }
         }
