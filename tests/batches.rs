@@ -19,7 +19,8 @@ use predicates::str::contains;
 /// A concept with a run of two checkpoints.
 fn trained() -> Workspace {
     let workspace = Workspace::with_models();
-    let quick = ["train", "demo", "--sample-every", "0", "--validate-every", "0", "--steps", "4", "--checkpoint-every", "2"];
+    let quick =
+        ["train", "demo", "--sample-every", "0", "--validate-every", "0", "--steps", "4", "--checkpoint-every", "2"];
     catbench(&workspace, &quick).assert().code(0);
     workspace
 }
@@ -45,7 +46,7 @@ fn files(batch: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     for folder in [batch.to_owned(), batch.join("masks")] {
         for path in std::fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path()) {
             let name = path.file_name().unwrap().to_str().unwrap();
-            if name.starts_with('.') || name.ends_with(".png") {
+            if name.starts_with('.') || path.extension().is_some_and(|extension| extension == "png") {
                 files.insert(path.strip_prefix(batch).unwrap().to_owned(), read(&path).unwrap());
             }
         }
@@ -159,8 +160,11 @@ fn what_a_picture_becomes_does_not_depend_on_its_company() {
     let one = batch_of(&workspace, &[&["--prompt", "a {concept}"], &alike[..]].concat());
     let other = batch_of(
         &workspace,
-        &[&["--prompt", "a {concept} --guidance 3", "--prompt", "a {concept}", "--prompt", "a cup --strength 0.5"], &alike[..]]
-            .concat(),
+        &[
+            &["--prompt", "a {concept} --guidance 3", "--prompt", "a {concept}", "--prompt", "a cup --strength 0.5"],
+            &alike[..],
+        ]
+        .concat(),
     );
     for i in 0..4 {
         let mine = read_photo(&one.join(format!("{:03}-seed-{}.png", i + 1, i + 1))).unwrap();
@@ -185,27 +189,42 @@ fn strength_0_is_the_base_model_bit_for_bit() {
 #[test]
 fn another_concept_is_put_beside_this_one() {
     let workspace = trained();
-    let copy = Command::new("cp").arg("-r").arg(workspace.concept()).arg(workspace.home().join("cup")).status().unwrap();
+    let copy =
+        Command::new("cp").arg("-r").arg(workspace.concept()).arg(workspace.home().join("cup")).status().unwrap();
     assert!(copy.success());
     let toml = workspace.home().join("cup/concept.toml");
     write(&toml, std::fs::read_to_string(&toml).unwrap().replace("teapot", "cup")).unwrap();
     let args = ["--prompt", "a {concept} beside a {cup}", "-n", "1", "--steps", "2"];
     let both = batch_of(&workspace, &[&args[..], &["--with", "cup=0.5"]].concat());
-    let Provenance::Record(record) = read_provenance(&both.join("001-seed-0.png")).unwrap() else { panic!("no record") };
+    let Provenance::Record(record) = read_provenance(&both.join("001-seed-0.png")).unwrap() else {
+        panic!("no record")
+    };
     let other = &record.concepts[0].concept;
     assert_eq!((other.name.as_str(), other.class_word.as_str(), other.strength), ("cup", "cup", 0.5));
     let none = batch_of(&workspace, &[&args[..], &["--with", "cup=0"]].concat());
     let [both, none] = [both, none].map(|batch| batch.join("001-seed-0.png"));
     assert_ne!(read_photo(&both).unwrap(), read_photo(&none).unwrap());
     assert_eq!(json(&workspace, &["replay", both.to_str().unwrap()])["same"], true);
-    catbench(&workspace, &[&["sample", "demo"], &args[..]].concat()).assert().code(1).stderr(contains("{cup} stands for nothing"));
+    catbench(&workspace, &[&["sample", "demo"], &args[..]].concat())
+        .assert()
+        .code(1)
+        .stderr(contains("{cup} stands for nothing"));
     catbench(&workspace, &["sample", "demo", "--with", "cup=x"]).assert().code(1).stderr(contains("cup=x"));
 }
 
 #[test]
 fn a_grid_over_any_axes_is_shown_on_sheets() {
     let workspace = trained();
-    let args = ["--prompt", "a {red|blue} {concept} --steps 2", "--strengths", "0,1", "--checkpoints", "2,4", "--seeds", "5,6"];
+    let args = [
+        "--prompt",
+        "a {red|blue} {concept} --steps 2",
+        "--strengths",
+        "0,1",
+        "--checkpoints",
+        "2,4",
+        "--seeds",
+        "5,6",
+    ];
     let out = workspace.home().join("out");
     let said = json(
         &workspace,
@@ -226,7 +245,10 @@ fn a_grid_over_any_axes_is_shown_on_sheets() {
     assert!(out.join("grid-004.png").is_file(), "sheets are copied too");
     assert!(record.checkpoint.unwrap().path.ends_with("checkpoints/step-000002.safetensors"));
     catbench(&workspace, &["sample", "demo", "--checkpoints", "3"]).assert().code(1).stderr(contains("there is 2, 4"));
-    catbench(&workspace, &["sample", "demo", "--prompt", "a cup", "--grid", "colour"]).assert().code(2).stderr(contains("prompt, seed"));
+    catbench(&workspace, &["sample", "demo", "--prompt", "a cup", "--grid", "colour"])
+        .assert()
+        .code(2)
+        .stderr(contains("prompt, seed"));
     catbench(&workspace, &["sample", "demo", "--prompt", "a {1..65}", "--grid", "prompt,seed"])
         .assert()
         .code(1)
@@ -257,7 +279,8 @@ fn a_picture_of_every_kind_is_made_again_pixel_for_pixel() {
         catbench(&workspace, &args).assert().code(0);
     };
     way("5");
-    let run = std::fs::read_dir(workspace.concept().join("runs")).unwrap().map(|entry| entry.unwrap().path()).max().unwrap();
+    let run =
+        std::fs::read_dir(workspace.concept().join("runs")).unwrap().map(|entry| entry.unwrap().path()).max().unwrap();
     // Every sampler, each in its batch; of all else some.
     let mut some: Vec<PathBuf> = [0, 2, 5, 10, 15].map(|i| batch.join(&all[i])).into();
     some.extend(all[16..].iter().map(|path| batch.join(path)));

@@ -85,7 +85,8 @@ fn settings_of_a_line_are_its_own() {
 #[test]
 fn values_of_the_command_line_are_for_lines_that_do_not_say_their_own() {
     let base = SampleConfig::default();
-    let list = PromptList::parse("a cup\na pot --strength 2 -n 1", Path::new("list.txt"), &ListNames::default()).unwrap();
+    let list =
+        PromptList::parse("a cup\na pot --strength 2 -n 1", Path::new("list.txt"), &ListNames::default()).unwrap();
     let values = Values { strengths: vec![0.0, 1.0], seeds: vec![3, 9], ..Values::default() };
     let pictures = list.pictures(&values, &base).unwrap();
     let said: Vec<_> = pictures.iter().map(|p| (p.prompt.as_str(), p.strength, p.seed)).collect();
@@ -227,7 +228,10 @@ fn a_preview_says_what_comes_and_makes_nothing() {
     assert_eq!(said["pictures"].as_array().unwrap().len(), 12);
     assert_eq!(said["lines"][0]["prompts"], 6);
     assert!(said["seconds"].as_f64().unwrap() > 0.0 && said["bytes"].as_u64().unwrap() > 0, "{said}");
-    catbench(&workspace, &["sample", "demo", "--untrained", "--list", "none"]).assert().code(1).stderr(contains("demo, many"));
+    catbench(&workspace, &["sample", "demo", "--untrained", "--list", "none"])
+        .assert()
+        .code(1)
+        .stderr(contains("demo, many"));
     let bad = workspace.home().join("bad.txt");
     write(&bad, "fine\na {red cup\n").unwrap();
     catbench(&workspace, &["sample", "demo", "--untrained", "--prompts", bad.to_str().unwrap()])

@@ -63,7 +63,9 @@ fn a_picture_tells_other_programs_and_this_one_how_it_was_made() {
                     Version: catbench 0.1.0";
     assert_eq!(parameters, expected);
     // Latin-1 in the kind of text that all readers know, all else in the other.
-    assert!(chunks(&read(&path).unwrap()).iter().any(|(kind, data)| kind == b"tEXt" && data.starts_with(b"parameters\0")));
+    assert!(
+        chunks(&read(&path).unwrap()).iter().any(|(kind, data)| kind == b"tEXt" && data.starts_with(b"parameters\0"))
+    );
     let picture_of = |prompt: &str| {
         let mut record = record();
         record.picture.prompt = prompt.into();
@@ -83,7 +85,8 @@ fn a_picture_of_another_program_is_explained() {
         write_png(&path, &picture(), text).unwrap();
         path.to_str().unwrap().to_owned()
     };
-    let said = "a cat\nNegative prompt: dog\nSteps: 28, Sampler: Euler a, CFG scale: 7, Seed: 34, Size: 8x8, Model: v1-5";
+    let said =
+        "a cat\nNegative prompt: dog\nSteps: 28, Sampler: Euler a, CFG scale: 7, Seed: 34, Size: 8x8, Model: v1-5";
     let (web, plain) = (file("web.png", &[("parameters", said)]), file("plain.png", &[]));
     let old = file("old.png", &[("prompt", "a {concept}"), ("seed", "7"), ("trained_steps", "300")]);
     catbench(&workspace, &["show", &web]).assert().code(0).stdout(contains("another program").and(contains("Euler a")));
@@ -100,7 +103,10 @@ fn a_picture_of_another_program_is_explained() {
     let differ = json(&workspace, &["diff", &web, &other]);
     assert_eq!(differ["settings"], serde_json::json!([{ "setting": "Seed", "a": "34", "b": "35" }]));
     assert_eq!(differ["pixels"]["different"], 0);
-    catbench(&workspace, &["diff", &web, &web]).assert().code(0).stdout(contains("no difference").and(contains("all equal")));
+    catbench(&workspace, &["diff", &web, &web])
+        .assert()
+        .code(0)
+        .stdout(contains("no difference").and(contains("all equal")));
 }
 
 /// The chunks of a PNG: kinds and contents.
@@ -191,7 +197,10 @@ fn forged_and_huge_texts_are_refused_within_bounded_memory() {
             let output = bounded(&workspace, verb, &path);
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
             assert_eq!(output.status.code(), Some(1), "{name}, {verb}: {said}");
-            assert!(said.contains(expected) && said.contains("forged.png") && said.len() < 600, "{name}, {verb}: {said}");
+            assert!(
+                said.contains(expected) && said.contains("forged.png") && said.len() < 600,
+                "{name}, {verb}: {said}"
+            );
         }
     }
 }

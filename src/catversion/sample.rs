@@ -13,7 +13,8 @@ use super::embeddings::ResidualEmbeddings;
 use super::error::Result;
 use super::prompt::Reading;
 use crate::diffusion::{
-    self, BaseModel, Decoder, Denoising, PictureNoise, Prefix, Texts, Vae, attention_mask, denoise, emphasize, to_images,
+    self, BaseModel, Decoder, Denoising, PictureNoise, Prefix, Texts, Vae, attention_mask, denoise, emphasize,
+    to_images,
 };
 use crate::protocol::{PictureConfig, SampleConfig};
 
@@ -134,7 +135,8 @@ impl<'a> Sampler<'a> {
     /// Read `prompt`.
     pub fn encode(&self, prompt: &str) -> Result<Encoded> {
         let reading = self.read(prompt)?;
-        let otherwise = self.config.concept_steps.map(|part| Ok::<_, super::Error>((part, self.texts(&reading, false)?)));
+        let otherwise =
+            self.config.concept_steps.map(|part| Ok::<_, super::Error>((part, self.texts(&reading, false)?)));
         Ok(Encoded {
             texts: self.texts(&reading, true)?,
             otherwise: otherwise.transpose()?,
@@ -169,7 +171,8 @@ pub fn denoise_batch(
     progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
 ) -> Result<Option<Vec<Undecoded>>> {
     let Some((text, first)) = batch.first() else { return Ok(Some(Vec::new())) };
-    let all = |of: &dyn Fn(&Encoded) -> Tensor| Tensor::cat(&batch.iter().map(|(text, _)| of(text)).collect::<Vec<_>>(), 0);
+    let all =
+        |of: &dyn Fn(&Encoded) -> Tensor| Tensor::cat(&batch.iter().map(|(text, _)| of(text)).collect::<Vec<_>>(), 0);
     let texts = Texts {
         context: all(&|text| text.texts.context.clone())?,
         uncond_context: all(&|text| text.texts.uncond_context.clone())?,
@@ -208,7 +211,9 @@ pub fn denoise_batch(
 /// Decode a denoised picture.
 pub fn decode(vae: &Vae, decoder: &Decoder, undecoded: &Undecoded) -> Result<Picture> {
     let pixels = decoder.decode(&vae.unscale(&undecoded.latents)?)?;
-    let Some(image) = to_images(&pixels)?.pop() else { return Err(diffusion::Error::Setting("no picture".into()).into()) };
+    let Some(image) = to_images(&pixels)?.pop() else {
+        return Err(diffusion::Error::Setting("no picture".into()).into());
+    };
     let mask = match &undecoded.attention {
         Some(map) => attention_mask(map, image.dimensions(), None)?,
         None => GrayImage::new(image.width(), image.height()),

@@ -67,13 +67,10 @@ pub fn run(args: &Args) -> Result<(), Error> {
     let pixels = Pixels::compare(&first, &second);
     // In the order of the first, then what only the second says.
     let names = a.0.iter().chain(b.0.iter().filter(|name| !a.1.contains_key(*name)));
-    let differ: Vec<(&String, Option<&String>, Option<&String>)> = names
-        .map(|name| (name, a.1.get(name), b.1.get(name)))
-        .filter(|(_, first, second)| first != second)
-        .collect();
+    let differ: Vec<(&String, Option<&String>, Option<&String>)> =
+        names.map(|name| (name, a.1.get(name), b.1.get(name))).filter(|(_, first, second)| first != second).collect();
     if args.json {
-        let settings: Vec<_> =
-            differ.iter().map(|(name, a, b)| json!({ "setting": name, "a": a, "b": b })).collect();
+        let settings: Vec<_> = differ.iter().map(|(name, a, b)| json!({ "setting": name, "a": a, "b": b })).collect();
         print_json(&json!({
             "settings": settings,
             "sizes": [first.dimensions(), second.dimensions()],
@@ -96,12 +93,11 @@ pub fn run(args: &Args) -> Result<(), Error> {
     println!(
         "{:<18} {}",
         "pixels",
-        match pixels {
-            Some(pixels) => pixels.words(),
-            None => {
-                let ((w, h), (v, g)) = (first.dimensions(), second.dimensions());
-                format!("{w} × {h} | {v} × {g}")
-            }
+        if let Some(pixels) = pixels {
+            pixels.words()
+        } else {
+            let ((w, h), (v, g)) = (first.dimensions(), second.dimensions());
+            format!("{w} × {h} | {v} × {g}")
         }
     );
     Ok(())
@@ -113,12 +109,11 @@ fn settings(path: &Path) -> Result<(Vec<String>, BTreeMap<String, String>), Erro
     let mut settings: BTreeMap<String, String> = BTreeMap::new();
     let mut names = Vec::new();
     for (name, value) in rows {
-        match settings.get_mut(&name) {
-            Some(all) => *all = format!("{all}, {value}"),
-            None => {
-                names.push(name.clone());
-                settings.insert(name, value);
-            }
+        if let Some(all) = settings.get_mut(&name) {
+            *all = format!("{all}, {value}");
+        } else {
+            names.push(name.clone());
+            settings.insert(name, value);
         }
     }
     Ok((names, settings))

@@ -51,7 +51,8 @@ pub fn run(args: &Args) -> Result<(), Error> {
         return Ok(());
     }
     let made = History::read(&batch)?.pictures.pop().map(|picture| picture.path);
-    let made = made.ok_or_else(|| Error::Job(format!("{}: the picture is not there any more", batch.path().display())))?;
+    let made =
+        made.ok_or_else(|| Error::Job(format!("{}: the picture is not there any more", batch.path().display())))?;
     let path = match &args.out {
         Some(out) => {
             std::fs::copy(&made, out).map_err(workspace::Error::io("write", out))?;
@@ -94,7 +95,8 @@ fn batch(record: &PictureRecord, concept: &Concept) -> Result<(BatchSpec, Pictur
     for used in &record.concepts {
         let path = &used.concept.checkpoint;
         if crate::fs::sha256(path).map_err(workspace::Error::io("read", path))? != used.sha256 {
-            let problem = format!("this checkpoint of {} is not the one that the picture was made with", used.concept.name);
+            let problem =
+                format!("this checkpoint of {} is not the one that the picture was made with", used.concept.name);
             return Err(workspace::Error::invalid(path, problem, "put that one back").into());
         }
     }
@@ -139,7 +141,8 @@ fn base_model(record: &PictureRecord, concept: &Concept) -> Result<ModelSpec, Er
     if found.is_empty() {
         found.push("it is not there any more".into());
     }
-    let problem = format!("the base model of the picture, sha256 {:.12}: {}", record.base_model_sha256, found.join("; "));
+    let problem =
+        format!("the base model of the picture, sha256 {:.12}: {}", record.base_model_sha256, found.join("; "));
     Err(workspace::Error::invalid(&record.base_model.path, problem, "put it back there").into())
 }
 
@@ -159,7 +162,9 @@ fn checkpoint(record: &PictureRecord, concept: &Concept) -> Result<Option<PathBu
     let hash = crate::fs::sha256(path).map_err(workspace::Error::io("read", path))?;
     match &used.sha256 {
         Some(expected) if *expected != hash => refuse(
-            format!("this checkpoint has another hash (sha256 {hash:.12}) than the picture was made with ({expected:.12})"),
+            format!(
+                "this checkpoint has another hash (sha256 {hash:.12}) than the picture was made with ({expected:.12})"
+            ),
             "put that one back",
         ),
         _ => Ok(Some(path.clone())),

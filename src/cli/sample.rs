@@ -8,8 +8,12 @@ use serde_json::json;
 use super::train::{one_of, positive};
 use super::{Error, PlacementArgs, PromptArgs, RunArgs, follow, preflight, print_json};
 use crate::client::{self, words};
-use crate::protocol::{Axis, EmbeddingFile, Estimate, NoiseKind, OtherConcept, PictureConfig, SampleConfig, SamplerKind};
-use crate::workspace::{self, BatchSpec, Concept, History, JobFolder, LineCount, ListNames, PromptList, Values, plan_sheets};
+use crate::protocol::{
+    Axis, EmbeddingFile, Estimate, NoiseKind, OtherConcept, PictureConfig, SampleConfig, SamplerKind,
+};
+use crate::workspace::{
+    self, BatchSpec, Concept, History, JobFolder, LineCount, ListNames, PromptList, Values, plan_sheets,
+};
 
 /// Prompts that a preview shows.
 const SHOWN: usize = 10;
@@ -165,13 +169,11 @@ fn list(args: &Args, concept: &Concept, config: &SampleConfig) -> Result<PromptL
         (None, Some(name)) => Some(concept.named_list(name)?),
         (None, None) => None,
     };
-    Ok(match path {
-        Some(path) => PromptList::read(&path, &names)?,
-        None => {
-            let prompts = if args.prompt.is_empty() { &config.prompts } else { &args.prompt };
-            PromptList::of_prompts(prompts, &names).map_err(workspace::Error::from)?
-        }
-    })
+    if let Some(path) = path {
+        return Ok(PromptList::read(&path, &names)?);
+    }
+    let prompts = if args.prompt.is_empty() { &config.prompts } else { &args.prompt };
+    Ok(PromptList::of_prompts(prompts, &names).map_err(workspace::Error::from)?)
 }
 
 /// The checkpoints of `run` after so many steps each.

@@ -29,11 +29,12 @@ pub fn run(args: &Args) -> Result<(), Error> {
         print_json(&json!({ "path": args.file, "said": kind, "provenance": value }));
         return Ok(());
     }
-    match &said {
-        Provenance::Record(_) => println!("{}: made by catbench; `catbench replay` makes it again", args.file.display()),
-        Provenance::Parameters(_) => println!("{}: what another program wrote into it", args.file.display()),
-        Provenance::Nothing => println!("{}: it does not say how it was made", args.file.display()),
-    }
+    let how = match &said {
+        Provenance::Record(_) => "made by catbench; `catbench replay` makes it again",
+        Provenance::Parameters(_) => "what another program wrote into it",
+        Provenance::Nothing => "it does not say how it was made",
+    };
+    println!("{}: {how}", args.file.display());
     for (name, value) in words::provenance(&said) {
         println!("{:<18} {}", words::plain(&name), words::plain(&value));
     }

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 
 use ::image::{Rgb, RgbImage, imageops};
+use embedded_graphics::Drawable;
 use embedded_graphics::Pixel;
 use embedded_graphics::draw_target::DrawTarget;
 use embedded_graphics::geometry::{Dimensions, Point, Size};
@@ -11,7 +12,6 @@ use embedded_graphics::mono_font::iso_8859_1::FONT_6X10 as FONT;
 use embedded_graphics::pixelcolor::BinaryColor;
 use embedded_graphics::primitives::Rectangle;
 use embedded_graphics::text::{Baseline, Text};
-use embedded_graphics::Drawable;
 
 /// Pixels between cells, and around text.
 const GAP: u32 = 4;

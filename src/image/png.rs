@@ -38,8 +38,7 @@ where
         let (keyword, value) = ((*keyword).to_owned(), (*value).to_owned());
         // Some readers know only the older kind of text, which holds Latin-1.
         let older = value.chars().all(|c| (c as u32) < 256 && c != '\0');
-        let added =
-            if older { encoder.add_text_chunk(keyword, value) } else { encoder.add_itxt_chunk(keyword, value) };
+        let added = if older { encoder.add_text_chunk(keyword, value) } else { encoder.add_itxt_chunk(keyword, value) };
         added.map_err(|error| error.to_string())?;
     }
     let mut writer = encoder.write_header().map_err(|error| error.to_string())?;
@@ -100,7 +99,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("sample.png");
         let image = RgbImage::from_fn(5, 7, |x, y| Rgb([x as u8 * 40, y as u8 * 30, 9]));
-        let text = [("seed", "7"), ("name", "théière"), ("empty", ""), ("prompt", "a teapot – “sur l’herbe” 茶壺\nsecond line")];
+        let text = [
+            ("seed", "7"),
+            ("name", "théière"),
+            ("empty", ""),
+            ("prompt", "a teapot – “sur l’herbe” 茶壺\nsecond line"),
+        ];
         write_png(&path, &image, &text).unwrap();
         assert_eq!(read_photo(&path).unwrap(), image);
         let read = read_png_text(&path).unwrap();

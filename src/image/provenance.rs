@@ -124,7 +124,11 @@ fn parameters(record: &PictureRecord) -> Parameters {
         settings.push(("Eta", picture.eta.to_string()));
     }
     settings.push(("Version", format!("catbench {}", record.version)));
-    let with_word = |text: &str| text.replace("{concept}", &record.class_word);
+    let with_word = |text: &str| {
+        let own = text.replace("{concept}", &record.class_word).replace("{class}", &record.class_word);
+        let others = record.concepts.iter().map(|used| &used.concept);
+        others.fold(own, |text, other| text.replace(&format!("{{{}}}", other.name), &other.class_word))
+    };
     Parameters {
         prompt: with_word(&picture.prompt),
         negative_prompt: with_word(&picture.negative_prompt),

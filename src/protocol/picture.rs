@@ -5,7 +5,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DeviceName, EmbeddingFile, FloatType, ModelSpec, NoiseKind, OtherConcept, SampleConfig, SamplerKind, SettingError};
+use super::{
+    DeviceName, EmbeddingFile, FloatType, ModelSpec, NoiseKind, OtherConcept, SampleConfig, SamplerKind, SettingError,
+};
 
 /// All settings that may differ from one picture of a sampling to the next.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -7,8 +7,8 @@ use super::sample::{Subject, write_picture};
 use super::{Error, Outcome, Progress, StopFlag, TrainJob, estimate, evaluate, load_model, warn_of_cut_prompts};
 use crate::catversion::{Checkpoint, Launched, Sampler, Trainer, TrainingPhoto, decode, denoise_batch};
 use crate::diffusion::{BaseModel, part_of};
-use crate::image::square;
 use crate::fs::sha256;
+use crate::image::square;
 use crate::protocol::{Event, Phase, PictureConfig, SampleConfig, ScoreConfig, ScoreTask, UsedCheckpoint};
 use crate::workspace::{self, Concept, EventLog, JobFolder, RunSpec, checkpoint_path};
 

@@ -163,13 +163,9 @@ impl Concept {
         }
         let names: Vec<String> =
             self.lists()?.iter().filter_map(|path| Some(path.file_stem()?.to_string_lossy().into_owned())).collect();
-        let there = if names.is_empty() { "there is none yet".into() } else { format!("there is {}", names.join(", ")) };
+        let there =
+            if names.is_empty() { "there is none yet".into() } else { format!("there is {}", names.join(", ")) };
         Err(Error::invalid(&folder, format!("no prompt list {name:?}"), there))
-    }
-
-    /// The concept's own prompt list: the first of `prompts/*.txt` by name.
-    pub fn prompt_list(&self) -> Result<Option<PathBuf>, Error> {
-        Ok(self.lists()?.into_iter().next())
     }
 
     /// Its prompt lists, `prompts/*.txt`, sorted by name.
@@ -195,11 +191,15 @@ impl Concept {
         SampleConfig { guidance_scale: self.file.guidance_scale.unwrap_or(usual.guidance_scale), ..usual }
     }
 
-    /// How it is scored: over its own prompt list, where it has one.
+    /// How it is scored: over the first of its prompt lists by name in which no line has settings of its own, where there is one.
     pub fn evaluation(&self) -> Result<ScoreConfig, Error> {
         let mut config = ScoreConfig { sample: self.sampling(), ..ScoreConfig::default() };
-        if let Some(list) = self.prompt_list()? {
-            config.sample.prompts = self.read_prompts(&list)?;
+        for path in self.lists()? {
+            let list = PromptList::read(&path, &self.list_names())?;
+            if !list.has_settings() {
+                config.sample.prompts = list.prompts()?;
+                break;
+            }
         }
         Ok(config)
     }

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::concept::{read_toml, write_toml};
 use super::{Concept, Error, new_id};
 use crate::protocol::{
-    Axis, DeviceName, JobKind, MaskConfig, ModelSpec, PictureConfig, SampleConfig, ScoreConfig, ScoreTask, TrainConfig, path_or_table,
+    Axis, DeviceName, JobKind, MaskConfig, ModelSpec, PictureConfig, SampleConfig, ScoreConfig, ScoreTask, TrainConfig,
+    path_or_table,
 };
 
 /// The settings file of a kind of job.
@@ -258,7 +259,9 @@ impl JobFolder {
         let path = self.pictures_file();
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(self.batch_spec()?.sample.pictures()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(self.batch_spec()?.sample.pictures());
+            }
             Err(error) => return Err(Error::io("read", &path)(error)),
         };
         let read = |(i, line): (usize, &str)| {
@@ -493,7 +496,7 @@ impl JobFolder {
 
     /// Its contact sheets that are there, in their order.
     pub fn sheets(&self) -> Vec<PathBuf> {
-        (1..).map(|number| self.sheet(number)).take_while(|path| path.is_file()).collect()
+        (1..=usize::MAX).map(|number| self.sheet(number)).take_while(|path| path.is_file()).collect()
     }
 
     /// What its runner wrote to stdout and stderr.

@@ -34,9 +34,7 @@ pub fn plan_sheets(pictures: &[PictureConfig], axes: &[Axis]) -> Result<Vec<Shee
         .map(|(axis, _)| axis)
         .filter(|axis| axis != columns && Some(axis) != rows && values(*axis).len() > 1)
         .collect();
-    let title = |picture: &PictureConfig| {
-        others.iter().map(|axis| axis.label(picture)).collect::<Vec<_>>().join(", ")
-    };
+    let title = |picture: &PictureConfig| others.iter().map(|axis| axis.label(picture)).collect::<Vec<_>>().join(", ");
     let mut sheets: Vec<(SheetPlan, Vec<usize>)> = Vec::new();
     let mut known = std::collections::HashMap::new();
     for (i, picture) in pictures.iter().enumerate() {
@@ -51,13 +49,15 @@ pub fn plan_sheets(pictures: &[PictureConfig], axes: &[Axis]) -> Result<Vec<Shee
         let of = |axis: Axis| distinct(members.iter().map(|&i| axis.label(&pictures[i])));
         sheet.labels.columns = of(*columns);
         sheet.labels.rows = rows.map(|axis| of(*axis)).unwrap_or_default();
-        for (what, found, most) in
-            [(columns, sheet.labels.columns.len(), MAX_COLUMNS), (rows.unwrap_or(columns), sheet.labels.rows.len(), MAX_ROWS)]
-        {
+        for (what, found, most) in [
+            (columns, sheet.labels.columns.len(), MAX_COLUMNS),
+            (rows.unwrap_or(columns), sheet.labels.rows.len(), MAX_ROWS),
+        ] {
             if found > most {
                 let word = Axis::ALL.iter().find(|(axis, _)| axis == what).map_or("", |(_, word)| word);
                 let problem = format!("a sheet with {found} values of {word}, over {most}");
-                let remedy = format!("a sheet has up to {MAX_COLUMNS} columns and {MAX_ROWS} rows: take fewer, or swap the two");
+                let remedy =
+                    format!("a sheet has up to {MAX_COLUMNS} columns and {MAX_ROWS} rows: take fewer, or swap the two");
                 return Err(Error::invalid(Path::new("--grid"), problem, remedy));
             }
         }

@@ -84,8 +84,9 @@ mod tests {
     use crate::protocol::SampleConfig;
 
     fn pictures(steps: &[usize]) -> Vec<PictureConfig> {
-        let picture = |(seed, steps): (u64, &usize)| {
-            PictureConfig { steps: *steps, ..SampleConfig::default().picture("a {concept}".into(), seed) }
+        let picture = |(seed, steps): (u64, &usize)| PictureConfig {
+            steps: *steps,
+            ..SampleConfig::default().picture("a {concept}".into(), seed)
         };
         (0..).zip(steps).map(picture).collect()
     }
@@ -108,7 +109,10 @@ mod tests {
         let plan = plan(Path::new(""), &pictures(&[2, 2, 2, 2, 2]), 3, false);
         let made = plan.iter().take(2).map(|planned| planned.path.clone()).collect();
         let batches = pending(&plan, &made);
-        assert_eq!(batches.iter().map(|batch| (batch.size, batch.pictures.len())).collect::<Vec<_>>(), [(3, 1), (2, 2)]);
+        assert_eq!(
+            batches.iter().map(|batch| (batch.size, batch.pictures.len())).collect::<Vec<_>>(),
+            [(3, 1), (2, 2)]
+        );
     }
 
     #[test]

@@ -22,8 +22,8 @@ use crate::protocol::{
 };
 use crate::workspace::{self, EventLog};
 pub(super) use batches::{Planned, plan};
-pub(super) use writer::{mask_path, write_picture};
 use writer::Writer;
+pub(super) use writer::{mask_path, write_picture};
 
 /// Prompts whose encodings are kept: they come back with other seeds and settings soon or never.
 const TEXTS: usize = 64;
@@ -49,7 +49,8 @@ impl Subject<'_> {
         batch_size: usize,
     ) -> Result<PictureRecord, Error> {
         let used = |other: &OtherConcept| {
-            let sha256 = crate::fs::sha256(&other.checkpoint).map_err(workspace::Error::io("read", &other.checkpoint))?;
+            let sha256 =
+                crate::fs::sha256(&other.checkpoint).map_err(workspace::Error::io("read", &other.checkpoint))?;
             Ok::<_, Error>(UsedConcept { concept: other.clone(), sha256 })
         };
         let side = self.model.resolution() as u32;
@@ -105,12 +106,7 @@ struct Learned {
 
 impl Sampling<'_> {
     /// Make all pictures, and give each to `keep` once it is on disk and told. False when stopped.
-    pub fn run(
-        &self,
-        log: &mut EventLog,
-        stop: &StopFlag,
-        keep: &mut dyn FnMut(Sampled),
-    ) -> Result<bool, Error> {
+    pub fn run(&self, log: &mut EventLog, stop: &StopFlag, keep: &mut dyn FnMut(Sampled)) -> Result<bool, Error> {
         let model = self.subject.model;
         let prompts: HashSet<&String> =
             self.plan.iter().flat_map(|planned| [&planned.config.prompt, &planned.config.negative_prompt]).collect();
@@ -140,8 +136,16 @@ impl Sampling<'_> {
                 Ok(())
             };
             for batch in &batches {
-                let learned = batch.pictures.iter().map(|planned| texts.learned(&planned.config)).collect::<Result<Vec<_>, _>>()?;
-                let encoded = batch.pictures.iter().map(|planned| texts.encode(&planned.config)).collect::<Result<Vec<_>, _>>()?;
+                let learned = batch
+                    .pictures
+                    .iter()
+                    .map(|planned| texts.learned(&planned.config))
+                    .collect::<Result<Vec<_>, _>>()?;
+                let encoded = batch
+                    .pictures
+                    .iter()
+                    .map(|planned| texts.encode(&planned.config))
+                    .collect::<Result<Vec<_>, _>>()?;
                 let mut all: Vec<(&Encoded, &PictureConfig)> =
                     encoded.iter().zip(&batch.pictures).map(|(text, planned)| (text, &planned.config)).collect();
                 // What a picture becomes depends on how many are denoised together.
@@ -153,7 +157,11 @@ impl Sampling<'_> {
                         told = progress.borrow_mut().tell(done + step * batch.pictures.len(), total);
                     }
                     went_wrong = told.err();
-                    if went_wrong.is_some() || stop.is_set() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                    if went_wrong.is_some() || stop.is_set() {
+                        ControlFlow::Break(())
+                    } else {
+                        ControlFlow::Continue(())
+                    }
                 })?;
                 if let Some(error) = went_wrong {
                     return Err(error);
@@ -284,12 +292,8 @@ pub(super) fn run(
     let made = made(root, events);
     let plan = plan(Path::new(""), &pictures, spec.sample.batch_size, spec.fill_batches);
     let model = load_model(&job.models, &spec.base_model, &job.concept, &needs, log)?;
-    let subject = Subject {
-        concept: &spec.concept,
-        class_word: &spec.class_word,
-        base_model: &spec.base_model,
-        model: &model,
-    };
+    let subject =
+        Subject { concept: &spec.concept, class_word: &spec.class_word, base_model: &spec.base_model, model: &model };
     let sampling = Sampling { subject, config: &spec.sample, plan, made: &made, root, phase: Phase::Sample };
     if !sampling.run(log, stop, &mut |_| {})? {
         return Ok(Outcome::Stopped { step: 0 });
@@ -304,7 +308,7 @@ fn made(root: &Path, events: &[EventRecord]) -> HashSet<PathBuf> {
     for folder in [root.to_owned(), root.join("masks")] {
         for path in std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if name.starts_with('.') && name.ends_with(".tmp") {
+            if name.starts_with('.') && path.extension().is_some_and(|extension| extension == "tmp") {
                 // One that cannot be removed is no picture either.
                 let _ = std::fs::remove_file(path);
             }

@@ -39,11 +39,7 @@ pub fn open(concept: &Concept, run: Option<JobFolder>, prompts: &str) -> Effect 
     }))
 }
 
-fn config(
-    texts: &[String],
-    concept: &Concept,
-    lists: &std::path::Path,
-) -> Result<(SampleConfig, PromptList), String> {
+fn config(texts: &[String], concept: &Concept, lists: &std::path::Path) -> Result<(SampleConfig, PromptList), String> {
     fn number<T: std::str::FromStr>(name: &str, text: &str) -> Result<T, String> {
         text.parse().map_err(|_| format!("{name}: {text:?} is no number that it can be"))
     }

@@ -366,7 +366,11 @@ fn provenance(path: &Path, sample: &SampleRecord) -> Effect {
         format!("learned    {}", if sample.learned { "with the residual embeddings" } else { "without" }),
     ];
     match image::read_provenance(path) {
-        Ok(said) => lines.extend(words::provenance(&said).into_iter().map(|(name, value)| format!("{name:<18} {value}"))),
+        Ok(said) => {
+            let rows = words::provenance(&said);
+            lines
+                .extend(rows.iter().map(|(name, value)| format!("{:<18} {}", words::plain(name), words::plain(value))));
+        }
         Err(error) => lines.push(format!("✗ {error}")),
     }
     lines.push(String::new());

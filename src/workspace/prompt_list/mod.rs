@@ -165,6 +165,11 @@ impl PromptList {
         Ok(self.lines.iter().flat_map(|line| line.pictures(values, base)).collect())
     }
 
+    /// Whether lines have settings of their own.
+    pub fn has_settings(&self) -> bool {
+        self.lines.iter().any(|line| !line.options.is_empty())
+    }
+
     /// The prompts alone.
     ///
     /// # Errors
@@ -309,10 +314,14 @@ fn numbered(text: &str) -> impl Iterator<Item = (usize, &str)> {
 fn characters(line: &str) -> Result<Vec<Char>, Wrong> {
     let all: Vec<Char> = line.chars().take(MAX_LINE + 1).zip(1..).collect();
     if all.len() > MAX_LINE {
-        return Err(Wrong::new(0, format!("over {MAX_LINE} characters in a line"), "no base model reads so much: cut it"));
+        return Err(Wrong::new(
+            0,
+            format!("over {MAX_LINE} characters in a line"),
+            "no base model reads so much: cut it",
+        ));
     }
     if let Some((odd, column)) = all.iter().find(|(c, _)| c.is_control() && *c != '\t') {
-        let problem = format!("the control character {:?}", odd);
+        let problem = format!("the control character {odd:?}");
         return Err(Wrong::new(*column, problem, "a prompt list is plain text: take it out"));
     }
     let is_text = |(c, _): &Char| !c.is_whitespace();
@@ -335,7 +344,7 @@ fn read_text(path: &Path) -> Result<String, Error> {
     }
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
-        let line = error.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
+        let line = error.as_bytes()[..at].split(|byte| *byte == b'\n').count();
         let place = Place { line, column: 0 };
         let (problem, remedy) = ("bytes that are no UTF-8 text".into(), "save it as a UTF-8 text file".into());
         ListError { path: path.to_owned(), place, problem, remedy }.into()

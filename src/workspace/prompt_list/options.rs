@@ -55,7 +55,10 @@ impl Options {
             let (name, value) = match name.split_once('=') {
                 Some((name, _)) => {
                     let length = name.chars().count();
-                    (name.to_owned(), Some(Word { text: word.text[length + 1..].to_vec(), column: column + length + 1 }))
+                    (
+                        name.to_owned(),
+                        Some(Word { text: word.text[length + 1..].to_vec(), column: column + length + 1 }),
+                    )
                 }
                 None => (name, None),
             };
@@ -112,9 +115,14 @@ impl Options {
                     options.sampler = given.iter().filter_map(of).collect();
                     filled
                 }
-                "--eta" => {
-                    fill(&mut options.eta, &name, &value, names, |eta| (0.0..=1.0).contains(eta), "a number from 0 to 1")
-                }
+                "--eta" => fill(
+                    &mut options.eta,
+                    &name,
+                    &value,
+                    names,
+                    |eta| (0.0..=1.0).contains(eta),
+                    "a number from 0 to 1",
+                ),
                 _ => {
                     let mut images = options.images_per_prompt.into_iter().collect();
                     let most = MAX_PICTURES as usize;
@@ -194,13 +202,11 @@ fn fill<T: FromStr>(
     }
     for index in 0..count {
         let text = template.text(index);
-        match text.parse().ok().filter(&fits) {
-            Some(value) => values.push(value),
-            None => {
-                let problem = format!("{name} {:?}", shown(text.chars()));
-                return Err(Wrong::new(value.column, problem, format!("it takes {what}")));
-            }
-        }
+        let Some(fitting) = text.parse().ok().filter(&fits) else {
+            let problem = format!("{name} {:?}", shown(text.chars()));
+            return Err(Wrong::new(value.column, problem, format!("it takes {what}")));
+        };
+        values.push(fitting);
     }
     Ok(true)
 }
@@ -246,7 +252,9 @@ impl Words<'_> {
             }
         }
         match quote {
-            Some((open, at)) => Err(Wrong::new(at, format!("a {open} that is not closed"), format!("write {open} at its end"))),
+            Some((open, at)) => {
+                Err(Wrong::new(at, format!("a {open} that is not closed"), format!("write {open} at its end")))
+            }
             None => Ok(Some(Word { text, column })),
         }
     }

@@ -254,14 +254,12 @@ impl Parser<'_> {
             if let Some(text) = self.names.placeholder(&name) {
                 return Ok(Part::Text(text));
             }
-            return match Range::parse(name.trim(), column) {
-                Some(range) => range.map(Part::Range),
-                None => {
-                    let problem = format!("{{{}}} stands for nothing", shown(name.chars()));
-                    let known = self.names.placeholders();
-                    Err(Wrong::new(column, problem, format!("there is {known}, {{red|blue}} and {{1..5}}")))
-                }
+            let Some(range) = Range::parse(name.trim(), column) else {
+                let problem = format!("{{{}}} stands for nothing", shown(name.chars()));
+                let known = self.names.placeholders();
+                return Err(Wrong::new(column, problem, format!("there is {known}, {{red|blue}} and {{1..5}}")));
             };
+            return range.map(Part::Range);
         }
         if depth >= MAX_DEPTH {
             let problem = format!("alternatives over {MAX_DEPTH} deep in each other");
