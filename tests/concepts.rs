@@ -182,7 +182,8 @@ fn what_cannot_be_sampled_is_told_before_there_is_a_job() {
     let cup = workspace.home().join("cup");
     assert!(std::process::Command::new("cp").arg("-r").arg(workspace.concept()).arg(&cup).status().unwrap().success());
     let run = std::fs::read_dir(cup.join("runs")).unwrap().map(|entry| entry.unwrap().path().join("checkpoints"));
-    let checkpoint = run.flat_map(|folder| std::fs::read_dir(folder).into_iter().flatten()).last().unwrap().unwrap().path();
+    let checkpoint =
+        run.flat_map(|folder| std::fs::read_dir(folder).into_iter().flatten()).last().unwrap().unwrap().path();
     std::fs::write(&checkpoint, std::fs::read(&checkpoint).unwrap().split_last().unwrap().1).unwrap();
     for (more, words) in [
         (["--sampler", "dpmpp_2m", "--steps", "1000"].as_slice(), "take fewer"),

@@ -2,125 +2,66 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod common;
+#[path = "common/screen.rs"]
+mod screen;
 
-use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
+use std::path::Path;
 
-use catbench::protocol::Event;
-use catbench::tui::{App, Choice, Colours, Images, Message, Next, Place, Setup, Verb};
-use catbench::workspace::Home;
+use catbench::protocol::{Event, JobInfo, JobKind, JobState};
+use catbench::tui::{Message, Next, Place, Update};
 use common::{RUN, Workspace, catbench};
-use crossterm::event::{Event as Input, KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
-use ratatui::buffer::Buffer;
+use crossterm::event::KeyCode;
 use ratatui::layout::Rect;
-
-/// The workbench without a terminal; its daemon is a real one.
-struct Screen {
-    app: App,
-    messages: Receiver<Message>,
-    area: Rect,
-    last: Next,
-    home: String,
-}
-
-impl Screen {
-    fn open(workspace: &Workspace, concept: Option<&str>, place: Place, (width, height): (u16, u16)) -> Self {
-        catbench(workspace, &["daemon", "start"]).output().unwrap();
-        let (sender, messages) = channel();
-        let setup = Setup {
-            home: Home::at(workspace.home()).unwrap(),
-            concept: concept.map(str::to_owned),
-            place,
-            // Shades of characters: a picture can be read in a snapshot.
-            pictures: Choice { backend: Images::Blocks, why: "as asked".into() },
-            colours: Colours::None,
-            verbs: vec![Verb { name: "model check".into(), about: "Say what a base model is.".into() }],
-            explained: vec![("steps".into(), "Optimizer steps.".into())],
-        };
-        let mut app = App::new(setup, sender);
-        app.connect();
-        let home = workspace.home().display().to_string();
-        Self { app, messages, area: Rect::new(0, 0, width, height), last: Next::Wait, home }
-    }
-
-    fn press(&mut self, code: KeyCode) -> &mut Self {
-        self.send(Input::Key(KeyEvent::new(code, KeyModifiers::NONE)))
-    }
-
-    fn send(&mut self, input: Input) -> &mut Self {
-        self.last = self.app.handle(Message::Input(input));
-        self
-    }
-
-    fn click(&mut self, column: u16, row: u16) -> &mut Self {
-        let kind = MouseEventKind::Down(MouseButton::Left);
-        self.send(Input::Mouse(MouseEvent { kind, column, row, modifiers: KeyModifiers::NONE }))
-    }
-
-    fn type_text(&mut self, text: &str) -> &mut Self {
-        for letter in text.chars() {
-            self.press(KeyCode::Char(letter));
-        }
-        self
-    }
-
-    fn draw(&mut self) -> String {
-        let mut buffer = Buffer::empty(self.area);
-        self.app.draw(&mut buffer);
-        let symbols: Vec<&str> = buffer.content.iter().map(ratatui::buffer::Cell::symbol).collect();
-        let rows = symbols.chunks(self.area.width as usize).map(|row| row.concat().trim_end().to_owned());
-        rows.collect::<Vec<_>>().join("\n")
-    }
-
-    /// The screen once all that was asked for has come, as text.
-    fn text(&mut self) -> String {
-        loop {
-            let text = self.draw();
-            if self.app.is_settled() {
-                return steady(&text.replace(&self.home, "HOME"));
-            }
-            let message = self.messages.recv_timeout(Duration::from_secs(20)).unwrap_or_else(|_| panic!("{text}"));
-            self.app.handle(message);
-        }
-    }
-
-    /// Wait until the screen holds `text`.
-    fn wait_for(&mut self, text: &str) -> String {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        loop {
-            let now = self.text();
-            if now.contains(text) {
-                return now;
-            }
-            assert!(Instant::now() < deadline, "no {text:?} in\n{now}");
-            if let Ok(message) = self.messages.recv_timeout(Duration::from_millis(100)) {
-                self.app.handle(message);
-            }
-        }
-    }
-}
-
-/// Without the memory of the process that the made-up run names: it is a real one, and takes what it takes.
-fn steady(text: &str) -> String {
-    let line = |line: &str| match line.find(" MiB of the machine's") {
-        Some(end) => {
-            let start = line[..end].rfind(' ').map_or(0, |space| space + 1);
-            format!("{}N{}", &line[..start], &line[end..])
-        }
-        None => line.to_owned(),
-    };
-    text.lines().map(line).collect::<Vec<_>>().join("\n")
-}
+use screen::Screen;
 
 const SIZES: [(u16, u16); 2] = [(80, 24), (150, 48)];
 const SMALL: (u16, u16) = SIZES[0];
 
 fn snapshot(name: &str, workspace: &Workspace, place: Place) {
+    snapshot_told(name, workspace, place, &[]);
+}
+
+/// The same after the daemon has told of these jobs, as if it had them.
+fn snapshot_told(name: &str, workspace: &Workspace, place: Place, jobs: &[JobInfo]) {
     for size in SIZES {
         let concept = (place != Place::Library).then_some("demo");
-        let text = Screen::open(workspace, concept, place, size).text();
-        insta::assert_snapshot!(format!("{name}-{}x{}", size.0, size.1), text);
+        let mut screen = Screen::open(workspace, concept, place, size);
+        screen.text();
+        if !jobs.is_empty() {
+            screen.tell(Message::Update(Update::Jobs(jobs.to_vec())));
+        }
+        insta::assert_snapshot!(format!("{name}-{}x{}", size.0, size.1), screen.text());
     }
+}
+
+/// A queue with a job in each state; the first of them runs, in `folder`.
+fn queue(folder: &Path, kind: JobKind) -> Vec<JobInfo> {
+    let at = |minute: i64| {
+        "2026-11-23T13:45:01Z".parse::<jiff::Timestamp>().unwrap() + jiff::SignedDuration::from_mins(minute)
+    };
+    let job = |number: u64, concept: &str, kind, state, cause: Option<&str>| JobInfo {
+        number,
+        job: Path::new("/home/me/concepts").join(concept).join("runs").join(RUN),
+        concept: concept.into(),
+        kind: Some(kind),
+        state,
+        cause: cause.map(str::to_owned),
+        device: "cpu".into(),
+        priority: 0,
+        after: Vec::new(),
+        submitted: at(number as i64),
+        step: None,
+    };
+    let failed = "step 131: the loss is not a finite number: a lower learning_rate (now 0.01) usually helps";
+    vec![
+        JobInfo { job: folder.into(), step: Some(230), ..job(4, "demo", kind, JobState::Running, None) },
+        JobInfo { priority: 2, ..job(7, "backpack_red", JobKind::Train, JobState::Queued, Some("waits for cpu")) },
+        JobInfo { after: vec![4], ..job(5, "demo", JobKind::Score, JobState::Queued, Some("waits for job 4")) },
+        job(6, "cat_statue", JobKind::Train, JobState::Paused, None),
+        job(1, "demo", JobKind::Sample, JobState::Cancelled, None),
+        job(2, "backpack_red", JobKind::Train, JobState::Failed, Some(failed)),
+        job(3, "cat_statue", JobKind::Mask, JobState::Finished, None),
+    ]
 }
 
 fn finished() -> Workspace {
@@ -210,6 +151,27 @@ fn a_finished_run_shows_both_sides_and_the_scores() {
 }
 
 #[test]
+fn the_scores_of_checkpoints_are_a_curve_over_the_loss() {
+    let workspace = finished();
+    let score = |value: f64| serde_json::json!({ "value": value, "low": value - 0.03, "high": value + 0.03, "n": 10 });
+    let line = |(i, job): (usize, &str)| {
+        let rise = 0.05 * i as f64;
+        let line = serde_json::json!({
+            "time": "2026-11-23T14:00:00Z", "job": job, "learned": i > 0, "step": 100 * i,
+            "masked_clip_i": score(0.6 + rise), "clip_i": score(0.5 + rise), "clip_t": score(0.28 - rise / 9.0),
+            "balance": score(0.41 + rise - rise * rise), "backbone": { "name": "clip", "sha256": "ab" }, "fill": "black",
+            "preprocessing": "224", "photos_unmasked": 0, "samples_unmasked": 0, "samples_empty": 0
+        });
+        line.to_string() + "\n"
+    };
+    // The run's own scoring measured its last checkpoint alone.
+    let all = (0..=5).map(|i| (i, "jobs/20261123-140000-aaaa")).chain([(5, "runs/x/evaluation")]);
+    let text: String = all.map(line).collect();
+    std::fs::write(workspace.concept().join("runs").join(RUN).join("scores.jsonl"), text).unwrap();
+    snapshot("scored", &workspace, Place::Train);
+}
+
+#[test]
 fn a_failed_run_says_why_and_how_to_go_on() {
     let workspace = Workspace::new();
     let message = "step 131: the loss is not a finite number: a lower learning_rate (now 0.01) usually helps";
@@ -235,6 +197,85 @@ fn samples_scores_and_comparisons_are_shown() {
     std::fs::write(other.join("run.toml"), spec.replace("[train]", "[train]\nprefix_length = 2")).unwrap();
     for (name, place) in [("compare", Place::Compare), ("samples", Place::Samples), ("scores", Place::Scores)] {
         snapshot(name, &workspace, place);
+    }
+}
+
+#[test]
+fn without_a_run_each_screen_says_what_comes_there_and_how() {
+    let workspace = Workspace::new();
+    std::fs::remove_dir_all(workspace.concept().join("images")).unwrap();
+    std::fs::remove_dir_all(workspace.concept().join("prompts")).unwrap();
+    let places = [
+        ("concept", Place::Concept),
+        ("compare", Place::Compare),
+        ("samples", Place::Samples),
+        ("scores", Place::Scores),
+    ];
+    for (name, place) in places {
+        snapshot(&format!("{name}_empty"), &workspace, place);
+    }
+    snapshot("jobs_empty", &workspace, Place::Jobs);
+}
+
+#[test]
+fn while_a_training_runs_every_screen_shows_it() {
+    let workspace = Workspace::new();
+    let run = workspace.run().train(230).write().hold();
+    let jobs = queue(&run.folder, JobKind::Train);
+    let places = [
+        ("library", Place::Library),
+        ("concept", Place::Concept),
+        ("compare", Place::Compare),
+        ("scores", Place::Scores),
+        ("jobs", Place::Jobs),
+    ];
+    for (name, place) in places {
+        snapshot_told(&format!("{name}_busy"), &workspace, place, &jobs);
+    }
+}
+
+#[test]
+fn a_sampling_shows_its_pictures_as_they_come() {
+    let workspace = Workspace::new();
+    let sampling = workspace.sampling(7, 20).write().hold();
+    snapshot_told("samples_busy", &workspace, Place::Samples, &queue(&sampling.folder, JobKind::Sample));
+}
+
+#[test]
+fn what_cannot_be_read_is_named_on_every_screen() {
+    let workspace = finished();
+    // A photo, a sample, scores, and the settings of a second run.
+    std::fs::write(workspace.concept().join("images/grass.png"), "this is no picture").unwrap();
+    let run = workspace.concept().join("runs").join(RUN);
+    std::fs::write(run.join("evaluation/after/000-0.png"), "nor is this").unwrap();
+    std::fs::write(run.join("scores.jsonl"), "{\n").unwrap();
+    let other = workspace.concept().join("runs/20261123-170000-q2w9");
+    std::fs::create_dir_all(&other).unwrap();
+    std::fs::write(other.join("run.toml"), "[train\n").unwrap();
+    let places = [
+        ("concept", Place::Concept),
+        ("train", Place::Train),
+        ("compare", Place::Compare),
+        ("samples", Place::Samples),
+        ("scores", Place::Scores),
+    ];
+    for (name, place) in places {
+        snapshot(&format!("{name}_error"), &workspace, place);
+    }
+}
+
+#[test]
+fn a_daemon_that_cannot_be_reached_is_told_of() {
+    let workspace = Workspace::new();
+    for (name, place) in [("library", Place::Library), ("jobs", Place::Jobs)] {
+        for size in SIZES {
+            let mut screen = Screen::open(&workspace, None, place, size);
+            screen.text();
+            screen.press(KeyCode::Char(if place == Place::Jobs { '7' } else { '1' }));
+            let why = "the daemon does not answer: `catbench daemon status` says more";
+            screen.tell(Message::Update(Update::Down(why.into())));
+            insta::assert_snapshot!(format!("{name}_error-{}x{}", size.0, size.1), screen.text());
+        }
     }
 }
 

@@ -1,10 +1,11 @@
 //! The workbench's state, what each message does to it, and how it is drawn. It knows no terminal: tests draw it into a
 //! buffer.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc::{Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 use ratatui::buffer::Buffer;
@@ -14,6 +15,7 @@ use ratatui::text::{Line, Span};
 
 use super::canvas::{Canvas, Target, target_at};
 use super::deeds::{Effect, Task};
+use super::graph::GraphView;
 use super::keymap::{self, Action, BINDINGS, Binding, Place};
 use super::link::{self, Follower, Told, Update};
 use super::overlays::entry::Input;
@@ -23,14 +25,16 @@ use super::overlays::palette::Palette;
 use super::overlays::{Overlay, Reply};
 use super::preview::{Choice, Colours, Images, Loaded, Surface};
 use super::screens::{Screen, compare, concept, jobs, library, samples, scores, train};
-use super::world::{Checked, World};
+use super::world::{Checked, Open, World};
 use super::{Setup, command, theme};
 use crate::client;
-use crate::protocol::{JobKind, JobState, SampleRecord, State};
-use crate::workspace::preflight;
+use crate::protocol::{JobKind, JobState, SampleRecord, Scores, State};
+use crate::workspace::{GraphicsCard, JobFolder, checkpoint_scores, graphics_cards, preflight};
 
 /// The smallest terminal the screens fit into.
 const LEAST: (u16, u16) = (60, 16);
+/// How often graphics cards are asked for their memory.
+const CARDS_EVERY: Duration = Duration::from_secs(2);
 
 /// What can happen.
 pub enum Message {
@@ -54,6 +58,10 @@ pub enum Message {
     Checked(String, Checked),
     /// The samples of this concept have come.
     Samples(String, Vec<SampleRecord>),
+    /// What was measured of the checkpoints of this run has come.
+    CheckpointScores(PathBuf, BTreeMap<usize, Scores>),
+    /// The graphics cards have been asked for their memory.
+    Cards(Vec<GraphicsCard>),
     /// What was being done is done: what it was, and what comes of it.
     Done(String, Result<Effect, String>),
     /// A command that runs has written these lines.
@@ -121,6 +129,10 @@ pub struct App {
     running: Option<command::Running>,
     /// The samples of the open concept have been asked for since it last changed.
     asked_samples: bool,
+    /// The scores of the shown run that were asked for: its folder, and how long their file was.
+    asked_scores: Option<(PathBuf, u64)>,
+    /// When the graphics cards were last asked for their memory.
+    asked_cards: Option<Instant>,
     /// Photos and masks as they were when they were last checked.
     checked: Option<(usize, usize, usize)>,
     waited: usize,
@@ -137,8 +149,8 @@ impl App {
         let screens = Screens {
             library: library::Library::default(),
             concept: concept::ConceptScreen::default(),
-            train: train::Train::new(setup.explained.clone()),
-            compare: compare::Compare::default(),
+            train: train::Train::new(setup.explained.clone(), setup.graph.clone()),
+            compare: compare::Compare::new(setup.graph.clone()),
             samples: samples::Samples::default(),
             scores: scores::Scores::default(),
             jobs: jobs::Jobs::default(),
@@ -156,6 +168,8 @@ impl App {
             messages,
             running: None,
             asked_samples: false,
+            asked_scores: None,
+            asked_cards: None,
             checked: None,
             waited: 0,
             setup,
@@ -193,6 +207,12 @@ impl App {
     /// Where the user is: the screen, and the concept that is open.
     pub fn whereabouts(&self) -> (Place, Option<String>) {
         (self.place, self.world.open.as_ref().map(|open| open.concept.id.clone()))
+    }
+
+    /// How graphs are looked at now: as on the screen where that was changed.
+    pub fn graph(&self) -> &GraphView {
+        let compare = self.screens.compare.view();
+        if compare.is_set_as(&self.setup.graph) { self.screens.train.view() } else { compare }
     }
 
     /// What to tell who leaves: what goes on, and how to come back to it.
@@ -279,6 +299,13 @@ impl App {
                     open.samples = Some(samples);
                 }
             }
+            Message::CheckpointScores(run, scores) => {
+                self.waited -= 1;
+                if let Some(open) = self.world.open.as_mut().filter(|open| open.run().is_some_and(|r| r.path == run)) {
+                    open.checkpoint_scores = scores;
+                }
+            }
+            Message::Cards(cards) => self.world.cards = cards,
             Message::Done(what, result) => {
                 if let Some(at) = self.world.doing.iter().position(|doing| *doing == what) {
                     self.world.doing.remove(at);
@@ -319,6 +346,9 @@ impl App {
                 let _ = messages.send(Message::Checked(concept.id, checked));
             });
         }
+        self.look_for_scores();
+        self.look_at_cards();
+        let Some(open) = &self.world.open else { return };
         if self.place == Place::Samples && !self.asked_samples {
             self.asked_samples = true;
             self.waited += 1;
@@ -328,6 +358,39 @@ impl App {
                 let details = client::concept(&home, &name, true);
                 let samples = details.map(|details| details.sample_records).unwrap_or_default();
                 let _ = messages.send(Message::Samples(name, samples));
+            });
+        }
+    }
+
+    /// Ask for the scores of the shown run's checkpoints when there are others than those that were asked for.
+    fn look_for_scores(&mut self) {
+        let Some(run) = self.world.open.as_ref().filter(|_| self.place == Place::Train).and_then(Open::run) else {
+            return;
+        };
+        let length = std::fs::metadata(run.path.join("scores.jsonl")).map_or(0, |file| file.len());
+        let wanted = Some((run.path.clone(), length));
+        if self.asked_scores == wanted {
+            return;
+        }
+        let (path, messages) = (run.path.clone(), self.messages.clone());
+        self.asked_scores = wanted;
+        self.waited += 1;
+        std::thread::spawn(move || {
+            // What cannot be read is not shown; `catbench score --last` says why.
+            let scores = JobFolder::at(&path).and_then(|run| checkpoint_scores(&run)).unwrap_or_default();
+            let _ = messages.send(Message::CheckpointScores(path, scores));
+        });
+    }
+
+    /// Ask for the memory of the graphics cards now and then, while a job on one is looked at and tells of itself.
+    fn look_at_cards(&mut self) {
+        let job = self.world.current().and_then(|job| self.world.job(job.job.path()));
+        let on_card = job.is_some_and(|job| job.state == JobState::Running && job.device.starts_with("cuda"));
+        if on_card && self.asked_cards.is_none_or(|asked| asked.elapsed() > CARDS_EVERY) {
+            self.asked_cards = Some(Instant::now());
+            let messages = self.messages.clone();
+            std::thread::spawn(move || {
+                let _ = messages.send(Message::Cards(graphics_cards()));
             });
         }
     }
@@ -349,6 +412,7 @@ impl App {
                 self.world.open(concept);
                 self.checked = None;
                 self.asked_samples = false;
+                self.asked_scores = None;
                 for place in Place::ALL {
                     if place != Place::Library {
                         self.screens.at(place).reset();
@@ -637,6 +701,16 @@ impl App {
         self.surface.finish()
     }
 
+    /// The frame took so long to be written.
+    pub fn frame_took(&mut self, time: Duration) {
+        self.surface.took(time);
+    }
+
+    /// Whether another frame shows more of the pictures.
+    pub fn pictures_go_on(&self) -> bool {
+        self.surface.goes_on()
+    }
+
     /// For how long nothing must have happened before [`App::print_picture`] is called; none if no picture waits.
     pub fn patience(&self) -> Option<Duration> {
         self.surface.patience()
@@ -694,6 +768,10 @@ fn tabs(canvas: &mut Canvas, area: Rect, place: Place, world: &World) {
             canvas.buffer.set_string(x - 1, area.y, "▌", theme::focus());
         }
         canvas.buffer.set_stringn(x, area.y, &text, area.right().saturating_sub(x) as usize, style);
+        // What cannot be read is named there.
+        if tab == Place::Concept && world.problem().is_some() {
+            canvas.buffer.set_string(x + width, area.y, "!", theme::bad());
+        }
         canvas.target(Rect { x, width, ..area }, Target::Place(tab));
         x += width + 2;
     }

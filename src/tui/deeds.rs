@@ -8,8 +8,10 @@ use super::keymap::{Action, Place};
 use super::overlays::Overlay;
 use super::overlays::page::Page;
 use crate::client::{self, Placement};
-use crate::protocol::{JobChange, JobInfo, JobState, SampleConfig, TrainConfig};
-use crate::workspace::{BatchSpec, Concept, ConceptFile, History, Home, JobFolder, PromptList, Values, preflight};
+use crate::protocol::{JobChange, JobInfo, JobState, SampleConfig, ScoreTask, TrainConfig};
+use crate::workspace::{
+    BatchSpec, Concept, ConceptFile, History, Home, JobFolder, PromptList, ScoreSpec, Values, preflight,
+};
 
 /// Something that takes a moment, and what comes of it.
 pub type Task = Box<dyn FnOnce() -> Result<Effect, String> + Send>;
@@ -116,6 +118,18 @@ pub fn score(concept: Concept, run: JobFolder) -> Effect {
         let job = JobFolder::new_score(&concept, &run, config).map_err(words)?;
         let job = client::submit(&job, Placement::default()).map_err(words)?;
         Ok(Effect::Notice(queued(&job)))
+    })
+}
+
+/// Queue a scoring of every checkpoint of `run`.
+pub fn score_checkpoints(concept: Concept, run: JobFolder) -> Effect {
+    Effect::task("queueing the scoring", move || {
+        last_checkpoint(&run)?;
+        let config = concept.evaluation().map_err(words)?;
+        let spec = ScoreSpec::new(&concept, Some(&run), ScoreTask::Checkpoints, config).map_err(words)?;
+        let job = JobFolder::new_scoring(&concept, &spec).map_err(words)?;
+        let job = client::submit(&job, Placement::default()).map_err(words)?;
+        Ok(Effect::Notice(format!("{}: its curve comes over the loss", queued(&job))))
     })
 }
 

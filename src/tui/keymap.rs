@@ -86,6 +86,7 @@ pub enum Action {
     Stop,
     Sample,
     Score,
+    ScoreCheckpoints,
     PreviousRun,
     NextRun,
     LogScale,
@@ -172,6 +173,9 @@ pub const BINDINGS: &[Binding] = &[
     key(Action::Score, &[Char('m')], "m", "sample the prompt list before and after, and measure both")
         .command("score")
         .hint("score")
+        .at(&[Train, Scores]),
+    key(Action::ScoreCheckpoints, &[Char('M')], "M", "measure every checkpoint of the run: a curve over the loss")
+        .command("score checkpoints")
         .at(&[Train, Scores]),
     key(Action::Sample, &[Char('p')], "p", "make pictures: of a prompt, or of a prompt list")
         .command("sample")

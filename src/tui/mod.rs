@@ -43,7 +43,9 @@ use crossterm::terminal::{BeginSynchronizedUpdate, EndSynchronizedUpdate};
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP};
 
 pub use app::{App, Message, Next};
+use graph::GraphView;
 pub use keymap::Place;
+pub use link::Update;
 pub use overlays::palette::Verb;
 pub use preview::{Answers, Choice, Colours, Images, choose as choose_images};
 pub use widgets::graph;
@@ -95,6 +97,8 @@ pub struct Setup {
     pub pictures: Choice,
     /// In how many colours.
     pub colours: Colours,
+    /// How graphs are looked at.
+    pub graph: GraphView,
     /// The verbs of the command line.
     pub verbs: Vec<Verb>,
     /// What the command line says of each setting of a training.
@@ -117,7 +121,8 @@ pub fn run(home: &Home, start: Start) -> Result<Option<String>, Error> {
     let pictures = preview_before_asking(images);
     let asked = pictures.backend == Images::Auto;
     let colours = preview::colours();
-    let setup = Setup { home: home.clone(), concept, place, pictures, colours, verbs, explained };
+    let graph = GraphView::new(&settings);
+    let setup = Setup { home: home.clone(), concept, place, pictures, colours, graph, verbs, explained };
     let mut app = App::new(setup, sender.clone());
     let mut screen = Screen::take()?;
     // First something to see, then the questions to the terminal, whose answers may take their time.
@@ -143,6 +148,7 @@ pub fn run(home: &Home, start: Start) -> Result<Option<String>, Error> {
     drop(screen);
     ended?;
     let (place, concept) = app.whereabouts();
+    app.graph().keep(&mut settings);
     settings.last = Some(format!("{}/{}", place.word(), concept.unwrap_or_default()));
     // A home that cannot be written is none to remember things in.
     let _ = home.write_settings(&settings);
@@ -180,7 +186,8 @@ fn event_loop(screen: &mut Screen, app: &mut App, messages: &Receiver<Message>, 
             Ok(message) => message,
             Err(RecvTimeoutError::Timeout) if due.is_some() => {
                 draw(screen, app)?;
-                (due, drawn) = (None, Instant::now());
+                drawn = Instant::now();
+                due = app.pictures_go_on().then_some(drawn + FRAME);
                 picture = app.patience().map(|patience| drawn + patience);
                 continue;
             }
@@ -215,6 +222,7 @@ fn event_loop(screen: &mut Screen, app: &mut App, messages: &Receiver<Message>, 
 
 /// Draw one frame, as one update of the terminal.
 fn draw(screen: &mut Screen, app: &mut App) -> io::Result<()> {
+    let began = Instant::now();
     queue!(io::stdout(), BeginSynchronizedUpdate)?;
     screen.terminal.draw(|frame| app.draw(frame.buffer_mut()))?;
     if app.leaves_ghosts() {
@@ -223,7 +231,9 @@ fn draw(screen: &mut Screen, app: &mut App) -> io::Result<()> {
         screen.terminal.draw(|frame| app.draw(frame.buffer_mut()))?;
     }
     app.finish_frame()?;
-    crossterm::execute!(io::stdout(), EndSynchronizedUpdate)
+    crossterm::execute!(io::stdout(), EndSynchronizedUpdate)?;
+    app.frame_took(began.elapsed());
+    Ok(())
 }
 
 /// Print one of the pictures that lie over the frame. Whether more wait.

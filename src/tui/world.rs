@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::link::{Follower, Told, Update};
-use crate::protocol::{ConceptDetails, ConceptRecord, JobInfo, JobState, RunRecord, SampleRecord, State};
-use crate::workspace::{Concept, History, Home, JobFolder, Preflight};
+use crate::protocol::{ConceptDetails, ConceptRecord, JobInfo, JobState, RunRecord, SampleRecord, Scores, State};
+use crate::workspace::{Concept, GraphicsCard, History, Home, JobFolder, Preflight};
 
 /// What the preflight found.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,6 +70,8 @@ pub struct Open {
     pub checked: Option<Checked>,
     /// Its samples as the store has them, once they have come.
     pub samples: Option<Vec<SampleRecord>>,
+    /// What was measured of each checkpoint of the shown run, by its step, once it has come.
+    pub checkpoint_scores: BTreeMap<usize, Scores>,
     /// Which run is shown, by id; none for the last.
     shown: Option<String>,
 }
@@ -116,6 +118,8 @@ pub struct World {
     pub open: Option<Open>,
     /// The jobs that are looked at.
     pub followed: BTreeMap<PathBuf, Followed>,
+    /// The graphics cards, when they were last asked.
+    pub cards: Vec<GraphicsCard>,
     /// What is being done on other threads.
     pub doing: Vec<String>,
 }
@@ -123,14 +127,32 @@ pub struct World {
 impl World {
     /// Nothing known yet.
     pub fn new(home: Home) -> Self {
-        let (concepts, jobs, followed) = (Vec::new(), Vec::new(), BTreeMap::new());
-        Self { home, concepts, listed: false, generation: 0, jobs, down: None, open: None, followed, doing: Vec::new() }
+        Self {
+            home,
+            concepts: Vec::new(),
+            listed: false,
+            generation: 0,
+            jobs: Vec::new(),
+            down: None,
+            open: None,
+            followed: BTreeMap::new(),
+            cards: Vec::new(),
+            doing: Vec::new(),
+        }
     }
 
     /// Open a concept; what is known of it comes later.
     pub fn open(&mut self, concept: Concept) {
         let photos = concept.photos().unwrap_or_default();
-        self.open = Some(Open { concept, details: None, photos, checked: None, samples: None, shown: None });
+        self.open = Some(Open {
+            concept,
+            details: None,
+            photos,
+            checked: None,
+            samples: None,
+            shown: None,
+            checkpoint_scores: BTreeMap::new(),
+        });
         self.followed.clear();
     }
 
@@ -225,6 +247,17 @@ impl World {
     /// The job in the folder at `path`, as the queue knows it.
     pub fn job(&self, path: &Path) -> Option<&JobInfo> {
         self.jobs.iter().find(|job| job.job == path)
+    }
+
+    /// How much of the memory of the graphics card `cuda:N` is taken, and how much it has.
+    pub fn card_memory(&self, device: &str) -> Option<(u64, u64)> {
+        let card = self.cards.iter().find(|card| device == format!("cuda:{}", card.number))?;
+        Some((card.total.saturating_sub(card.free), card.total))
+    }
+
+    /// What of the open concept's files cannot be read.
+    pub fn problem(&self) -> Option<&str> {
+        self.open.as_ref()?.details.as_ref()?.concept.problem.as_deref()
     }
 
     /// The job of the open concept that runs or waits, if there is one.

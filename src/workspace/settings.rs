@@ -39,7 +39,7 @@ pub struct Settings {
     /// The place that was shown last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last: Option<String>,
-    /// How much graphs are smoothed, from 0, not at all, to below 1.
+    /// How far the smoothing of graphs looks, as a multiple of the usual: 0 is not at all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub smoothing: Option<f64>,
     /// Whether graphs have a logarithmic scale.
@@ -60,8 +60,8 @@ impl Home {
         }
         let settings: Settings = read_toml(&path)?;
         match settings.smoothing {
-            Some(smoothing) if !(0.0..1.0).contains(&smoothing) => {
-                let remedy = "give a number from 0 to below 1";
+            Some(smoothing) if !(0.0..=100.0).contains(&smoothing) => {
+                let remedy = "give a number from 0 to 100";
                 Err(Error::invalid(&path, format!("smoothing cannot be {smoothing}"), remedy))
             }
             _ => Ok(settings),
@@ -97,7 +97,7 @@ mod tests {
             home.write_settings(&settings).unwrap();
             assert_eq!(home.settings().unwrap(), settings);
         }
-        for (text, named) in [("theme = \"pink\"\n", "pink"), ("smoothing = 1.0\n", "smoothing"), ("{\n", "line 1")] {
+        for (text, named) in [("theme = \"pink\"\n", "pink"), ("smoothing = -1.0\n", "smoothing"), ("{\n", "line 1")] {
             std::fs::write(home.internal().join("settings.toml"), text).unwrap();
             let message = home.settings().unwrap_err().to_string();
             assert!(message.contains("settings.toml") && message.contains(named), "{message}");

@@ -3,7 +3,7 @@
 events a second.
 
     cargo build --release
-    python3 tests/benches/workbench.py target/release/catbench [--browse SECONDS]
+    python3 tests/benches/workbench.py target/release/catbench [--browse SECONDS [--pause SECONDS]]
 
 Everything goes through a real pseudo-terminal of 150 x 48 cells. A frame is over when the program ends its synchronized
 update. Printed: the first frame and the whole library with a daemon running; from key to frame (50, 99 and 100 of 100) with
@@ -139,15 +139,17 @@ def percentiles(times):
     return f"p50 {at(0.5):5.1f}  p99 {at(0.99):5.1f}  max {times[-1]:5.1f} ms  ({len(times)} keys)"
 
 
-def browse(terminal, rounds, run=False):
+def browse(terminal, rounds, run=False, pause=0):
     """Through the library and the screens of its first concept, as somebody looking around; with keys for the graph where it
-    has a run. Each key changes what is seen."""
+    has a run. Each key changes what is seen; `pause` seconds between keys."""
     times = []
     library = [b"j"] * 20 + [b"\x1b[6~"] * 5 + [b"k"] * 10 + [b"G", b"S", b"S", b"S", b"S", b"g"]
     graph = [b"\x1b[D", b"\x1b[D", b"+", b"-", b"L", b"L", b"T", b"T", b">", b"<"] if run else []
     screens = [b"\r", b"\t", b"\t", b"3", *graph, b"4", b"5", b"6", b"7", b"1"]
     for _ in range(rounds):
-        times += [terminal.press(key) for key in library + screens]
+        for key in library + screens:
+            times.append(terminal.press(key))
+            time.sleep(pause)
     return times
 
 
@@ -155,6 +157,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("catbench", type=pathlib.Path)
     parser.add_argument("--browse", type=float, default=60, help="seconds of browsing for the memory")
+    parser.add_argument("--pause", type=float, default=0, help="seconds between its keys")
     arguments = parser.parse_args()
     program = str(arguments.catbench.resolve())
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
@@ -190,7 +193,7 @@ def main():
         before, until = int(terminal.status("VmRSS")), time.perf_counter() + arguments.browse
         count = 0
         while time.perf_counter() < until:
-            count += len(browse(terminal, 1))
+            count += len(browse(terminal, 1, run=True, pause=arguments.pause))
         print(f"memory          {before / 1024:.0f} MiB, after {count} more keys {int(terminal.status('VmRSS')) / 1024:.0f} MiB, peak {int(terminal.status('VmHWM')) / 1024:.0f} MiB")
         terminal.end()
 

@@ -162,6 +162,26 @@ impl Workspace {
         run.tell(Event::Started { pid: 1, steps: 500, resumed_from: 0 });
         run
     }
+
+    /// Begin a sampling of `all` pictures, of which `done` are made; its events are written by the caller.
+    pub fn sampling(&self, done: usize, all: usize) -> Run {
+        let folder = self.concept().join("samples").join(RUN);
+        create_dir_all(&folder).unwrap();
+        let toml = "concept = \"demo\"\nclass_word = \"teapot\"\nbase_model = \"/nowhere\"\n[sample]\n";
+        write(folder.join("batch.toml"), toml).unwrap();
+        write(folder.join("runner.lock"), "1").unwrap();
+        let mut sampling = Run { folder, events: Vec::new(), lock: None, noise: 7 };
+        sampling.tell(Event::Started { pid: 1, steps: 0, resumed_from: 0 });
+        for i in 0..done {
+            let (name, sky, ground) = SCENES[i % SCENES.len()];
+            let (path, seed) = (PathBuf::from(format!("{i:03}.png")), (i / SCENES.len()) as u64);
+            picture(sky, ground, [245, 200, 60], [20, 150, 150]).save(sampling.folder.join(&path)).unwrap();
+            let prompt = format!("a {{concept}}, {name}");
+            sampling.tell(Event::Sample { step: 500, path, prompt, seed, learned: true });
+        }
+        sampling.tell(Event::Progress { phase: Phase::Sample, done: done * 50, total: all * 50 });
+        sampling
+    }
 }
 
 impl Drop for Workspace {

@@ -7,8 +7,8 @@ use ratatui::style::{Color, Style};
 
 use super::Colours;
 
-/// Draw `picture` over the cells of `area`.
-pub fn draw(buffer: &mut Buffer, area: Rect, picture: &RgbImage, colours: Colours) {
+/// Draw the first `rows` rows of `picture`, which fills `area`.
+pub fn draw(buffer: &mut Buffer, area: Rect, rows: u16, picture: &RgbImage, colours: Colours) {
     let (width, height) = (u32::from(area.width), 2 * u32::from(area.height));
     let fitted;
     let picture = if picture.dimensions() == (width, height) {
@@ -18,7 +18,7 @@ pub fn draw(buffer: &mut Buffer, area: Rect, picture: &RgbImage, colours: Colour
         fitted = imageops::resize(picture, width, height, imageops::FilterType::Triangle);
         &fitted
     };
-    for y in 0..area.height {
+    for y in 0..rows.min(area.height) {
         for x in 0..area.width {
             let pixel = |row| *picture.get_pixel(u32::from(x), 2 * u32::from(y) + row);
             let cell = &mut buffer[(area.x + x, area.y + y)];

@@ -6,11 +6,12 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ::image::{DynamicImage, RgbImage};
+use ::image::{DynamicImage, RgbImage, imageops};
 use ratatui::buffer::{Buffer, CellDiffOption};
 use ratatui::layout::Rect;
 
 use super::Images;
+use super::pace::Pace;
 
 /// Sixel pictures are printed by viuer in units of so many pixels, whatever the terminal's cells are.
 const VIUER_CELL: (u32, u32) = (6, 12);
@@ -23,6 +24,9 @@ const SIXEL_AS_BEFORE: &str = "\x1b[?80r";
 /// For how long the screen must be still before a picture is printed, at least and at most.
 const STILL: (Duration, Duration) = (Duration::from_millis(60), Duration::from_millis(1500));
 
+/// Pixels of a picture that a slow line gets at once: about a tenth of a second on one of 1 Mbit/s.
+const A_PIECE: u32 = 12_000;
+
 /// What is on the screen, and what should be.
 pub struct Graphics {
     images: Images,
@@ -34,13 +38,23 @@ pub struct Graphics {
     told: bool,
     /// How long the last pictures took to be written.
     took: Duration,
+    pace: Pace,
+    /// Which of the pictures that this frame and the last have come in pieces.
+    pieces: HashMap<(Rect, u64), Pieces>,
+}
+
+/// Whether a picture is printed in pieces, and whether this frame has it.
+struct Pieces {
+    cut: bool,
+    seen: bool,
 }
 
 impl Graphics {
     /// Nothing shown yet.
     pub fn new(images: Images) -> Self {
         let (shown, still, wanted) = (HashMap::new(), HashMap::new(), Vec::new());
-        Self { images, cell: cell_size(), shown, wanted, still, told: false, took: Duration::ZERO }
+        let (took, pace, pieces) = (Duration::ZERO, Pace::default(), HashMap::new());
+        Self { images, cell: cell_size(), shown, wanted, still, told: false, took, pace, pieces }
     }
 
     /// Width and height of a cell in pixels.
@@ -59,11 +73,24 @@ impl Graphics {
     pub fn begin(&mut self) {
         self.wanted.clear();
         self.still.clear();
+        self.pieces.values_mut().for_each(|pieces| pieces.seen = false);
     }
 
     /// Leave the cells of `area` out of the frame if `picture` is there already. Else they are blank in this frame,
     /// which removes what was there before, and the picture is printed over them later.
     pub fn place(&mut self, buffer: &mut Buffer, area: Rect, hash: u64, picture: &Arc<RgbImage>) {
+        let slow = self.pace.is_slow();
+        let pieces = self.pieces.entry((area, hash)).or_insert(Pieces { cut: slow, seen: true });
+        pieces.seen = true;
+        if !pieces.cut {
+            return self.place_piece(buffer, area, hash, || Arc::clone(picture));
+        }
+        for (i, piece) in pieces_of(area, self.images, self.cell).into_iter().enumerate() {
+            self.place_piece(buffer, piece, hash.wrapping_add(1 + i as u64), || Arc::new(cut(picture, area, piece)));
+        }
+    }
+
+    fn place_piece(&mut self, buffer: &mut Buffer, area: Rect, hash: u64, picture: impl FnOnce() -> Arc<RgbImage>) {
         let is_shown = self.shown.get(&area) == Some(&hash);
         for position in area.positions() {
             let cell = buffer[position].set_symbol(" ");
@@ -74,7 +101,7 @@ impl Graphics {
         if is_shown {
             self.still.insert(area, hash);
         } else {
-            self.wanted.push((area, hash, Arc::clone(picture)));
+            self.wanted.push((area, hash, picture()));
         }
     }
 
@@ -89,6 +116,7 @@ impl Graphics {
             out.flush()?;
         }
         self.shown.clone_from(&self.still);
+        self.pieces.retain(|_, pieces| pieces.seen);
         Ok(())
     }
 
@@ -117,6 +145,9 @@ impl Graphics {
         self.shown.insert(area, hash);
         self.still.insert(area, hash);
         self.took = began.elapsed();
+        // A pixel takes about a byte.
+        let pixels = usize::from(area.width) * usize::from(area.height) * (self.cell.0 * self.cell.1) as usize;
+        self.pace.took(pixels, self.took);
         Ok(!self.wanted.is_empty())
     }
 
@@ -135,9 +166,37 @@ impl Graphics {
         self.shown.clear();
         self.still.clear();
         self.wanted.clear();
+        self.pieces.clear();
         self.told = false;
         self.cell = cell_size();
     }
+}
+
+/// The pieces of a picture that fills `area`, for a slow line: of few pixels, and whole units of viuer, so that they join.
+fn pieces_of(area: Rect, images: Images, cell: (u32, u32)) -> Vec<Rect> {
+    let unit = |of_viuer: u32, of_cell: u32| match images {
+        Images::Sixel => of_viuer / gcd(of_viuer, of_cell),
+        _ => 1,
+    };
+    let (unit_width, height) = (unit(VIUER_CELL.0, cell.0), unit(VIUER_CELL.1, cell.1));
+    let width = (A_PIECE / (height * cell.1 * cell.0) / unit_width).max(1) * unit_width;
+    let (width, height) = (width.min(u32::from(u16::MAX)) as u16, height as u16);
+    let tops = (area.top()..area.bottom()).step_by(usize::from(height));
+    let all = tops.flat_map(|y| (area.left()..area.right()).step_by(usize::from(width)).map(move |x| (x, y)));
+    all.map(|(x, y)| Rect { x, y, width, height }.intersection(area)).collect()
+}
+
+fn gcd(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+/// The part of `picture`, which fills `area`, that lies under `piece`.
+fn cut(picture: &RgbImage, area: Rect, piece: Rect) -> RgbImage {
+    let at = |cells: u16, of: u16, pixels: u32| u32::from(cells) * pixels / u32::from(of);
+    let (left, top) = (piece.x - area.x, piece.y - area.y);
+    let (x, right) = (at(left, area.width, picture.width()), at(left + piece.width, area.width, picture.width()));
+    let (y, bottom) = (at(top, area.height, picture.height()), at(top + piece.height, area.height, picture.height()));
+    imageops::crop_imm(picture, x, y, (right - x).max(1), (bottom - y).max(1)).to_image()
 }
 
 /// Print one picture at its place.
@@ -169,4 +228,38 @@ fn cell_size() -> (u32, u32) {
         crossterm::terminal::window_size().ok().filter(|size| size.width > 0 && size.columns > 0 && size.rows > 0);
     let cell = size.map(|size| (u32::from(size.width / size.columns), u32::from(size.height / size.rows)));
     cell.filter(|&(width, height)| width > 0 && height > 0).unwrap_or(VIUER_CELL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_of_a_picture_are_small_fill_it_and_join_for_viuer() {
+        let area = Rect { x: 3, y: 2, width: 61, height: 29 };
+        for cell in [(6, 12), (8, 17), (9, 18), (10, 20), (7, 14)] {
+            let pieces = pieces_of(area, Images::Sixel, cell);
+            let cells: u32 = pieces.iter().map(|piece| u32::from(piece.width) * u32::from(piece.height)).sum();
+            assert_eq!(cells, 61 * 29, "{cell:?}");
+            assert!(pieces.iter().enumerate().all(|(i, a)| pieces[..i].iter().all(|b| !a.intersects(*b))), "{cell:?}");
+            for piece in &pieces {
+                let last = (piece.right() == area.right(), piece.bottom() == area.bottom());
+                assert!(last.0 || u32::from(piece.width) * cell.0 % 6 == 0, "{cell:?} {piece:?}");
+                assert!(last.1 || u32::from(piece.height) * cell.1 % 12 == 0, "{cell:?} {piece:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_cut_from_a_picture_is_all_of_it() {
+        let area = Rect { x: 0, y: 0, width: 10, height: 5 };
+        let picture = RgbImage::from_fn(83, 91, |x, y| ::image::Rgb([x as u8, y as u8, 0]));
+        let mut whole = RgbImage::new(83, 91);
+        for piece in pieces_of(area, Images::Sixel, (8, 18)) {
+            let part = cut(&picture, area, piece);
+            let at = part.get_pixel(0, 0).0;
+            imageops::replace(&mut whole, &part, i64::from(at[0]), i64::from(at[1]));
+        }
+        assert_eq!(whole, picture);
+    }
 }

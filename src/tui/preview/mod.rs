@@ -7,6 +7,7 @@
 mod blocks;
 mod graphics;
 mod loader;
+mod pace;
 mod probe;
 
 use std::path::Path;
@@ -21,6 +22,7 @@ pub use probe::{Answers, Choice, choose, colours, wait_for_input, without_asking
 
 use graphics::Graphics;
 use loader::Loader;
+use pace::Reveal;
 
 /// How pictures are to be drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +75,7 @@ pub struct Surface {
     colours: Colours,
     loader: Loader,
     graphics: Graphics,
+    reveal: Reveal,
     /// No picture may be drawn here in this frame.
     covered: Option<Rect>,
 }
@@ -81,7 +84,8 @@ impl Surface {
     /// A surface that draws with `images`, which is not `auto`, and calls `loaded` on another thread when a picture
     /// has come.
     pub fn new(images: Images, colours: Colours, loaded: impl Fn(Loaded) + Send + 'static) -> Self {
-        Self { images, colours, loader: Loader::new(loaded), graphics: Graphics::new(images), covered: None }
+        let (loader, graphics) = (Loader::new(loaded), Graphics::new(images));
+        Self { images, colours, loader, graphics, reveal: Reveal::default(), covered: None }
     }
 
     /// Draw another way from the next frame on.
@@ -109,6 +113,7 @@ impl Surface {
     pub fn begin(&mut self, covered: Option<Rect>) {
         self.covered = covered;
         self.graphics.begin();
+        self.reveal.begin();
         self.loader.begin();
     }
 
@@ -122,11 +127,12 @@ impl Surface {
         let key = self.loader.key(path, mask, u32::from(area.width) * cell.0, u32::from(area.height) * cell.1);
         match self.loader.get(&key, true) {
             None => note(buffer, area, "…"),
-            Some(Err(())) => note(buffer, area, "cannot be read"),
+            Some(Err(())) => note(buffer, area, "unreadable"),
             Some(Ok(picture)) => {
                 let place = place(area, &picture, cell);
                 if self.images == Images::Blocks {
-                    blocks::draw(buffer, place, &picture, self.colours);
+                    let rows = self.reveal.rows(place, hash(&key));
+                    blocks::draw(buffer, place, rows, &picture, self.colours);
                 } else if self.covered.is_none_or(|covered| !covered.intersects(place)) {
                     self.graphics.place(buffer, place, hash(&key), &picture);
                 }
@@ -145,7 +151,7 @@ impl Surface {
     pub fn paint(&mut self, buffer: &mut Buffer, area: Rect, picture: RgbImage) {
         match self.images {
             Images::Off => {}
-            Images::Blocks | Images::Auto => blocks::draw(buffer, area, &picture, self.colours),
+            Images::Blocks | Images::Auto => blocks::draw(buffer, area, area.height, &picture, self.colours),
             _ => self.graphics.place(buffer, area, hash(&picture.as_raw()), &Arc::new(picture)),
         }
     }
@@ -177,7 +183,18 @@ impl Surface {
     /// Remove pictures that are gone. Call it after the frame was written.
     pub fn finish(&mut self) -> std::io::Result<()> {
         self.loader.end();
+        self.reveal.end();
         self.graphics.finish()
+    }
+
+    /// The frame took so long to be written.
+    pub fn took(&mut self, time: std::time::Duration) {
+        self.reveal.took(time);
+    }
+
+    /// Whether pictures are not whole yet, and another frame shows more of them: the line is slow.
+    pub fn goes_on(&self) -> bool {
+        self.reveal.goes_on()
     }
 
     /// For how long the screen must be still before [`Surface::print_next`] is called; none if no picture waits.
@@ -193,6 +210,7 @@ impl Surface {
     /// The terminal was cleared or lent out: nothing printed is there any more.
     pub fn forget(&mut self) {
         self.graphics.forget();
+        self.reveal.forget();
     }
 }
 

@@ -44,6 +44,16 @@ pub struct Compare {
 }
 
 impl Compare {
+    /// Nothing chosen yet.
+    pub fn new(view: GraphView) -> Self {
+        Self { view, ..Self::default() }
+    }
+
+    /// How the losses are looked at.
+    pub fn view(&self) -> &GraphView {
+        &self.view
+    }
+
     fn compared<'a>(&self, open: &'a Open) -> Vec<&'a RunRecord> {
         let runs = open.runs();
         if self.marked.is_empty() {
@@ -68,7 +78,7 @@ impl Compare {
         let Some((prompt, seed)) = self.pictures.of(all.len()).map(|at| &all[at]) else { return (Vec::new(), 0) };
         let first = runs.iter().find_map(|run| self.curves.get(&run.id));
         let cursor = first.and_then(|curves| self.view.cursor_point(&curves.loss)).map(|point| point.step);
-        let shots = runs.iter().zip(&histories).filter_map(|(run, history)| {
+        let shots = runs.iter().zip(&histories).enumerate().filter_map(|(at, (run, history))| {
             let same = |picture: &&Picture| picture.prompt == *prompt && picture.seed == *seed;
             // The last one, or with a cursor the last one before it.
             let seen = |picture: &&Picture| cursor.is_none_or(|step| picture.step <= step);
@@ -77,7 +87,7 @@ impl Compare {
                 path: picture.path.clone(),
                 title: run.id.clone(),
                 detail: format!("{} #{seed}", prompt.replace("{concept}", &open.concept.file.class_word)),
-                caption: format!("{} step {}", run.id.get(4..13).unwrap_or(&run.id), picture.step),
+                caption: format!("{} step {}", Look::run(at).mark, picture.step),
                 mask: None,
             })
         });
@@ -259,7 +269,9 @@ impl Screen for Compare {
     }
 
     fn reset(&mut self) {
-        *self = Self::default();
+        let mut view = std::mem::take(&mut self.view);
+        view.reset();
+        *self = Self::new(view);
     }
 }
 

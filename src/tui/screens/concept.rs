@@ -110,7 +110,7 @@ impl Screen for ConceptScreen {
             Some(Checked::Wrong(_)) => Line::styled("✗ not ready", theme::bad()),
         };
         let inner = pane::draw(canvas.buffer, about, "Findings and notes", &aside, false);
-        text::draw(canvas.buffer, inner, &findings(open, inner.width.saturating_sub(1) as usize));
+        text::draw(canvas.buffer, inner, &findings(open, world.problem(), inner.width.saturating_sub(1) as usize));
 
         let inner = pane::draw(canvas.buffer, prompts, "Prompt lists", &Line::default(), self.focus == PROMPTS);
         canvas.target(inner, Target::Pane(PROMPTS));
@@ -228,10 +228,13 @@ pub fn run_row(run: &RunRecord, width: usize) -> Line<'static> {
 }
 
 /// What the preflight finds, what the concept's file says, and its notes.
-fn findings(open: &Open, width: usize) -> Vec<Line<'static>> {
+fn findings(open: &Open, problem: Option<&str>, width: usize) -> Vec<Line<'static>> {
     let file = &open.concept.file;
     let mut lines = Vec::new();
     let mut say = |name: &str, value: &str, style| lines.extend(text::rows(name, value, 9, width, style));
+    if let Some(problem) = problem {
+        say("✗ files", problem, theme::bad());
+    }
     match &open.checked {
         Some(Checked::Wrong(wrong)) => say("✗ photos", wrong, theme::bad()),
         Some(Checked::Ready(found)) => {
@@ -254,7 +257,7 @@ fn findings(open: &Open, width: usize) -> Vec<Line<'static>> {
     if let Some(details) = &open.details
         && details.concept.incomplete > 0
     {
-        say("! files", &format!("{} not whole yet", details.concept.incomplete), theme::warn());
+        say("! files", &format!("{} not whole yet, or no picture", details.concept.incomplete), theme::warn());
     }
     say("model", &file.base_model.display().to_string(), theme::text());
     if let Some(model) = &file.score_model {

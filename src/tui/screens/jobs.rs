@@ -59,14 +59,16 @@ impl Screen for Jobs {
         let inner = pane::draw(canvas.buffer, above, "Jobs", &aside, true);
         canvas.target(inner, Target::Pane(0));
         if rows.is_empty() {
-            let said = if self.filter.is_empty() {
+            let said = if world.down.is_some() {
+                "no daemon, and so no queue"
+            } else if self.filter.is_empty() {
                 "no jobs yet: t on a concept queues a training"
             } else {
                 "no job holds these words"
             };
             return text::empty(canvas.buffer, inner, said);
         }
-        let head = " job   state      kind    concept                device   prio  ";
+        let head = " job   state       kind    concept                device   prio  ";
         canvas.buffer.set_stringn(inner.x + 1, inner.y, head, inner.width as usize, theme::faint());
         let body = Rect { y: inner.y + 1, height: inner.height.saturating_sub(1), ..inner };
         list::draw(canvas, body, 0, &mut self.choice, rows.len(), true, |i, width| row(rows[i], width));
@@ -212,11 +214,11 @@ fn row(job: &JobInfo, width: usize) -> Line<'static> {
     };
     Line::from(vec![
         Span::styled(format!("{:>4} ", job.number), theme::strong()),
-        Span::styled(format!(" {mark} {:<9}", job.state.word()), style),
+        Span::styled(format!(" {mark} {:<10}", job.state.word()), style),
         Span::raw(format!("{kind:<7} ")),
         Span::styled(format!("{} ", text::fit(&job.concept, 22)), theme::strong()),
         Span::raw(format!("{} {:>4}  ", text::fit(&job.device, 7), job.priority)),
-        Span::styled(text::fit(&more, width.saturating_sub(64)), theme::faint()),
+        Span::styled(text::fit(&more, width.saturating_sub(65)), theme::faint()),
     ])
 }
 

@@ -288,7 +288,7 @@ fn row(concept: &ConceptRecord, marked: bool, width: usize) -> Line<'static> {
     let name = (width.saturating_sub(22) / 2).clamp(12, 32);
     let class = if width >= 60 { 14 } else { 9 };
     let rest = width.saturating_sub(name + class + 13);
-    let tags = if concept.problem.is_some() { "its file is wrong".into() } else { concept.tags.join(" ") };
+    let tags = if concept.problem.is_some() { "a file is wrong".into() } else { concept.tags.join(" ") };
     Line::from(vec![
         Span::styled(if marked { "✓ " } else { "  " }, theme::accent()),
         Span::styled(format!("{mark} "), style),
@@ -328,7 +328,7 @@ fn look_at(canvas: &mut Canvas, area: Rect, world: &World, concept: &ConceptReco
     let mut lines = Vec::new();
     if sample.is_some() {
         let width = half.width as usize;
-        lines.push(Line::styled(format!("{} {}", text::fit("a photo", width), "its best sample"), theme::faint()));
+        lines.push(Line::styled(format!("{} {}", text::fit("a photo", width), "best sample"), theme::faint()));
     }
     let width = below.width.saturating_sub(1) as usize;
     let mut say = |name: &str, value: String| {
@@ -347,7 +347,7 @@ fn look_at(canvas: &mut Canvas, area: Rect, world: &World, concept: &ConceptReco
         say("balance", score(&scores.balance));
     }
     say("tags", concept.tags.join(", "));
-    say("! file", concept.problem.clone().unwrap_or_default());
+    say("! files", concept.problem.clone().unwrap_or_default());
     text::draw(canvas.buffer, below, &lines);
 }
 

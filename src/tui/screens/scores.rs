@@ -165,18 +165,20 @@ impl Screen for Scores {
                 let Some(run) = self.run(world) else { return Effect::None };
                 Effect::Many(vec![Effect::Show(Some(run.id.clone())), Effect::Go(Place::Train)])
             }
-            Action::Score => {
+            Action::Score | Action::ScoreCheckpoints => {
                 let Some(run) = self.run(world).and_then(|run| crate::workspace::JobFolder::at(&run.path).ok()) else {
                     return Effect::None;
                 };
-                shown(world).map_or(Effect::None, |(concept, _)| deeds::score(concept.clone(), run))
+                let score = if action == Action::Score { deeds::score } else { deeds::score_checkpoints };
+                shown(world).map_or(Effect::None, |(concept, _)| score(concept.clone(), run))
             }
             _ => Effect::None,
         }
     }
 
     fn why_not(&self, action: Action, world: &World) -> Option<String> {
-        (action == Action::Score && self.run(world).is_none()).then(|| "there is no run to score".into())
+        (matches!(action, Action::Score | Action::ScoreCheckpoints) && self.run(world).is_none())
+            .then(|| "there is no run to score".into())
     }
 
     fn panes(&self, world: &World) -> usize {

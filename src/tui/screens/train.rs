@@ -47,15 +47,20 @@ pub struct Train {
 
 impl Train {
     /// Nothing chosen yet.
-    pub fn new(explained: Vec<(String, String)>) -> Self {
+    pub fn new(explained: Vec<(String, String)>, view: GraphView) -> Self {
         Self {
             focus: LOSS,
             choice: Choice::default(),
-            view: GraphView::default(),
+            view,
             plot: Rect::default(),
             curves: (PathBuf::new(), RunCurves::default()),
             explained,
         }
+    }
+
+    /// How the loss is looked at.
+    pub fn view(&self) -> &GraphView {
+        &self.view
     }
 
     /// Move the cursor along the loss, or look closer or from further away.
@@ -184,6 +189,7 @@ impl Screen for Train {
             Action::Train => return Form::open(concept, &usual(world), &self.explained),
             Action::Resume => return deeds::resume(run),
             Action::Score => return deeds::score(concept.clone(), run),
+            Action::ScoreCheckpoints => return deeds::score_checkpoints(concept.clone(), run),
             Action::Sample => return sampling::open(concept, Some(run), "a {concept}"),
             Action::Stop => {
                 let Some(job) = world.current() else { return Effect::None };
@@ -237,7 +243,9 @@ impl Screen for Train {
                 }
                 "there is nothing to go on with: this run has finished, or there is none"
             }
-            Action::Score | Action::Sample if run.is_none_or(|run| run.history.checkpoints.is_empty()) || running => {
+            Action::Score | Action::ScoreCheckpoints | Action::Sample
+                if run.is_none_or(|run| run.history.checkpoints.is_empty()) || running =>
+            {
                 "there is no checkpoint yet, or something is running"
             }
             Action::PreviousRun | Action::NextRun if open.runs().len() < 2 => "there is no other run",
@@ -291,6 +299,7 @@ impl Train {
             self.curves = (run.job.path().to_owned(), RunCurves::default());
         }
         self.curves.1.follow(&run.history, &self.view, run.history.steps);
+        self.curves.1.follow_scores(&open.checkpoint_scores);
         let focused = self.focus == LOSS;
         let mut aside = Vec::new();
         if self.view.is_zoomed() {
@@ -472,13 +481,21 @@ fn what_it_takes(canvas: &mut Canvas, area: Rect, world: &World) {
     }
     if let Some(job) = world.current().filter(|job| job.state == State::Running) {
         say("memory", memory(job));
-        say("device", world.job(job.job.path()).map(|job| job.device.clone()).unwrap_or_default());
+        let device = world.job(job.job.path()).map(|job| job.device.clone()).unwrap_or_default();
+        let of_card = world
+            .card_memory(&device)
+            .map(|(used, total)| format!(": {} of {} taken", words::bytes(used), words::bytes(total)));
+        say("device", format!("{device}{}", of_card.unwrap_or_default()));
     }
     if let Some((step, _)) = history.checkpoints.last() {
         say("checkpoints", format!("{}, the last at step {step}", history.checkpoints.len()));
     }
     if let Some(best) = history.validation.iter().min_by(|a, b| a.loss.total_cmp(&b.loss)) {
         say("validation", format!("best {} at step {}", label(best.loss), best.step));
+    }
+    let measured = world.open.as_ref().map(|open| &open.checkpoint_scores).into_iter().flatten();
+    if let Some((step, scores)) = measured.max_by(|a, b| a.1.balance.value.total_cmp(&b.1.balance.value)) {
+        say("best", format!("step {step} by balance, {:.3}", scores.balance.value));
     }
     if let Ok(spec) = run.job.run_spec() {
         for (name, value) in effective_settings(&spec.train) {

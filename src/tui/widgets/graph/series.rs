@@ -1,12 +1,14 @@
 //! What a graph shows: lines, marks and intervals, and the usual ones of a run.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use ratatui::style::Style;
 
 use super::curve::Curve;
 use super::dots::Pattern;
 use super::view::GraphView;
+use crate::protocol::Scores;
 use crate::tui::theme;
 use crate::workspace::{History, Point};
 
@@ -79,6 +81,8 @@ pub struct RunCurves {
     /// The loss by quarter of the timesteps.
     pub quarters: [Curve; 4],
     validation: Vec<Point>,
+    /// Masked CLIP-I of the checkpoints.
+    scores: Vec<Interval>,
 }
 
 impl RunCurves {
@@ -92,6 +96,18 @@ impl RunCurves {
         self.smooth(view, steps);
     }
 
+    /// Take in what was measured of checkpoints, by their steps.
+    pub fn follow_scores(&mut self, scores: &BTreeMap<usize, Scores>) {
+        let losses = self.loss.points();
+        let interval = |(&step, scores): (&usize, &Scores)| {
+            let at = losses.partition_point(|point| point.step < step);
+            let seconds = losses.get(at).or(losses.last()).map_or(0.0, |point| point.seconds);
+            let score = &scores.masked_clip_i;
+            Interval { point: Point { step, seconds, loss: score.value }, low: score.low, high: score.high }
+        };
+        self.scores = scores.iter().map(interval).collect();
+    }
+
     /// Smooth as `view` says for runs of `steps` steps.
     pub fn smooth(&mut self, view: &GraphView, steps: usize) {
         let window = view.smoothing(steps);
@@ -99,7 +115,7 @@ impl RunCurves {
         self.quarters.iter_mut().for_each(|curve| curve.smooth(window));
     }
 
-    /// What a graph of this run alone shows: the loss and the validation loss, or the quarters.
+    /// What a graph of this run alone shows: the loss, the validation loss and the scores of its checkpoints, or the quarters.
     pub fn series(&self, view: &GraphView) -> Vec<Series<'_>> {
         if view.quarters {
             let lines = QUARTERS.iter().zip(&self.quarters).enumerate();
@@ -118,6 +134,10 @@ impl RunCurves {
         if !self.validation.is_empty() {
             let data = Data::Marks(&self.validation);
             series.push(Series { name: "validation".into(), data, look: validation, right: false });
+        }
+        if !self.scores.is_empty() {
+            let data = Data::Intervals(&self.scores);
+            series.push(Series { name: "masked CLIP-I".into(), data, look: Look::run(2), right: true });
         }
         series
     }

@@ -2,7 +2,7 @@
 
 use super::curve::{Curve, x_of};
 use super::scale::Span;
-use crate::workspace::Point;
+use crate::workspace::{Point, Settings, XAxis};
 
 /// The window of each strength of smoothing, as a multiple of the usual one; the first is none.
 const STRENGTHS: [f64; 5] = [0.0, 0.25, 1.0, 4.0, 16.0];
@@ -38,6 +38,26 @@ impl Default for GraphView {
 }
 
 impl GraphView {
+    /// As the user has set it.
+    pub fn new(settings: &Settings) -> Self {
+        let usual = STRENGTHS[USUAL];
+        let far = |&strength: &usize| (STRENGTHS[strength] - settings.smoothing.unwrap_or(usual)).abs();
+        let strength = (0..STRENGTHS.len()).min_by(|a, b| far(a).total_cmp(&far(b))).unwrap_or(USUAL);
+        Self { log: settings.log_scale, by_time: settings.x_axis == XAxis::Time, strength, ..Self::default() }
+    }
+
+    /// Keep in `settings` what the user has set.
+    pub fn keep(&self, settings: &mut Settings) {
+        settings.log_scale = self.log;
+        settings.x_axis = if self.by_time { XAxis::Time } else { XAxis::Steps };
+        settings.smoothing = (self.strength != USUAL).then_some(STRENGTHS[self.strength]);
+    }
+
+    /// Whether the user has set both alike, wherever they look.
+    pub fn is_set_as(&self, other: &Self) -> bool {
+        (self.log, self.by_time, self.strength) == (other.log, other.by_time, other.strength)
+    }
+
     /// Whether x is the time since the run began, and not the step.
     pub fn by_time(&self) -> bool {
         self.by_time
