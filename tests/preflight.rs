@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::path::Path;
+
 use assert_cmd::assert::OutputAssertExt;
 use catbench::diffusion::Outline;
 use catbench::protocol::ModelSpec;
@@ -57,7 +59,9 @@ fn what_cannot_fit_is_refused_with_the_setting_that_would() {
     let output = catbench(&workspace, &[&huge[..], &["--dry-run", "--json"]].concat()).output().unwrap();
     let json: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert!(json["estimate"]["refusal"].as_str().unwrap().contains("batch_size"), "{json}");
-    let sample = ["sample", "demo", "--untrained", "-n", "1000000", "--batch-size", "1000000"];
+    // As many pictures as a list may have, of the larger model.
+    workspace.use_base_model(&Path::new(env!("CARGO_MANIFEST_DIR")).join("workspaces/demo/base_model"));
+    let sample = ["sample", "demo", "--untrained", "-n", "20000", "--batch-size", "20000"];
     catbench(&workspace, &sample).assert().code(1).stderr(contains("batch_size = "));
     nothing_was_made(&workspace);
 }
