@@ -12,6 +12,8 @@ mod gradient;
 mod models;
 #[path = "parity/precision.rs"]
 mod precision;
+#[path = "parity/samplers.rs"]
+mod samplers;
 #[path = "parity/sampling.rs"]
 mod sampling;
 #[path = "parity/training.rs"]

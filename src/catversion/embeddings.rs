@@ -120,12 +120,13 @@ impl ResidualEmbeddings {
 
     /// As the text encoder takes them, for use without a gradient. `strength` adds its logarithm to the prefix logits.
     pub fn prefix(&self, prefix_bias: f32, strength: f32) -> Result<Prefix> {
+        let bias = prefix_bias + strength.ln();
         let layers = self
             .tensors()?
             .into_iter()
-            .map(|(layer, key, value)| PrefixLayer { layer, key: key.into(), value: value.into() })
+            .map(|(layer, key, value)| PrefixLayer { layer, key: key.into(), value: value.into(), bias })
             .collect();
-        Ok(Prefix { layers, bias: prefix_bias + strength.ln() })
+        Ok(Prefix { layers })
     }
 
     /// As the text encoder takes them, on a tape, and the leaves in the order of the flat numbers.
@@ -134,8 +135,8 @@ impl ResidualEmbeddings {
         for (layer, key, value) in self.tensors()? {
             let (key, value) = (tape.leaf(key), tape.leaf(value));
             leaves.extend([key.clone(), value.clone()]);
-            layers.push(PrefixLayer { layer, key, value });
+            layers.push(PrefixLayer { layer, key, value, bias: prefix_bias });
         }
-        Ok((Prefix { layers, bias: prefix_bias }, leaves))
+        Ok((Prefix { layers }, leaves))
     }
 }

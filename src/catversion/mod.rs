@@ -8,6 +8,7 @@
 //! | `optimizer` | AdamW |
 //! | `checkpoint` | the embeddings plus all that exact resume needs, as a safetensors file |
 //! | `adapter` | the embeddings as the file of the authors' released code |
+//! | `prompt` | which concepts a prompt names, and what is read for them |
 //! | `sample` | pictures of prompts, with or without the concept |
 
 pub mod adapter;
@@ -15,6 +16,7 @@ mod checkpoint;
 mod embeddings;
 mod error;
 mod optimizer;
+mod prompt;
 mod sample;
 mod trainer;
 
@@ -22,5 +24,6 @@ pub use checkpoint::{Checkpoint, CheckpointMeta};
 pub use embeddings::ResidualEmbeddings;
 pub use error::{Error, Result};
 pub use optimizer::AdamW;
-pub use sample::{Picture, PictureRequest, Sampler, prompt_text};
+pub use prompt::{Reading, prompt_text};
+pub use sample::{Encoded, Picture, Sampler, Undecoded, decode, denoise_batch};
 pub use trainer::{Draw, Launched, StepLoss, Trainer, TrainingPhoto};

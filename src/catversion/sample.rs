@@ -1,6 +1,7 @@
-//! Pictures of prompts, with or without the concept. In a prompt `{concept}` stands for it: it is read as the class word,
-//! with the residual embeddings in front of the keys and values.
+//! Pictures of prompts, with or without concepts (see `prompt`): the residual embeddings of all that a prompt names stand
+//! side by side in front of the keys and values.
 
+use std::cell::OnceCell;
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -8,23 +9,14 @@ use candle_core::Tensor;
 use image::{GrayImage, RgbImage};
 
 use super::checkpoint::Checkpoint;
+use super::embeddings::ResidualEmbeddings;
 use super::error::Result;
-use crate::diffusion::{BaseModel, Decoder, Denoising, Prefix, attention_mask, denoise, to_images};
-use crate::protocol::SampleConfig;
-
-/// `prompt` with the class word in place of `{concept}`.
-pub fn prompt_text(prompt: &str, class_word: &str) -> String {
-    prompt.replace("{concept}", class_word)
-}
-
-/// One picture to make.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PictureRequest {
-    /// May contain `{concept}`.
-    pub prompt: String,
-    /// Its noise.
-    pub seed: u64,
-}
+use super::prompt::Reading;
+use crate::diffusion::{
+    self, BaseModel, Decoder, Denoising, PictureNoise, Prefix, Texts, Vae, attention_mask, denoise, emphasize,
+    to_images,
+};
+use crate::protocol::{PictureConfig, SampleConfig};
 
 /// One picture made.
 #[derive(Debug, Clone)]
@@ -35,18 +27,54 @@ pub struct Picture {
     pub mask: GrayImage,
 }
 
-/// Makes pictures with fixed settings.
+/// What was learned of one concept.
+struct Learned {
+    embeddings: ResidualEmbeddings,
+    prefix_bias: f32,
+}
+
+impl Learned {
+    fn of(model: &BaseModel, checkpoint: &Checkpoint, path: &Path) -> Result<Self> {
+        checkpoint.check_base_model(&model.hash, path)?;
+        let embeddings = checkpoint.embeddings.on(model.compute.device())?;
+        Ok(Self { embeddings, prefix_bias: checkpoint.meta.config.prefix_bias })
+    }
+
+    /// Strength 0 is exactly the base model, so nothing is put in front.
+    fn put_in_front(&self, strength: f32, prefix: &mut Prefix) -> Result<()> {
+        if strength > 0.0 {
+            prefix.layers.extend(self.embeddings.prefix(self.prefix_bias, strength)?.layers);
+        }
+        Ok(())
+    }
+}
+
+/// A prompt as the UNet reads it.
+#[derive(Clone)]
+pub struct Encoded {
+    /// With the concepts that it names; contexts are [1, T, D].
+    texts: Texts,
+    /// The part of the denoising in which that is read, and what is read before and after.
+    otherwise: Option<([f64; 2], Texts)>,
+    /// Token positions whose attention makes the mask.
+    positions: Vec<usize>,
+}
+
+/// Reads prompts for pictures that agree in what is learned, its strength, and what the unconditional branch reads.
 pub struct Sampler<'a> {
     model: &'a BaseModel,
-    decoder: Decoder,
     class_word: String,
     config: SampleConfig,
-    prefix: Option<Prefix>,
-    uncond: Tensor,
+    learned: Option<Learned>,
+    /// As many as the config's concepts.
+    others: Vec<Learned>,
+    /// What the unconditional branch reads without and with concepts, once it has been read.
+    uncond: [OnceCell<Tensor>; 2],
 }
 
 impl<'a> Sampler<'a> {
-    /// `learned` is a checkpoint and where it was read from; none samples the base model.
+    /// `learned` is a checkpoint and where it was read from; none samples the base model. The checkpoints of other concepts
+    /// are read here.
     pub fn new(
         model: &'a BaseModel,
         class_word: &str,
@@ -54,57 +82,141 @@ impl<'a> Sampler<'a> {
         learned: Option<(&Checkpoint, &Path)>,
     ) -> Result<Self> {
         config.check()?;
-        let mut prefix = None;
-        if let Some((checkpoint, path)) = learned {
-            checkpoint.check_base_model(&model.hash, path)?;
-            // Strength 0 is exactly the base model, so nothing is put in front.
-            if config.strength > 0.0 {
-                let embeddings = checkpoint.embeddings.on(model.compute.device())?;
-                prefix = Some(embeddings.prefix(checkpoint.meta.config.prefix_bias, config.strength)?);
-            }
-        }
-        let with = prefix.as_ref().filter(|_| config.uncond_prefix);
-        let uncond = model.text_encoder.forward(&model.token_ids(&config.negative_prompt)?, with)?.value().clone();
-        let decoder = model.vae.decoder()?;
-        Ok(Self { model, decoder, class_word: class_word.to_owned(), config, prefix, uncond })
+        let learned = learned.map(|(checkpoint, path)| Learned::of(model, checkpoint, path)).transpose()?;
+        let read = |path: &Path| Learned::of(model, &Checkpoint::load(path)?, path);
+        let others = config.concepts.iter().map(|other| read(&other.checkpoint)).collect::<Result<_>>()?;
+        let uncond = [OnceCell::new(), OnceCell::new()];
+        Ok(Self { model, class_word: class_word.to_owned(), config, learned, others, uncond })
     }
 
-    /// Make the pictures of one batch. `progress` is told (denoising steps done, all) and may break off; then the result
-    /// is none.
-    pub fn pictures(
-        &self,
-        requests: &[PictureRequest],
-        progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
-    ) -> Result<Option<Vec<Picture>>> {
-        let seeds: Vec<u64> = requests.iter().map(|r| r.seed).collect();
-        let (mut contexts, mut positions) = (Vec::new(), Vec::new());
-        for request in requests {
-            let text = prompt_text(&request.prompt, &self.class_word);
-            // A prompt that does not name the concept is the base model's.
-            let prefix = self.prefix.as_ref().filter(|_| request.prompt.contains("{concept}"));
-            contexts.push(self.model.text_encoder.forward(&self.model.token_ids(&text)?, prefix)?.value().clone());
-            positions.push(self.model.tokenizer.positions_of(&text, &self.class_word)?);
+    /// What the named concepts put in front.
+    fn prefix(&self, own: bool, others: &[usize]) -> Result<Prefix> {
+        let mut prefix = Prefix::default();
+        if let Some(learned) = self.learned.as_ref().filter(|_| own) {
+            learned.put_in_front(self.config.strength, &mut prefix)?;
         }
-        let job = Denoising {
-            context: &Tensor::cat(&contexts, 0)?,
-            uncond_context: &self.uncond,
-            guidance_scale: self.config.guidance_scale,
-            steps: self.config.steps,
-            eta: self.config.eta,
-            seeds: &seeds,
-            mask_positions: positions.clone(),
-        };
-        let start = self.model.initial_latents(&seeds)?;
-        let Some(result) = denoise(self.model, &start, &job, progress)? else { return Ok(None) };
-        let images = to_images(&self.decoder.decode(&self.model.vae.unscale(&result.latents)?)?)?;
-        let mut pictures = Vec::with_capacity(images.len());
-        for (i, image) in images.into_iter().enumerate() {
-            let mask = match &result.attention {
-                Some(maps) if !positions[i].is_empty() => attention_mask(&maps.get(i)?, image.dimensions(), None)?,
-                _ => GrayImage::new(image.width(), image.height()),
-            };
-            pictures.push(Picture { image, mask });
+        for &i in others {
+            self.others[i].put_in_front(self.config.concepts[i].strength, &mut prefix)?;
         }
-        Ok(Some(pictures))
+        Ok(prefix)
     }
+
+    fn read(&self, prompt: &str) -> Result<Reading> {
+        Reading::of(prompt, &self.class_word, &self.config.concepts)
+    }
+
+    /// The hidden state [1, T, D] of `reading`, with `prefix` in front and its weights applied.
+    fn hidden(&self, reading: &Reading, prefix: &Prefix) -> Result<Tensor> {
+        let prefix = (!prefix.layers.is_empty()).then_some(prefix);
+        let hidden = self.model.text_encoder.forward(&self.model.token_ids(&reading.text)?, prefix)?.value().clone();
+        Ok(emphasize(&hidden, &self.model.tokenizer.weights(&reading.pieces)?)?)
+    }
+
+    /// What a picture of `reading` reads, with the concepts that it names, or without any.
+    fn texts(&self, reading: &Reading, with_concepts: bool) -> Result<Texts> {
+        let prefix_of = |own: bool, others: &[usize]| {
+            if with_concepts { self.prefix(own, others) } else { Ok(Prefix::default()) }
+        };
+        let known = &self.uncond[usize::from(with_concepts)];
+        let uncond_context = if let Some(known) = known.get() {
+            known.clone()
+        } else {
+            let negative = self.read(&self.config.negative_prompt)?;
+            let all: Vec<usize> = (0..self.others.len()).collect();
+            let prefix = if self.config.uncond_prefix { prefix_of(true, &all)? } else { Prefix::default() };
+            let hidden = self.hidden(&negative, &prefix)?;
+            known.get_or_init(|| hidden).clone()
+        };
+        // A prompt that does not name the concept is the base model's.
+        let context = self.hidden(reading, &prefix_of(reading.own.is_some(), &reading.others)?)?;
+        Ok(Texts { context, uncond_context })
+    }
+
+    /// Read `prompt`.
+    pub fn encode(&self, prompt: &str) -> Result<Encoded> {
+        let reading = self.read(prompt)?;
+        let otherwise =
+            self.config.concept_steps.map(|part| Ok::<_, super::Error>((part, self.texts(&reading, false)?)));
+        Ok(Encoded {
+            texts: self.texts(&reading, true)?,
+            otherwise: otherwise.transpose()?,
+            positions: self.positions(&reading)?,
+        })
+    }
+
+    /// The tokens whose attention makes the mask: of the concept, or else of its class word.
+    fn positions(&self, reading: &Reading) -> Result<Vec<usize>> {
+        let tokenizer = &self.model.tokenizer;
+        Ok(match &reading.own {
+            Some(own) => tokenizer.positions_at(&reading.text, own.clone())?,
+            None => tokenizer.positions_of(&reading.text, &self.class_word)?,
+        })
+    }
+}
+
+/// A denoised picture that is not decoded yet.
+pub struct Undecoded {
+    /// Scaled latents [1, C, h, w].
+    latents: Tensor,
+    /// Where it looked at the concept, [h', w'] in 0 to 1; none where it never did.
+    attention: Option<Tensor>,
+}
+
+/// Denoise a batch of pictures, which agree in noise, sampler, steps, in the part of the steps with concepts, and in whether
+/// they are guided at all. What one becomes depends on how many there are, because sums are rounded otherwise, but on nothing
+/// else of the others. `progress` is told (denoising steps done, all) and may break off; then the result is none.
+pub fn denoise_batch(
+    model: &BaseModel,
+    batch: &[(&Encoded, &PictureConfig)],
+    progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
+) -> Result<Option<Vec<Undecoded>>> {
+    let Some((text, first)) = batch.first() else { return Ok(Some(Vec::new())) };
+    let all =
+        |of: &dyn Fn(&Encoded) -> Tensor| Tensor::cat(&batch.iter().map(|(text, _)| of(text)).collect::<Vec<_>>(), 0);
+    let texts = Texts {
+        context: all(&|text| text.texts.context.clone())?,
+        uncond_context: all(&|text| text.texts.uncond_context.clone())?,
+    };
+    let plain = |text: &Encoded| text.otherwise.as_ref().map_or(&text.texts, |(_, texts)| texts).clone();
+    let otherwise = text.otherwise.as_ref().map(|(part, _)| {
+        let context = all(&|text| plain(text).context)?;
+        Ok::<_, super::Error>((*part, Texts { context, uncond_context: all(&|text| plain(text).uncond_context)? }))
+    });
+    let otherwise = otherwise.transpose()?;
+    let guidance_scales: Vec<f64> = batch.iter().map(|(_, picture)| picture.guidance_scale).collect();
+    let job = Denoising {
+        texts: &texts,
+        otherwise: otherwise.as_ref().map(|(part, texts)| (*part, texts)),
+        guidance_scales: &guidance_scales,
+        steps: first.steps,
+        sampler: first.sampler,
+        karras: first.karras,
+        eta: first.eta,
+        mask_positions: batch.iter().map(|(text, _)| text.positions.clone()).collect(),
+    };
+    let seeds: Vec<u64> = batch.iter().map(|(_, picture)| picture.seed).collect();
+    let mut noise = PictureNoise::new(first.noise, &seeds);
+    let start = model.initial_latents(&mut noise)?;
+    let Some(result) = denoise(model, &start, &mut noise, &job, progress)? else { return Ok(None) };
+    let picture = |(i, (text, _)): (usize, &(&Encoded, &PictureConfig))| {
+        let attention = result.attention.as_ref().filter(|_| !text.positions.is_empty());
+        Ok(Undecoded {
+            latents: result.latents.narrow(0, i, 1)?.contiguous()?,
+            attention: attention.map(|maps| maps.get(i)).transpose()?,
+        })
+    };
+    batch.iter().enumerate().map(picture).collect::<Result<_>>().map(Some)
+}
+
+/// Decode a denoised picture.
+pub fn decode(vae: &Vae, decoder: &Decoder, undecoded: &Undecoded) -> Result<Picture> {
+    let pixels = decoder.decode(&vae.unscale(&undecoded.latents)?)?;
+    let Some(image) = to_images(&pixels)?.pop() else {
+        return Err(diffusion::Error::Setting("no picture".into()).into());
+    };
+    let mask = match &undecoded.attention {
+        Some(map) => attention_mask(map, image.dimensions(), None)?,
+        None => GrayImage::new(image.width(), image.height()),
+    };
+    Ok(Picture { image, mask })
 }

@@ -1,7 +1,7 @@
 //! Following a job on stderr until it ends, and printing its result.
 
 use std::io::IsTerminal;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -31,7 +31,7 @@ pub fn follow(
 ) -> Result<(), Error> {
     let Some((mut history, ended)) = watch(concept, job, queued, json)? else { return Ok(()) };
     if let Some(out) = out.filter(|_| ended == State::Finished) {
-        copy_out(&mut history, out)?;
+        copy_out(&mut history, &job.sheets(), out)?;
     }
     finish(concept, job, &history, ended, json)
 }
@@ -91,8 +91,12 @@ fn watch(
     Ok(Some((follow.history().clone(), ended)))
 }
 
-/// Copy the pictures of a finished batch to `out`, and let the history name the copies.
-fn copy_out(history: &mut History, out: &Path) -> Result<(), Error> {
+/// Copy the pictures and sheets of a finished batch to `out`, and let the history name the copies.
+fn copy_out(history: &mut History, sheets: &[PathBuf], out: &Path) -> Result<(), Error> {
+    for sheet in sheets {
+        let target = out.join(sheet.file_name().unwrap_or_default());
+        std::fs::copy(sheet, &target).map_err(workspace::Error::io("write", &target))?;
+    }
     for picture in &mut history.pictures {
         let target = out.join(picture.path.file_name().unwrap_or_default());
         std::fs::copy(&picture.path, &target).map_err(workspace::Error::io("write", &target))?;
@@ -134,6 +138,7 @@ fn finish(concept: &Concept, job: &JobFolder, history: &History, ended: State, j
             "validation_loss": history.validation.last().map(|point| point.loss),
             "checkpoint": history.checkpoints.last().map(|(_, path)| path),
             "pictures": pictures,
+            "sheets": job.sheets(),
             "scores": history.scores(None).map(|(before, after)| json!({
                 "before": scores_json(before), "after": scores_json(after),
             })),
@@ -150,11 +155,15 @@ fn finish(concept: &Concept, job: &JobFolder, history: &History, ended: State, j
 
 /// What is to be said of a job that has ended but not finished.
 fn failure(concept: &Concept, job: &JobFolder, history: &History, ended: State) -> Option<Error> {
-    let resume = format!(
-        "`catbench train {} --resume {}` goes on from the last checkpoint",
-        words::shell(&concept.id),
-        job.id()
-    );
+    let resume = match job.kind() {
+        Ok(JobKind::Train) => format!(
+            "`catbench train {} --resume {}` goes on from the last checkpoint",
+            words::shell(&concept.id),
+            job.id()
+        ),
+        Ok(JobKind::Sample) => "`catbench jobs retry` with its number makes the pictures that are missing".into(),
+        _ => "`catbench jobs retry` with its number does it again".into(),
+    };
     Some(Error::Job(match ended {
         State::Finished => return None,
         State::Failed => match &history.end {
@@ -186,6 +195,7 @@ fn print_result(job: &JobFolder, history: &History) {
     }
     if matches!(job.kind(), Ok(JobKind::Sample)) {
         history.pictures.iter().for_each(|picture| println!("{}", picture.path.display()));
+        job.sheets().iter().for_each(|sheet| println!("{}", sheet.display()));
     } else {
         println!("{}", job.path().display());
     }

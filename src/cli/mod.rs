@@ -5,6 +5,7 @@ mod bench;
 mod concept;
 mod daemon;
 mod demo;
+mod diff;
 mod doctor;
 mod follow;
 mod jobs;
@@ -15,9 +16,11 @@ mod model;
 mod open;
 mod plan;
 mod preflight;
+mod replay;
 mod runs;
 mod sample;
 mod score;
+mod show;
 mod stop;
 mod sweep;
 mod table;
@@ -53,6 +56,12 @@ enum Verb {
     Train(Box<train::Args>),
     /// Make pictures of a concept.
     Sample(Box<sample::Args>),
+    /// Make a picture again from what its PNG says, and compare the two.
+    Replay(replay::Args),
+    /// Say how a picture was made; also one of a web UI.
+    Show(show::Args),
+    /// Say in which settings and pixels two pictures differ.
+    Diff(diff::Args),
     /// Measure a run, its checkpoints, or samples against the photos; compare runs.
     Score(Box<score::Args>),
     /// Train and score a concept with every combination of some settings, in one table.
@@ -169,12 +178,12 @@ impl Where {
 /// Which prompts with which seeds, and how closely they are followed.
 #[derive(Debug, clap::Args)]
 struct PromptArgs {
-    /// A file with one prompt a line.
+    /// A prompt list: a file with one prompt a line.
     #[arg(long, value_name = "FILE")]
     prompts: Option<PathBuf>,
-    /// Images a prompt.
-    #[arg(short = 'n', long = "images", default_value = "4", value_parser = train::positive)]
-    images_per_prompt: usize,
+    /// Images a prompt; 4 if not given.
+    #[arg(short = 'n', long = "images", value_parser = train::positive)]
+    images_per_prompt: Option<usize>,
     /// Seed of the first image of each prompt.
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -190,15 +199,20 @@ struct PromptArgs {
 }
 
 impl PromptArgs {
-    /// Set what is given in `config`.
-    fn apply(&self, config: &mut SampleConfig) -> Result<(), Error> {
-        config.images_per_prompt = self.images_per_prompt;
+    /// Set what is given in `config`, but for the prompts.
+    fn apply(&self, config: &mut SampleConfig) {
+        config.images_per_prompt = self.images_per_prompt.unwrap_or(config.images_per_prompt);
         config.seed = self.seed;
         config.guidance_scale = self.guidance_scale.unwrap_or(config.guidance_scale);
         config.device = self.device.map_or(config.device, Where::device);
         config.dtype = self.dtype.unwrap_or(config.dtype);
+    }
+
+    /// Set what is given in `config`; the prompts are those of the list, which are sampled alike.
+    fn apply_with_prompts(&self, config: &mut SampleConfig, concept: &workspace::Concept) -> Result<(), Error> {
+        self.apply(config);
         if let Some(list) = &self.prompts {
-            config.prompts = workspace::Concept::read_prompts(list)?;
+            config.prompts = concept.read_prompts(list)?;
         }
         Ok(())
     }
@@ -213,6 +227,9 @@ pub enum Error {
     /// A setting.
     #[error(transparent)]
     Setting(#[from] SettingError),
+    /// A picture.
+    #[error(transparent)]
+    Image(#[from] crate::image::Error),
     /// A job.
     #[error(transparent)]
     Client(#[from] client::Error),
@@ -244,6 +261,9 @@ pub fn main() -> ExitCode {
         Verb::Open(args) => open::run(&args),
         Verb::Train(args) => train::run(&args),
         Verb::Sample(args) => sample::run(&args),
+        Verb::Replay(args) => replay::run(&args),
+        Verb::Show(args) => show::run(&args),
+        Verb::Diff(args) => diff::run(&args),
         Verb::Score(args) => score::run(&args),
         Verb::Sweep(args) => sweep::run(&args),
         Verb::Bench(args) => bench::run(&args),

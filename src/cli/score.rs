@@ -74,7 +74,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
     let concept = super::concept(&args.run.concept)?;
     let mut config = concept.evaluation()?;
     args.how.apply(&mut config);
-    args.prompts.apply(&mut config.sample)?;
+    args.prompts.apply_with_prompts(&mut config.sample, &concept)?;
     config.sample.check()?;
     preflight(&concept)?;
     let files = match &args.batch {

@@ -140,7 +140,7 @@ impl Args {
     fn base(&self, concept: &Concept) -> Result<(TrainConfig, ScoreConfig), Error> {
         let mut score = concept.evaluation()?;
         self.how.apply(&mut score);
-        self.prompts.apply(&mut score.sample)?;
+        self.prompts.apply_with_prompts(&mut score.sample, concept)?;
         score.sample.steps = self.sample_steps.unwrap_or(score.sample.steps);
         // Pictures on the way and validations are looked at by nobody here.
         let train = TrainConfig {

@@ -103,7 +103,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
         let config = args.config();
         config.check()?;
         let (checked, sample) = (preflight(&concept)?, concept.evaluation()?.sample);
-        let estimate = client::estimate(&concept, Some(&config), &sample, config.evaluate)?;
+        let estimate = client::estimate(&concept, Some(&config), &sample, None, config.evaluate)?;
         return super::preflight::dry_run(&concept, Some((&checked, &config)), &estimate, args.json);
     }
     let placement = args.placement.placement(args.device);
@@ -136,7 +136,7 @@ fn begin(concept: &Concept, config: TrainConfig, say: bool) -> Result<JobFolder,
     config.check()?;
     let checked = preflight(concept)?;
     let evaluation = concept.evaluation()?;
-    let estimate = client::estimate(concept, Some(&config), &evaluation.sample, config.evaluate)?;
+    let estimate = client::estimate(concept, Some(&config), &evaluation.sample, None, config.evaluate)?;
     if say {
         super::preflight::say(concept, Some((&checked, &config)), &estimate);
     }

@@ -6,16 +6,17 @@ use std::process::{Command, Stdio};
 
 use super::Error;
 use crate::protocol::{
-    Compared, Estimate, EstimateRequest, ModelSpec, Reply, Request, SampleConfig, ScoresAt, TrainConfig,
+    Compared, Estimate, EstimateRequest, ModelSpec, PictureConfig, Reply, Request, SampleConfig, ScoresAt, TrainConfig,
 };
-use crate::workspace::{Concept, JobFolder};
+use crate::workspace::{Concept, Home, JobFolder};
 
 /// What a job on `concept` would need: a training with the pictures made on its way, or with `train` none a sampling;
-/// `scored` when a scoring belongs to it.
+/// of `pictures`, or of every prompt of `sample` with every seed; `scored` when a scoring belongs to it.
 pub fn estimate(
     concept: &Concept,
     train: Option<&TrainConfig>,
     sample: &SampleConfig,
+    pictures: Option<&[PictureConfig]>,
     scored: bool,
 ) -> Result<Estimate, Error> {
     let request = EstimateRequest {
@@ -23,6 +24,7 @@ pub fn estimate(
         class_word: concept.file.class_word.clone(),
         train: train.cloned(),
         sample: sample.clone(),
+        pictures: pictures.map(<[PictureConfig]>::to_vec),
         photos: concept.photos()?.len(),
         score_model: concept.score_model().filter(|_| scored),
     };
@@ -64,6 +66,14 @@ pub fn compare(rows: Vec<Vec<(ScoresAt, ScoresAt)>>) -> Result<Vec<Result<Compar
 pub fn text_layers(base_model: ModelSpec) -> Result<usize, Error> {
     match ask(&Request::TextLayers { base_model })? {
         Reply::TextLayers { count } => Ok(count),
+        other => Err(unexpected(other)),
+    }
+}
+
+/// The hash of the content of `base_model`, which `home` remembers.
+pub fn model_hash(base_model: &ModelSpec, home: &Home) -> Result<String, Error> {
+    match ask(&Request::ModelHash { base_model: base_model.clone(), home: home.path().to_owned() })? {
+        Reply::ModelHash { sha256 } => Ok(sha256),
         other => Err(unexpected(other)),
     }
 }

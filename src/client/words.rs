@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use crate::protocol::{Phase, Score, Scores};
+use crate::image::Provenance;
+use crate::protocol::{OtherConcept, Phase, Score, Scores, UsedConcept};
 
 /// What a job is busy with.
 pub fn phase(phase: Phase) -> &'static str {
@@ -50,10 +51,75 @@ pub fn plain(text: &str) -> Cow<'_, str> {
     if text.contains(char::is_control) { text.replace(char::is_control, " ").into() } else { text.into() }
 }
 
+/// What a picture says of how it was made, as names and values.
+pub fn provenance(said: &Provenance) -> Vec<(String, String)> {
+    let record = match said {
+        Provenance::Record(record) => record,
+        Provenance::Parameters(parameters) => {
+            let first = [("prompt", &parameters.prompt), ("negative_prompt", &parameters.negative_prompt)];
+            let first = first.into_iter().filter(|(_, text)| !text.is_empty());
+            let first = first.map(|(name, text)| (name.to_owned(), text.clone()));
+            return first.chain(parameters.settings.iter().cloned()).collect();
+        }
+        Provenance::Nothing => return Vec::new(),
+    };
+    let picture = &record.picture;
+    let mut rows = vec![
+        ("prompt", picture.prompt.clone()),
+        ("negative_prompt", picture.negative_prompt.clone()),
+        ("seed", picture.seed.to_string()),
+        ("noise", picture.noise.word().to_owned()),
+        ("sampler", picture.sampler.word().to_owned()),
+        ("karras", picture.karras.to_string()),
+        ("steps", picture.steps.to_string()),
+        ("guidance_scale", picture.guidance_scale.to_string()),
+        ("eta", picture.eta.to_string()),
+        ("strength", picture.strength.to_string()),
+        ("uncond_prefix", record.uncond_prefix.to_string()),
+        ("concept", record.concept.clone()),
+        ("class_word", record.class_word.clone()),
+        ("base_model", record.base_model.path.display().to_string()),
+        ("base_model_sha256", record.base_model_sha256.clone()),
+    ];
+    match &record.checkpoint {
+        Some(used) => {
+            rows.push(("checkpoint", used.path.display().to_string()));
+            rows.push(("checkpoint_sha256", used.sha256.clone().unwrap_or_else(|| "not kept".into())));
+            rows.push(("trained_steps", used.step.to_string()));
+        }
+        None => rows.push(("checkpoint", "none".into())),
+    }
+    for UsedConcept { concept, sha256 } in &record.concepts {
+        let OtherConcept { name, class_word, checkpoint, strength } = concept;
+        let value = format!("{name} ({class_word}) at {strength}: {} (sha256 {sha256})", checkpoint.display());
+        rows.push(("concepts", value));
+    }
+    if let Some([from, to]) = record.concept_steps {
+        rows.push(("concept_steps", format!("{from}..{to}")));
+    }
+    for file in &record.embeddings {
+        let name = file.path.file_name().unwrap_or_default().to_string_lossy();
+        let word = file.token.as_ref().map_or(String::new(), |token| format!(" = {token}"));
+        rows.push(("embeddings", format!("{name}{word} (sha256 {})", file.sha256)));
+    }
+    rows.extend([
+        ("batch_size", record.batch_size.to_string()),
+        ("device", record.device.to_string()),
+        ("dtype", record.dtype.to_string()),
+        ("size", format!("{} × {}", record.width, record.height)),
+        ("version", record.version.clone()),
+    ]);
+    rows.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
 /// Bytes in the largest fitting unit.
 pub fn bytes(bytes: u64) -> String {
     let mib = bytes as f64 / f64::from(1 << 20);
-    if mib >= 1024.0 { format!("{:.1} GiB", mib / 1024.0) } else { format!("{mib:.0} MiB") }
+    match mib {
+        mib if mib >= 1024.0 => format!("{:.1} GiB", mib / 1024.0),
+        mib if mib >= 1.0 || bytes == 0 => format!("{mib:.0} MiB"),
+        mib => format!("{:.0} KiB", (mib * 1024.0).max(1.0)),
+    }
 }
 
 /// How a score changed.

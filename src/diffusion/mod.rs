@@ -6,7 +6,8 @@
 //! | `text_encoder` | CLIP's text transformer with concatenated keys and values |
 //! | `unet/` | the denoiser |
 //! | `vae` | pictures ↔ latents |
-//! | `scheduler` | noise schedule, DDIM |
+//! | `scheduler` | noise schedule |
+//! | `samplers/` | from noise to latents in few steps: DDIM, PNDM, Euler, DPM++, UniPC |
 //! | `sampler` | guided denoising |
 //! | `attention_mask` | masks from where the denoiser looks |
 //! | `tape` | reverse-mode differentiation |
@@ -18,7 +19,9 @@
 //! | `files`, `check`, `hash` | the files of a model, whatever their form: what is wrong with them, what they are |
 //! | `original`, `infer` | files in the original naming: names, and the configs they lack |
 //! | `tensor_file/`, `weights` | files of tensors, and the tensors of one part of a model by name |
-//! | `tokenizer`, `noise`, `pixels` | words, random numbers, pictures |
+//! | `tokenizer`, `prompt_weights` | words, and how much each counts |
+//! | `noise`, `torch_noise` | random numbers, our own and torch's |
+//! | `pixels` | pictures |
 
 mod attention_mask;
 mod check;
@@ -35,13 +38,16 @@ mod noise;
 pub(crate) mod ops;
 mod original;
 mod pixels;
+mod prompt_weights;
 mod resnet;
 mod sampler;
+mod samplers;
 mod scheduler;
 mod tape;
 mod tensor_file;
 mod text_encoder;
 mod tokenizer;
+mod torch_noise;
 mod unet;
 mod vae;
 mod weights;
@@ -58,14 +64,17 @@ pub use embedding::Embedding;
 pub use error::{Error, Result};
 pub use files::ModelFiles;
 pub(crate) use kernels::AttnMask;
-pub use noise::{Noise, Stream};
+pub use noise::{Noise, PictureNoise, Stream};
 pub use pixels::{to_images, to_tensor};
-pub use sampler::{Denoising, Latents, denoise};
-pub use scheduler::{Ddim, PredictionType, Schedule};
+pub use prompt_weights::{Piece, emphasize, pieces};
+pub use sampler::{Denoising, Latents, Texts, denoise};
+pub use samplers::Solver;
+pub use scheduler::{PredictionType, Schedule};
 pub use tape::{Gradients, Tape, Tracked};
 pub use tensor_file::{TensorFile, TensorInfo};
 pub use text_encoder::{Prefix, PrefixLayer, TextEncoder};
 pub use tokenizer::{Tokenizer, Tokens};
+pub use torch_noise::TorchGenerator;
 pub use unet::{AttentionMaps, UNet, UNetOptions};
 pub use vae::{Decoder, Encoder, Vae};
 pub use weights::Weights;

@@ -5,13 +5,16 @@ use candle_core::{Device, Result, Tensor};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
+use super::torch_noise::TorchGenerator;
+use crate::protocol::NoiseKind;
+
 /// What the numbers are for; each use has numbers of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u64)]
 pub enum Stream {
     /// The start of a sampled image.
     Latents = 1,
-    /// DDIM's noise at η > 0.
+    /// What a sampler puts in at a denoising step.
     Variance = 2,
     /// A training step.
     Train = 3,
@@ -70,6 +73,55 @@ impl Noise {
             order.swap(i, self.below(i + 1));
         }
         order
+    }
+}
+
+/// The noise of one sampled picture, in the order it is used: where it starts from, then what each step puts in.
+enum OfPicture {
+    Catbench { seed: u64, draws: u64 },
+    Torch(Box<TorchGenerator>),
+}
+
+impl OfPicture {
+    fn next(&mut self, shape: &[usize]) -> Result<Tensor> {
+        match self {
+            Self::Catbench { seed, draws } => {
+                let mut noise = match draws.checked_sub(1) {
+                    None => Noise::new(*seed, Stream::Latents, 0),
+                    Some(step) => Noise::new(*seed, Stream::Variance, step),
+                };
+                *draws += 1;
+                noise.normal(shape)
+            }
+            Self::Torch(generator) => generator.normal(shape),
+        }
+    }
+}
+
+/// The noise of a batch of sampled pictures: that of each depends on its seed and on nothing else.
+pub struct PictureNoise(Vec<OfPicture>);
+
+impl PictureNoise {
+    /// One seed a picture.
+    pub fn new(kind: NoiseKind, seeds: &[u64]) -> Self {
+        let of = |&seed: &u64| match kind {
+            NoiseKind::Catbench => OfPicture::Catbench { seed, draws: 0 },
+            NoiseKind::Torch => OfPicture::Torch(Box::new(TorchGenerator::new(seed))),
+        };
+        Self(seeds.iter().map(of).collect())
+    }
+
+    /// How many pictures.
+    pub fn pictures(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The next noise of every picture, [B, C, h, w] on the CPU for `shape` [C, h, w]: first what they start from, then that
+    /// of one step after the other.
+    pub fn next(&mut self, shape: &[usize]) -> Result<Tensor> {
+        // As diffusers draws for a list of generators: [1, C, h, w] each.
+        let each = self.0.iter_mut().map(|picture| picture.next(shape)).collect::<Result<Vec<_>>>()?;
+        Tensor::stack(&each, 0)
     }
 }
 

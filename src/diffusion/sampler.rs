@@ -1,5 +1,5 @@
-//! Guided denoising (Ho and Salimans 2022, arXiv 2207.12598) with DDIM, following where the picture looks at the class word
-//! meanwhile.
+//! Guided denoising (Ho and Salimans 2022, arXiv 2207.12598) with any sampler, following where the picture looks at the
+//! class word meanwhile.
 
 use std::ops::ControlFlow;
 
@@ -8,22 +8,35 @@ use candle_core::Tensor;
 use super::attention_mask::Attention;
 use super::error::{Error, Result};
 use super::unet::{AttentionMaps, UNetOptions};
-use super::{BaseModel, Noise, Stream};
+use super::{BaseModel, PictureNoise};
+use crate::protocol::SamplerKind;
+
+/// What a batch of pictures reads.
+#[derive(Clone)]
+pub struct Texts {
+    /// What each picture shows, [B, T, D].
+    pub context: Tensor,
+    /// What the unconditional branch reads, [B or 1, T, D].
+    pub uncond_context: Tensor,
+}
 
 /// One batch to denoise.
 pub struct Denoising<'a> {
-    /// What each picture shows, [B, T, D].
-    pub context: &'a Tensor,
-    /// What the unconditional branch reads, [1, T, D].
-    pub uncond_context: &'a Tensor,
-    /// 1 switches the unconditional branch off.
-    pub guidance_scale: f64,
+    /// What is read.
+    pub texts: &'a Texts,
+    /// The part of the denoising in which that is read, as fractions of its steps in 0..=1, and what is read before and
+    /// after.
+    pub otherwise: Option<([f64; 2], &'a Texts)>,
+    /// One a picture; 1 for all switches the unconditional branch off.
+    pub guidance_scales: &'a [f64],
     /// Denoising steps.
     pub steps: usize,
+    /// What takes the noise out.
+    pub sampler: SamplerKind,
+    /// Karras noise levels.
+    pub karras: bool,
     /// DDIM's η.
     pub eta: f64,
-    /// One a picture; noise depends on nothing else.
-    pub seeds: &'a [u64],
     /// For each picture, the token positions whose attention makes its mask; empty for no masks.
     pub mask_positions: Vec<Vec<usize>>,
 }
@@ -37,70 +50,82 @@ pub struct Latents {
 }
 
 impl BaseModel {
-    /// The noise that pictures of these seeds start from, [B, C, h, w].
-    pub fn initial_latents(&self, seeds: &[u64]) -> Result<Tensor> {
+    /// The standard normal noise that pictures start from, [B, C, h, w]: the first that is drawn from `noise`.
+    pub fn initial_latents(&self, noise: &mut PictureNoise) -> Result<Tensor> {
         let (size, channels) = (self.unet.sample_size(), self.vae.latent_channels());
-        let each = seeds
-            .iter()
-            .map(|&seed| Noise::new(seed, Stream::Latents, 0).normal(&[channels, size, size]))
-            .collect::<candle_core::Result<Vec<_>>>()?;
-        Ok(Tensor::stack(&each, 0)?)
+        Ok(noise.next(&[channels, size, size])?)
     }
 }
 
-/// Denoise `latents` [B, C, h, w]. `progress` is told (steps done, steps) and may break off; then the result is none.
+impl Texts {
+    /// For the UNet, all at once: what is shown first, as the attention maps follow the first pictures of the batch.
+    fn side_by_side(&self, guided: bool) -> Result<Tensor> {
+        if !guided {
+            return Ok(self.context.clone());
+        }
+        let (batch, length, width) = self.context.dims3()?;
+        let uncond = self.uncond_context.expand((batch, length, width))?;
+        Ok(Tensor::cat(&[&self.context, &uncond], 0)?.contiguous()?)
+    }
+}
+
+/// Denoise `latents` [B, C, h, w], standard normal noise. `noise` is where samplers that put noise in get it, the same that
+/// gave the latents. `progress` is told (steps done, steps) and may break off; then the result is none.
 pub fn denoise(
     model: &BaseModel,
     latents: &Tensor,
+    noise: &mut PictureNoise,
     job: &Denoising<'_>,
     progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
 ) -> Result<Option<Latents>> {
     let batch = latents.dims()[0];
-    if job.seeds.len() != batch || job.context.dims()[0] != batch {
-        return Err(Error::Setting(format!("{} seeds and texts for {batch} pictures", job.seeds.len())));
+    let texts = [Some(job.texts), job.otherwise.map(|(_, texts)| texts)];
+    if noise.pictures() != batch || texts.into_iter().flatten().any(|texts| texts.context.dims()[0] != batch) {
+        return Err(Error::Setting(format!("{} noises and other texts for {batch} pictures", noise.pictures())));
     }
-    let ddim = model.schedule.ddim(job.steps, job.eta)?;
-    let guided = (job.guidance_scale - 1.0).abs() > f64::EPSILON;
-    // The conditional half stands first: the attention maps follow the first pictures of the batch.
-    let context = if guided {
-        let (_, length, width) = job.context.dims3()?;
-        Tensor::cat(&[job.context, &job.uncond_context.expand((batch, length, width))?], 0)?.contiguous()?
-    } else {
-        job.context.clone()
-    };
+    let mut solver = model.schedule.solver(job.sampler, job.karras, job.steps, job.eta)?;
+    if job.guidance_scales.len() != batch {
+        return Err(Error::Setting(format!("{} guidance scales for {batch} pictures", job.guidance_scales.len())));
+    }
+    let guided = job.guidance_scales.iter().any(|scale| (scale - 1.0).abs() > f64::EPSILON);
+    let scales: Vec<f32> = job.guidance_scales.iter().map(|scale| *scale as f32).collect();
+    let scales = Tensor::from_vec(scales, (batch, 1, 1, 1), model.compute.device())?;
+    let context = job.texts.side_by_side(guided)?;
+    let otherwise =
+        job.otherwise.map(|(part, texts)| Ok::<_, Error>((part, texts.side_by_side(guided)?))).transpose()?;
     let mut attention = Attention::new(batch);
     let device = model.compute.device();
     let mut x = latents.to_device(device)?;
-    for (done, &t) in ddim.timesteps().iter().enumerate() {
-        let input = if guided { Tensor::cat(&[&x, &x], 0)? } else { x.clone() };
+    // Times 1 is the same to the last bit.
+    x = x.affine(solver.init_noise_sigma(), 0.0)?;
+    let timesteps = solver.timesteps().to_vec();
+    for (done, &t) in timesteps.iter().enumerate() {
+        let share = done as f64 / timesteps.len() as f64;
+        let context = match &otherwise {
+            Some(([from, to], otherwise)) if share < *from || share >= *to => otherwise,
+            _ => &context,
+        };
+        let input = solver.scale_model_input(&x)?;
+        let input = if guided { Tensor::cat(&[&input, &input], 0)? } else { input };
         let (output, maps) = model.compute.run(|| {
             let maps = (!job.mask_positions.is_empty()).then(|| AttentionMaps::new(job.mask_positions.clone()));
             let options = UNetOptions { maps: maps.as_ref(), ..UNetOptions::default() };
-            let timesteps = vec![t as u32; input.dims()[0]];
-            let output = model.unet.forward(&input, &timesteps, &(&context).into(), options)?.value().clone();
+            let timesteps = vec![t; input.dims()[0]];
+            let output = model.unet.forward(&input, &timesteps, &context.into(), options)?.value().clone();
             Ok::<_, Error>((output, maps))
         })?;
         let output = if guided {
             let (cond, uncond) = (output.narrow(0, 0, batch)?, output.narrow(0, batch, batch)?);
-            (&uncond + (cond - &uncond)?.affine(job.guidance_scale, 0.0)?)?
+            (&uncond + (cond - &uncond)?.broadcast_mul(&scales)?)?
         } else {
             output
         };
-        let variance_noise = if job.eta > 0.0 {
-            let each = job
-                .seeds
-                .iter()
-                .map(|&seed| Noise::new(seed, Stream::Variance, done as u64).normal(&x.dims()[1..]))
-                .collect::<candle_core::Result<Vec<_>>>()?;
-            Some(Tensor::stack(&each, 0)?.to_device(device)?)
-        } else {
-            None
-        };
-        x = ddim.step(&output, t, &x, variance_noise.as_ref())?;
+        let drawn = solver.needs_noise().then(|| noise.next(&x.dims()[1..])?.to_device(device)).transpose()?;
+        x = solver.step(&output, &x, drawn.as_ref())?;
         if let Some(maps) = maps {
             attention.add(maps)?;
         }
-        if progress(done + 1, job.steps).is_break() {
+        if progress((done + 1) * job.steps / timesteps.len(), job.steps).is_break() {
             return Ok(None);
         }
     }

@@ -1,9 +1,8 @@
-//! The noise schedule and its samplers: forward diffusion (DDPM, Ho et al. 2020, arXiv 2006.11239) and DDIM (Song et al.
-//! 2020, arXiv 2010.02502), step for step as diffusers computes them.
+//! The noise schedule of a base model, and forward diffusion (DDPM, Ho et al. 2020, arXiv 2006.11239).
 
 use std::path::Path;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -31,7 +30,7 @@ enum BetaSchedule {
 /// Which of the training timesteps a short sampling visits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum TimestepSpacing {
+pub(super) enum TimestepSpacing {
     Leading,
     Trailing,
     Linspace,
@@ -47,8 +46,9 @@ struct Config {
     beta_schedule: BetaSchedule,
     prediction_type: PredictionType,
     steps_offset: usize,
-    set_alpha_to_one: bool,
-    timestep_spacing: TimestepSpacing,
+    /// Like the next, its default depends on the sampler.
+    set_alpha_to_one: Option<bool>,
+    timestep_spacing: Option<TimestepSpacing>,
     clip_sample: bool,
     thresholding: bool,
     rescale_betas_zero_snr: bool,
@@ -64,8 +64,8 @@ impl Default for Config {
             beta_schedule: BetaSchedule::ScaledLinear,
             prediction_type: PredictionType::Epsilon,
             steps_offset: 0,
-            set_alpha_to_one: true,
-            timestep_spacing: TimestepSpacing::Leading,
+            set_alpha_to_one: None,
+            timestep_spacing: None,
             clip_sample: false,
             thresholding: false,
             rescale_betas_zero_snr: false,
@@ -78,12 +78,12 @@ impl Default for Config {
 #[derive(Debug, Clone)]
 pub struct Schedule {
     config: Config,
-    /// ᾱ_t, the share of signal left after t steps.
+    /// ᾱ_t of every t.
     alphas_cumprod: Vec<f64>,
 }
 
 impl Schedule {
-    /// Read `scheduler_config.json` in `folder`. Whatever sampler it names, its schedule is what counts: sampling is DDIM.
+    /// Read `scheduler_config.json` in `folder`. Whatever sampler it names, its schedule is what counts.
     pub fn load(folder: &Path) -> Result<Self> {
         let path = folder.join("scheduler_config.json");
         Self::parse(read_json(&path)?, &path)
@@ -146,6 +146,26 @@ impl Schedule {
         self.config.prediction_type
     }
 
+    /// ᾱ_t, the share of signal left after t steps.
+    pub(super) fn alpha_cumprod(&self, t: usize) -> f64 {
+        self.alphas_cumprod[t]
+    }
+
+    /// ᾱ after the last step of a sampler that by itself sets it to 1 (`to_one`), or to ᾱ_0.
+    pub(super) fn final_alpha_cumprod(&self, to_one: bool) -> f64 {
+        if self.config.set_alpha_to_one.unwrap_or(to_one) { 1.0 } else { self.alphas_cumprod[0] }
+    }
+
+    /// Which of the training timesteps a short sampling visits; `usual` where the base model does not say.
+    pub(super) fn timestep_spacing(&self, usual: TimestepSpacing) -> TimestepSpacing {
+        self.config.timestep_spacing.unwrap_or(usual)
+    }
+
+    /// Added to timesteps that are spaced from the first on.
+    pub(super) fn steps_offset(&self) -> usize {
+        self.config.steps_offset
+    }
+
     /// (√ᾱ_t, √(1-ᾱ_t)), one a sample, shaped to scale `like` [B, ..].
     fn coefficients(&self, timesteps: &[u32], like: &Tensor) -> Result<(Tensor, Tensor)> {
         let mut shape = vec![1; like.rank()];
@@ -175,79 +195,5 @@ impl Schedule {
             PredictionType::Epsilon => Ok(noise.clone()),
             PredictionType::VPrediction => self.velocity(x0, noise, timesteps),
         }
-    }
-
-    /// The DDIM sampling in `steps` steps.
-    pub fn ddim(&self, steps: usize, eta: f64) -> Result<Ddim<'_>> {
-        let n = self.config.num_train_timesteps;
-        if steps == 0 || steps > n {
-            return Err(Error::Setting(format!("{steps} denoising steps: must be in 1..={n}")));
-        }
-        if !(0.0..=1.0).contains(&eta) {
-            return Err(Error::Setting(format!("eta {eta}: must be in 0..=1")));
-        }
-        let last = (n - 1) as f64;
-        let timesteps: Vec<usize> = match self.config.timestep_spacing {
-            TimestepSpacing::Leading => {
-                (0..steps).rev().map(|i| (i * (n / steps) + self.config.steps_offset).min(n - 1)).collect()
-            }
-            TimestepSpacing::Trailing => (0..steps)
-                .map(|i| ((n as f64 - i as f64 * n as f64 / steps as f64).round_ties_even() as usize).max(1) - 1)
-                .collect(),
-            TimestepSpacing::Linspace if steps == 1 => vec![0],
-            TimestepSpacing::Linspace => {
-                (0..steps).rev().map(|i| (i as f64 * last / (steps - 1) as f64).round_ties_even() as usize).collect()
-            }
-        };
-        Ok(Ddim { schedule: self, timesteps, jump: n / steps, eta })
-    }
-}
-
-/// One DDIM sampling: the timesteps it visits and its update.
-pub struct Ddim<'a> {
-    schedule: &'a Schedule,
-    timesteps: Vec<usize>,
-    /// Training timesteps between two visited ones.
-    jump: usize,
-    eta: f64,
-}
-
-impl Ddim<'_> {
-    /// The timesteps, from noise to image.
-    pub fn timesteps(&self) -> &[usize] {
-        &self.timesteps
-    }
-
-    /// x_{t-1} from x_t and the UNet's output at t (DDIM, equation 12). `variance_noise` is needed where η > 0.
-    pub fn step(&self, model_output: &Tensor, t: usize, x: &Tensor, variance_noise: Option<&Tensor>) -> Result<Tensor> {
-        let alphas = &self.schedule.alphas_cumprod;
-        let alpha = alphas[t];
-        let alpha_prev = match t.checked_sub(self.jump) {
-            Some(previous) => alphas[previous],
-            None if self.schedule.config.set_alpha_to_one => 1.0,
-            None => alphas[0],
-        };
-        let (signal, sigma) = (alpha.sqrt(), (1.0 - alpha).sqrt());
-        let (x0, noise) = match self.schedule.config.prediction_type {
-            PredictionType::Epsilon => {
-                let x0 = (x - model_output.affine(sigma, 0.0)?)?.affine(1.0 / signal, 0.0)?;
-                (x0, model_output.clone())
-            }
-            PredictionType::VPrediction => {
-                let x0 = (x.affine(signal, 0.0)? - model_output.affine(sigma, 0.0)?)?;
-                let noise = (model_output.affine(signal, 0.0)? + x.affine(sigma, 0.0)?)?;
-                (x0, noise)
-            }
-        };
-        let variance = (1.0 - alpha_prev) / (1.0 - alpha) * (1.0 - alpha / alpha_prev);
-        let std = self.eta * variance.max(0.0).sqrt();
-        let direction = noise.affine((1.0 - alpha_prev - std * std).max(0.0).sqrt(), 0.0)?;
-        let mut previous = (x0.affine(alpha_prev.sqrt(), 0.0)? + direction)?;
-        if self.eta > 0.0 {
-            let noise =
-                variance_noise.ok_or_else(|| Error::Setting(format!("eta {} needs noise at every step", self.eta)))?;
-            previous = (previous + noise.affine(std, 0.0)?)?;
-        }
-        Ok(previous.to_dtype(DType::F32)?)
     }
 }

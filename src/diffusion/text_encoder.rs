@@ -64,7 +64,7 @@ impl Config {
     }
 }
 
-/// The rows put in front of one layer's keys and values, each [n, D].
+/// The rows that one concept puts in front of one layer's keys and values, each [n, D].
 #[derive(Clone)]
 pub struct PrefixLayer {
     /// Counted from 0.
@@ -73,15 +73,15 @@ pub struct PrefixLayer {
     pub key: Tracked,
     /// v*
     pub value: Tracked,
+    /// Added to their logits: `prefix_bias` + ln `strength`, b of the formula; -∞ is exactly the base model.
+    pub bias: f32,
 }
 
-/// What is concatenated, and what is added to its logits: `prefix_bias` + ln `strength`.
-#[derive(Clone)]
+/// What is concatenated.
+#[derive(Clone, Default)]
 pub struct Prefix {
-    /// At most one entry a layer.
+    /// Several of one layer stand side by side: a concept each.
     pub layers: Vec<PrefixLayer>,
-    /// b of the formula; -∞ is exactly the base model.
-    pub bias: f32,
 }
 
 struct Layer {
@@ -194,7 +194,7 @@ impl TextEncoder {
     pub fn hidden_before(&self, layer: usize, token_ids: &Tensor) -> Result<Tensor> {
         let mut hidden: Tracked = self.embed(token_ids)?.into();
         for layer in &self.layers[..layer.min(self.layers.len())] {
-            hidden = self.layer(layer, &hidden, None)?;
+            hidden = self.layer(layer, &hidden, &[])?;
         }
         Ok(hidden.value().clone())
     }
@@ -209,8 +209,8 @@ impl TextEncoder {
         }
         let mut hidden = hidden.clone();
         for (i, layer) in self.layers.iter().enumerate().skip(first) {
-            let rows = prefix.and_then(|p| p.layers.iter().find(|l| l.layer == i).map(|l| (l, p.bias)));
-            hidden = self.layer(layer, &hidden, rows)?;
+            let rows: Vec<_> = prefix.iter().flat_map(|p| &p.layers).filter(|rows| rows.layer == i).collect();
+            hidden = self.layer(layer, &hidden, &rows)?;
         }
         Ok(ops::layer_norm(&hidden, &self.final_norm)?)
     }
@@ -224,17 +224,19 @@ impl TextEncoder {
         Ok((rows(&layer.k)?, rows(&layer.v)?))
     }
 
-    fn layer(&self, layer: &Layer, hidden: &Tracked, rows: Option<(&PrefixLayer, f32)>) -> Result<Tracked> {
+    fn layer(&self, layer: &Layer, hidden: &Tracked, rows: &[&PrefixLayer]) -> Result<Tracked> {
         let normed = ops::layer_norm(hidden, &layer.norm1)?;
         let q = ops::linear(&normed, &layer.q, None)?;
         let mut k = ops::linear(&normed, &layer.k, None)?;
         let mut v = ops::linear(&normed, &layer.v, None)?;
-        let mut mask = AttnMask { prefix: 0, prefix_bias: 0.0 };
-        if let Some((rows, bias)) = rows {
-            mask = AttnMask { prefix: rows.key.value().dims2()?.0, prefix_bias: bias };
+        let mut biases = Vec::new();
+        for rows in rows.iter().rev() {
             k = ops::prepend_rows(&rows.key, &k)?;
             v = ops::prepend_rows(&rows.value, &v)?;
+            biases.extend(vec![rows.bias; rows.key.value().dims2()?.0]);
         }
+        biases.reverse();
+        let mask = AttnMask::behind(&biases);
         let attended = ops::attention(&q, &k, &v, self.config.num_attention_heads, Some(mask))?;
         let hidden = ops::linear(&attended, &layer.out, Some(hidden))?;
         let inner = ops::linear(&ops::layer_norm(&hidden, &layer.norm2)?, &layer.fc1, None)?;

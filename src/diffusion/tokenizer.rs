@@ -17,6 +17,7 @@ use tokenizers::{AddedToken, NormalizerWrapper, SplitDelimiterBehavior};
 
 use super::clip_merges;
 use super::error::{Error, Result};
+use super::prompt_weights::Piece;
 use super::weights::read_json;
 
 const BOS: &str = "<|startoftext|>";
@@ -154,9 +155,31 @@ impl Tokenizer {
             boundary(haystack[..*at].chars().next_back()) && boundary(haystack[at + needle.len()..].chars().next())
         });
         let Some((start, _)) = found.filter(|_| !needle.is_empty()) else { return Ok(Vec::new()) };
-        let end = start + needle.len();
-        let offsets = self.encode(&haystack)?.offsets.into_iter().enumerate().take(self.max_length - 1);
-        Ok(offsets.filter(|&(_, (from, to))| from < to && from < end && to > start).map(|(i, _)| i).collect())
+        self.positions_at(&haystack, start..start + needle.len())
+    }
+
+    /// Positions of the tokens of the bytes `range` of `prompt`; none where they were cut.
+    pub fn positions_at(&self, prompt: &str, range: Range<usize>) -> Result<Vec<usize>> {
+        let offsets = self.encode(prompt)?.offsets.into_iter().enumerate().take(self.max_length - 1);
+        let within = |&(_, (from, to)): &(usize, (usize, usize))| from < to && from < range.end && to > range.start;
+        Ok(offsets.filter(within).map(|(i, _)| i).collect())
+    }
+
+    /// The weight of each token of the text that `pieces` are side by side: of the piece it begins in, 1 for start, end and
+    /// padding. As many as the model's length.
+    pub fn weights(&self, pieces: &[Piece]) -> Result<Vec<f32>> {
+        let text: String = pieces.iter().map(|piece| piece.text.as_str()).collect();
+        let mut weights = vec![1.0; self.max_length];
+        let (mut piece, mut end) = (0, pieces.first().map_or(0, |piece| piece.text.len()));
+        let tokens = weights.iter_mut().take(self.max_length - 1).zip(self.encode(&text)?.offsets);
+        for (weight, (from, _)) in tokens.filter(|(_, (from, to))| from < to) {
+            while end <= from && piece + 1 < pieces.len() {
+                piece += 1;
+                end += pieces[piece].text.len();
+            }
+            *weight = pieces[piece].weight;
+        }
+        Ok(weights)
     }
 }
 

@@ -42,6 +42,22 @@ pub enum Error {
         /// What the decoder says.
         reason: String,
     },
+    /// Text that was made to fill memory.
+    #[error("{} carries over {} MiB of text: it is damaged, or was made to do harm", path.display(), limit >> 20)]
+    TooMuchText {
+        /// The file.
+        path: PathBuf,
+        /// The most bytes that are read.
+        limit: usize,
+    },
+    /// A record of how it was made that does not make sense.
+    #[error("{}: its record of how it was made is damaged or of another version ({reason})", path.display())]
+    BadRecord {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A picture without a single pixel.
     #[error("{} has no pixels: it is {width} x {height}", path.display())]
     ZeroSize {

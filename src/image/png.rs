@@ -1,11 +1,15 @@
 //! PNG out, with the provenance of a picture as text inside it, and that text in again.
 
-use std::io::Cursor;
+use std::io::BufReader;
 use std::path::Path;
 
 use ::image::{ColorType, ImageBuffer, PixelWithColorType};
 
 use super::Error;
+use super::read::open;
+
+/// The most bytes of text of a PNG that are read.
+pub const MAX_TEXT: usize = 4 << 20;
 
 /// Write an 8-bit picture or mask as PNG, whole or not at all, with `text` as (keyword, value) pairs in front of the
 /// pixels. A keyword has 1 to 79 Latin-1 characters, a value is any text. Equal input gives equal bytes.
@@ -31,7 +35,11 @@ where
         _ => png::ColorType::Rgb,
     });
     for (keyword, value) in text {
-        encoder.add_itxt_chunk((*keyword).to_owned(), (*value).to_owned()).map_err(|error| error.to_string())?;
+        let (keyword, value) = ((*keyword).to_owned(), (*value).to_owned());
+        // Some readers know only the older kind of text, which holds Latin-1.
+        let older = value.chars().all(|c| (c as u32) < 256 && c != '\0');
+        let added = if older { encoder.add_text_chunk(keyword, value) } else { encoder.add_itxt_chunk(keyword, value) };
+        added.map_err(|error| error.to_string())?;
     }
     let mut writer = encoder.write_header().map_err(|error| error.to_string())?;
     writer.write_image_data(image.as_raw()).map_err(|error| error.to_string())?;
@@ -40,19 +48,39 @@ where
 }
 
 /// The (keyword, value) pairs of a PNG, wherever they stand in it; first the Latin-1 ones, then the UTF-8 ones, each in the file's order.
+///
+/// # Errors
+/// Unreadable, no PNG, truncated, or with over [`MAX_TEXT`] bytes of text: nobody writes so much, and it must not fill memory.
 pub fn read_png_text(path: &Path) -> Result<Vec<(String, String)>, Error> {
-    let bytes = std::fs::read(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
-    let damaged = |error: png::DecodingError| Error::Damaged { path: path.to_path_buf(), reason: error.to_string() };
-    let mut reader = png::Decoder::new(Cursor::new(bytes)).read_info().map_err(damaged)?;
+    let file = open(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
+    let damaged = |error: png::DecodingError| match error {
+        png::DecodingError::LimitsExceeded => Error::TooMuchText { path: path.to_path_buf(), limit: MAX_TEXT },
+        error => Error::Damaged { path: path.to_path_buf(), reason: error.to_string() },
+    };
+    let mut decoder = png::Decoder::new_with_limits(BufReader::new(file), png::Limits { bytes: 4 * MAX_TEXT });
+    decoder.set_ignore_iccp_chunk(true);
+    let mut reader = decoder.read_info().map_err(damaged)?;
     reader.finish().map_err(damaged)?;
     let info = reader.info();
     let mut text: Vec<_> =
         info.uncompressed_latin1_text.iter().map(|chunk| (chunk.keyword.clone(), chunk.text.clone())).collect();
+    let mut room = MAX_TEXT;
     for chunk in &info.compressed_latin1_text {
-        text.push((chunk.keyword.clone(), chunk.get_text().map_err(damaged)?));
+        let mut chunk = chunk.clone();
+        chunk.decompress_text_with_limit(room).map_err(damaged)?;
+        let value = chunk.get_text().map_err(damaged)?;
+        room = room.saturating_sub(value.len());
+        text.push((chunk.keyword, value));
     }
     for chunk in &info.utf8_text {
-        text.push((chunk.keyword.clone(), chunk.get_text().map_err(damaged)?));
+        let mut chunk = chunk.clone();
+        chunk.decompress_text_with_limit(room).map_err(damaged)?;
+        let value = chunk.get_text().map_err(damaged)?;
+        room = room.saturating_sub(value.len());
+        text.push((chunk.keyword, value));
+    }
+    if text.iter().map(|(_, value)| value.len()).sum::<usize>() > MAX_TEXT {
+        return Err(Error::TooMuchText { path: path.to_path_buf(), limit: MAX_TEXT });
     }
     Ok(text)
 }
@@ -71,7 +99,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("sample.png");
         let image = RgbImage::from_fn(5, 7, |x, y| Rgb([x as u8 * 40, y as u8 * 30, 9]));
-        let text = [("prompt", "a teapot – “sur l’herbe” 茶壺\nsecond line"), ("seed", "7"), ("empty", "")];
+        let text = [
+            ("seed", "7"),
+            ("name", "théière"),
+            ("empty", ""),
+            ("prompt", "a teapot – “sur l’herbe” 茶壺\nsecond line"),
+        ];
         write_png(&path, &image, &text).unwrap();
         assert_eq!(read_photo(&path).unwrap(), image);
         let read = read_png_text(&path).unwrap();

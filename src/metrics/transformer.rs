@@ -158,12 +158,12 @@ impl Layer {
 }
 
 /// `hidden` [B, T, D] through all `layers`, by the operations of the base model: its kernels on the CPU.
-pub(super) fn through(layers: &[Layer], hidden: &Tensor, mask: Option<AttnMask>) -> Result<Tensor> {
+pub(super) fn through(layers: &[Layer], hidden: &Tensor, mask: Option<&AttnMask>) -> Result<Tensor> {
     // On a thread of the pool, so that the many small kernels need not wake one each.
     rayon::scope(|_| {
         let mut hidden: Tracked = (&hidden.contiguous()?).into();
         for layer in layers {
-            hidden = layer.forward(&hidden, mask)?;
+            hidden = layer.forward(&hidden, mask.cloned())?;
         }
         Ok(hidden.value().clone())
     })

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::device::{DeviceName, FloatType};
+use super::sampling::{NoiseKind, OtherConcept, SamplerKind};
 
 /// A named set of training settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -268,12 +269,22 @@ pub struct SampleConfig {
     pub steps: usize,
     /// Classifier-free guidance; 1 switches the unconditional branch off.
     pub guidance_scale: f64,
+    /// What takes the noise out.
+    pub sampler: SamplerKind,
+    /// The noise levels of Karras et al. 2022 in place of the base model's own.
+    pub karras: bool,
+    /// Where the noise of a seed comes from.
+    pub noise: NoiseKind,
     /// DDIM's η: 0 is deterministic, 1 is DDPM-like.
     pub eta: f64,
     /// Checkpoint of the residual embeddings; none samples the base model.
     pub checkpoint: Option<PathBuf>,
     /// How strongly the embeddings act: 0 is the base model, 1 as trained.
     pub strength: f32,
+    /// The part of the denoising in which concepts act, as fractions of its steps; before and after, the same prompt is read
+    /// without any. None is all of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concept_steps: Option<[f64; 2]>,
     /// Whether the unconditional branch is read with the residual embeddings too; the authors' code does not.
     pub uncond_prefix: bool,
     /// Images denoised at once.
@@ -285,6 +296,9 @@ pub struct SampleConfig {
     /// Words that prompts may use besides the text encoder's own.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub embeddings: Vec<EmbeddingFile>,
+    /// Concepts that prompts may name besides the learned one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub concepts: Vec<OtherConcept>,
 }
 
 impl Default for SampleConfig {
@@ -296,14 +310,19 @@ impl Default for SampleConfig {
             seed: 0,
             steps: 50,
             guidance_scale: 7.5,
+            sampler: SamplerKind::Ddim,
+            karras: false,
+            noise: NoiseKind::Catbench,
             eta: 0.0,
             checkpoint: None,
             strength: 1.0,
+            concept_steps: None,
             uncond_prefix: false,
             batch_size: 4,
             device: DeviceName::Cpu,
             dtype: FloatType::F32,
             embeddings: Vec::new(),
+            concepts: Vec::new(),
         }
     }
 }
@@ -320,6 +339,42 @@ impl SampleConfig {
         }
         if !(self.strength.is_finite() && self.strength >= 0.0) {
             return refuse("strength", &self.strength, "must be 0 or more");
+        }
+        if self.karras && !self.sampler.has_karras() {
+            return refuse("karras", &"true", "only the samplers euler, dpmpp_2m and unipc have Karras noise levels");
+        }
+        if !(0.0..=1.0).contains(&self.eta) {
+            return refuse("eta", &self.eta, "must be in 0..=1");
+        }
+        if self.eta > 0.0 && self.sampler != SamplerKind::Ddim {
+            return refuse("eta", &self.eta, "only the sampler ddim has an eta: must be 0");
+        }
+        if let Some([from, to]) = self.concept_steps.filter(|[from, to]| !(0.0 <= *from && from < to && *to <= 1.0)) {
+            let cause = "must be two fractions of the steps in 0..=1, the lower first";
+            return refuse("concept_steps", &format!("{from}..{to}"), cause);
+        }
+        self.check_concepts()
+    }
+
+    fn check_concepts(&self) -> Result<(), SettingError> {
+        for (i, other) in self.concepts.iter().enumerate() {
+            if !(other.strength.is_finite() && other.strength >= 0.0) {
+                let value = format!("{} in {}", other.strength, other.name);
+                return refuse("concepts", &value, "its strength must be 0 or more");
+            }
+            if self.concepts[..i].iter().any(|earlier| earlier.name == other.name) {
+                return refuse("concepts", &other.name, "is given twice: each concept once");
+            }
+            let plain = |c: char| c.is_alphanumeric() || "-_.".contains(c);
+            if other.name.is_empty() || !other.name.chars().all(plain) {
+                let cause = "prompts can name concepts of letters, digits, -, _ and . only: rename its folder";
+                return refuse("concepts", &other.name, cause);
+            }
+            if ["concept", "class"].contains(&other.name.as_str()) {
+                let cause =
+                    "{concept} and {class} are this workspace's own: a concept of that name cannot be put beside it";
+                return refuse("concepts", &other.name, cause);
+            }
         }
         Ok(())
     }

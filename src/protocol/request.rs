@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Compared, Estimate, ModelSpec, SampleConfig, ScoresAt, TrainConfig};
+use super::{Compared, Estimate, ModelSpec, PictureConfig, SampleConfig, ScoresAt, TrainConfig};
 
 /// The job that [`Request::Estimate`] asks about.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -18,6 +18,9 @@ pub struct EstimateRequest {
     pub train: Option<TrainConfig>,
     /// How pictures are sampled.
     pub sample: SampleConfig,
+    /// The pictures of a sampling; none for every prompt of `sample` with every seed.
+    #[serde(default)]
+    pub pictures: Option<Vec<PictureConfig>>,
     /// Photos to encode.
     pub photos: usize,
     /// The score model, absolute, where scores are measured.
@@ -50,6 +53,14 @@ pub enum Request {
         #[serde(with = "super::path_or_table")]
         base_model: ModelSpec,
     },
+    /// The hash of a base model's content.
+    ModelHash {
+        /// The base model.
+        #[serde(with = "super::path_or_table")]
+        base_model: ModelSpec,
+        /// The home, which remembers hashes.
+        home: PathBuf,
+    },
     /// Compare scores pair by pair. A row is a list of pairs: one, or those of several concepts taken together.
     Compare {
         /// First and second side of each pair of each row.
@@ -79,6 +90,11 @@ pub enum Reply {
     TextLayers {
         /// How many.
         count: usize,
+    },
+    /// To [`Request::ModelHash`].
+    ModelHash {
+        /// SHA-256.
+        sha256: String,
     },
     /// To [`Request::Compare`]: for each row what came of it, or why nothing did.
     Compared {

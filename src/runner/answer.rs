@@ -9,7 +9,7 @@ use crate::catversion::{Checkpoint, adapter};
 use crate::diffusion::{Outline, part_of};
 use crate::fs::sha256;
 use crate::protocol::{EstimateRequest, Event, Reply, Request};
-use crate::workspace::{self, Concept, EventLog, HashCache, Imported, JobFolder, RunSpec};
+use crate::workspace::{self, Concept, EventLog, HashCache, Home, Imported, JobFolder, RunSpec};
 
 /// Read one request from stdin and write its reply to stdout.
 pub fn answer() -> ExitCode {
@@ -28,10 +28,11 @@ pub fn answer() -> ExitCode {
 fn reply(request: Request) -> Result<Reply, Error> {
     Ok(match request {
         Request::Estimate(request) => {
-            let EstimateRequest { base_model, class_word, train, sample, photos, score_model } = *request;
+            let EstimateRequest { base_model, class_word, train, sample, pictures, photos, score_model } = *request;
+            let pictures = pictures.unwrap_or_else(|| sample.pictures());
             let score_model = score_model.map(|folder| part_of(&folder, "score_model")).transpose()?;
-            let (train, sample) = (train.as_ref(), &sample);
-            let job = estimate::Job { class_word: &class_word, train, sample, photos, score_model };
+            let (train, sample, pictures) = (train.as_ref(), &sample, &pictures[..]);
+            let job = estimate::Job { class_word: &class_word, train, sample, pictures, photos, score_model };
             Reply::Estimate(Box::new(estimate::estimate(base_model, &job)?))
         }
         Request::ImportAdapter { concept, file } => {
@@ -43,6 +44,9 @@ fn reply(request: Request) -> Result<Reply, Error> {
             Reply::Exported { files, warnings: adapter::export_warnings(&checkpoint) }
         }
         Request::TextLayers { base_model } => Reply::TextLayers { count: Outline::read(&base_model)?.text_layers() },
+        Request::ModelHash { base_model, home } => {
+            Reply::ModelHash { sha256: models::hash(&base_model, &HashCache::of(&Home::at(&home)?))? }
+        }
         Request::Compare { rows } => Reply::Compared { rows: compare::compare(&rows) },
     })
 }

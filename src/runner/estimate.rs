@@ -1,10 +1,13 @@
 //! What a job needs, before it starts: memory, time, and what of its prompts is not read.
 
+use std::collections::HashSet;
+
 use super::{Error, words};
-use crate::catversion::prompt_text;
+use crate::catversion::{Checkpoint, Reading};
 use crate::diffusion::{Compute, Cost, Outline, Speed};
 use crate::protocol::{
-    CutPrompt, DeviceName, Estimate, FloatType, ModelSpec, PartReport, SampleConfig, TimeEstimate, TrainConfig,
+    CutPrompt, DeviceName, Estimate, FloatType, ModelSpec, PartReport, PictureConfig, SampleConfig, TimeEstimate,
+    TrainConfig,
 };
 use crate::workspace::free_memory;
 
@@ -23,6 +26,8 @@ pub(super) struct Job<'a> {
     /// A training with the pictures on its way; none for a sampling alone.
     pub train: Option<&'a TrainConfig>,
     pub sample: &'a SampleConfig,
+    /// The pictures that are sampled.
+    pub pictures: &'a [PictureConfig],
     /// Photos to encode.
     pub photos: usize,
     /// The score model that is loaded beside the base model.
@@ -44,14 +49,14 @@ impl Job<'_> {
         }
     }
 
+    /// Branches that are denoised for a picture.
     fn guided(&self) -> usize {
-        if (self.sample.guidance_scale - 1.0).abs() > f64::EPSILON { 2 } else { 1 }
+        if self.pictures.is_empty() || self.pictures.iter().any(PictureConfig::is_guided) { 2 } else { 1 }
     }
 
     /// Images denoised at once.
     fn pictures_at_once(&self) -> usize {
-        let all = self.sample.prompts.len().saturating_mul(self.sample.images_per_prompt);
-        self.sample.batch_size.min(all).max(1)
+        self.sample.batch_size.min(self.pictures.len()).max(1)
     }
 
     /// What is done, by name, with its cost.
@@ -70,8 +75,14 @@ impl Job<'_> {
             pictures = pictures.max(self.pictures_at_once());
         }
         if pictures > 0 {
-            work.push(("denoising pictures", model.picture_step(pictures.saturating_mul(self.guided()))));
-            work.push(("decoding pictures", model.decoding(pictures)));
+            // One is decoded while the next are denoised.
+            let (mut denoising, decoding) =
+                (model.picture_step(pictures.saturating_mul(self.guided())), model.decoding(1));
+            if self.samplings() > 0 {
+                denoising.peak_bytes += decoding.peak_bytes;
+            }
+            work.push(("denoising pictures", denoising));
+            work.push(("decoding a picture", decoding));
         }
         work
     }
@@ -91,10 +102,15 @@ impl Job<'_> {
 
     fn time(&self, model: &Outline, speed: Speed) -> TimeEstimate {
         let seconds = |cost: Cost| cost.seconds(speed);
-        let decoding = seconds(model.decoding(1));
-        let picture = self.sample.steps as f64 * seconds(model.denoising_step(self.guided())) + decoding;
-        let listed = self.sample.prompts.len() as f64 * self.sample.images_per_prompt as f64 * self.samplings() as f64;
-        let mut total = listed * picture;
+        let (decoding, alone) = (seconds(model.decoding(1)), seconds(model.denoising_step(1)));
+        let guided = seconds(model.denoising_step(2));
+        let one = |steps: usize, is_guided: bool| steps as f64 * if is_guided { guided } else { alone } + decoding;
+        let listed: f64 = self.pictures.iter().map(|picture| one(picture.steps, picture.is_guided())).sum();
+        let picture = match self.pictures.len() {
+            0 => one(self.sample.steps, true),
+            count => listed / count as f64,
+        };
+        let mut total = listed * self.samplings() as f64;
         let step = self.train.map(|train| {
             let step = seconds(model.training_step(train.batch_size, train.gradient_checkpointing));
             let times = |every: usize| if every > 0 { 1 + train.steps.div_ceil(every) } else { 0 };
@@ -179,18 +195,41 @@ impl Job<'_> {
         Job { train, sample, score_model: self.score_model.clone(), ..*self }
     }
 
+    /// Refuse pictures that cannot be sampled as they say, and concepts that cannot be put together.
+    fn check_sampling(&self, model: &Outline) -> Result<(), Error> {
+        let mut seen = HashSet::new();
+        for picture in self.pictures.iter().filter(|_| self.samplings() > 0) {
+            let PictureConfig { sampler, karras, steps, eta, .. } = *picture;
+            if seen.insert((sampler, karras, steps, eta.to_bits())) {
+                model.schedule.solver(sampler, karras, steps, eta)?;
+            }
+        }
+        let mut base_model: Option<String> = None;
+        let others = self.sample.concepts.iter().map(|other| &other.checkpoint);
+        let own = self.sample.checkpoint.iter().filter(|_| !self.sample.concepts.is_empty());
+        for path in own.chain(others) {
+            let checkpoint = Checkpoint::load(path)?;
+            checkpoint.check_base_model(base_model.get_or_insert_with(|| checkpoint.meta.base_model.clone()), path)?;
+        }
+        Ok(())
+    }
+
     fn cut_prompts(&self, model: &Outline) -> Result<Vec<CutPrompt>, Error> {
+        let read = |prompt: &str| Ok::<_, Error>(Reading::of(prompt, self.class_word, &self.sample.concepts)?.text);
         let mut prompts: Vec<String> = Vec::new();
+        let mut seen = HashSet::new();
         if let Some(train) = self.train {
             prompts.push(train.caption.replace("{class}", self.class_word));
             if train.sample_every > 0 {
-                prompts.push(prompt_text(&train.sample_prompt, self.class_word));
+                prompts.push(read(&train.sample_prompt)?);
             }
         }
         if self.samplings() > 0 {
-            prompts.extend(self.sample.prompts.iter().map(|prompt| prompt_text(prompt, self.class_word)));
+            let listed = self.pictures.iter().flat_map(|picture| [&picture.prompt, &picture.negative_prompt]);
+            for prompt in listed.filter(|prompt| seen.insert(*prompt)) {
+                prompts.push(read(prompt)?);
+            }
         }
-        prompts.push(self.sample.negative_prompt.clone());
         let mut cut_prompts = Vec::new();
         for prompt in prompts {
             let cut = model.tokenizer.tokens(&prompt)?.cut;
@@ -207,9 +246,10 @@ pub(super) fn estimate(base_model: ModelSpec, job: &Job) -> Result<Estimate, Err
     let (device, dtype) = job.device();
     let compute = Compute::open(device, dtype)?;
     let mut model = Outline::read(&base_model)?.on(device, dtype);
-    for embedding in words::read(job.sample, job.class_word)? {
+    for embedding in words::read(job)? {
         model.add_word(&embedding)?;
     }
+    job.check_sampling(&model)?;
     let (peak_bytes, peak_in) = job.peak(&model);
     let free = free_memory(device);
     let refusal = free.as_ref().and_then(|free| job.refusal(&model, free.bytes, &free.limit));

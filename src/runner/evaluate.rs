@@ -1,22 +1,24 @@
 //! A scoring job: the prompt list sampled without the concept, with it or at every checkpoint, or pictures that are there
 //! already, measured against the photos.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use super::judge::Judge;
-use super::sample::{Sampled, Sampling, mask_path};
+use super::sample::{Sampled, Sampling, Subject, mask_path, plan};
 use super::{Error, Outcome, ScoreJob, StopFlag, estimate, load_model};
-use crate::catversion::{Checkpoint, prompt_text};
+use crate::catversion::prompt_text;
 use crate::diffusion::{BaseModel, part_of};
-use crate::image::{read_any_mask, read_photo, read_png_text};
+use crate::image::{Provenance, read_any_mask, read_photo, read_provenance};
 use crate::metrics::ScoredSample;
-use crate::protocol::{Phase, SampleConfig, ScoreConfig, ScoreTask};
+use crate::protocol::{ModelSpec, Phase, SampleConfig, ScoreConfig, ScoreTask};
 use crate::workspace::{self, Concept, EventLog, History, JobFolder, read_scores};
 
 /// A scoring that samples its pictures: of a finished run, or at the end of its training.
 pub(super) struct Evaluation<'a> {
     pub concept: &'a Concept,
     pub class_word: &'a str,
+    pub base_model: &'a ModelSpec,
     pub model: &'a BaseModel,
     /// The CLIP model, and a DINO model beside it.
     pub score_models: (&'a Path, Option<&'a Path>),
@@ -48,35 +50,41 @@ impl Evaluation<'_> {
         };
         let mut done = 0;
         for (name, checkpoint) in sides {
-            let learned =
-                checkpoint.as_deref().map(|path| Ok::<_, Error>((Checkpoint::load(path)?, path))).transpose()?;
-            let step = learned.as_ref().map_or(0, |(checkpoint, _)| checkpoint.meta.step);
-            let settings = SampleConfig { checkpoint: checkpoint.clone(), ..config.sample.clone() };
+            let learned = checkpoint.is_some();
+            let settings = SampleConfig { checkpoint, ..config.sample.clone() };
             let sampling = Sampling {
-                model: self.model,
-                class_word: self.class_word,
+                subject: Subject {
+                    concept: &self.concept.id,
+                    class_word: self.class_word,
+                    base_model: self.base_model,
+                    model: self.model,
+                },
                 config: &settings,
-                learned: learned.as_ref().map(|(checkpoint, path)| (checkpoint, *path)),
+                plan: plan(&self.folder.join(name), &settings.pictures(), settings.batch_size, false),
+                made: &HashSet::new(),
                 root: self.job.path(),
-                folder: &self.folder.join(name),
-                phase: if learned.is_some() { Phase::Sample } else { Phase::SampleBefore },
+                phase: if learned { Phase::Sample } else { Phase::SampleBefore },
             };
-            let Some(sampled) = sampling.run(log, stop)? else {
+            let (mut samples, mut step) = (Vec::new(), 0);
+            let whole = sampling.run(log, stop, &mut |sampled| {
+                step = sampled.step;
+                samples.push(self.scored(sampled));
+            })?;
+            if !whole {
                 return Ok(Outcome::Stopped { step: done });
-            };
-            let samples: Vec<ScoredSample> = sampled.into_iter().map(|sampled| self.scored(sampled)).collect();
-            judge.measure(&samples, (learned.is_some(), step), Some(&settings), log)?;
+            }
+            judge.measure(&samples, (learned, step), Some(&settings), log)?;
             done = step;
         }
         Ok(Outcome::Finished)
     }
 
-    fn scored(&self, Sampled { request, picture }: Sampled) -> ScoredSample {
+    fn scored(&self, Sampled { planned, picture, .. }: Sampled) -> ScoredSample {
         ScoredSample {
             image: picture.image,
             mask: Some(picture.mask),
-            prompt_text: prompt_text(&request.prompt, self.class_word),
-            seed: request.seed,
+            prompt_text: prompt_text(&planned.config.prompt, self.class_word),
+            seed: planned.config.seed,
         }
     }
 
@@ -100,10 +108,12 @@ pub(super) fn run(job: &ScoreJob, log: &mut EventLog, stop: &StopFlag) -> Result
     if let ScoreTask::Pictures { files, prompt } = &spec.task {
         return pictures(job, files, prompt.as_deref(), log);
     }
+    let sampled = spec.score.sample.pictures();
     let needs = estimate::Job {
         class_word: &spec.class_word,
         train: None,
         sample: &spec.score.sample,
+        pictures: &sampled,
         photos: 0,
         score_model: Some(part_of(&spec.score_model, "score_model")?),
     };
@@ -111,6 +121,7 @@ pub(super) fn run(job: &ScoreJob, log: &mut EventLog, stop: &StopFlag) -> Result
     let evaluation = Evaluation {
         concept: &job.concept,
         class_word: &spec.class_word,
+        base_model: &spec.base_model,
         model: &model,
         score_models: (&spec.score_model, spec.dino_model.as_deref()),
         job: &job.folder,
@@ -134,15 +145,14 @@ fn pictures(job: &ScoreJob, files: &[PathBuf], prompt: Option<&str>, log: &mut E
             return Err(crate::image::Error::MaskSize { path: mask_path(path), found, expected }.into());
         }
         // Only a PNG says how it was made.
-        let text = read_png_text(path).unwrap_or_default();
-        let said = |keyword: &str| text.iter().find(|(key, _)| key == keyword).map(|(_, value)| value.as_str());
-        let Some(prompt) = prompt.or_else(|| said("prompt")) else {
+        let said = read_provenance(path).unwrap_or(Provenance::Nothing);
+        let Some(prompt) = prompt.or_else(|| said.prompt()) else {
             let remedy = "say it with --prompt";
             return Err(workspace::Error::invalid(path, "the picture does not say its prompt", remedy).into());
         };
-        let steps: usize = said("trained_steps").and_then(|steps| steps.parse().ok()).unwrap_or(0);
+        let steps = said.trained_steps();
         (learned, step) = (learned || steps > 0, step.max(steps));
-        let seed = said("seed").and_then(|seed| seed.parse().ok()).unwrap_or(0);
+        let seed = said.seed().unwrap_or(0);
         samples.push(ScoredSample { image, mask, prompt_text: prompt_text(prompt, &spec.class_word), seed });
     }
     let models = (spec.score_model.as_path(), spec.dino_model.as_deref());

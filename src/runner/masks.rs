@@ -25,8 +25,14 @@ pub(super) fn run(job: &MaskJob, log: &mut EventLog, stop: &StopFlag) -> Result<
         dtype: config.dtype,
         ..SampleConfig::default()
     };
-    let needs =
-        estimate::Job { class_word: &spec.class_word, train: None, sample: &sample, photos: 0, score_model: None };
+    let needs = estimate::Job {
+        class_word: &spec.class_word,
+        train: None,
+        sample: &sample,
+        pictures: &[],
+        photos: 0,
+        score_model: None,
+    };
     let model = load_model(&job.models, &spec.base_model, &job.concept, &needs, log)?;
     let limit = model.schedule.num_train_timesteps();
     if let Some(late) = config.timesteps.iter().find(|&&timestep| timestep >= limit) {

@@ -29,9 +29,9 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 pub use answer::answer;
 pub use models::{Models, check_model};
 
-use crate::catversion::prompt_text;
+use crate::catversion::Reading;
 use crate::diffusion::{BaseModel, Compute, Outline};
-use crate::protocol::{Event, EventRecord, JobKind, ModelSpec, Phase};
+use crate::protocol::{Event, EventRecord, JobKind, ModelSpec, OtherConcept, Phase};
 use crate::workspace::{self, BatchSpec, Concept, EventLog, HashCache, JobFolder, MaskSpec, RunSpec, ScoreSpec};
 use crate::{catversion, diffusion, image, metrics};
 use assignments::Assignments;
@@ -298,8 +298,13 @@ fn work(
         }
         JobKind::Sample => {
             let spec = folder.batch_spec()?;
-            log.write(Event::Started { pid, steps: 0, resumed_from: 0 })?;
-            sample::run(&SampleJob { folder: folder.clone(), concept, spec, models }, log, stop)
+            // What was made stays: a sampling goes on where it ended.
+            let made = events.iter().filter_map(|record| match record.event {
+                Event::Sample { step, .. } => Some(step),
+                _ => None,
+            });
+            log.write(Event::Started { pid, steps: 0, resumed_from: made.max().unwrap_or(0) })?;
+            sample::run(&SampleJob { folder: folder.clone(), concept, spec, models }, events, log, stop)
         }
         JobKind::Score => {
             let spec = folder.score_spec()?;
@@ -338,7 +343,7 @@ fn load_model(
     log: &mut EventLog,
 ) -> Result<Rc<BaseModel>, Error> {
     log.write(Event::Progress { phase: Phase::Load, done: 0, total: 1 })?;
-    let words = words::read(job.sample, job.class_word)?;
+    let words = words::read(job)?;
     let (device, dtype) = job.device();
     estimate::check_memory(&Outline::read(spec)?.on(device, dtype), job)?;
     let compute = (device, dtype, Compute::open(device, dtype)?);
@@ -351,11 +356,12 @@ fn load_model(
 fn warn_of_cut_prompts<'a>(
     prompts: impl IntoIterator<Item = &'a String>,
     class_word: &str,
+    concepts: &[OtherConcept],
     model: &BaseModel,
     log: &mut EventLog,
 ) -> Result<(), Error> {
     for prompt in prompts {
-        let cut = model.tokenizer.tokens(&prompt_text(prompt, class_word))?.cut;
+        let cut = model.tokenizer.tokens(&Reading::of(prompt, class_word, concepts)?.text)?.cut;
         if !cut.is_empty() {
             let limit = model.text_encoder.max_length();
             let message = format!("prompt \"{prompt}\" is over {limit} tokens: \"{cut}\" is not read");
@@ -375,6 +381,11 @@ struct Progress<'a> {
 impl<'a> Progress<'a> {
     fn new(log: &'a mut EventLog, phase: Phase) -> Self {
         Self { log, phase, last: None }
+    }
+
+    /// Tell something else in between.
+    fn write(&mut self, event: Event) -> Result<(), Error> {
+        Ok(self.log.write(event)?)
     }
 
     fn tell(&mut self, done: usize, total: usize) -> Result<(), Error> {

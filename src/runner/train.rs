@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::sample::{sample_path, write_picture};
+use super::sample::{Subject, write_picture};
 use super::{Error, Outcome, Progress, StopFlag, TrainJob, estimate, evaluate, load_model, warn_of_cut_prompts};
-use crate::catversion::{Checkpoint, Launched, PictureRequest, Sampler, Trainer, TrainingPhoto};
+use crate::catversion::{Checkpoint, Launched, Sampler, Trainer, TrainingPhoto, decode, denoise_batch};
 use crate::diffusion::{BaseModel, part_of};
+use crate::fs::sha256;
 use crate::image::square;
-use crate::protocol::{Event, Phase, SampleConfig, ScoreConfig, ScoreTask};
+use crate::protocol::{Event, Phase, PictureConfig, SampleConfig, ScoreConfig, ScoreTask, UsedCheckpoint};
 use crate::workspace::{self, Concept, EventLog, JobFolder, RunSpec, checkpoint_path};
 
 /// Photos and masks of a concept as the base model sees them: squares of its resolution.
@@ -61,17 +62,19 @@ pub(super) fn run(job: &TrainJob, log: &mut EventLog, stop: &StopFlag) -> Result
     config.check().map_err(crate::catversion::Error::from)?;
     // What the scoring at the end lacks is said before the training, not after it.
     let score_model = config.evaluate.then(|| score_model(job)).transpose()?;
+    let pictures = spec.evaluation.sample.pictures();
     let needs = estimate::Job {
         class_word: &spec.class_word,
         train: Some(config),
         sample: &spec.evaluation.sample,
+        pictures: &pictures,
         photos: 0,
         score_model: score_model.map(|folder| part_of(folder, "score_model")).transpose()?,
     };
     let model = load_model(&job.models, &spec.base_model, &job.concept, &needs, log)?;
     let caption = config.caption.replace("{class}", &spec.class_word);
     let pictured = (config.sample_every > 0).then_some(&config.sample_prompt);
-    warn_of_cut_prompts(pictured.into_iter().chain([&caption]), &spec.class_word, &model, log)?;
+    warn_of_cut_prompts(pictured.into_iter().chain([&caption]), &spec.class_word, &[], &model, log)?;
     if spec.base_model_hash.as_ref() != Some(&model.hash) {
         job.folder.write_run_spec(&RunSpec { base_model_hash: Some(model.hash.clone()), ..spec.clone() })?;
     }
@@ -131,6 +134,7 @@ pub(super) fn run(job: &TrainJob, log: &mut EventLog, stop: &StopFlag) -> Result
     let evaluation = evaluate::Evaluation {
         concept: &job.concept,
         class_word: &spec.class_word,
+        base_model: &spec.base_model,
         model: &model,
         score_models: (score_model, spec.dino_model.as_deref()),
         job: &job.folder,
@@ -179,12 +183,26 @@ fn picture(job: &TrainJob, model: &BaseModel, trainer: &Trainer<'_>, log: &mut E
     let checkpoint = trainer.checkpoint();
     let learned = (step > 0).then_some((&checkpoint, job.folder.path()));
     let sampler = Sampler::new(model, &job.spec.class_word, settings.clone(), learned)?;
-    let request = PictureRequest { prompt: config.sample_prompt.clone(), seed: config.seed };
-    let made = sampler.pictures(std::slice::from_ref(&request), &mut |_, _| std::ops::ControlFlow::Continue(()))?;
-    for picture in made.into_iter().flatten() {
-        let path = PathBuf::from("samples").join(sample_path(&format!("step-{step:06}"), request.seed));
-        write_picture(job.folder.path(), &path, &picture, &request, settings, &model.hash, step)?;
-        log.write(Event::Sample { step, path, prompt: request.prompt.clone(), seed: request.seed, learned: step > 0 })?;
+    let file = job.folder.checkpoint(step);
+    let wanted = PictureConfig {
+        checkpoint: learned.map(|_| file.clone()),
+        ..settings.picture(config.sample_prompt.clone(), config.seed)
+    };
+    let text = sampler.encode(&wanted.prompt)?;
+    let denoised = denoise_batch(model, &[(&text, &wanted)], &mut |_, _| std::ops::ControlFlow::Continue(()))?;
+    let decoder = model.vae.decoder()?;
+    for undecoded in denoised.into_iter().flatten() {
+        let picture = decode(&model.vae, &decoder, &undecoded)?;
+        let path = PathBuf::from(format!("samples/step-{step:06}-seed-{}.png", wanted.seed));
+        let used = learned.map(|_| UsedCheckpoint { path: file.clone(), sha256: sha256(&file).ok(), step });
+        let subject = Subject {
+            concept: &job.spec.concept,
+            class_word: &job.spec.class_word,
+            base_model: &job.spec.base_model,
+            model,
+        };
+        write_picture(job.folder.path(), &path, &picture, &subject.record(settings, &wanted, used, 1)?)?;
+        log.write(Event::Sample { step, path, prompt: wanted.prompt.clone(), seed: wanted.seed, learned: step > 0 })?;
     }
     Ok(())
 }

@@ -1,22 +1,25 @@
 //! Textual-inversion embeddings of a sampling.
 
 use super::Error;
+use super::estimate::Job;
 use crate::catversion::prompt_text;
 use crate::diffusion::Embedding;
 use crate::fs::sha256;
-use crate::protocol::SampleConfig;
 use crate::workspace;
 
-/// Read the embeddings that `config` names.
+/// Read the embeddings that `job` names.
 ///
 /// # Errors
 /// A file that is none, or not the one that was named when the job was made. A word that stands in no prompt: the file
 /// would change nothing.
-pub(super) fn read(config: &SampleConfig, class_word: &str) -> Result<Vec<Embedding>, Error> {
-    let prompts = config.prompts.iter().chain([&config.negative_prompt]);
-    let texts: Vec<String> = prompts.map(|prompt| prompt_text(prompt, class_word).to_lowercase()).collect();
+pub(super) fn read(job: &Job) -> Result<Vec<Embedding>, Error> {
+    if job.sample.embeddings.is_empty() {
+        return Ok(Vec::new());
+    }
+    let prompts = job.pictures.iter().flat_map(|picture| [&picture.prompt, &picture.negative_prompt]);
+    let texts: Vec<String> = prompts.map(|prompt| prompt_text(prompt, job.class_word).to_lowercase()).collect();
     let mut embeddings = Vec::new();
-    for file in &config.embeddings {
+    for file in &job.sample.embeddings {
         if sha256(&file.path).map_err(workspace::Error::io("read", &file.path))? != file.sha256 {
             return Err(Error::EmbeddingChanged(file.path.clone()));
         }

@@ -9,7 +9,9 @@ use super::overlays::Overlay;
 use super::overlays::page::Page;
 use crate::client::{self, Placement};
 use crate::protocol::{JobChange, JobInfo, JobState, SampleConfig, ScoreTask, TrainConfig};
-use crate::workspace::{Concept, ConceptFile, History, Home, JobFolder, ScoreSpec, preflight};
+use crate::workspace::{
+    BatchSpec, Concept, ConceptFile, History, Home, JobFolder, PromptList, ScoreSpec, Values, preflight,
+};
 
 /// Something that takes a moment, and what comes of it.
 pub type Task = Box<dyn FnOnce() -> Result<Effect, String> + Send>;
@@ -132,12 +134,14 @@ pub fn score_checkpoints(concept: Concept, run: JobFolder) -> Effect {
 }
 
 /// Queue a sampling with what `run` has learned, or without a run of the class word alone.
-pub fn sample(concept: Concept, run: Option<JobFolder>, config: SampleConfig) -> Effect {
+pub fn sample(concept: Concept, run: Option<JobFolder>, config: SampleConfig, list: PromptList) -> Effect {
     Effect::task("queueing the sampling", move || {
         let checkpoint = run.as_ref().map(last_checkpoint).transpose()?;
         let config = SampleConfig { checkpoint, ..config };
         config.check().map_err(words)?;
-        let batch = JobFolder::new_batch(&concept, run.as_ref(), config).map_err(words)?;
+        let pictures = list.pictures(&Values::default(), &config).map_err(words)?;
+        let spec = BatchSpec::new(&concept, run.as_ref(), config).map_err(words)?;
+        let batch = JobFolder::new_batch(&concept, &spec, &pictures).map_err(words)?;
         let job = client::submit(&batch, Placement::default()).map_err(words)?;
         Ok(Effect::Many(vec![Effect::Go(Place::Samples), Effect::Notice(queued(&job))]))
     })

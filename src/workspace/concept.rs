@@ -6,7 +6,7 @@ use ::image::{GrayImage, RgbImage};
 use serde::{Deserialize, Serialize};
 
 use super::job::JOBS;
-use super::{Error, Home, JobFolder};
+use super::{Error, Home, JobFolder, ListNames, PromptList};
 use crate::image;
 use crate::protocol::{ModelSpec, SampleConfig, ScoreConfig};
 
@@ -135,22 +135,44 @@ impl Concept {
         Ok((photo, mask))
     }
 
-    /// The lines of the prompt list at `path`, without empty lines and `#` comments; an error when none is left.
-    pub fn read_prompts(path: &Path) -> Result<Vec<String>, Error> {
-        let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-        let prompts: Vec<String> = lines.map(str::to_owned).collect();
-        if prompts.is_empty() {
-            return Err(Error::invalid(path, "no prompt in this list", "write one prompt a line"));
+    /// What the names in its prompt lists mean: words are looked for beside its lists, then in `prompts/words` of the home.
+    pub fn list_names(&self) -> ListNames {
+        let home = self.folder.parent().unwrap_or(&self.folder);
+        ListNames {
+            class_word: self.file.class_word.clone(),
+            concepts: Vec::new(),
+            folders: [self.folder.as_path(), home].map(|folder| folder.join("prompts/words")).into(),
         }
-        Ok(prompts)
     }
 
-    /// The concept's own prompt list: the first of `prompts/*.txt` by name.
-    pub fn prompt_list(&self) -> Result<Option<PathBuf>, Error> {
+    /// The prompts of the list at `path`, which all are sampled alike.
+    ///
+    /// # Errors
+    /// Those of [`PromptList`], and lines with settings of their own.
+    pub fn read_prompts(&self, path: &Path) -> Result<Vec<String>, Error> {
+        Ok(PromptList::read(path, &self.list_names())?.prompts()?)
+    }
+
+    /// Its prompt list `name`: `prompts/<name>.txt`.
+    pub fn named_list(&self, name: &str) -> Result<PathBuf, Error> {
+        let folder = self.folder.join("prompts");
+        let plain = !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', '\0']);
+        let path = folder.join(format!("{}.txt", name.strip_suffix(".txt").unwrap_or(name)));
+        if plain && path.is_file() {
+            return Ok(path);
+        }
+        let names: Vec<String> =
+            self.lists()?.iter().filter_map(|path| Some(path.file_stem()?.to_string_lossy().into_owned())).collect();
+        let there =
+            if names.is_empty() { "there is none yet".into() } else { format!("there is {}", names.join(", ")) };
+        Err(Error::invalid(&folder, format!("no prompt list {name:?}"), there))
+    }
+
+    /// Its prompt lists, `prompts/*.txt`, sorted by name.
+    fn lists(&self) -> Result<Vec<PathBuf>, Error> {
         let folder = self.folder.join("prompts");
         if !folder.is_dir() {
-            return Ok(None);
+            return Ok(Vec::new());
         }
         let mut lists = Vec::new();
         for entry in std::fs::read_dir(&folder).map_err(Error::io("read", &folder))? {
@@ -159,7 +181,8 @@ impl Concept {
                 lists.push(path);
             }
         }
-        Ok(lists.into_iter().min())
+        lists.sort();
+        Ok(lists)
     }
 
     /// How it is sampled, unless a command says otherwise.
@@ -168,11 +191,15 @@ impl Concept {
         SampleConfig { guidance_scale: self.file.guidance_scale.unwrap_or(usual.guidance_scale), ..usual }
     }
 
-    /// How it is scored: over its own prompt list, where it has one.
+    /// How it is scored: over the first of its prompt lists by name in which no line has settings of its own, where there is one.
     pub fn evaluation(&self) -> Result<ScoreConfig, Error> {
         let mut config = ScoreConfig { sample: self.sampling(), ..ScoreConfig::default() };
-        if let Some(list) = self.prompt_list()? {
-            config.sample.prompts = Self::read_prompts(&list)?;
+        for path in self.lists()? {
+            let list = PromptList::read(&path, &self.list_names())?;
+            if !list.has_settings() {
+                config.sample.prompts = list.prompts()?;
+                break;
+            }
         }
         Ok(config)
     }

@@ -26,6 +26,9 @@ pub enum Error {
         /// The parser's message: what and where in the file.
         message: String,
     },
+    /// Something in a prompt list.
+    #[error(transparent)]
+    List(#[from] super::ListError),
     /// No concept of that name.
     #[error("no concept {name:?} in {}: {hint}", home.display())]
     NoConcept {

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::concept::{read_toml, write_toml};
 use super::{Concept, Error, new_id};
 use crate::protocol::{
-    DeviceName, JobKind, MaskConfig, ModelSpec, SampleConfig, ScoreConfig, ScoreTask, TrainConfig, path_or_table,
+    Axis, DeviceName, JobKind, MaskConfig, ModelSpec, PictureConfig, SampleConfig, ScoreConfig, ScoreTask, TrainConfig,
+    path_or_table,
 };
 
 /// The settings file of a kind of job.
@@ -95,8 +96,29 @@ pub struct BatchSpec {
     /// The frozen diffusion model, absolute.
     #[serde(with = "path_or_table")]
     pub base_model: ModelSpec,
-    /// Settings of the sampling; its checkpoint is absolute.
+    /// The settings of its sheets' columns and rows; none makes no sheets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub grid: Vec<Axis>,
+    /// Whether batches that are not full are filled with copies, so that every picture is as one among `batch_size`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fill_batches: bool,
+    /// Settings of the sampling; its checkpoint is absolute. What its pictures differ in is in `pictures.jsonl` beside it.
     pub sample: SampleConfig,
+}
+
+impl BatchSpec {
+    /// A sampling of `concept` as it is now, with the embeddings of `run`.
+    pub fn new(concept: &Concept, run: Option<&JobFolder>, sample: SampleConfig) -> Result<Self, Error> {
+        Ok(Self {
+            concept: concept.id.clone(),
+            class_word: concept.file.class_word.clone(),
+            base_model: concept.base_model()?,
+            run: run.map(|run| run.id().to_owned()),
+            grid: Vec::new(),
+            fill_batches: false,
+            sample,
+        })
+    }
 }
 
 /// `score.toml`: one scoring.
@@ -205,16 +227,50 @@ impl JobFolder {
         Ok(job)
     }
 
-    /// Begin a sampling of `concept` with the embeddings of `run`.
-    pub fn new_batch(concept: &Concept, run: Option<&JobFolder>, sample: SampleConfig) -> Result<Self, Error> {
-        let spec = BatchSpec {
-            concept: concept.id.clone(),
-            class_word: concept.file.class_word.clone(),
-            base_model: concept.base_model()?,
-            run: run.map(|run| run.id().to_owned()),
-            sample,
+    /// Begin a sampling of `concept`: its `pictures.jsonl`, then its `batch.toml`, by which others see it.
+    pub fn new_batch(concept: &Concept, spec: &BatchSpec, pictures: &[PictureConfig]) -> Result<Self, Error> {
+        let job = Self { path: new_id(&concept.folder.join("samples"))? };
+        let written = job.write_pictures(pictures).and_then(|()| write_toml(&job.path.join("batch.toml"), spec));
+        if let Err(error) = written {
+            job.discard();
+            return Err(error);
+        }
+        Ok(job)
+    }
+
+    fn write_pictures(&self, pictures: &[PictureConfig]) -> Result<(), Error> {
+        let path = self.pictures_file();
+        let mut lines = Vec::new();
+        for picture in pictures {
+            let written = serde_json::to_writer(&mut lines, picture);
+            written.map_err(|error| Error::invalid(&path, error.to_string(), "its paths must be valid text"))?;
+            lines.push(b'\n');
+        }
+        crate::fs::write_atomic(&path, &lines).map_err(Error::io("write", &path))
+    }
+
+    fn pictures_file(&self) -> PathBuf {
+        self.path.join("pictures.jsonl")
+    }
+
+    /// The pictures of a sampling, in their order. A sampling made before there was a file of them has every prompt with
+    /// every seed.
+    pub fn pictures(&self) -> Result<Vec<PictureConfig>, Error> {
+        let path = self.pictures_file();
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(self.batch_spec()?.sample.pictures());
+            }
+            Err(error) => return Err(Error::io("read", &path)(error)),
         };
-        Self::create(new_id(&concept.folder.join("samples"))?, "batch.toml", &spec)
+        let read = |(i, line): (usize, &str)| {
+            serde_json::from_str(line).map_err(|error| {
+                let problem = format!("line {} is not the settings of a picture ({error})", i + 1);
+                Error::invalid(&path, problem, "the file was changed by hand: sample anew")
+            })
+        };
+        text.lines().enumerate().map(read).collect()
     }
 
     /// Begin a scoring of `run`, in the run's `evaluation` folder.
@@ -431,6 +487,16 @@ impl JobFolder {
     /// The checkpoint of a run after `step` steps.
     pub fn checkpoint(&self, step: usize) -> PathBuf {
         self.path.join(checkpoint_path(step))
+    }
+
+    /// Where the contact sheet of that number goes, from 1.
+    pub fn sheet(&self, number: usize) -> PathBuf {
+        self.path.join(format!("grid-{number:03}.png"))
+    }
+
+    /// Its contact sheets that are there, in their order.
+    pub fn sheets(&self) -> Vec<PathBuf> {
+        (1..=usize::MAX).map(|number| self.sheet(number)).take_while(|path| path.is_file()).collect()
     }
 
     /// What its runner wrote to stdout and stderr.

@@ -1,4 +1,4 @@
-//! How much memory there is.
+//! How much memory and disk there is.
 
 use std::path::Path;
 
@@ -15,6 +15,12 @@ pub fn free_memory(device: DeviceName) -> Option<FreeMemory> {
             Some(FreeMemory { bytes: card.free, limit: format!("{device} ({})", card.name) })
         }
     }
+}
+
+/// Bytes that the disk of `folder` has free for this user. None where the system does not tell.
+pub fn free_disk(folder: &Path) -> Option<u64> {
+    let disk = rustix::fs::statvfs(folder).ok()?;
+    disk.f_bavail.checked_mul(disk.f_frsize)
 }
 
 /// What a process may still take: what the machine has free, or less where a control group (a container, a Slurm job, a

@@ -10,7 +10,7 @@
 //! <home>/<concept>/
 //!   concept.toml  ratings.toml  images/  masks/  prompts/
 //!   runs/<run id>/       run.toml    events.jsonl  checkpoints/  samples/  evaluation/  scores.jsonl
-//!   samples/<batch id>/  batch.toml  events.jsonl  *.png  masks/
+//!   samples/<batch id>/  batch.toml  pictures.jsonl  events.jsonl  *.png  masks/
 //!   jobs/<id>/           score.toml or mask.toml  events.jsonl  *.png  scores.jsonl
 //! ```
 
@@ -30,10 +30,12 @@ mod memory;
 mod models;
 mod preflight;
 mod private;
+mod prompt_list;
 mod ratings;
 mod records;
 mod scores;
 mod settings;
+mod sheets;
 mod state;
 
 pub use concept::{Concept, ConceptFile};
@@ -47,11 +49,13 @@ pub use home::Home;
 pub use id::new_id;
 pub use job::{BatchSpec, Imported, JobFolder, MaskSpec, RunSpec, ScoreSpec, checkpoint_path};
 pub use masks::{MaskImport, MaskProblem};
-pub use memory::free_memory;
+pub use memory::{free_disk, free_memory};
 pub use preflight::{Photo, Preflight, effective_settings, preflight};
 pub use private::{check_private, make_private};
+pub use prompt_list::{LineCount, ListError, ListNames, MAX_PICTURES, Place, PromptList, Values};
 pub use ratings::{Ratings, read_ratings};
 pub use records::{RunSummary, fingerprint, modified, state_now};
 pub use scores::{checkpoint_scores, read_scores};
 pub use settings::{Settings, Theme, XAxis};
+pub use sheets::{SheetPlan, plan_sheets};
 pub use state::state;

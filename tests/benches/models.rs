@@ -7,8 +7,9 @@
 use std::hint::black_box;
 use std::ops::ControlFlow;
 
-use catbench::diffusion::{BaseModel, Denoising, UNetOptions, denoise};
+use catbench::diffusion::{BaseModel, Denoising, PictureNoise, Texts, UNetOptions, denoise};
 use catbench::protocol::TrainConfig;
+use catbench::protocol::{NoiseKind, SamplerKind};
 use criterion::{Criterion, criterion_group, criterion_main};
 
 mod step;
@@ -18,7 +19,7 @@ const SEEDS: [u64; 4] = [0, 1, 2, 3];
 fn unet_forward(c: &mut Criterion) {
     let model = BaseModel::load(&step::demo()).unwrap();
     let context = model.text_encoder.forward(&model.token_ids("a teapot on grass").unwrap(), None).unwrap();
-    let latents = model.initial_latents(&SEEDS).unwrap();
+    let latents = model.initial_latents(&mut PictureNoise::new(NoiseKind::Catbench, &SEEDS)).unwrap();
     let forward = || model.unet.forward(black_box(&latents), &[10, 300, 600, 900], &context, UNetOptions::default());
     c.bench_function("unet forward, batch 4", |b| b.iter(|| forward().unwrap()));
 }
@@ -37,21 +38,24 @@ fn guided_sampling(c: &mut Criterion) {
     let (text, uncond_context) = (encode("a teapot on grass"), encode(""));
     let (_, length, width) = text.dims3().unwrap();
     let context = text.expand((SEEDS.len(), length, width)).unwrap().contiguous().unwrap();
-    let latents = model.initial_latents(&SEEDS).unwrap();
+    let latents = model.initial_latents(&mut PictureNoise::new(NoiseKind::Catbench, &SEEDS)).unwrap();
     let job = Denoising {
-        context: &context,
-        uncond_context: &uncond_context,
-        guidance_scale: 7.5,
+        texts: &Texts { context, uncond_context },
+        otherwise: None,
+        guidance_scales: &[7.5; SEEDS.len()],
         steps: 10,
+        sampler: SamplerKind::Ddim,
+        karras: false,
         eta: 0.0,
-        seeds: &SEEDS,
         mask_positions: Vec::new(),
     };
     let mut group = c.benchmark_group("guided");
     group.sample_size(10);
     group.bench_function("10 DDIM steps and decoding, 4 pictures", |b| {
         b.iter(|| {
-            let done = denoise(&model, &latents, &job, &mut |_, _| ControlFlow::Continue(())).unwrap().unwrap();
+            let mut noise = PictureNoise::new(NoiseKind::Catbench, &SEEDS);
+            let mut go_on = |_, _| ControlFlow::Continue(());
+            let done = denoise(&model, &latents, &mut noise, &job, &mut go_on).unwrap().unwrap();
             model.vae.decoder().unwrap().decode(&model.vae.unscale(&done.latents).unwrap()).unwrap()
         });
     });

@@ -5,8 +5,10 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
-use catbench::diffusion::{BaseModel, Compute, Denoising, ModelFiles, Prefix, PrefixLayer, denoise};
-use catbench::protocol::ModelSpec;
+use catbench::diffusion::{
+    BaseModel, Compute, Denoising, ModelFiles, PictureNoise, Prefix, PrefixLayer, Texts, denoise,
+};
+use catbench::protocol::{ModelSpec, NoiseKind, SamplerKind};
 use serde_json::Value;
 
 /// The pipelines with references.
@@ -88,16 +90,18 @@ impl Reference {
         let (context, uncond_context) = self.contexts(model);
         let seeds: Vec<u64> = (0..context.dims()[0] as u64).collect();
         let job = Denoising {
-            context: &context,
-            uncond_context: &uncond_context,
-            guidance_scale: self.json["ddim"]["guidance_scale"].as_f64().unwrap(),
+            texts: &Texts { context, uncond_context },
+            otherwise: None,
+            guidance_scales: &vec![self.json["ddim"]["guidance_scale"].as_f64().unwrap(); seeds.len()],
             steps: self.json["ddim"][steps].as_u64().unwrap() as usize,
+            sampler: SamplerKind::Ddim,
+            karras: false,
             eta: 0.0,
-            seeds: &seeds,
             mask_positions: Vec::new(),
         };
         let mut go_on = |_, _| ControlFlow::Continue(());
-        denoise(model, &self.get("ddim.latents"), &job, &mut go_on).unwrap().unwrap().latents
+        let mut noise = PictureNoise::new(NoiseKind::Catbench, &seeds);
+        denoise(model, &self.get("ddim.latents"), &mut noise, &job, &mut go_on).unwrap().unwrap().latents
     }
 
     /// The layers with a prefix.
@@ -111,8 +115,9 @@ impl Reference {
             layer,
             key: self.get(&format!("prefix.n{n}.k.{layer}")).into(),
             value: self.get(&format!("prefix.n{n}.v.{layer}")).into(),
+            bias,
         };
-        Prefix { layers: self.layers().into_iter().map(rows).collect(), bias }
+        Prefix { layers: self.layers().into_iter().map(rows).collect() }
     }
 
     /// Collects comparisons with this reference.

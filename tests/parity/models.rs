@@ -1,7 +1,7 @@
 //! Tokenizer, text encoder, UNet and VAE.
 
 use candle_core::Tensor;
-use catbench::diffusion::{BaseModel, UNetOptions};
+use catbench::diffusion::{BaseModel, Prefix, PrefixLayer, Tracked, UNetOptions};
 
 use crate::fixture::{MODELS, Reference, TOLERANCE, folder, models, relative_error};
 
@@ -71,6 +71,29 @@ fn strength_zero_is_the_base_model() {
         let prefix = reference.prefix(3, 1.0 + 0f32.ln());
         let off = model.text_encoder.forward(&ids, Some(&prefix)).unwrap();
         assert!(relative_error(off.value(), &reference.get("text.plain")) <= TOLERANCE);
+    }
+}
+
+#[test]
+fn concepts_side_by_side_are_rows_side_by_side() {
+    for (reference, model) in models() {
+        let ids = reference.ids("text.ids");
+        let whole = reference.prefix(3, 0.5);
+        let part = |first: usize, rows: usize| {
+            let narrow = move |x: &Tracked| x.value().narrow(0, first, rows).unwrap().contiguous().unwrap().into();
+            let layers = whole.layers.iter();
+            layers.map(move |l| PrefixLayer { key: narrow(&l.key), value: narrow(&l.value), ..l.clone() })
+        };
+        let encode = |prefix: &Prefix| model.text_encoder.forward(&ids, Some(prefix)).unwrap();
+        let parts = Prefix { layers: part(0, 1).chain(part(1, 2)).collect() };
+        assert_eq!(relative_error(encode(&parts).value(), encode(&whole).value()), 0.0, "{}", reference.name);
+
+        // Each with a strength of its own: one of none leaves the other as if it stood alone.
+        let off = part(0, 1).map(|rows| PrefixLayer { bias: f32::NEG_INFINITY, ..rows });
+        let one = Prefix { layers: off.chain(part(1, 2)).collect() };
+        let alone = Prefix { layers: part(1, 2).collect() };
+        assert!(relative_error(encode(&one).value(), encode(&alone).value()) <= 1e-6, "{}", reference.name);
+        assert!(relative_error(encode(&one).value(), encode(&parts).value()) > 1e-3, "{}", reference.name);
     }
 }
 

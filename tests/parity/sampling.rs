@@ -3,8 +3,8 @@
 use std::ops::ControlFlow;
 
 use candle_core::Tensor;
-use catbench::diffusion::{BaseModel, Denoising, Schedule, denoise, to_images};
-use catbench::protocol::{ModelSpec, Prediction};
+use catbench::diffusion::{BaseModel, Denoising, PictureNoise, Schedule, Texts, denoise, to_images};
+use catbench::protocol::{ModelSpec, NoiseKind, Prediction, SamplerKind};
 
 use crate::fixture::{MODELS, Reference, both_forms, folder, models};
 
@@ -30,8 +30,9 @@ fn ddim_visits_the_timesteps_of_diffusers() {
     for name in MODELS {
         let (reference, schedule) = (Reference::load(name), Schedule::load(&folder(name).join("scheduler")).unwrap());
         for (steps, want) in reference.json["ddim_timesteps"].as_object().unwrap() {
-            let want: Vec<usize> = want.as_array().unwrap().iter().map(|t| t.as_u64().unwrap() as usize).collect();
-            assert_eq!(schedule.ddim(steps.parse().unwrap(), 0.0).unwrap().timesteps(), want, "{steps} steps");
+            let want: Vec<f32> = want.as_array().unwrap().iter().map(|t| t.as_u64().unwrap() as f32).collect();
+            let ddim = schedule.solver(SamplerKind::Ddim, false, steps.parse().unwrap(), 0.0).unwrap();
+            assert_eq!(ddim.timesteps(), want, "{steps} steps");
         }
     }
 }
@@ -49,12 +50,12 @@ fn ddim_with_eta_agrees_for_both_prediction_types() {
             let changed = tempfile::tempdir().unwrap();
             std::fs::write(changed.path().join("scheduler_config.json"), config.to_string()).unwrap();
             let schedule = Schedule::load(changed.path()).unwrap();
-            let ddim = schedule.ddim(steps, eta).unwrap();
+            let mut ddim = schedule.solver(SamplerKind::Ddim, false, steps, eta).unwrap();
             let mut x = reference.get("eta.latents");
             let mut trajectory = Vec::new();
-            for (i, &t) in ddim.timesteps().iter().enumerate() {
+            for i in 0..steps {
                 let (output, noise) = (nth(&reference, "eta.outputs", i), nth(&reference, "eta.noises", i));
-                x = ddim.step(&output, t, &x, Some(&noise)).unwrap();
+                x = ddim.step(&output, &x, Some(&noise)).unwrap();
                 trajectory.push(x.clone());
             }
             reference.compare().check(&format!("eta.{kind}"), &Tensor::stack(&trajectory, 0).unwrap());
@@ -88,28 +89,30 @@ fn guided_sampling_agrees_for_the_other_prediction_too() {
 #[test]
 fn the_same_seed_gives_the_same_bytes() {
     let reference = Reference::load("tiny_sd1");
-    let sample = |seeds: &[u64], eta: f64| {
+    let sample = |seeds: &[u64], eta: f64, kind: NoiseKind| {
         let model = BaseModel::load(&folder("tiny_sd1")).unwrap();
         let (context, uncond_context) = reference.contexts(&model);
         let context = context.narrow(0, 0, 1).unwrap();
         let context = Tensor::cat(&vec![context; seeds.len()], 0).unwrap();
         let job = Denoising {
-            context: &context,
-            uncond_context: &uncond_context,
-            guidance_scale: 7.5,
+            texts: &Texts { context, uncond_context },
+            otherwise: None,
+            guidance_scales: &vec![7.5; seeds.len()],
             steps: 5,
+            sampler: SamplerKind::Ddim,
+            karras: false,
             eta,
-            seeds,
             mask_positions: vec![vec![2, 3]; seeds.len()],
         };
-        let start = model.initial_latents(seeds).unwrap();
-        let done = denoise(&model, &start, &job, &mut |_, _| ControlFlow::Continue(())).unwrap().unwrap();
+        let mut noise = PictureNoise::new(kind, seeds);
+        let start = model.initial_latents(&mut noise).unwrap();
+        let done = denoise(&model, &start, &mut noise, &job, &mut |_, _| ControlFlow::Continue(())).unwrap().unwrap();
         let picture = model.vae.decoder().unwrap().decode(&model.vae.unscale(&done.latents).unwrap()).unwrap();
         to_images(&picture).unwrap().into_iter().map(image::RgbImage::into_raw).collect::<Vec<_>>()
     };
-    for eta in [0.0, 0.7] {
-        let first = sample(&[7, 8], eta);
-        assert_eq!(first, sample(&[7, 8], eta), "eta {eta}");
+    for (eta, kind) in [(0.0, NoiseKind::Catbench), (0.7, NoiseKind::Catbench), (0.7, NoiseKind::Torch)] {
+        let first = sample(&[7, 8], eta, kind);
+        assert_eq!(first, sample(&[7, 8], eta, kind), "eta {eta}");
         assert_ne!(first[0], first[1], "two seeds, one picture");
     }
 }

@@ -17,7 +17,7 @@ use super::kernels::{Mat, gemm};
 use super::unet::Config as UNetConfig;
 use super::vae::{Config as VaeConfig, Vae};
 use super::weights::Weights;
-use super::{Embedding, ModelFiles, Tokenizer, text_encoder};
+use super::{Embedding, ModelFiles, Schedule, Tokenizer, text_encoder};
 use crate::protocol::{DeviceName, FloatType, ModelSpec, PartReport};
 
 /// Pictures that are counted with: no machine holds more, and sizes stay within 64 bits.
@@ -29,6 +29,8 @@ pub struct Outline {
     pub parts: Vec<PartReport>,
     /// Words to ids.
     pub tokenizer: Tokenizer,
+    /// The noise schedule.
+    pub schedule: Schedule,
     /// Rows that embeddings have added to the text encoder's vocabulary.
     added: usize,
     numbers: Numbers,
@@ -72,6 +74,7 @@ impl Outline {
         Ok(Self {
             parts: files.audit().parts,
             tokenizer: files.tokenizer(text.max_position_embeddings)?,
+            schedule: files.schedule()?,
             added: 0,
             numbers: Numbers::CPU,
             text,

@@ -7,6 +7,8 @@
 //!
 //! Tokens are rows of [heads · head_dim], as the projections make them: no transposition.
 
+use std::sync::Arc;
+
 use rayon::prelude::*;
 
 use super::gemm::{Mat, gemm};
@@ -25,12 +27,12 @@ pub(crate) struct AttnShape {
     pub head_dim: usize,
 }
 
-/// The CLIP text encoder's mask with `prefix` learned rows in front: every query sees the prefix, with `prefix_bias`
-/// added to its logits, and of the rest the keys up to its own position.
-#[derive(Debug, Clone, Copy)]
+/// The CLIP text encoder's mask with learned rows in front: every query sees this prefix, with a bias of its own added to
+/// the logits of each row, and of the rest the keys up to its own position.
+#[derive(Debug, Clone)]
 pub(crate) struct AttnMask {
-    pub prefix: usize,
-    pub prefix_bias: f32,
+    /// One a row of the prefix.
+    pub prefix_bias: Arc<[f32]>,
 }
 
 /// Lanes that are computed together: one AVX-512 register.
@@ -69,17 +71,22 @@ impl AttnShape {
 }
 
 impl AttnMask {
+    /// Behind rows with these biases; behind none it is the causal mask.
+    pub fn behind(prefix_bias: &[f32]) -> Self {
+        Self { prefix_bias: prefix_bias.into() }
+    }
+
     /// Of the queries from `first_query` on, how many do not see key `key`.
-    fn hidden(self, key: usize, first_query: usize, lanes: usize) -> usize {
-        key.saturating_sub(self.prefix + first_query).min(lanes)
+    fn hidden(&self, key: usize, first_query: usize, lanes: usize) -> usize {
+        key.saturating_sub(self.prefix_bias.len() + first_query).min(lanes)
     }
 
     /// To the scores of the keys from `first_key` on: the bias of the prefix, and `value` where nothing is seen.
-    fn apply(mask: Option<Self>, scores: &mut [f32], lanes: usize, first_key: usize, first_query: usize, value: f32) {
+    fn apply(mask: Option<&Self>, scores: &mut [f32], lanes: usize, first_key: usize, first_query: usize, value: f32) {
         let Some(mask) = mask else { return };
         for (key, row) in (first_key..).zip(scores.chunks_exact_mut(lanes)) {
-            if key < mask.prefix {
-                row.iter_mut().for_each(|x| *x += mask.prefix_bias);
+            if let Some(bias) = mask.prefix_bias.get(key) {
+                row.iter_mut().for_each(|x| *x += bias);
             }
             row[..mask.hidden(key, first_query, lanes)].fill(value);
         }
@@ -159,7 +166,7 @@ pub(crate) fn attention_forward(
     k: &[f32],
     v: &[f32],
     shape: &AttnShape,
-    mask: Option<AttnMask>,
+    mask: Option<&AttnMask>,
 ) -> (Vec<f32>, Vec<f32>) {
     let AttnShape { batch, queries, keys, heads, head_dim, .. } = *shape;
     let width = shape.width();
@@ -215,7 +222,7 @@ pub(crate) fn attention_backward(
     normalizers: &[f32],
     dout: &[f32],
     shape: &AttnShape,
-    mask: Option<AttnMask>,
+    mask: Option<&AttnMask>,
 ) -> [Vec<f32>; 3] {
     let AttnShape { batch, kv_batch, queries, keys, heads, head_dim: d } = *shape;
     let tile = QUERIES.min(queries);
@@ -306,7 +313,7 @@ mod tests {
     }
 
     /// The definition in f64: the result, and the gradients of Σ out · dout.
-    fn definition([q, k, v, dout]: [&[f32]; 4], s: &AttnShape, mask: Option<AttnMask>) -> [Vec<f64>; 4] {
+    fn definition([q, k, v, dout]: [&[f32]; 4], s: &AttnShape, mask: Option<&AttnMask>) -> [Vec<f64>; 4] {
         let width = s.width();
         let (mut out, mut dq) = (vec![0f64; q.len()], vec![0f64; q.len()]);
         let (mut dk, mut dv) = (vec![0f64; k.len()], vec![0f64; k.len()]);
@@ -321,9 +328,9 @@ mod tests {
             let scale = 1.0 / (d as f64).sqrt();
             let p: Vec<f64> = (0..s.keys)
                 .map(|j| match mask {
-                    Some(m) if j >= m.prefix && j - m.prefix > i => 0.0,
-                    Some(m) if j < m.prefix => {
-                        (scale * dot(&q[row..row + d], &k[key(j)..key(j) + d]) + f64::from(m.prefix_bias)).exp()
+                    Some(m) if j > m.prefix_bias.len() + i => 0.0,
+                    Some(m) if j < m.prefix_bias.len() => {
+                        (scale * dot(&q[row..row + d], &k[key(j)..key(j) + d]) + f64::from(m.prefix_bias[j])).exp()
                     }
                     _ => (scale * dot(&q[row..row + d], &k[key(j)..key(j) + d])).exp(),
                 })
@@ -355,10 +362,11 @@ mod tests {
         fn attention_is_its_definition(
             batch in 1usize..3, shared: bool, queries in prop::sample::select(vec![1, 7, QUERIES, QUERIES + 13]),
             keys in prop::sample::select(vec![1, 20, KEYS, KEYS + 9]), heads in 1usize..3, head_dim in 1usize..10,
-            mask in prop::option::of((0usize..4, 0f32..2.0)),
+            mask in prop::option::of(prop::collection::vec(0f32..2.0, 0..4)),
         ) {
-            let mask = mask.map(|(prefix, prefix_bias)| AttnMask { prefix, prefix_bias });
-            let keys = mask.map_or(keys, |mask| mask.prefix + queries);
+            let mask = mask.as_deref().map(AttnMask::behind);
+            let mask = mask.as_ref();
+            let keys = mask.map_or(keys, |mask| mask.prefix_bias.len() + queries);
             let kv_batch = if shared { 1 } else { batch };
             let shape = AttnShape { batch, kv_batch, queries, keys, heads, head_dim };
             let width = heads * head_dim;

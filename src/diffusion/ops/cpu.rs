@@ -170,7 +170,8 @@ impl Computation for Kernels {
         shape: AttnShape,
         mask: Option<AttnMask>,
     ) -> Result<(Tensor, AttnBackward)> {
-        let (out, normalizers) = kernels::attention_forward(&numbers(&q)?, &numbers(&k)?, &numbers(&v)?, &shape, mask);
+        let (out, normalizers) =
+            kernels::attention_forward(&numbers(&q)?, &numbers(&k)?, &numbers(&v)?, &shape, mask.as_ref());
         let out = tensor(out, q.dims())?;
         let saved = out.clone();
         let backward = move |grad: &Tensor| {
@@ -180,7 +181,7 @@ impl Computation for Kernels {
                 &normalizers,
                 &numbers(grad)?,
                 &shape,
-                mask,
+                mask.as_ref(),
             );
             Ok([tensor(dq, q.dims())?, tensor(dk, k.dims())?, tensor(dv, v.dims())?])
         };

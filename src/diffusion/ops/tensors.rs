@@ -250,9 +250,10 @@ impl Computation for Tensors {
     }
 
     fn attention(&self, qkv: [Tensor; 3], shape: AttnShape, mask: Option<AttnMask>) -> Result<(Tensor, AttnBackward)> {
-        let out = attention::forward(&qkv, &shape, mask, ATTENTION_TILE)?;
+        let out = attention::forward(&qkv, &shape, mask.as_ref(), ATTENTION_TILE)?;
         let saved = out.clone();
-        let backward = move |grad: &Tensor| attention::backward(&qkv, &saved, &shape, mask, grad, ATTENTION_TILE);
+        let backward =
+            move |grad: &Tensor| attention::backward(&qkv, &saved, &shape, mask.as_ref(), grad, ATTENTION_TILE);
         Ok((out, Box::new(backward)))
     }
 

@@ -138,12 +138,12 @@ impl UNet {
         self.config.block_out_channels.len() - 1
     }
 
-    /// The predicted noise (or velocity) [B, C, H, W], float32 whatever the weights are in, for latents [B, C, H, W], one timestep a sample, and the text
-    /// [B or 1, T, D].
+    /// The predicted noise (or velocity) [B, C, H, W], float32 whatever the weights are in, for latents [B, C, H, W], one timestep a sample
+    /// (Karras noise levels lie between whole ones), and the text [B or 1, T, D].
     pub fn forward(
         &self,
         latents: &Tensor,
-        timesteps: &[u32],
+        timesteps: &[impl Into<f64> + Copy],
         context: &Tracked,
         options: UNetOptions<'_>,
     ) -> Result<Tracked> {
@@ -155,7 +155,8 @@ impl UNet {
         if timesteps.len() != batch {
             return Err(Error::Setting(format!("{} timesteps for a batch of {batch}", timesteps.len())));
         }
-        Ok(self.network()?.run(latents, timesteps, context, &options)?)
+        let timesteps: Vec<f32> = timesteps.iter().map(|&t| t.into() as f32).collect();
+        Ok(self.network()?.run(latents, &timesteps, context, &options)?)
     }
 }
 
@@ -241,7 +242,7 @@ impl Network {
     fn run(
         &self,
         latents: &Tensor,
-        timesteps: &[u32],
+        timesteps: &[f32],
         context: &Tracked,
         options: &UNetOptions<'_>,
     ) -> candle_core::Result<Tracked> {
@@ -277,13 +278,13 @@ impl Network {
     }
 
     /// SiLU of the time embedding, [B, 4 · C]: sinusoids through two linear layers (Ho et al. 2020, appendix B).
-    fn time_embedding(&self, timesteps: &[u32]) -> candle_core::Result<Tensor> {
+    fn time_embedding(&self, timesteps: &[f32]) -> candle_core::Result<Tensor> {
         let half = self.config.block_out_channels[0] / 2;
         let mut sinusoids = Vec::with_capacity(timesteps.len() * 2 * half);
         for &t in timesteps {
             let angles = (0..half).map(|i| {
                 let exponent = -(10_000f32.ln()) * i as f32 / (half as f32 - self.config.freq_shift as f32);
-                t as f32 * exponent.exp()
+                t * exponent.exp()
             });
             let (sin, cos): (Vec<f32>, Vec<f32>) = angles.map(f32::sin_cos).unzip();
             let (first, second) = if self.config.flip_sin_to_cos { (cos, sin) } else { (sin, cos) };

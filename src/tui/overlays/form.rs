@@ -107,7 +107,7 @@ impl Form {
         let concept = self.concept.clone();
         Effect::aside("reckoning what it needs", move || {
             let sample = concept.sampling();
-            let estimate = client::estimate(&concept, Some(&config), &sample, config.evaluate);
+            let estimate = client::estimate(&concept, Some(&config), &sample, None, config.evaluate);
             Ok(Effect::Tell(estimate.map_or_else(|error| vec![format!("✗ {error}")], |estimate| needs(&estimate))))
         })
     }

@@ -8,6 +8,7 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
 use super::Screen;
+use crate::client::words;
 use crate::image;
 use crate::protocol::{SampleRecord, State};
 use crate::tui::canvas::{Canvas, Target};
@@ -364,13 +365,11 @@ fn provenance(path: &Path, sample: &SampleRecord) -> Effect {
         format!("step       {}", sample.step),
         format!("learned    {}", if sample.learned { "with the residual embeddings" } else { "without" }),
     ];
-    match image::read_png_text(path) {
-        Ok(texts) => {
-            for (name, value) in texts {
-                lines.push(String::new());
-                lines.push(format!("{name}:"));
-                lines.extend(value.lines().map(|line| format!("  {line}")));
-            }
+    match image::read_provenance(path) {
+        Ok(said) => {
+            let rows = words::provenance(&said);
+            lines
+                .extend(rows.iter().map(|(name, value)| format!("{:<18} {}", words::plain(name), words::plain(value))));
         }
         Err(error) => lines.push(format!("✗ {error}")),
     }

@@ -58,14 +58,14 @@ impl Tiles {
     }
 
     /// What is added to the scores of `n` queries from `first` on, [n, keys].
-    fn mask(&self, mask: AttnMask, first: usize, n: usize, device: &Device) -> Result<Tensor> {
-        let AttnMask { prefix, prefix_bias } = mask;
+    fn mask(&self, mask: &AttnMask, first: usize, n: usize, device: &Device) -> Result<Tensor> {
+        let biases = &mask.prefix_bias;
         let picture = self.picture;
         let numbers: Vec<f32> = (first..first + n)
             .flat_map(|query| {
-                let visible = prefix + query % picture + 1;
+                let visible = biases.len() + query % picture + 1;
                 (0..self.keys).map(move |key| match key {
-                    key if key < prefix => prefix_bias,
+                    key if key < biases.len() => biases[key],
                     key if key < visible => 0.0,
                     _ => f32::NEG_INFINITY,
                 })
@@ -79,7 +79,7 @@ impl Tiles {
         &self,
         q: &Tensor,
         k: &Tensor,
-        mask: Option<AttnMask>,
+        mask: Option<&AttnMask>,
         (first, n): (usize, usize),
     ) -> Result<Tensor> {
         let mut scores = q.narrow(1, first, n)?.matmul(&k.transpose(1, 2)?)?.to_dtype(DType::F32)?;
@@ -94,7 +94,7 @@ impl Tiles {
 pub(super) fn forward(
     [q, k, v]: &[Tensor; 3],
     shape: &AttnShape,
-    mask: Option<AttnMask>,
+    mask: Option<&AttnMask>,
     tile: usize,
 ) -> Result<Tensor> {
     #[cfg(feature = "flash-attn")]
@@ -117,7 +117,7 @@ pub(super) fn backward(
     [q, k, v]: &[Tensor; 3],
     out: &Tensor,
     shape: &AttnShape,
-    mask: Option<AttnMask>,
+    mask: Option<&AttnMask>,
     grad: &Tensor,
     tile: usize,
 ) -> Result<[Tensor; 3]> {
@@ -160,7 +160,7 @@ mod fused {
     use crate::diffusion::kernels::{AttnMask, AttnShape};
 
     /// Whether the kernel does this attention. Its masks know no prefix.
-    pub fn can(q: &Tensor, shape: &AttnShape, mask: Option<AttnMask>) -> bool {
+    pub fn can(q: &Tensor, shape: &AttnShape, mask: Option<&AttnMask>) -> bool {
         let half = matches!(q.dtype(), DType::F16 | DType::BF16);
         q.device().is_cuda() && half && mask.is_none() && shape.head_dim <= 256 && shape.head_dim.is_multiple_of(8)
     }
@@ -191,9 +191,9 @@ mod tests {
 
     #[test]
     fn tiles_of_any_size_give_what_the_cpu_kernels_give() {
-        let prefix = AttnMask { prefix: 2, prefix_bias: 0.5 };
+        let prefix = AttnMask::behind(&[0.5, -1.5]);
         for (batch, kv_batch, queries, keys, mask) in
-            [(2, 2, 13, 15, Some(prefix)), (2, 2, 9, 5, None), (3, 1, 9, 5, None), (1, 1, 16, 16, None)]
+            [(2, 2, 13, 15, Some(&prefix)), (2, 2, 9, 5, None), (3, 1, 9, 5, None), (1, 1, 16, 16, None)]
         {
             let (heads, head_dim) = (2, 4);
             let shape = AttnShape { batch, kv_batch, queries, keys, heads, head_dim };

@@ -1,0 +1,120 @@
+//! Prompts as the text encoder reads them. `{concept}` stands for the learned concept, `{class}` for its class word alone, and
+//! `{name}` for the concept of another workspace: each is read as its class word, a concept with its residual embeddings in
+//! front of the keys and values. `(text:1.2)` weighs a part (see `diffusion::pieces`).
+
+use std::ops::Range;
+
+use super::error::Result;
+use crate::diffusion::{Error, Piece, pieces};
+use crate::protocol::OtherConcept;
+
+/// A prompt with class words in place of concepts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reading {
+    /// What is tokenized.
+    pub text: String,
+    /// The same in parts, each with its weight.
+    pub pieces: Vec<Piece>,
+    /// Where in the text the learned concept stands first.
+    pub own: Option<Range<usize>>,
+    /// Which of the other concepts it names.
+    pub others: Vec<usize>,
+}
+
+impl Reading {
+    /// Read `prompt`, which may name the concepts `others`. A `{name}` of none is refused.
+    pub fn of(prompt: &str, class_word: &str, others: &[OtherConcept]) -> Result<Self> {
+        let mut reading = Self { text: String::new(), pieces: pieces(prompt)?, own: None, others: Vec::new() };
+        for piece in &mut reading.pieces {
+            let raw = std::mem::take(&mut piece.text);
+            let mut rest = raw.as_str();
+            while let Some((before, name, after)) = next_name(rest) {
+                piece.text.push_str(before);
+                rest = after;
+                match others.iter().position(|other| other.name == name) {
+                    _ if name == "concept" => {
+                        let start = reading.text.len() + piece.text.len();
+                        reading.own.get_or_insert(start..start + class_word.len());
+                        piece.text.push_str(class_word);
+                    }
+                    _ if name == "class" => piece.text.push_str(class_word),
+                    Some(i) => {
+                        piece.text.push_str(&others[i].class_word);
+                        if !reading.others.contains(&i) {
+                            reading.others.push(i);
+                        }
+                    }
+                    None => {
+                        let cause = format!(
+                            "names the concept {{{name}}}, which is not given: write {{concept}} for this one, or give it \
+                             with --with {name}"
+                        );
+                        return Err(Error::Prompt { prompt: prompt.into(), cause }.into());
+                    }
+                }
+            }
+            piece.text.push_str(rest);
+            reading.text.push_str(&piece.text);
+        }
+        Ok(reading)
+    }
+}
+
+/// What stands before the first `{name}`, the name, and what comes after. Braces around anything else are text.
+fn next_name(text: &str) -> Option<(&str, &str, &str)> {
+    let mut from = 0;
+    while let Some(open) = text[from..].find('{').map(|at| from + at) {
+        let inner = &text[open + 1..];
+        let length =
+            inner.find(|c: char| !(c.is_alphanumeric() || c == '-' || c == '_' || c == '.')).unwrap_or(inner.len());
+        if length > 0 && inner[length..].starts_with('}') {
+            return Some((&text[..open], &inner[..length], &inner[length + 1..]));
+        }
+        from = open + 1;
+    }
+    None
+}
+
+/// What `prompt` says in plain words. Names of other concepts stay as they are.
+pub fn prompt_text(prompt: &str, class_word: &str) -> String {
+    let plain = pieces(prompt).map(|pieces| pieces.into_iter().map(|piece| piece.text).collect::<String>());
+    let text = plain.as_deref().unwrap_or(prompt);
+    text.replace("{concept}", class_word).replace("{class}", class_word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cat() -> OtherConcept {
+        OtherConcept { name: "my-cat".into(), class_word: "cat".into(), checkpoint: "/c".into(), strength: 1.0 }
+    }
+
+    #[test]
+    fn concepts_are_read_as_their_class_words() {
+        let reading = Reading::of("a toy, {my-cat} and {concept}, {my-cat}", "toy", &[cat()]).unwrap();
+        assert_eq!(reading.text, "a toy, cat and toy, cat");
+        assert_eq!((reading.own, reading.others), (Some(15..18), vec![0]));
+        let plain = Reading::of("a {class} {of many|few}", "toy", &[cat()]).unwrap();
+        assert_eq!((plain.text.as_str(), plain.own, plain.others), ("a toy {of many|few}", None, vec![]));
+    }
+
+    #[test]
+    fn weights_reach_around_concepts() {
+        let reading = Reading::of("a ({concept} in snow:1.5)", "toy", &[]).unwrap();
+        assert_eq!((reading.text.as_str(), reading.own), ("a toy in snow", Some(2..5)));
+        assert_eq!(reading.pieces[1], Piece { text: "toy in snow".into(), weight: 1.5 });
+    }
+
+    #[test]
+    fn plain_words_have_no_weights_and_no_concept_of_this_workspace() {
+        assert_eq!(prompt_text("a ({concept}:1.5) {my-cat} {class}", "toy"), "a toy {my-cat} toy");
+        assert_eq!(prompt_text("a ({concept}:99)", "toy"), "a (toy:99)", "what is refused elsewhere");
+    }
+
+    #[test]
+    fn a_concept_that_is_not_given_is_refused() {
+        let error = Reading::of("a {dog}", "toy", &[cat()]).unwrap_err().to_string();
+        assert!(error.contains("--with dog") && error.contains("a {dog}"), "{error}");
+    }
+}

@@ -1,0 +1,42 @@
+//! `catbench show`: how a picture was made.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::{Error, print_json};
+use crate::client::words;
+use crate::image::{Provenance, read_provenance};
+
+/// Options of `show`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A PNG, of this program or of a web UI.
+    file: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: &Args) -> Result<(), Error> {
+    let said = read_provenance(&args.file)?;
+    if args.json {
+        let (kind, value) = match &said {
+            Provenance::Record(record) => ("record", json!(record)),
+            Provenance::Parameters(parameters) => ("parameters", json!(parameters)),
+            Provenance::Nothing => ("nothing", serde_json::Value::Null),
+        };
+        print_json(&json!({ "path": args.file, "said": kind, "provenance": value }));
+        return Ok(());
+    }
+    let how = match &said {
+        Provenance::Record(_) => "made by catbench; `catbench replay` makes it again",
+        Provenance::Parameters(_) => "what another program wrote into it",
+        Provenance::Nothing => "it does not say how it was made",
+    };
+    println!("{}: {how}", args.file.display());
+    for (name, value) in words::provenance(&said) {
+        println!("{:<18} {}", words::plain(&name), words::plain(&value));
+    }
+    Ok(())
+}

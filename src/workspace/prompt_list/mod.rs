@@ -1,0 +1,420 @@
+//! Prompt lists: text files of prompts, sampled as one job. One prompt a line; `#` begins a comment line.
+//!
+//! | in a line | stands for |
+//! |---|---|
+//! | `{concept}`, `{class}` | the learned concept; its class word alone |
+//! | `{red\|blue}` | each in turn, also in each other, also empty |
+//! | `{1..5}`, `{0..1..0.25}` | each number, with a step if given |
+//! | `__scenes__` | each line of the word file `scenes.txt` |
+//! | `--seed 7 --steps 30 --guidance 7.5 --negative "..." --strength 0.8 --sampler euler --karras --eta 0 -n 4` | settings of this line alone, whose values may be alternatives and ranges too |
+//! | `\{`, `\}`, `\|`, `\_`, `\#`, `\-` | the character itself |
+//!
+//! All else, as the weights in `(word:1.2)`, is left to those who read prompts. What a list comes to is counted before
+//! anything is made of it; everything here is plain data.
+
+mod error;
+mod options;
+mod template;
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use error::{ListError, Place};
+use error::{Wrong, shown};
+use options::Options;
+use template::{Char, Names, Template};
+
+use super::Error;
+use crate::protocol::{PictureConfig, SampleConfig};
+
+/// The most pictures of a list.
+pub const MAX_PICTURES: u64 = 20_000;
+/// The most bytes of a list or word file.
+const MAX_BYTES: u64 = 8 << 20;
+/// The most characters of a line.
+const MAX_LINE: usize = 16 << 10;
+/// The most bytes of all prompts that a list comes to.
+const MAX_TEXT: u64 = 64 << 20;
+
+/// A prompt list as read, not expanded yet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PromptList {
+    path: PathBuf,
+    lines: Vec<Line>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Line {
+    number: usize,
+    text: String,
+    prompt: Template,
+    options: Options,
+}
+
+/// What one line comes to.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct LineCount {
+    /// Its number, from 1.
+    pub line: usize,
+    /// As written.
+    pub text: String,
+    /// Different prompts.
+    pub prompts: u64,
+    /// Pictures.
+    pub pictures: u64,
+}
+
+/// Settings with several values, for lines that do not say their own; an empty list leaves a setting as it is.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Values {
+    /// Seeds; then each has one image unless a number of them is asked for.
+    pub seeds: Vec<u64>,
+    /// Guidance scales.
+    pub guidance_scales: Vec<f64>,
+    /// Strengths.
+    pub strengths: Vec<f32>,
+    /// Checkpoints, absolute.
+    pub checkpoints: Vec<PathBuf>,
+    /// Images of each prompt with each seed; none for one where there are several seeds, else as many as is usual.
+    pub images_per_prompt: Option<usize>,
+}
+
+impl Values {
+    /// As many images of each prompt as `base` says.
+    pub fn of(base: &SampleConfig) -> Self {
+        Self { images_per_prompt: Some(base.images_per_prompt), ..Self::default() }
+    }
+}
+
+/// What the names in a list mean, and where its word files are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ListNames {
+    /// What `{class}` becomes.
+    pub class_word: String,
+    /// Names of other concepts, which prompts may have in braces.
+    pub concepts: Vec<String>,
+    /// Folders of word files; the first that has one counts.
+    pub folders: Vec<PathBuf>,
+}
+
+impl PromptList {
+    /// The list in the file at `path`.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is no text, and whatever does not make sense in it, by line and column.
+    pub fn read(path: &Path, names: &ListNames) -> Result<Self, Error> {
+        Ok(Self::parse(&read_text(path)?, path, names)?)
+    }
+
+    /// The list in `text`, which errors say is in `path`.
+    pub fn parse(text: &str, path: &Path, names: &ListNames) -> Result<Self, ListError> {
+        let list = Self::of_lines(numbered(text), path, names)?;
+        if list.lines.is_empty() {
+            return Err(list.wrong(Place::default(), "no prompt in this list", "write one prompt a line"));
+        }
+        Ok(list)
+    }
+
+    /// The list of these prompts, one a line.
+    pub fn of_prompts(prompts: &[String], names: &ListNames) -> Result<Self, ListError> {
+        let numbered = prompts.iter().enumerate().map(|(i, prompt)| (i + 1, prompt.as_str()));
+        Self::of_lines(numbered, Path::new("--prompt"), names)
+    }
+
+    fn of_lines<'a>(
+        lines: impl Iterator<Item = (usize, &'a str)>,
+        path: &Path,
+        names: &ListNames,
+    ) -> Result<Self, ListError> {
+        let known = Known::new(names);
+        let mut list = Self { path: path.to_owned(), lines: Vec::new() };
+        let mut sum = Sum::default();
+        for (number, text) in lines {
+            let line = Line::parse(number, text, &known).map_err(|wrong| wrong.at(path, number))?;
+            // At once: lines that come to too much must not fill memory before that is told.
+            sum.add(&list, &line, line.prompt.count().saturating_mul(line.options.count()))?;
+            list.lines.push(line);
+        }
+        Ok(list)
+    }
+
+    /// What each line comes to.
+    pub fn counts(&self, values: &Values, base: &SampleConfig) -> Vec<LineCount> {
+        let count = |line: &Line| LineCount {
+            line: line.number,
+            text: line.text.clone(),
+            prompts: line.prompt.count(),
+            pictures: line.count(values, base),
+        };
+        self.lines.iter().map(count).collect()
+    }
+
+    /// Every picture, line by line: what a line does not say is from `values`, what they do not say from `base`. In a line
+    /// the prompt changes slowest, the seed fastest.
+    ///
+    /// # Errors
+    /// More of them than [`MAX_PICTURES`], or of their text than memory is for; told before any is made.
+    pub fn pictures(&self, values: &Values, base: &SampleConfig) -> Result<Vec<PictureConfig>, ListError> {
+        let mut sum = Sum::default();
+        for line in &self.lines {
+            sum.add(self, line, line.count(values, base))?;
+        }
+        Ok(self.lines.iter().flat_map(|line| line.pictures(values, base)).collect())
+    }
+
+    /// Whether lines have settings of their own.
+    pub fn has_settings(&self) -> bool {
+        self.lines.iter().any(|line| !line.options.is_empty())
+    }
+
+    /// The prompts alone.
+    ///
+    /// # Errors
+    /// Those of [`pictures`](Self::pictures), and lines with settings of their own.
+    pub fn prompts(&self) -> Result<Vec<String>, ListError> {
+        if let Some(line) = self.lines.iter().find(|line| !line.options.is_empty()) {
+            let place = Place { line: line.number, column: 0 };
+            let remedy = "take them out, or sample the list with `catbench sample --prompts`";
+            return Err(self.wrong(place, "settings of a line, where all prompts are sampled alike", remedy));
+        }
+        Ok(self.lines.iter().flat_map(|line| (0..line.prompt.count()).map(|i| line.prompt_text(i))).collect())
+    }
+
+    fn wrong(&self, place: Place, problem: impl Into<String>, remedy: impl Into<String>) -> ListError {
+        ListError { path: self.path.clone(), place, problem: problem.into(), remedy: remedy.into() }
+    }
+}
+
+/// What lines come to together.
+#[derive(Default)]
+struct Sum {
+    pictures: u64,
+    bytes: u64,
+}
+
+impl Sum {
+    /// One more line of `list` with so many pictures, unless it is too much.
+    fn add(&mut self, list: &PromptList, line: &Line, pictures: u64) -> Result<(), ListError> {
+        let negative = line.options.negative_prompt.iter().map(String::len).max().unwrap_or(0) as u64;
+        self.pictures = self.pictures.saturating_add(pictures);
+        self.bytes = self.bytes.saturating_add(pictures.saturating_mul(line.prompt.longest().saturating_add(negative)));
+        let place = Place { line: line.number, column: 0 };
+        if self.pictures > MAX_PICTURES {
+            let many = if pictures == u64::MAX { "more than can be counted".into() } else { pictures.to_string() };
+            let problem = format!("with this line, which is {many} pictures, the list has over {MAX_PICTURES}");
+            return Err(list.wrong(place, problem, "take alternatives out, or make several lists"));
+        }
+        if self.bytes > MAX_TEXT {
+            let problem = format!("up to this line the prompts are over {} MiB", MAX_TEXT >> 20);
+            return Err(list.wrong(place, problem, "make several lists"));
+        }
+        Ok(())
+    }
+}
+
+impl Line {
+    fn parse(number: usize, text: &str, names: &dyn Names) -> Result<Self, Wrong> {
+        let all = characters(text)?;
+        let begin = options::begin(&all);
+        let (prompt, options) = all.split_at(begin);
+        let end = prompt.iter().rposition(|(c, _)| !c.is_whitespace()).map_or(0, |last| last + 1);
+        if end == 0 {
+            return Err(Wrong::new(1, "options without a prompt", "write the prompt in front of them"));
+        }
+        Ok(Self {
+            number,
+            text: text.to_owned(),
+            prompt: Template::parse(&prompt[..end], names)?,
+            options: Options::parse(options, names)?,
+        })
+    }
+
+    /// Images of each prompt with each seed.
+    fn images(&self, values: &Values, base: &SampleConfig) -> usize {
+        let seeds = if self.options.seed.is_empty() { values.seeds.len() } else { self.options.seed.len() };
+        let usual = if seeds > 1 { 1 } else { base.images_per_prompt };
+        self.options.images_per_prompt.or(values.images_per_prompt).unwrap_or(usual)
+    }
+
+    fn count(&self, values: &Values, base: &SampleConfig) -> u64 {
+        let own = &self.options;
+        let usual = |own: usize, values: usize| if own == 0 { values.max(1) as u64 } else { 1 };
+        [
+            self.prompt.count(),
+            own.count(),
+            usual(own.seed.len(), values.seeds.len()),
+            usual(own.guidance_scale.len(), values.guidance_scales.len()),
+            usual(own.strength.len(), values.strengths.len()),
+            values.checkpoints.len().max(1) as u64,
+            self.images(values, base) as u64,
+        ]
+        .into_iter()
+        .fold(1, u64::saturating_mul)
+    }
+
+    /// A prompt, without the double spaces that an empty alternative leaves.
+    fn prompt_text(&self, index: u64) -> String {
+        self.prompt.text(index).split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    fn pictures(&self, values: &Values, base: &SampleConfig) -> Vec<PictureConfig> {
+        fn or<T: Clone>(own: &[T], values: &[T], usual: &T) -> Vec<T> {
+            match (own, values) {
+                ([], []) => vec![usual.clone()],
+                ([], values) => values.to_vec(),
+                (own, _) => own.to_vec(),
+            }
+        }
+        let own = &self.options;
+        let mut all: Vec<PictureConfig> = (0..self.prompt.count())
+            .map(|index| {
+                let usual = base.picture(self.prompt_text(index), base.seed);
+                PictureConfig { karras: usual.karras || own.karras, ..usual }
+            })
+            .collect();
+        let checkpoints: Vec<_> = values.checkpoints.iter().cloned().map(Some).collect();
+        all = each(&all, &or(&[], &checkpoints, &base.checkpoint), |p, v| p.checkpoint.clone_from(v));
+        all = each(&all, &or(&own.negative_prompt, &[], &base.negative_prompt), |p, v| p.negative_prompt.clone_from(v));
+        all = each(&all, &or(&own.sampler, &[], &base.sampler), |p, v| p.sampler = *v);
+        all = each(&all, &or(&own.steps, &[], &base.steps), |p, v| p.steps = *v);
+        all = each(&all, &or(&own.eta, &[], &base.eta), |p, v| p.eta = *v);
+        all = each(&all, &or(&own.guidance_scale, &values.guidance_scales, &base.guidance_scale), |p, v| {
+            p.guidance_scale = *v;
+        });
+        all = each(&all, &or(&own.strength, &values.strengths, &base.strength), |p, v| p.strength = *v);
+        all = each(&all, &or(&own.seed, &values.seeds, &base.seed), |p, v| p.seed = *v);
+        let images: Vec<u64> = (0..self.images(values, base) as u64).collect();
+        // Seeds go round at the end of all numbers, which is as good as any other.
+        each(&all, &images, |p, v| p.seed = p.seed.wrapping_add(*v))
+    }
+}
+
+/// Each picture with each value.
+fn each<T>(pictures: &[PictureConfig], values: &[T], set: impl Fn(&mut PictureConfig, &T)) -> Vec<PictureConfig> {
+    let with = |picture: &PictureConfig, value: &T| {
+        let mut picture = picture.clone();
+        set(&mut picture, value);
+        picture
+    };
+    pictures.iter().flat_map(|picture| values.iter().map(move |value| with(picture, value))).collect()
+}
+
+/// The lines that say something, with their numbers.
+fn numbered(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    // What Windows' editors put in front.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let lines = text.lines().enumerate().map(|(i, line)| (i + 1, line));
+    lines.filter(|(_, line)| !line.trim().is_empty() && !line.trim_start().starts_with('#'))
+}
+
+/// The characters of a line without the space around it, each with its column.
+fn characters(line: &str) -> Result<Vec<Char>, Wrong> {
+    let all: Vec<Char> = line.chars().take(MAX_LINE + 1).zip(1..).collect();
+    if all.len() > MAX_LINE {
+        return Err(Wrong::new(
+            0,
+            format!("over {MAX_LINE} characters in a line"),
+            "no base model reads so much: cut it",
+        ));
+    }
+    if let Some((odd, column)) = all.iter().find(|(c, _)| c.is_control() && *c != '\t') {
+        let problem = format!("the control character {odd:?}");
+        return Err(Wrong::new(*column, problem, "a prompt list is plain text: take it out"));
+    }
+    let is_text = |(c, _): &Char| !c.is_whitespace();
+    let (first, last) = (all.iter().position(is_text), all.iter().rposition(is_text));
+    Ok(first.zip(last).map_or(Vec::new(), |(first, last)| all[first..=last].to_vec()))
+}
+
+/// The text of a list or word file.
+fn read_text(path: &Path) -> Result<String, Error> {
+    let io = |error| Error::io("read", path)(error);
+    if !std::fs::metadata(path).map_err(io)?.is_file() {
+        return Err(Error::invalid(path, "this is no file", "a prompt list is a text file, one prompt a line"));
+    }
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(|error| Error::io("read", path)(error))?;
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| Error::io("read", path)(error))?;
+    if bytes.len() as u64 > MAX_BYTES {
+        let problem = format!("over {} MiB", MAX_BYTES >> 20);
+        return Err(Error::invalid(path, problem, "make several lists of it"));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        let line = error.as_bytes()[..at].split(|byte| *byte == b'\n').count();
+        let place = Place { line, column: 0 };
+        let (problem, remedy) = ("bytes that are no UTF-8 text".into(), "save it as a UTF-8 text file".into());
+        ListError { path: path.to_owned(), place, problem, remedy }.into()
+    })
+}
+
+/// The names of a list, and the word files that were read.
+struct Known<'a> {
+    names: &'a ListNames,
+    files: RefCell<BTreeMap<String, Arc<Vec<Template>>>>,
+    /// Words in all of them.
+    words: Cell<usize>,
+    /// In a word file, which must not name others.
+    nested: bool,
+}
+
+impl<'a> Known<'a> {
+    fn new(names: &'a ListNames) -> Self {
+        Self { names, files: RefCell::default(), words: Cell::default(), nested: false }
+    }
+}
+
+impl Names for Known<'_> {
+    fn placeholder(&self, name: &str) -> Option<String> {
+        match name {
+            "class" => Some(self.names.class_word.clone()),
+            "concept" => Some("{concept}".into()),
+            other => self.names.concepts.iter().any(|known| known == other).then(|| format!("{{{other}}}")),
+        }
+    }
+
+    fn placeholders(&self) -> String {
+        let known = ["concept", "class"].into_iter().chain(self.names.concepts.iter().map(String::as_str));
+        known.map(|name| format!("{{{name}}}")).collect::<Vec<_>>().join(", ")
+    }
+
+    fn words(&self, name: &str, column: usize) -> Result<Arc<Vec<Template>>, Wrong> {
+        if let Some(known) = self.files.borrow().get(name) {
+            return Ok(Arc::clone(known));
+        }
+        if self.nested {
+            let problem = format!("__{}__ in a word file", shown(name.chars()));
+            return Err(Wrong::new(column, problem, "word files do not name others: put the words here"));
+        }
+        let places: Vec<PathBuf> = self.names.folders.iter().map(|folder| folder.join(format!("{name}.txt"))).collect();
+        let Some(path) = places.iter().find(|path| path.is_file()) else {
+            let looked = places.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" and ");
+            let looked = if looked.is_empty() { "nowhere to look".into() } else { looked };
+            let problem = format!("no word file __{}__ ({looked})", shown(name.chars()));
+            return Err(Wrong::new(column, problem, "write it, one word or phrase a line"));
+        };
+        let unreadable = |error: Error| Wrong::new(column, format!("__{name}__: {error}"), "put it in order");
+        let text = read_text(path).map_err(unreadable)?;
+        let inner = Known { nested: true, ..Known::new(self.names) };
+        let mut words = Vec::new();
+        for (number, line) in numbered(&text) {
+            let word = characters(line).and_then(|characters| Template::parse(&characters, &inner));
+            words.push(word.map_err(|wrong| Wrong { elsewhere: Some((path.clone(), number)), ..wrong })?);
+            self.words.set(self.words.get() + 1);
+            if self.words.get() as u64 > MAX_PICTURES {
+                let wrong = Wrong::new(0, format!("over {MAX_PICTURES} words in the word files"), "use fewer");
+                return Err(Wrong { elsewhere: Some((path.clone(), number)), ..wrong });
+            }
+        }
+        if words.is_empty() {
+            let wrong = Wrong::new(0, "no word in this file", "write one word or phrase a line");
+            return Err(Wrong { elsewhere: Some((path.clone(), 0)), ..wrong });
+        }
+        let words = Arc::new(words);
+        self.files.borrow_mut().insert(name.to_owned(), Arc::clone(&words));
+        Ok(words)
+    }
+}
