@@ -50,7 +50,7 @@ where
 /// The (keyword, value) pairs of a PNG, wherever they stand in it; first the Latin-1 ones, then the UTF-8 ones, each in the file's order.
 ///
 /// # Errors
-/// Unreadable, no PNG, truncated, or with over [`MAX_TEXT`] bytes of text: nobody writes so much, and it must not fill memory.
+/// Unreadable, no PNG, truncated, or with over `MAX_TEXT` bytes of text: nobody writes so much, and it must not fill memory.
 pub fn read_png_text(path: &Path) -> Result<Vec<(String, String)>, Error> {
     let file = open(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
     let damaged = |error: png::DecodingError| match error {
