@@ -36,6 +36,38 @@ pub struct CheckpointMeta {
     pub config: TrainConfig,
 }
 
+/// A tensor's name, shape and bytes.
+type TensorBytes = (String, Vec<usize>, Vec<u8>);
+
+fn little_endian(numbers: &[f32]) -> Vec<u8> {
+    numbers.iter().flat_map(|x| x.to_le_bytes()).collect()
+}
+
+/// The keys and values of `embeddings`, `layers.<i>.key` and `layers.<i>.value` [n, D] each.
+pub(super) fn tensor_bytes(embeddings: &ResidualEmbeddings) -> Result<Vec<TensorBytes>, String> {
+    let (rows, width) = (embeddings.rows(), embeddings.width());
+    let part = rows * width;
+    let numbers = embeddings.numbers().map_err(|e| e.to_string())?;
+    let mut tensors = Vec::new();
+    for (i, layer) in embeddings.layers().iter().enumerate() {
+        for (j, kind) in ["key", "value"].into_iter().enumerate() {
+            let from = (2 * i + j) * part;
+            let bytes = little_endian(&numbers[from..from + part]);
+            tensors.push((format!("layers.{layer}.{kind}"), vec![rows, width], bytes));
+        }
+    }
+    Ok(tensors)
+}
+
+/// `tensors` as a file takes them.
+pub(super) fn views(tensors: &[TensorBytes]) -> Result<Vec<(&String, TensorView<'_>)>, String> {
+    tensors
+        .iter()
+        .map(|(name, shape, bytes)| Ok((name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
+        .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
+        .map_err(|e| e.to_string())
+}
+
 /// One checkpoint in memory.
 #[derive(Debug, Clone)]
 pub struct Checkpoint {
@@ -52,29 +84,14 @@ impl Checkpoint {
 
     /// The file's bytes: the same for the same state.
     fn to_bytes(&self) -> Result<Vec<u8>, String> {
-        let le = |numbers: &[f32]| numbers.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
-        let (rows, width) = (self.embeddings.rows(), self.embeddings.width());
-        let part = rows * width;
         let (first, second) = self.optimizer.moments().map_err(|e| e.to_string())?;
-        let numbers = self.embeddings.numbers().map_err(|e| e.to_string())?;
         let mut tensors = vec![
-            ("optimizer.exp_avg".to_owned(), vec![first.len()], le(&first)),
-            ("optimizer.exp_avg_sq".to_owned(), vec![second.len()], le(&second)),
+            ("optimizer.exp_avg".to_owned(), vec![first.len()], little_endian(&first)),
+            ("optimizer.exp_avg_sq".to_owned(), vec![second.len()], little_endian(&second)),
         ];
-        for (i, layer) in self.embeddings.layers().iter().enumerate() {
-            for (j, kind) in ["key", "value"].into_iter().enumerate() {
-                let from = (2 * i + j) * part;
-                let bytes = le(&numbers[from..from + part]);
-                tensors.push((format!("layers.{layer}.{kind}"), vec![rows, width], bytes));
-            }
-        }
-        let views = tensors
-            .iter()
-            .map(|(name, shape, bytes)| Ok((name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
-            .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
-            .map_err(|e| e.to_string())?;
+        tensors.extend(tensor_bytes(&self.embeddings)?);
         let meta = serde_json::to_string(&self.meta).map_err(|e| e.to_string())?;
-        serialize(views, Some(HashMap::from([(KEY.to_owned(), meta)]))).map_err(|e| e.to_string())
+        serialize(views(&tensors)?, Some(HashMap::from([(KEY.to_owned(), meta)]))).map_err(|e| e.to_string())
     }
 
     /// Write it whole or not at all.

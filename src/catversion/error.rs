@@ -48,7 +48,7 @@ pub enum Error {
         /// What is wrong with it.
         cause: String,
     },
-    /// A `pytorch_adapter.bin` that is none, does not fit, or cannot be made.
+    /// A `pytorch_adapter.bin` that is none, does not fit, or cannot be made; a file for diffusers that cannot be made.
     #[error("adapter {}: {cause}", path.display())]
     BadAdapter {
         /// The file.

@@ -8,11 +8,13 @@
 //! | `optimizer` | AdamW |
 //! | `checkpoint` | the embeddings plus all that exact resume needs, as a safetensors file |
 //! | `adapter` | the embeddings as the file of the authors' released code |
+//! | `diffusers` | the embeddings as a file for diffusers, with its loader |
 //! | `prompt` | which concepts a prompt names, and what is read for them |
 //! | `sample` | pictures of prompts, with or without the concept |
 
 pub mod adapter;
 mod checkpoint;
+pub mod diffusers;
 mod embeddings;
 mod error;
 mod optimizer;

@@ -1,6 +1,6 @@
 //! `catbench concept`: the library, and a concept's learned numbers to and from other programs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use serde_json::json;
@@ -58,6 +58,11 @@ enum What {
     /// it. Train with `--prefix-bias 1` (or `--preset official`) for the same pictures in both programs. The format has
     /// room for one row in each of three layers.
     ExportAdapter(ExportAdapterArgs),
+    /// Write what a run has learned as a .safetensors file for diffusers.
+    ///
+    /// catversion_diffusers.py, which loads it there, is written beside it; its first lines say how it is used and what is in
+    /// the file. With `--noise torch` the same seeds give the same pictures here.
+    ExportDiffusers(ExportDiffusersArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -81,6 +86,15 @@ struct ExportAdapterArgs {
     out: PathBuf,
 }
 
+#[derive(Debug, clap::Args)]
+struct ExportDiffusersArgs {
+    #[command(flatten)]
+    run: RunArgs,
+    /// The file to write, or a folder for CONCEPT.safetensors.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
 pub fn run(args: &Args) -> Result<(), Error> {
     match &args.what {
         What::New(args) => library::new(args),
@@ -97,6 +111,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
         What::Import(args) => library::import(args),
         What::ImportAdapter(args) => import_adapter(args),
         What::ExportAdapter(args) => export_adapter(args),
+        What::ExportDiffusers(args) => export_diffusers(args),
     }
 }
 
@@ -119,13 +134,27 @@ fn import_adapter(args: &ImportAdapterArgs) -> Result<(), Error> {
 
 fn export_adapter(args: &ExportAdapterArgs) -> Result<(), Error> {
     let (_, run) = args.run.find()?;
-    let out = if args.out.is_dir() { args.out.join("pytorch_adapter.bin") } else { args.out.clone() };
-    let out = std::path::absolute(&out).map_err(workspace::Error::io("find", &out))?;
-    let (files, warnings) = client::export_adapter(&checkpoint(&run)?, &out)?;
+    let out = target(&args.out, "pytorch_adapter.bin")?;
+    exported(client::export_adapter(&checkpoint(&run)?, &out)?, args.run.json)
+}
+
+fn export_diffusers(args: &ExportDiffusersArgs) -> Result<(), Error> {
+    let (concept, run) = args.run.find()?;
+    let out = target(&args.out, &format!("{}.safetensors", concept.id))?;
+    exported(client::export_diffusers(&checkpoint(&run)?, &out)?, args.run.json)
+}
+
+/// The file to write: `out`, or in the folder `out` the one called `name`.
+fn target(out: &Path, name: &str) -> Result<PathBuf, Error> {
+    let out = if out.is_dir() { out.join(name) } else { out.to_owned() };
+    Ok(std::path::absolute(&out).map_err(workspace::Error::io("find", &out))?)
+}
+
+fn exported((files, warnings): (Vec<PathBuf>, Vec<String>), json: bool) -> Result<(), Error> {
     for warning in &warnings {
         eprintln!("warning: {warning}");
     }
-    if args.run.json {
+    if json {
         print_json(&json!({ "files": files, "warnings": warnings }));
     } else {
         files.iter().for_each(|file| println!("{}", file.display()));

@@ -44,7 +44,16 @@ pub fn import_adapter(concept: &Concept, file: &Path) -> Result<JobFolder, Error
 
 /// Write `checkpoint` as a `pytorch_adapter.bin`. Gives the files written, and warnings.
 pub fn export_adapter(checkpoint: &Path, out: &Path) -> Result<(Vec<PathBuf>, Vec<String>), Error> {
-    match ask(&Request::ExportAdapter { checkpoint: checkpoint.to_path_buf(), out: out.to_path_buf() })? {
+    exported(&Request::ExportAdapter { checkpoint: checkpoint.to_path_buf(), out: out.to_path_buf() })
+}
+
+/// Write `checkpoint` as a file for diffusers. Gives the files written, and warnings.
+pub fn export_diffusers(checkpoint: &Path, out: &Path) -> Result<(Vec<PathBuf>, Vec<String>), Error> {
+    exported(&Request::ExportDiffusers { checkpoint: checkpoint.to_path_buf(), out: out.to_path_buf() })
+}
+
+fn exported(request: &Request) -> Result<(Vec<PathBuf>, Vec<String>), Error> {
+    match ask(request)? {
         Reply::Exported { files, warnings } => Ok((files, warnings)),
         other => Err(unexpected(other)),
     }

@@ -13,7 +13,7 @@ mod library;
 mod watch;
 pub mod words;
 
-pub use ask::{compare, estimate, export_adapter, import_adapter, model_hash, text_layers};
+pub use ask::{compare, estimate, export_adapter, export_diffusers, import_adapter, model_hash, text_layers};
 pub use daemon::Daemon;
 pub use error::Error;
 pub use follow::Follow;

@@ -47,6 +47,13 @@ pub enum Request {
         /// The file to write.
         out: PathBuf,
     },
+    /// Write a checkpoint as a file for diffusers, with its loader beside it.
+    ExportDiffusers {
+        /// The checkpoint.
+        checkpoint: PathBuf,
+        /// The file to write.
+        out: PathBuf,
+    },
     /// How many layers the text encoder has.
     TextLayers {
         /// The base model.
@@ -79,7 +86,7 @@ pub enum Reply {
         /// The folder of the new run.
         run: PathBuf,
     },
-    /// To [`Request::ExportAdapter`].
+    /// To [`Request::ExportAdapter`] and [`Request::ExportDiffusers`].
     Exported {
         /// What was written.
         files: Vec<PathBuf>,

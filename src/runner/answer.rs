@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::{Error, compare, estimate, models, train};
-use crate::catversion::{Checkpoint, adapter};
+use crate::catversion::{Checkpoint, adapter, diffusers};
 use crate::diffusion::{Outline, part_of};
 use crate::fs::sha256;
 use crate::protocol::{EstimateRequest, Event, Reply, Request};
@@ -42,6 +42,10 @@ fn reply(request: Request) -> Result<Reply, Error> {
             let checkpoint = Checkpoint::load(&checkpoint)?;
             let files = adapter::export(&out, &checkpoint.embeddings)?;
             Reply::Exported { files, warnings: adapter::export_warnings(&checkpoint) }
+        }
+        Request::ExportDiffusers { checkpoint, out } => {
+            let (files, warnings) = diffusers::export(&out, &Checkpoint::load(&checkpoint)?)?;
+            Reply::Exported { files, warnings }
         }
         Request::TextLayers { base_model } => Reply::TextLayers { count: Outline::read(&base_model)?.text_layers() },
         Request::ModelHash { base_model, home } => {
