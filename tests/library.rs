@@ -4,7 +4,7 @@
 mod common;
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -176,6 +176,70 @@ fn a_packed_concept_comes_out_with_its_runs_and_scores_elsewhere() {
         .code(1)
         .stderr(contains("demo.zip"));
     assert!(!there.home().join("bad").exists());
+}
+
+/// The files of a packed concept.
+fn unpacked(path: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut archive = zip::ZipArchive::new(File::open(path).unwrap()).unwrap();
+    let file = |i| {
+        let (mut file, mut bytes) = (archive.by_index(i).unwrap(), Vec::new());
+        file.read_to_end(&mut bytes).unwrap();
+        (file.name().to_owned(), bytes)
+    };
+    (0..archive.len()).map(file).collect()
+}
+
+fn repacked(path: &Path, files: &[(String, Vec<u8>)]) {
+    let mut archive = zip::ZipWriter::new(File::create(path).unwrap());
+    let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    for (name, bytes) in files {
+        archive.start_file(name, options).unwrap();
+        archive.write_all(bytes).unwrap();
+    }
+    archive.finish().unwrap();
+}
+
+#[test]
+fn a_packed_concept_is_held_to_its_manifest() {
+    let (here, there) = (Workspace::with_models(), Workspace::new());
+    let out = there.home().join("demo.zip");
+    let import = |name: &str| catbench(&there, &["concept", "import", out.to_str().unwrap(), "--name", name]).assert();
+    catbench(&here, &["concept", "export", "demo", "--out", out.to_str().unwrap()]).assert().code(0).stderr("");
+    let files = unpacked(&out);
+    let (name, text) = files.last().unwrap();
+    assert_eq!(name, "manifest.toml");
+    let manifest: toml::Table = String::from_utf8(text.clone()).unwrap().parse().unwrap();
+    assert_eq!(manifest["files"].as_array().unwrap().len(), files.len() - 1);
+    assert_eq!(manifest["base_model_sha256"].as_str().map(str::len), Some(64));
+    let photo = files.iter().position(|(name, _)| name.starts_with("images/")).unwrap();
+    let photo_name = files[photo].0.clone();
+
+    let without = |name: &str| files.iter().filter(|(other, _)| other != name).cloned().collect::<Vec<_>>();
+    let mut altered = files.clone();
+    altered[photo].1[100] ^= 1;
+    let mut longer = files.clone();
+    longer[photo].1.push(0);
+    let mut more = files.clone();
+    more.insert(0, ("images/.hidden".into(), b"x".to_vec()));
+    let with_manifest = |text: &str| [without("manifest.toml"), vec![(name.clone(), text.as_bytes().to_vec())]].concat();
+    for (files, said) in [
+        (altered, ["altered", &photo_name]),
+        (longer, ["altered", &photo_name]),
+        (without(&photo_name), ["missing", &photo_name]),
+        (more, ["not listed", "images/.hidden"]),
+        (with_manifest("format = 99"), ["format 99", "newer catbench"]),
+        (with_manifest("format = "), ["manifest.toml is damaged", "demo.zip"]),
+        (with_manifest("format = 1\nversion = \"0\""), ["manifest.toml is damaged", "concept"]),
+    ] {
+        repacked(&out, &files);
+        import("bad").code(1).stderr(contains(said[0]).and(contains(said[1])));
+        assert!(!there.home().join("bad").exists());
+    }
+    repacked(&out, &without("manifest.toml"));
+    import("old").code(0).stderr(contains("has no manifest"));
+    repacked(&out, &files);
+    import("copy").code(0).stderr(contains("warning").not());
+    assert!(!there.concept().with_file_name("copy").join("manifest.toml").exists());
 }
 
 #[test]

@@ -141,10 +141,13 @@ class _Patch:
 
         def forward(hidden_states, attention_mask=None, causal_attention_mask=None, **more):
             acting = [concept for concept in self.concepts if layer in concept.rows and any(concept._named)]
+            if causal_attention_mask is not None:
+                more["causal_attention_mask"] = causal_attention_mask
+            named = [any(of) for of in zip(*(concept._named for concept in acting))]
+            # Prompts that name nothing are read as ever, to the last bit.
+            plain = None if all(named) and acting else base(hidden_states, attention_mask=attention_mask, **more)
             if not acting:
-                if causal_attention_mask is not None:
-                    more["causal_attention_mask"] = causal_attention_mask
-                return base(hidden_states, attention_mask=attention_mask, **more)
+                return plain
             batch, length, width = hidden_states.shape
 
             def heads(x):
@@ -165,6 +168,9 @@ class _Patch:
                 bias = mask.new_tensor([bias if named else -math.inf for named in concept._named])
                 mask = torch.cat([bias.view(batch, 1, 1, 1).expand(-1, -1, length, new_key.shape[2]), mask], 3)
             attended = scaled_dot_product_attention(query, key, value, attn_mask=mask)
-            return module.out_proj(attended.transpose(1, 2).reshape(batch, length, width)), None
+            out = module.out_proj(attended.transpose(1, 2).reshape(batch, length, width))
+            if plain is not None:
+                out = torch.where(torch.tensor(named, device=out.device).view(batch, 1, 1), out, plain[0])
+            return out, None
 
         return forward

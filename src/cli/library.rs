@@ -370,9 +370,12 @@ pub fn restore_sample(args: &SampleArgs) -> Result<(), Error> {
 }
 
 pub fn export(args: &ExportArgs) -> Result<(), Error> {
+    let home = Home::locate()?;
     let concept = super::concept(&args.concept.concept)?;
     let out = std::path::absolute(&args.out)?;
-    concept.pack(&out)?;
+    if let Some(error) = client::pack(&home, &concept, &out)? {
+        eprintln!("warning: the hash of its base model is not in it: {error}");
+    }
     if args.concept.json {
         print_json(&json!({ "concept": concept.id, "path": out }));
     } else {
@@ -383,6 +386,9 @@ pub fn export(args: &ExportArgs) -> Result<(), Error> {
 
 pub fn import(args: &ImportArgs) -> Result<(), Error> {
     let home = Home::locate()?;
-    let concept = home.import_concept(&args.from, args.name.as_deref())?;
+    let (concept, has_manifest) = home.import_concept(&args.from, args.name.as_deref())?;
+    if !has_manifest && !args.from.is_dir() {
+        eprintln!("warning: {} has no manifest, so its files could not be checked", plain(&args.from.to_string_lossy()));
+    }
     came(&home, &concept, args.json)
 }

@@ -1,8 +1,8 @@
 //! The library as the daemon knows it, and changes to it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::{Daemon, Error};
+use super::{Daemon, Error, model_hash};
 use crate::protocol::{ConceptDetails, ConceptRecord, DaemonReply, DaemonRequest, RunRecord, State, StoreCounts};
 use crate::workspace::{Concept, Home};
 
@@ -56,6 +56,14 @@ pub fn remove(home: &Home, concept: &str) -> Result<PathBuf, Error> {
         DaemonReply::Removed { path } => Ok(path),
         other => Err(Error::odd(&other)),
     }
+}
+
+/// Pack `concept` into the file `out`. Gives why the hash of its base model is not in it, if it is not: the model may be gone, or
+/// on another machine.
+pub fn pack(home: &Home, concept: &Concept, out: &Path) -> Result<Option<Error>, Error> {
+    let hash = concept.base_model().map_err(Error::from).and_then(|model| model_hash(&model, home));
+    concept.pack(out, hash.as_ref().ok().cloned())?;
+    Ok(hash.err())
 }
 
 /// Make the store anew from the files. What it holds then.

@@ -20,5 +20,5 @@ pub use follow::Follow;
 #[cfg(feature = "hub")]
 pub use hub::download_model;
 pub use jobs::{Placement, change, jobs, stop, submit, submit_new, warnings};
-pub use library::{concept, concepts, rebuild, refresh, remove, rename, runs};
+pub use library::{concept, concepts, pack, rebuild, refresh, remove, rename, runs};
 pub use watch::Watch;

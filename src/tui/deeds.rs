@@ -244,7 +244,7 @@ pub fn edit(home: &Home, concept: &str, tags: Option<Vec<String>>, notes: Option
 pub fn export(home: &Home, concept: &str, out: &Path) -> Effect {
     let (home, name, out) = (home.clone(), concept.to_owned(), out.to_owned());
     Effect::aside("packing", move || {
-        home.concept(&name).map_err(words)?.pack(&out).map_err(words)?;
+        client::pack(&home, &home.concept(&name).map_err(words)?, &out).map_err(words)?;
         Ok(Effect::Notice(format!("packed: {}", out.display())))
     })
 }
@@ -253,7 +253,7 @@ pub fn export(home: &Home, concept: &str, out: &Path) -> Effect {
 pub fn import(home: &Home, from: PathBuf, name: Option<String>) -> Effect {
     let home = home.clone();
     Effect::aside("unpacking", move || {
-        let concept = home.import_concept(&from, name.as_deref()).map_err(words)?;
+        let (concept, _) = home.import_concept(&from, name.as_deref()).map_err(words)?;
         client::refresh(&home, &concept).map_err(words)?;
         Ok(Effect::Many(vec![Effect::Open(concept.id), Effect::Go(Place::Concept)]))
     })

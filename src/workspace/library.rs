@@ -1,13 +1,13 @@
-//! Concepts made, edited, renamed, put into the trash and taken out again, packed and unpacked. Each change happens at once,
-//! by renaming, or not at all.
+//! Concepts made, edited, renamed, put into the trash and taken out again, imported. Each change happens at once, by renaming,
+//! or not at all.
 
-use std::fs::File;
-use std::io::{self, Seek, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, test_kill_process};
 use toml_edit::{DocumentMut, value};
 
+use super::bundle;
 use super::concept::write_toml;
 use super::{Concept, ConceptFile, Error, Home};
 use crate::image;
@@ -160,23 +160,27 @@ impl Home {
         Concept::open(&target)
     }
 
-    /// Make a concept of a packed one, or of a folder, under its own name or `name`.
-    pub fn import_concept(&self, from: &Path, name: Option<&str>) -> Result<Concept, Error> {
+    /// Make a concept of a packed one, or of a folder, under its own name or `name`. A manifest that comes with it must be true
+    /// of every file; whether there was one is told too.
+    pub fn import_concept(&self, from: &Path, name: Option<&str>) -> Result<(Concept, bool), Error> {
         let from = std::path::absolute(from).map_err(Error::io("find", from))?;
         let own = if from.is_dir() { from.file_name() } else { from.file_stem() };
         let name = name.map_or_else(|| own.unwrap_or_default().to_string_lossy().into_owned(), str::to_owned);
-        self.make_concept(&name, |folder| {
+        let mut has_manifest = false;
+        let concept = self.make_concept(&name, |folder| {
             if from.is_dir() {
-                copy_folder(&from, folder)?;
+                bundle::copy_folder(&from, folder)?;
             } else {
-                unpack(&from, folder)?;
+                bundle::unpack(&from, folder)?;
             }
+            has_manifest = bundle::check_manifest(&from, folder)?;
             if !folder.join("concept.toml").is_file() {
                 let remedy = "give what `catbench concept export` wrote, or the folder that concept.toml is in";
                 return Err(Error::invalid(&from, "there is no concept.toml in it", remedy));
             }
             Ok(())
-        })
+        })?;
+        Ok((concept, has_manifest))
     }
 }
 
@@ -202,131 +206,10 @@ impl Concept {
         *self = Self::open(&self.folder)?;
         Ok(())
     }
-
-    /// Pack it into one file with all that was made from it.
-    pub fn pack(&self, out: &Path) -> Result<(), Error> {
-        let name = out.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let temporary = out.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
-        let packed = (|| {
-            let mut archive = zip::ZipWriter::new(Target { file: File::create(&temporary)?, failed: false });
-            // Pictures and weights do not get smaller.
-            let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
-            let options = options.large_file(true);
-            for (name, path) in files(&self.folder, Path::new(""))? {
-                archive.start_file(name, options)?;
-                io::copy(&mut File::open(path)?, &mut archive)?;
-            }
-            archive.finish()?.file.sync_all()?;
-            std::fs::rename(&temporary, out)
-        })();
-        if packed.is_err() {
-            let _ = std::fs::remove_file(&temporary);
-        }
-        packed.map_err(Error::io("write", out))
-    }
-}
-
-/// The file an archive is written to. Once it has failed, what follows goes nowhere: the archive's writer would try again
-/// when it is dropped, and print that it failed.
-struct Target {
-    file: File,
-    failed: bool,
-}
-
-impl Target {
-    fn tell<T>(&mut self, done: io::Result<T>) -> io::Result<T> {
-        self.failed |= done.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::Interrupted);
-        done
-    }
-}
-
-impl Write for Target {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.failed {
-            return Ok(bytes.len());
-        }
-        let written = self.file.write(bytes);
-        self.tell(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Seek for Target {
-    fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
-        if self.failed {
-            return Ok(0);
-        }
-        let at = self.file.seek(to);
-        self.tell(at)
-    }
-}
-
-/// All files under `folder`, with their names from there, also those behind links; not what belongs to a process.
-fn files(folder: &Path, from: &Path) -> io::Result<Vec<(String, PathBuf)>> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder.join(from))? {
-        let entry = entry?;
-        let name = from.join(entry.file_name());
-        let kind = std::fs::metadata(entry.path())
-            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", entry.path().display())))?;
-        if kind.is_dir() {
-            found.extend(files(folder, &name)?);
-        } else if kind.is_file()
-            && entry.file_name() != "runner.lock"
-            && !entry.file_name().to_string_lossy().starts_with('.')
-        {
-            found.push((name.to_string_lossy().into_owned(), entry.path()));
-        }
-    }
-    found.sort();
-    Ok(found)
-}
-
-fn unpack(archive: &Path, folder: &Path) -> Result<(), Error> {
-    let wrong = |error: zip::result::ZipError| {
-        Error::invalid(archive, format!("this is no packed concept ({error})"), "`catbench concept export` makes one")
-    };
-    let file = File::open(archive).map_err(Error::io("read", archive))?;
-    let mut archive_files = zip::ZipArchive::new(file).map_err(wrong)?;
-    for i in 0..archive_files.len() {
-        let mut file = archive_files.by_index(i).map_err(wrong)?;
-        let Some(name) = file.enclosed_name() else {
-            let name = String::from_utf8_lossy(file.name_raw()).into_owned();
-            let problem = format!("it would write to {name:?}, outside of its folder");
-            return Err(Error::invalid(archive, problem, "do not trust it"));
-        };
-        if file.is_symlink() {
-            let problem = format!("{} in it is a link, which leads out of it", name.display());
-            return Err(Error::invalid(archive, problem, "pack the file itself: `catbench concept export` does"));
-        }
-        if file.compression() != zip::CompressionMethod::Stored {
-            let problem = format!("{} in it is compressed ({})", name.display(), file.compression());
-            return Err(Error::invalid(archive, problem, "unpack it, and import the folder"));
-        }
-        if file.is_file() {
-            let path = folder.join(name);
-            let parent = path.parent().unwrap_or(folder);
-            std::fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
-            let written = File::create(&path).and_then(|mut out| io::copy(&mut file, &mut out));
-            written.map_err(Error::io("write", &path))?;
-        }
-    }
-    Ok(())
-}
-
-fn copy_folder(from: &Path, to: &Path) -> Result<(), Error> {
-    for (name, path) in files(from, Path::new("")).map_err(Error::io("read", from))? {
-        let target = to.join(name);
-        copy(&path, target.parent().unwrap_or(to))?;
-    }
-    Ok(())
 }
 
 /// Copy a file into `folder`.
-fn copy(file: &Path, folder: &Path) -> Result<(), Error> {
+pub(super) fn copy(file: &Path, folder: &Path) -> Result<(), Error> {
     std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
     let target = folder.join(file.file_name().unwrap_or_default());
     std::fs::copy(file, &target).map(drop).map_err(Error::io("copy", file))

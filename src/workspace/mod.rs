@@ -14,6 +14,7 @@
 //!   jobs/<id>/           score.toml or mask.toml  events.jsonl  *.png  scores.jsonl
 //! ```
 
+mod bundle;
 mod concept;
 mod error;
 mod event_log;
