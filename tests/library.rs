@@ -181,12 +181,12 @@ fn a_packed_concept_comes_out_with_its_runs_and_scores_elsewhere() {
 /// The files of a packed concept.
 fn unpacked(path: &Path) -> Vec<(String, Vec<u8>)> {
     let mut archive = zip::ZipArchive::new(File::open(path).unwrap()).unwrap();
-    let file = |i| {
+    let (count, file) = (archive.len(), |i| {
         let (mut file, mut bytes) = (archive.by_index(i).unwrap(), Vec::new());
         file.read_to_end(&mut bytes).unwrap();
-        (file.name().to_owned(), bytes)
-    };
-    (0..archive.len()).map(file).collect()
+        (file.name().unwrap().into_owned(), bytes)
+    });
+    (0..count).map(file).collect()
 }
 
 fn repacked(path: &Path, files: &[(String, Vec<u8>)]) {
@@ -221,7 +221,8 @@ fn a_packed_concept_is_held_to_its_manifest() {
     longer[photo].1.push(0);
     let mut more = files.clone();
     more.insert(0, ("images/.hidden".into(), b"x".to_vec()));
-    let with_manifest = |text: &str| [without("manifest.toml"), vec![(name.clone(), text.as_bytes().to_vec())]].concat();
+    let with_manifest =
+        |text: &str| [without("manifest.toml"), vec![(name.clone(), text.as_bytes().to_vec())]].concat();
     for (files, said) in [
         (altered, ["altered", &photo_name]),
         (longer, ["altered", &photo_name]),

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::float_cmp)]
 
+#[path = "parity/diffusers.rs"]
+mod diffusers;
 #[path = "parity/embeddings.rs"]
 mod embeddings;
 #[path = "parity/fixture.rs"]

@@ -388,7 +388,10 @@ pub fn import(args: &ImportArgs) -> Result<(), Error> {
     let home = Home::locate()?;
     let (concept, has_manifest) = home.import_concept(&args.from, args.name.as_deref())?;
     if !has_manifest && !args.from.is_dir() {
-        eprintln!("warning: {} has no manifest, so its files could not be checked", plain(&args.from.to_string_lossy()));
+        eprintln!(
+            "warning: {} has no manifest, so its files could not be checked",
+            plain(&args.from.to_string_lossy())
+        );
     }
     came(&home, &concept, args.json)
 }

@@ -271,4 +271,3 @@ pub(super) fn copy_folder(from: &Path, to: &Path) -> Result<(), Error> {
     }
     Ok(())
 }
-

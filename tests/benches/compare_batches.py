@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from datetime import datetime
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -103,15 +104,12 @@ def ours(home, wanted, size):
     made = [event for event in events if event["type"] == "sample"]
     if runner.returncode or len(made) != len(wanted):
         raise SystemExit(f"{folder}: ended with {runner.returncode}, {len(made)} pictures of {len(wanted)}")
-    # The first event that sampling writes comes before the first step.
-    start = next(when(event) for event in events if event["type"] in ("started", "progress"))
+    start = max(when(event) for event in events if event["type"] == "progress" and event["phase"] == "load")
     end = max((folder / event["path"]).stat().st_mtime for event in made)
     return [end - start, start - began, usage.ru_maxrss]
 
 
 def when(event):
-    from datetime import datetime
-
     return datetime.fromisoformat(event["time"]).timestamp()
 
 
