@@ -135,13 +135,15 @@ fn import_adapter(args: &ImportAdapterArgs) -> Result<(), Error> {
 fn export_adapter(args: &ExportAdapterArgs) -> Result<(), Error> {
     let (_, run) = args.run.find()?;
     let out = target(&args.out, "pytorch_adapter.bin")?;
-    exported(client::export_adapter(&checkpoint(&run)?, &out)?, args.run.json)
+    exported(client::export_adapter(&checkpoint(&run)?, &out)?, args.run.json);
+    Ok(())
 }
 
 fn export_diffusers(args: &ExportDiffusersArgs) -> Result<(), Error> {
     let (concept, run) = args.run.find()?;
     let out = target(&args.out, &format!("{}.safetensors", concept.id))?;
-    exported(client::export_diffusers(&checkpoint(&run)?, &out)?, args.run.json)
+    exported(client::export_diffusers(&checkpoint(&run)?, &out)?, args.run.json);
+    Ok(())
 }
 
 /// The file to write: `out`, or in the folder `out` the one called `name`.
@@ -150,7 +152,8 @@ fn target(out: &Path, name: &str) -> Result<PathBuf, Error> {
     Ok(std::path::absolute(&out).map_err(workspace::Error::io("find", &out))?)
 }
 
-fn exported((files, warnings): (Vec<PathBuf>, Vec<String>), json: bool) -> Result<(), Error> {
+/// Say what was written.
+fn exported((files, warnings): (Vec<PathBuf>, Vec<String>), json: bool) {
     for warning in &warnings {
         eprintln!("warning: {warning}");
     }
@@ -159,5 +162,4 @@ fn exported((files, warnings): (Vec<PathBuf>, Vec<String>), json: bool) -> Resul
     } else {
         files.iter().for_each(|file| println!("{}", file.display()));
     }
-    Ok(())
 }

@@ -53,7 +53,7 @@ impl Pace {
 
     fn took(&mut self, units: usize, time: Duration) {
         self.way = self.way.min(time);
-        let seconds = (time - self.way).as_secs_f64() / units as f64;
+        let seconds = time.saturating_sub(self.way).as_secs_f64() / units as f64;
         self.seconds = f64::midpoint(self.seconds, seconds);
     }
 
