@@ -389,7 +389,7 @@ impl Overlay for MaskEditor {
             Tool::Wand => Span::raw(format!("tolerance {}", self.tolerance)),
             Tool::Brush | Tool::Eraser => Span::raw(format!("size {:.0}", 2.0 * self.radius + 1.0)),
             Tool::Lasso => Span::raw(format!("{} corners, Enter closes it", self.corners.len())),
-            Tool::Anything | Tool::Not => Span::raw(self.points.words()),
+            Tool::Anything | Tool::Not => Span::raw(format!("{} points", self.points.down().len())),
             Tool::Rectangle => Span::raw(if self.corners.is_empty() { "first corner" } else { "second corner" }),
         });
         canvas.buffer.set_line(area.x, place.bottom(), &Line::from(spans), area.width);
@@ -418,6 +418,7 @@ impl Overlay for MaskEditor {
             [Span::styled(format!(" {key}"), theme::strong()), Span::styled(format!(" {word} "), theme::faint())]
         });
         let line = match &self.said {
+            None if self.points.is_busy() => Line::raw(" segmenting…"),
             Some(said) => Line::from(vec![Span::styled(" ! ", theme::warn()), Span::raw(said.clone())]),
             None => Line::from(hints.collect::<Vec<_>>()),
         };

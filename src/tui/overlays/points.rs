@@ -29,8 +29,8 @@ pub struct Points {
     before: GrayImage,
     /// The mask that they are put down on: as the last answer left it.
     after: GrayImage,
-    /// The last answer, as it came.
-    made: Option<Segmented>,
+    /// The answers for this picture, as they came.
+    made: Vec<Segmented>,
     busy: bool,
 }
 
@@ -40,7 +40,7 @@ impl Points {
         let (tell, told) = mpsc::channel();
         let (segmenter, points) = (Arc::default(), Vec::new());
         let (before, after) = (GrayImage::default(), GrayImage::default());
-        Self { model, segmenter, tell, told, points, before, after, made: None, busy: false }
+        Self { model, segmenter, tell, told, points, before, after, made: Vec::new(), busy: false }
     }
 
     /// Those that are down.
@@ -48,9 +48,9 @@ impl Points {
         &self.points
     }
 
-    /// What the runner is doing, or how many points are down.
-    pub fn words(&self) -> String {
-        if self.busy { "segmenting…".into() } else { format!("{} points", self.points.len()) }
+    /// The runner is making a mask of them.
+    pub fn is_busy(&self) -> bool {
+        self.busy
     }
 
     /// Begin anew with the next point.
@@ -61,7 +61,7 @@ impl Points {
     /// Forget the picture.
     pub fn leave(&mut self) {
         self.points.clear();
-        self.made = None;
+        self.made.clear();
     }
 
     /// Put a point down on `picture`, whose mask is `mask`. What that sets off, or why it cannot be.
@@ -118,7 +118,7 @@ impl Points {
                     if made.mask.iter().all(|&value| value == 0) {
                         said = Some("nothing is marked at these points".into());
                     }
-                    self.made = Some(made);
+                    self.made.push(made);
                 }
             }
         }
@@ -128,7 +128,7 @@ impl Points {
     /// How `mask` was made, as its file is to say: by points alone, by hand, or by hand over what points made.
     pub fn how(&self, mask: &GrayImage) -> Vec<(String, String)> {
         let by_hand = ("mask_made_by".to_owned(), "hand".to_owned());
-        match &self.made {
+        match self.made.iter().rfind(|made| made.mask == *mask).or(self.made.last()) {
             Some(made) if made.mask == *mask => made.how.clone(),
             Some(made) if self.before != *mask => {
                 let settings = made.how.iter().filter(|(key, _)| key != "mask_made_by").cloned();
