@@ -47,12 +47,11 @@ impl Kept {
             return Err(segment::Error::Threshold(request.threshold).into());
         }
         let (model, picture) = (seen(&request.model)?, seen(&request.picture)?);
-        let segmenter = match self.model.take_if(|(of, _)| *of == model) {
-            Some((_, segmenter)) => segmenter,
-            None => {
-                self.photo = None;
-                Segmenter::load(&request.model)?
-            }
+        let segmenter = if let Some((_, segmenter)) = self.model.take_if(|(of, _)| *of == model) {
+            segmenter
+        } else {
+            self.photo = None;
+            Segmenter::load(&request.model)?
         };
         let (_, segmenter) = self.model.insert((model, segmenter));
         let encoded = match self.photo.take_if(|(of, _)| *of == picture) {

@@ -64,7 +64,7 @@ def small_vit():
     return modeling.Sam(encoder, prompts, decoder, [123.675, 116.28, 103.53], [58.395, 57.12, 57.375])
 
 
-def export(name, model, predictor):
+def export(name, model, predictor, file="reference"):
     used = {key: value for key, value in model.state_dict().items() if value.is_floating_point() and not key.startswith("pixel_")}
     # MobileSAM's checkpoints carry a head for classes, which takes no part, and tables that are made of nothing but sizes.
     used = {key: value for key, value in used.items() if "head." not in key or "prediction_head" in key}
@@ -93,8 +93,16 @@ def export(name, model, predictor):
             print(name, prompt, logits.std().item(), quality[0].tolist(), masks[scores.argmax()].mean())
     folder = OUT / name
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(results, folder / "reference.safetensors")
+    save_file(results, folder / f"{file}.safetensors")
     (folder / "reference.json").write_text(json.dumps({"points": PROMPTS, "shapes": shapes}, indent=1) + "\n")
+
+
+def approximate(module):
+    for name, child in module.named_children():
+        if isinstance(child, torch.nn.GELU):
+            setattr(module, name, torch.nn.GELU(approximate="tanh"))
+        else:
+            approximate(child)
 
 
 def main():
@@ -102,6 +110,9 @@ def main():
     vit, tiny = small_vit(), mobile_sam.build_sam_vit_t()
     export("vit", vit, segment_anything.SamPredictor(vit))
     export("tiny_vit", tiny, mobile_sam.SamPredictor(tiny))
+    # And with the GELU that candle-transformers' encoder has, which tells it from every other difference.
+    approximate(tiny.image_encoder)
+    export("tiny_vit", tiny, mobile_sam.SamPredictor(tiny), "tanh")
 
 
 if __name__ == "__main__":

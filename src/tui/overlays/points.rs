@@ -24,7 +24,7 @@ pub struct Points {
     tell: Sender<Answer>,
     told: Receiver<Answer>,
     /// Those that are down.
-    points: Vec<MaskPoint>,
+    down: Vec<MaskPoint>,
     /// The mask as it was before the first of them, which their mask is added to.
     before: GrayImage,
     /// The mask that they are put down on: as the last answer left it.
@@ -38,14 +38,14 @@ impl Points {
     /// None yet.
     pub fn new(model: Option<PathBuf>) -> Self {
         let (tell, told) = mpsc::channel();
-        let (segmenter, points) = (Arc::default(), Vec::new());
+        let (segmenter, down) = (Arc::default(), Vec::new());
         let (before, after) = (GrayImage::default(), GrayImage::default());
-        Self { model, segmenter, tell, told, points, before, after, made: Vec::new(), busy: false }
+        Self { model, segmenter, tell, told, down, before, after, made: Vec::new(), busy: false }
     }
 
     /// Those that are down.
     pub fn down(&self) -> &[MaskPoint] {
-        &self.points
+        &self.down
     }
 
     /// The runner is making a mask of them.
@@ -55,12 +55,12 @@ impl Points {
 
     /// Begin anew with the next point.
     pub fn lift(&mut self) {
-        self.points.clear();
+        self.down.clear();
     }
 
     /// Forget the picture.
     pub fn leave(&mut self) {
-        self.points.clear();
+        self.down.clear();
         self.made.clear();
     }
 
@@ -72,17 +72,17 @@ impl Points {
             return Err("segmenting…: one point at a time".into());
         }
         // What was drawn or taken back since is not to be lost.
-        if self.points.is_empty() || self.after != *mask {
-            self.points.clear();
+        if self.down.is_empty() || self.after != *mask {
+            self.down.clear();
             self.before.clone_from(mask);
         }
-        if !point.concept && self.points.is_empty() {
+        if !point.concept && self.down.is_empty() {
             return Err("a point on the concept comes first: a chooses it".into());
         }
-        self.points.push(point);
+        self.down.push(point);
         self.after.clone_from(mask);
         self.busy = true;
-        let request = SegmentRequest::new(model, picture.to_owned(), self.points.clone());
+        let request = SegmentRequest::new(model, picture.to_owned(), self.down.clone());
         let (segmenter, tell) = (Arc::clone(&self.segmenter), self.tell.clone());
         Ok(Effect::aside("segmenting", move || {
             let made = ask(&segmenter, &request);
@@ -99,9 +99,9 @@ impl Points {
             self.busy = false;
             match made {
                 // The editor has gone on, or another tool was taken.
-                _ if of != picture || self.points.is_empty() => {}
+                _ if of != picture || self.down.is_empty() => {}
                 Err(wrong) => {
-                    self.points.pop();
+                    self.down.pop();
                     said = Some(wrong);
                 }
                 Ok(made) if made.mask.dimensions() != canvas.mask().dimensions() => {
