@@ -58,7 +58,7 @@ impl MaskDecoder {
     }
 
     /// From the photo's features [1, 256, h, w] and the places of its patches, of the same shape, the points [1, P, 256] and the
-    /// dense prompt [1, 256, h, w] to the logits of the masks [4, 4h, 4w] and their quality [4].
+    /// dense prompt [1, 256, h, w] to the logits of the masks [4, 4h, 4w] and the quality of the four.
     pub fn forward(
         &self,
         features: &Tensor,

@@ -1,8 +1,8 @@
 //! Segment Anything (Kirillov et al. 2023, arXiv 2304.02643): a mask from points on a photo. The encoders and the layers are
 //! candle-transformers'; what goes in and comes out is done here as the authors' `SamPredictor` does it, because that crate
-//! leaves it to its callers, enlarges masks without interpolation, and takes the faster of two GELUs (see [`decoder`]).
+//! leaves it to its callers, enlarges masks without interpolation, and takes the faster of two GELUs (see `decoder`).
 //!
-//! The photo goes through the encoder once ([`Segmenter::encode`], seconds); each set of points only through the small
+//! The photo goes through the encoder once ([`Segmenter::encode`], many seconds); each set of points only through the small
 //! decoder ([`Segmenter::mask`], a fraction of a second).
 
 mod decoder;
@@ -130,8 +130,8 @@ impl Segmenter {
         Ok(Encoded { features, size: (width, height), scaled })
     }
 
-    /// The logits of the four masks, [4, 256, 256], of the square that the encoder saw, and how good the model takes each to
-    /// be [4]. The first is for several points; the others are a part, a larger part and the whole at a single one.
+    /// The logits of the four masks, [4, 256, 256], of the square that the encoder saw, and how good the model takes each of
+    /// the four to be. The first is for several points; the others are a part, a larger part and the whole at a single one.
     ///
     /// # Errors
     /// No point that shows the concept, one outside of the photo, a failing computation.
