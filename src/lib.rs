@@ -10,6 +10,7 @@
 //! | [`diffusion`] | the frozen base model, differentiable where CatVersion needs it |
 //! | [`sys`] | what the system gives only through unsafe calls |
 //! | [`image`] | photos, masks, Pillow-exact resampling, contact sheets, PNG with text |
+//! | [`segment`] | Segment Anything: masks from points |
 //! | [`metrics`] | CLIP scores of samples against photos and prompts, with their intervals |
 //! | [`workspace`] | the files of a concept: settings, photos, job folders, events |
 //! | [`runner`] | what does a job: a process of its own |
@@ -23,8 +24,8 @@
 //! # Dependency rule
 //!
 //! `tui`, `cli` → `client` → `protocol`, `workspace` ← `daemon` → `store`. Clients and the daemon know each other only by `protocol`.
-//! Only `runner` uses `catversion`, `diffusion` and `metrics`, and those three know nothing of processes or screens
-//! (`metrics` reads its models with the readers of `diffusion` and computes with its operations). `tests/architecture.rs` checks it.
+//! Only `runner` uses `catversion`, `diffusion`, `metrics` and `segment`, and those four know nothing of processes or screens
+//! (`metrics` and `segment` read their models with the readers of `diffusion` and compute with its operations). `tests/architecture.rs` checks it.
 
 pub mod catversion;
 pub mod cli;
@@ -36,6 +37,7 @@ pub mod image;
 pub mod metrics;
 pub mod protocol;
 pub mod runner;
+pub mod segment;
 pub mod store;
 pub mod sys;
 pub mod tui;

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod common;
+#[path = "common/sam.rs"]
+mod sam;
 
 use std::io::{Read, Write};
 use std::sync::{Arc, Mutex};
@@ -334,6 +336,64 @@ fn where_it_was_left_is_where_it_opens_again() {
     terminal.ended();
     let mut terminal = Terminal::run(&workspace, &["open"], &[]);
     terminal.wait_for("Runs of demo");
+    terminal.press("q");
+    terminal.ended();
+}
+
+#[test]
+fn points_in_the_mask_editor_make_a_mask_while_it_goes_on_answering() {
+    let workspace = Workspace::new();
+    let mask = workspace.concept().join("masks/beach.png");
+    std::fs::remove_file(&mask).unwrap();
+    let mut terminal = Terminal::open(&workspace, &[("COLORTERM", "truecolor")]);
+    terminal.wait_for("5, 4 with a mask");
+    terminal.press("da ");
+    terminal.wait_for("names no sam_model");
+    terminal.press("\x1b");
+    terminal.wait_for("5, 4 with a mask");
+    terminal.press("q");
+    terminal.ended();
+
+    sam::file("vit", &workspace.concept());
+    let path = workspace.concept().join("concept.toml");
+    let toml = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, format!("{toml}sam_model = \"vit.safetensors\"\n")).unwrap();
+    let mut terminal = Terminal::open(&workspace, &[("COLORTERM", "truecolor")]);
+    terminal.wait_for("5, 4 with a mask");
+    terminal.press("dx ");
+    terminal.wait_for("a point on the concept comes first");
+    terminal.press("a\x1b[<0;36;10M\x1b[<0;36;10m");
+    terminal.wait_for("segmenting");
+    terminal.press("l");
+    terminal.wait_for("not saved");
+    terminal.press("S");
+    terminal.wait_without("not saved");
+    terminal.press("x\x1b[<0;50;16M\x1b[<0;50;16m");
+    terminal.wait_for("not saved");
+    let says = |key: &str| {
+        let text = catbench::image::read_png_text(&mask).unwrap();
+        text.into_iter().find(|(name, _)| name == key).map(|(_, value)| value)
+    };
+    terminal.press("S");
+    terminal.wait_for("beach.png");
+    terminal.wait_without("not saved");
+    assert_eq!(image::open(&mask).unwrap().into_luma8().dimensions(), (64, 64));
+    assert_eq!(says("mask_made_by").as_deref(), Some("segment_anything"));
+    assert!(says("not_points").unwrap().contains(','), "the second point");
+    // The first point alone again, and a stroke over it.
+    terminal.press("u");
+    terminal.wait_for("not saved");
+    terminal.press("S");
+    terminal.wait_without("not saved");
+    assert_eq!((says("mask_made_by").as_deref(), says("not_points").as_deref()), (Some("segment_anything"), Some("")));
+    terminal.press("b i");
+    terminal.wait_for("not saved");
+    terminal.press("S");
+    terminal.wait_without("not saved");
+    assert_eq!(says("mask_made_by").as_deref(), Some("hand"));
+    assert!(says("points").is_some(), "what it was drawn over");
+    terminal.press("\x1b");
+    terminal.wait_for("5, 5 with a mask");
     terminal.press("q");
     terminal.ended();
 }

@@ -151,6 +151,7 @@ impl Args {
             base_model: if base_model.exists() { absolute(base_model)? } else { base_model },
             score_model: Some(absolute(score_model)?),
             dino_model: model(&self.dino_model, &protocol.dino_model).map(absolute).transpose()?,
+            sam_model: None,
             guidance_scale: Some(protocol.sample.guidance_scale),
             tags: vec![protocol.name.clone()],
             notes: String::new(),

@@ -32,6 +32,9 @@ pub struct NewArgs {
     /// A DINO model that judges beside it, as facebook/dino-vits16.
     #[arg(long, value_name = "DIR")]
     dino_model: Option<PathBuf>,
+    /// The weights of MobileSAM or Segment Anything, which make masks from points.
+    #[arg(long, value_name = "FILE")]
+    sam_model: Option<PathBuf>,
     /// A word to find it by; may be given several times.
     #[arg(long = "tag")]
     tags: Vec<String>,
@@ -175,6 +178,7 @@ pub fn new(args: &NewArgs) -> Result<(), Error> {
         base_model,
         score_model: args.score_model.as_ref().map(std::path::absolute).transpose()?,
         dino_model: args.dino_model.as_ref().map(std::path::absolute).transpose()?,
+        sam_model: args.sam_model.as_ref().map(std::path::absolute).transpose()?,
         guidance_scale: None,
         tags: args.tags.clone(),
         notes: String::new(),

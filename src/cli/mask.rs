@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{Error, PlacementArgs, Where, follow, print_json, train};
 use crate::client;
-use crate::protocol::{FloatType, MaskConfig};
+use crate::protocol::{FloatType, MaskConfig, MaskPoint, SegmentRequest};
 use crate::workspace::{self, Concept, History, JobFolder, MaskProblem};
 
 /// What to do.
@@ -21,7 +21,8 @@ pub struct Args {
 enum What {
     /// Take masks from a folder of PNGs with the names of the photos, or from the transparency of the photos.
     Import(ImportArgs),
-    /// Make masks where the base model looks at the class word. It needs no other model.
+    /// Make masks where the base model looks at the class word, which needs no other model; or with --sam at points, by Segment
+    /// Anything.
     Make(Box<MakeArgs>),
     /// Look at every mask: which are missing, and which are empty, full, of another size or coloured. Ends with 1 if one
     /// cannot be used.
@@ -56,6 +57,17 @@ struct MakeArgs {
     /// Also for photos that have a mask.
     #[arg(long)]
     replace: bool,
+    /// By Segment Anything at the points given, with the weights that concept.toml names as `sam_model`.
+    #[arg(long, requires_all = ["points", "pictures"], conflicts_with_all = [
+        "replace", "caption", "timesteps", "draws", "seed", "device", "dtype", "priority", "after",
+    ])]
+    sam: bool,
+    /// A point on the concept, in pixels of the picture from its upper left corner; may be given several times.
+    #[arg(long = "point", value_name = "X,Y", value_parser = place, requires = "sam")]
+    points: Vec<(u32, u32)>,
+    /// A point on what is not to be in the mask; likewise.
+    #[arg(long = "not-point", value_name = "X,Y", value_parser = place, requires = "sam")]
+    not_points: Vec<(u32, u32)>,
     /// What the denoiser reads; {class} stands for the class word.
     #[arg(long)]
     caption: Option<String>,
@@ -65,7 +77,7 @@ struct MakeArgs {
     /// Draws of noise at each.
     #[arg(long, value_parser = train::positive)]
     draws: Option<usize>,
-    /// Where the map, 0 to 1, is cut; without, where its two classes are best apart.
+    /// Where the map, 0 to 1, is cut; without, where its two classes are best apart, and with --sam at 0.5.
     #[arg(long)]
     threshold: Option<f64>,
     /// Parts and holes smaller than this share of the largest part are cleaned away.
@@ -135,8 +147,49 @@ fn import(args: &ImportArgs) -> Result<(), Error> {
     Ok(())
 }
 
+/// `X,Y`.
+fn place(text: &str) -> Result<(u32, u32), String> {
+    let (x, y) = text.split_once(',').ok_or("two numbers with a comma between them, as in 120,80")?;
+    let number = |text: &str| text.trim().parse().map_err(|_| format!("{text:?} is no whole number from 0"));
+    Ok((number(x)?, number(y)?))
+}
+
+/// Masks at points.
+fn segment(args: &MakeArgs, concept: &Concept) -> Result<(), Error> {
+    let model = concept.sam_model()?;
+    let on = args.points.iter().map(|&(x, y)| MaskPoint { x, y, concept: true });
+    let off = args.not_points.iter().map(|&(x, y)| MaskPoint { x, y, concept: false });
+    let points: Vec<MaskPoint> = on.chain(off).collect();
+    let mut segmenter = client::Segmenter::start()?;
+    let mut made = Vec::new();
+    for picture in pictures(concept, args)? {
+        let mut request = SegmentRequest::new(model.clone(), picture.clone(), points.clone());
+        request.threshold = args.threshold.unwrap_or(request.threshold);
+        request.smallest_part = args.smallest_part.unwrap_or(request.smallest_part);
+        let name = picture.display();
+        let segmented = segmenter.segment(&request).map_err(|error| Error::Job(format!("{name}: {error}")))?;
+        if segmented.mask.iter().all(|&value| value == 0) {
+            return Err(Error::Job(format!("{name}: nothing is marked at these points: no mask was made")));
+        }
+        let how: Vec<(&str, &str)> = segmented.how.iter().map(|(key, value)| (&**key, &**value)).collect();
+        let mask = concept.write_mask(&picture, &segmented.mask, &how)?;
+        if !args.json {
+            println!("{}", mask.display());
+        }
+        made.push(json!({ "picture": picture, "mask": mask }));
+    }
+    client::refresh(&concept.home()?, concept)?;
+    if args.json {
+        print_json(&json!({ "masks": made }));
+    }
+    Ok(())
+}
+
 fn make(args: &MakeArgs) -> Result<(), Error> {
     let concept = super::concept(&args.concept)?;
+    if args.sam {
+        return segment(args, &concept);
+    }
     let usual = MaskConfig::default();
     let config = MaskConfig {
         caption: args.caption.clone().unwrap_or(usual.caption),

@@ -104,6 +104,9 @@ enum Verb {
         /// Wait on stdin for more jobs of the same base model.
         #[arg(long)]
         keep: bool,
+        /// Make masks from points, one request on stdin after the other.
+        #[arg(long, conflicts_with_all = ["folder", "from_seq", "keep"])]
+        segment: bool,
     },
 }
 
@@ -253,7 +256,8 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let Some(verb) = cli.verb else { return alone() };
     let done = match verb {
-        Verb::Runner { folder: Some(folder), from_seq, keep } => {
+        Verb::Runner { segment: true, .. } => return crate::runner::segment(),
+        Verb::Runner { folder: Some(folder), from_seq, keep, .. } => {
             return crate::runner::main(&folder, from_seq, keep);
         }
         Verb::Runner { folder: None, .. } => return crate::runner::answer(),

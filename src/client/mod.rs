@@ -10,6 +10,7 @@ mod follow;
 mod hub;
 mod jobs;
 mod library;
+mod segment;
 mod watch;
 pub mod words;
 
@@ -21,4 +22,5 @@ pub use follow::Follow;
 pub use hub::download_model;
 pub use jobs::{Placement, change, jobs, stop, submit, submit_new, warnings};
 pub use library::{concept, concepts, pack, rebuild, refresh, remove, rename, runs};
+pub use segment::{Segmented, Segmenter};
 pub use watch::Watch;

@@ -122,8 +122,9 @@ fn levels(map: &[f32]) -> Vec<u8> {
     map.iter().map(|x| (x * 255.0) as u8).collect()
 }
 
-/// Bilinear, with pixel centres at half units.
-fn resize_bilinear(from: &[f32], (h, w): (usize, usize), (height, width): (usize, usize)) -> Vec<f32> {
+/// The map `from` of the height and width `(h, w)`, line by line, at another height and width: bilinear, with pixel centres at
+/// half units.
+pub fn resize_bilinear(from: &[f32], (h, w): (usize, usize), (height, width): (usize, usize)) -> Vec<f32> {
     let at = |i: usize, n: usize, of: usize| {
         let x = ((i as f32 + 0.5) * n as f32 / of as f32 - 0.5).clamp(0.0, (n - 1) as f32);
         let low = x.floor() as usize;

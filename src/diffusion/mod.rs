@@ -56,7 +56,7 @@ use std::path::Path;
 
 use candle_core::{Device, Tensor};
 
-pub use attention_mask::{Looking, attention_mask, look};
+pub use attention_mask::{Looking, attention_mask, look, resize_bilinear};
 pub use check::check;
 pub use compute::Compute;
 pub use cost::{Cost, Outline, Speed, part_of};

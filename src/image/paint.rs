@@ -219,6 +219,11 @@ impl MaskCanvas {
         self.change(imageops::invert);
     }
 
+    /// Put `mask`, of the same size, in its place.
+    pub fn replace(&mut self, mask: GrayImage) {
+        self.change(|own| *own = mask);
+    }
+
     /// Make all of it black, or white.
     pub fn fill(&mut self, value: u8) {
         self.change(|mask| mask.fill(value));

@@ -14,6 +14,7 @@ mod queue;
 mod request;
 mod sampling;
 mod scores;
+mod segment;
 
 pub use config::{
     Crop, EmbeddingFile, Fill, Init, MaskConfig, Preset, SampleConfig, ScoreConfig, ScoreCrop, ScoreTask, SettingError,
@@ -33,3 +34,4 @@ pub use queue::{Assignment, JobChange, JobInfo, JobKind, JobState, Submission};
 pub use request::{EstimateRequest, Reply, Request};
 pub use sampling::{NoiseKind, OtherConcept, SamplerKind};
 pub use scores::{Backbone, Compared, DinoJudge, ScoreSummary, ScoresAt};
+pub use segment::{MaskPoint, SegmentReply, SegmentRequest};

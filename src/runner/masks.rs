@@ -1,14 +1,12 @@
 //! A masking job: for each picture a mask from where the base model looks at the class word in it.
 
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
 
-use super::sample::mask_path;
 use super::{Error, MaskJob, Outcome, Progress, StopFlag, estimate, load_model};
 use crate::diffusion::{BaseModel, Encoder, Looking, attention_mask, look, to_tensor};
-use crate::image::{clean_mask, read_photo, resize_bicubic, write_png};
+use crate::image::{clean_mask, read_photo, resize_bicubic};
 use crate::protocol::{Event, MaskConfig, Phase, SampleConfig};
-use crate::workspace::{self, EventLog};
+use crate::workspace::EventLog;
 
 /// Do the job.
 pub(super) fn run(job: &MaskJob, log: &mut EventLog, stop: &StopFlag) -> Result<Outcome, Error> {
@@ -65,20 +63,12 @@ pub(super) fn run(job: &MaskJob, log: &mut EventLog, stop: &StopFlag) -> Result<
             log.write(Event::Warning { message })?;
             continue;
         }
-        let target = target(job, path);
-        let folder = target.parent().unwrap_or(Path::new(""));
-        std::fs::create_dir_all(folder).map_err(workspace::Error::io("create", folder))?;
         let made = how(config, &caption, &model.hash);
         let text: Vec<(&str, &str)> = made.iter().map(|(key, value)| (*key, value.as_str())).collect();
-        write_png(&target, &mask, &text)?;
+        let target = job.concept.write_mask(path, &mask, &text)?;
         log.write(Event::Masked { picture: path.clone(), mask: target })?;
     }
     Ok(Outcome::Finished)
-}
-
-/// Where the mask of a picture goes: among the concept's for a photo of it, else beside it.
-fn target(job: &MaskJob, picture: &Path) -> PathBuf {
-    if picture.parent() == Some(&job.concept.images()) { job.concept.mask_path(picture) } else { mask_path(picture) }
 }
 
 /// The whole photo at the model's resolution as scaled latents [1, C, h, w].

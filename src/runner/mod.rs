@@ -12,6 +12,7 @@ mod judge;
 mod masks;
 mod models;
 mod sample;
+mod segment;
 mod train;
 mod words;
 
@@ -28,6 +29,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 pub use answer::answer;
 pub use models::{Models, check_model};
+pub use segment::segment;
 
 use crate::catversion::Reading;
 use crate::diffusion::{BaseModel, Compute, Outline};
@@ -66,6 +68,9 @@ pub enum Error {
     /// Scoring.
     #[error(transparent)]
     Metrics(#[from] metrics::Error),
+    /// A mask from points.
+    #[error(transparent)]
+    Segment(#[from] crate::segment::Error),
     /// It would need more memory than there is.
     #[error("{0}")]
     DoesNotFit(String),

@@ -547,8 +547,8 @@ impl App {
     }
 
     fn mouse(&mut self, mouse: MouseEvent) -> Next {
-        if let Some(changes) = self.overlay.as_mut().and_then(|overlay| overlay.mouse(mouse)) {
-            return if changes { Next::DrawNow } else { Next::Wait };
+        if let Some(effect) = self.overlay.as_mut().and_then(|overlay| overlay.mouse(mouse)) {
+            return at_once(self.apply(effect));
         }
         let target = target_at(&self.targets, mouse.column, mouse.row);
         match mouse.kind {

@@ -26,6 +26,9 @@ pub struct ConceptFile {
     /// A DINO model that judges beside it; likewise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dino_model: Option<PathBuf>,
+    /// The weights of Segment Anything or MobileSAM, which make masks from points: a file; likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sam_model: Option<PathBuf>,
     /// Classifier-free guidance of its samples, where the base model likes another than the usual 7.5.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guidance_scale: Option<f64>,
@@ -100,6 +103,19 @@ impl Concept {
     /// The DINO model of the scores, absolute.
     pub fn dino_model(&self) -> Option<PathBuf> {
         self.file.dino_model.as_ref().map(|path| self.folder.join(path))
+    }
+
+    /// The weights of Segment Anything, absolute.
+    ///
+    /// # Errors
+    /// `concept.toml` names none.
+    pub fn sam_model(&self) -> Result<PathBuf, Error> {
+        let missing = || {
+            let remedy = "name the file of its weights there: sam_model = \"mobile_sam-tiny-vitt.safetensors\" (MobileSAM, 40 MB) \
+                          or \"sam_vit_b_01ec64.safetensors\" (SAM, 375 MB, slower); both are at huggingface.co/lmz/candle-sam";
+            Error::invalid(&self.folder.join("concept.toml"), "sam_model is missing", remedy)
+        };
+        self.file.sam_model.as_ref().map(|path| self.folder.join(path)).ok_or_else(missing)
     }
 
     /// The folder of its photos.

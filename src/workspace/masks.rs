@@ -114,14 +114,22 @@ impl Concept {
         report.without_mask = lacking.map(|photo| name(photo)).collect();
     }
 
-    /// Write the mask of `photo`, with how it was made as text in it.
+    /// Where the mask of any picture goes: among the concept's for a photo of it, else in `masks` beside it.
+    pub fn mask_of(&self, picture: &Path) -> PathBuf {
+        match picture.parent() {
+            Some(folder) if folder != self.images() => image::mask_path(&folder.join("masks"), picture),
+            _ => self.mask_path(picture),
+        }
+    }
+
+    /// Write the mask of `picture`, a photo or any other, with how it was made as text in it.
     ///
     /// # Errors
     /// The file system refused.
-    pub fn write_mask(&self, photo: &Path, mask: &GrayImage, how: &[(&str, &str)]) -> Result<PathBuf, Error> {
-        let folder = self.masks();
-        std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
-        let path = self.mask_path(photo);
+    pub fn write_mask(&self, picture: &Path, mask: &GrayImage, how: &[(&str, &str)]) -> Result<PathBuf, Error> {
+        let path = self.mask_of(picture);
+        let folder = path.parent().unwrap_or(&self.folder);
+        std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
         image::write_png(&path, mask, how)?;
         Ok(path)
     }

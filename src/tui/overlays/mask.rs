@@ -10,12 +10,15 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Clear, Widget};
 
 use super::picture::Shot;
+use super::points::Points;
 use super::{Overlay, Reply};
 use crate::image::{self as files, MaskCanvas};
+use crate::protocol::MaskPoint;
 use crate::tui::canvas::Canvas;
 use crate::tui::deeds::{self, Effect};
 use crate::tui::theme;
 use crate::tui::world::World;
+use crate::workspace::Concept;
 
 /// What the pointer does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,15 +28,21 @@ enum Tool {
     Rectangle,
     Lasso,
     Wand,
+    /// A point of Segment Anything on the concept.
+    Anything,
+    /// One on what is not to be in the mask.
+    Not,
 }
 
 impl Tool {
-    const ALL: [(Self, char, &'static str); 5] = [
+    const ALL: [(Self, char, &'static str); 7] = [
         (Self::Brush, 'b', "brush"),
         (Self::Eraser, 'e', "eraser"),
         (Self::Rectangle, 'r', "rectangle"),
         (Self::Lasso, 'o', "lasso"),
         (Self::Wand, 'w', "wand"),
+        (Self::Anything, 'a', "point"),
+        (Self::Not, 'x', "not"),
     ];
 }
 
@@ -75,6 +84,7 @@ pub struct MaskEditor {
     pointer: (f32, f32),
     /// The first corner of a rectangle, or the corners of a lasso.
     corners: Vec<(u32, u32)>,
+    points: Points,
     /// With none all of the picture is seen.
     zoom: Option<Look>,
     /// Where the picture was drawn, and how it was seen.
@@ -92,8 +102,8 @@ pub fn mask_path(path: &std::path::Path) -> PathBuf {
 }
 
 impl MaskEditor {
-    /// Begin with the picture at `index`.
-    pub fn new(shots: Vec<Shot>, index: usize) -> Self {
+    /// Begin with the picture at `index`; `sam_model` is for masks from points.
+    pub fn new(shots: Vec<Shot>, index: usize, sam_model: Option<PathBuf>) -> Self {
         let mut editor = Self {
             shots,
             index,
@@ -106,6 +116,7 @@ impl MaskEditor {
             tolerance: 24,
             pointer: (0.0, 0.0),
             corners: Vec::new(),
+            points: Points::new(sam_model),
             zoom: None,
             drawn: None,
             said: None,
@@ -116,6 +127,7 @@ impl MaskEditor {
     }
 
     fn read(&mut self) {
+        self.points.leave();
         (self.corners, self.zoom, self.drawn, self.said) = (Vec::new(), None, None, None);
         let Some(shot) = self.shots.get(self.index) else { return };
         self.picture = files::read_photo(&shot.path).map_err(|error| error.to_string());
@@ -176,8 +188,29 @@ impl MaskEditor {
         ((self.pointer.0.round() as u32).min(width - 1), (self.pointer.1.round() as u32).min(height - 1))
     }
 
+    /// Put a point down where the pointer is.
+    fn point(&mut self, concept: bool) -> Effect {
+        let ((x, y), Some(shot)) = (self.pointed(), self.shots.get(self.index)) else { return Effect::None };
+        if self.picture.is_err() {
+            return Effect::None;
+        }
+        self.points.put(&shot.path, self.canvas.mask(), MaskPoint { x, y, concept }).unwrap_or_else(|why| {
+            self.said = Some(why);
+            Effect::Draw
+        })
+    }
+
+    /// Take in what points have made.
+    fn take(&mut self) {
+        if let Some(shot) = self.shots.get(self.index)
+            && let Some(said) = self.points.take(&shot.path, &mut self.canvas)
+        {
+            self.said = Some(said);
+        }
+    }
+
     /// What the tool does where the pointer is.
-    fn apply(&mut self) {
+    fn apply(&mut self) -> Effect {
         let (at, value) = (self.pointed(), self.value());
         match self.tool {
             Tool::Brush | Tool::Eraser => self.canvas.line(self.pointer, self.pointer, self.radius, value),
@@ -191,7 +224,9 @@ impl MaskEditor {
                     self.canvas.wand(picture, at, self.tolerance, value);
                 }
             }
+            Tool::Anything | Tool::Not => return self.point(self.tool == Tool::Anything),
         }
+        Effect::Draw
     }
 
     /// Move the pointer by this many pixels; what is seen follows.
@@ -221,7 +256,8 @@ impl MaskEditor {
         let Some(shot) = self.shots.get(self.index) else { return Reply::Stay };
         let path = mask_path(&shot.path);
         let written = path.parent().map_or(Ok(()), std::fs::create_dir_all).map_err(|error| error.to_string());
-        let how = [("mask_made_by", "hand")];
+        let how = self.points.how(self.canvas.mask());
+        let how: Vec<(&str, &str)> = how.iter().map(|(key, value)| (&**key, &**value)).collect();
         let written =
             written.and_then(|()| files::write_png(&path, self.canvas.mask(), &how).map_err(|error| error.to_string()));
         if let Err(error) = written {
@@ -278,6 +314,13 @@ impl MaskEditor {
             });
             let lasso = self.tool == Tool::Lasso
                 && self.corners.iter().any(|(cx, cy)| near(fx, *cx as f32) && near(fy, *cy as f32));
+            let point = self.points.down().iter().find(|point| {
+                let (dx, dy) = (fx - point.x as f32, fy - point.y as f32);
+                (dx * dx + dy * dy).sqrt() < 1.5 * pixel.max(1.0)
+            });
+            if let Some(point) = point {
+                return if point.concept { Rgb([64, 220, 96]) } else { Rgb([240, 72, 72]) };
+            }
             if ring || cross || frame || lasso {
                 // Seen on any ground.
                 return if u32::from(r) + u32::from(g) + u32::from(b) > 380 {
@@ -308,6 +351,7 @@ impl Overlay for MaskEditor {
     }
 
     fn draw(&mut self, canvas: &mut Canvas, area: Rect, _: &World) {
+        self.take();
         Clear.render(area, canvas.buffer);
         let place = Rect { height: area.height.saturating_sub(3), ..area };
         let lacking = self.shots.iter().filter(|shot| !mask_path(&shot.path).is_file()).count();
@@ -345,6 +389,7 @@ impl Overlay for MaskEditor {
             Tool::Wand => Span::raw(format!("tolerance {}", self.tolerance)),
             Tool::Brush | Tool::Eraser => Span::raw(format!("size {:.0}", 2.0 * self.radius + 1.0)),
             Tool::Lasso => Span::raw(format!("{} corners, Enter closes it", self.corners.len())),
+            Tool::Anything | Tool::Not => Span::raw(format!("{} points", self.points.down().len())),
             Tool::Rectangle => Span::raw(if self.corners.is_empty() { "first corner" } else { "second corner" }),
         });
         canvas.buffer.set_line(area.x, place.bottom(), &Line::from(spans), area.width);
@@ -355,7 +400,7 @@ impl Overlay for MaskEditor {
             spans.push(Span::styled(key.to_string(), theme::strong()));
             spans.push(Span::styled(format!(" {word} "), if here { theme::focus() } else { theme::faint() }));
         }
-        for (key, word) in [("[ ]", "size"), ("Space", "put"), ("u U", "undo redo"), ("S", "save"), ("n", "next")] {
+        for (key, word) in [("S", "save"), ("u U", "undo redo"), ("[ ]", "size"), ("Space", "put"), ("n", "next")] {
             spans.push(Span::styled(format!("  {key}"), theme::strong()));
             spans.push(Span::styled(format!(" {word}"), theme::faint()));
         }
@@ -373,6 +418,7 @@ impl Overlay for MaskEditor {
             [Span::styled(format!(" {key}"), theme::strong()), Span::styled(format!(" {word} "), theme::faint())]
         });
         let line = match &self.said {
+            None if self.points.is_busy() => Line::raw(" segmenting…"),
             Some(said) => Line::from(vec![Span::styled(" ! ", theme::warn()), Span::raw(said.clone())]),
             None => Line::from(hints.collect::<Vec<_>>()),
         };
@@ -381,6 +427,7 @@ impl Overlay for MaskEditor {
 
     fn key(&mut self, key: KeyEvent, _: &World) -> Reply {
         self.said = None;
+        self.take();
         let dropping = std::mem::take(&mut self.dropping);
         // A cell of the screen, or with Shift or a capital four.
         let (cell_x, cell_y) = match self.drawn {
@@ -406,7 +453,7 @@ impl Overlay for MaskEditor {
                 let corners = std::mem::take(&mut self.corners);
                 self.canvas.lasso(&corners, 255);
             }
-            KeyCode::Enter | KeyCode::Char(' ') => self.apply(),
+            KeyCode::Enter | KeyCode::Char(' ') => return Reply::Also(self.apply()),
             KeyCode::Char('[') if self.tool == Tool::Wand => self.tolerance = self.tolerance.saturating_sub(4),
             KeyCode::Char(']') if self.tool == Tool::Wand => self.tolerance = self.tolerance.saturating_add(4),
             KeyCode::Char('[') => self.radius = (self.radius / 1.5).max(0.5),
@@ -445,6 +492,9 @@ impl Overlay for MaskEditor {
                 if let Some((tool, ..)) = Tool::ALL.into_iter().find(|(_, key, _)| *key == letter) {
                     self.tool = tool;
                     self.corners.clear();
+                    if !matches!(tool, Tool::Anything | Tool::Not) {
+                        self.points.lift();
+                    }
                 }
             }
             _ => {}
@@ -452,10 +502,11 @@ impl Overlay for MaskEditor {
         Reply::Stay
     }
 
-    fn mouse(&mut self, mouse: MouseEvent) -> Option<bool> {
+    fn mouse(&mut self, mouse: MouseEvent) -> Option<Effect> {
+        self.take();
         let Some(at) = self.at(mouse.column, mouse.row) else {
             self.canvas.end_stroke();
-            return Some(true);
+            return Some(Effect::Draw);
         };
         let before = std::mem::replace(&mut self.pointer, at);
         let erases = |button| button == MouseButton::Right;
@@ -466,21 +517,23 @@ impl Overlay for MaskEditor {
                     let value = if erases(button) { 0 } else { self.value() };
                     self.canvas.begin_stroke();
                     self.canvas.line(at, at, self.radius, value);
+                } else if self.tool == Tool::Anything && erases(button) {
+                    return Some(self.point(false));
                 } else {
-                    self.apply();
+                    return Some(self.apply());
                 }
             }
             MouseEventKind::Drag(button) if matches!(self.tool, Tool::Brush | Tool::Eraser) => {
                 let value = if erases(button) { 0 } else { self.value() };
                 self.canvas.line(before, at, self.radius, value);
             }
-            MouseEventKind::Drag(_) if self.tool == Tool::Lasso => self.apply(),
+            MouseEventKind::Drag(_) if self.tool == Tool::Lasso => return Some(self.apply()),
             MouseEventKind::Up(_) => {
                 self.canvas.end_stroke();
                 match self.tool {
                     // Dragged from corner to corner.
                     Tool::Rectangle if self.corners.first().is_some_and(|corner| *corner != self.pointed()) => {
-                        self.apply();
+                        return Some(self.apply());
                     }
                     Tool::Lasso if self.corners.len() > 2 => {
                         let corners = std::mem::take(&mut self.corners);
@@ -491,16 +544,16 @@ impl Overlay for MaskEditor {
             }
             MouseEventKind::ScrollUp => self.zoom(1.25),
             MouseEventKind::ScrollDown => self.zoom(0.8),
-            _ => return Some(false),
+            _ => return Some(Effect::None),
         }
-        Some(true)
+        Some(Effect::Draw)
     }
 }
 
-/// Open the editor on `shots`, beginning with the one at `index`.
-pub fn open(shots: Vec<Shot>, index: usize) -> Effect {
+/// Open the editor on `shots` of `concept`, beginning with the one at `index`.
+pub fn open(concept: &Concept, shots: Vec<Shot>, index: usize) -> Effect {
     if shots.is_empty() {
         return Effect::Notice("there is no picture to draw a mask for".into());
     }
-    Effect::over(MaskEditor::new(shots, index))
+    Effect::over(MaskEditor::new(shots, index, concept.sam_model().ok()))
 }

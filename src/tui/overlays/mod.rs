@@ -8,6 +8,7 @@ pub mod page;
 pub mod palette;
 pub mod picker;
 pub mod picture;
+mod points;
 pub mod question;
 pub mod sampling;
 
@@ -43,9 +44,8 @@ pub trait Overlay: Send {
     fn key(&mut self, key: KeyEvent, world: &World) -> Reply;
     /// Text that was pasted.
     fn paste(&mut self, _text: &str) {}
-    /// The mouse did something, before anything else takes it. Whether that changes what is seen; none where the mouse is
-    /// not followed.
-    fn mouse(&mut self, _mouse: MouseEvent) -> Option<bool> {
+    /// The mouse did something, before anything else takes it. What that leads to; none where the mouse is not followed.
+    fn mouse(&mut self, _mouse: MouseEvent) -> Option<Effect> {
         None
     }
     /// An item of it was clicked.

@@ -159,7 +159,7 @@ impl Screen for ConceptScreen {
             }
             Action::DrawMask => {
                 let index = self.choices[PHOTOS].of(open.photos.len()).unwrap_or(0);
-                mask::open(shots(open, false), index)
+                mask::open(&open.concept, shots(open, false), index)
             }
             Action::Masks => {
                 self.masks = !self.masks;

@@ -418,6 +418,7 @@ fn describe(home: &Home, images: &Path) -> Effect {
             base_model,
             score_model: given(&score_model),
             dino_model: None,
+            sam_model: None,
             guidance_scale: None,
             tags: Vec::new(),
             notes: String::new(),

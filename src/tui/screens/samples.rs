@@ -260,7 +260,7 @@ impl Screen for Samples {
                 self.whose = Whose::All;
                 Effect::Draw
             }
-            Action::DrawMask => mask::open(shots(open, &seen, &self.marked, false), at.unwrap_or(0)),
+            Action::DrawMask => mask::open(&open.concept, shots(open, &seen, &self.marked, false), at.unwrap_or(0)),
             Action::Whose => {
                 self.whose = self.whose.next();
                 Effect::Draw
