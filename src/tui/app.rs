@@ -707,6 +707,11 @@ impl App {
         self.surface.finish()
     }
 
+    /// The terminal is not to be asked anything.
+    pub fn never_ask(&mut self) {
+        self.surface.never_ask();
+    }
+
     /// What to ask the terminal after the frame; [`Message::Answered`] says that it has answered.
     pub fn ask(&mut self) -> &'static str {
         self.surface.ask()

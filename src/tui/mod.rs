@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `app` | what each message does, and how a frame is made |
 //! | `world` | what is known: library, queue, the open concept, the jobs that are looked at |
+//! | `input` | keys, and what the terminal answers |
 //! | `link` | what the daemon tells, on threads of its own |
 //! | `keymap` | the one table of keys and commands |
 //! | `deeds` | what is done for the user, off the drawing thread |
@@ -22,6 +23,7 @@ mod app;
 mod canvas;
 mod command;
 mod deeds;
+mod input;
 pub mod keymap;
 mod link;
 mod overlays;
@@ -33,8 +35,8 @@ mod widgets;
 mod world;
 
 use std::io;
+use std::sync::PoisonError;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossterm::event;
@@ -45,6 +47,7 @@ use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP};
 
 pub use app::{App, Message, Next};
 use graph::GraphView;
+use input::Gate;
 pub use keymap::Place;
 pub use link::Update;
 pub use overlays::palette::Verb;
@@ -125,6 +128,7 @@ pub fn run(home: &Home, start: Start) -> Result<Option<String>, Error> {
     let graph = GraphView::new(&settings);
     let setup = Setup { home: home.clone(), concept, place, pictures, colours, graph, verbs, explained };
     let mut app = App::new(setup, sender.clone());
+    let own = input::own_input();
     let mut screen = Screen::take()?;
     // First something to see, then the questions to the terminal, whose answers may take their time.
     draw(&mut screen, &mut app)?;
@@ -141,8 +145,12 @@ pub fn run(home: &Home, start: Start) -> Result<Option<String>, Error> {
             drop_send(&sender, Message::Input(event::Event::Key(key)));
         }
     }
+    if !own {
+        app.never_ask();
+    }
     let gate = Gate::default();
-    listen(&sender, &gate)?;
+    listen_to_signals(&sender)?;
+    input::listen(sender.clone(), Gate::clone(&gate), own);
     app.connect();
     let ended = event_loop(&mut screen, &mut app, &messages, &gate);
     app.forget_screen();
@@ -169,9 +177,6 @@ fn preview_before_asking(images: Images) -> Choice {
     preview::without_asking(images)
         .unwrap_or_else(|| Choice { backend: Images::Auto, why: "the terminal has not been asked yet".into() })
 }
-
-/// Held while the terminal's input is read: viuer reads it too, when it prints to a local kitty.
-type Gate = Arc<Mutex<()>>;
 
 fn event_loop(screen: &mut Screen, app: &mut App, messages: &Receiver<Message>, gate: &Gate) -> Result<(), Error> {
     // When the next frame is to be drawn, if one is, and when the next picture is to be printed over it.
@@ -248,8 +253,8 @@ fn print_picture(app: &mut App, gate: &Gate) -> io::Result<bool> {
     Ok(more)
 }
 
-/// Threads that turn keys and signals into messages.
-fn listen(sender: &Sender<Message>, gate: &Gate) -> io::Result<()> {
+/// Threads that turn signals into messages.
+fn listen_to_signals(sender: &Sender<Message>) -> io::Result<()> {
     let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP, SIGTSTP, SIGCONT])?;
     let to = sender.clone();
     std::thread::spawn(move || {
@@ -267,25 +272,6 @@ fn listen(sender: &Sender<Message>, gate: &Gate) -> io::Result<()> {
         while sys::wait_for_window_change() {
             drop_send(&to, Message::Resized);
         }
-    });
-    let (to, gate) = (sender.clone(), Arc::clone(gate));
-    std::thread::spawn(move || {
-        while preview::wait_for_input() {
-            let _gate = gate.lock().unwrap_or_else(PoisonError::into_inner);
-            // An answer of the terminal is input, but no event.
-            let mut events = 0;
-            while event::poll(Duration::ZERO).unwrap_or(false) {
-                match event::read() {
-                    Ok(event) => drop_send(&to, Message::Input(event)),
-                    Err(_) => return drop_send(&to, Message::End),
-                }
-                events += 1;
-            }
-            if events == 0 {
-                drop_send(&to, Message::Answered);
-            }
-        }
-        drop_send(&to, Message::End);
     });
     Ok(())
 }

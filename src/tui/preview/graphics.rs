@@ -126,6 +126,11 @@ impl Graphics {
         Some(answer.unwrap_or(STILL))
     }
 
+    /// Nothing is to be asked.
+    pub fn never_ask(&mut self) {
+        self.pace.never_ask();
+    }
+
     /// The terminal has answered.
     pub fn answered(&mut self) {
         self.pace.answered();

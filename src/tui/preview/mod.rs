@@ -18,7 +18,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 pub use loader::Loaded;
-pub use probe::{Answers, Choice, choose, colours, wait_for_input, without_asking};
+pub use probe::{Answers, Choice, choose, colours, without_asking};
 
 use graphics::Graphics;
 use loader::Loader;
@@ -190,6 +190,12 @@ impl Surface {
     /// The frame was written. What the terminal is to be asked, if pictures wait for the answer.
     pub fn ask(&mut self) -> &'static str {
         if self.reveal.wrote() { pace::ASK } else { "" }
+    }
+
+    /// Nothing is to be asked: no answer could be read.
+    pub fn never_ask(&mut self) {
+        self.reveal.never_ask();
+        self.graphics.never_ask();
     }
 
     /// The terminal has answered.

@@ -11,7 +11,8 @@ use ratatui::layout::Rect;
 pub const ASK: &str = "\x1b[5n";
 /// How long a key may wait for pictures.
 const A_PIECE: Duration = Duration::from_millis(30);
-/// For how long an answer is waited for. A terminal that gives none is not asked again.
+/// For how long an answer is waited for. A terminal that never gave one is not asked again; one that did gave it together
+/// with a key.
 const SILENCE: Duration = Duration::from_secs(1);
 
 /// How long the terminal takes for a unit of pictures: a pixel or a half block.
@@ -28,6 +29,11 @@ impl Pace {
     /// As if the line were slow, until it is known: `seconds` for each unit.
     pub fn new(seconds: f64) -> Self {
         Self { seconds, way: Duration::MAX, asked: None, silent: false }
+    }
+
+    /// Nothing is to be asked, and so nothing paced.
+    pub fn never_ask(&mut self) {
+        self.silent = true;
     }
 
     /// How many units make up a piece.
@@ -61,7 +67,7 @@ impl Pace {
     pub fn waits(&mut self) -> Option<Instant> {
         let until = self.asked?.1 + SILENCE;
         if until <= Instant::now() {
-            (self.silent, self.asked) = (true, None);
+            (self.silent, self.asked) = (self.way == Duration::MAX, None);
             return None;
         }
         Some(until)
@@ -124,6 +130,11 @@ impl Reveal {
     /// The frame was written. Whether the terminal is to be asked.
     pub fn wrote(&mut self) -> bool {
         self.pace.wrote(std::mem::take(&mut self.new))
+    }
+
+    /// Nothing is to be asked.
+    pub fn never_ask(&mut self) {
+        self.pace.never_ask();
     }
 
     /// The terminal has answered.

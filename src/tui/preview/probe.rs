@@ -203,19 +203,6 @@ pub fn colours() -> Colours {
     }
 }
 
-/// Wait until there is input to read; `false` when there never will be: the terminal is gone.
-pub fn wait_for_input() -> bool {
-    let stdin = io::stdin();
-    loop {
-        let mut descriptors = [PollFd::new(&stdin, PollFlags::IN)];
-        match poll(&mut descriptors, None) {
-            Ok(_) => return !descriptors[0].revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(_) => return false,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
