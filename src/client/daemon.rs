@@ -226,7 +226,7 @@ impl Daemon {
             // A timeout of zero would be none at all.
             let left = left.map(|left| left.max(Duration::from_millis(1)));
             self.stream.set_read_timeout(left).map_err(|_| Error::HungUp)?;
-            let mut bytes = [0; 16384];
+            let mut bytes = [0; 1 << 16];
             match self.stream.read(&mut bytes) {
                 Ok(0) => return Err(Error::HungUp),
                 Ok(n) => self.partial.extend_from_slice(&bytes[..n]),

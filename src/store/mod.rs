@@ -10,6 +10,7 @@ use std::marker::PhantomData;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -289,9 +290,14 @@ impl<V: Serialize + DeserializeOwned> Tree<V> {
     }
 
     /// All records whose keys begin with `prefix`, in the order of their keys.
-    pub fn under(&self, prefix: &[u8]) -> Result<Vec<V>, Error> {
+    pub fn under(&self, prefix: &[u8]) -> Result<Vec<V>, Error>
+    where
+        V: Send + Sync,
+    {
         let found = self.records.scan_prefix(prefix).values();
-        found.map(|bytes| self.decode(&bytes.map_err(|source| self.wrong(source))?)).collect()
+        let found = found.collect::<Result<Vec<_>, _>>().map_err(|source| self.wrong(source))?;
+        // To decode thousands takes longer than to fetch them.
+        found.par_iter().with_min_len(256).map(|bytes| self.decode(bytes)).collect()
     }
 
     /// The last part of all keys that begin with `prefix`.
