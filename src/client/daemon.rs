@@ -20,6 +20,8 @@ const ANSWER: Duration = Duration::from_secs(30);
 const START: Duration = Duration::from_secs(15);
 /// How often is looked whether it has.
 const LOOK: Duration = Duration::from_millis(2);
+/// How much is read at once, in bytes.
+const PIECE: usize = 1 << 16;
 
 /// A connection to the daemon of a home.
 pub struct Daemon {
@@ -226,10 +228,13 @@ impl Daemon {
             // A timeout of zero would be none at all.
             let left = left.map(|left| left.max(Duration::from_millis(1)));
             self.stream.set_read_timeout(left).map_err(|_| Error::HungUp)?;
-            let mut bytes = [0; 1 << 16];
-            match self.stream.read(&mut bytes) {
+            let filled = self.partial.len();
+            self.partial.resize(filled + PIECE, 0);
+            let read = self.stream.read(&mut self.partial[filled..]);
+            self.partial.truncate(filled + read.as_ref().map_or(0, |&n| n));
+            match read {
                 Ok(0) => return Err(Error::HungUp),
-                Ok(n) => self.partial.extend_from_slice(&bytes[..n]),
+                Ok(_) => {}
                 Err(error) if [ErrorKind::WouldBlock, ErrorKind::TimedOut].contains(&error.kind()) => return Ok(None),
                 Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(None),
                 Err(_) => return Err(Error::HungUp),
