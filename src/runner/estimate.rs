@@ -12,7 +12,7 @@ use crate::protocol::{
 use crate::workspace::free_memory;
 
 /// Bytes of the process itself: code, tokenizer, stacks, what the allocator keeps.
-const PROCESS: u64 = 80 << 20;
+const PROCESS: u64 = 24 << 20;
 /// Bytes a graphics card's driver and libraries keep there for the process.
 const CONTEXT: u64 = 500 << 20;
 /// How far the peak may be off. What would not fit even if it were that much too high is refused.

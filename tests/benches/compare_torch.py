@@ -107,6 +107,7 @@ def main():
     parser.add_argument("--warm-up", type=int, default=3, help="steps before those")
     parser.add_argument("--latents", type=int, help="height and width; the model's own without")
     parser.add_argument("--forward", action="store_true", help="a guided forward pass instead of a training step")
+    parser.add_argument("--gradient-checkpointing", action="store_true", help="in catbench, against PyTorch without")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--binary", type=Path, help="the built train_step example")
@@ -128,7 +129,7 @@ def main():
     shared += ["--latents", str(args.latents)] * bool(args.latents) + ["--forward"] * args.forward
     commands = {
         "torch": [sys.executable, __file__, "--side", "torch", "--threads", str(args.threads), *shared],
-        "catbench": [binary, *shared],
+        "catbench": [binary, *shared, *["--gradient-checkpointing"] * args.gradient_checkpointing],
     }
     seconds, peak = {name: [] for name in commands}, dict.fromkeys(commands, 0.0)
     for turn in range(args.rounds):
