@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::json;
 
+use super::model::named_or_path;
 use super::plan::{Cell as PlanCell, CellResult, Plan};
 use super::score::difference_cells;
 use super::table::{Cell, Column, Format, Table, notes, score_cells, score_columns};
@@ -138,8 +139,12 @@ impl Args {
             given.clone().or_else(|| named.as_ref().map(|path| beside.join(path)))
         };
         let absolute = |path: PathBuf| std::path::absolute(&path).map_err(workspace::Error::io("find", &path));
-        let Some(base_model) = model(&self.base_model, &protocol.base_model) else {
-            return Err(Error::Job("the protocol names no base model: give --base-model".into()));
+        let base_model = match (&self.base_model, &protocol.base_model) {
+            (Some(given), _) => named_or_path(home, given)?,
+            // A path in the protocol is one from where it is.
+            (None, Some(named)) if home.named_model(named)?.is_none() => named_or_path(home, &beside.join(named))?,
+            (None, Some(named)) => named.clone(),
+            (None, None) => return Err(Error::Job("the protocol names no base model: give --base-model".into())),
         };
         let Some(score_model) = model(&self.score_model, &protocol.score_model) else {
             return Err(Error::Job("the protocol names no CLIP model: give --score-model".into()));
@@ -147,8 +152,7 @@ impl Args {
         let file = ConceptFile {
             name: name.clone(),
             class_word: subject.class.clone(),
-            // The name of a registered model stays one.
-            base_model: if base_model.exists() { absolute(base_model)? } else { base_model },
+            base_model,
             score_model: Some(absolute(score_model)?),
             dino_model: model(&self.dino_model, &protocol.dino_model).map(absolute).transpose()?,
             sam_model: None,

@@ -164,12 +164,7 @@ pub struct ImportArgs {
 pub fn new(args: &NewArgs) -> Result<(), Error> {
     let home = Home::locate()?;
     let base_model = match &args.base_model {
-        // What is a path from here is one from anywhere.
-        Some(path) if path.exists() => std::path::absolute(path)?,
-        Some(name) => {
-            home.model(&name.to_string_lossy())?;
-            name.clone()
-        }
+        Some(path) => super::model::named_or_path(&home, path)?,
         None => only_model(&home)?,
     };
     let file = ConceptFile {

@@ -28,7 +28,7 @@ pub use library::{
     BothScores, CheckpointRecord, ConceptDetails, ConceptRecord, FileRecord, RunRecord, SampleRecord, Scores, State,
     StoreCounts,
 };
-pub use model::{ModelReport, ModelSpec, PartReport, Prediction, path_or_table};
+pub use model::{IgnoredTensors, ModelReport, ModelSpec, PartReport, Prediction, UNKNOWN, path_or_table};
 pub use picture::{Axis, PictureConfig, PictureRecord, UsedCheckpoint, UsedConcept};
 pub use queue::{Assignment, JobChange, JobInfo, JobKind, JobState, Submission};
 pub use request::{EstimateRequest, Reply, Request};
