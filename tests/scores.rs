@@ -172,7 +172,15 @@ fn masks_come_from_a_folder_from_transparency_and_from_attention_and_say_so() {
         problems.contains("snow.png: it has no mask") && problems.contains("table.png: it has no mask"),
         "{problems}"
     );
-    let made = output(&workspace, &["mask", "make", "demo", "--timesteps", "200,400", "--draws", "1"]);
+    let make = ["mask", "make", "demo", "--timesteps", "200,400", "--draws", "1"];
+    let needs = output(&workspace, &[&make[..], &["--dry-run"]].concat());
+    for text in
+        ["loads       vae: ", "masks       2 pictures, 2 looks at each", "memory      about ", "time        about "]
+    {
+        assert!(needs.contains(text), "{text} is not in {needs}");
+    }
+    assert!(!masks.join("snow.png").exists() && !workspace.concept().join("jobs").exists(), "a dry run did something");
+    let made = output(&workspace, &make);
     assert_eq!(made.lines().count(), 2, "only those that had none: {made}");
     let text = said("snow.png");
     for (key, value) in [("mask_made_by", "attention"), ("caption", "a photo of a teapot"), ("timesteps", "200, 400")] {
@@ -208,7 +216,9 @@ fn a_sweep_trains_each_setting_once_and_can_be_asked_for_again() {
         "1",
     ];
     let detached = [&args[..], &["--detach"]].concat();
-    catbench(&workspace, &detached).assert().code(0).stderr(contains("6 jobs are queued"));
+    let said =
+        contains("6 jobs are queued").and(contains("2 trainings, 4 scorings")).and(contains("loads       unet: "));
+    catbench(&workspace, &detached).assert().code(0).stderr(said.and(contains("memory      about ")));
     let first = table(&workspace, &args);
     let rows = first["rows"].as_array().unwrap();
     assert_eq!(rows.len(), 5, "untrained and four cells: {first}");
@@ -226,7 +236,8 @@ fn a_sweep_trains_each_setting_once_and_can_be_asked_for_again() {
         catbench(&workspace, &["sweep", "demo", "--grid", grid]).assert().code(1).stderr(contains(said));
     }
     let failed = ["sweep", "demo", "--grid", "layers=9", "--set", "steps=10"];
-    catbench(&workspace, &failed).assert().code(0).stdout(contains("layers=9: ").and(contains("layers 0 to")));
+    catbench(&workspace, &failed).assert().code(1).stderr(contains("layers = 9: ").and(contains("layers 0 to 4")));
+    assert_eq!(runs(), 2, "what cannot be trained is refused before anything is queued");
 }
 
 #[test]
@@ -320,4 +331,32 @@ fn attention_masks_of_the_demo_photos_lie_on_the_exact_ones() {
     };
     let mean = names.iter().map(overlap).sum::<f64>() / names.len() as f64;
     assert!(mean >= 0.6, "the mean overlap is {mean}");
+}
+
+#[test]
+fn a_scoring_says_first_what_it_needs() {
+    let workspace = workspace();
+    let run = train(&workspace);
+    let dry = |more: &[&str]| output(&workspace, &[&["score", "demo", "--dry-run", "-n", "3"], more].concat());
+    let both = dry(&[]);
+    for text in
+        ["loads       unet: ", "loads       score_model: ", "loads       dino_model: ", "2 × 6 sampled pictures"]
+    {
+        assert!(both.contains(text), "{text} is not in {both}");
+    }
+    assert!(both.contains("memory      about ") && both.contains("time        about "), "{both}");
+    assert!(
+        dry(&["--checkpoints"]).contains("3 × 6 sampled pictures against 5 photos"),
+        "the start and two checkpoints"
+    );
+    let picture = sample(workspace.home(), "one.png", Some("a teapot"), None);
+    let there = dry(&["--sample", picture.to_str().unwrap()]);
+    assert!(there.contains("1 pictures against 5 photos") && !there.contains("unet: "), "{there}");
+    let json: Value = serde_json::from_str(&dry(&["--json"])).unwrap();
+    assert!(json["estimate"]["time"]["total_seconds"].as_f64() > Some(0.0) && json["photos"].is_null(), "{json}");
+    let folder = workspace.concept().join("runs").join(run);
+    assert!(
+        !folder.join("evaluation").exists() && !workspace.concept().join("jobs").exists(),
+        "a dry run did something"
+    );
 }

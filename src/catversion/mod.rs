@@ -28,4 +28,4 @@ pub use error::{Error, Result};
 pub use optimizer::AdamW;
 pub use prompt::{Reading, prompt_text};
 pub use sample::{Encoded, Picture, Sampler, Undecoded, decode, denoise_batch};
-pub use trainer::{Draw, Launched, StepLoss, Trainer, TrainingPhoto};
+pub use trainer::{Draw, Launched, StepLoss, Trainer, TrainingPhoto, concatenated_layers};

@@ -202,6 +202,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
     let home = Home::locate()?;
     let cells = args.cells(&home, &protocol)?;
     let mut plan = Plan::open(&home, args.name.as_ref().unwrap_or(&protocol.name), cells)?;
+    plan.preflight(args.format != Format::Json)?;
     let numbers = plan.submit(args.priority, matches!(args.device, Some(Where::Any)))?;
     if args.detach {
         if args.format == Format::Json {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use serde_json::json;
 
+use super::preflight::Told;
 use super::{Error, PlacementArgs, Where, follow, print_json, train};
 use crate::client;
 use crate::protocol::{FloatType, MaskConfig, MaskPoint, SegmentRequest};
@@ -59,7 +60,7 @@ struct MakeArgs {
     replace: bool,
     /// By Segment Anything at the points given, with the weights that concept.toml names as `sam_model`.
     #[arg(long, requires_all = ["points", "pictures"], conflicts_with_all = [
-        "replace", "caption", "timesteps", "draws", "seed", "device", "dtype", "priority", "after",
+        "replace", "caption", "timesteps", "draws", "seed", "device", "dtype", "priority", "after", "dry_run",
     ])]
     sam: bool,
     /// A point on the concept, in pixels of the picture from its upper left corner; may be given several times.
@@ -94,6 +95,9 @@ struct MakeArgs {
     dtype: Option<FloatType>,
     #[command(flatten)]
     placement: PlacementArgs,
+    /// Say what would be done and what it needs, and do nothing. Ends with 1 if it cannot be done here.
+    #[arg(long)]
+    dry_run: bool,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -206,6 +210,16 @@ fn make(args: &MakeArgs) -> Result<(), Error> {
     if pictures.is_empty() {
         return Err(Error::Job("every photo has a mask: --replace makes them anew".into()));
     }
+    let estimate = client::estimate_of(client::mask_request(&concept, pictures.len(), config.clone())?)?;
+    let looks = config.timesteps.len() * config.draws;
+    let told = Told::work("masks", format!("{} pictures, {looks} looks at each", pictures.len()));
+    if args.dry_run {
+        return super::preflight::dry_run(&concept, &told, &estimate, args.json);
+    }
+    if !args.json {
+        super::preflight::say(&concept, &told, &estimate);
+    }
+    super::preflight::refuse(&estimate)?;
     let job = JobFolder::new_masks(&concept, pictures, config)?;
     let queued = client::submit(&job, args.placement.placement(args.device))?;
     if !follow::quietly(&concept, &job, Some(&queued))? {

@@ -15,7 +15,7 @@ use super::Error;
 use crate::client;
 use crate::fs::write_atomic;
 use crate::protocol::{JobInfo, JobState, ScoreConfig, ScoreSummary, ScoreTask, ScoresAt, State, TrainConfig};
-use crate::workspace::{self, Concept, History, Home, JobFolder, ScoreSpec, read_scores, state};
+use crate::workspace::{self, Concept, History, Home, JobFolder, RunSpec, ScoreSpec, read_scores, state};
 
 /// One training and its scoring.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,6 +39,13 @@ pub struct Cell {
     pub train: TrainConfig,
     /// The scoring.
     pub score: ScoreConfig,
+}
+
+impl Cell {
+    /// What its scoring does, and how often that samples the pictures.
+    fn task(&self) -> (ScoreTask, usize) {
+        if self.baseline { (ScoreTask::Both, 2) } else { (ScoreTask::Learned, 1) }
+    }
 }
 
 /// A plan and its file.
@@ -143,13 +150,49 @@ impl Plan {
         } else {
             let mut score = cell.score.clone();
             score.sample.checkpoint = Some(run.checkpoint(cell.train.steps));
-            let task = if cell.baseline { ScoreTask::Both } else { ScoreTask::Learned };
+            let (task, _) = cell.task();
             let scoring = JobFolder::new_scoring(&concept, &ScoreSpec::new(&concept, Some(&run), task, score)?)?;
             self.cells[index].scoring = Some(scoring.id().to_owned());
             self.save()?;
             scoring
         };
         Ok(Jobs { run, scoring })
+    }
+
+    /// Say what the jobs that are not finished need, where `say` is set, and refuse what cannot be done here, before anything
+    /// is made.
+    pub fn preflight(&self, say: bool) -> Result<(), Error> {
+        let (mut requests, mut labels) = (Vec::new(), Vec::new());
+        let mut trainings: Vec<(&str, &TrainConfig)> = Vec::new();
+        for cell in &self.cells {
+            let concept = self.concept(cell)?;
+            let scoring = cell.scoring.as_ref().map(|id| JobFolder::at(&concept.folder.join("jobs").join(id)));
+            if scoring.transpose()?.is_some_and(|scoring| finished(&scoring).unwrap_or(false)) {
+                continue;
+            }
+            let run = cell.run.as_ref().map(|id| concept.run(id)).transpose()?;
+            // Cells of the same concept and training share it.
+            let shared = trainings.contains(&(&cell.concept, &cell.train));
+            if !shared && !run.map_or(Ok(false), |run| finished(&run))? {
+                trainings.push((&cell.concept, &cell.train));
+                let spec = RunSpec::new(&concept, cell.train.clone(), cell.score.clone())?;
+                requests.push(client::run_request(&concept, &spec, 0)?);
+                labels.push(&cell.label);
+            }
+            let (task, sides) = cell.task();
+            let spec = ScoreSpec::new(&concept, None, task, cell.score.clone())?;
+            requests.push(client::score_request(&concept, &spec, sides)?);
+            labels.push(&cell.label);
+        }
+        let estimates = client::estimates(requests)?;
+        if say {
+            let scorings = estimates.len() - trainings.len();
+            super::preflight::say_plan(format!("{} trainings, {scorings} scorings", trainings.len()), &estimates);
+        }
+        for (label, estimate) in labels.iter().zip(&estimates) {
+            super::preflight::refuse(estimate).map_err(|error| Error::Job(format!("{label}: {error}")))?;
+        }
+        Ok(())
     }
 
     /// Hand every job that is not finished to the queue. The numbers of those.

@@ -143,10 +143,10 @@ pub fn run(args: &Args) -> Result<(), Error> {
         return preflight::refuse(&estimate).and_then(|()| room.refuse());
     }
     if args.dry_run {
-        return preflight::dry_run(&concept, None, &estimate, args.run.json);
+        return preflight::dry_run(&concept, &preflight::Told::default(), &estimate, args.run.json);
     }
     if !args.run.json {
-        preflight::say(&concept, None, &estimate);
+        preflight::say(&concept, &preflight::Told::default(), &estimate);
         eprintln!("{:<11} {}", "disk", room.words());
     }
     preflight::refuse(&estimate)?;
@@ -248,6 +248,8 @@ fn preview(counts: &[LineCount], pictures: &[PictureConfig], estimate: &Estimate
             "bytes": room.needed,
             "free_bytes": room.free,
             "cut_prompts": estimate.cut_prompts,
+            "odd_prompts": estimate.odd_prompts,
+            "short": estimate.short,
             "refusal": estimate.refusal,
         }));
         return;
@@ -264,8 +266,8 @@ fn preview(counts: &[LineCount], pictures: &[PictureConfig], estimate: &Estimate
         println!("  and {} more", prompts.len() - SHOWN);
     }
     println!();
-    for cut in &estimate.cut_prompts {
-        println!("warning: \"{}\" is over {} tokens: \"{}\" is not read", cut.prompt, cut.limit, cut.cut);
+    for warning in estimate.prompt_warnings() {
+        println!("warning: {warning}");
     }
     println!("{:<9} {} of {} prompts", "pictures", pictures.len(), prompts.len());
     let time = &estimate.time;

@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
+use super::preflight::Told;
 use super::sample::{checkpoint, last_checkpoint};
 use super::table::{Cell, Column, Format, Table, notes, score_cells, score_columns};
 use super::train::one_of;
 use super::{Error, PlacementArgs, PromptArgs, RunArgs, follow};
 use crate::client;
-use crate::protocol::{Fill, SampleConfig, ScoreConfig, ScoreCrop, ScoreSummary, ScoreTask, ScoresAt};
-use crate::workspace::{self, Concept, History, JobFolder, ScoreSpec, preflight, read_scores};
+use crate::protocol::{Fill, ScoreConfig, ScoreCrop, ScoreSummary, ScoreTask, ScoresAt};
+use crate::workspace::{self, History, JobFolder, ScoreSpec, preflight, read_scores};
 
 /// Options of a scoring.
 #[derive(Debug, clap::Args)]
@@ -43,6 +44,9 @@ pub struct Args {
     /// How the table is printed: text, csv, json, markdown or latex.
     #[arg(long)]
     format: Option<Format>,
+    /// Say what would be done and what it needs, and do nothing. Ends with 1 if it cannot be done here.
+    #[arg(long, conflicts_with_all = ["last", "compare"])]
+    dry_run: bool,
 }
 
 /// How pictures are measured.
@@ -81,14 +85,33 @@ pub fn run(args: &Args) -> Result<(), Error> {
         Some(id) => pictures_of(&concept.batch(id)?)?,
         None => args.sample.iter().map(|file| absolute(file)).collect::<Result<_, _>>()?,
     };
-    let scoring = if !files.is_empty() {
-        let task = ScoreTask::Pictures { files, prompt: args.prompt.clone() };
-        JobFolder::new_scoring(&concept, &ScoreSpec::new(&concept, None, task, config)?)?
-    } else if args.checkpoints {
-        let run = concept.run(&args.run.run)?;
-        JobFolder::new_scoring(&concept, &ScoreSpec::new(&concept, Some(&run), ScoreTask::Checkpoints, config)?)?
-    } else {
-        of_run(args, &concept, config)?
+    let run = if files.is_empty() { Some(concept.run(&args.run.run)?) } else { None };
+    let (task, sides) = match &run {
+        None => (ScoreTask::Pictures { files, prompt: args.prompt.clone() }, 0),
+        Some(run) if args.checkpoints => {
+            let checkpoints = History::read(run)?.checkpoints.iter().filter(|(_, path)| path.is_file()).count();
+            // The start without one too.
+            (ScoreTask::Checkpoints, checkpoints + 1)
+        }
+        Some(run) => {
+            config.sample.checkpoint = Some(checkpoint_to_score(args, run)?);
+            (ScoreTask::Both, 2)
+        }
+    };
+    let in_run = task == ScoreTask::Both;
+    let spec = ScoreSpec::new(&concept, run.as_ref(), task, config)?;
+    let estimate = client::estimate_of(client::score_request(&concept, &spec, sides)?)?;
+    let told = Told::work("scores", work(&spec, sides, concept.photos()?.len()));
+    if args.dry_run {
+        return super::preflight::dry_run(&concept, &told, &estimate, args.run.json);
+    }
+    if !args.run.json {
+        super::preflight::say(&concept, &told, &estimate);
+    }
+    super::preflight::refuse(&estimate)?;
+    let scoring = match &run {
+        Some(run) if in_run => JobFolder::new_score(&concept, run, spec.score)?,
+        _ => JobFolder::new_scoring(&concept, &spec)?,
     };
     let job = client::submit(&scoring, args.placement.placement(args.prompts.device))?;
     let plain = args.batch.is_none() && args.sample.is_empty() && !args.checkpoints;
@@ -98,17 +121,24 @@ pub fn run(args: &Args) -> Result<(), Error> {
     if follow::quietly(&concept, &scoring, Some(&job))? { show(args, &scoring) } else { Ok(()) }
 }
 
-/// The prompt list without and with the concept, in the run's own folder.
-fn of_run(args: &Args, concept: &Concept, config: ScoreConfig) -> Result<JobFolder, Error> {
-    let run = concept.run(&args.run.run)?;
-    let checkpoint = if args.placement.after.is_empty() { checkpoint(&run)? } else { last_checkpoint(&run)? };
+/// The checkpoint of `run` that is measured, unless a scoring of it is at work.
+fn checkpoint_to_score(args: &Args, run: &JobFolder) -> Result<PathBuf, Error> {
+    let checkpoint = if args.placement.after.is_empty() { checkpoint(run)? } else { last_checkpoint(run)? };
     if let Ok(scoring) = JobFolder::at(&run.evaluation()).as_ref()
         && scoring.is_held()
     {
         return Err(Error::Job(format!("{} is being scored already: `catbench jobs` shows it", run.id())));
     }
-    let sample = SampleConfig { checkpoint: Some(checkpoint), ..config.sample };
-    Ok(JobFolder::new_score(concept, &run, ScoreConfig { sample, ..config })?)
+    Ok(checkpoint)
+}
+
+/// How much is measured, in words.
+fn work(spec: &ScoreSpec, sides: usize, photos: usize) -> String {
+    let photos = format!("against {photos} photos");
+    match &spec.task {
+        ScoreTask::Pictures { files, .. } => format!("{} pictures {photos}", files.len()),
+        _ => format!("{sides} × {} sampled pictures {photos}", spec.score.sample.pictures().len()),
+    }
 }
 
 fn absolute(file: &std::path::Path) -> Result<PathBuf, Error> {

@@ -208,6 +208,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
     preflight(&concept)?;
     let home = concept.home()?;
     let mut plan = Plan::open(&home, &args.plan_name(&concept), args.cells(&concept)?)?;
+    plan.preflight(args.format != Format::Json)?;
     let numbers = plan.submit(args.priority, matches!(args.prompts.device, Some(Where::Any)))?;
     if args.detach {
         if args.format == Format::Json {

@@ -14,7 +14,10 @@ mod segment;
 mod watch;
 pub mod words;
 
-pub use ask::{compare, estimate, export_adapter, export_diffusers, import_adapter, model_hash, text_layers};
+pub use ask::{
+    compare, estimate, estimate_of, estimates, export_adapter, export_diffusers, import_adapter, mask_request,
+    model_hash, run_request, score_request, text_layers,
+};
 pub use daemon::Daemon;
 pub use error::Error;
 pub use follow::Follow;

@@ -22,7 +22,7 @@ pub use config::{
 };
 pub use daemon::{DaemonReply, DaemonRequest, DaemonStatus, Envelope, Hello, MAX_REPLY, MAX_REQUEST, PROTOCOL};
 pub use device::{DeviceName, FloatType};
-pub use estimate::{CutPrompt, Estimate, FreeMemory, TimeEstimate};
+pub use estimate::{CutPrompt, Estimate, Memory, OddPrompt, TimeEstimate};
 pub use event::{Event, EventRecord, Phase, Score};
 pub use library::{
     BothScores, CheckpointRecord, ConceptDetails, ConceptRecord, FileRecord, RunRecord, SampleRecord, Scores, State,
@@ -31,7 +31,7 @@ pub use library::{
 pub use model::{IgnoredTensors, ModelReport, ModelSpec, PartReport, Prediction, UNKNOWN, path_or_table};
 pub use picture::{Axis, PictureConfig, PictureRecord, UsedCheckpoint, UsedConcept};
 pub use queue::{Assignment, JobChange, JobInfo, JobKind, JobState, Submission};
-pub use request::{EstimateRequest, Reply, Request};
+pub use request::{EstimateRequest, MaskWork, Reply, Request, ScoreWork};
 pub use sampling::{NoiseKind, OtherConcept, SamplerKind};
 pub use scores::{Backbone, Compared, DinoJudge, ScoreSummary, ScoresAt};
 pub use segment::{MaskPoint, SegmentReply, SegmentRequest};

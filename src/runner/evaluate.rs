@@ -8,7 +8,7 @@ use super::judge::Judge;
 use super::sample::{Sampled, Sampling, Subject, mask_path, plan};
 use super::{Error, Outcome, ScoreJob, StopFlag, estimate, load_model};
 use crate::catversion::prompt_text;
-use crate::diffusion::{BaseModel, part_of};
+use crate::diffusion::BaseModel;
 use crate::image::{Provenance, read_any_mask, read_photo, read_provenance};
 use crate::metrics::ScoredSample;
 use crate::protocol::{ModelSpec, Phase, SampleConfig, ScoreConfig, ScoreTask};
@@ -115,7 +115,8 @@ pub(super) fn run(job: &ScoreJob, log: &mut EventLog, stop: &StopFlag) -> Result
         sample: &spec.score.sample,
         pictures: &sampled,
         photos: 0,
-        score_model: Some(part_of(&spec.score_model, "score_model")?),
+        score: Some(estimate::Scoring::read(&spec.score_model, spec.dino_model.as_deref(), 2, 0)?),
+        masks: None,
     };
     let model = load_model(&job.models, &spec.base_model, &job.concept, &needs, log)?;
     let evaluation = Evaluation {

@@ -33,7 +33,7 @@ pub use segment::segment;
 
 use crate::catversion::Reading;
 use crate::diffusion::{BaseModel, Compute, Outline};
-use crate::protocol::{Event, EventRecord, JobKind, ModelSpec, OtherConcept, Phase};
+use crate::protocol::{CutPrompt, Event, EventRecord, JobKind, ModelSpec, OddPrompt, OtherConcept, Phase};
 use crate::workspace::{self, BatchSpec, Concept, EventLog, HashCache, JobFolder, MaskSpec, RunSpec, ScoreSpec};
 use crate::{catversion, diffusion, image, metrics};
 use assignments::Assignments;
@@ -350,15 +350,16 @@ fn load_model(
     log.write(Event::Progress { phase: Phase::Load, done: 0, total: 1 })?;
     let words = words::read(job)?;
     let (device, dtype) = job.device();
-    estimate::check_memory(&Outline::read(spec)?.on(device, dtype), job)?;
+    let outline = Outline::read(spec)?.on(device, dtype);
+    estimate::check_memory(&outline, job, models.kept_bytes())?;
     let compute = (device, dtype, Compute::open(device, dtype)?);
-    let model = models.load(spec, &words, &HashCache::of(&concept.home()?), &compute)?;
+    let model = models.load(spec, &words, &HashCache::of(&concept.home()?), &compute, outline.weights_bytes())?;
     log.write(Event::Progress { phase: Phase::Load, done: 1, total: 1 })?;
     Ok(model)
 }
 
-/// Warn of prompts that are longer than the base model reads.
-fn warn_of_cut_prompts<'a>(
+/// Warn of prompts that are longer than the base model reads, and of those that other programs read otherwise.
+fn warn_of_prompts<'a>(
     prompts: impl IntoIterator<Item = &'a String>,
     class_word: &str,
     concepts: &[OtherConcept],
@@ -366,11 +367,15 @@ fn warn_of_cut_prompts<'a>(
     log: &mut EventLog,
 ) -> Result<(), Error> {
     for prompt in prompts {
-        let cut = model.tokenizer.tokens(&Reading::of(prompt, class_word, concepts)?.text)?.cut;
+        let text = Reading::of(prompt, class_word, concepts)?.text;
+        let cut = model.tokenizer.tokens(&text)?.cut;
         if !cut.is_empty() {
-            let limit = model.text_encoder.max_length();
-            let message = format!("prompt \"{prompt}\" is over {limit} tokens: \"{cut}\" is not read");
-            log.write(Event::Warning { message })?;
+            let cut = CutPrompt { prompt: prompt.clone(), cut, limit: model.text_encoder.max_length() };
+            log.write(Event::Warning { message: cut.warning() })?;
+        }
+        let odd = diffusion::odd_text(&text);
+        if !odd.is_empty() {
+            log.write(Event::Warning { message: OddPrompt { prompt: prompt.clone(), odd }.warning() })?;
         }
     }
     Ok(())

@@ -50,7 +50,7 @@ pub use home::Home;
 pub use id::new_id;
 pub use job::{BatchSpec, Imported, JobFolder, MaskSpec, RunSpec, ScoreSpec, checkpoint_path};
 pub use masks::{MaskImport, MaskProblem};
-pub use memory::{free_disk, free_memory};
+pub use memory::{free_disk, free_memory, own_memory, total_memory};
 pub use models::Copying;
 pub use preflight::{Photo, Preflight, effective_settings, preflight};
 pub use private::{check_private, make_private};

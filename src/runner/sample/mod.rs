@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::mpsc;
 
-use super::{Error, Outcome, Progress, SampleJob, StopFlag, estimate, load_model, warn_of_cut_prompts};
+use super::{Error, Outcome, Progress, SampleJob, StopFlag, estimate, load_model, warn_of_prompts};
 use crate::catversion::{Checkpoint, Encoded, Picture, Sampler, denoise_batch};
 use crate::diffusion::BaseModel;
 use crate::image::is_whole;
@@ -112,7 +112,7 @@ impl Sampling<'_> {
             self.plan.iter().flat_map(|planned| [&planned.config.prompt, &planned.config.negative_prompt]).collect();
         let mut prompts: Vec<&String> = prompts.into_iter().collect();
         prompts.sort();
-        warn_of_cut_prompts(prompts, self.subject.class_word, &self.config.concepts, model, log)?;
+        warn_of_prompts(prompts, self.subject.class_word, &self.config.concepts, model, log)?;
         for planned in &self.plan {
             self.config.check_picture(&planned.config).map_err(crate::catversion::Error::from)?;
         }
@@ -286,7 +286,8 @@ pub(super) fn run(
         sample: &spec.sample,
         pictures: &pictures,
         photos: 0,
-        score_model: None,
+        score: None,
+        masks: None,
     };
     let root = job.folder.path();
     let made = made(root, events);

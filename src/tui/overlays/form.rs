@@ -186,6 +186,12 @@ fn needs(estimate: &Estimate) -> Vec<String> {
     for prompt in &estimate.cut_prompts {
         lines.push(format!("! over {} tokens: \"{}\" is not read", prompt.limit, prompt.cut));
     }
+    for prompt in &estimate.odd_prompts {
+        lines.push(format!("! read otherwise by older programs: {}", prompt.odd.join(" ")));
+    }
+    if let Some(short) = &estimate.short {
+        lines.push(format!("! {short}"));
+    }
     if let Some(refusal) = &estimate.refusal {
         lines.push(format!("✗ {refusal}"));
     }
