@@ -100,9 +100,9 @@ pub fn import_adapter(concept: &Concept, file: &Path) -> Result<JobFolder, Error
     }
 }
 
-/// Write `checkpoint` as a `pytorch_adapter.bin`. Gives the files written, and warnings.
-pub fn export_adapter(checkpoint: &Path, out: &Path) -> Result<(Vec<PathBuf>, Vec<String>), Error> {
-    exported(&Request::ExportAdapter { checkpoint: checkpoint.to_path_buf(), out: out.to_path_buf() })
+/// Write `checkpoint` as a `pytorch_adapter.bin`, over another file only with `force`. Gives the files written, and warnings.
+pub fn export_adapter(checkpoint: &Path, out: &Path, force: bool) -> Result<(Vec<PathBuf>, Vec<String>), Error> {
+    exported(&Request::ExportAdapter { checkpoint: checkpoint.to_path_buf(), out: out.to_path_buf(), force })
 }
 
 /// Write `checkpoint` as a file for diffusers. Gives the files written, and warnings.

@@ -76,6 +76,8 @@ pub enum Request {
         checkpoint: PathBuf,
         /// The file to write.
         out: PathBuf,
+        /// Whether to write over a file that is not an adapter.
+        force: bool,
     },
     /// Write a checkpoint as a file for diffusers, with its loader beside it.
     ExportDiffusers {

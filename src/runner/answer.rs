@@ -35,7 +35,10 @@ fn reply(request: Request) -> Result<Reply, Error> {
         Request::ImportAdapter { concept, file } => {
             Reply::Imported { run: import_adapter(&Concept::open(&concept)?, &file)?.path().to_owned() }
         }
-        Request::ExportAdapter { checkpoint, out } => {
+        Request::ExportAdapter { checkpoint, out, force } => {
+            if !force {
+                adapter::check_target(&out)?;
+            }
             let checkpoint = Checkpoint::load(&checkpoint)?;
             let files = adapter::export(&out, &checkpoint.embeddings)?;
             Reply::Exported { files, warnings: adapter::export_warnings(&checkpoint) }
