@@ -49,6 +49,16 @@ impl Home {
         self.path.join(".catbench")
     }
 
+    /// The folder of its queue.
+    pub fn queue(&self) -> PathBuf {
+        self.internal().join("queue")
+    }
+
+    /// Held by its daemon as long as that lives.
+    pub fn daemon_lock(&self) -> PathBuf {
+        self.internal().join("daemon.lock")
+    }
+
     /// Where its daemon says what it does.
     pub fn daemon_log(&self) -> PathBuf {
         self.internal().join("daemon.log")
