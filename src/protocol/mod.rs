@@ -30,7 +30,7 @@ pub use library::{
 };
 pub use model::{ModelReport, ModelSpec, PartReport, Prediction, path_or_table};
 pub use picture::{Axis, PictureConfig, PictureRecord, UsedCheckpoint, UsedConcept};
-pub use queue::{Assignment, JobChange, JobInfo, JobKind, JobState, Submission};
+pub use queue::{Assignment, DISK_FULL, JobChange, JobInfo, JobKind, JobState, Submission};
 pub use request::{EstimateRequest, Reply, Request};
 pub use sampling::{NoiseKind, OtherConcept, SamplerKind};
 pub use scores::{Backbone, Compared, DinoJudge, ScoreSummary, ScoresAt};

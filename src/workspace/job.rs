@@ -439,6 +439,11 @@ impl JobFolder {
         read_toml(&self.path.join("score.toml"))
     }
 
+    /// Write its `score.toml` anew.
+    pub fn write_score_spec(&self, spec: &ScoreSpec) -> Result<(), Error> {
+        write_toml(&self.path.join("score.toml"), spec)
+    }
+
     /// Its `mask.toml`.
     pub fn mask_spec(&self) -> Result<MaskSpec, Error> {
         read_toml(&self.path.join("mask.toml"))
