@@ -168,7 +168,7 @@ impl Args {
         let chosen = |subject: &&Subject| self.only.is_empty() || self.only.contains(&subject.name);
         for subject in protocol.subjects.iter().filter(chosen) {
             let concept = self.concept(home, protocol, subject)?;
-            client::refresh(home, &concept)?;
+            super::take_up(home, &concept);
             preflight(&concept)?;
             let mut train = protocol.train.clone();
             let mut sample =
@@ -196,6 +196,7 @@ impl Args {
 pub fn run(args: &Args) -> Result<(), Error> {
     let protocol = Protocol::read(&args.protocol)?;
     let home = Home::locate()?;
+    client::check_writable(&home)?;
     let cells = args.cells(&home, &protocol)?;
     let mut plan = Plan::open(&home, args.name.as_ref().unwrap_or(&protocol.name), cells)?;
     let numbers = plan.submit(args.priority, matches!(args.device, Some(Where::Any)))?;

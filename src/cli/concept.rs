@@ -118,6 +118,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
 fn import_adapter(args: &ImportAdapterArgs) -> Result<(), Error> {
     let concept = super::concept(&args.concept)?;
     let file = std::path::absolute(&args.file).map_err(workspace::Error::io("find", &args.file))?;
+    client::check_writable(&concept.home()?)?;
     let run = client::import_adapter(&concept, &file)?;
     if args.json {
         print_json(&json!({ "run": run.id(), "path": run.path() }));

@@ -41,7 +41,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
                 "flash_attn": cfg!(feature = "flash-attn"), "cards": cards,
             },
             "terminal": { "term": term, "size": size, "pictures": pictures.backend.word(), "why": pictures.why },
-            "logs": "<job folder>/runner.log",
+            "logs": "<job folder>/runner.log", "daemon_log": home.daemon_log(),
         }));
         return Ok(());
     }
@@ -64,7 +64,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
     }
     rows.push(("cuda", cuda_row(cuda, cards.is_empty())));
     rows.push(("metal", if metal { "built in".into() } else { not_built_in("metal") }));
-    rows.push(("logs", "runner.log in each job's folder".into()));
+    rows.push(("logs", format!("{}, runner.log in each job's folder", home.daemon_log().display())));
     for (name, value) in rows {
         println!("{name:<10} {value}");
     }

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{Error, print_json};
 use crate::client;
 use crate::client::words::{plain, shell};
-use crate::workspace::{Concept, ConceptFile, Home};
+use crate::workspace::{Concept, ConceptFile, Home, read_details};
 
 /// Options of `concept new`.
 #[derive(Debug, clap::Args)]
@@ -183,8 +183,10 @@ pub fn new(args: &NewArgs) -> Result<(), Error> {
         tags: args.tags.clone(),
         notes: String::new(),
     };
+    client::check_writable(&home)?;
     let concept = home.new_concept(&args.name, &file, &args.images, args.masks.as_deref())?;
-    came(&home, &concept, args.json)
+    came(&home, &concept, args.json);
+    Ok(())
 }
 
 fn only_model(home: &Home) -> Result<PathBuf, Error> {
@@ -196,15 +198,14 @@ fn only_model(home: &Home) -> Result<PathBuf, Error> {
 }
 
 /// Tell the daemon of a concept that has come, and say so.
-fn came(home: &Home, concept: &Concept, json: bool) -> Result<(), Error> {
-    client::refresh(home, concept)?;
+fn came(home: &Home, concept: &Concept, json: bool) {
+    super::take_up(home, concept);
     if json {
-        print_json(&json!({ "concept": client::concept(home, &concept.id, false)?.concept, "path": concept.folder }));
+        print_json(&json!({ "concept": read_details(&concept.folder).concept, "path": concept.folder }));
     } else {
         println!("{}", concept.folder.display());
         eprintln!("  catbench train {0}    learn it\n  catbench open {0}     the workbench", shell(&concept.id));
     }
-    Ok(())
 }
 
 pub fn list(args: &ListArgs) -> Result<(), Error> {
@@ -212,7 +213,11 @@ pub fn list(args: &ListArgs) -> Result<(), Error> {
     if args.trash {
         return list_trash(&home, args.json);
     }
-    let concepts = client::concepts(&home, args.tag.clone(), args.matching.clone())?;
+    let mut reader = super::reader(&home)?;
+    let concepts = reader.concepts(args.tag.clone(), args.matching.clone())?;
+    for news in reader.news()? {
+        eprintln!("warning: {news}");
+    }
     if args.json {
         print_json(&json!({ "concepts": concepts }));
         return Ok(());
@@ -253,7 +258,7 @@ fn list_trash(home: &Home, json: bool) -> Result<(), Error> {
 }
 
 pub fn show(args: &NameArgs) -> Result<(), Error> {
-    let details = client::concept(&Home::locate()?, &args.concept, args.json)?;
+    let details = super::reader(&Home::locate()?)?.concept(&args.concept, args.json)?;
     if args.json {
         print_json(&json!({ "concept": details }));
         return Ok(());
@@ -296,8 +301,9 @@ pub fn tag(args: &TagArgs) -> Result<(), Error> {
         }
     }
     let changed = tags != concept.file.tags;
+    client::check_writable(&home)?;
     concept.edit(changed.then_some(&tags), args.notes.as_deref())?;
-    client::refresh(&home, &concept)?;
+    super::take_up(&home, &concept);
     if args.concept.json {
         print_json(&json!({ "concept": concept.id, "tags": concept.file.tags, "notes": concept.file.notes }));
     } else {
@@ -309,7 +315,8 @@ pub fn tag(args: &TagArgs) -> Result<(), Error> {
 pub fn rename(args: &RenameArgs) -> Result<(), Error> {
     let home = Home::locate()?;
     client::rename(&home, &args.concept.concept, &args.to)?;
-    came(&home, &home.concept(&args.to)?, args.concept.json)
+    came(&home, &home.concept(&args.to)?, args.concept.json);
+    Ok(())
 }
 
 pub fn remove(args: &NameArgs) -> Result<(), Error> {
@@ -324,28 +331,30 @@ pub fn remove(args: &NameArgs) -> Result<(), Error> {
 
 pub fn restore(args: &RestoreArgs) -> Result<(), Error> {
     let home = Home::locate()?;
+    client::check_writable(&home)?;
     let concept = home.restore_concept(&args.concept.concept, args.to.as_deref())?;
-    came(&home, &concept, args.concept.json)
+    came(&home, &concept, args.concept.json);
+    Ok(())
 }
 
 impl SampleArgs {
-    /// The home, the concept, and the picture's path from the concept's folder.
+    /// The home, in which something may be changed, the concept, and the picture's path from the concept's folder.
     fn find(&self) -> Result<(Home, Concept, PathBuf), Error> {
         let home = Home::locate()?;
         let concept = home.concept(&self.concept)?;
+        client::check_writable(&home)?;
         let here = std::path::absolute(&self.picture)?;
         let inside = here.strip_prefix(&concept.folder).map(PathBuf::from);
         Ok((home, concept, inside.unwrap_or_else(|_| self.picture.clone())))
     }
 
-    fn say(&self, home: &Home, concept: &Concept, said: &serde_json::Value, line: &str) -> Result<(), Error> {
-        client::refresh(home, concept)?;
+    fn say(&self, home: &Home, concept: &Concept, said: &serde_json::Value, line: &str) {
+        super::take_up(home, concept);
         if self.json {
             print_json(said);
         } else {
             println!("{line}");
         }
-        Ok(())
     }
 }
 
@@ -355,7 +364,8 @@ pub fn rate(args: &RateArgs) -> Result<(), Error> {
     concept.rate(&picture, rating)?;
     let word = rating.map_or("no rating".into(), |rating| format!("rated {rating}"));
     let said = json!({ "concept": concept.id, "picture": picture, "rating": rating });
-    args.sample.say(&home, &concept, &said, &format!("{}: {word}", picture.display()))
+    args.sample.say(&home, &concept, &said, &format!("{}: {word}", picture.display()));
+    Ok(())
 }
 
 pub fn remove_sample(args: &SampleArgs) -> Result<(), Error> {
@@ -363,14 +373,16 @@ pub fn remove_sample(args: &SampleArgs) -> Result<(), Error> {
     let path = concept.remove_sample(&picture)?;
     let undo = format!("catbench concept restore-sample {} {}", shell(&concept.id), picture.display());
     let said = json!({ "concept": concept.id, "removed": picture, "path": path });
-    args.say(&home, &concept, &said, &format!("{} is in the trash: {undo}", picture.display()))
+    args.say(&home, &concept, &said, &format!("{} is in the trash: {undo}", picture.display()));
+    Ok(())
 }
 
 pub fn restore_sample(args: &SampleArgs) -> Result<(), Error> {
     let (home, concept, picture) = args.find()?;
     let path = concept.restore_sample(&picture)?;
     let said = json!({ "concept": concept.id, "restored": picture, "path": path });
-    args.say(&home, &concept, &said, &path.display().to_string())
+    args.say(&home, &concept, &said, &path.display().to_string());
+    Ok(())
 }
 
 pub fn export(args: &ExportArgs) -> Result<(), Error> {
@@ -390,6 +402,7 @@ pub fn export(args: &ExportArgs) -> Result<(), Error> {
 
 pub fn import(args: &ImportArgs) -> Result<(), Error> {
     let home = Home::locate()?;
+    client::check_writable(&home)?;
     let (concept, has_manifest) = home.import_concept(&args.from, args.name.as_deref())?;
     if !has_manifest && !args.from.is_dir() {
         eprintln!(
@@ -397,5 +410,6 @@ pub fn import(args: &ImportArgs) -> Result<(), Error> {
             plain(&args.from.to_string_lossy())
         );
     }
-    came(&home, &concept, args.json)
+    came(&home, &concept, args.json);
+    Ok(())
 }

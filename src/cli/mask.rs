@@ -118,11 +118,12 @@ pub fn run(args: &Args) -> Result<(), Error> {
 
 fn import(args: &ImportArgs) -> Result<(), Error> {
     let concept = super::concept(&args.concept)?;
+    client::check_writable(&concept.home()?)?;
     let report = match &args.folder {
         Some(folder) => concept.import_masks(folder, args.replace)?,
         None => concept.masks_from_alpha(args.replace)?,
     };
-    client::refresh(&concept.home()?, &concept)?;
+    super::take_up(&concept.home()?, &concept);
     if args.json {
         let refused: Vec<_> = report.refused.iter().map(|(file, why)| json!({ "file": file, "why": why })).collect();
         print_json(&json!({
@@ -160,6 +161,7 @@ fn segment(args: &MakeArgs, concept: &Concept) -> Result<(), Error> {
     let on = args.points.iter().map(|&(x, y)| MaskPoint { x, y, concept: true });
     let off = args.not_points.iter().map(|&(x, y)| MaskPoint { x, y, concept: false });
     let points: Vec<MaskPoint> = on.chain(off).collect();
+    client::check_writable(&concept.home()?)?;
     let mut segmenter = client::Segmenter::start()?;
     let mut made = Vec::new();
     for picture in pictures(concept, args)? {
@@ -178,7 +180,7 @@ fn segment(args: &MakeArgs, concept: &Concept) -> Result<(), Error> {
         }
         made.push(json!({ "picture": picture, "mask": mask }));
     }
-    client::refresh(&concept.home()?, concept)?;
+    super::take_up(&concept.home()?, concept);
     if args.json {
         print_json(&json!({ "masks": made }));
     }
@@ -206,12 +208,13 @@ fn make(args: &MakeArgs) -> Result<(), Error> {
     if pictures.is_empty() {
         return Err(Error::Job("every photo has a mask: --replace makes them anew".into()));
     }
+    client::check_writable(&concept.home()?)?;
     let job = JobFolder::new_masks(&concept, pictures, config)?;
-    let queued = client::submit(&job, args.placement.placement(args.device))?;
+    let queued = client::submit_new(&job, args.placement.placement(args.device))?;
     if !follow::quietly(&concept, &job, Some(&queued))? {
         return Ok(());
     }
-    client::refresh(&concept.home()?, &concept)?;
+    super::take_up(&concept.home()?, &concept);
     let masks = History::read(&job)?.masks;
     if args.json {
         let masks: Vec<_> = masks.iter().map(|(picture, mask)| json!({ "picture": picture, "mask": mask })).collect();

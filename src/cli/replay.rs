@@ -45,6 +45,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
     // As many are denoised as then, though only one is kept.
     let needs = vec![pictures[0].clone(); spec.sample.batch_size];
     preflight::refuse(&client::estimate(&concept, None, &spec.sample, Some(&needs), false)?)?;
+    client::check_writable(&concept.home()?)?;
     let batch = JobFolder::new_batch(&concept, &spec, &pictures)?;
     let job = client::submit_new(&batch, args.placement.placement(None))?;
     if !follow::quietly(&concept, &batch, Some(&job))? {

@@ -101,7 +101,7 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<(), Error> {
     let concept = super::concept(&args.run.concept)?;
-    let run = if args.untrained { None } else { Some(concept.run(&args.run.run)?) };
+    let run = if args.untrained { None } else { Some(args.run.of(&concept)?) };
     let mut config = SampleConfig {
         checkpoint: run.as_ref().map(checkpoint).transpose()?,
         embeddings: args.embedding.iter().map(|text| embedding(text)).collect::<Result<_, _>>()?,
@@ -155,6 +155,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
         std::fs::create_dir_all(out).map_err(workspace::Error::io("create", out))?;
     }
     let spec = BatchSpec { grid: args.grid.clone(), ..BatchSpec::new(&concept, run.as_ref(), config)? };
+    client::check_writable(&concept.home()?)?;
     let batch = JobFolder::new_batch(&concept, &spec, &pictures)?;
     let job = client::submit_new(&batch, args.placement.placement(args.prompts.device))?;
     follow::follow(&concept, &batch, Some(&job), args.out.as_deref(), args.run.json)

@@ -7,7 +7,9 @@ use super::table::{Cell, Column, Format, Table, notes, score_cells, score_column
 use super::train::one_of;
 use super::{Error, PlacementArgs, PromptArgs, RunArgs, follow};
 use crate::client;
-use crate::protocol::{Fill, SampleConfig, ScoreConfig, ScoreCrop, ScoreSummary, ScoreTask, ScoresAt};
+use crate::protocol::{
+    Fill, JobInfo, JobKind, SampleConfig, ScoreConfig, ScoreCrop, ScoreSummary, ScoreTask, ScoresAt,
+};
 use crate::workspace::{self, Concept, History, JobFolder, ScoreSpec, preflight, read_scores};
 
 /// Options of a scoring.
@@ -81,34 +83,50 @@ pub fn run(args: &Args) -> Result<(), Error> {
         Some(id) => pictures_of(&concept.batch(id)?)?,
         None => args.sample.iter().map(|file| absolute(file)).collect::<Result<_, _>>()?,
     };
+    client::check_writable(&concept.home()?)?;
     let scoring = if !files.is_empty() {
         let task = ScoreTask::Pictures { files, prompt: args.prompt.clone() };
         JobFolder::new_scoring(&concept, &ScoreSpec::new(&concept, None, task, config)?)?
     } else if args.checkpoints {
-        let run = concept.run(&args.run.run)?;
+        let run = run_of(args, &concept)?;
         JobFolder::new_scoring(&concept, &ScoreSpec::new(&concept, Some(&run), ScoreTask::Checkpoints, config)?)?
     } else {
-        of_run(args, &concept, config)?
+        let (scoring, job) = of_run(args, &concept, config)?;
+        if args.format.is_none() {
+            return follow::follow(&concept, &scoring, Some(&job), None, args.run.json);
+        }
+        return if follow::quietly(&concept, &scoring, Some(&job))? { show(args, &scoring) } else { Ok(()) };
     };
-    let job = client::submit(&scoring, args.placement.placement(args.prompts.device))?;
-    let plain = args.batch.is_none() && args.sample.is_empty() && !args.checkpoints;
-    if plain && args.format.is_none() {
-        return follow::follow(&concept, &scoring, Some(&job), None, args.run.json);
-    }
+    let job = client::submit_new(&scoring, args.placement.placement(args.prompts.device))?;
     if follow::quietly(&concept, &scoring, Some(&job))? { show(args, &scoring) } else { Ok(()) }
 }
 
-/// The prompt list without and with the concept, in the run's own folder.
-fn of_run(args: &Args, concept: &Concept, config: ScoreConfig) -> Result<JobFolder, Error> {
-    let run = concept.run(&args.run.run)?;
-    let checkpoint = if args.placement.after.is_empty() { checkpoint(&run)? } else { last_checkpoint(&run)? };
-    if let Ok(scoring) = JobFolder::at(&run.evaluation()).as_ref()
-        && scoring.is_held()
-    {
-        return Err(Error::Job(format!("{} is being scored already: `catbench jobs` shows it", run.id())));
+/// The run that is measured: the one that is named, else the one whose training the scoring comes after, else the latest.
+fn run_of(args: &Args, concept: &Concept) -> Result<JobFolder, Error> {
+    if args.run.run.is_some() || args.placement.after.is_empty() {
+        return args.run.of(concept);
     }
+    let jobs = client::jobs(&concept.home()?)?;
+    let trainings = jobs.iter().filter(|job| {
+        args.placement.after.contains(&job.number) && job.kind == Some(JobKind::Train) && job.concept == concept.id
+    });
+    match trainings.collect::<Vec<_>>().as_slice() {
+        [] => args.run.of(concept),
+        [training] => Ok(JobFolder::at(&training.job)?),
+        [first, second, ..] => Err(Error::Job(format!(
+            "jobs {} and {} both train {}: name the run that is scored, --run",
+            first.number, second.number, concept.id
+        ))),
+    }
+}
+
+/// Queue a scoring of the prompt list without and with the concept, in the run's own folder.
+fn of_run(args: &Args, concept: &Concept, config: ScoreConfig) -> Result<(JobFolder, JobInfo), Error> {
+    let run = run_of(args, concept)?;
+    let checkpoint = if args.placement.after.is_empty() { checkpoint(&run)? } else { last_checkpoint(&run)? };
     let sample = SampleConfig { checkpoint: Some(checkpoint), ..config.sample };
-    Ok(JobFolder::new_score(concept, &run, ScoreConfig { sample, ..config })?)
+    let placement = args.placement.placement(args.prompts.device);
+    Ok(client::score(concept, &run, ScoreConfig { sample, ..config }, placement)?)
 }
 
 fn absolute(file: &std::path::Path) -> Result<PathBuf, Error> {

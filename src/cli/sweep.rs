@@ -207,6 +207,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
     let concept = super::concept(&args.concept)?;
     preflight(&concept)?;
     let home = concept.home()?;
+    client::check_writable(&home)?;
     let mut plan = Plan::open(&home, &args.plan_name(&concept), args.cells(&concept)?)?;
     let numbers = plan.submit(args.priority, matches!(args.prompts.device, Some(Where::Any)))?;
     if args.detach {

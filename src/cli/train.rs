@@ -141,6 +141,7 @@ fn begin(concept: &Concept, config: TrainConfig, say: bool) -> Result<JobFolder,
         super::preflight::say(concept, Some((&checked, &config)), &estimate);
     }
     super::preflight::refuse(&estimate)?;
+    client::check_writable(&concept.home()?)?;
     Ok(JobFolder::new_run(concept, config, evaluation)?)
 }
 

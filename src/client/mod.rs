@@ -10,6 +10,7 @@ mod follow;
 mod hub;
 mod jobs;
 mod library;
+mod reader;
 mod segment;
 mod watch;
 pub mod words;
@@ -20,7 +21,8 @@ pub use error::Error;
 pub use follow::Follow;
 #[cfg(feature = "hub")]
 pub use hub::download_model;
-pub use jobs::{Placement, change, jobs, stop, submit, submit_new, warnings};
-pub use library::{concept, concepts, pack, rebuild, refresh, remove, rename, runs};
+pub use jobs::{Placement, change, score, stop, submit, submit_new, warnings};
+pub use library::{pack, rebuild, refresh, remove, rename};
+pub use reader::{Reader, check_writable, concept, jobs};
 pub use segment::{Segmented, Segmenter};
 pub use watch::Watch;

@@ -282,6 +282,11 @@ impl App {
             }
             Message::Picture(loaded) => self.surface.take(loaded),
             Message::Update(update) => {
+                match &update {
+                    Update::News(news) => self.notice = Some(news.clone()),
+                    Update::ReadOnly(Some(why)) if self.world.read_only.is_none() => self.notice = Some(why.clone()),
+                    _ => {}
+                }
                 if self.world.take(update) {
                     self.asked_samples = false;
                 }
@@ -696,7 +701,7 @@ impl App {
             ("logs", "runner.log in each job's folder".to_owned()),
             ("daemon", format!("its log is {}", self.world.home.daemon_log().display())),
         ];
-        if let Some(why) = &self.world.down {
+        for why in self.world.down.iter().chain(&self.world.read_only) {
             facts.push(("", why.clone()));
         }
         facts
@@ -789,6 +794,7 @@ fn tabs(canvas: &mut Canvas, area: Rect, place: Place, world: &World) {
     let (running, queued) = world.running();
     let (text, style) = match (&world.down, running, queued) {
         (Some(_), _, _) => ("✗ no daemon".into(), theme::bad()),
+        _ if world.read_only.is_some() => ("! read-only".into(), theme::warn()),
         (None, 0, 0) if area.width >= 110 => ("○ nothing runs".into(), theme::faint()),
         (None, 0, 0) => (String::new(), theme::faint()),
         (None, running, 0) => (format!("● {running}"), theme::accent()),

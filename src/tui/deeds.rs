@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::keymap::{Action, Place};
 use super::overlays::Overlay;
 use super::overlays::page::Page;
-use crate::client::{self, Placement};
+use crate::client::{self, Placement, check_writable};
 use crate::protocol::{JobChange, JobInfo, JobState, SampleConfig, ScoreTask, TrainConfig};
 use crate::workspace::{
     BatchSpec, Concept, ConceptFile, History, Home, JobFolder, PromptList, ScoreSpec, Values, preflight,
@@ -71,6 +71,14 @@ fn words(error: impl Display) -> String {
     error.to_string()
 }
 
+/// `done`, or what is to be said of a change that the daemon has not taken up: it is done all the same.
+fn taken(home: &Home, concept: &Concept, done: Effect) -> Effect {
+    match client::refresh(home, concept) {
+        Ok(()) => done,
+        Err(error) => Effect::Notice(format!("it is done, but the daemon has not taken it up yet: {error}")),
+    }
+}
+
 /// What is said of a job that has just been queued.
 fn queued(job: &JobInfo) -> String {
     match job.state {
@@ -87,8 +95,9 @@ pub fn train(concept: Concept, config: TrainConfig) -> Effect {
     Effect::task("queueing the training", move || {
         config.check().map_err(words)?;
         preflight(&concept).map_err(words)?;
+        check_writable(&concept.home().map_err(words)?).map_err(words)?;
         let run = JobFolder::new_run(&concept, config, concept.evaluation().map_err(words)?).map_err(words)?;
-        let job = client::submit(&run, Placement::default()).map_err(words)?;
+        let job = client::submit_new(&run, Placement::default()).map_err(words)?;
         let said = Effect::Notice(queued(&job));
         Ok(Effect::Many(vec![Effect::Show(Some(run.id().into())), Effect::Go(Place::Train), said]))
     })
@@ -115,8 +124,7 @@ pub fn score(concept: Concept, run: JobFolder) -> Effect {
     Effect::task("queueing the scoring", move || {
         let mut config = concept.evaluation().map_err(words)?;
         config.sample.checkpoint = Some(last_checkpoint(&run)?);
-        let job = JobFolder::new_score(&concept, &run, config).map_err(words)?;
-        let job = client::submit(&job, Placement::default()).map_err(words)?;
+        let (_, job) = client::score(&concept, &run, config, Placement::default()).map_err(words)?;
         Ok(Effect::Notice(queued(&job)))
     })
 }
@@ -127,8 +135,9 @@ pub fn score_checkpoints(concept: Concept, run: JobFolder) -> Effect {
         last_checkpoint(&run)?;
         let config = concept.evaluation().map_err(words)?;
         let spec = ScoreSpec::new(&concept, Some(&run), ScoreTask::Checkpoints, config).map_err(words)?;
+        check_writable(&concept.home().map_err(words)?).map_err(words)?;
         let job = JobFolder::new_scoring(&concept, &spec).map_err(words)?;
-        let job = client::submit(&job, Placement::default()).map_err(words)?;
+        let job = client::submit_new(&job, Placement::default()).map_err(words)?;
         Ok(Effect::Notice(format!("{}: its curve comes over the loss", queued(&job))))
     })
 }
@@ -141,8 +150,9 @@ pub fn sample(concept: Concept, run: Option<JobFolder>, config: SampleConfig, li
         config.check().map_err(words)?;
         let pictures = list.pictures(&Values::default(), &config).map_err(words)?;
         let spec = BatchSpec::new(&concept, run.as_ref(), config).map_err(words)?;
+        check_writable(&concept.home().map_err(words)?).map_err(words)?;
         let batch = JobFolder::new_batch(&concept, &spec, &pictures).map_err(words)?;
-        let job = client::submit(&batch, Placement::default()).map_err(words)?;
+        let job = client::submit_new(&batch, Placement::default()).map_err(words)?;
         Ok(Effect::Many(vec![Effect::Go(Place::Samples), Effect::Notice(queued(&job))]))
     })
 }
@@ -191,9 +201,9 @@ pub fn log(job: &JobInfo) -> Effect {
 pub fn new_concept(home: &Home, name: String, file: ConceptFile, images: PathBuf, masks: Option<PathBuf>) -> Effect {
     let home = home.clone();
     Effect::aside("copying the photos", move || {
+        check_writable(&home).map_err(words)?;
         let concept = home.new_concept(&name, &file, &images, masks.as_deref()).map_err(words)?;
-        client::refresh(&home, &concept).map_err(words)?;
-        Ok(Effect::Many(vec![Effect::Open(name), Effect::Go(Place::Concept)]))
+        Ok(Effect::Many(vec![Effect::Open(name), Effect::Go(Place::Concept), taken(&home, &concept, Effect::None)]))
     })
 }
 
@@ -221,11 +231,11 @@ pub fn remove(home: &Home, concepts: Vec<String>) -> Effect {
 pub fn restore(home: &Home) -> Effect {
     let home = home.clone();
     Effect::task("restoring", move || {
+        check_writable(&home).map_err(words)?;
         let removed = home.removed_concepts().map_err(words)?;
         let (name, _) = removed.last().ok_or("the trash is empty")?;
         let concept = home.restore_concept(name, None).map_err(words)?;
-        client::refresh(&home, &concept).map_err(words)?;
-        Ok(Effect::Notice(format!("{name} is back")))
+        Ok(taken(&home, &concept, Effect::Notice(format!("{name} is back"))))
     })
 }
 
@@ -234,9 +244,9 @@ pub fn edit(home: &Home, concept: &str, tags: Option<Vec<String>>, notes: Option
     let (home, name) = (home.clone(), concept.to_owned());
     Effect::task("writing concept.toml", move || {
         let mut concept = home.concept(&name).map_err(words)?;
+        check_writable(&home).map_err(words)?;
         concept.edit(tags.as_deref(), notes.as_deref()).map_err(words)?;
-        client::refresh(&home, &concept).map_err(words)?;
-        Ok(Effect::Draw)
+        Ok(taken(&home, &concept, Effect::Draw))
     })
 }
 
@@ -253,9 +263,10 @@ pub fn export(home: &Home, concept: &str, out: &Path) -> Effect {
 pub fn import(home: &Home, from: PathBuf, name: Option<String>) -> Effect {
     let home = home.clone();
     Effect::aside("unpacking", move || {
+        check_writable(&home).map_err(words)?;
         let (concept, _) = home.import_concept(&from, name.as_deref()).map_err(words)?;
-        client::refresh(&home, &concept).map_err(words)?;
-        Ok(Effect::Many(vec![Effect::Open(concept.id), Effect::Go(Place::Concept)]))
+        let taken = taken(&home, &concept, Effect::None);
+        Ok(Effect::Many(vec![Effect::Open(concept.id), Effect::Go(Place::Concept), taken]))
     })
 }
 
@@ -288,9 +299,9 @@ pub fn rate(home: &Home, concept: &str, picture: PathBuf, rating: Option<u8>) ->
     let (home, name) = (home.clone(), concept.to_owned());
     Effect::task("rating", move || {
         let concept = home.concept(&name).map_err(words)?;
+        check_writable(&home).map_err(words)?;
         concept.rate(&picture, rating).map_err(words)?;
-        client::refresh(&home, &concept).map_err(words)?;
-        Ok(Effect::Draw)
+        Ok(taken(&home, &concept, Effect::Draw))
     })
 }
 
@@ -299,13 +310,14 @@ pub fn remove_samples(home: &Home, concept: &str, pictures: Vec<PathBuf>) -> Eff
     let (home, name) = (home.clone(), concept.to_owned());
     Effect::task("removing", move || {
         let concept = home.concept(&name).map_err(words)?;
+        check_writable(&home).map_err(words)?;
         for picture in &pictures {
             concept.remove_sample(picture).map_err(words)?;
         }
-        client::refresh(&home, &concept).map_err(words)?;
         let last = pictures.last().cloned();
         let last = last.map(|path| path.display().to_string()).unwrap_or_default();
-        Ok(Effect::Notice(format!("in the trash, the last one {last}: U takes it out again")))
+        let said = Effect::Notice(format!("in the trash, the last one {last}: U takes it out again"));
+        Ok(taken(&home, &concept, said))
     })
 }
 
@@ -314,9 +326,9 @@ pub fn restore_sample(home: &Home, concept: &str, picture: PathBuf) -> Effect {
     let (home, name) = (home.clone(), concept.to_owned());
     Effect::task("restoring", move || {
         let concept = home.concept(&name).map_err(words)?;
+        check_writable(&home).map_err(words)?;
         concept.restore_sample(&picture).map_err(words)?;
-        client::refresh(&home, &concept).map_err(words)?;
-        Ok(Effect::Notice(format!("{} is back", picture.display())))
+        Ok(taken(&home, &concept, Effect::Notice(format!("{} is back", picture.display()))))
     })
 }
 
@@ -325,7 +337,6 @@ pub fn taken_up(path: &Path) -> Effect {
     let folder = path.ancestors().find(|folder| folder.join("concept.toml").is_file()).map(Path::to_owned);
     Effect::task("saving", move || {
         let concept = Concept::open(&folder.ok_or("this picture is in no concept")?).map_err(words)?;
-        client::refresh(&concept.home().map_err(words)?, &concept).map_err(words)?;
-        Ok(Effect::Draw)
+        Ok(taken(&concept.home().map_err(words)?, &concept, Effect::Draw))
     })
 }

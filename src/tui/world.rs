@@ -114,6 +114,8 @@ pub struct World {
     pub jobs: Vec<JobInfo>,
     /// Why the daemon cannot be reached, where it cannot.
     pub down: Option<String>,
+    /// Why nothing can be changed, where the files alone tell.
+    pub read_only: Option<String>,
     /// The concept that is open.
     pub open: Option<Open>,
     /// The jobs that are looked at.
@@ -134,6 +136,7 @@ impl World {
             generation: 0,
             jobs: Vec::new(),
             down: None,
+            read_only: None,
             open: None,
             followed: BTreeMap::new(),
             cards: Vec::new(),
@@ -158,7 +161,7 @@ impl World {
 
     /// Take in what the daemon tells. Whether the open concept has changed.
     pub fn take(&mut self, update: Update) -> bool {
-        self.generation += u64::from(!matches!(update, Update::Jobs(_) | Update::Down(_)));
+        self.generation += u64::from(matches!(update, Update::Concepts(_) | Update::Concept(_) | Update::Gone(_)));
         match update {
             Update::Concepts(concepts) => {
                 (self.concepts, self.listed, self.down) = (concepts, true, None);
@@ -166,6 +169,9 @@ impl World {
             }
             Update::Jobs(jobs) => (self.jobs, self.down) = (jobs, None),
             Update::Down(why) => self.down = Some(why),
+            Update::ReadOnly(why) => self.read_only = why,
+            // The screen says it.
+            Update::News(_) => {}
             Update::Gone(name) => {
                 self.concepts.retain(|concept| concept.concept != name);
                 if self.open.as_ref().is_some_and(|open| open.concept.id == name) {
