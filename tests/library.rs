@@ -260,6 +260,12 @@ fn a_store_that_is_deleted_or_garbage_is_rebuilt_and_says_the_same() {
     for (i, spoil) in spoils.iter().enumerate() {
         catbench(&workspace, &["daemon", "stop"]).assert().code(0);
         spoil(&store);
+        if i == 1 {
+            let list = || catbench(&workspace, &["concept", "list"]).assert().code(0);
+            list().stderr(contains("put aside"));
+            list().stderr("");
+            catbench(&workspace, &["daemon", "status"]).assert().code(0).stderr(contains("put aside"));
+        }
         assert_eq!(said(&workspace), before);
         let warnings = json(&workspace, &["daemon", "status"])["daemon"]["warnings"].clone();
         assert_eq!(warnings.to_string().contains("put aside"), i == 1, "{warnings}");
@@ -345,6 +351,25 @@ fn what_appears_changes_or_vanishes_in_a_workspace_is_taken_up_within_a_second_a
         || fs::remove_file(images.join("other.png")).unwrap(),
         |demo| demo.concept.photos == 6,
     );
+    // Into the same file, of the same length.
+    let mut altered = photo.clone();
+    altered.swap(half, half + 1);
+    let modified = |demo: &ConceptDetails| {
+        demo.photo_files.iter().find(|file| file.name == "new.png").and_then(|file| file.modified)
+    };
+    let as_it_was = modified(&client::concept(&client.home, "demo", true).unwrap());
+    client.sees("a photo of the same size", || fs::write(&new, &altered).unwrap(), |demo| modified(demo) != as_it_was);
+    fs::create_dir(prompts.join("words")).unwrap();
+    let words = prompts.join("words/place.txt");
+    fs::write(&words, "beach\n").unwrap();
+    // Until it is quiet.
+    while client.watch.next(Some(Duration::from_millis(700))).unwrap().is_some() {}
+    for (what, file, text) in
+        [("an edited prompt list", prompts.join("demo.txt"), "one {concept}\n"), ("edited words", words, "grass\n")]
+    {
+        let before = client::concept(&client.home, "demo", true).unwrap().concept.changed;
+        client.sees(what, || fs::write(&file, text).unwrap(), |demo| demo.concept.changed > before);
+    }
     let mask = fs::read(masks.join("beach.png")).unwrap();
     client.sees("a mask", || fs::write(masks.join("new.png"), &mask).unwrap(), |demo| demo.concept.masks == 6);
     client.sees(

@@ -454,3 +454,39 @@ fn a_mask_drawn_with_mouse_and_keys_is_saved_with_the_expected_pixels() {
     terminal.press("q");
     terminal.ended();
 }
+
+#[test]
+fn a_daemon_that_was_stopped_stays_so_beside_an_open_workbench() {
+    let workspace = Workspace::new();
+    let mut terminal = Terminal::open(&workspace, &[]);
+    terminal.wait_for("teapot");
+    let daemon = |what: &str| common::catbench(&workspace, &["daemon", what]).output().unwrap().status.success();
+    common::wait_until("the workbench has begun one", || daemon("status"));
+    let clients = || common::json(&workspace, &["daemon", "status"])["daemon"]["clients"].as_u64();
+    common::wait_until("it listens to it, and nobody asks more", || clients() == Some(2));
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(daemon("stop"));
+    terminal.wait_for("was stopped");
+    std::thread::sleep(Duration::from_secs(3));
+    assert!(!daemon("status"), "the workbench has started it again");
+    assert!(daemon("start"));
+    terminal.wait_without("was stopped");
+    terminal.press("q");
+    terminal.ended();
+}
+
+#[test]
+fn under_a_busy_daemon_of_another_protocol_the_workbench_reads_and_says_so() {
+    let workspace = Workspace::new();
+    let run = workspace.run().train(60).write().hold();
+    common::queue_file(&workspace, 1, &format!("demo/runs/{}", common::RUN));
+    common::later_daemon(&workspace, 1, 0);
+    let mut terminal = Terminal::run(&workspace, &["open"], &[]);
+    terminal.wait_for("catbench 9.9");
+    terminal.wait_for("teapot");
+    terminal.press("\r");
+    terminal.wait_for("60/500");
+    terminal.press("q");
+    terminal.ended();
+    drop(run);
+}
