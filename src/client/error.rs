@@ -86,6 +86,7 @@ impl Error {
     pub(super) fn no_daemon(path: &Path, written: u64) -> Self {
         let log = std::fs::read(path).unwrap_or_default();
         let said = String::from_utf8_lossy(log.get(written as usize..).unwrap_or_default()).trim().to_owned();
+        let said = if said.is_empty() { "it says nothing: another may hold its lock".into() } else { said };
         Self::NoDaemon { log: path.to_owned(), said }
     }
 
