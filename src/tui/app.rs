@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
-use ratatui::style::Color;
+use ratatui::style::{Color, Modifier};
 use ratatui::text::{Line, Span};
 
 use super::canvas::{Canvas, Target, target_at};
@@ -25,11 +25,11 @@ use super::overlays::palette::Palette;
 use super::overlays::{Overlay, Reply};
 use super::preview::{Choice, Colours, Images, Loaded, Surface};
 use super::screens::{Screen, compare, concept, jobs, library, samples, scores, train};
-use super::world::{Checked, Open, World};
+use super::world::{Checked, Open, SampleList, World};
 use super::{Setup, command, theme};
 use crate::client;
-use crate::protocol::{JobKind, JobState, SampleRecord, Scores, State};
-use crate::workspace::{GraphicsCard, JobFolder, checkpoint_scores, graphics_cards, preflight};
+use crate::protocol::{JobKind, JobState, Scores, State};
+use crate::workspace::{GraphicsCard, JobFolder, Ratings, checkpoint_scores, graphics_cards, preflight, read_ratings};
 
 /// The smallest terminal the screens fit into.
 const LEAST: (u16, u16) = (60, 16);
@@ -59,7 +59,9 @@ pub enum Message {
     /// The photos of this concept have been checked.
     Checked(String, Checked),
     /// The samples of this concept have come.
-    Samples(String, Vec<SampleRecord>),
+    Samples(String, SampleList),
+    /// The ratings of this concept have come.
+    Ratings(String, Ratings),
     /// What was measured of the checkpoints of this run has come.
     CheckpointScores(PathBuf, BTreeMap<usize, Scores>),
     /// The graphics cards have been asked for their memory.
@@ -129,8 +131,11 @@ pub struct App {
     desk: Sender<(String, Task)>,
     /// The command whose words the page on top shows.
     running: Option<command::Running>,
-    /// The samples of the open concept have been asked for since it last changed.
+    /// The samples of the open concept have been asked for and not come yet.
+    waits_for_samples: bool,
+    /// They have been asked for at all, and how they were then: see [`World::samples_key`].
     asked_samples: bool,
+    samples_key: Option<(usize, jiff::Timestamp)>,
     /// The scores of the shown run that were asked for: its folder, and how long their file was.
     asked_scores: Option<(PathBuf, u64)>,
     /// When the graphics cards were last asked for their memory.
@@ -169,7 +174,9 @@ impl App {
             desk: desk(messages.clone()),
             messages,
             running: None,
+            waits_for_samples: false,
             asked_samples: false,
+            samples_key: None,
             asked_scores: None,
             asked_cards: None,
             checked: None,
@@ -283,7 +290,7 @@ impl App {
             Message::Picture(loaded) => self.surface.take(loaded),
             Message::Update(update) => {
                 if self.world.take(update) {
-                    self.asked_samples = false;
+                    self.ask_ratings();
                 }
             }
             Message::Told(path, told) => {
@@ -301,8 +308,16 @@ impl App {
             }
             Message::Samples(name, samples) => {
                 self.waited -= 1;
+                self.waits_for_samples = false;
                 if let Some(open) = self.world.open.as_mut().filter(|open| open.concept.id == name) {
-                    open.samples = Some(samples);
+                    open.take_samples(samples);
+                }
+            }
+            Message::Ratings(name, ratings) => {
+                // What is being written here comes once it is written.
+                let rating = self.world.doing.iter().any(|doing| doing == "rating");
+                if let Some(open) = self.world.open.as_mut().filter(|open| !rating && open.concept.id == name) {
+                    open.take_ratings(&ratings);
                 }
             }
             Message::CheckpointScores(run, scores) => {
@@ -354,18 +369,40 @@ impl App {
         }
         self.look_for_scores();
         self.look_at_cards();
-        let Some(open) = &self.world.open else { return };
-        if self.place == Place::Samples && !self.asked_samples {
-            self.asked_samples = true;
-            self.waited += 1;
-            let (home, name, messages) = (self.world.home.clone(), open.concept.id.clone(), self.messages.clone());
-            std::thread::spawn(move || {
-                // Without a daemon there is only what is followed.
-                let details = client::concept(&home, &name, true);
-                let samples = details.map(|details| details.sample_records).unwrap_or_default();
-                let _ = messages.send(Message::Samples(name, samples));
-            });
+        self.look_for_samples();
+    }
+
+    /// Ask for the samples of the open concept where they are shown and others than those that were asked for; one answer
+    /// is waited for before it is asked again.
+    fn look_for_samples(&mut self) {
+        let Some(open) = self.world.open.as_ref().filter(|_| self.place == Place::Samples) else { return };
+        let key = self.world.samples_key();
+        let known = key.is_some() || self.world.down.is_some();
+        if !known || self.waits_for_samples || self.asked_samples && self.samples_key == key {
+            return;
         }
+        (self.asked_samples, self.samples_key) = (true, key);
+        self.waits_for_samples = true;
+        self.waited += 1;
+        let (home, name, messages) = (self.world.home.clone(), open.concept.id.clone(), self.messages.clone());
+        std::thread::spawn(move || {
+            // Without a daemon there is only what is followed.
+            let details = client::concept(&home, &name, true);
+            let samples = details.map(|details| details.sample_records).unwrap_or_default();
+            let _ = messages.send(Message::Samples(name, SampleList::new(samples)));
+        });
+    }
+
+    /// Ask for the ratings of the open concept, where they are shown: someone else may have rated too.
+    fn ask_ratings(&self) {
+        let Some(open) = self.world.open.as_ref().filter(|open| open.samples.is_some()) else { return };
+        let (folder, name, messages) = (open.concept.folder.clone(), open.concept.id.clone(), self.messages.clone());
+        std::thread::spawn(move || {
+            // What cannot be read is told of on the concept's screen.
+            if let Ok(ratings) = read_ratings(&folder) {
+                let _ = messages.send(Message::Ratings(name, ratings));
+            }
+        });
     }
 
     /// Ask for the scores of the shown run's checkpoints when there are others than those that were asked for.
@@ -578,7 +615,11 @@ impl App {
                     return self.key(KeyEvent::new(code, KeyModifiers::NONE));
                 }
                 if let Some(Target::Pane(pane) | Target::Item { pane, .. }) = target {
-                    *self.screens.at(self.place).focus() = pane;
+                    let screen = self.screens.at(self.place);
+                    *screen.focus() = pane;
+                    if screen.wheel(pane, mouse.column, mouse.row, down, &self.world) {
+                        return Next::DrawNow;
+                    }
                 }
                 return at_once(self.act(if down { Action::Down } else { Action::Up }));
             }
@@ -678,6 +719,9 @@ impl App {
         }
         if self.setup.colours == Colours::None {
             for cell in &mut buffer.content {
+                if theme::steps_back(cell.fg) {
+                    cell.modifier.insert(Modifier::DIM);
+                }
                 (cell.fg, cell.bg) = (Color::Reset, Color::Reset);
             }
         }
@@ -769,9 +813,11 @@ fn at_once(next: Next) -> Next {
 /// The screens by number, and how the queue is.
 fn tabs(canvas: &mut Canvas, area: Rect, place: Place, world: &World) {
     let mut x = area.x + 1;
+    // Where there is no room for all words, those between number and word and between the screens go closer.
+    let (space, gap) = if area.width >= 72 { (" ", 2) } else { ("", 1) };
     for (i, tab) in Place::ALL.into_iter().enumerate() {
         let here = tab == place;
-        let text = format!("{} {}", i + 1, tab.word());
+        let text = format!("{}{space}{}", i + 1, tab.word());
         let width = text.chars().count() as u16;
         // The screen that is shown has a mark, not a colour alone.
         let style = if here { theme::focus() } else { theme::faint() };
@@ -784,7 +830,7 @@ fn tabs(canvas: &mut Canvas, area: Rect, place: Place, world: &World) {
             canvas.buffer.set_string(x + width, area.y, "!", theme::bad());
         }
         canvas.target(Rect { x, width, ..area }, Target::Place(tab));
-        x += width + 2;
+        x += width + gap;
     }
     let (running, queued) = world.running();
     let (text, style) = match (&world.down, running, queued) {
@@ -795,7 +841,7 @@ fn tabs(canvas: &mut Canvas, area: Rect, place: Place, world: &World) {
         (None, running, queued) => (format!("● {running} ◌ {queued}"), theme::accent()),
     };
     let width = text.chars().count() as u16;
-    if width > 0 && x + width < area.right() {
+    if width > 0 && x + width <= area.right() {
         canvas.buffer.set_string(area.right() - width - 1, area.y, text, style);
     }
 }

@@ -9,6 +9,17 @@ use std::path::{Component, Path, PathBuf};
 use super::concept::{read_toml, write_toml};
 use super::{Concept, Error};
 
+/// A sample in the trash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemovedSample {
+    /// Where it was, from the concept's folder.
+    pub picture: PathBuf,
+    /// Where it is now.
+    pub path: PathBuf,
+    /// When it was removed, as `20261123-134501.123456`.
+    pub when: String,
+}
+
 /// Ratings by picture: its path from the concept's folder.
 pub type Ratings = BTreeMap<String, u8>;
 
@@ -89,6 +100,31 @@ impl Concept {
         Ok(target)
     }
 
+    /// Its samples in the trash, the last removed one first.
+    pub fn removed_samples(&self) -> Result<Vec<RemovedSample>, Error> {
+        let trash = self.home()?.removed_samples(&self.id);
+        let mut found = Vec::new();
+        let mut folders = vec![trash.clone()];
+        while let Some(folder) = folders.pop() {
+            let entries = match std::fs::read_dir(&folder) {
+                Ok(entries) => entries,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(Error::io("read", &folder)(error)),
+            };
+            for path in entries.flatten().map(|entry| entry.path()) {
+                if path.is_dir() {
+                    folders.push(path);
+                } else if let Some((picture, when)) =
+                    path.strip_prefix(&trash).ok().and_then(Path::to_str).and_then(|path| path.rsplit_once('~'))
+                {
+                    found.push(RemovedSample { picture: picture.into(), when: when.to_owned(), path });
+                }
+            }
+        }
+        found.sort_by(|a, b| b.when.cmp(&a.when));
+        Ok(found)
+    }
+
     /// `picture` as text, if it is the path of a picture of one of the concept's jobs.
     fn in_jobs(&self, picture: &Path) -> Result<String, Error> {
         let plain = picture.components().all(|part| matches!(part, Component::Normal(_)));
@@ -150,6 +186,9 @@ mod tests {
         std::fs::write(&path, "a later one").unwrap();
         assert!(concept.restore_sample(picture).unwrap_err().to_string().contains("again"));
         concept.remove_sample(picture).unwrap();
+        let removed = concept.removed_samples().unwrap();
+        assert!(removed.len() == 2 && removed.iter().all(|removed| removed.picture == picture), "{removed:?}");
+        assert_eq!(std::fs::read_to_string(&removed[0].path).unwrap(), "a later one", "the last one first");
         concept.restore_sample(picture).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "a later one");
         assert_eq!(concept.home().unwrap().removed_concepts().unwrap(), [], "it is no concept");

@@ -95,6 +95,11 @@ impl Library {
                     rows.sort_by(|&a, &b| balance(b).total_cmp(&balance(a)));
                 }
             }
+            if self.seen.of.as_ref().is_none_or(|(generation, ..)| *generation != of.0) {
+                // What is gone is not marked any more.
+                let there = |name: &String| concepts.binary_search_by(|known| known.concept.cmp(name)).is_ok();
+                self.marked.retain(there);
+            }
             self.seen = Seen { of: Some(of), rows };
             // The chosen concept stays chosen where it is still seen.
             let same = before.and_then(|name| self.seen.rows.iter().position(|&at| concepts[at].concept == name));
@@ -213,7 +218,6 @@ impl Screen for Library {
             }
             Action::Remove => {
                 let names = self.meant(world);
-                self.marked.clear();
                 let text =
                     format!("{}, with all that was made from it. U takes it out of the trash again.", names.join(", "));
                 Effect::over(Question::new("Put into the trash?", &text, "remove", "keep", deeds::remove(&home, names)))
