@@ -96,6 +96,9 @@ pub enum Action {
     Smoother,
     Rougher,
     Quarters,
+    PanLeft,
+    PanRight,
+    NewList,
     Better,
     Worse,
     Provenance,
@@ -206,15 +209,22 @@ pub const BINDINGS: &[Binding] = &[
         .command("sort")
         .hint("sort")
         .at(&[Library]),
+    key(Action::Sort, &[Char('S')], "S", "sort by time, then by each score, the best first")
+        .command("sort")
+        .hint("sort")
+        .at(&[Scores]),
     key(Action::Tags, &[Char('T')], "T", "set the tags of a concept").command("tag").at(&[Library, Concept]),
     key(Action::Rename, &[Char('R')], "R", "give a concept another name").command("rename").at(&[Library]),
     key(Action::Export, &[Char('x')], "x", "pack a concept into one file").command("export").at(&[Library]),
     key(Action::Import, &[Char('i')], "i", "unpack a concept, or copy its folder").command("import").at(&[Library]),
     key(Action::Remove, &[Delete, Char('D')], "D", "put it into the trash").command("remove").at(&[Library, Samples]),
-    key(Action::Restore, &[Char('U')], "U", "take the last one out of the trash")
+    key(Action::Restore, &[Char('U')], "U", "take out of the trash: the last one, or what is marked there")
         .command("restore")
         .at(&[Library, Samples]),
-    key(Action::Notes, &[Char('e')], "e", "edit the notes of a concept").command("notes").at(&[Concept]),
+    key(Action::Notes, &[Char('e')], "e", "edit the notes; on the prompt lists, the list")
+        .command("edit notes or list")
+        .at(&[Concept]),
+    key(Action::NewList, &[Char('n')], "n", "make a prompt list").command("new prompt list").at(&[Concept]),
     key(Action::Masks, &[Char('v')], "v", "show the masks over the photos, or not")
         .command("masks")
         .hint("masks")
@@ -230,6 +240,12 @@ pub const BINDINGS: &[Binding] = &[
         .command("zoom in")
         .at(&[Train, Compare]),
     key(Action::ZoomOut, &[Char('-')], "-", "look from further away").command("zoom out").at(&[Train, Compare]),
+    key(Action::PanLeft, &[Char('(')], "⇧← (", "what is left of it in a graph; PgUp and PgDn too")
+        .command("pan left")
+        .at(&[Train, Compare]),
+    key(Action::PanRight, &[Char(')')], "⇧→ )", "what is right of it in a graph; the wheel zooms")
+        .command("pan right")
+        .at(&[Train, Compare]),
     key(Action::Smoother, &[Char('>')], ">", "a smoother line").command("smoother").at(&[Train, Compare]),
     key(Action::Rougher, &[Char('<')], "<", "a rougher line").command("rougher").at(&[Train, Compare]),
     key(Action::Quarters, &[Char('Q')], "Q", "the loss by quarters of the timesteps, and back")
@@ -243,7 +259,9 @@ pub const BINDINGS: &[Binding] = &[
         .hint("rate")
         .at(&[Samples]),
     key(Action::Provenance, &[Char('w')], "w", "what made this picture").command("provenance").at(&[Samples]),
-    key(Action::Whose, &[Char('f')], "f", "which samples: all, of the run, rated").command("show").at(&[Samples]),
+    key(Action::Whose, &[Char('f')], "f", "which samples: all, of the run, of samplings, rated, in the trash")
+        .command("show")
+        .at(&[Samples]),
     key(Action::NextPane, &[Tab], "Tab", "next pane").hint("pane"),
     key(Action::PreviousPane, &[BackTab], "Shift-Tab", "pane before"),
     key(Action::Left, &[KeyCode::Left, Char('h')], "← h", "left; a step back"),
@@ -252,8 +270,8 @@ pub const BINDINGS: &[Binding] = &[
     key(Action::Right, &[KeyCode::Right, Char('l')], "→ l", "right; a step on"),
     key(Action::First, &[Home, Char('g')], "g", "the first"),
     key(Action::Last, &[End, Char('G')], "G", "the last"),
-    key(Action::PageUp, &[PageUp], "PgUp", "a page up"),
-    key(Action::PageDown, &[PageDown], "PgDn", "a page down"),
+    key(Action::PageUp, &[PageUp], "PgUp", "a page up; in a graph, to the left"),
+    key(Action::PageDown, &[PageDown], "PgDn", "a page down; in a graph, to the right"),
     key(Action::Enter, &[Enter], "Enter", "open it; a picture as large as the terminal").hint("open"),
     key(Action::Back, &[Esc], "Esc", "go back; never quits"),
     key(Action::Filter, &[Char('/')], "/", "only those that hold these words")
@@ -283,8 +301,17 @@ pub fn action(key: KeyEvent, place: Place) -> Option<Action> {
             _ => None,
         };
     }
-    let found = BINDINGS.iter().find(|binding| binding.is_at(place) && binding.keys.contains(&key.code));
-    found.map(|binding| binding.action)
+    let found = |wanted: &dyn Fn(&Binding) -> bool| {
+        BINDINGS.iter().find(|binding| binding.is_at(place) && wanted(binding)).map(|binding| binding.action)
+    };
+    // Where a graph can be moved, Shift and an arrow do that.
+    let pans = match key.code {
+        KeyCode::Left => Some(Action::PanLeft),
+        KeyCode::Right => Some(Action::PanRight),
+        _ => None,
+    };
+    let pans = pans.filter(|_| key.modifiers.contains(KeyModifiers::SHIFT));
+    pans.and_then(|pan| found(&|binding| binding.action == pan)).or(found(&|binding| binding.keys.contains(&key.code)))
 }
 
 /// Whether `name` holds the letters of `typed` in their order.

@@ -73,6 +73,23 @@ impl Input {
         true
     }
 
+    /// Whether the next letter goes before all others.
+    pub fn is_at_start(&self) -> bool {
+        self.at == 0
+    }
+
+    /// Take out what is right of the cursor: a line of its own, with the cursor at its start.
+    pub fn split(&mut self) -> Self {
+        let text = self.text.split_off(self.byte(self.at));
+        Self { text, at: 0 }
+    }
+
+    /// Append `other`; the cursor is between both.
+    pub fn join(&mut self, other: &Self) {
+        self.at = self.text.chars().count();
+        self.text.push_str(&other.text);
+    }
+
     fn byte(&self, letter: usize) -> usize {
         self.text.char_indices().nth(letter).map_or(self.text.len(), |(byte, _)| byte)
     }

@@ -1,5 +1,6 @@
 //! What lies over a screen and takes the keys: questions, entries, the palette, help, a large picture, pages of text.
 
+pub mod editor;
 pub mod entry;
 pub mod form;
 pub mod help;
