@@ -295,7 +295,7 @@ fn the_whole_journey_by_keys_from_a_folder_of_photos_to_a_comparison() {
     common::wait_until("it is scored", || common::jobs(&workspace).iter().all(|job| job.state.is_over()));
     // Both runs over each other, with what differs.
     terminal.press("4");
-    terminal.wait_for("Settings that differ");
+    terminal.wait_for("Scores and settings");
     terminal.wait_for("steps");
     terminal.wait_for("The same prompt and seed");
     terminal.press("q");
