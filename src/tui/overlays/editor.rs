@@ -177,7 +177,7 @@ mod tests {
         let home = tempfile::tempdir().ok().and_then(|folder| Home::at(folder.path()).ok());
         let Some(world) = home.map(World::new) else { return };
         let mut editor = Editor::new("Notes", "one two\nthree\n", |_| Effect::None);
-        let mut press = |editor: &mut Editor, code, modifiers| {
+        let press = |editor: &mut Editor, code, modifiers| {
             editor.key(KeyEvent::new(code, modifiers), &world);
         };
         let (none, control) = (KeyModifiers::NONE, KeyModifiers::CONTROL);
