@@ -120,7 +120,7 @@ fn runs_that_lie_over_each_other_are_both_seen() {
         let mark = Look::run(index).mark;
         assert!(plot().filter(|cell| cell.symbol() == mark).count() > 3, "{mark}");
     }
-    assert!([0, 1].iter().all(|&i| text(&graph, 80, 14).lines().nth(0).unwrap().contains(Look::run(i).mark)));
+    assert!([0, 1].iter().all(|&i| text(&graph, 80, 14).lines().next().unwrap().contains(Look::run(i).mark)));
 }
 
 #[test]
