@@ -326,7 +326,9 @@ fn the_trash_is_seen_and_what_is_marked_there_comes_back() {
     screen.press(KeyCode::Char(' ')).press(KeyCode::Char(' ')).press(KeyCode::Char(' '));
     screen.press(KeyCode::Char('D')).press(KeyCode::Char('y'));
     screen.wait_for("Samples of demo (27)");
-    (0..4).for_each(|_| drop(screen.press(KeyCode::Char('f'))));
+    for _ in 0..4 {
+        screen.press(KeyCode::Char('f'));
+    }
     let text = screen.wait_for("in the trash");
     assert!(text.contains("Samples of demo (3)") && text.contains("runs/"), "{text}");
     screen.press(KeyCode::Char('+'));
@@ -366,7 +368,9 @@ fn the_cursor_shows_the_samples_of_its_step_also_of_a_scored_run() {
     screen.press(KeyCode::Left);
     let text = screen.text();
     assert!(text.contains(" Samples ") && text.contains("at step 499: step 450, a teapot #0"), "{text}");
-    (0..4).for_each(|_| drop(screen.press(KeyCode::Down)));
+    for _ in 0..4 {
+        screen.press(KeyCode::Down);
+    }
     let text = screen.text();
     assert!(text.contains("at step 299: step 250") && text.contains('▌'), "{text}");
     insta::assert_snapshot!("cursor-80x24", text);
@@ -525,7 +529,9 @@ fn a_graph_is_moved_by_keys_and_the_wheel_zooms_it() {
         let modifiers = crossterm::event::KeyModifiers::SHIFT;
         crossterm::event::Event::Key(crossterm::event::KeyEvent::new(code, modifiers))
     };
-    (0..12).for_each(|_| drop(screen.send(shift(KeyCode::Left))));
+    for _ in 0..12 {
+        screen.send(shift(KeyCode::Left));
+    }
     let text = screen.text();
     assert!(!text.contains('◂') && text.contains('▸'), "{text}");
     screen.press(KeyCode::Char(')'));

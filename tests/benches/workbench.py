@@ -182,7 +182,8 @@ def samples_in_one(program, home, environment, count):
     terminal.wait_for(FRAME_END)
     terminal.settle()
     os.write(terminal.master, b"5")
-    seconds, _ = terminal.wait_for(f"({count})".encode(), 120)
+    # What was there before, `(0)`, is not drawn again.
+    seconds, _ = terminal.wait_for(f"{count})".encode(), 120)
     print(f"{count} samples are there after {seconds:.2f} s")
     terminal.settle()
     keys = {
