@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod common;
+#[path = "screens/overlays.rs"]
+mod overlays;
 #[path = "common/screen.rs"]
 mod screen;
 
@@ -372,7 +374,7 @@ fn the_palette_finds_what_can_be_done_now_and_the_verbs_of_the_command_line() {
     screen.text();
     screen.type_text(":st");
     let text = screen.text();
-    assert!(text.contains("▸ stop") && !text.contains("resume"), "{text}");
+    assert!(text.contains("▸ stop") && !text.contains("go on with this run"), "{text}");
     screen.press(KeyCode::Enter);
     assert!(screen.text().contains("Stop this training?"));
     screen.press(KeyCode::Esc);

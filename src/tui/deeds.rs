@@ -83,12 +83,12 @@ fn queued(job: &JobInfo) -> String {
 }
 
 /// Queue a training of `concept`, and show it.
-pub fn train(concept: Concept, config: TrainConfig) -> Effect {
+pub fn train(concept: Concept, config: TrainConfig, placement: Placement) -> Effect {
     Effect::task("queueing the training", move || {
         config.check().map_err(words)?;
         preflight(&concept).map_err(words)?;
         let run = JobFolder::new_run(&concept, config, concept.evaluation().map_err(words)?).map_err(words)?;
-        let job = client::submit(&run, Placement::default()).map_err(words)?;
+        let job = client::submit_new(&run, placement).map_err(words)?;
         let said = Effect::Notice(queued(&job));
         Ok(Effect::Many(vec![Effect::Show(Some(run.id().into())), Effect::Go(Place::Train), said]))
     })
@@ -142,7 +142,7 @@ pub fn sample(concept: Concept, run: Option<JobFolder>, config: SampleConfig, li
         let pictures = list.pictures(&Values::default(), &config).map_err(words)?;
         let spec = BatchSpec::new(&concept, run.as_ref(), config).map_err(words)?;
         let batch = JobFolder::new_batch(&concept, &spec, &pictures).map_err(words)?;
-        let job = client::submit(&batch, Placement::default()).map_err(words)?;
+        let job = client::submit_new(&batch, Placement::default()).map_err(words)?;
         Ok(Effect::Many(vec![Effect::Go(Place::Samples), Effect::Notice(queued(&job))]))
     })
 }
@@ -194,6 +194,16 @@ pub fn new_concept(home: &Home, name: String, file: ConceptFile, images: PathBuf
         let concept = home.new_concept(&name, &file, &images, masks.as_deref()).map_err(words)?;
         client::refresh(&home, &concept).map_err(words)?;
         Ok(Effect::Many(vec![Effect::Open(name), Effect::Go(Place::Concept)]))
+    })
+}
+
+/// Bring the demo into the home, where it is not there yet, and open it.
+pub fn demo(home: &Home) -> Effect {
+    let home = home.clone();
+    Effect::aside("copying the demo, 24 MB", move || {
+        let concept = home.demo().map_err(words)?;
+        client::refresh(&home, &concept).map_err(words)?;
+        Ok(Effect::Many(vec![Effect::Open(concept.id), Effect::Go(Place::Concept)]))
     })
 }
 
@@ -264,7 +274,8 @@ pub fn command_line(typed: &str) -> Effect {
     match shell_words::split(typed) {
         Ok(words) => match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
             ["open", concept] => Effect::Many(vec![Effect::Open((*concept).into()), Effect::Go(Place::Concept)]),
-            ["demo"] => Effect::Many(vec![Effect::Open("demo".into()), Effect::Go(Place::Concept)]),
+            ["demo"] => Effect::Act(Action::Demo),
+            ["doctor"] => Effect::Act(Action::Doctor),
             _ => Effect::Run(words),
         },
         Err(_) => Effect::Notice("a quotation mark has no other".into()),

@@ -84,9 +84,7 @@ impl Home {
 
     fn hint(&self, name: &str) -> String {
         match self.concepts() {
-            _ if name == "demo" => "the demo comes with the source: start catbench in the folder that holds \
-                                    workspaces/, or set CATBENCH_HOME to that folder"
-                .into(),
+            _ if name == "demo" => "`catbench demo` brings it here".into(),
             Ok(names) if !names.is_empty() => format!("there is {}", names.join(", ")),
             _ => "there is none yet; a concept is a folder with concept.toml and images/".into(),
         }

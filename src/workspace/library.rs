@@ -54,7 +54,11 @@ impl Home {
     }
 
     /// Make something in a folder by `fill`, then move it into place as concept `name`. On an error nothing is left.
-    fn make_concept(&self, name: &str, fill: impl FnOnce(&Path) -> Result<(), Error>) -> Result<Concept, Error> {
+    pub(super) fn make_concept(
+        &self,
+        name: &str,
+        fill: impl FnOnce(&Path) -> Result<(), Error>,
+    ) -> Result<Concept, Error> {
         let target = self.check_new_concept(name)?;
         let folder = self.workshop(name)?;
         let made = fill(&folder).and_then(|()| {

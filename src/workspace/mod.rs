@@ -16,6 +16,7 @@
 
 mod bundle;
 mod concept;
+mod demo;
 mod error;
 mod event_log;
 mod events;

@@ -1,21 +1,27 @@
 //! The mask editor: a photo or a sample, as large as the terminal, and its mask drawn over it with keys and mouse. What is
 //! saved is a grey PNG at the picture's own size.
 
+mod look;
+
 use std::path::PathBuf;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
-use image::{GrayImage, Rgb, RgbImage};
+use image::{GrayImage, RgbImage};
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Clear, Widget};
 
+use look::{Look, Shown};
+
 use super::picture::Shot;
 use super::points::Points;
-use super::{Overlay, Reply};
+use super::{Overlay, Reply, hints};
 use crate::image::{self as files, MaskCanvas};
 use crate::protocol::MaskPoint;
-use crate::tui::canvas::Canvas;
+use crate::tui::canvas::{Canvas, Target};
 use crate::tui::deeds::{self, Effect};
+use crate::tui::keymap::Action;
+use crate::tui::keymap::overlays::{self, Layer};
 use crate::tui::theme;
 use crate::tui::world::World;
 use crate::workspace::Concept;
@@ -34,36 +40,29 @@ enum Tool {
     Not,
 }
 
+/// Which key takes which.
+const TOOLS: [(Action, Tool); 7] = [
+    (Action::Brush, Tool::Brush),
+    (Action::Eraser, Tool::Eraser),
+    (Action::Rectangle, Tool::Rectangle),
+    (Action::Lasso, Tool::Lasso),
+    (Action::Wand, Tool::Wand),
+    (Action::Point, Tool::Anything),
+    (Action::NotPoint, Tool::Not),
+];
+
 impl Tool {
-    const ALL: [(Self, char, &'static str); 7] = [
-        (Self::Brush, 'b', "brush"),
-        (Self::Eraser, 'e', "eraser"),
-        (Self::Rectangle, 'r', "rectangle"),
-        (Self::Lasso, 'o', "lasso"),
-        (Self::Wand, 'w', "wand"),
-        (Self::Anything, 'a', "point"),
-        (Self::Not, 'x', "not"),
-    ];
-}
-
-/// How the mask is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Shown {
-    /// What it leaves out stands back.
-    Overlay,
-    /// What it leaves out is black: as masked scores see it.
-    CutOut,
-    /// The mask itself.
-    Mask,
-    /// The picture alone.
-    Picture,
-}
-
-/// What of the picture is seen: the pixel in the middle, and how many pixels of the screen each of its pixels has.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Look {
-    middle: (f32, f32),
-    scale: f32,
+    fn word(self) -> &'static str {
+        match self {
+            Self::Brush => "brush",
+            Self::Eraser => "eraser",
+            Self::Rectangle => "rectangle",
+            Self::Lasso => "lasso",
+            Self::Wand => "wand",
+            Self::Anything => "point",
+            Self::Not => "not",
+        }
+    }
 }
 
 /// A picture whose mask is drawn.
@@ -160,29 +159,6 @@ impl MaskEditor {
         if self.tool == Tool::Eraser { 0 } else { 255 }
     }
 
-    /// All of the picture in `pixels` of the screen.
-    fn whole(&self, pixels: (u32, u32)) -> Look {
-        let (width, height) = self.size();
-        let scale = (pixels.0 as f32 / width).min(pixels.1 as f32 / height);
-        Look { middle: (width / 2.0, height / 2.0), scale }
-    }
-
-    /// The pixel of the picture that is seen at this cell.
-    fn at(&self, column: u16, row: u16) -> Option<(f32, f32)> {
-        let (area, look, pixels) = self.drawn?;
-        if !area.contains(ratatui::layout::Position::new(column, row)) {
-            return None;
-        }
-        let cell = (pixels.0 as f32 / f32::from(area.width), pixels.1 as f32 / f32::from(area.height));
-        let x = (f32::from(column - area.x) + 0.5) * cell.0;
-        let y = (f32::from(row - area.y) + 0.5) * cell.1;
-        let place = |at: f32, of: u32, middle: f32| (at - of as f32 / 2.0) / look.scale + middle - 0.5;
-        let (x, y) = (place(x, pixels.0, look.middle.0), place(y, pixels.1, look.middle.1));
-        let (width, height) = self.size();
-        (x > -1.0 && y > -1.0 && x < width && y < height)
-            .then(|| (x.clamp(0.0, width - 1.0), y.clamp(0.0, height - 1.0)))
-    }
-
     fn pointed(&self) -> (u32, u32) {
         let (width, height) = self.canvas.mask().dimensions();
         ((self.pointer.0.round() as u32).min(width - 1), (self.pointer.1.round() as u32).min(height - 1))
@@ -244,13 +220,6 @@ impl MaskEditor {
         }
     }
 
-    fn zoom(&mut self, factor: f32) {
-        let Some((_, look, pixels)) = self.drawn else { return };
-        let whole = self.whole(pixels).scale;
-        let scale = look.scale * factor;
-        self.zoom = (scale > whole * 1.01).then(|| Look { middle: self.pointer, scale: scale.min(32.0) });
-    }
-
     /// Save the mask. What to say of it.
     fn save(&mut self) -> Reply {
         let Some(shot) = self.shots.get(self.index) else { return Reply::Stay };
@@ -282,70 +251,13 @@ impl MaskEditor {
             _ => self.said = Some("no other lacks a mask: N and P go through all".into()),
         }
     }
-
-    /// The picture as it is shown, at the pixels of the screen.
-    fn compose(&self, picture: &RgbImage, look: Look, pixels: (u32, u32)) -> RgbImage {
-        let (width, height) = picture.dimensions();
-        let mask = self.canvas.mask();
-        let place = |at: u32, of: u32, middle: f32| (at as f32 + 0.5 - of as f32 / 2.0) / look.scale + middle - 0.5;
-        let corner = self.corners.first().filter(|_| self.tool == Tool::Rectangle).copied();
-        RgbImage::from_fn(pixels.0, pixels.1, |px, py| {
-            let (fx, fy) = (place(px, pixels.0, look.middle.0), place(py, pixels.1, look.middle.1));
-            let (x, y) = (fx.round(), fy.round());
-            if x < 0.0 || y < 0.0 || x >= width as f32 || y >= height as f32 {
-                return Rgb([24, 24, 24]);
-            }
-            let (x, y) = (x as u32, y as u32);
-            let Rgb([r, g, b]) = *picture.get_pixel(x, y);
-            let inside = mask.get_pixel(x, y).0[0];
-            // The pointer: its brush as a ring, a cross at its middle, the rectangle that is being drawn as a frame.
-            let (dx, dy) = (fx - self.pointer.0, fy - self.pointer.1);
-            let pixel = 1.0 / look.scale;
-            let brush = matches!(self.tool, Tool::Brush | Tool::Eraser);
-            let ring = brush && ((dx * dx + dy * dy).sqrt() - self.radius).abs() < 0.75 * pixel.max(1.0);
-            let cross = (dx.abs() < 0.6 * pixel.max(1.0) && dy.abs() < 3.0 * pixel)
-                || (dy.abs() < 0.6 * pixel.max(1.0) && dx.abs() < 3.0 * pixel);
-            let near = |a: f32, b: f32| (a - b).abs() < 0.6 * pixel.max(1.0);
-            let between = |v: f32, a: f32, b: f32| v >= a.min(b) && v <= a.max(b);
-            let frame = corner.is_some_and(|(cx, cy)| {
-                let (cx, cy) = (cx as f32, cy as f32);
-                (between(fx, cx, self.pointer.0) && (near(fy, cy) || near(fy, self.pointer.1)))
-                    || (between(fy, cy, self.pointer.1) && (near(fx, cx) || near(fx, self.pointer.0)))
-            });
-            let lasso = self.tool == Tool::Lasso
-                && self.corners.iter().any(|(cx, cy)| near(fx, *cx as f32) && near(fy, *cy as f32));
-            let point = self.points.down().iter().find(|point| {
-                let (dx, dy) = (fx - point.x as f32, fy - point.y as f32);
-                (dx * dx + dy * dy).sqrt() < 1.5 * pixel.max(1.0)
-            });
-            if let Some(point) = point {
-                return if point.concept { Rgb([64, 220, 96]) } else { Rgb([240, 72, 72]) };
-            }
-            if ring || cross || frame || lasso {
-                // Seen on any ground.
-                return if u32::from(r) + u32::from(g) + u32::from(b) > 380 {
-                    Rgb([0, 0, 0])
-                } else {
-                    Rgb([255, 255, 255])
-                };
-            }
-            let mix = |value: u8, tint: u8, share: u16| {
-                ((u16::from(value) * (255 - share) + u16::from(tint) * share) / 255) as u8
-            };
-            match self.shown {
-                Shown::Picture => Rgb([r, g, b]),
-                Shown::Mask => Rgb([inside; 3]),
-                Shown::CutOut => Rgb([r, g, b].map(|value| mix(0, value, u16::from(inside)))),
-                Shown::Overlay => {
-                    let left = u16::from(255 - inside) * 3 / 4;
-                    Rgb([mix(r, 40, left), mix(g, 48, left), mix(b, 72, left)])
-                }
-            }
-        })
-    }
 }
 
 impl Overlay for MaskEditor {
+    fn layer(&self) -> &'static Layer {
+        &overlays::MASK
+    }
+
     fn place(&self, area: Rect) -> Rect {
         area
     }
@@ -393,39 +305,30 @@ impl Overlay for MaskEditor {
             Tool::Rectangle => Span::raw(if self.corners.is_empty() { "first corner" } else { "second corner" }),
         });
         canvas.buffer.set_line(area.x, place.bottom(), &Line::from(spans), area.width);
-        let mut spans = Vec::new();
-        for (tool, key, word) in Tool::ALL {
+        let mut x = area.x;
+        for (action, tool) in TOOLS {
+            let Some(binding) = overlays::MASK.keys.iter().find(|binding| binding.action == action) else { continue };
             let here = tool == self.tool;
-            spans.push(Span::styled(if here { "▸" } else { " " }, theme::focus()));
-            spans.push(Span::styled(key.to_string(), theme::strong()));
-            spans.push(Span::styled(format!(" {word} "), if here { theme::focus() } else { theme::faint() }));
+            let spans = vec![
+                Span::styled(if here { "▸" } else { " " }, theme::focus()),
+                Span::styled(binding.shown, theme::strong()),
+                Span::styled(format!(" {} ", tool.word()), if here { theme::focus() } else { theme::faint() }),
+            ];
+            let line = Line::from(spans);
+            let width = line.width() as u16;
+            canvas.buffer.set_line(x, place.bottom() + 1, &line, area.right().saturating_sub(x));
+            canvas.target(Rect { x, y: place.bottom() + 1, width, height: 1 }, Target::Action(action));
+            x += width + 1;
         }
-        for (key, word) in [("S", "save"), ("u U", "undo redo"), ("[ ]", "size"), ("Space", "put"), ("n", "next")] {
-            spans.push(Span::styled(format!("  {key}"), theme::strong()));
-            spans.push(Span::styled(format!(" {word}"), theme::faint()));
-        }
-        canvas.buffer.set_line(area.x, place.bottom() + 1, &Line::from(spans), area.width);
-        let keys = [
-            ("+ -", "zoom"),
-            ("g s", "grow shrink"),
-            ("f", "feather"),
-            ("i", "invert"),
-            ("v", "view"),
-            ("c", "clear"),
-            ("Esc", "back"),
-        ];
-        let hints = keys.iter().flat_map(|(key, word)| {
-            [Span::styled(format!(" {key}"), theme::strong()), Span::styled(format!(" {word} "), theme::faint())]
-        });
         let line = match &self.said {
             None if self.points.is_busy() => Line::raw(" segmenting…"),
             Some(said) => Line::from(vec![Span::styled(" ! ", theme::warn()), Span::raw(said.clone())]),
-            None => Line::from(hints.collect::<Vec<_>>()),
+            None => return hints(canvas, area, self.layer()),
         };
         canvas.buffer.set_line(area.x, place.bottom() + 2, &line, area.width);
     }
 
-    fn key(&mut self, key: KeyEvent, _: &World) -> Reply {
+    fn act(&mut self, action: Action, key: KeyEvent, _: &World) -> Reply {
         self.said = None;
         self.take();
         let dropping = std::mem::take(&mut self.dropping);
@@ -437,59 +340,50 @@ impl Overlay for MaskEditor {
             ),
             None => (1.0, 1.0),
         };
-        let far = if key.modifiers.contains(KeyModifiers::SHIFT) { 4.0 } else { 1.0 };
-        match key.code {
-            KeyCode::Esc if !self.corners.is_empty() => self.corners.clear(),
-            KeyCode::Esc if self.is_changed() && !dropping => {
+        let capital = matches!(key.code, KeyCode::Char(letter) if letter.is_uppercase());
+        let far = if capital || key.modifiers.contains(KeyModifiers::SHIFT) { 4.0 } else { 1.0 };
+        match action {
+            Action::Back if !self.corners.is_empty() => self.corners.clear(),
+            Action::Back if self.is_changed() && !dropping => {
                 self.said = Some("not saved: S saves it, Esc again drops it".into());
                 self.dropping = true;
             }
-            KeyCode::Esc => return Reply::Close,
-            KeyCode::Left | KeyCode::Char('h' | 'H') => self.step(-cell_x * far, 0.0),
-            KeyCode::Right | KeyCode::Char('l' | 'L') => self.step(cell_x * far, 0.0),
-            KeyCode::Up | KeyCode::Char('k' | 'K') => self.step(0.0, -cell_y * far),
-            KeyCode::Down | KeyCode::Char('j' | 'J') => self.step(0.0, cell_y * far),
-            KeyCode::Enter if self.tool == Tool::Lasso && self.corners.len() > 2 => {
+            Action::Back => return Reply::Close,
+            Action::Left => self.step(-cell_x * far, 0.0),
+            Action::Right => self.step(cell_x * far, 0.0),
+            Action::Up => self.step(0.0, -cell_y * far),
+            Action::Down => self.step(0.0, cell_y * far),
+            Action::Put if key.code == KeyCode::Enter && self.tool == Tool::Lasso && self.corners.len() > 2 => {
                 let corners = std::mem::take(&mut self.corners);
                 self.canvas.lasso(&corners, 255);
             }
-            KeyCode::Enter | KeyCode::Char(' ') => return Reply::Also(self.apply()),
-            KeyCode::Char('[') if self.tool == Tool::Wand => self.tolerance = self.tolerance.saturating_sub(4),
-            KeyCode::Char(']') if self.tool == Tool::Wand => self.tolerance = self.tolerance.saturating_add(4),
-            KeyCode::Char('[') => self.radius = (self.radius / 1.5).max(0.5),
-            KeyCode::Char(']') => self.radius = (self.radius * 1.5).min(self.size().0),
-            KeyCode::Char('+' | '=') => self.zoom(1.5),
-            KeyCode::Char('-') => self.zoom(1.0 / 1.5),
-            KeyCode::Char('u') => {
-                self.said = (!self.canvas.undo()).then(|| "nothing to take back".into());
-            }
-            KeyCode::Char('U') => {
-                self.said = (!self.canvas.redo()).then(|| "nothing to do again".into());
-            }
-            KeyCode::Char('g') => self.canvas.grow(true),
-            KeyCode::Char('s') => self.canvas.grow(false),
-            KeyCode::Char('f') => self.canvas.feather(4.0),
-            KeyCode::Char('i') => self.canvas.invert(),
-            KeyCode::Char('c') => self.canvas.fill(0),
-            KeyCode::Char('v') => {
-                self.shown = match self.shown {
-                    Shown::Overlay => Shown::CutOut,
-                    Shown::CutOut => Shown::Mask,
-                    Shown::Mask => Shown::Picture,
-                    Shown::Picture => Shown::Overlay,
-                }
-            }
-            KeyCode::Char('S') => return self.save(),
-            KeyCode::Char(go @ ('n' | 'N' | 'p' | 'P')) => {
+            Action::Put => return Reply::Also(self.apply()),
+            Action::Smaller if self.tool == Tool::Wand => self.tolerance = self.tolerance.saturating_sub(4),
+            Action::Bigger if self.tool == Tool::Wand => self.tolerance = self.tolerance.saturating_add(4),
+            Action::Smaller => self.radius = (self.radius / 1.5).max(0.5),
+            Action::Bigger => self.radius = (self.radius * 1.5).min(self.size().0),
+            Action::ZoomIn => self.zoom(1.5),
+            Action::ZoomOut => self.zoom(1.0 / 1.5),
+            Action::Undo => self.said = (!self.canvas.undo()).then(|| "nothing to take back".into()),
+            Action::Redo => self.said = (!self.canvas.redo()).then(|| "nothing to do again".into()),
+            Action::Grow => self.canvas.grow(true),
+            Action::Shrink => self.canvas.grow(false),
+            Action::Feather => self.canvas.feather(4.0),
+            Action::Invert => self.canvas.invert(),
+            Action::Clear => self.canvas.fill(0),
+            Action::View => self.shown = self.shown.next(),
+            Action::Save => return self.save(),
+            Action::NextLacking | Action::PreviousLacking | Action::NextPicture | Action::PreviousPicture => {
                 if self.is_changed() && !dropping {
                     self.said = Some("not saved: S saves it, the same key again drops it".into());
                     self.dropping = true;
                 } else {
-                    self.next(go.is_uppercase(), matches!(go, 'n' | 'N'));
+                    let any = matches!(action, Action::NextPicture | Action::PreviousPicture);
+                    self.next(any, matches!(action, Action::NextLacking | Action::NextPicture));
                 }
             }
-            KeyCode::Char(letter) => {
-                if let Some((tool, ..)) = Tool::ALL.into_iter().find(|(_, key, _)| *key == letter) {
+            tool => {
+                if let Some((_, tool)) = TOOLS.into_iter().find(|(action, _)| *action == tool) {
                     self.tool = tool;
                     self.corners.clear();
                     if !matches!(tool, Tool::Anything | Tool::Not) {
@@ -497,7 +391,6 @@ impl Overlay for MaskEditor {
                     }
                 }
             }
-            _ => {}
         }
         Reply::Stay
     }

@@ -7,6 +7,7 @@ pub mod library;
 pub mod samples;
 pub mod scores;
 pub mod train;
+mod welcome;
 
 use std::path::PathBuf;
 
