@@ -75,7 +75,7 @@ impl Terminal {
 
     /// Wait until the screen holds `text`.
     fn wait_for(&self, text: &str) -> Duration {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(60);
         while !self.text().contains(text) {
             assert!(Instant::now() < deadline, "no {text:?} in\n{}", self.text());
             std::thread::sleep(Duration::from_millis(2));

@@ -80,9 +80,11 @@ pub fn open(concept: Option<&str>, screen: &ScreenArgs) -> Result<(), Error> {
 
 /// Every verb of the command line, and those under it, for the palette.
 fn verbs() -> Vec<Verb> {
-    let command = Cli::command();
+    let mut command = Cli::command();
+    // What an argument takes is known then.
+    command.build();
     let mut verbs = Vec::new();
-    for verb in command.get_subcommands().filter(|verb| !verb.is_hide_set()) {
+    for verb in command.get_subcommands().filter(|verb| !verb.is_hide_set() && verb.get_name() != "help") {
         if verb.get_subcommands().next().is_none() {
             verbs.push(described(verb, verb.get_name().to_owned()));
         }

@@ -31,7 +31,7 @@ use super::screens::{Screen, compare, concept, jobs, library, samples, scores, t
 use super::world::{Checked, World};
 use super::{Setup, chrome, command, leave, theme};
 use crate::protocol::{SampleRecord, Scores};
-use crate::workspace::{GraphicsCard, Theme};
+use crate::workspace::{GraphicsCard, Settings, Theme};
 
 /// The smallest terminal the screens fit into.
 const LEAST: (u16, u16) = (60, 16);
@@ -221,9 +221,13 @@ impl App {
         leave::goes_on(&self.world)
     }
 
-    /// The theme that was chosen here, if one was: none in it for what the terminal asks for.
-    pub fn turned_theme(&self) -> Option<Option<Theme>> {
-        self.theme_turned.then_some(self.setup.theme)
+    /// Keep what was chosen here for the next time.
+    pub fn keep(&self, settings: &mut Settings) {
+        self.graph().keep(settings);
+        // One that was only asked for on the command line is not kept.
+        if self.theme_turned {
+            settings.theme = self.setup.theme;
+        }
     }
 
     /// What the terminal has told of its background.
@@ -254,7 +258,7 @@ impl App {
     }
 
     /// How graphs are looked at now: as on the screen where that was changed.
-    pub fn graph(&self) -> &GraphView {
+    fn graph(&self) -> &GraphView {
         let compare = self.screens.compare.view();
         if compare.is_set_as(&self.setup.graph) { self.screens.train.view() } else { compare }
     }
@@ -420,7 +424,8 @@ impl App {
     fn go(&mut self, place: Place) {
         let needs = !matches!(place, Place::Library | Place::Jobs | Place::Scores);
         if needs && self.world.open.is_none() {
-            self.notice = Some("no concept is open: choose one, Enter opens it".into());
+            // Why it could not be opened says more.
+            self.notice.get_or_insert_with(|| "no concept is open: choose one, Enter opens it".into());
             return;
         }
         self.place = place;
@@ -435,11 +440,10 @@ impl App {
             return Next::Draw;
         }
         let effect = match action {
-            Action::Quit => Effect::Quit,
+            Action::Quit | Action::Interrupt => Effect::Quit,
             Action::Suspend => Effect::Suspend,
             Action::Go(place) => Effect::Go(place),
             Action::Help => Effect::over(Help::of_screen(self.place)),
-            Action::Interrupt => Effect::Quit,
             Action::Theme => self.turn_theme(),
             Action::Demo => deeds::demo(&world.home),
             Action::Palette => {

@@ -170,10 +170,7 @@ pub fn run(home: &Home, start: Start) -> Result<Option<String>, Error> {
     drop(screen);
     ended?;
     let (place, concept) = app.whereabouts();
-    app.graph().keep(&mut settings);
-    if let Some(theme) = app.turned_theme() {
-        settings.theme = theme;
-    }
+    app.keep(&mut settings);
     settings.last = Some(format!("{}/{}", place.word(), concept.unwrap_or_default()));
     // A home that cannot be written is none to remember things in.
     let _ = home.write_settings(&settings);

@@ -1,16 +1,13 @@
 //! What lies over the screens: forms, questions, the palette, pages, and what they do with keys and clicks.
 
-use std::path::Path;
-
 use catbench::protocol::{JobInfo, JobKind, JobState};
 use catbench::tui::keymap::overlays as layers;
 use catbench::tui::{Colours, Message, Next, Place, Update};
 use crossterm::event::{Event as Input, KeyCode, KeyEvent, KeyModifiers};
-use ratatui::layout::Rect;
 
 use super::screen::Screen;
 use super::{SIZES, SMALL, finished, queue};
-use crate::common::{RUN, Workspace, catbench, fixture};
+use crate::common::{Workspace, catbench, fixture};
 
 fn control(screen: &mut Screen, letter: char) -> &mut Screen {
     screen.send(Input::Key(KeyEvent::new(KeyCode::Char(letter), KeyModifiers::CONTROL)))
@@ -24,6 +21,17 @@ fn find(screen: &mut Screen, text: &str) -> (u16, u16) {
         Some((line[..byte].chars().count() as u16, row as u16))
     });
     found.unwrap_or_else(|| panic!("no {text:?} in\n{drawn}"))
+}
+
+/// What a runner of this program would reckon; that of a test cannot be asked.
+fn needs() -> Message {
+    let lines = [
+        "✗ 9.1 GiB are needed, cpu has 4.0 GiB free: fewer images a step, or gradient_checkpointing",
+        "pictures of 64 × 64 on cpu",
+        "about 9.1 GiB in the backward pass; cpu has 4.0 GiB free",
+        "about 3 min 10 s (380 ms a step), measured on this machine",
+    ];
+    Message::Said(lines.map(str::to_owned).into())
 }
 
 /// A snapshot at both sizes, after `prepare`.
@@ -40,14 +48,25 @@ fn snapshot(name: &str, workspace: &Workspace, place: Place, prepare: impl Fn(&m
 #[test]
 fn every_overlay_at_both_sizes() {
     let workspace = finished();
-    snapshot("help", &workspace, Place::Train, |screen| drop(screen.press(KeyCode::Char('?'))));
-    snapshot("palette", &workspace, Place::Concept, |screen| drop(screen.type_text(":co")));
-    snapshot("question", &workspace, Place::Library, |screen| drop(screen.press(KeyCode::Char('D'))));
-    snapshot("entry", &workspace, Place::Samples, |screen| drop(screen.press(KeyCode::Char('p')).press(KeyCode::Down)));
-    snapshot("mask_editor", &workspace, Place::Concept, |screen| drop(screen.press(KeyCode::Char('d'))));
+    snapshot("help", &workspace, Place::Train, |screen| {
+        screen.press(KeyCode::Char('?'));
+    });
+    snapshot("palette", &workspace, Place::Concept, |screen| {
+        screen.type_text(":co");
+    });
+    snapshot("question", &workspace, Place::Library, |screen| {
+        screen.press(KeyCode::Char('D'));
+    });
+    snapshot("entry", &workspace, Place::Samples, |screen| {
+        screen.press(KeyCode::Char('p')).press(KeyCode::Down);
+    });
+    snapshot("mask_editor", &workspace, Place::Concept, |screen| {
+        screen.press(KeyCode::Char('d'));
+    });
     snapshot("form", &workspace, Place::Train, |screen| {
         screen.press(KeyCode::Char('t')).press(KeyCode::Down);
-        screen.wait_for("✗");
+        screen.text();
+        screen.tell(needs());
     });
     let images = workspace.concept().join("images");
     snapshot("picker", &workspace, Place::Library, |screen| {
@@ -62,7 +81,7 @@ fn a_light_theme_has_colours_of_its_own() {
     let run = workspace.run().train(230).write().hold();
     let mut screen = Screen::open_in(&workspace, None, Place::Jobs, SMALL, Colours::Indexed);
     screen.text();
-    screen.tell(Message::Update(Update::Jobs(queue(&run.folder, JobKind::Train))));
+    screen.press(KeyCode::Char('7')).tell(Message::Update(Update::Jobs(queue(&run.folder, JobKind::Train))));
     screen.text();
     let dark = screen.cells();
     screen.press(KeyCode::Char('C'));
@@ -101,7 +120,8 @@ fn the_demo_comes_with_one_key_and_nothing_is_offered_that_is_not_there() {
 #[test]
 fn photos_that_cannot_be_read_are_named_while_a_folder_is_chosen() {
     let workspace = Workspace::new();
-    let photos = workspace.home().join("photos");
+    let elsewhere = tempfile::tempdir().unwrap();
+    let photos = elsewhere.path().join("shots");
     std::fs::create_dir_all(&photos).unwrap();
     for photo in std::fs::read_dir(workspace.concept().join("images")).unwrap().flatten() {
         std::fs::copy(photo.path(), photos.join(photo.file_name())).unwrap();
@@ -153,8 +173,12 @@ fn what_a_training_needs_is_seen_at_the_smallest_size_and_the_rest_is_scrolled()
     let mut screen = Screen::open(&workspace, Some("demo"), Place::Train, SMALL);
     screen.text();
     screen.press(KeyCode::Char('t'));
-    let text = screen.wait_for("of memory");
-    assert!(text.contains("about") && text.contains("What that comes to"), "{text}");
+    screen.text();
+    screen.tell(needs());
+    let text = screen.text();
+    for line in ["✗ 9.1 GiB are needed", "about 3 min", "What that comes to"] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
     screen.press(KeyCode::Tab);
     for _ in 0..30 {
         screen.press(KeyCode::Down);
@@ -212,7 +236,7 @@ fn the_palette_tells_keys_from_verbs_and_fills_the_open_concept_in() {
     assert!(text.contains("▸ runs") && text.contains("$ catbench runs"), "{text}");
     // All of what the chosen one does.
     screen.press(KeyCode::Esc).type_text(":ctag");
-    assert!(screen.text().contains("take them away; set its notes."), "{}", screen.text());
+    assert!(screen.text().contains("them away; set its notes."), "{}", screen.text());
     screen.press(KeyCode::Enter);
     assert!(screen.text().contains(" : concept tag demo "), "{}", screen.text());
     // A verb that needs no words is done at once.
@@ -239,8 +263,6 @@ fn a_second_click_opens_and_questions_and_the_palette_can_be_clicked() {
     screen.click(column + 3, row);
     screen.click(column + 3, row);
     assert!(screen.text().contains("Everywhere"), "{}", screen.text());
-    let (column, row) = find(&mut screen, "demo");
-    let _ = (column, row);
 }
 
 #[test]
@@ -274,18 +296,20 @@ fn each_listed_key_does_something() {
     for folder in (0..40).map(|i| format!("images/c{i:02}")) {
         std::fs::create_dir_all(many.join(folder)).unwrap();
     }
-    let long: String = (0..200).map(|i| format!("{i}  {}\n", "column  ".repeat(30))).collect();
+    let long: String = (0..200).map(|i| format!("{i}  {}\n", "colum  ".repeat(30))).collect();
     std::fs::write(workspace.concept().join("prompts/zz.txt"), long).unwrap();
     // How each is opened; keys pressed before the key, so that it has something to do.
     let path = many.join("images").display().to_string();
-    let cases: [(&layers::Layer, Place, &str, &str); 7] = [
+    let cases: [(&layers::Layer, Place, &str, &str); 9] = [
         (&layers::HELP, Place::Train, "?", "j"),
         (&layers::PALETTE, Place::Train, ":", "j"),
         (&layers::FORM, Place::Train, "t", "v"),
         (&layers::ENTRY, Place::Samples, "p", "v"),
         (&layers::PICKER, Place::Library, "n", "jj"),
-        (&layers::QUESTION, Place::Library, "D", ""),
+        (&layers::QUESTION, Place::Samples, "D", ""),
         (&layers::PICTURE, Place::Concept, "\n", ">"),
+        (&layers::PAGE, Place::Concept, "", "jj>>"),
+        (&layers::MASK, Place::Concept, "d", "c >+"),
     ];
     for (layer, place, open, first) in cases {
         let concept = (place != Place::Library).then_some("demo");
@@ -294,16 +318,43 @@ fn each_listed_key_does_something() {
                 let mut screen = Screen::open(&workspace, concept, place, SMALL);
                 screen.text();
                 for letter in open.chars() {
-                    screen.press(if letter == '\n' { KeyCode::Enter } else { KeyCode::Char(letter) });
+                    screen.press(match letter {
+                        '\n' => KeyCode::Enter,
+                        '\t' => KeyCode::Tab,
+                        letter => KeyCode::Char(letter),
+                    });
                 }
-                if std::ptr::eq(layer, &raw const layers::PICKER) {
+                if layer.name == layers::PICKER.name {
                     screen.type_text(&path).press(KeyCode::Enter);
                 }
+                if layer.name == layers::PAGE.name {
+                    for _ in 0..6 {
+                        if screen.text().contains("▌Prompt lists") {
+                            break;
+                        }
+                        screen.press(KeyCode::Tab);
+                    }
+                    screen.press(KeyCode::Down).press(KeyCode::Enter);
+                }
+                // What is zoomed is what was drawn.
+                screen.text();
                 for letter in first.chars() {
                     screen.press(match letter {
                         'j' | 'v' => KeyCode::Down,
-                        _ => KeyCode::Right,
+                        '>' => KeyCode::Right,
+                        letter => KeyCode::Char(letter),
                     });
+                }
+                match (layer.name, code) {
+                    // Only a setting with few values is turned.
+                    (name, KeyCode::Left | KeyCode::Right) if name == layers::FORM.name => {
+                        screen.press(KeyCode::Up);
+                    }
+                    // Another tool, to come back from.
+                    (name, KeyCode::Char('b')) if name == layers::MASK.name => {
+                        screen.press(KeyCode::Char('e'));
+                    }
+                    _ => {}
                 }
                 let before = screen.text();
                 let modifiers = if binding.control { KeyModifiers::CONTROL } else { KeyModifiers::NONE };
@@ -365,7 +416,7 @@ fn the_doctor_of_the_workbench_says_what_that_of_the_command_line_says() {
 #[test]
 fn a_page_keeps_columns_and_shows_the_ends_of_rows() {
     let workspace = Workspace::new();
-    let row = "1  train  teapot  running  ".to_owned() + &"x".repeat(70) + "  the end";
+    let row = "1  train  teapot  running  ".to_owned() + &"x".repeat(70) + "  the last";
     std::fs::write(workspace.concept().join("prompts/demo.txt"), &row).unwrap();
     let mut screen = Screen::open(&workspace, Some("demo"), Place::Concept, SMALL);
     screen.text();
@@ -377,9 +428,7 @@ fn a_page_keeps_columns_and_shows_the_ends_of_rows() {
     }
     screen.press(KeyCode::Enter);
     let text = screen.text();
-    assert!(text.contains("1  train  teapot  running") && !text.contains("the end"), "{text}");
+    assert!(text.contains("1  train  teapot  running") && !text.contains("the last"), "{text}");
     screen.press(KeyCode::Right).press(KeyCode::Right);
-    assert!(screen.text().contains("the end"), "{}", screen.text());
-    assert_eq!(screen.press(KeyCode::Esc).area, Rect::new(0, 0, 80, 24));
-    let _ = (Path::new(RUN), &row);
+    assert!(screen.text().contains("the last"), "{}", screen.text());
 }

@@ -103,8 +103,7 @@ pub const PALETTE: Layer = Layer {
     name: "Commands",
     keys: &[
         key(Action::Enter, &[Enter], "Enter", "do it; what needs words first is written out for them").hint("does it"),
-        key(Action::Complete, &[Tab], "Tab", "write the chosen one of the command line out, to put words after it")
-            .hint("writes it out"),
+        key(Action::Complete, &[Tab], "Tab", "write the chosen one out, to put words after it").hint("writes it out"),
         key(Action::Down, &[Down], "↓", "the next one"),
         key(Action::Up, &[Up, BackTab], "↑", "the one before"),
         key(Action::PageDown, &[PageDown], "PgDn", "a page down"),

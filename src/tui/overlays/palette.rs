@@ -93,9 +93,17 @@ impl Palette {
         self.choice.of(found.len()).map(|index| found[index])
     }
 
-    /// Write a verb out, with the open concept where one goes after it.
+    /// Write the chosen one out: a verb with the open concept, where one goes after it.
     fn write_out(&mut self, world: &World) {
-        let Some(Row::Verb(verb)) = self.chosen() else { return };
+        let verb = match self.chosen() {
+            None => return,
+            Some(Row::Key(binding)) => {
+                self.typed = Input::new(binding.command.unwrap_or_default());
+                self.choice = Choice::default();
+                return;
+            }
+            Some(Row::Verb(verb)) => verb,
+        };
         let concept = world.open.as_ref().filter(|_| verb.takes_concept).map(|open| shell(&open.concept.id));
         let concept = concept.map(|name| format!("{name} ")).unwrap_or_default();
         self.typed = Input::new(&format!("{} {concept}", verb.name));
