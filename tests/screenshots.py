@@ -33,7 +33,7 @@ SHOTS = [
     ("library", ["1"], "Concepts"),
     ("concept", ["\r"], "Findings"),
     ("workbench", ["3"], "clearly up"),
-    ("settings", ["t"], "What it needs"),
+    ("settings", ["t"], "a step)"),
     ("compare", ["\x1b", "4"], "The same prompt and seed"),
     ("samples", ["5"], "This one"),
 ]
