@@ -296,8 +296,8 @@ fn each_listed_key_does_something() {
     for folder in (0..40).map(|i| format!("images/c{i:02}")) {
         std::fs::create_dir_all(many.join(folder)).unwrap();
     }
-    let long: String = (0..200).map(|i| format!("{i}  {}\n", "colum  ".repeat(30))).collect();
-    std::fs::write(workspace.concept().join("prompts/zz.txt"), long).unwrap();
+    let long: Vec<String> = (0..200).map(|i| format!("{i}  {}", "colum  ".repeat(30))).collect();
+    std::fs::write(workspace.concept().join("prompts/zz.txt"), long.join("\n")).unwrap();
     // How each is opened; keys pressed before the key, so that it has something to do.
     let path = many.join("images").display().to_string();
     let cases: [(&layers::Layer, Place, &str, &str); 9] = [
