@@ -24,8 +24,8 @@ enum What {
     /// Make masks where the base model looks at the class word, which needs no other model; or with --sam at points, by Segment
     /// Anything.
     Make(Box<MakeArgs>),
-    /// Look at every mask: which are missing, and which are empty, full, of another size or coloured. Ends with 1 if one
-    /// cannot be used.
+    /// Look at every mask of photos and of all samples, also those of runs and scorings: which are missing, and which are empty,
+    /// full, of another size or coloured. Ends with 1 if one cannot be used.
     Check(CheckArgs),
 }
 
@@ -51,10 +51,14 @@ struct ImportArgs {
 struct MakeArgs {
     /// The concept.
     concept: String,
-    /// Pictures to make masks for; without, the photos that have none.
+    /// Pictures to make masks for, photos or samples; without, the photos that have none. Samples get their masks while they are
+    /// made, from the same attention.
     #[arg(value_name = "PICTURE")]
     pictures: Vec<PathBuf>,
-    /// Also for photos that have a mask.
+    /// For the samples of a sampling that have no mask: its id, the start of it, or `latest`.
+    #[arg(long, value_name = "BATCH", conflicts_with_all = ["pictures", "sam"])]
+    batch: Option<String>,
+    /// Also for those that have a mask.
     #[arg(long)]
     replace: bool,
     /// By Segment Anything at the points given, with the weights that concept.toml names as `sam_model`.
@@ -204,7 +208,8 @@ fn make(args: &MakeArgs) -> Result<(), Error> {
     config.check()?;
     let pictures = pictures(&concept, args)?;
     if pictures.is_empty() {
-        return Err(Error::Job("every photo has a mask: --replace makes them anew".into()));
+        let of = if args.batch.is_some() { "sample of the sampling" } else { "photo" };
+        return Err(Error::Job(format!("every {of} has a mask: --replace makes them anew")));
     }
     let job = JobFolder::new_masks(&concept, pictures, config)?;
     let queued = client::submit(&job, args.placement.placement(args.device))?;
@@ -232,8 +237,12 @@ fn pictures(concept: &Concept, args: &MakeArgs) -> Result<Vec<PathBuf>, Error> {
     if !given.is_empty() {
         return Ok(given);
     }
-    let lacks = |photo: &Path| !concept.mask_path(photo).is_file();
-    Ok(concept.photos()?.into_iter().filter(|photo| args.replace || lacks(photo)).collect())
+    let lacks = |picture: &Path| !concept.mask_of(picture).is_file();
+    let all = match &args.batch {
+        Some(id) => super::score::pictures_of(&concept.batch(id)?)?,
+        None => concept.photos()?,
+    };
+    Ok(all.into_iter().filter(|picture| args.replace || lacks(picture)).collect())
 }
 
 fn check(args: &CheckArgs) -> Result<(), Error> {

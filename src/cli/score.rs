@@ -119,7 +119,7 @@ fn absolute(file: &std::path::Path) -> Result<PathBuf, Error> {
 }
 
 /// The pictures that a sampling has made.
-fn pictures_of(batch: &JobFolder) -> Result<Vec<PathBuf>, Error> {
+pub(super) fn pictures_of(batch: &JobFolder) -> Result<Vec<PathBuf>, Error> {
     let pictures: Vec<PathBuf> = History::read(batch)?.pictures.into_iter().map(|picture| picture.path).collect();
     if pictures.is_empty() {
         return Err(Error::Job(format!("{}: this sampling has made no pictures", batch.path().display())));

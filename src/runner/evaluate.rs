@@ -82,7 +82,7 @@ impl Evaluation<'_> {
     fn scored(&self, Sampled { planned, picture, .. }: Sampled) -> ScoredSample {
         ScoredSample {
             image: picture.image,
-            mask: Some(picture.mask),
+            mask: picture.mask,
             prompt_text: prompt_text(&planned.config.prompt, self.class_word),
             seed: planned.config.seed,
         }

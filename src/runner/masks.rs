@@ -63,7 +63,7 @@ pub(super) fn run(job: &MaskJob, log: &mut EventLog, stop: &StopFlag) -> Result<
             log.write(Event::Warning { message })?;
             continue;
         }
-        let made = how(config, &caption, &model.hash);
+        let made = how(config, &caption, &positions, &model.hash);
         let text: Vec<(&str, &str)> = made.iter().map(|(key, value)| (*key, value.as_str())).collect();
         let target = job.concept.write_mask(path, &mask, &text)?;
         log.write(Event::Masked { picture: path.clone(), mask: target })?;
@@ -80,12 +80,13 @@ fn latents(model: &BaseModel, encoder: &Encoder, photo: &image::RgbImage) -> Res
 }
 
 /// What the mask says of itself.
-fn how(config: &MaskConfig, caption: &str, base_model: &str) -> Vec<(&'static str, String)> {
-    let timesteps: Vec<String> = config.timesteps.iter().map(usize::to_string).collect();
+fn how(config: &MaskConfig, caption: &str, tokens: &[usize], base_model: &str) -> Vec<(&'static str, String)> {
+    let list = |numbers: &[usize]| numbers.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
     vec![
         ("mask_made_by", "attention".into()),
         ("caption", caption.to_owned()),
-        ("timesteps", timesteps.join(", ")),
+        ("tokens", list(tokens)),
+        ("timesteps", list(&config.timesteps)),
         ("draws", config.draws.to_string()),
         ("threshold", config.threshold.map_or("otsu".into(), |threshold| threshold.to_string())),
         ("smallest_part", config.smallest_part.to_string()),

@@ -9,6 +9,7 @@ use toml_edit::{DocumentMut, value};
 
 use super::bundle;
 use super::concept::write_toml;
+use super::masks::write_imported;
 use super::{Concept, ConceptFile, Error, Home};
 use crate::image;
 
@@ -89,8 +90,9 @@ impl Home {
                 copy(photo, &folder.join("images"))?;
                 let mask = masks.map(|masks| image::mask_path(masks, photo)).filter(|mask| mask.is_file());
                 if let Some(mask) = mask {
-                    image::read_mask(&mask, size)?;
-                    copy(&mask, &folder.join("masks"))?;
+                    let source = std::path::absolute(&mask).map_err(Error::io("find", &mask))?;
+                    let pixels = image::read_mask(&mask, size)?;
+                    write_imported(&image::mask_path(&folder.join("masks"), photo), &pixels, &source)?;
                 }
             }
             Ok(())

@@ -96,6 +96,8 @@ pub(super) struct Sampled {
     pub picture: Picture,
     /// Steps that what it shows was trained.
     pub step: usize,
+    /// SHA-256 of the checkpoint.
+    pub checkpoint: Option<String>,
 }
 
 /// A checkpoint in memory, with what pictures record of it.
@@ -302,8 +304,8 @@ pub(super) fn run(
     Ok(Outcome::Finished)
 }
 
-/// The pictures that an earlier runner has told of, and that are there whole, each with its mask. What it was killed over is
-/// removed.
+/// The pictures that an earlier runner has told of, and that are there whole, each with its mask, if it has one: it was written
+/// before it was told. What the runner was killed over is removed.
 fn made(root: &Path, events: &[EventRecord]) -> HashSet<PathBuf> {
     for folder in [root.to_owned(), root.join("masks")] {
         for path in std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
@@ -318,5 +320,6 @@ fn made(root: &Path, events: &[EventRecord]) -> HashSet<PathBuf> {
         Event::Sample { path, .. } => Some(path.clone()),
         _ => None,
     });
-    told.filter(|path| is_whole(&root.join(path)) && is_whole(&mask_path(&root.join(path)))).collect()
+    let mask_fits = |mask: PathBuf| !mask.exists() || is_whole(&mask);
+    told.filter(|path| is_whole(&root.join(path)) && mask_fits(mask_path(&root.join(path)))).collect()
 }
