@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::sample::{checkpoint, last_checkpoint};
-use super::table::{Cell, Column, Format, Table, notes, score_cells, score_columns};
+use super::table::{Cell, Column, Format, Table, how_cells, how_columns, notes, score_cells, score_columns};
 use super::train::one_of;
 use super::{Error, PlacementArgs, PromptArgs, RunArgs, follow};
 use crate::client;
@@ -15,17 +15,17 @@ use crate::workspace::{self, Concept, History, JobFolder, ScoreSpec, preflight, 
 pub struct Args {
     #[command(flatten)]
     run: RunArgs,
-    /// Measure these pictures, each with its mask in `masks/` beside it.
+    /// Measure these pictures, each with its mask in `masks/` beside it; those of one checkpoint and strength together.
     #[arg(long, value_name = "FILE", num_args = 1.., group = "what")]
     sample: Vec<PathBuf>,
     /// Measure the pictures of a sampling: its id, the start of it, or `latest`.
     #[arg(long, value_name = "BATCH", group = "what")]
     batch: Option<String>,
     /// Measure every checkpoint of the run.
-    #[arg(long, group = "what")]
+    #[arg(long, conflicts_with = "what")]
     checkpoints: bool,
-    /// Measure nothing: show what was measured of the run last.
-    #[arg(long, group = "what")]
+    /// Measure nothing: show what was measured of the run last; with --checkpoints, what was of its checkpoints.
+    #[arg(long, conflicts_with = "what")]
     last: bool,
     /// Measure nothing: compare what was measured of these runs last with what was of the first, pair by pair of prompt and
     /// seed.
@@ -65,8 +65,8 @@ impl HowArgs {
 
 pub fn run(args: &Args) -> Result<(), Error> {
     if args.last {
-        let (_, run) = args.run.find()?;
-        return show(args, &last_of(&run)?.0);
+        let (concept, run) = args.run.find()?;
+        return show(args, &if args.checkpoints { last_curve_of(&concept, &run)? } else { last_of(&run)?.0 });
     }
     if !args.compare.is_empty() {
         return compare(args);
@@ -138,6 +138,18 @@ fn last_of(run: &JobFolder) -> Result<(JobFolder, ScoreSummary), Error> {
     Err(Error::Job(format!("{} has not been scored: catbench score CONCEPT --run {0}", run.id())))
 }
 
+/// The last scoring of several checkpoints of `run`.
+fn last_curve_of(concept: &Concept, run: &JobFolder) -> Result<JobFolder, Error> {
+    let missing = || {
+        let id = run.id();
+        Error::Job(format!(
+            "the checkpoints of {id} have not been scored: catbench score CONCEPT --run {id} --checkpoints"
+        ))
+    };
+    let (job, _) = workspace::last_curve(run)?.ok_or_else(missing)?;
+    Ok(JobFolder::at(&concept.folder.join(job))?)
+}
+
 /// Print what a job has measured.
 fn show(args: &Args, job: &JobFolder) -> Result<(), Error> {
     let mut lines = read_scores(job)?;
@@ -145,25 +157,26 @@ fn show(args: &Args, job: &JobFolder) -> Result<(), Error> {
     let mut seen = Vec::new();
     lines.reverse();
     lines.retain(|line| {
-        let key = (line.learned, line.step);
+        let key = (line.learned, line.step, line.strength.map(f32::to_bits), line.checkpoint.clone());
         let new = !seen.contains(&key);
         seen.push(key);
         new
     });
+    lines.reverse();
     lines.sort_by_key(|line| (line.step, line.learned));
     let dino = lines.iter().any(|line| line.scores.dino.is_some());
-    let mut table = Table {
-        columns: [Column::new("step", "step"), Column::new("concept", "concept")]
-            .into_iter()
-            .chain(score_columns(dino, "", ""))
-            .collect(),
-        notes: notes(&lines.iter().collect::<Vec<_>>()),
-        ..Table::default()
-    };
+    let told_apart = apart(&lines);
+    let mut columns = vec![Column::new("step", "step"), Column::new("concept", "concept")];
+    columns.extend(told_apart.iter().map(|(key, _)| Column::new(key, key)));
+    columns.extend(score_columns(dino, "", ""));
+    columns.extend(how_columns());
+    let mut table = Table { columns, notes: notes(&lines.iter().collect::<Vec<_>>()), ..Table::default() };
     for line in &lines {
         let mut row: Vec<Cell> =
-            vec![Cell::Text(line.step.to_string()), if line.learned { "learned".into() } else { "untrained".into() }];
+            vec![Cell::Count(line.step), if line.learned { "learned".into() } else { "untrained".into() }];
+        row.extend(told_apart.iter().map(|(_, cell)| cell(line)));
         row.extend(score_cells(&line.scores, dino));
+        row.extend(how_cells(Some(line)));
         table.rows.push(row);
     }
     if args.checkpoints
@@ -173,6 +186,24 @@ fn show(args: &Args, job: &JobFolder) -> Result<(), Error> {
     }
     print(args, &table);
     Ok(())
+}
+
+/// What a column says of a line.
+type Says = fn(&ScoreSummary) -> Cell;
+
+/// The columns that tell lines apart whose steps do not: strength and checkpoint.
+fn apart(lines: &[ScoreSummary]) -> Vec<(&'static str, Says)> {
+    let strength: Says =
+        |line| line.strength.map_or_else(|| Cell::Nothing(String::new()), |strength| Cell::Text(strength.to_string()));
+    let checkpoint: Says = |line| {
+        let short = |hash: &String| Cell::Text(hash.chars().take(12).collect());
+        line.checkpoint.as_ref().map_or_else(|| Cell::Nothing(String::new()), short)
+    };
+    let alike = |a: &&ScoreSummary, b: &&ScoreSummary| a.learned && b.learned && a.step == b.step;
+    let differ = |what: Says| {
+        lines.iter().enumerate().any(|(i, a)| lines[..i].iter().any(|b| alike(&a, &b) && what(a) != what(b)))
+    };
+    [("strength", strength), ("checkpoint", checkpoint)].into_iter().filter(|(_, what)| differ(*what)).collect()
 }
 
 fn balance(line: &ScoreSummary) -> f64 {
@@ -203,6 +234,7 @@ fn compare(args: &Args) -> Result<(), Error> {
         columns: std::iter::once(Column::new("run", "run"))
             .chain(score_columns(dino, "", ""))
             .chain(score_columns(dino, "_difference", "Δ "))
+            .chain(how_columns())
             .collect(),
         notes: notes(&lines),
         ..Table::default()
@@ -213,6 +245,7 @@ fn compare(args: &Args) -> Result<(), Error> {
         let mut row: Vec<Cell> = vec![Cell::Text(name.clone())];
         row.extend(score_cells(&line.scores, dino));
         row.extend(difference_cells(difference, dino, name, &mut table.notes));
+        row.extend(how_cells(Some(line)));
         table.rows.push(row);
     }
     print(args, &table);

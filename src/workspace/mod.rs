@@ -56,7 +56,7 @@ pub use private::{check_private, make_private};
 pub use prompt_list::{LineCount, ListError, ListNames, MAX_PICTURES, Place, PromptList, Values};
 pub use ratings::{Ratings, read_ratings};
 pub use records::{RunSummary, fingerprint, modified, state_now};
-pub use scores::{checkpoint_scores, read_scores};
+pub use scores::{Curve, checkpoint_scores, last_curve, read_scores};
 pub use settings::{Settings, Theme, XAxis};
 pub use sheets::{SheetPlan, plan_sheets};
 pub use state::state;
