@@ -12,6 +12,7 @@ mod jobs;
 mod library;
 mod manual;
 mod mask;
+mod material;
 mod model;
 mod open;
 mod plan;
