@@ -4,6 +4,8 @@
 mod common;
 #[path = "common/sam.rs"]
 mod sam;
+#[path = "common/tmux.rs"]
+mod tmux;
 
 use std::io::{Read, Write};
 use std::sync::{Arc, Mutex};

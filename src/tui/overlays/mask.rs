@@ -66,6 +66,15 @@ struct Look {
     scale: f32,
 }
 
+/// What the button does that is down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Held {
+    /// Puts this value down.
+    Draw(u8),
+    /// Moves what is seen; the cell where it was last.
+    Pan(u16, u16),
+}
+
 /// A picture whose mask is drawn.
 pub struct MaskEditor {
     /// All that are stepped through.
@@ -76,7 +85,12 @@ pub struct MaskEditor {
     canvas: MaskCanvas,
     /// As it was when it was read or saved last.
     saved: GrayImage,
+    /// What its file says of how it was made; none where there is no file, or one that cannot be read.
+    text: Option<Vec<(String, String)>>,
     tool: Tool,
+    /// Tools take away what they would put down.
+    subtract: bool,
+    held: Option<Held>,
     shown: Shown,
     radius: f32,
     tolerance: u8,
@@ -92,6 +106,10 @@ pub struct MaskEditor {
     /// What was said last, and a second Esc drops what is not saved.
     said: Option<String>,
     dropping: bool,
+    /// A second S is for a mask that marks nothing.
+    emptying: bool,
+    /// Pictures without a mask.
+    lacking: usize,
 }
 
 /// Where the mask of the picture at `path` is: for a photo beside the photos' folder, for a sample in `masks` beside it.
@@ -110,7 +128,10 @@ impl MaskEditor {
             picture: Err(String::new()),
             canvas: MaskCanvas::new(GrayImage::new(1, 1)),
             saved: GrayImage::new(1, 1),
+            text: None,
             tool: Tool::Brush,
+            subtract: false,
+            held: None,
             shown: Shown::Overlay,
             radius: 8.0,
             tolerance: 24,
@@ -121,6 +142,8 @@ impl MaskEditor {
             drawn: None,
             said: None,
             dropping: false,
+            emptying: false,
+            lacking: 0,
         };
         editor.read();
         editor
@@ -129,14 +152,20 @@ impl MaskEditor {
     fn read(&mut self) {
         self.points.leave();
         (self.corners, self.zoom, self.drawn, self.said) = (Vec::new(), None, None, None);
+        (self.text, self.held, self.emptying) = (None, None, false);
+        self.count_lacking();
         let Some(shot) = self.shots.get(self.index) else { return };
         self.picture = files::read_photo(&shot.path).map_err(|error| error.to_string());
         let (width, height) = self.picture.as_ref().map_or((1, 1), RgbImage::dimensions);
         let path = mask_path(&shot.path);
         let mut mask = GrayImage::new(width, height);
         if path.is_file() {
-            match files::read_mask(&path, (width, height)) {
-                Ok(there) => mask = there,
+            match read_mask(&shot.path, &path, (width, height)) {
+                Ok(there) => {
+                    mask = there;
+                    // Only a PNG says how it was made.
+                    self.text = Some(files::read_png_text(&path).unwrap_or_default());
+                }
                 Err(error) => self.said = Some(format!("{error}: an empty one is begun")),
             }
         }
@@ -155,9 +184,23 @@ impl MaskEditor {
         *self.canvas.mask() != self.saved
     }
 
-    /// What brush and eraser put down.
+    fn count_lacking(&mut self) {
+        self.lacking = self.shots.iter().filter(|shot| !mask_path(&shot.path).is_file()).count();
+    }
+
+    /// What tools put down.
     fn value(&self) -> u8 {
-        if self.tool == Tool::Eraser { 0 } else { 255 }
+        if self.tool == Tool::Eraser || self.subtract { 0 } else { 255 }
+    }
+
+    /// By how many pixels the whole mask is grown or shrunk: as the brush is large.
+    fn reach(&self) -> u32 {
+        (self.radius / 8.0).round().max(1.0) as u32
+    }
+
+    /// Over how many pixels its edge is softened.
+    fn softness(&self) -> f32 {
+        (self.radius / 2.0).max(2.0)
     }
 
     /// All of the picture in `pixels` of the screen.
@@ -167,19 +210,33 @@ impl MaskEditor {
         Look { middle: (width / 2.0, height / 2.0), scale }
     }
 
+    /// The middle of this cell in pixels of the screen from the middle of what is seen.
+    fn on_screen(&self, column: u16, row: u16) -> Option<(f32, f32)> {
+        let (area, _, pixels) = self.drawn?;
+        let place = |at: u16, from: u16, cells: u16, of: u32| {
+            (f32::from(at) - f32::from(from) + 0.5) * of as f32 / f32::from(cells) - of as f32 / 2.0
+        };
+        Some((place(column, area.x, area.width, pixels.0), place(row, area.y, area.height, pixels.1)))
+    }
+
+    /// The pixel of the picture that is at this cell, also beyond what is seen and beyond the picture.
+    fn beyond(&self, column: u16, row: u16) -> Option<(f32, f32)> {
+        let ((_, look, _), (x, y)) = (self.drawn?, self.on_screen(column, row)?);
+        Some((x / look.scale + look.middle.0 - 0.5, y / look.scale + look.middle.1 - 0.5))
+    }
+
+    /// The pixel of the picture that is nearest to this cell.
+    fn nearest(&self, column: u16, row: u16) -> Option<(f32, f32)> {
+        let ((x, y), (width, height)) = (self.beyond(column, row)?, self.size());
+        Some((x.clamp(0.0, width - 1.0), y.clamp(0.0, height - 1.0)))
+    }
+
     /// The pixel of the picture that is seen at this cell.
     fn at(&self, column: u16, row: u16) -> Option<(f32, f32)> {
-        let (area, look, pixels) = self.drawn?;
-        if !area.contains(ratatui::layout::Position::new(column, row)) {
-            return None;
-        }
-        let cell = (pixels.0 as f32 / f32::from(area.width), pixels.1 as f32 / f32::from(area.height));
-        let x = (f32::from(column - area.x) + 0.5) * cell.0;
-        let y = (f32::from(row - area.y) + 0.5) * cell.1;
-        let place = |at: f32, of: u32, middle: f32| (at - of as f32 / 2.0) / look.scale + middle - 0.5;
-        let (x, y) = (place(x, pixels.0, look.middle.0), place(y, pixels.1, look.middle.1));
-        let (width, height) = self.size();
-        (x > -1.0 && y > -1.0 && x < width && y < height)
+        let (area, ..) = self.drawn?;
+        let ((x, y), (width, height)) = (self.beyond(column, row)?, self.size());
+        let seen = area.contains(ratatui::layout::Position::new(column, row));
+        (seen && x > -1.0 && y > -1.0 && x < width && y < height)
             .then(|| (x.clamp(0.0, width - 1.0), y.clamp(0.0, height - 1.0)))
     }
 
@@ -209,9 +266,9 @@ impl MaskEditor {
         }
     }
 
-    /// What the tool does where the pointer is.
-    fn apply(&mut self) -> Effect {
-        let (at, value) = (self.pointed(), self.value());
+    /// What the tool does where the pointer is, putting `value` down.
+    fn apply(&mut self, value: u8) -> Effect {
+        let at = self.pointed();
         match self.tool {
             Tool::Brush | Tool::Eraser => self.canvas.line(self.pointer, self.pointer, self.radius, value),
             Tool::Rectangle => match self.corners.pop() {
@@ -234,39 +291,117 @@ impl MaskEditor {
         let (width, height) = self.size();
         let (x, y) = self.pointer;
         self.pointer = ((x + dx).clamp(0.0, width - 1.0), (y + dy).clamp(0.0, height - 1.0));
-        if let (Some(look), Some((_, _, pixels))) = (&mut self.zoom, self.drawn) {
+        if let (Some(look), Some((_, seen, pixels))) = (&mut self.zoom, &mut self.drawn) {
             let follow = |middle: f32, at: f32, of: u32| {
                 let half = of as f32 / look.scale / 2.0;
                 middle.clamp(at - half * 0.9, at + half * 0.9)
             };
             look.middle =
                 (follow(look.middle.0, self.pointer.0, pixels.0), follow(look.middle.1, self.pointer.1, pixels.1));
+            *seen = *look;
         }
     }
 
-    fn zoom(&mut self, factor: f32) {
+    /// Show the picture larger or smaller; what is seen so many pixels of the screen from the middle stays there.
+    fn zoom(&mut self, factor: f32, (x, y): (f32, f32)) {
         let Some((_, look, pixels)) = self.drawn else { return };
-        let whole = self.whole(pixels).scale;
-        let scale = look.scale * factor;
-        self.zoom = (scale > whole * 1.01).then(|| Look { middle: self.pointer, scale: scale.min(32.0) });
+        let whole = self.whole(pixels);
+        let scale = (look.scale * factor).min(whole.scale.max(8.0) * 4.0);
+        let stays = |middle: f32, at: f32| middle + at / look.scale - at / scale;
+        let zoomed = Look { middle: (stays(look.middle.0, x), stays(look.middle.1, y)), scale };
+        self.zoom = (scale > whole.scale * 1.01).then_some(zoomed);
+        self.see(self.zoom.unwrap_or(whole));
     }
 
-    /// Save the mask. What to say of it.
-    fn save(&mut self) -> Reply {
+    /// The pointer in pixels of the screen from the middle of what is seen.
+    fn pointer_on_screen(&self) -> (f32, f32) {
+        let Some((_, look, _)) = self.drawn else { return (0.0, 0.0) };
+        let place = |at: f32, middle: f32| (at + 0.5 - middle) * look.scale;
+        (place(self.pointer.0, look.middle.0), place(self.pointer.1, look.middle.1))
+    }
+
+    /// Move what is seen by so many pixels of the screen.
+    fn pan(&mut self, x: f32, y: f32) {
+        let Some(look) = self.zoom else { return };
+        self.see(Look { middle: (look.middle.0 + x / look.scale, look.middle.1 + y / look.scale), ..look });
+    }
+
+    /// What is seen from now on; events that come before it is drawn are of it too.
+    fn see(&mut self, look: Look) {
+        let (width, height) = self.size();
+        let look = Look { middle: (look.middle.0.clamp(0.0, width), look.middle.1.clamp(0.0, height)), ..look };
+        if self.zoom.is_some() {
+            self.zoom = Some(look);
+        }
+        if let Some((_, seen, _)) = &mut self.drawn {
+            *seen = look;
+        }
+    }
+
+    /// Delete the mask's file.
+    fn delete(&mut self) -> Reply {
         let Some(shot) = self.shots.get(self.index) else { return Reply::Stay };
         let path = mask_path(&shot.path);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                self.said = Some(format!("cannot delete {}: {error}", path.display()));
+                return Reply::Stay;
+            }
+            _ => {}
+        }
+        let taken_up = deeds::taken_up(&shot.path);
+        self.text = None;
+        self.saved.clone_from(self.canvas.mask());
+        self.said = Some(format!("deleted: {}", path.display()));
+        self.count_lacking();
+        Reply::Also(taken_up)
+    }
+
+    /// Save the mask, and say so. One that marks nothing only when asked `again`.
+    fn save(&mut self, again: bool) -> Reply {
+        let Some(shot) = self.shots.get(self.index) else { return Reply::Stay };
+        let path = mask_path(&shot.path);
+        if self.canvas.mask().iter().all(|&value| value < 128) {
+            let there = path.is_file();
+            match (is_photo(&shot.path), again) {
+                (true, _) if !there => {
+                    self.said = Some("nothing is marked: there is nothing to save".into());
+                    return Reply::Stay;
+                }
+                (true, true) => return self.delete(),
+                (true, false) => {
+                    self.said = Some("nothing is marked, as no photo's mask can be: S again deletes the file".into());
+                    self.emptying = true;
+                    return Reply::Stay;
+                }
+                (false, false) => {
+                    let what = "nothing is marked: S again saves that the concept is not in it, D deletes the file";
+                    self.said = Some(what.into());
+                    self.emptying = true;
+                    return Reply::Stay;
+                }
+                (false, true) => {}
+            }
+        }
+        if !self.is_changed() && self.text.is_some() && path.is_file() {
+            self.said = Some(format!("✓ unchanged: {}", path.display()));
+            return Reply::Stay;
+        }
         let written = path.parent().map_or(Ok(()), std::fs::create_dir_all).map_err(|error| error.to_string());
-        let how = self.points.how(self.canvas.mask());
-        let how: Vec<(&str, &str)> = how.iter().map(|(key, value)| (&**key, &**value)).collect();
+        let text = self.points.how(self.canvas.mask(), self.text.as_deref());
+        let how: Vec<(&str, &str)> = text.iter().map(|(key, value)| (&**key, &**value)).collect();
         let written =
             written.and_then(|()| files::write_png(&path, self.canvas.mask(), &how).map_err(|error| error.to_string()));
         if let Err(error) = written {
             self.said = Some(error);
             return Reply::Stay;
         }
+        let taken_up = deeds::taken_up(&shot.path);
+        self.text = Some(text);
         self.saved.clone_from(self.canvas.mask());
         self.said = Some(format!("✓ {}", path.display()));
-        Reply::Also(deeds::taken_up(&shot.path))
+        self.count_lacking();
+        Reply::Also(taken_up)
     }
 
     /// Go to the next picture without a mask, or before the first one round to it; with `any` simply to the next.
@@ -289,7 +424,7 @@ impl MaskEditor {
         let mask = self.canvas.mask();
         let place = |at: u32, of: u32, middle: f32| (at as f32 + 0.5 - of as f32 / 2.0) / look.scale + middle - 0.5;
         let corner = self.corners.first().filter(|_| self.tool == Tool::Rectangle).copied();
-        RgbImage::from_fn(pixels.0, pixels.1, |px, py| {
+        let mut drawn = RgbImage::from_fn(pixels.0, pixels.1, |px, py| {
             let (fx, fy) = (place(px, pixels.0, look.middle.0), place(py, pixels.1, look.middle.1));
             let (x, y) = (fx.round(), fy.round());
             if x < 0.0 || y < 0.0 || x >= width as f32 || y >= height as f32 {
@@ -312,8 +447,6 @@ impl MaskEditor {
                 (between(fx, cx, self.pointer.0) && (near(fy, cy) || near(fy, self.pointer.1)))
                     || (between(fy, cy, self.pointer.1) && (near(fx, cx) || near(fx, self.pointer.0)))
             });
-            let lasso = self.tool == Tool::Lasso
-                && self.corners.iter().any(|(cx, cy)| near(fx, *cx as f32) && near(fy, *cy as f32));
             let point = self.points.down().iter().find(|point| {
                 let (dx, dy) = (fx - point.x as f32, fy - point.y as f32);
                 (dx * dx + dy * dy).sqrt() < 1.5 * pixel.max(1.0)
@@ -321,13 +454,8 @@ impl MaskEditor {
             if let Some(point) = point {
                 return if point.concept { Rgb([64, 220, 96]) } else { Rgb([240, 72, 72]) };
             }
-            if ring || cross || frame || lasso {
-                // Seen on any ground.
-                return if u32::from(r) + u32::from(g) + u32::from(b) > 380 {
-                    Rgb([0, 0, 0])
-                } else {
-                    Rgb([255, 255, 255])
-                };
+            if ring || cross || frame {
+                return against(Rgb([r, g, b]));
             }
             let mix = |value: u8, tint: u8, share: u16| {
                 ((u16::from(value) * (255 - share) + u16::from(tint) * share) / 255) as u8
@@ -341,8 +469,57 @@ impl MaskEditor {
                     Rgb([mix(r, 40, left), mix(g, 48, left), mix(b, 72, left)])
                 }
             }
-        })
+        });
+        if self.tool == Tool::Lasso {
+            let corners = self.corners.iter().map(|&(x, y)| (x as f32, y as f32));
+            let corners: Vec<(f32, f32)> = corners.chain([self.pointer]).collect();
+            corners.windows(2).for_each(|ends| outline(&mut drawn, look, (ends[0], ends[1])));
+        }
+        drawn
     }
+}
+
+/// What is seen on this ground, whatever it is.
+fn against(Rgb([r, g, b]): Rgb<u8>) -> Rgb<u8> {
+    Rgb(if u32::from(r) + u32::from(g) + u32::from(b) > 380 { [0; 3] } else { [255; 3] })
+}
+
+/// Draw the line between two pixels of the picture.
+fn outline(drawn: &mut RgbImage, look: Look, (from, to): ((f32, f32), (f32, f32))) {
+    let (width, height) = drawn.dimensions();
+    let place = |at: f32, middle: f32, of: u32| (at + 0.5 - middle) * look.scale + of as f32 / 2.0;
+    let on_screen = |(x, y): (f32, f32)| (place(x, look.middle.0, width), place(y, look.middle.1, height));
+    let ((ax, ay), (bx, by)) = (on_screen(from), on_screen(to));
+    let steps = (bx - ax).abs().max((by - ay).abs()).ceil().max(1.0);
+    let mut last = None;
+    for step in 0..=steps as u32 {
+        let share = step as f32 / steps;
+        let (x, y) = ((ax + (bx - ax) * share).floor(), (ay + (by - ay) * share).floor());
+        let inside = x >= 0.0 && y >= 0.0 && x < width as f32 && y < height as f32;
+        let pixel = (x as u32, y as u32);
+        if inside && last != Some(pixel) {
+            let ground = *drawn.get_pixel(pixel.0, pixel.1);
+            drawn.put_pixel(pixel.0, pixel.1, against(ground));
+            last = Some(pixel);
+        }
+    }
+}
+
+/// Whether a picture is a photo of a concept, not a sample.
+fn is_photo(path: &std::path::Path) -> bool {
+    path.parent().is_some_and(|folder| folder.ends_with("images"))
+}
+
+/// The mask of a picture. That of a sample may mark nothing: nothing of the concept is in it.
+fn read_mask(picture: &std::path::Path, mask: &std::path::Path, size: (u32, u32)) -> Result<GrayImage, files::Error> {
+    if is_photo(picture) {
+        return files::read_mask(mask, size);
+    }
+    let read = files::read_any_mask(mask)?;
+    if read.dimensions() == size {
+        return Ok(read);
+    }
+    Err(files::Error::MaskSize { path: mask.to_owned(), found: read.dimensions(), expected: size })
 }
 
 impl Overlay for MaskEditor {
@@ -354,7 +531,6 @@ impl Overlay for MaskEditor {
         self.take();
         Clear.render(area, canvas.buffer);
         let place = Rect { height: area.height.saturating_sub(3), ..area };
-        let lacking = self.shots.iter().filter(|shot| !mask_path(&shot.path).is_file()).count();
         let name = self
             .shots
             .get(self.index)
@@ -378,13 +554,17 @@ impl Overlay for MaskEditor {
         let mut spans = vec![Span::styled(format!(" {} ", name.unwrap_or_default()), theme::strong())];
         spans.push(Span::styled(
             format!(
-                "{width} × {height}, {share:.1} % marked{}   {lacking} of {} without a mask   ",
+                "{width} × {height}, {share:.1} % marked{}   {} of {} without a mask   ",
                 if self.is_changed() { ", not saved" } else { "" },
+                self.lacking,
                 self.shots.len()
             ),
             theme::faint(),
         ));
         spans.push(Span::raw(format!("{x}, {y}  ")));
+        if self.subtract {
+            spans.push(Span::styled("subtract  ", theme::warn()));
+        }
         spans.push(match self.tool {
             Tool::Wand => Span::raw(format!("tolerance {}", self.tolerance)),
             Tool::Brush | Tool::Eraser => Span::raw(format!("size {:.0}", 2.0 * self.radius + 1.0)),
@@ -429,6 +609,7 @@ impl Overlay for MaskEditor {
         self.said = None;
         self.take();
         let dropping = std::mem::take(&mut self.dropping);
+        let emptying = std::mem::take(&mut self.emptying);
         // A cell of the screen, or with Shift or a capital four.
         let (cell_x, cell_y) = match self.drawn {
             Some((area, look, pixels)) => (
@@ -445,30 +626,51 @@ impl Overlay for MaskEditor {
                 self.dropping = true;
             }
             KeyCode::Esc => return Reply::Close,
+            KeyCode::Left | KeyCode::Right | KeyCode::Up | KeyCode::Down
+                if key.modifiers.contains(KeyModifiers::CONTROL) =>
+            {
+                let (x, y) = match key.code {
+                    KeyCode::Left => (-0.25, 0.0),
+                    KeyCode::Right => (0.25, 0.0),
+                    KeyCode::Up => (0.0, -0.25),
+                    _ => (0.0, 0.25),
+                };
+                if let Some((_, _, pixels)) = self.drawn {
+                    self.pan(x * pixels.0 as f32, y * pixels.1 as f32);
+                }
+            }
             KeyCode::Left | KeyCode::Char('h' | 'H') => self.step(-cell_x * far, 0.0),
             KeyCode::Right | KeyCode::Char('l' | 'L') => self.step(cell_x * far, 0.0),
             KeyCode::Up | KeyCode::Char('k' | 'K') => self.step(0.0, -cell_y * far),
             KeyCode::Down | KeyCode::Char('j' | 'J') => self.step(0.0, cell_y * far),
             KeyCode::Enter if self.tool == Tool::Lasso && self.corners.len() > 2 => {
                 let corners = std::mem::take(&mut self.corners);
-                self.canvas.lasso(&corners, 255);
+                self.canvas.lasso(&corners, self.value());
             }
-            KeyCode::Enter | KeyCode::Char(' ') => return Reply::Also(self.apply()),
+            KeyCode::Enter | KeyCode::Char(' ') => return Reply::Also(self.apply(self.value())),
+            KeyCode::Char('t') => self.subtract = !self.subtract,
             KeyCode::Char('[') if self.tool == Tool::Wand => self.tolerance = self.tolerance.saturating_sub(4),
             KeyCode::Char(']') if self.tool == Tool::Wand => self.tolerance = self.tolerance.saturating_add(4),
             KeyCode::Char('[') => self.radius = (self.radius / 1.5).max(0.5),
             KeyCode::Char(']') => self.radius = (self.radius * 1.5).min(self.size().0),
-            KeyCode::Char('+' | '=') => self.zoom(1.5),
-            KeyCode::Char('-') => self.zoom(1.0 / 1.5),
+            KeyCode::Char('+' | '=') => self.zoom(1.5, self.pointer_on_screen()),
+            KeyCode::Char('-') => self.zoom(1.0 / 1.5, self.pointer_on_screen()),
             KeyCode::Char('u') => {
                 self.said = (!self.canvas.undo()).then(|| "nothing to take back".into());
             }
             KeyCode::Char('U') => {
                 self.said = (!self.canvas.redo()).then(|| "nothing to do again".into());
             }
-            KeyCode::Char('g') => self.canvas.grow(true),
-            KeyCode::Char('s') => self.canvas.grow(false),
-            KeyCode::Char('f') => self.canvas.feather(4.0),
+            KeyCode::Char(which @ ('g' | 's')) => {
+                self.canvas.grow(which == 'g', self.reach());
+                let done = if which == 'g' { "grown" } else { "shrunk" };
+                self.said = Some(format!("{done} by {} px: [ and ] set how much, as the brush", self.reach()));
+            }
+            KeyCode::Char('f') => {
+                self.canvas.feather(self.softness());
+                self.said =
+                    Some(format!("feathered over {:.0} px: [ and ] set how much, as the brush", self.softness()));
+            }
             KeyCode::Char('i') => self.canvas.invert(),
             KeyCode::Char('c') => self.canvas.fill(0),
             KeyCode::Char('v') => {
@@ -479,7 +681,8 @@ impl Overlay for MaskEditor {
                     Shown::Picture => Shown::Overlay,
                 }
             }
-            KeyCode::Char('S') => return self.save(),
+            KeyCode::Char('S') => return self.save(emptying),
+            KeyCode::Char('D') if emptying => return self.delete(),
             KeyCode::Char(go @ ('n' | 'N' | 'p' | 'P')) => {
                 if self.is_changed() && !dropping {
                     self.said = Some("not saved: S saves it, the same key again drops it".into());
@@ -504,49 +707,83 @@ impl Overlay for MaskEditor {
 
     fn mouse(&mut self, mouse: MouseEvent) -> Option<Effect> {
         self.take();
-        let Some(at) = self.at(mouse.column, mouse.row) else {
-            self.canvas.end_stroke();
-            return Some(Effect::Draw);
-        };
-        let before = std::mem::replace(&mut self.pointer, at);
-        let erases = |button| button == MouseButton::Right;
-        match mouse.kind {
-            MouseEventKind::Down(button) => {
+        // Before anything is drawn nothing can be pointed at.
+        Some(self.follow(mouse).unwrap_or(Effect::None))
+    }
+}
+
+impl MaskEditor {
+    /// What the mouse did; none where that is nothing.
+    fn follow(&mut self, mouse: MouseEvent) -> Option<Effect> {
+        let (column, row) = (mouse.column, mouse.row);
+        let brush = matches!(self.tool, Tool::Brush | Tool::Eraser);
+        match (mouse.kind, self.held) {
+            (MouseEventKind::ScrollUp | MouseEventKind::ScrollDown, _) => {
+                let factor = if mouse.kind == MouseEventKind::ScrollUp { 1.25 } else { 0.8 };
+                self.zoom(factor, self.on_screen(column, row)?);
+            }
+            (MouseEventKind::Down(MouseButton::Middle), _) => self.held = Some(Held::Pan(column, row)),
+            (MouseEventKind::Drag(_), Some(Held::Pan(before_column, before_row))) => {
+                let (before, now) = (self.on_screen(before_column, before_row)?, self.on_screen(column, row)?);
+                self.pan(before.0 - now.0, before.1 - now.1);
+                self.held = Some(Held::Pan(column, row));
+            }
+            (MouseEventKind::Down(button), _) => {
+                self.pointer = self.at(column, row)?;
+                let at = self.pointer;
                 self.said = None;
-                if matches!(self.tool, Tool::Brush | Tool::Eraser) {
-                    let value = if erases(button) { 0 } else { self.value() };
+                let takes_away = button == MouseButton::Right;
+                let value = if takes_away { 0 } else { self.value() };
+                self.held = Some(Held::Draw(value));
+                if brush {
                     self.canvas.begin_stroke();
                     self.canvas.line(at, at, self.radius, value);
-                } else if self.tool == Tool::Anything && erases(button) {
+                } else if self.tool == Tool::Anything && takes_away {
                     return Some(self.point(false));
                 } else {
-                    return Some(self.apply());
+                    return Some(self.apply(value));
                 }
             }
-            MouseEventKind::Drag(button) if matches!(self.tool, Tool::Brush | Tool::Eraser) => {
-                let value = if erases(button) { 0 } else { self.value() };
-                self.canvas.line(before, at, self.radius, value);
+            // Past the edge of the picture it goes on along the edge.
+            (MouseEventKind::Drag(_), Some(Held::Draw(value))) => {
+                let at = self.nearest(column, row)?;
+                let before = std::mem::replace(&mut self.pointer, at);
+                if brush {
+                    self.canvas.line(before, at, self.radius, value);
+                } else if self.tool == Tool::Lasso {
+                    return Some(self.apply(value));
+                }
             }
-            MouseEventKind::Drag(_) if self.tool == Tool::Lasso => return Some(self.apply()),
-            MouseEventKind::Up(_) => {
-                self.canvas.end_stroke();
+            (MouseEventKind::Up(_), Some(Held::Draw(value))) => {
+                self.pointer = self.nearest(column, row)?;
+                self.let_go();
                 match self.tool {
                     // Dragged from corner to corner.
                     Tool::Rectangle if self.corners.first().is_some_and(|corner| *corner != self.pointed()) => {
-                        return Some(self.apply());
+                        return Some(self.apply(value));
                     }
                     Tool::Lasso if self.corners.len() > 2 => {
                         let corners = std::mem::take(&mut self.corners);
-                        self.canvas.lasso(&corners, 255);
+                        self.canvas.lasso(&corners, value);
                     }
                     _ => {}
                 }
             }
-            MouseEventKind::ScrollUp => self.zoom(1.25),
-            MouseEventKind::ScrollDown => self.zoom(0.8),
-            _ => return Some(Effect::None),
+            (MouseEventKind::Up(_), _) => self.let_go(),
+            // With a button down it would be a drag: the terminal has not told that it was let go.
+            (MouseEventKind::Moved, _) => {
+                self.let_go();
+                self.pointer = self.at(column, row)?;
+            }
+            _ => return None,
         }
         Some(Effect::Draw)
+    }
+
+    /// No button is down any more.
+    fn let_go(&mut self) {
+        self.held = None;
+        self.canvas.end_stroke();
     }
 }
 
@@ -556,4 +793,173 @@ pub fn open(concept: &Concept, shots: Vec<Shot>, index: usize) -> Effect {
         return Effect::Notice("there is no picture to draw a mask for".into());
     }
     Effect::over(MaskEditor::new(shots, index, concept.sam_model().ok()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::path::Path;
+
+    use super::*;
+
+    /// A home with a photo or a sample of 64 × 64 pixels, and the editor on it; 80 × 40 cells have 80 × 80 pixels.
+    fn editor(folder: &Path, kind: &str) -> (PathBuf, MaskEditor) {
+        let path = folder.join(kind).join("a.png");
+        std::fs::create_dir_all(folder.join(kind)).unwrap();
+        let half = RgbImage::from_fn(64, 64, |x, _| Rgb([if x < 32 { 10 } else { 200 }; 3]));
+        files::write_png(&path, &half, &[]).unwrap();
+        let shot = Shot { path: path.clone(), ..Shot::default() };
+        let mut editor = MaskEditor::new(vec![shot], 0, None);
+        see(&mut editor);
+        (path, editor)
+    }
+
+    fn see(editor: &mut MaskEditor) {
+        editor.drawn = Some((Rect::new(0, 0, 80, 40), editor.whole((80, 80)), (80, 80)));
+    }
+
+    fn mouse(editor: &mut MaskEditor, kind: MouseEventKind, (column, row): (u16, u16)) {
+        editor.mouse(MouseEvent { kind, column, row, modifiers: KeyModifiers::NONE });
+    }
+
+    fn press(editor: &mut MaskEditor, keys: &str) {
+        let folder = tempfile::tempdir().unwrap();
+        let world = World::new(crate::workspace::Home::at(folder.path()).unwrap());
+        for key in keys.chars() {
+            editor.key(KeyEvent::new(KeyCode::Char(key), KeyModifiers::NONE), &world);
+        }
+    }
+
+    fn drag(editor: &mut MaskEditor, button: MouseButton, cells: &[(u16, u16)]) {
+        mouse(editor, MouseEventKind::Down(button), cells[0]);
+        cells[1..].iter().for_each(|&cell| mouse(editor, MouseEventKind::Drag(button), cell));
+        mouse(editor, MouseEventKind::Up(button), cells[cells.len() - 1]);
+    }
+
+    fn white(editor: &MaskEditor) -> usize {
+        editor.canvas.mask().pixels().filter(|pixel| pixel.0[0] == 255).count()
+    }
+
+    fn said(mask: &Path, key: &str) -> Option<String> {
+        files::read_png_text(mask).unwrap().into_iter().find(|(name, _)| name == key).map(|(_, value)| value)
+    }
+
+    #[test]
+    fn the_pixel_under_the_mouse_stays_there_while_it_zooms() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_, mut editor) = editor(folder.path(), "images");
+        let cell = (20, 9);
+        let before = editor.beyond(cell.0, cell.1).unwrap();
+        for kind in [MouseEventKind::ScrollUp; 6].into_iter().chain([MouseEventKind::ScrollDown; 2]) {
+            mouse(&mut editor, kind, cell);
+            let now = editor.beyond(cell.0, cell.1).unwrap();
+            assert!((now.0 - before.0).abs() < 1e-3 && (now.1 - before.1).abs() < 1e-3, "{before:?} {now:?}");
+        }
+        let look = editor.zoom.unwrap();
+        // The middle button takes the picture with it.
+        drag(&mut editor, MouseButton::Middle, &[(40, 20), (50, 25)]);
+        let panned = editor.zoom.unwrap();
+        assert!((look.middle.0 - panned.middle.0 - 10.0 / look.scale).abs() < 1e-3, "{look:?} {panned:?}");
+        assert!((look.middle.1 - panned.middle.1 - 10.0 / look.scale).abs() < 1e-3, "{look:?} {panned:?}");
+        assert_eq!(white(&editor), 0, "and draws nothing");
+        (0..20).for_each(|_| mouse(&mut editor, MouseEventKind::ScrollDown, cell));
+        assert_eq!(editor.zoom, None);
+    }
+
+    #[test]
+    fn a_drag_past_the_edge_goes_on_along_it_and_ends_where_the_button_is_let_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_, mut editor) = editor(folder.path(), "images");
+        press(&mut editor, "r");
+        drag(&mut editor, MouseButton::Left, &[(40, 20), (79, 20), (79, 44)]);
+        let (left, top) = (32, 32);
+        assert_eq!(white(&editor), (64 - left) * (64 - top), "down to the corner of the picture");
+        press(&mut editor, "ub[[[[[[[[");
+        // Out of the picture and in again is one stroke.
+        drag(&mut editor, MouseButton::Left, &[(40, 20), (40, 45), (44, 20)]);
+        assert!(white(&editor) > 45, "{}", white(&editor));
+        press(&mut editor, "u");
+        assert_eq!(white(&editor), 0);
+    }
+
+    #[test]
+    fn every_tool_takes_away_with_the_right_button_or_when_it_subtracts() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_, mut editor) = editor(folder.path(), "images");
+        let corners = [(16, 8), (32, 8), (32, 16), (16, 16)];
+        for (tool, cells) in [("r", &[corners[0], corners[2]][..]), ("o", &corners[..]), ("w", &[corners[0]][..])] {
+            for (subtract, button) in [("", MouseButton::Right), ("t", MouseButton::Left)] {
+                editor.canvas.fill(255);
+                press(&mut editor, &format!("{tool}{subtract}"));
+                drag(&mut editor, button, cells);
+                press(&mut editor, subtract);
+                assert!(white(&editor) < 64 * 64 - 50, "{tool} {subtract}: {}", white(&editor));
+            }
+        }
+        assert_eq!(white(&editor), 32 * 64, "the wand takes the dark half away");
+    }
+
+    #[test]
+    fn what_is_not_changed_keeps_its_file_and_what_is_says_what_it_was_drawn_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, mut editor) = editor(folder.path(), "images");
+        let mask = mask_path(&path);
+        std::fs::create_dir_all(mask.parent().unwrap()).unwrap();
+        let text = [("mask_made_by", "attention"), ("threshold", "otsu")];
+        let half = GrayImage::from_fn(64, 64, |x, _| image::Luma([if x < 32 { 255 } else { 0 }]));
+        files::write_png(&mask, &half, &text).unwrap();
+        let bytes = std::fs::read(&mask).unwrap();
+        editor.read();
+        see(&mut editor);
+        press(&mut editor, "S");
+        press(&mut editor, "iuS");
+        assert_eq!(std::fs::read(&mask).unwrap(), bytes);
+        press(&mut editor, "iS");
+        let all = |key| said(&mask, key);
+        assert_eq!((all("mask_made_by").as_deref(), all("drawn_over").as_deref()), (Some("hand"), Some("attention")));
+        assert_eq!(all("threshold").as_deref(), Some("otsu"), "of what it was drawn over");
+        editor.read();
+        press(&mut editor, "gS");
+        assert_eq!(all("drawn_over").as_deref(), Some("attention"), "still");
+    }
+
+    #[test]
+    fn a_mask_that_marks_nothing_is_asked_about() {
+        let folder = tempfile::tempdir().unwrap();
+        let (photo, mut editor) = editor(folder.path(), "images");
+        press(&mut editor, "S");
+        assert!(!mask_path(&photo).exists(), "{:?}", editor.said);
+        press(&mut editor, "b S");
+        assert!(mask_path(&photo).is_file());
+        press(&mut editor, "cS");
+        assert!(mask_path(&photo).is_file() && editor.said.as_ref().unwrap().contains("S again deletes"));
+        press(&mut editor, "S");
+        assert!(!mask_path(&photo).exists());
+
+        let (sample, mut editor) = self::editor(folder.path(), "samples");
+        press(&mut editor, "b ScS");
+        assert!(files::read_any_mask(&mask_path(&sample)).unwrap().iter().any(|&value| value > 0));
+        press(&mut editor, "S");
+        assert!(files::read_any_mask(&mask_path(&sample)).unwrap().iter().all(|&value| value == 0));
+        editor.read();
+        assert!(editor.text.is_some(), "that nothing is in a sample is no mistake");
+        press(&mut editor, "SD");
+        assert!(!mask_path(&sample).exists());
+    }
+
+    #[test]
+    fn a_lasso_is_drawn_as_a_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_, mut editor) = editor(folder.path(), "images");
+        press(&mut editor, "o");
+        mouse(&mut editor, MouseEventKind::Down(MouseButton::Left), (12, 4));
+        mouse(&mut editor, MouseEventKind::Drag(MouseButton::Left), (28, 4));
+        mouse(&mut editor, MouseEventKind::Drag(MouseButton::Left), (28, 20));
+        let picture = editor.picture.clone().unwrap();
+        let look = editor.whole((80, 80));
+        let drawn = editor.compose(&picture, look, (80, 80));
+        // Half way between the first two corners, on dark ground.
+        assert!((7..=10).any(|y| drawn.get_pixel(20, y).0 == [255; 3]));
+    }
 }
