@@ -53,7 +53,7 @@ pub use masks::{MaskImport, MaskProblem};
 pub use memory::{free_disk, free_memory};
 pub use preflight::{Photo, Preflight, effective_settings, preflight};
 pub use private::{check_private, make_private};
-pub use prompt_list::{LineCount, ListError, ListNames, MAX_PICTURES, Place, PromptList, Values};
+pub use prompt_list::{LineCount, ListError, ListNames, Listed, MAX_PICTURES, Place, PromptList, Values, values_of};
 pub use ratings::{Ratings, read_ratings};
 pub use records::{RunSummary, fingerprint, modified, state_now};
 pub use scores::{checkpoint_scores, read_scores};
