@@ -494,6 +494,11 @@ impl JobFolder {
         self.path.join(format!("grid-{number:03}.png"))
     }
 
+    /// What stands on its contact sheets as "prompt 2" and the like, where there is such.
+    pub fn legend(&self) -> PathBuf {
+        self.path.join("grid.txt")
+    }
+
     /// Its contact sheets that are there, in their order.
     pub fn sheets(&self) -> Vec<PathBuf> {
         (1..=usize::MAX).map(|number| self.sheet(number)).take_while(|path| path.is_file()).collect()
