@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use super::keymap::{Action, Place};
 use super::overlays::Overlay;
 use super::overlays::page::Page;
-use crate::client::{self, Placement};
-use crate::protocol::{JobChange, JobInfo, JobState, SampleConfig, ScoreTask, TrainConfig};
+use super::overlays::picture::{Large, Shot};
+use super::overlays::question::Question;
+use crate::client::{self, Placement, Reckoned};
+use crate::protocol::{Axis, JobChange, JobInfo, JobState, PictureConfig, SampleConfig, ScoreTask, TrainConfig};
 use crate::workspace::{
     BatchSpec, Concept, ConceptFile, History, Home, JobFolder, PromptList, ScoreSpec, Values, preflight,
 };
@@ -133,17 +135,80 @@ pub fn score_checkpoints(concept: Concept, run: JobFolder) -> Effect {
     })
 }
 
-/// Queue a sampling with what `run` has learned, or without a run of the class word alone.
-pub fn sample(concept: Concept, run: Option<JobFolder>, config: SampleConfig, list: PromptList) -> Effect {
-    Effect::task("queueing the sampling", move || {
+/// A sampling as it is asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sampling {
+    /// What all pictures agree in.
+    pub config: SampleConfig,
+    /// What is sampled.
+    pub list: PromptList,
+    /// Settings with several values.
+    pub values: Values,
+    /// Columns and rows of contact sheets; none makes no sheets.
+    pub grid: Vec<Axis>,
+}
+
+/// See what a sampling with what `run` has learned, or without a run of the class word alone, comes to and needs; then ask
+/// whether it is to be queued.
+pub fn sample(concept: Concept, run: Option<JobFolder>, sampling: Sampling) -> Effect {
+    Effect::task("reckoning what it needs", move || {
+        let Sampling { config, list, values, grid } = sampling;
         let checkpoint = run.as_ref().map(last_checkpoint).transpose()?;
-        let config = SampleConfig { checkpoint, ..config };
-        config.check().map_err(words)?;
-        let pictures = list.pictures(&Values::default(), &config).map_err(words)?;
-        let spec = BatchSpec::new(&concept, run.as_ref(), config).map_err(words)?;
+        let asked = SampleConfig { checkpoint, prompts: Vec::new(), ..config };
+        let reckoned = Reckoned::of(&concept, &list, &values, &asked, &grid).map_err(words)?;
+        reckoned.refuse().map_err(words)?;
+        let lines = reckoned.counts.iter().map(|line| line.text.clone()).collect();
+        let asked = SampleConfig { prompts: lines, ..asked };
+        let title = format!("Sample {} pictures of {} prompts?", reckoned.pictures.len(), reckoned.prompts);
+        let mut said = vec![format!("{}; disk {}.", reckoned.time(), reckoned.room.words())];
+        said.extend(reckoned.warnings.iter().take(WARNINGS).map(|warning| format!("! {warning}.")));
+        if reckoned.warnings.len() > WARNINGS {
+            said.push(format!("! and {} more; `sample --preview` says them all.", reckoned.warnings.len() - WARNINGS));
+        }
+        let queue = queue_sampling(concept, run, asked, grid, reckoned.pictures);
+        Ok(Effect::over(Question::new(&title, &said.join(" "), "queue them", "not yet", queue)))
+    })
+}
+
+/// Show the contact sheets of a concept's samplings, the newest first.
+pub fn sheets(concept: &Concept) -> Effect {
+    let concept = concept.clone();
+    Effect::task("looking for contact sheets", move || {
+        let mut shots = Vec::new();
+        for batch in concept.batches().map_err(words)?.iter().rev() {
+            let legend = batch.legend();
+            let detail = if legend.is_file() { format!("legend: {}", legend.display()) } else { String::new() };
+            shots.extend(batch.sheets().into_iter().map(|path| Shot {
+                path,
+                title: format!("Contact sheet of {}", batch.id()),
+                detail: detail.clone(),
+                ..Shot::default()
+            }));
+        }
+        if shots.is_empty() {
+            return Ok(Effect::Notice("no contact sheet yet: --grid seed,prompt in a sampling makes some".into()));
+        }
+        Ok(Effect::over(Large::new(shots, 0)))
+    })
+}
+
+/// Warnings of a sampling that a question shows.
+const WARNINGS: usize = 3;
+
+fn queue_sampling(
+    concept: Concept,
+    run: Option<JobFolder>,
+    config: SampleConfig,
+    grid: Vec<Axis>,
+    pictures: Vec<PictureConfig>,
+) -> Effect {
+    let sheets = if grid.is_empty() { String::new() } else { format!("; :sheets {} shows its sheets", concept.id) };
+    Effect::task("queueing the sampling", move || {
+        let spec = BatchSpec { grid, ..BatchSpec::new(&concept, run.as_ref(), config).map_err(words)? };
         let batch = JobFolder::new_batch(&concept, &spec, &pictures).map_err(words)?;
-        let job = client::submit(&batch, Placement::default()).map_err(words)?;
-        Ok(Effect::Many(vec![Effect::Go(Place::Samples), Effect::Notice(queued(&job))]))
+        let job = client::submit_new(&batch, Placement::default()).map_err(words)?;
+        let said = format!("{}{sheets}", queued(&job));
+        Ok(Effect::Many(vec![Effect::Go(Place::Samples), Effect::Notice(said)]))
     })
 }
 
@@ -253,7 +318,7 @@ pub fn export(home: &Home, concept: &str, out: &Path) -> Effect {
 pub fn import(home: &Home, from: PathBuf, name: Option<String>) -> Effect {
     let home = home.clone();
     Effect::aside("unpacking", move || {
-        let (concept, _) = home.import_concept(&from, name.as_deref()).map_err(words)?;
+        let (concept, _) = home.import_concept(&from, name.as_deref(), false).map_err(words)?;
         client::refresh(&home, &concept).map_err(words)?;
         Ok(Effect::Many(vec![Effect::Open(concept.id), Effect::Go(Place::Concept)]))
     })
@@ -264,6 +329,10 @@ pub fn command_line(typed: &str) -> Effect {
     match shell_words::split(typed) {
         Ok(words) => match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
             ["open", concept] => Effect::Many(vec![Effect::Open((*concept).into()), Effect::Go(Place::Concept)]),
+            ["sheets", concept] => match Home::locate().and_then(|home| home.concept(concept)) {
+                Ok(concept) => sheets(&concept),
+                Err(error) => Effect::Notice(error.to_string()),
+            },
             ["demo"] => Effect::Many(vec![Effect::Open("demo".into()), Effect::Go(Place::Concept)]),
             _ => Effect::Run(words),
         },
