@@ -7,7 +7,7 @@ use std::fs::File;
 use std::path::{Component, Path, PathBuf};
 
 use super::concept::{read_toml, write_toml};
-use super::{Concept, Error};
+use super::{Concept, Error, JobFolder};
 
 /// Ratings by picture: its path from the concept's folder.
 pub type Ratings = BTreeMap<String, u8>;
@@ -67,6 +67,16 @@ impl Concept {
         let source = self.folder.join(picture);
         std::fs::rename(&source, &target).map_err(Error::io("remove", &source))?;
         Ok(target)
+    }
+
+    /// The samples of `job` that are in the trash, by their paths from its folder.
+    pub fn removed_of(&self, job: &JobFolder) -> Result<Vec<PathBuf>, Error> {
+        let Ok(own) = job.path().strip_prefix(&self.folder) else { return Ok(Vec::new()) };
+        let there = std::fs::read_dir(self.home()?.removed_samples(&self.id).join(own)).into_iter().flatten().flatten();
+        let names = there.filter_map(|entry| entry.file_name().to_str().map(str::to_owned));
+        // One that was restored is both there and, as it was before, perhaps here.
+        let removed = names.filter_map(|name| Some(PathBuf::from(name.rsplit_once('~')?.0)));
+        Ok(removed.filter(|path| !job.path().join(path).exists()).collect())
     }
 
     /// Take the sample `picture`, a path from the concept's folder, out of the trash, as it was removed last.

@@ -280,16 +280,23 @@ pub(super) fn run(
 ) -> Result<Outcome, Error> {
     let spec = &job.spec;
     let pictures = job.folder.pictures()?;
+    let mut denoised = pictures.clone();
+    if let Some(first) = pictures.first().filter(|_| spec.fill_batches) {
+        // Copies fill the batch, and take as much memory.
+        denoised.resize(spec.sample.batch_size.max(pictures.len()), first.clone());
+    }
     let needs = estimate::Job {
         class_word: &spec.class_word,
         train: None,
         sample: &spec.sample,
-        pictures: &pictures,
+        pictures: &denoised,
         photos: 0,
         score_model: None,
     };
     let root = job.folder.path();
-    let made = made(root, events);
+    let mut made = made(root, events);
+    // What the user has removed is not made again.
+    made.extend(job.concept.removed_of(&job.folder)?);
     let plan = plan(Path::new(""), &pictures, spec.sample.batch_size, spec.fill_batches);
     let model = load_model(&job.models, &spec.base_model, &job.concept, &needs, log)?;
     let subject =
