@@ -199,6 +199,27 @@ fn repacked(path: &Path, files: &[(String, Vec<u8>)]) {
     archive.finish().unwrap();
 }
 
+/// An archive of one file of `bytes` bytes, which is listed under `names` names.
+fn overlapping(bytes: u32, names: u16) -> Vec<u8> {
+    let data = vec![7; bytes as usize];
+    let mut crc = flate2::Crc::new();
+    crc.update(&data);
+    let sizes = [crc.sum().to_le_bytes(), bytes.to_le_bytes(), bytes.to_le_bytes()].concat();
+    let mut archive = [&b"PK\x03\x04\x0a\0\0\0\0\0\0\0\0\0"[..], &sizes, &[5, 0, 0, 0], b"00000", &data].concat();
+    let start = archive.len() as u32;
+    for i in 0..names {
+        let name = format!("{i:05}");
+        let header = [&b"PK\x01\x02\x0a\0\x0a\0\0\0\0\0\0\0\0\0"[..], &sizes, &[5, 0], &[0; 16], name.as_bytes()];
+        archive.extend(header.concat());
+    }
+    let length = archive.len() as u32 - start;
+    archive.extend(b"PK\x05\x06\0\0\0\0");
+    archive.extend([names.to_le_bytes(), names.to_le_bytes()].concat());
+    archive.extend([length.to_le_bytes(), start.to_le_bytes()].concat());
+    archive.extend([0, 0]);
+    archive
+}
+
 #[test]
 fn a_packed_concept_is_held_to_its_manifest() {
     let (here, there) = (Workspace::with_models(), Workspace::new());
@@ -237,7 +258,17 @@ fn a_packed_concept_is_held_to_its_manifest() {
         assert!(!there.home().join("bad").exists());
     }
     repacked(&out, &without("manifest.toml"));
-    import("old").code(0).stderr(contains("has no manifest"));
+    import("old").code(1).stderr(contains("there is no manifest.toml in it").and(contains("--unlisted")));
+    let unlisted = ["concept", "import", out.to_str().unwrap(), "--name", "old", "--unlisted"];
+    catbench(&there, &unlisted).assert().code(0);
+    let hash = manifest["base_model_sha256"].as_str().unwrap();
+    let of_another = String::from_utf8(text.clone()).unwrap().replace(hash, &"00".repeat(32));
+    repacked(&out, &with_manifest(&of_another));
+    import("another").code(0).stderr(contains("is not the base model it was made with"));
+    fs::write(&out, overlapping(100_000, 50)).unwrap();
+    let began = Instant::now();
+    import("bomb").code(1).stderr(contains("do not trust it").or(contains("no packed concept")));
+    assert!(began.elapsed() < Duration::from_secs(5) && !there.home().join("bomb").exists());
     repacked(&out, &files);
     import("copy").code(0).stderr(contains("warning").not());
     assert!(!there.concept().with_file_name("copy").join("manifest.toml").exists());

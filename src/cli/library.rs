@@ -156,6 +156,9 @@ pub struct ImportArgs {
     /// Its name here, if not its own.
     #[arg(long)]
     name: Option<String>,
+    /// Take an archive without a manifest, whose files cannot be checked.
+    #[arg(long)]
+    unlisted: bool,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -390,12 +393,20 @@ pub fn export(args: &ExportArgs) -> Result<(), Error> {
 
 pub fn import(args: &ImportArgs) -> Result<(), Error> {
     let home = Home::locate()?;
-    let (concept, has_manifest) = home.import_concept(&args.from, args.name.as_deref())?;
-    if !has_manifest && !args.from.is_dir() {
-        eprintln!(
-            "warning: {} has no manifest, so its files could not be checked",
-            plain(&args.from.to_string_lossy())
-        );
+    let (concept, expected) = home.import_concept(&args.from, args.name.as_deref(), args.unlisted)?;
+    match (expected, concept.base_model()) {
+        // It can be trained anew, and what was learned waits for its base model.
+        (_, Err(error)) => eprintln!("warning: {error}"),
+        (None, Ok(_)) => {}
+        (Some(expected), Ok(spec)) => match client::model_hash(&spec, &home) {
+            Ok(hash) if hash == expected => {}
+            Ok(hash) => eprintln!(
+                "warning: {} is not the base model it was made with (sha256 {hash:.12}, not {expected:.12}): what was learned \
+                 does not go with it",
+                spec.path.display()
+            ),
+            Err(error) => eprintln!("warning: {error}"),
+        },
     }
     came(&home, &concept, args.json)
 }
