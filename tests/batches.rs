@@ -256,7 +256,7 @@ fn another_concept_is_put_beside_this_one() {
     for (with, step) in [
         (format!("cup@{id}=0.5"), 4),
         (format!("cup@{id}:2"), 2),
-        (format!("cup@latest:4=1"), 4),
+        ("cup@latest:4=1".to_owned(), 4),
         (file.display().to_string(), 2),
     ] {
         let batch = batch_of(&workspace, &[&args[..], &["--with", &with]].concat());

@@ -120,7 +120,7 @@ fn nonsense(folder: &Path) -> Vec<(String, &'static str, &'static str)> {
     let endless = "{1..1000000000}".repeat(40);
     let wide = format!("{} --negative {{1..20000}}", "long ".repeat(3000));
     let many = "a --seed {1..15000}\n".repeat(2);
-    let (shared, product) = (format!("{{{}}}", vec!["__thousand__"; 1200].join("|")), "__thousand__ ".repeat(30));
+    let (shared, product) = (format!("{{{}}}", ["__thousand__"; 1200].join("|")), "__thousand__ ".repeat(30));
     write(folder.join("thousand.txt"), "{w|v}\n".repeat(1000)).unwrap();
     let options = format!("a {}", "--seed {1..20000} ".repeat(300));
     let cases: Vec<(&str, &'static str, &'static str)> = vec![
@@ -279,14 +279,14 @@ fn files_that_are_no_lists_are_refused() {
 fn what_takes_long_to_expand_is_expanded_at_once_or_refused() {
     let folder = tempfile::tempdir().unwrap();
     let words = |name: &str, count: usize| {
-        let lines: String = (0..count).map(|i| format!("{{w{i}|v{i}}}\n")).collect();
-        write(folder.path().join(format!("{name}.txt")), lines).unwrap();
+        let lines: Vec<String> = (0..count).map(|i| format!("{{w{i}|v{i}}}\n")).collect();
+        write(folder.path().join(format!("{name}.txt")), lines.concat()).unwrap();
     };
     words("many", 9_000);
     words("one", 1);
     write(folder.path().join("single.txt"), "x\n").unwrap();
     let names = names(folder.path());
-    let shared = format!("{{{}}}", vec!["__many__"; 900].join("|"));
+    let shared = format!("{{{}}}", ["__many__"; 900].join("|"));
     let deep = format!("{}__many__{}", "{".repeat(8), "|}".repeat(8));
     let single = format!("{} {{1..2000}}", "__single__".repeat(1_500));
     let ranges = format!("{{1..19000}} {}", "{1..1}".repeat(2_000));

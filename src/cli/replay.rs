@@ -123,7 +123,10 @@ fn concept(args: &Args, record: &PictureRecord) -> Result<Concept, Error> {
         return super::concept(name);
     }
     let file = std::path::absolute(&args.file).map_err(workspace::Error::io("find", &args.file))?;
-    if let Some(folder) = file.ancestors().find(|folder| folder.join("concept.toml").is_file()) {
+    // A concept in the trash is none: nothing is made there.
+    let removed = file.components().any(|part| part.as_os_str() == ".catbench");
+    let own = file.ancestors().find(|folder| folder.join("concept.toml").is_file());
+    if let Some(folder) = own.filter(|_| !removed) {
         return Ok(Concept::open(folder)?);
     }
     super::concept(&record.concept)
