@@ -384,11 +384,19 @@ fn what_a_replay_lacks_is_named() {
         record.concept = "../../etc".into();
         record.checkpoint.as_mut().unwrap().path = "/nowhere/runs/other/checkpoints/step-000002.safetensors".into();
     });
-    let batches = || std::fs::read_dir(workspace.concept().join("samples")).unwrap().count();
+    let batches = || {
+        let mut pictures = 0;
+        for folder in std::fs::read_dir(workspace.concept().join("samples")).unwrap() {
+            let files = std::fs::read_dir(folder.unwrap().path()).unwrap().map(|file| file.unwrap().path());
+            pictures += files.filter(|file| file.extension().is_some_and(|extension| extension == "png")).count();
+        }
+        pictures
+    };
     let before = batches();
     let said = json(&workspace, &["replay", picture.to_str().unwrap()]);
     assert_eq!((&said["same"], &said["batch"]), (&true.into(), &serde_json::Value::Null), "{said}");
-    assert_eq!(batches(), before, "an equal picture leaves nothing behind");
+    assert_eq!(batches(), before, "an equal picture is not kept");
+    catbench(&workspace, &["jobs"]).assert().code(0).stdout(contains("gone").not());
     let elsewhere = workspace.home().join("elsewhere.png");
     std::fs::copy(&picture, &elsewhere).unwrap();
     let elsewhere = elsewhere.to_str().unwrap();

@@ -91,8 +91,13 @@ pub fn run(args: &Args) -> Result<(), Error> {
     let same = pixels.is_some_and(|pixels| pixels.different == 0);
     let kept = args.keep || !same;
     if !kept {
-        // There is the same picture already, and many replays must not bury the samples.
-        batch.discard();
+        // There is the same picture already, and many replays must not bury the samples. The job's own files stay: the queue
+        // knows it.
+        std::fs::remove_file(&made).map_err(workspace::Error::io("remove", &made))?;
+        let masks = batch.path().join("masks");
+        if masks.is_dir() {
+            std::fs::remove_dir_all(&masks).map_err(workspace::Error::io("remove", &masks))?;
+        }
         client::refresh(&concept.home()?, &concept)?;
     }
     let path = args.out.as_ref().or(kept.then_some(&made));
