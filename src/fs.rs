@@ -24,8 +24,12 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
     written
 }
 
-/// SHA-256 of the file at `path`, in lower-case hexadecimal.
+/// SHA-256 of the file at `path`, in lower-case hexadecimal. What is no file is refused: a pipe would be waited for, and a
+/// device has no end.
 pub fn sha256(path: &Path) -> io::Result<String> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("this is no file"));
+    }
     let mut hash = Sha256::new();
     io::copy(&mut std::fs::File::open(path)?, &mut hash)?;
     Ok(format!("{:x}", hash.finalize()))

@@ -24,6 +24,24 @@ pub fn redirect_output(file: &File) -> io::Result<()> {
     Ok(())
 }
 
+/// End this process without a word when it writes to a stdout that nobody reads any more, as other commands do in a pipe
+/// like `catbench jobs | head`. What is written to a socket or to another pipe that is closed stays an error of that write.
+pub fn end_with_stdout() {
+    extern "C" fn on_closed_pipe(signal: libc::c_int) {
+        let mut stdout = libc::pollfd { fd: libc::STDOUT_FILENO, events: 0, revents: 0 };
+        // SAFETY: poll and _exit may be called in a handler, and the one structure is this frame's.
+        unsafe {
+            if libc::poll(&raw mut stdout, 1, 0) > 0 && stdout.revents & (libc::POLLERR | libc::POLLHUP) != 0 {
+                // As a shell tells of a process that this signal has ended.
+                libc::_exit(128 + signal);
+            }
+        }
+    }
+    let handler: extern "C" fn(libc::c_int) = on_closed_pipe;
+    // SAFETY: the handler touches nothing of this process, and none was set before but to ignore the signal.
+    unsafe { libc::signal(libc::SIGPIPE, handler as libc::sighandler_t) };
+}
+
 /// What the environment of a process that trains holds from its start: the allocator asks for huge pages. A training step
 /// on a full-size model walks through gigabytes, and is 3 % faster with fewer, larger pages.
 pub const HUGE_PAGES: (&str, &str) = ("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1");

@@ -172,3 +172,17 @@ fn an_embedding_that_cannot_be_used_is_named_and_no_job_is_made() {
     }
     assert!(!workspace.concept().join("samples").exists(), "a job was made");
 }
+
+#[test]
+fn an_export_does_not_write_over_what_is_no_adapter() {
+    let workspace = Workspace::with_models();
+    import(&workspace, "shared.bin");
+    let out = workspace.home().join("notes.txt");
+    std::fs::write(&out, "keep me").unwrap();
+    let export = ["concept", "export-adapter", "demo", "--out", out.to_str().unwrap()];
+    catbench(&workspace, &export).assert().code(1).stderr(contains("notes.txt").and(contains("--force")));
+    assert_eq!(std::fs::read_to_string(&out).unwrap(), "keep me");
+    catbench(&workspace, &[&export[..], &["--force"]].concat()).assert().code(0);
+    // An adapter may be written anew.
+    catbench(&workspace, &export).assert().code(0);
+}

@@ -154,6 +154,45 @@ fn a_sampling_that_is_cancelled_and_retried_goes_on() {
 }
 
 #[test]
+fn a_picture_in_the_trash_is_not_made_again() {
+    let workspace = trained();
+    let batch = batch_of(&workspace, &["--prompt", "a {concept}", "-n", "4", "--steps", "2", "--grid", "seed"]);
+    let id = batch.file_name().unwrap().to_str().unwrap();
+    let removed = format!("samples/{id}/002-seed-1.png");
+    catbench(&workspace, &["concept", "remove-sample", "demo", &removed]).assert().code(0);
+    let lost = batch.join("003-seed-2.png");
+    let before = read(&lost).unwrap();
+    std::fs::remove_file(&lost).unwrap();
+    assert!(runner(&batch).wait().unwrap().success());
+    assert_eq!(read(&lost).unwrap(), before, "what is lost is made again");
+    assert!(!batch.join("002-seed-1.png").exists());
+    catbench(&workspace, &["concept", "restore-sample", "demo", &removed]).assert().code(0);
+    assert!(batch.join("002-seed-1.png").exists());
+}
+
+#[test]
+fn pictures_are_told_by_number_and_sheets_have_a_legend() {
+    let workspace = trained();
+    let list = workspace.home().join("list.txt");
+    write(&list, "a cup --steps {3|2|3}\n茶壺 --steps 2 --negative {dark|blurry}\n").unwrap();
+    let args = ["sample", "demo", "--prompts", list.to_str().unwrap(), "-n", "1", "--grid", "seed,prompt"];
+    let said = json(&workspace, &args);
+    let names: Vec<&str> = said["pictures"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|path| path.as_str().unwrap().rsplit('/').next().unwrap())
+        .collect();
+    assert_eq!(names, ["001-seed-0.png", "002-seed-0.png", "003-seed-0.png", "004-seed-0.png"]);
+    let sheets = said["sheets"].as_array().unwrap();
+    assert_eq!(sheets.len(), 4, "one of each number of steps, one of each negative prompt");
+    let batch = Path::new(said["path"].as_str().unwrap());
+    assert_eq!(std::fs::read_to_string(batch.join("grid.txt")).unwrap(), "prompt 2: 茶壺\n");
+    let text = catbench::image::read_png_text(Path::new(sheets[3].as_str().unwrap())).unwrap();
+    assert_eq!(text, [("Description".to_owned(), "prompt 2: 茶壺".to_owned())]);
+}
+
+#[test]
 fn what_a_picture_becomes_does_not_depend_on_its_company() {
     let workspace = trained();
     let alike = ["--steps", "3", "--batch-size", "4", "-n", "4", "--seed", "1"];
@@ -210,6 +249,27 @@ fn another_concept_is_put_beside_this_one() {
         .code(1)
         .stderr(contains("{cup} stands for nothing"));
     catbench(&workspace, &["sample", "demo", "--with", "cup=x"]).assert().code(1).stderr(contains("cup=x"));
+    // Of another run, checkpoint or file.
+    let run = std::fs::read_dir(workspace.home().join("cup/runs")).unwrap().next().unwrap().unwrap().path();
+    let id = run.file_name().unwrap().to_str().unwrap();
+    let file = run.join("checkpoints/step-000002.safetensors");
+    for (with, step) in [
+        (format!("cup@{id}=0.5"), 4),
+        (format!("cup@{id}:2"), 2),
+        ("cup@latest:4=1".to_owned(), 4),
+        (file.display().to_string(), 2),
+    ] {
+        let batch = batch_of(&workspace, &[&args[..], &["--with", &with]].concat());
+        let Provenance::Record(record) = read_provenance(&batch.join("001-seed-0.png")).unwrap() else { panic!() };
+        let used = &record.concepts[0].concept;
+        assert_eq!(used.name, "cup");
+        assert!(used.checkpoint.ends_with(format!("checkpoints/step-00000{step}.safetensors")), "{with}: {used:?}");
+    }
+    let refused = |with: &str, said: &str| {
+        catbench(&workspace, &["sample", "demo", "--with", with]).assert().code(1).stderr(contains(said.to_owned()));
+    };
+    refused("cup@latest:3", "there is 2, 4");
+    refused("cup@2001", "no run");
 }
 
 #[test]

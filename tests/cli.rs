@@ -104,7 +104,7 @@ fn an_unknown_concept_or_run_says_what_there_is() {
 fn without_the_demo_it_says_where_to_find_it() {
     let empty = tempfile::tempdir().unwrap();
     let mut command = Command::cargo_bin("catbench").unwrap();
-    command.env("CATBENCH_HOME", empty.path()).arg("demo");
+    command.env("CATBENCH_HOME", empty.path()).env("CATBENCH_DEMO", empty.path()).arg("demo");
     command.assert().code(1).stderr(contains("workspaces/"));
 }
 
@@ -194,7 +194,7 @@ fn a_model_is_registered_listed_looked_at_used_by_name_and_forgotten() {
     let run = std::fs::read_to_string(format!("{}/run.toml", result["path"].as_str().unwrap())).unwrap();
     assert!(run.contains("tiny_sd1.ckpt") && run.contains(report["hash"].as_str().unwrap()), "{run}");
 
-    model(&["remove", "tiny"]).code(0);
+    model(&["remove", "tiny"]).code(0).stderr(contains("the base model of demo"));
     assert!(std::path::Path::new(&ckpt).exists(), "a file that was only referred to is gone");
     model(&["check", "tiny"]).code(1).stderr(contains("no model \"tiny\"").and(contains("model add")));
     let again = catbench(&workspace).args(["train", "demo", "--steps", "1"]).assert().code(1);
@@ -225,10 +225,86 @@ fn a_model_that_cannot_be_used_is_not_registered_and_all_is_said() {
     model(&["add", "tiny", &fixture("original/tiny_sd1.ckpt")]).code(1).stderr(contains("--config"));
     model(&["add", "clip", &fixture("tiny_clip")]).code(1).stderr(contains("text_encoder"));
     model(&["add", "gone", "/no/such/file"]).code(1).stderr(contains("/no/such/file"));
-    model(&["add", "../x", &fixture("tiny_sd1")]).code(1).stderr(contains("name"));
+    for name in ["../x", "a b", ""] {
+        model(&["add", name, &fixture("tiny_sd1")]).code(1).stderr(contains(format!("{name:?} is not a model's name")));
+    }
     model(&["add", "x", &fixture("tiny_sd1"), "--prediction", "both"]).code(2);
     model(&["list", "--json"]).code(0).stdout(contains("{\"models\":[]}"));
     let json = model(&["check", &fixture("original/tiny_sd1.ckpt"), "--json"]).code(1);
     let report: serde_json::Value = serde_json::from_slice(&json.get_output().stdout).unwrap();
     assert_eq!(report["problems"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_plain_word_is_the_registered_model_of_that_name_whatever_files_there_are() {
+    let workspace = Workspace::new();
+    let (first, second) = (fixture("tiny_sd1"), fixture("tiny_sd2"));
+    catbench(&workspace).args(["model", "add", "tiny", &first]).assert().code(0);
+    // A folder of that name, where the command is given and in the concept's folder.
+    let here = tempfile::tempdir().unwrap();
+    for folder in [here.path(), &workspace.concept()] {
+        std::os::unix::fs::symlink(&second, folder.join("tiny")).unwrap();
+    }
+    let command = |args: &[&str]| catbench(&workspace).current_dir(here.path()).args(args).assert().code(0);
+    command(&["model", "check", "tiny"]).stdout(contains("Stable Diffusion 1.x"));
+    command(&["model", "check", "./tiny"]).stdout(contains("Stable Diffusion 2.x"));
+    let images = workspace.concept().join("images");
+    let new = ["concept", "new", "pot", "--class", "teapot", "--images", images.to_str().unwrap(), "--base-model"];
+    command(&[&new[..], &["tiny"]].concat());
+    let toml = std::fs::read_to_string(workspace.home().join("pot/concept.toml")).unwrap();
+    assert!(toml.contains("base_model = \"tiny\""), "{toml}");
+    let toml = "name = \"demo\"\nclass_word = \"teapot\"\nbase_model = \"tiny\"\n";
+    std::fs::write(workspace.concept().join("concept.toml"), toml).unwrap();
+    command(&["train", "demo", "--dry-run"]).stdout(contains("tests/fixtures/tiny_sd1"));
+}
+
+#[test]
+fn a_damaged_model_is_told_of_once_and_in_few_lines() {
+    let workspace = Workspace::new();
+    let file = workspace.home().join("model.safetensors");
+    std::fs::write(&file, "text").unwrap();
+    let said = |args: &[&str]| {
+        let output = catbench(&workspace).args(["model", "check"]).args(args).output().unwrap();
+        assert!(!output.status.success());
+        String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+    };
+    let one = said(&[file.to_str().unwrap()]);
+    assert_eq!(one.matches("neither a whole safetensors").count(), 1, "{one}");
+    assert!(!one.contains("unknown") && !one.contains("0 × 0"), "{one}");
+    // A config of another model calls for hundreds of tensors that are not there.
+    let other = tempfile::tempdir().unwrap();
+    std::fs::create_dir(other.path().join("unet")).unwrap();
+    let config = std::fs::read_to_string(format!("{}/unet/config.json", fixture("tiny_sd2"))).unwrap();
+    let mut config: serde_json::Value = serde_json::from_str(&config).unwrap();
+    config["layers_per_block"] = 30.into();
+    std::fs::write(other.path().join("unet/config.json"), config.to_string()).unwrap();
+    let many = said(&[&fixture("tiny_sd1"), "--config", other.path().to_str().unwrap()]);
+    assert_eq!(many.lines().filter(|line| line.starts_with("problem ")).count(), 20, "{many}");
+    assert!(many.contains(" more (--json lists all)"), "{many}");
+    let json = said(&[&fixture("tiny_sd1"), "--config", other.path().to_str().unwrap(), "--json"]);
+    let report: serde_json::Value = serde_json::from_str(json.lines().next().unwrap()).unwrap();
+    assert!(report["problems"].as_array().unwrap().len() > 20);
+}
+
+#[test]
+fn of_a_copied_folder_only_what_is_used_is_copied() {
+    let workspace = Workspace::new();
+    let vae = format!("{}/vae/diffusion_pytorch_model.safetensors", fixture("tiny_sd1"));
+    let add = ["model", "add", "own", &fixture("tiny_sd1"), "--copy", "--vae", &vae];
+    catbench(&workspace).args(add).assert().code(0);
+    let copies = workspace.home().join(".catbench/models/own");
+    let model = copies.join("model/tiny_sd1");
+    assert!(
+        model.join("unet/diffusion_pytorch_model.safetensors").is_file() && model.join("model_index.json").is_file()
+    );
+    assert!(model.join("tokenizer/special_tokens_map.json").is_file());
+    assert!(!model.join("reference.safetensors").exists(), "what no model reads was copied");
+    assert!(copies.join("vae/config.json").is_file(), "the VAE's config was left behind");
+    let check = |name: &str| {
+        let output = catbench(&workspace).args(["model", "check", name, "--json"]).output().unwrap();
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
+    };
+    let own = check("own");
+    assert_eq!(own["hash"], check(&fixture("tiny_sd1"))["hash"], "{own}");
+    assert_eq!(own["ignored"], serde_json::json!([{ "what": "not used", "tensors": 1 }]));
 }

@@ -9,8 +9,10 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use assert_cmd::assert::OutputAssertExt;
-use catbench::protocol::{Event, JobState, PROTOCOL};
-use common::{Workspace, catbench, events, job_state, jobs, json, wait_until};
+use catbench::client;
+use catbench::protocol::{Event, JobChange, JobState, PROTOCOL};
+use catbench::workspace::Home;
+use common::{Workspace, catbench, events, job_state, jobs, json, later_daemon, queue_file, records, wait_until};
 use predicates::boolean::PredicateBooleanExt;
 use predicates::str::contains;
 
@@ -100,7 +102,7 @@ fn a_job_waits_for_another_and_is_stuck_only_as_long_as_that_has_failed() {
     let (training, run) = queue(&workspace, 4000, &[]);
     let (after, _) = queue(&workspace, 2, &["--after", &training.to_string()]);
     common::wait_for_step(&run, 1);
-    catbench(&workspace, &["jobs", "cancel", "--kill", &training.to_string()]).assert().code(0);
+    common::kill(pid(&run).into());
     wait_until("it is over", || job_state(&workspace, training).is_over());
     let stuck = jobs(&workspace).into_iter().find(|job| job.number == after).unwrap();
     assert_eq!(stuck.state, JobState::Queued);
@@ -216,47 +218,10 @@ fn the_home_of_a_daemon_is_closed_to_others_and_no_link_is_followed() {
     std::fs::remove_file(elsewhere.home().join(".catbench")).unwrap();
 }
 
-/// A daemon as one of a later version would be, with so many jobs running: it has the lock and the socket of the home, says
-/// how it is, and lets go of both when it is asked to stop.
-fn later_daemon(workspace: &Workspace, running: usize) -> std::thread::JoinHandle<()> {
-    let internal = workspace.home().join(".catbench");
-    std::fs::create_dir_all(&internal).unwrap();
-    std::fs::set_permissions(&internal, std::fs::Permissions::from_mode(0o700)).unwrap();
-    let lock = std::fs::File::create(internal.join("daemon.lock")).unwrap();
-    lock.try_lock().unwrap();
-    let socket = internal.join("socket");
-    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            // The client may be gone at any time.
-            let _ = stream.write_all(b"{\"protocol\":99,\"version\":\"9.9\"}\n");
-            for line in BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok).skip(1) {
-                let asked: serde_json::Value = serde_json::from_str(&line).unwrap();
-                let stops = asked["message"]["request"] == "stop";
-                let message = if stops {
-                    serde_json::json!({ "reply": "done" })
-                } else {
-                    serde_json::json!({ "reply": "status", "with": {
-                        "pid": 1, "version": "9.9", "protocol": 99, "home": "/", "socket": "/", "log": "/",
-                        "since": "2026-11-23T13:45:01Z", "clients": 1, "running": running, "queued": 0, "warnings": [],
-                    }})
-                };
-                let reply = serde_json::json!({ "id": asked["id"], "message": message });
-                let _ = stream.write_all(format!("{reply}\n").as_bytes());
-                if stops {
-                    std::fs::remove_file(&socket).unwrap();
-                    return drop(lock);
-                }
-            }
-        }
-    })
-}
-
 #[test]
 fn a_daemon_of_another_protocol_is_replaced_when_idle() {
     let workspace = Workspace::new();
-    let later = later_daemon(&workspace, 0);
+    let later = later_daemon(&workspace, 0, 0);
     let started = json(&workspace, &["daemon", "start"])["daemon"].clone();
     assert_eq!((&started["protocol"], &started["home"]), (&PROTOCOL.into(), &workspace.home().to_str().into()));
     later.join().unwrap();
@@ -265,18 +230,198 @@ fn a_daemon_of_another_protocol_is_replaced_when_idle() {
 }
 
 #[test]
-fn a_daemon_of_another_protocol_is_left_to_its_job_which_can_be_watched() {
-    let workspace = Workspace::new();
-    let run = workspace.run().train(10).write().hold();
-    later_daemon(&workspace, 1);
-    catbench(&workspace, &["jobs"]).assert().code(1).stderr(contains("9.9").and(contains("only watch")));
-    let watching = catbench(&workspace, &["watch", "demo"]).stderr(std::process::Stdio::piped()).spawn().unwrap();
+fn under_a_busy_daemon_of_another_protocol_everything_can_be_read_and_nothing_changed() {
+    let workspace = Workspace::with_models();
+    let mut run = workspace.run().train(10).write().hold();
+    queue_file(&workspace, 1, &format!("demo/runs/{}", common::RUN));
+    queue_file(&workspace, 2, "gone/runs/x");
+    later_daemon(&workspace, 1, 0);
+    let why = || contains("9.9").and(contains("can only read"));
+    for args in [&["jobs"][..], &["concept", "list"], &["concept", "show", "demo"], &["runs"], &["jobs", "log", "1"]] {
+        catbench(&workspace, args).assert().code(0).stderr(why());
+    }
+    let known = jobs(&workspace);
+    assert_eq!((known[0].state, known[0].step, known[0].concept.as_str()), (JobState::Running, Some(10), "demo"));
+    assert!(known[1].cause.as_ref().is_some_and(|cause| cause.contains("gone")), "{known:?}");
+    let listed = json(&workspace, &["concept", "list"])["concepts"][0].clone();
+    assert_eq!((&listed["state"], &listed["photos"], &listed["runs"]), (&"running".into(), &5.into(), &1.into()));
+    assert_eq!(json(&workspace, &["concept", "list", "--matching", "nothing"])["concepts"], serde_json::json!([]));
+    assert_eq!(json(&workspace, &["runs"])["runs"][0]["steps"], 10);
+
+    let file = workspace.concept().join("concept.toml");
+    let before = std::fs::read_to_string(&file).unwrap();
+    let images = workspace.concept().join("images");
+    for args in [
+        &["concept", "tag", "demo", "red"][..],
+        &["concept", "new", "mug", "--class", "cup", "--images", images.to_str().unwrap(), "--base-model", "/"],
+        &["concept", "remove", "demo"],
+        &["train", "demo", "--steps", "2"],
+        &["score", "demo", "--after", "1"],
+        &["jobs", "cancel", "1"],
+        &["daemon", "rebuild"],
+    ] {
+        catbench(&workspace, args).assert().code(1).stderr(why());
+    }
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), before);
+    let left = |folder: &str| std::fs::read_dir(workspace.home().join(folder)).unwrap().count();
+    assert_eq!((left("demo/runs"), workspace.home().join("mug").exists()), (1, false));
+    assert!(!run.folder.join("evaluation/score.toml").exists());
+
+    let [watching, waiting] = [&["watch", "demo"][..], &["wait", "1"]].map(|args| {
+        let mut command = catbench(&workspace, args);
+        command.stderr(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).spawn().unwrap()
+    });
     let began = Instant::now();
     std::thread::sleep(Duration::from_millis(600));
-    let mut run = run;
     run.tell(Event::Finished { seconds: 1.0 });
     drop(run.write());
-    let output = watching.wait_with_output().unwrap();
-    assert!(output.status.success() && began.elapsed() < Duration::from_secs(30));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("only watching"));
+    for (client, said) in [(watching, "only watching"), (waiting, "read-only")] {
+        let output = client.wait_with_output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && text.contains(said) && text.contains("9.9"), "{text}");
+    }
+    assert!(began.elapsed() < Duration::from_secs(30));
+}
+
+#[test]
+fn a_newer_daemon_is_not_replaced_while_jobs_wait_under_it() {
+    let workspace = Workspace::new();
+    later_daemon(&workspace, 0, 2);
+    catbench(&workspace, &["daemon", "start"]).assert().code(1).stderr(contains("2 queued"));
+}
+
+#[test]
+fn a_client_waits_for_the_daemon_before_to_be_gone() {
+    let workspace = Workspace::new();
+    let internal = workspace.home().join(".catbench");
+    std::fs::create_dir_all(&internal).unwrap();
+    let lock = std::fs::File::create(internal.join("daemon.lock")).unwrap();
+    lock.try_lock().unwrap();
+    let starting = catbench(&workspace, &["daemon", "start", "--json"]).stdout(std::process::Stdio::piped()).spawn();
+    std::thread::sleep(Duration::from_millis(700));
+    drop(lock);
+    assert!(starting.unwrap().wait_with_output().unwrap().status.success());
+}
+
+#[test]
+fn a_finished_job_stays_so_while_its_concept_is_away() {
+    let workspace = Workspace::with_models();
+    let (number, run) = queue(&workspace, 2, &[]);
+    let id = number.to_string();
+    catbench(&workspace, &["wait", &id]).assert().code(0);
+    let before = records(&run);
+    catbench(&workspace, &["concept", "remove", "demo"]).assert().code(0);
+    catbench(&workspace, &["daemon", "stop"]).assert().code(0);
+    let away = jobs(&workspace).remove(0);
+    assert!(away.cause.as_ref().is_some_and(|cause| cause.contains("concept restore demo")), "{away:?}");
+    catbench(&workspace, &["jobs", "retry", &id]).assert().code(1).stderr(contains("folder is gone"));
+    catbench(&workspace, &["concept", "restore", "demo"]).assert().code(0);
+    assert_eq!(job_state(&workspace, number), JobState::Finished);
+    catbench(&workspace, &["jobs", "retry", &id]).assert().code(1).stderr(contains("finished: cannot retry"));
+    // A runner that is started all the same has nothing to do, and nothing to say.
+    catbench(&workspace, &["runner", run.to_str().unwrap()]).assert().code(0);
+    assert_eq!(records(&run), before);
+}
+
+#[test]
+fn what_cannot_be_done_in_the_queue_is_refused() {
+    let workspace = Workspace::with_models();
+    let (first, _) = queue(&workspace, 4000, &[]);
+    let (second, run) = queue(&workspace, 2, &[]);
+    let (third, _) = queue(&workspace, 2, &["--after", &second.to_string()]);
+    let [first, second, third] = [first, second, third].map(|number| number.to_string());
+    let refused = |args: &[&str], why: &str| {
+        catbench(&workspace, args).assert().code(1).stderr(contains(why));
+    };
+    refused(&["jobs", "move", &second, "--before", &second], "before itself");
+    let resume = ["train", "demo", "--detach", "--resume", run.file_name().unwrap().to_str().unwrap()];
+    catbench(&workspace, &resume).assert().code(0);
+    refused(&[&resume[..], &["--priority", "5"]].concat(), "in the queue already");
+    refused(&[&resume[..], &["--after", &first]].concat(), "in the queue already");
+    catbench(&workspace, &["jobs", "cancel", &second]).assert().code(0);
+    catbench(&workspace, &["jobs"]).assert().code(0).stderr(contains("put it into the queue again"));
+    refused(&["jobs", "move", &second], "is cancelled: cannot put it in order");
+    refused(&[&resume[..], &["--after", &second]].concat(), "which it is");
+    refused(&[&resume[..], &["--after", &third]].concat(), "which waits for it");
+    catbench(&workspace, &["jobs", "cancel", "--kill", &first]).assert().code(0);
+    catbench(&workspace, &["wait", &first]).assert().code(1).stdout(contains(format!("job {first} stopped")));
+}
+
+#[test]
+fn a_pause_that_is_taken_back_is_none() {
+    let workspace = Workspace::with_models();
+    let (number, run) = queue(&workspace, 150, &[]);
+    common::wait_for_step(&run, 3);
+    let home = Home::at(workspace.home()).unwrap();
+    for change in [JobChange::Pause, JobChange::Resume] {
+        client::change(&home, number, change).unwrap();
+    }
+    catbench(&workspace, &["wait", &number.to_string()]).assert().code(0);
+}
+
+#[test]
+fn a_paused_sampling_makes_each_picture_once_and_any_device_is_settled() {
+    let workspace = Workspace::with_models();
+    let sample = ["sample", "demo", "--untrained", "--prompt", "a {concept}", "-n", "16", "--steps", "12"];
+    let mut client = catbench(&workspace, &[&sample[..], &["--device", "any"]].concat());
+    let mut client = client.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+    wait_until("it is queued", || jobs(&workspace).iter().any(|job| job.number == 1));
+    client.kill().unwrap();
+    client.wait().unwrap();
+    let (number, folder) = (1, jobs(&workspace).remove(0).job);
+    let made = || events(&folder).iter().filter(|event| matches!(event, Event::Sample { .. })).count();
+    wait_until("a picture is made", || made() > 0);
+    catbench(&workspace, &["jobs", "pause", &number.to_string()]).assert().code(0);
+    wait_until("it is paused", || job_state(&workspace, number) == JobState::Paused);
+    assert!(made() < 16, "it was too fast to be paused");
+    catbench(&workspace, &["jobs", "resume", &number.to_string()]).assert().code(0);
+    catbench(&workspace, &["wait", &number.to_string()]).assert().code(0);
+    assert_eq!(made(), 16);
+    let entry = std::fs::read_to_string(workspace.home().join(format!(".catbench/queue/{number}.toml"))).unwrap();
+    assert!(entry.contains("device = \"any\"") && entry.contains("chosen = \"cpu\""), "{entry}");
+    assert!(std::fs::read_to_string(folder.join("batch.toml")).unwrap().contains("device = \"cpu\""));
+}
+
+#[test]
+fn a_scoring_is_of_the_run_it_comes_after_and_one_at_a_time() {
+    let workspace = Workspace::with_models();
+    let (first, run) = queue(&workspace, 4000, &[]);
+    let (second, _) = queue(&workspace, 2, &[]);
+    let (first, second) = (first.to_string(), second.to_string());
+    let evaluation = run.join("evaluation");
+    catbench(&workspace, &["score", "demo", "--after", &first, "--after", "77"])
+        .assert()
+        .code(1)
+        .stderr(contains("no job 77"));
+    assert!(!evaluation.exists(), "it was not taken, and leaves nothing");
+    catbench(&workspace, &["score", "demo", "--after", &first, "--after", &second])
+        .assert()
+        .code(1)
+        .stderr(contains("--run"));
+    let mut scoring = catbench(&workspace, &["score", "demo", "--after", &first]);
+    let mut scoring = scoring.stderr(std::process::Stdio::null()).spawn().unwrap();
+    wait_until("it is queued", || jobs(&workspace).iter().any(|job| job.job == evaluation));
+    let settings = std::fs::read(evaluation.join("score.toml")).unwrap();
+    catbench(&workspace, &["score", "demo", "--after", &first, "--fill", "white"])
+        .assert()
+        .code(1)
+        .stderr(contains("being scored by job"));
+    assert_eq!(std::fs::read(evaluation.join("score.toml")).unwrap(), settings);
+    scoring.kill().unwrap();
+    scoring.wait().unwrap();
+}
+
+#[test]
+fn nobody_is_told_of_a_pipe_that_nobody_reads() {
+    let workspace = Workspace::new();
+    workspace.run().train(10).write();
+    for args in [&["jobs"][..], &["runs"], &["concept", "show", "demo"], &["completions", "bash"], &["manual"]] {
+        let mut command = catbench(&workspace, args);
+        let mut child =
+            command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(141) && said.is_empty(), "{args:?}: {:?} {said}", output.status);
+    }
 }

@@ -3,6 +3,8 @@
 
 #[path = "files/damaged.rs"]
 mod damaged;
+#[path = "files/folder.rs"]
+mod folder;
 #[path = "files/original.rs"]
 mod original;
 #[path = "files/tokenizer.rs"]

@@ -99,6 +99,48 @@ fn several_runs_differ_by_line_and_mark() {
 }
 
 #[test]
+fn runs_that_lie_over_each_other_are_both_seen() {
+    let view = GraphView::default();
+    let points = losses(500, 0.09, 1.0);
+    let marks = validation(&points);
+    let loss = curve(&points, &view);
+    let data = [Data::Line(&loss), Data::Marks(&marks)];
+    let all = data.iter().flat_map(|data| [series("one", 0, *data), series("two", 1, *data)]).collect();
+    let graph = Graph { series: all, view: &view, steps: 500 };
+    let area = Rect::new(0, 0, 80, 14);
+    let mut buffer = Buffer::empty(area);
+    graph.draw(&mut buffer, area);
+    let plot = || buffer.content[80..].iter();
+    let count = |index: usize| {
+        let is_dots = |cell: &&Cell| cell.symbol().chars().all(|c| ('\u{2801}'..='\u{28ff}').contains(&c));
+        plot().filter(is_dots).filter(|cell| Some(cell.fg) == Look::run(index).style.fg).count()
+    };
+    assert!(count(0) > 20 && count(1) > 20, "cells of each line: {} and {}", count(0), count(1));
+    for index in 0..2 {
+        let mark = Look::run(index).mark;
+        assert!(plot().filter(|cell| cell.symbol() == mark).count() > 3, "{mark}");
+    }
+    assert!([0, 1].iter().all(|&i| text(&graph, 80, 14).lines().next().unwrap().contains(Look::run(i).mark)));
+}
+
+#[test]
+fn no_interval_covers_a_mark() {
+    let view = GraphView::default();
+    let points = losses(500, 0.09, 1.0);
+    let loss = curve(&points, &view);
+    let marks: Vec<Point> =
+        points.iter().filter(|point| point.step % 100 == 0).map(|&p| Point { loss: 0.05, ..p }).collect();
+    // From end to end of its axis, and its own mark elsewhere.
+    let bars: Vec<Interval> =
+        marks.iter().map(|&point| Interval { point: Point { loss: 0.9, ..point }, low: 0.0, high: 1.0 }).collect();
+    let scores = Series { right: true, ..series("masked CLIP-I", 2, Data::Intervals(&bars)) };
+    let all = vec![series("loss", 0, Data::Curve(&loss)), series("validation", 0, Data::Marks(&marks)), scores];
+    let text = text(&Graph { series: all, view: &view, steps: 500 }, 80, 14);
+    let plot: String = text.lines().skip(1).collect();
+    assert_eq!((plot.matches('◆').count(), plot.matches('■').count()), (5, 5), "{text}");
+}
+
+#[test]
 fn losses_that_are_not_finite_are_marked_and_spoil_nothing() {
     let mut points = losses(300, 0.09, 1.0);
     for (step, loss) in [(100, f64::NAN), (101, f64::INFINITY), (290, f64::NAN)] {

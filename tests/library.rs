@@ -199,6 +199,27 @@ fn repacked(path: &Path, files: &[(String, Vec<u8>)]) {
     archive.finish().unwrap();
 }
 
+/// An archive of one file of `bytes` bytes, which is listed under `names` names.
+fn overlapping(bytes: u32, names: u16) -> Vec<u8> {
+    let data = vec![7; bytes as usize];
+    let mut crc = flate2::Crc::new();
+    crc.update(&data);
+    let sizes = [crc.sum().to_le_bytes(), bytes.to_le_bytes(), bytes.to_le_bytes()].concat();
+    let mut archive = [&b"PK\x03\x04\x0a\0\0\0\0\0\0\0\0\0"[..], &sizes, &[5, 0, 0, 0], b"00000", &data].concat();
+    let start = archive.len() as u32;
+    for i in 0..names {
+        let name = format!("{i:05}");
+        let header = [&b"PK\x01\x02\x0a\0\x0a\0\0\0\0\0\0\0\0\0"[..], &sizes, &[5, 0], &[0; 16], name.as_bytes()];
+        archive.extend(header.concat());
+    }
+    let length = archive.len() as u32 - start;
+    archive.extend(b"PK\x05\x06\0\0\0\0");
+    archive.extend([names.to_le_bytes(), names.to_le_bytes()].concat());
+    archive.extend([length.to_le_bytes(), start.to_le_bytes()].concat());
+    archive.extend([0, 0]);
+    archive
+}
+
 #[test]
 fn a_packed_concept_is_held_to_its_manifest() {
     let (here, there) = (Workspace::with_models(), Workspace::new());
@@ -237,7 +258,17 @@ fn a_packed_concept_is_held_to_its_manifest() {
         assert!(!there.home().join("bad").exists());
     }
     repacked(&out, &without("manifest.toml"));
-    import("old").code(0).stderr(contains("has no manifest"));
+    import("old").code(1).stderr(contains("there is no manifest.toml in it").and(contains("--unlisted")));
+    let unlisted = ["concept", "import", out.to_str().unwrap(), "--name", "old", "--unlisted"];
+    catbench(&there, &unlisted).assert().code(0);
+    let hash = manifest["base_model_sha256"].as_str().unwrap();
+    let of_another = String::from_utf8(text.clone()).unwrap().replace(hash, &"00".repeat(32));
+    repacked(&out, &with_manifest(&of_another));
+    import("another").code(0).stderr(contains("is not the base model it was made with"));
+    fs::write(&out, overlapping(100_000, 50)).unwrap();
+    let began = Instant::now();
+    import("bomb").code(1).stderr(contains("do not trust it").or(contains("no packed concept")));
+    assert!(began.elapsed() < Duration::from_secs(5) && !there.home().join("bomb").exists());
     repacked(&out, &files);
     import("copy").code(0).stderr(contains("warning").not());
     assert!(!there.concept().with_file_name("copy").join("manifest.toml").exists());
@@ -260,6 +291,12 @@ fn a_store_that_is_deleted_or_garbage_is_rebuilt_and_says_the_same() {
     for (i, spoil) in spoils.iter().enumerate() {
         catbench(&workspace, &["daemon", "stop"]).assert().code(0);
         spoil(&store);
+        if i == 1 {
+            let list = || catbench(&workspace, &["concept", "list"]).assert().code(0);
+            list().stderr(contains("put aside"));
+            list().stderr("");
+            catbench(&workspace, &["daemon", "status"]).assert().code(0).stderr(contains("put aside"));
+        }
         assert_eq!(said(&workspace), before);
         let warnings = json(&workspace, &["daemon", "status"])["daemon"]["warnings"].clone();
         assert_eq!(warnings.to_string().contains("put aside"), i == 1, "{warnings}");
@@ -345,6 +382,25 @@ fn what_appears_changes_or_vanishes_in_a_workspace_is_taken_up_within_a_second_a
         || fs::remove_file(images.join("other.png")).unwrap(),
         |demo| demo.concept.photos == 6,
     );
+    // Into the same file, of the same length.
+    let mut altered = photo.clone();
+    altered.swap(half, half + 1);
+    let modified = |demo: &ConceptDetails| {
+        demo.photo_files.iter().find(|file| file.name == "new.png").and_then(|file| file.modified)
+    };
+    let as_it_was = modified(&client::concept(&client.home, "demo", true).unwrap());
+    client.sees("a photo of the same size", || fs::write(&new, &altered).unwrap(), |demo| modified(demo) != as_it_was);
+    fs::create_dir(prompts.join("words")).unwrap();
+    let words = prompts.join("words/place.txt");
+    fs::write(&words, "beach\n").unwrap();
+    // Until it is quiet.
+    while client.watch.next(Some(Duration::from_millis(700))).unwrap().is_some() {}
+    for (what, file, text) in
+        [("an edited prompt list", prompts.join("demo.txt"), "one {concept}\n"), ("edited words", words, "grass\n")]
+    {
+        let before = client::concept(&client.home, "demo", true).unwrap().concept.changed;
+        client.sees(what, || fs::write(&file, text).unwrap(), |demo| demo.concept.changed > before);
+    }
     let mask = fs::read(masks.join("beach.png")).unwrap();
     client.sees("a mask", || fs::write(masks.join("new.png"), &mask).unwrap(), |demo| demo.concept.masks == 6);
     client.sees(

@@ -465,4 +465,10 @@ fn several_concepts_are_taken_together() {
     let gain = mean(&|pair| pair.1.scores.masked_clip_i.value) - before;
     assert!((pooled.difference.scores.masked_clip_i.value - gain).abs() < 1e-9);
     assert!(pool(&[]).is_err());
+    // Each pair fits together, but not with the others.
+    let of = |fill, object: [u8; 3]| measure(&scorer, &photos(), &samples(object), fill, 50, &mut |_, _| {}).unwrap();
+    let odd = [Fill::Black, Fill::White].map(|fill| (of(fill, [60, 60, 220]), of(fill, [220, 40, 60])));
+    let refused = pool(&odd).unwrap_err().to_string();
+    assert!(refused.contains("the fill"), "{refused}");
+    assert_eq!(odd[0].0.resampled, 2, "prompts");
 }

@@ -64,7 +64,7 @@ fn what_cannot_fit_is_refused_with_the_setting_that_would() {
     let sample = ["sample", "demo", "--untrained", "-n", "20000", "--batch-size", "20000", "--dry-run", "--json"];
     let output = catbench(&workspace, &sample).output().unwrap();
     let estimate = serde_json::from_slice::<Value>(&output.stdout).unwrap()["estimate"].clone();
-    let fits = estimate["peak_bytes"].as_f64().unwrap() * 0.85 <= estimate["free"]["bytes"].as_f64().unwrap();
+    let fits = estimate["peak_bytes"].as_f64().unwrap() * 0.85 <= estimate["total"]["bytes"].as_f64().unwrap();
     assert_eq!(output.status.code(), Some(i32::from(!fits)), "{estimate}");
     assert!(fits || estimate["refusal"].as_str().unwrap().contains("batch_size = "), "{estimate}");
     nothing_was_made(&workspace);
@@ -120,4 +120,75 @@ fn checkpointing_costs_less_memory_and_more_arithmetic() {
     assert!(checkpointed.flops > plain.flops);
     let forward = model.denoising_step(4);
     assert!(forward.flops < plain.flops && forward.peak_bytes < plain.peak_bytes);
+}
+
+#[test]
+fn what_fits_the_machine_but_not_what_is_free_now_may_wait_for_it() {
+    let workspace = Workspace::with_models();
+    let estimate = |batch: f64| {
+        let batch = (batch as u64).to_string();
+        let args = ["train", "demo", "--dry-run", "--json", "--batch-size", &batch];
+        let output = catbench(&workspace, &args).output().unwrap();
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()["estimate"].clone()
+    };
+    let bytes = |value: &Value| value.as_f64().unwrap();
+    let (small, large) = (estimate(1000.0), estimate(2000.0));
+    let (free, total) = (bytes(&small["free"]["bytes"]), bytes(&small["total"]["bytes"]));
+    if total < 1.2 * free {
+        // Next to all is free: nothing is between the two.
+        return;
+    }
+    let each = (bytes(&large["peak_bytes"]) - bytes(&small["peak_bytes"])) / 1000.0;
+    let between = estimate(f64::midpoint(free, total) / 0.85 / each);
+    assert_eq!(between["refusal"], Value::Null, "{between}");
+    assert!(between["short"].as_str().is_some_and(|short| short.contains("free now")), "{between}");
+}
+
+#[test]
+fn layers_that_the_text_encoder_does_not_have_are_refused_before_the_queue() {
+    let workspace = Workspace::with_models();
+    for more in [&[][..], &["--dry-run"]] {
+        catbench(&workspace, &[&["train", "demo", "--layers", "3,5"], more].concat())
+            .assert()
+            .code(1)
+            .stderr(contains("layers = 5").and(contains("layers 0 to 4")));
+    }
+    nothing_was_made(&workspace);
+}
+
+#[test]
+fn a_prompt_that_other_programs_read_otherwise_is_said() {
+    let workspace = Workspace::with_models();
+    let sample =
+        |prompt| catbench(&workspace, &["sample", "demo", "--untrained", "--dry-run", "--prompt", prompt]).assert();
+    sample("a “red” {concept} &amp; a ﬁg").code(0).stdout(contains("has “ ” ﬁ &amp;, which"));
+    sample("a \"red\" {concept} & a fig, l'été; &c").code(0).stdout(contains("which programs").not());
+    // And at run time, where those who look later see it.
+    let made = ["sample", "demo", "--untrained", "--prompt", "a {concept}’s", "-n", "1", "--steps", "1", "--json"];
+    catbench(&workspace, &made).assert().code(0);
+    let batch = std::fs::read_dir(workspace.concept().join("samples")).unwrap().next().unwrap().unwrap().path();
+    let told = std::fs::read_to_string(batch.join("events.jsonl")).unwrap();
+    assert!(told.contains("older CLIP tokenizer"), "{told}");
+}
+
+#[test]
+fn going_on_with_a_run_says_what_is_left_of_it() {
+    let workspace = Workspace::with_models();
+    workspace.run().train(130).write();
+    let run = workspace.concept().join("runs").join(common::RUN);
+    let toml = format!(
+        "concept = \"demo\"\nclass_word = \"teapot\"\nbase_model = \"{}\"\n[train]\nsteps = 500\n[evaluation]\n",
+        fixture("tiny_sd1").display()
+    );
+    std::fs::write(run.join("run.toml"), toml).unwrap();
+    let resume = |more: &[&str]| catbench(&workspace, &[&["train", "demo", "--resume", "latest"], more].concat());
+    let events = || std::fs::read(run.join("events.jsonl")).unwrap();
+    let before = events();
+    let said = resume(&["--dry-run"]).assert().code(0);
+    said.stdout(contains("of 500 steps").and(contains("unet: ")).and(contains("memory      about ")));
+    let output = resume(&["--dry-run", "--json"]).output().unwrap();
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["settings"]["steps"], 500);
+    assert!(json["estimate"]["time"]["total_seconds"].as_f64() > Some(0.0), "{json}");
+    assert_eq!(events(), before, "a dry run did something");
 }

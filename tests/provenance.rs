@@ -11,7 +11,8 @@ use std::process::Output;
 use assert_cmd::assert::OutputAssertExt;
 use catbench::image::{Parameters, Provenance, read_png_text, read_provenance, write_picture, write_png};
 use catbench::protocol::{
-    DeviceName, FloatType, ModelSpec, PictureConfig, PictureRecord, SampleConfig, SamplerKind, UsedCheckpoint,
+    DeviceName, EmbeddingFile, FloatType, ModelSpec, OtherConcept, PictureConfig, PictureRecord, SampleConfig,
+    SamplerKind, UsedCheckpoint, UsedConcept,
 };
 use common::{Workspace, catbench, json};
 use image::{Rgb, RgbImage};
@@ -103,6 +104,14 @@ fn a_picture_of_another_program_is_explained() {
     let differ = json(&workspace, &["diff", &web, &other]);
     assert_eq!(differ["settings"], serde_json::json!([{ "setting": "Seed", "a": "34", "b": "35" }]));
     assert_eq!(differ["pixels"]["different"], 0);
+    let large = workspace.home().join("large.png");
+    let mut all = chunks(&read(&web).unwrap());
+    all[0].1[..8].copy_from_slice(&[16_000u32.to_be_bytes(), 16_000u32.to_be_bytes()].concat());
+    write(&large, png(&all)).unwrap();
+    let large = large.to_str().unwrap();
+    // Of two sizes no pixel is read.
+    assert_eq!(json(&workspace, &["diff", &web, large])["sizes"], serde_json::json!([[8, 8], [16_000, 16_000]]));
+    catbench(&workspace, &["diff", large, large]).assert().code(1).stderr(contains("too many to compare"));
     catbench(&workspace, &["diff", &web, &web])
         .assert()
         .code(0)
@@ -190,6 +199,35 @@ fn forged_and_huge_texts_are_refused_within_bounded_memory() {
         ("many bombs", with(&vec![(*b"iTXt", compressed(&zeros[..3 << 20])); 40]), "damaged"),
         ("zTXt of noise", with(&[(*b"zTXt", b"catbench\0\0noise".to_vec())]), "damaged"),
     ];
+    let mut cases: Vec<(String, Vec<u8>, &str)> =
+        cases.into_iter().map(|(name, bytes, said)| (name.to_owned(), bytes, said)).collect();
+    // Every value of the record of a kind that it cannot be, and every one that it cannot be without.
+    let whole = serde_json::to_value(record()).unwrap();
+    for field in whole.as_object().unwrap().keys().filter(|field| *field != "format") {
+        cases.push((
+            format!("{field} is a list"),
+            with(&[json_of(&|v| v[field] = serde_json::json!([[]]))]),
+            "damaged",
+        ));
+    }
+    for field in whole["picture"].as_object().unwrap().keys() {
+        let wrong = json_of(&|v| v["picture"][field] = serde_json::json!({ "a": 1 }));
+        cases.push((format!("picture.{field} is a table"), with(&[wrong]), "damaged"));
+    }
+    let sized = |width: u32, height: u32| {
+        let mut all = chunks(&with(&[json_of(&|_| ())]));
+        all[0].1[..8].copy_from_slice(&[width.to_be_bytes(), height.to_be_bytes()].concat());
+        png(&all)
+    };
+    cases.push(("no pixels".into(), sized(0, 8), "is truncated or damaged"));
+    cases.push(("2^62 pixels".into(), sized(0x7fff_ffff, 0x7fff_ffff), "over the limit"));
+    cases.push(("a line of 2^31".into(), sized(0x7fff_ffff, 1), "over the limit"));
+    cases.push(("a size above all".into(), sized(0xffff_ffff, 0xffff_ffff), "over the limit"));
+    cases.push(("no chunk".into(), png(&[]), "is truncated or damaged"));
+    cases.push(("no picture in it".into(), png(&chunks(&with(&[]))[..1]), "is truncated or damaged"));
+    cases.push(("text".into(), b"a cup\n".to_vec(), "is truncated or damaged"));
+    cases.push(("nothing".into(), Vec::new(), "is truncated or damaged"));
+    assert!(cases.len() >= 45, "{}", cases.len());
     let path = workspace.home().join("forged.png");
     for (name, bytes, expected) in &cases {
         write(&path, bytes).unwrap();
@@ -288,7 +326,7 @@ fn what_a_replay_lacks_is_named() {
     let kept = read(&checkpoint).unwrap();
     let other = [&kept[..kept.len() - 1], &[kept[kept.len() - 1] ^ 1]].concat();
     write(&checkpoint, other).unwrap();
-    refused("this checkpoint has another hash");
+    refused("this checkpoint of step 2 has another hash");
     std::fs::remove_file(&checkpoint).unwrap();
     refused("step-000002.safetensors: this checkpoint of step 2 is missing");
     write(&checkpoint, &kept).unwrap();
@@ -300,10 +338,38 @@ fn what_a_replay_lacks_is_named() {
     };
     forge(&|record| record.base_model_sha256 = "00".repeat(32));
     refused("the base model of the picture, sha256 000000000000");
-    forge(&|record| record.concept = "../../etc".into());
-    refused("no concept \"../../etc\"");
+    for odd in ["/dev/zero", "/nowhere"] {
+        forge(&|record| {
+            record.base_model.vae = Some(odd.into());
+            record.base_model_sha256 = "00".repeat(32);
+        });
+        refused("the base model of the picture, sha256 000000000000");
+        let sha256 = "00".repeat(32);
+        forge(&|record| {
+            record.embeddings = vec![EmbeddingFile { path: odd.into(), token: None, sha256: sha256.clone() }];
+        });
+        refused("this embedding is missing");
+        forge(&|record| {
+            let concept =
+                OtherConcept { name: "cup".into(), class_word: "cup".into(), checkpoint: odd.into(), strength: 1.0 };
+            record.concepts = vec![UsedConcept { concept, sha256: sha256.clone() }];
+        });
+        refused("this checkpoint of cup");
+    }
+    let pipe = workspace.home().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    forge(&|record| {
+        record.embeddings = vec![EmbeddingFile { path: pipe.clone(), token: None, sha256: String::new() }];
+    });
+    refused("this embedding is missing");
+    let error = catbench::fs::sha256(&pipe).unwrap_err().to_string();
+    assert!(error.contains("no file") && catbench::fs::sha256(Path::new("/dev/zero")).is_err(), "{error}");
     forge(&|record| record.batch_size = usize::MAX);
     refused("made together");
+    forge(&|record| record.batch_size = 1000);
+    refused("raise --max-batch");
+    forge(&|record| record.width *= 2);
+    refused("its record says");
     forge(&|record| record.picture.steps = usize::MAX);
     refused("steps");
     forge(&|record| record.picture.strength = -1.0);
@@ -312,4 +378,33 @@ fn what_a_replay_lacks_is_named() {
     refused("is not the same picture");
     forge(&|record| record.base_model.path = "/nowhere".into());
     catbench(&workspace, &["replay", picture.to_str().unwrap()]).assert().code(0).stdout(contains("the same picture"));
+    // Nothing of it depends on where the concept is and on what it is called.
+    forge(&|record| {
+        record.base_model.path = "/nowhere".into();
+        record.concept = "../../etc".into();
+        record.checkpoint.as_mut().unwrap().path = "/nowhere/runs/other/checkpoints/step-000002.safetensors".into();
+    });
+    let batches = || {
+        let mut pictures = 0;
+        for folder in std::fs::read_dir(workspace.concept().join("samples")).unwrap() {
+            let files = std::fs::read_dir(folder.unwrap().path()).unwrap().map(|file| file.unwrap().path());
+            pictures += files.filter(|file| file.extension().is_some_and(|extension| extension == "png")).count();
+        }
+        pictures
+    };
+    let before = batches();
+    let said = json(&workspace, &["replay", picture.to_str().unwrap()]);
+    assert_eq!((&said["same"], &said["batch"]), (&true.into(), &serde_json::Value::Null), "{said}");
+    assert_eq!(batches(), before, "an equal picture is not kept");
+    catbench(&workspace, &["jobs"]).assert().code(0).stdout(contains("gone").not());
+    let elsewhere = workspace.home().join("elsewhere.png");
+    std::fs::copy(&picture, &elsewhere).unwrap();
+    let elsewhere = elsewhere.to_str().unwrap();
+    catbench(&workspace, &["replay", elsewhere])
+        .assert()
+        .code(1)
+        .stderr(contains("no concept \"../../etc\"").and(contains("--concept NAME")));
+    let said = json(&workspace, &["replay", elsewhere, "--concept", "demo", "--keep"]);
+    assert!(said["same"] == true && said["batch"].is_string(), "{said}");
+    assert_eq!(batches(), before + 1);
 }

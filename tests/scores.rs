@@ -80,7 +80,9 @@ fn samples_that_are_there_are_scored_and_odd_masks_are_named() {
         assert_eq!(row[score]["n"], 4, "{score}: {row}");
     }
     let notes = table["notes"].to_string();
-    for said in ["fill grey, crop mask_box", "sha256", "1 samples have no mask", "1 samples have an empty mask", "DINO"]
+    let few = "drawn from 2 prompts or samples: below 8";
+    for said in
+        ["fill grey, crop mask_box", "sha256", "1 sample has no mask", "1 sample has an empty mask", "DINO", few]
     {
         assert!(notes.contains(said), "{said}: {notes}");
     }
@@ -112,8 +114,8 @@ fn a_run_its_checkpoints_and_several_runs_are_scored_in_every_form() {
     catbench(&workspace, &["score", "demo", "--last"]).assert().code(1).stderr(contains("has not been scored"));
 
     let curve = table(&workspace, &["score", "demo", "--run", &first, "-n", "2", "--checkpoints"]);
-    let steps: Vec<_> = curve["rows"].as_array().unwrap().iter().map(|row| row["step"].as_str().unwrap()).collect();
-    assert_eq!(steps, ["0", "10", "20"]);
+    let steps: Vec<_> = curve["rows"].as_array().unwrap().iter().map(|row| row["step"].as_u64().unwrap()).collect();
+    assert_eq!(steps, [0, 10, 20]);
     assert!(curve["notes"][0].as_str().unwrap().starts_with("best checkpoint by balance: step "), "{curve}");
 
     for run in [&first, &second] {
@@ -123,7 +125,13 @@ fn a_run_its_checkpoints_and_several_runs_are_scored_in_every_form() {
             "{csv}"
         );
         assert_eq!(csv.lines().count(), 3, "untrained and learned: {csv}");
+        assert!(csv.lines().next().unwrap().ends_with(",fill,crop,judge") && csv.contains(",black,whole,tiny_clip "));
     }
+    let again = ["score", "demo", "--run", &first, "--last", "--checkpoints"];
+    assert_eq!(table(&workspace, &again), curve, "the recorded table again");
+    assert!(output(&workspace, &[&again[..], &["--format", "markdown"]].concat()).starts_with("| step | concept |"));
+    let unscored = ["score", "demo", "--run", &second, "--last", "--checkpoints"];
+    catbench(&workspace, &unscored).assert().code(1).stderr(contains("have not been scored"));
     let latex = output(&workspace, &["score", "demo", "--run", &first, "--last", "--format", "latex"]);
     assert!(latex.contains("\\begin{tabular}"), "{latex}");
     let both = table(&workspace, &["score", "demo", "--compare", &first, &second]);
@@ -135,6 +143,64 @@ fn a_run_its_checkpoints_and_several_runs_are_scored_in_every_form() {
     output(&workspace, &["sample", "demo", "--run", &first, "--prompt", "a {concept} in the snow", "-n", "2"]);
     let batch = table(&workspace, &["score", "demo", "--batch", "latest"]);
     assert_eq!((&batch["rows"][0]["clip_t"]["n"], &batch["rows"][0]["concept"]), (&2.into(), &"learned".into()));
+
+    // Pictures of two checkpoints and two strengths are not one thing.
+    let sampled = |more: &[&str]| {
+        let args = ["sample", "demo", "--prompt", "a {concept}", "-n", "1"];
+        output(&workspace, &[&args[..], more].concat());
+        let batches = std::fs::read_dir(workspace.concept().join("samples")).unwrap();
+        let newest = batches.map(|entry| entry.unwrap().path()).max().unwrap();
+        let is_png = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "png");
+        let mut pictures: Vec<PathBuf> = std::fs::read_dir(newest).unwrap().map(|e| e.unwrap().path()).collect();
+        pictures.retain(is_png);
+        pictures.pop().unwrap()
+    };
+    let made =
+        [sampled(&["--run", &first]), sampled(&["--run", &first, "--strength", "0.5"]), sampled(&["--untrained"])];
+    let mut args = vec!["score", "demo", "--sample"];
+    args.extend(made.iter().map(|path| path.to_str().unwrap()));
+    let apart = table(&workspace, &args);
+    let rows = apart["rows"].as_array().unwrap();
+    let what: Vec<_> = rows.iter().map(|row| (row["step"].as_u64(), row["strength"].as_str())).collect();
+    assert_eq!(what, [(Some(0), None), (Some(20), Some("1")), (Some(20), Some("0.5"))], "{apart}");
+    assert!(rows.iter().all(|row| row["clip_t"]["n"] == 1), "{apart}");
+}
+
+#[test]
+fn masks_of_samples_are_cleaned_and_say_how_they_were_made() {
+    let workspace = workspace();
+    let list = workspace.home().join("list.txt");
+    write(&list, "a {concept} on grass\na teapot at night\nsnow\n").unwrap();
+    let args = ["sample", "demo", "--untrained", "--prompts", list.to_str().unwrap(), "-n", "1", "--steps", "3"];
+    output(&workspace, &args);
+    let batches = std::fs::read_dir(workspace.concept().join("samples")).unwrap();
+    let batch = batches.map(|entry| entry.unwrap().path()).next().unwrap();
+    let mut pictures: Vec<PathBuf> = std::fs::read_dir(&batch).unwrap().map(|entry| entry.unwrap().path()).collect();
+    pictures.retain(|path| path.extension().is_some_and(|extension| extension == "png"));
+    pictures.sort();
+    assert_eq!(pictures.len(), 3);
+    let mask = |picture: &Path| batch.join("masks").join(picture.file_name().unwrap());
+    for picture in &pictures[..2] {
+        let said = read_png_text(&mask(picture)).unwrap();
+        let value = |key: &str| said.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str());
+        assert_eq!(value("mask_made_by"), Some("attention"), "{said:?}");
+        for (key, expected) in [("threshold", "otsu"), ("smallest_part", "0.1"), ("steps", "3")] {
+            assert_eq!(value(key), Some(expected), "{said:?}");
+        }
+        assert!(value("tokens").is_some_and(|tokens| !tokens.is_empty()) && value("base_model").unwrap().len() == 64);
+        let pixels = image::open(mask(picture)).unwrap().into_luma8();
+        assert_eq!(catbench::image::clean_mask(&pixels, 0.1), pixels, "no crumbs");
+    }
+    // Where nothing is looked for, nothing is marked, and nobody says that there is nothing.
+    assert!(!mask(&pictures[2]).exists());
+    let scored = table(&workspace, &["score", "demo", "--batch", "latest"]);
+    assert!(scored["notes"].to_string().contains("1 sample has no mask and counts whole"), "{scored}");
+    assert!(!scored["notes"].to_string().contains("empty mask"), "{scored}");
+    let checked = output(&workspace, &["mask", "check", "demo"]);
+    let name = pictures[2].file_name().unwrap().to_str().unwrap();
+    assert!(checked.contains(&format!("{name}: it has no mask")), "{checked}");
+    let made = output(&workspace, &["mask", "make", "demo", "--batch", "latest", "--timesteps", "300", "--draws", "1"]);
+    assert!(made.lines().all(|line| line.ends_with(name)), "only for the one that has none: {made}");
 }
 
 #[test]
@@ -158,6 +224,24 @@ fn masks_come_from_a_folder_from_transparency_and_from_attention_and_say_so() {
     assert!(refused.contains("not a PNG") && refused.contains("10 x 10 pixels, its photo 64 x 64"), "{refused}");
     let said = |name: &str| read_png_text(&masks.join(name)).unwrap();
     assert_eq!(said("beach.png")[0], ("mask_made_by".into(), "import".into()));
+    let value = |name: &str, key: &str| said(name).into_iter().find(|(known, _)| known == key).map(|(_, value)| value);
+    assert_eq!(value("beach.png", "source_sha256").unwrap().len(), 64);
+    // What the source says of itself is kept.
+    let pixels = image::open(elsewhere.join("beach.png")).unwrap().into_luma8();
+    write_png(&elsewhere.join("beach.png"), &pixels, &[("mask_made_by", "attention"), ("threshold", "otsu")]).unwrap();
+    let replaced = ["mask", "import", "demo", elsewhere.to_str().unwrap(), "--replace"];
+    output(&workspace, &replaced);
+    assert_eq!(value("beach.png", "mask_made_by").as_deref(), Some("attention"));
+    assert_eq!(value("beach.png", "threshold").as_deref(), Some("otsu"));
+    assert!(value("beach.png", "source").unwrap().ends_with("elsewhere/beach.png"));
+    let (images, from) = (workspace.concept().join("images"), elsewhere.to_str().unwrap());
+    let new = ["concept", "new", "other", "--class", "teapot", "--images", images.to_str().unwrap(), "--masks", from];
+    std::fs::remove_file(elsewhere.join("table.png")).unwrap();
+    output(&workspace, &[&new[..], &["--base-model", fixture("tiny_sd1").to_str().unwrap()]].concat());
+    let text = read_png_text(&workspace.home().join("other/masks/beach.png")).unwrap();
+    assert!(text.contains(&("mask_made_by".into(), "attention".into())), "{text:?}");
+    assert!(text.iter().any(|(key, _)| key == "source_sha256"), "{text:?}");
+    GrayImage::new(10, 10).save(elsewhere.join("table.png")).unwrap();
     let again: Value = serde_json::from_str(&output(&workspace, &args)).unwrap();
     assert_eq!((again["kept"].as_array().unwrap().len(), again["imported"].as_array().unwrap().len()), (2, 0));
 
@@ -172,7 +256,15 @@ fn masks_come_from_a_folder_from_transparency_and_from_attention_and_say_so() {
         problems.contains("snow.png: it has no mask") && problems.contains("table.png: it has no mask"),
         "{problems}"
     );
-    let made = output(&workspace, &["mask", "make", "demo", "--timesteps", "200,400", "--draws", "1"]);
+    let make = ["mask", "make", "demo", "--timesteps", "200,400", "--draws", "1"];
+    let needs = output(&workspace, &[&make[..], &["--dry-run"]].concat());
+    for text in
+        ["loads       vae: ", "masks       2 pictures, 2 looks at each", "memory      about ", "time        about "]
+    {
+        assert!(needs.contains(text), "{text} is not in {needs}");
+    }
+    assert!(!masks.join("snow.png").exists() && !workspace.concept().join("jobs").exists(), "a dry run did something");
+    let made = output(&workspace, &make);
     assert_eq!(made.lines().count(), 2, "only those that had none: {made}");
     let text = said("snow.png");
     for (key, value) in [("mask_made_by", "attention"), ("caption", "a photo of a teapot"), ("timesteps", "200, 400")] {
@@ -208,7 +300,9 @@ fn a_sweep_trains_each_setting_once_and_can_be_asked_for_again() {
         "1",
     ];
     let detached = [&args[..], &["--detach"]].concat();
-    catbench(&workspace, &detached).assert().code(0).stderr(contains("6 jobs are queued"));
+    let said =
+        contains("7 jobs are queued").and(contains("2 trainings, 5 scorings")).and(contains("loads       unet: "));
+    catbench(&workspace, &detached).assert().code(0).stderr(said.and(contains("memory      about ")));
     let first = table(&workspace, &args);
     let rows = first["rows"].as_array().unwrap();
     assert_eq!(rows.len(), 5, "untrained and four cells: {first}");
@@ -226,7 +320,45 @@ fn a_sweep_trains_each_setting_once_and_can_be_asked_for_again() {
         catbench(&workspace, &["sweep", "demo", "--grid", grid]).assert().code(1).stderr(contains(said));
     }
     let failed = ["sweep", "demo", "--grid", "layers=9", "--set", "steps=10"];
-    catbench(&workspace, &failed).assert().code(0).stdout(contains("layers=9: ").and(contains("layers 0 to")));
+    catbench(&workspace, &failed).assert().code(1).stderr(contains("layers = 9: ").and(contains("layers 0 to 4")));
+    assert_eq!(runs(), 2, "what cannot be trained is refused before anything is queued");
+    let twice = ["sweep", "demo", "--grid", "lr=1,1.0"];
+    catbench(&workspace, &twice).assert().code(1).stderr(contains("lr=1 and lr=1.0 are the same"));
+    // What comes without the concept is measured whatever becomes of a training, and what waits for it is cancelled.
+    let failed = ["sweep", "demo", "--grid", "lr=1e38,0.001", "--set", "steps=10", "--set", "batch_size=1", "-n", "1"];
+    let failed = table(&workspace, &[&failed[..], &["--sample-steps", "5"]].concat());
+    let rows = failed["rows"].as_array().unwrap();
+    assert!(rows[0]["clip_t"]["n"] == 2 && rows[1]["clip_t"].is_null() && rows[2]["clip_t"]["n"] == 2, "{failed}");
+    assert_eq!(rows[2]["masked_clip_i_difference"]["n"], 2, "{failed}");
+    let notes = failed["notes"].to_string();
+    assert!(notes.contains("lr=1e38: ") && notes.contains("not a finite number"), "{notes}");
+    assert!(common::jobs(&workspace).iter().all(|job| job.state.is_over()), "nothing waits for ever");
+
+    // Without one of its runs a plan makes it anew.
+    let first = std::fs::read_dir(workspace.concept().join("runs")).unwrap().map(|e| e.unwrap().path()).min().unwrap();
+    std::fs::remove_dir_all(&first).unwrap();
+    let before = runs();
+    assert_eq!(table(&workspace, &args)["rows"].as_array().unwrap().len(), 5);
+    assert_eq!(runs(), before + 1);
+}
+
+#[test]
+fn a_sweep_of_sampling_settings_trains_once_and_measures_what_comes_without_the_concept_for_each() {
+    let workspace = workspace();
+    let args = ["sweep", "demo", "--grid", "guidance_scale=1,3", "--grid", "fill=black,grey", "--set", "steps=10"];
+    let more = ["--set", "batch_size=1", "--sample-steps", "3", "-n", "1"];
+    let found = table(&workspace, &[&args[..], &more[..]].concat());
+    let rows = found["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 8, "{found}");
+    let of =
+        |row: &Value| (row["guidance_scale"].as_str().unwrap().to_owned(), row["fill"].as_str().unwrap().to_owned());
+    assert_eq!(of(&rows[3]), ("3".into(), "grey".into()), "{found}");
+    assert!(rows[4..].iter().all(|row| row["masked_clip_i_difference"]["n"] == 2), "{found}");
+    assert_eq!(std::fs::read_dir(workspace.concept().join("runs")).unwrap().count(), 1, "one training");
+    // Other photos are another measurement.
+    std::fs::remove_file(workspace.concept().join("images/snow.png")).unwrap();
+    let again = [&["sweep"], &args[1..], &more[..]].concat();
+    catbench(&workspace, &again).assert().code(1).stderr(contains("with other photos").and(contains("--name")));
 }
 
 #[test]
@@ -273,6 +405,44 @@ fn a_protocol_makes_its_subjects_and_one_table_of_them() {
     assert!((value(8) - (value(7) - value(6))).abs() < 1e-9, "{found}");
     assert!(workspace.home().join("tiny-cup/concept.toml").is_file());
     assert_eq!(table(&workspace, &["bench", path]), found, "nothing is done again");
+    let alone = table(&workspace, &["bench", path, "--only", "pot"]);
+    assert_eq!(alone["rows"].as_array().unwrap()[..], rows[3..6], "one of them");
+
+    // What exists is not passed off as what was asked for.
+    let refused = |args: &[&str], said: &str| {
+        let args = [&["bench", path], args].concat();
+        catbench(&workspace, &args).assert().code(1).stderr(contains(said).and(contains("concept remove tiny-cup")));
+    };
+    let other = fixture("tiny_sd2");
+    refused(&["--base-model", other.to_str().unwrap()], "with another base model");
+    refused(&["--dino-model", fixture("tiny_dino").to_str().unwrap()], "with another DINO model");
+    let photo = workspace.home().join("photos/cup/images/beach.png");
+    std::fs::copy(concept.join("images/night.png"), &photo).unwrap();
+    refused(&[], "with another set of photos");
+    std::fs::copy(concept.join("images/beach.png"), &photo).unwrap();
+    let mask = workspace.home().join("photos/cup/masks/beach.png");
+    GrayImage::from_fn(64, 64, |x, _| Luma([if x < 9 { 255 } else { 0 }])).save(&mask).unwrap();
+    refused(&[], "with another mask");
+    std::fs::copy(concept.join("masks/beach.png"), &mask).unwrap();
+    write(&protocol, text("plain").replace("class = \"teapot\"", "class = \"cup\"")).unwrap();
+    refused(&[], "with another class word");
+
+    // Photos without masks get some where the protocol says so; else the table says that they have none.
+    let bare = text("plain").replace("name = \"tiny\"", "name = \"bare\"").replace("masks = ", "#");
+    write(&protocol, &bare).unwrap();
+    let only = ["bench", path, "--only", "cup"];
+    let notes = table(&workspace, &only)["notes"].to_string();
+    assert!(notes.contains("2 photos have no mask and count whole, also in masked scores"), "{notes}");
+    let masked = bare.replace("name = \"bare\"", "name = \"masked\"\nphoto_masks = \"attention\"");
+    write(&protocol, masked.replace("steps = 10\n", "preset = \"official\"\nsteps = 10\n")).unwrap();
+    let with_masks = table(&workspace, &only);
+    let notes = with_masks["notes"].to_string();
+    let made = std::fs::read_dir(workspace.home().join("masked-cup/masks")).map_or(0, Iterator::count);
+    assert!(made > 0 && !notes.contains("2 photos"), "{notes}");
+    let mut runs = std::fs::read_dir(workspace.home().join("masked-cup/runs")).unwrap();
+    let run = std::fs::read_to_string(runs.next().unwrap().unwrap().path().join("run.toml")).unwrap();
+    assert!(run.contains("init = \"normal\"") && run.contains("steps = 10"), "the preset's settings: {run}");
+    assert_eq!(table(&workspace, &only), with_masks, "masks that the plan has made are no others");
 }
 
 #[test]
@@ -320,4 +490,32 @@ fn attention_masks_of_the_demo_photos_lie_on_the_exact_ones() {
     };
     let mean = names.iter().map(overlap).sum::<f64>() / names.len() as f64;
     assert!(mean >= 0.6, "the mean overlap is {mean}");
+}
+
+#[test]
+fn a_scoring_says_first_what_it_needs() {
+    let workspace = workspace();
+    let run = train(&workspace);
+    let dry = |more: &[&str]| output(&workspace, &[&["score", "demo", "--dry-run", "-n", "3"], more].concat());
+    let both = dry(&[]);
+    for text in
+        ["loads       unet: ", "loads       score_model: ", "loads       dino_model: ", "2 × 6 sampled pictures"]
+    {
+        assert!(both.contains(text), "{text} is not in {both}");
+    }
+    assert!(both.contains("memory      about ") && both.contains("time        about "), "{both}");
+    assert!(
+        dry(&["--checkpoints"]).contains("3 × 6 sampled pictures against 5 photos"),
+        "the start and two checkpoints"
+    );
+    let picture = sample(workspace.home(), "one.png", Some("a teapot"), None);
+    let there = dry(&["--sample", picture.to_str().unwrap()]);
+    assert!(there.contains("1 pictures against 5 photos") && !there.contains("unet: "), "{there}");
+    let json: Value = serde_json::from_str(&dry(&["--json"])).unwrap();
+    assert!(json["estimate"]["time"]["total_seconds"].as_f64() > Some(0.0) && json["photos"].is_null(), "{json}");
+    let folder = workspace.concept().join("runs").join(run);
+    assert!(
+        !folder.join("evaluation").exists() && !workspace.concept().join("jobs").exists(),
+        "a dry run did something"
+    );
 }

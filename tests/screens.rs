@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod common;
+#[path = "screens/overlays.rs"]
+mod overlays;
 #[path = "common/screen.rs"]
 mod screen;
 
@@ -298,6 +300,250 @@ fn a_sample_is_rated_removed_and_restored() {
 }
 
 #[test]
+fn what_is_not_confirmed_has_no_effect() {
+    let workspace = finished();
+    let mut screen = Screen::open(&workspace, Some("demo"), Place::Samples, SMALL);
+    screen.text();
+    screen.press(KeyCode::Char(' ')).press(KeyCode::Char(' '));
+    assert!(screen.text().contains("✓ 2 marked"));
+    screen.press(KeyCode::Char('D')).press(KeyCode::Char('n'));
+    assert!(screen.text().contains("✓ 2 marked"), "{}", screen.text());
+    screen.press(KeyCode::Char('U'));
+    screen.wait_for("nothing of this concept is in the trash");
+    screen.press(KeyCode::Char('D')).press(KeyCode::Char('y'));
+    screen.wait_for("in the trash, the last one");
+    let text = screen.wait_for("Samples of demo (28)");
+    assert!(!text.contains("marked"), "what is gone is not marked: {text}");
+    screen.press(KeyCode::Char('1'));
+    screen.text();
+    screen.press(KeyCode::Char(' ')).press(KeyCode::Char('D')).press(KeyCode::Char('n'));
+    assert!(screen.text().contains("✓ 1 marked"), "{}", screen.text());
+}
+
+#[test]
+fn the_trash_is_seen_and_what_is_marked_there_comes_back() {
+    let workspace = finished();
+    let mut screen = Screen::open(&workspace, Some("demo"), Place::Samples, SMALL);
+    screen.text();
+    screen.press(KeyCode::Char(' ')).press(KeyCode::Char(' ')).press(KeyCode::Char(' '));
+    screen.press(KeyCode::Char('D')).press(KeyCode::Char('y'));
+    screen.wait_for("Samples of demo (27)");
+    for _ in 0..4 {
+        screen.press(KeyCode::Char('f'));
+    }
+    let text = screen.wait_for("in the trash");
+    assert!(text.contains("Samples of demo (3)") && text.contains("runs/"), "{text}");
+    screen.press(KeyCode::Char('+'));
+    assert!(screen.text().contains("it is in the trash"));
+    screen.press(KeyCode::Char(' ')).press(KeyCode::Char(' ')).press(KeyCode::Char('U'));
+    screen.wait_for("Samples of demo (1)");
+    screen.press(KeyCode::Esc);
+    screen.wait_for("Samples of demo (29)");
+}
+
+#[test]
+fn a_sample_as_large_as_the_screen_is_rated_marked_and_removed_too() {
+    let workspace = finished();
+    let mut screen = Screen::open(&workspace, Some("demo"), Place::Samples, SMALL);
+    screen.text();
+    screen.press(KeyCode::Enter).press(KeyCode::Right).press(KeyCode::Char('+'));
+    let text = screen.wait_for("★");
+    assert!(text.contains("2 of 30") && !text.contains("This one"), "{text}");
+    screen.press(KeyCode::Char(' '));
+    assert!(screen.text().contains("3 of 30"));
+    screen.press(KeyCode::Left);
+    assert!(screen.text().contains("✓ ★"), "{}", screen.text());
+    screen.press(KeyCode::Char('d'));
+    assert!(screen.text().contains("brush"), "{}", screen.text());
+    screen.press(KeyCode::Esc);
+    screen.press(KeyCode::Char('D')).press(KeyCode::Char('y'));
+    screen.wait_for("in the trash");
+    // What was said goes with the next key.
+    screen.press(KeyCode::Left);
+    screen.wait_for("1 of 29");
+    screen.press(KeyCode::Esc);
+    assert!(screen.text().contains("This one"));
+}
+
+#[test]
+fn the_cursor_shows_the_samples_of_its_step_also_of_a_scored_run() {
+    let workspace = finished();
+    let mut screen = Screen::open(&workspace, Some("demo"), Place::Train, SMALL);
+    assert!(screen.text().contains("Untrained class"));
+    screen.press(KeyCode::Left);
+    let text = screen.text();
+    assert!(text.contains(" Samples ") && text.contains("at step 499: step 450, a teapot #0"), "{text}");
+    for _ in 0..4 {
+        screen.press(KeyCode::Down);
+    }
+    let text = screen.text();
+    assert!(text.contains("at step 299: step 250") && text.contains('▌'), "{text}");
+    insta::assert_snapshot!("cursor-80x24", text);
+    screen.press(KeyCode::Char('g'));
+    assert!(screen.text().contains("none yet at step 1"), "{}", screen.text());
+    screen.press(KeyCode::Esc);
+    assert!(screen.text().contains("Untrained class"));
+}
+
+#[test]
+fn the_sample_of_the_cursor_is_marked_without_the_focus_and_a_chosen_sample_moves_the_cursor() {
+    let workspace = Workspace::new();
+    workspace.run().train(230).end(Event::Stopped { step: 230 }).write();
+    let mut screen = Screen::open(&workspace, Some("demo"), Place::Train, SMALL);
+    let marks = |text: &str| text.lines().skip(2).filter(|line| line.contains('▌')).count();
+    let before = marks(&screen.text());
+    screen.press(KeyCode::Left).press(KeyCode::Down).press(KeyCode::Down);
+    let text = screen.text();
+    assert!(marks(&text) > before + 3, "{text}");
+    screen.press(KeyCode::Tab).press(KeyCode::Right);
+    let text = screen.text();
+    assert!(text.contains("step 50 ·") && text.contains("at step 50: step 50"), "{text}");
+}
+
+#[test]
+fn at_the_least_size_a_scored_run_shows_its_loss() {
+    let workspace = finished();
+    let mut screen = Screen::open(&workspace, Some("demo"), Place::Train, (60, 16));
+    let text = screen.text();
+    assert!(text.contains("7Jobs") && text.contains("balance 0.415 → 0.482"), "{text}");
+    assert!(
+        text.contains("steps") && text.chars().filter(|c| ('\u{2801}'..='\u{28ff}').contains(c)).count() > 60,
+        "{text}"
+    );
+    insta::assert_snapshot!("finished-60x16", text);
+}
+
+#[test]
+fn what_a_run_takes_is_reached_in_a_small_terminal() {
+    let workspace = Workspace::new();
+    let _run = workspace.run().train(230).write().hold();
+    let mut screen = Screen::open(&workspace, Some("demo"), Place::Train, SMALL);
+    assert!(screen.text().contains("Shift-Tab: this run"));
+    screen.press(KeyCode::BackTab);
+    insta::assert_snapshot!("facts-80x24", screen.text());
+    screen.press(KeyCode::Char('G'));
+    assert!(screen.text().contains("numbers"), "{}", screen.text());
+    screen.press(KeyCode::Tab);
+    assert!(screen.text().contains("▌Loss"));
+}
+
+#[test]
+fn a_scoring_of_checkpoints_is_seen_on_the_run_and_a_training_can_be_sampled() {
+    let workspace = Workspace::new();
+    let run = workspace.run().train(230).write().hold();
+    let folder = workspace.concept().join("jobs/20261123-150000-aaaa");
+    std::fs::create_dir_all(&folder).unwrap();
+    let spec = format!(
+        "concept = \"demo\"\nclass_word = \"teapot\"\nscore_model = \"/nowhere\"\nrun = \"{RUN}\"\n\
+         base_model = \"/nowhere\"\n[task]\nwhat = \"checkpoints\"\n[score]\n"
+    );
+    std::fs::write(folder.join("score.toml"), spec).unwrap();
+    let mut jobs = queue(&run.folder, JobKind::Train);
+    jobs.truncate(3);
+    jobs[2].job = folder;
+    let mut screen = Screen::open(&workspace, Some("demo"), Place::Train, SMALL);
+    screen.text();
+    screen.tell(Message::Update(Update::Jobs(jobs)));
+    let text = screen.draw();
+    assert!(text.contains("job 5 scores the checkpoints: waits for job 4"), "{text}");
+    screen.press(KeyCode::Char('p'));
+    assert!(screen.draw().contains("Sample run"), "{}", screen.draw());
+}
+
+#[test]
+fn scores_begin_on_the_shown_run_and_are_sorted_and_filtered() {
+    let workspace = finished();
+    let runs = workspace.concept().join("runs");
+    for (id, better) in [("20261123-170000-q2w9", "0.9"), ("20261124-090000-aaaa", "0.3")] {
+        let other = runs.join(id);
+        assert!(std::process::Command::new("cp").arg("-r").args([&runs.join(RUN), &other]).status().unwrap().success());
+        let events = std::fs::read_to_string(other.join("events.jsonl")).unwrap();
+        let events = events.replace("\"balance\":{\"value\":0.48166", &format!("\"balance\":{{\"value\":{better}"));
+        std::fs::write(other.join("events.jsonl"), events).unwrap();
+    }
+    let mut screen = Screen::open(&workspace, Some("demo"), Place::Scores, SMALL);
+    let text = screen.text();
+    assert!(text.contains("▸✓ 20261124-090000-aaaa"), "the shown run is the last: {text}");
+    assert!(text.contains("0.812 ±.020"), "intervals of all: {text}");
+    screen.press(KeyCode::Char('S'));
+    let text = screen.text();
+    let at = |id: &str| text.find(id).unwrap_or_else(|| panic!("{id} in {text}"));
+    assert!(text.contains("best balance first") && at("20261123-170000") < at("20261124-090000"), "{text}");
+    assert!(text.contains("▸✓ 20261124-090000-aaaa"), "it stays chosen: {text}");
+    screen.type_text("/0900").press(KeyCode::Enter);
+    let text = screen.text();
+    assert!(text.contains("(1 of 3)") && !text.contains("20261123-170000"), "{text}");
+}
+
+#[test]
+fn notes_of_several_lines_and_prompt_lists_are_written() {
+    let workspace = Workspace::with_models();
+    let mut screen = Screen::open(&workspace, Some("demo"), Place::Concept, SMALL);
+    screen.text();
+    let save = || {
+        let control = crossterm::event::KeyModifiers::CONTROL;
+        crossterm::event::Event::Key(crossterm::event::KeyEvent::new(KeyCode::Char('s'), control))
+    };
+    screen.press(KeyCode::Char('e')).type_text("from the attic").press(KeyCode::Enter).type_text("a gift");
+    assert!(screen.text().contains("Ctrl-S saves"));
+    screen.press(KeyCode::Esc);
+    assert!(screen.text().contains("not saved"), "{}", screen.text());
+    screen.send(save());
+    screen.wait_for("a gift");
+    let file = std::fs::read_to_string(workspace.concept().join("concept.toml")).unwrap();
+    assert!(file.contains("from the attic") && file.contains("a gift"), "{file}");
+    screen.press(KeyCode::Char('n')).type_text("views").press(KeyCode::Enter);
+    screen.type_text("a {concept} from {above|below}");
+    assert!(screen.text().contains("✓ 2 prompts"), "{}", screen.text());
+    screen.send(save());
+    screen.wait_for("views.txt");
+    let list = workspace.concept().join("prompts/views.txt");
+    assert_eq!(std::fs::read_to_string(&list).unwrap(), "a {concept} from {above|below}\n");
+    screen.press(KeyCode::BackTab).press(KeyCode::Down).press(KeyCode::Char('e')).press(KeyCode::Enter);
+    screen.type_text("a {concept}").send(save());
+    screen.wait_for("views.txt");
+    common::wait_until("the list is longer", || std::fs::read_to_string(&list).unwrap().lines().count() == 2);
+}
+
+#[test]
+fn all_findings_are_listed_photo_by_photo() {
+    let workspace = Workspace::with_models();
+    std::fs::remove_file(workspace.concept().join("masks/snow.png")).unwrap();
+    let mut screen = Screen::open(&workspace, Some("demo"), Place::Concept, (150, 48));
+    screen.text();
+    screen.press(KeyCode::Tab).press(KeyCode::Tab).press(KeyCode::Enter);
+    let text = screen.text();
+    assert!(text.contains("Findings of demo") && text.contains("beach.png"), "{text}");
+    assert!(text.contains("no mask: scored whole") && text.contains("1 of 5 photos have no mask"), "{text}");
+}
+
+#[test]
+fn a_graph_is_moved_by_keys_and_the_wheel_zooms_it() {
+    let workspace = finished();
+    let mut screen = Screen::open(&workspace, Some("demo"), Place::Train, SMALL);
+    screen.text();
+    let wheel = |column| {
+        let kind = crossterm::event::MouseEventKind::ScrollUp;
+        let modifiers = crossterm::event::KeyModifiers::NONE;
+        crossterm::event::Event::Mouse(crossterm::event::MouseEvent { kind, column, row: 6, modifiers })
+    };
+    screen.send(wheel(70)).send(wheel(70));
+    let text = screen.text();
+    assert!(text.contains("zoomed") && text.contains('◂'), "{text}");
+    let shift = |code| {
+        let modifiers = crossterm::event::KeyModifiers::SHIFT;
+        crossterm::event::Event::Key(crossterm::event::KeyEvent::new(code, modifiers))
+    };
+    for _ in 0..12 {
+        screen.send(shift(KeyCode::Left));
+    }
+    let text = screen.text();
+    assert!(!text.contains('◂') && text.contains('▸'), "{text}");
+    screen.press(KeyCode::Char(')'));
+    assert!(screen.text().contains('◂'), "{}", screen.text());
+}
+
+#[test]
 fn the_queue_is_seen_and_changed() {
     let workspace = Workspace::with_models();
     let (number, _) = common::queue_training(&workspace, 4, &[]);
@@ -344,7 +590,7 @@ fn keys_move_enlarge_and_go_back_but_escape_never_quits() {
     screen.text();
     screen.press(KeyCode::Left);
     assert!(screen.text().contains("step 499 ·"), "{}", screen.text());
-    screen.press(KeyCode::Tab).press(KeyCode::Tab);
+    screen.press(KeyCode::Esc).press(KeyCode::Tab).press(KeyCode::Tab);
     assert!(screen.text().contains("▌Learned"));
     assert_eq!(screen.press(KeyCode::Char('q')).last, Next::Quit);
 }
@@ -372,7 +618,7 @@ fn the_palette_finds_what_can_be_done_now_and_the_verbs_of_the_command_line() {
     screen.text();
     screen.type_text(":st");
     let text = screen.text();
-    assert!(text.contains("▸ stop") && !text.contains("resume"), "{text}");
+    assert!(text.contains("▸ stop") && !text.contains("go on with this run"), "{text}");
     screen.press(KeyCode::Enter);
     assert!(screen.text().contains("Stop this training?"));
     screen.press(KeyCode::Esc);

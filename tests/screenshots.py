@@ -33,7 +33,7 @@ SHOTS = [
     ("library", ["1"], "Concepts"),
     ("concept", ["\r"], "Findings"),
     ("workbench", ["3"], "clearly up"),
-    ("settings", ["t"], "What it needs"),
+    ("settings", ["t"], "a step)"),
     ("compare", ["\x1b", "4"], "The same prompt and seed"),
     ("samples", ["5"], "This one"),
 ]
@@ -85,26 +85,29 @@ def draw(screen, fonts):
     width, height = CELL
     picture = Image.new("RGB", (COLUMNS * width, ROWS * height), PAPER)
     pen = ImageDraw.Draw(picture)
-    for y in range(ROWS):
-        for x in range(COLUMNS):
-            cell = screen.buffer[y][x]
-            ink, paper = colour(cell.fg, INK), colour(cell.bg, PAPER)
-            if cell.reverse:
-                ink, paper = paper, ink
-            left, top = x * width, y * height
-            pen.rectangle([left, top, left + width - 1, top + height - 1], fill=paper)
-            if cell.data == "▀":
-                pen.rectangle([left, top, left + width - 1, top + height // 2 - 1], fill=ink)
-            elif cell.data == "▌":
-                pen.rectangle([left, top, left + width // 2 - 1, top + height - 1], fill=ink)
-            elif "\u2800" <= cell.data <= "\u28ff":
-                bits = ord(cell.data) - 0x2800
-                for bit, (column, row) in enumerate([(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (0, 3), (1, 3)]):
-                    if bits >> bit & 1:
-                        dot_x, dot_y = left + 2 + column * 4, top + 2 + row * 4
-                        pen.rectangle([dot_x, dot_y, dot_x + 1, dot_y + 1], fill=ink)
-            elif cell.data.strip():
-                pen.text((left, top + 1), cell.data, font=fonts[cell.bold], fill=ink)
+    cells = [(screen.buffer[y][x], x * width, y * height) for y in range(ROWS) for x in range(COLUMNS)]
+
+    def colours(cell):
+        ink, paper = colour(cell.fg, INK), colour(cell.bg, PAPER)
+        return (paper, ink) if cell.reverse else (ink, paper)
+
+    # All grounds before the first letter: an underscore reaches into the cell below.
+    for cell, left, top in cells:
+        pen.rectangle([left, top, left + width - 1, top + height - 1], fill=colours(cell)[1])
+    for cell, left, top in cells:
+        ink, _ = colours(cell)
+        if cell.data == "▀":
+            pen.rectangle([left, top, left + width - 1, top + height // 2 - 1], fill=ink)
+        elif cell.data == "▌":
+            pen.rectangle([left, top, left + width // 2 - 1, top + height - 1], fill=ink)
+        elif "\u2800" <= cell.data <= "\u28ff":
+            bits = ord(cell.data) - 0x2800
+            for bit, (column, row) in enumerate([(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (0, 3), (1, 3)]):
+                if bits >> bit & 1:
+                    dot_x, dot_y = left + 2 + column * 4, top + 2 + row * 4
+                    pen.rectangle([dot_x, dot_y, dot_x + 1, dot_y + 1], fill=ink)
+        elif cell.data.strip():
+            pen.text((left, top + 1), cell.data, font=fonts[cell.bold], fill=ink)
     return picture
 
 

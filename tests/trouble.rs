@@ -73,6 +73,49 @@ fn on_a_full_disk_a_job_fails_with_the_cause_and_goes_on_once_there_is_room() {
 }
 
 #[test]
+fn a_full_disk_takes_the_store_only_until_there_is_room_and_what_is_done_is_done() {
+    let workspace = Workspace::new();
+    let internal = workspace.home().join(".catbench");
+    let disk = SmallDisk::mount(&internal);
+    catbench(&workspace, &["concept", "list"]).assert().code(0);
+    catbench(&workspace, &["daemon", "stop"]).assert().code(0);
+    let filler = internal.join("filler");
+    let mut file = std::fs::File::create(&filler).unwrap();
+    for piece in [4096, 1] {
+        while file.write_all(&vec![0; piece]).is_ok() {}
+    }
+    drop(file);
+    // Many changes, so that the store has to be written.
+    for number in 0..300 {
+        let copy = workspace.home().join(format!("copy-{number}"));
+        std::fs::create_dir(&copy).unwrap();
+        std::fs::copy(workspace.concept().join("concept.toml"), copy.join("concept.toml")).unwrap();
+    }
+    let listed = || catbench(&workspace, &["concept", "list", "--json"]).output().unwrap();
+    for _ in 0..3 {
+        let said = listed();
+        let said = String::from_utf8_lossy(&said.stderr).into_owned();
+        assert!(!said.contains("put aside") && !said.contains("panicked"), "{said}");
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    catbench(&workspace, &["concept", "tag", "demo", "red"]).assert().code(0);
+    assert!(std::fs::read_to_string(workspace.concept().join("concept.toml")).unwrap().contains("red"));
+    let pid = json(&workspace, &["daemon", "status"])["daemon"]["pid"].clone();
+    std::fs::remove_file(&filler).unwrap();
+    wait_until("all is listed", || {
+        let said = listed();
+        let said: serde_json::Value = serde_json::from_slice(&said.stdout).unwrap_or_default();
+        said["concepts"].as_array().is_some_and(|all| all.len() == 301 && all[300]["tags"][0] == "red")
+    });
+    let status = json(&workspace, &["daemon", "status"])["daemon"].clone();
+    assert_eq!((&status["pid"], &status["warnings"]), (&pid, &serde_json::json!([])), "the same daemon");
+    let files = std::fs::read_dir(&internal).unwrap().map(|file| file.unwrap().file_name());
+    assert!(!files.into_iter().any(|name| name.to_string_lossy().contains("broken")), "the store was healthy");
+    catbench(&workspace, &["daemon", "stop"]).assert().code(0);
+    drop(disk);
+}
+
+#[test]
 fn a_home_that_cannot_be_written_is_named() {
     let workspace = Workspace::with_models();
     let home = workspace.home();

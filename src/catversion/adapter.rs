@@ -111,6 +111,16 @@ fn gather(tensors: Vec<(String, Vec<f32>)>, depth: usize, width: usize) -> Resul
     ResidualEmbeddings::from_numbers(found, 1, width, numbers).ok_or_else(|| "holds no embeddings".into())
 }
 
+/// Refuse to write over a file that is not an adapter.
+pub fn check_target(path: &Path) -> Result<()> {
+    let is_adapter =
+        |file: TensorFile| file.tensors().count() > 0 && file.tensors().all(|(name, _)| name.ends_with(LEAF));
+    if path.exists() && !TensorFile::open(path).is_ok_and(is_adapter) {
+        return Err(bad(path, "is there already and is no adapter: choose another name, or --force to write over it"));
+    }
+    Ok(())
+}
+
 /// Write `embeddings` to `path` as a `pytorch_adapter.bin`, and the `adapter_config.json` that the released code reads
 /// beside it. Gives both files.
 ///

@@ -16,15 +16,23 @@ use crate::diffusion::{
     self, BaseModel, Decoder, Denoising, PictureNoise, Prefix, Texts, Vae, attention_mask, denoise, emphasize,
     to_images,
 };
+use crate::image::clean_mask;
 use crate::protocol::{PictureConfig, SampleConfig};
+
+/// Parts and holes of a picture's mask smaller than this share of its largest part are cleaned away, as those of photos' masks
+/// are by default.
+pub const SMALLEST_PART: f64 = 0.1;
 
 /// One picture made.
 #[derive(Debug, Clone)]
 pub struct Picture {
     /// The picture.
     pub image: RgbImage,
-    /// White where it looked at the class word; all black where it never did.
-    pub mask: GrayImage,
+    /// White where it looked at `tokens`, without crumbs; all black where it never did. None where its prompt names neither the
+    /// concept nor the class word: then nobody knows.
+    pub mask: Option<GrayImage>,
+    /// Positions of the tokens whose attention made the mask.
+    pub tokens: Vec<usize>,
 }
 
 /// What was learned of one concept.
@@ -158,8 +166,10 @@ impl<'a> Sampler<'a> {
 pub struct Undecoded {
     /// Scaled latents [1, C, h, w].
     latents: Tensor,
-    /// Where it looked at the concept, [h', w'] in 0 to 1; none where it never did.
+    /// Where it looked at `tokens`, [h', w'] in 0 to 1; none where there are none.
     attention: Option<Tensor>,
+    /// Positions of the tokens of the concept, or else of its class word.
+    tokens: Vec<usize>,
 }
 
 /// Denoise a batch of pictures, which agree in noise, sampler, steps, in the part of the steps with concepts, and in whether
@@ -203,6 +213,7 @@ pub fn denoise_batch(
         Ok(Undecoded {
             latents: result.latents.narrow(0, i, 1)?.contiguous()?,
             attention: attention.map(|maps| maps.get(i)).transpose()?,
+            tokens: text.positions.clone(),
         })
     };
     batch.iter().enumerate().map(picture).collect::<Result<_>>().map(Some)
@@ -214,9 +225,7 @@ pub fn decode(vae: &Vae, decoder: &Decoder, undecoded: &Undecoded) -> Result<Pic
     let Some(image) = to_images(&pixels)?.pop() else {
         return Err(diffusion::Error::Setting("no picture".into()).into());
     };
-    let mask = match &undecoded.attention {
-        Some(map) => attention_mask(map, image.dimensions(), None)?,
-        None => GrayImage::new(image.width(), image.height()),
-    };
-    Ok(Picture { image, mask })
+    let cut = |map| attention_mask(map, image.dimensions(), None).map(|mask| clean_mask(&mask, SMALLEST_PART));
+    let mask = undecoded.attention.as_ref().map(cut).transpose()?;
+    Ok(Picture { image, mask, tokens: undecoded.tokens.clone() })
 }

@@ -126,6 +126,22 @@ pub struct Trainer<'a> {
     step: usize,
 }
 
+/// The layers that are concatenated in a text encoder of `count`: those `chosen`, else the last three.
+///
+/// # Errors
+/// A layer that it does not have.
+pub fn concatenated_layers(chosen: Option<&[usize]>, count: usize) -> Result<Vec<usize>> {
+    let layers = chosen.map_or_else(|| (count.saturating_sub(3)..count).collect(), <[usize]>::to_vec);
+    match layers.iter().find(|&&layer| layer >= count) {
+        None => Ok(layers),
+        Some(odd) => Err(Error::Setting {
+            setting: "layers",
+            value: odd.to_string(),
+            cause: format!("the text encoder has layers 0 to {}", count.saturating_sub(1)),
+        }),
+    }
+}
+
 impl<'a> Trainer<'a> {
     /// Encode the photos and set up step 0. `progress` is told (photos done, photos).
     pub fn new(
@@ -150,15 +166,7 @@ impl<'a> Trainer<'a> {
                 cause: "add a photo or more".into(),
             });
         }
-        let count = model.text_encoder.num_layers();
-        let layers = config.layers.clone().unwrap_or_else(|| (count.saturating_sub(3)..count).collect());
-        if let Some(odd) = layers.iter().find(|&&l| l >= count) {
-            return Err(Error::Setting {
-                setting: "layers",
-                value: odd.to_string(),
-                cause: format!("the text encoder has layers 0 to {}", count - 1),
-            });
-        }
+        let layers = concatenated_layers(config.layers.as_deref(), model.text_encoder.num_layers())?;
         let caption = config.caption.replace("{class}", class_word);
         let embeddings = match config.init {
             Init::ClassWord => ResidualEmbeddings::class_word(

@@ -6,12 +6,16 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::plan::{Cell as PlanCell, CellResult, Plan};
+use super::material::{self, Material};
+use super::model::named_or_path;
+use super::plan::{Cell as PlanCell, CellResult, JobIds, Plan};
 use super::score::difference_cells;
-use super::table::{Cell, Column, Format, Table, notes, score_cells, score_columns};
+use super::table::{Cell, Column, Format, Table, few, how_cells, how_columns, notes, score_cells, score_columns};
 use super::{Error, Where, print_json};
 use crate::client;
-use crate::protocol::{Compared, SampleConfig, ScoreConfig, ScoreCrop, ScoreSummary, TrainConfig};
+use crate::protocol::{
+    Compared, MaskConfig, ModelSpec, SampleConfig, ScoreConfig, ScoreCrop, ScoreSummary, TrainConfig,
+};
 use crate::workspace::{self, Concept, ConceptFile, Home, preflight};
 
 /// Options of a protocol.
@@ -61,10 +65,13 @@ struct Protocol {
     images: String,
     /// Where its masks are, likewise.
     masks: Option<String>,
+    /// How photos get masks that have none there; without, they count whole.
+    photo_masks: Option<PhotoMasks>,
     base_model: Option<PathBuf>,
     score_model: Option<PathBuf>,
     dino_model: Option<PathBuf>,
-    #[serde(default)]
+    /// What it does not say is as the preset has it.
+    #[serde(default, deserialize_with = "training")]
     train: TrainConfig,
     #[serde(default)]
     sample: SampleConfig,
@@ -76,6 +83,14 @@ struct Protocol {
     subjects: Vec<Subject>,
 }
 
+/// How photos get masks.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum PhotoMasks {
+    /// From where the base model looks at the class word.
+    Attention,
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Subject {
@@ -84,6 +99,17 @@ struct Subject {
     class: String,
     /// The name of its list of prompts.
     prompts: String,
+}
+
+/// The settings of a training, those that are not said from their preset.
+fn training<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<TrainConfig, D::Error> {
+    use serde::de::Error as _;
+    let said = toml::Table::deserialize(deserializer)?;
+    let preset = said.get("preset").cloned().map(toml::Value::try_into).transpose().map_err(D::Error::custom)?;
+    let preset = preset.map_or_else(TrainConfig::default, TrainConfig::preset);
+    let mut table = toml::Table::try_from(preset).map_err(D::Error::custom)?;
+    table.extend(said);
+    table.try_into().map_err(D::Error::custom)
 }
 
 impl Protocol {
@@ -125,12 +151,10 @@ impl Protocol {
 }
 
 impl Args {
-    /// The concept of a subject: made of its photos where it is not there.
+    /// The concept of a subject: made of its photos where it is not there. One that is there must be what would be made.
     fn concept(&self, home: &Home, protocol: &Protocol, subject: &Subject) -> Result<Concept, Error> {
         let name = format!("{}-{}", protocol.name, subject.name);
-        if home.path().join(&name).join("concept.toml").is_file() {
-            return Ok(home.concept(&name)?);
-        }
+        let there = home.path().join(&name).join("concept.toml").is_file();
         let beside = self.protocol.parent().unwrap_or(Path::new("")).to_path_buf();
         let within = self.subjects.as_ref().unwrap_or(&beside);
         let folder = |pattern: &str| within.join(pattern.replace("{subject}", &subject.name));
@@ -138,17 +162,33 @@ impl Args {
             given.clone().or_else(|| named.as_ref().map(|path| beside.join(path)))
         };
         let absolute = |path: PathBuf| std::path::absolute(&path).map_err(workspace::Error::io("find", &path));
-        let Some(base_model) = model(&self.base_model, &protocol.base_model) else {
+        let base_model = match (&self.base_model, &protocol.base_model) {
+            (Some(given), _) => Some(named_or_path(home, given)?),
+            // A path in the protocol is one from where it is.
+            (None, Some(named)) if home.named_model(named)?.is_none() => {
+                Some(named_or_path(home, &beside.join(named))?)
+            }
+            (None, named) => named.clone(),
+        };
+        let score_model = model(&self.score_model, &protocol.score_model);
+        let masks = protocol.masks.as_deref().map(folder).filter(|folder| folder.is_dir());
+        if there {
+            let dino_model = model(&self.dino_model, &protocol.dino_model);
+            let wanted = Wanted { base_model, score_model, dino_model, photos: folder(&protocol.images), masks };
+            let concept = home.concept(&name)?;
+            wanted.check(home, &concept, subject)?;
+            return Ok(concept);
+        }
+        let Some(base_model) = base_model else {
             return Err(Error::Job("the protocol names no base model: give --base-model".into()));
         };
-        let Some(score_model) = model(&self.score_model, &protocol.score_model) else {
+        let Some(score_model) = score_model else {
             return Err(Error::Job("the protocol names no CLIP model: give --score-model".into()));
         };
         let file = ConceptFile {
             name: name.clone(),
             class_word: subject.class.clone(),
-            // The name of a registered model stays one.
-            base_model: if base_model.exists() { absolute(base_model)? } else { base_model },
+            base_model,
             score_model: Some(absolute(score_model)?),
             dino_model: model(&self.dino_model, &protocol.dino_model).map(absolute).transpose()?,
             sam_model: None,
@@ -156,7 +196,6 @@ impl Args {
             tags: vec![protocol.name.clone()],
             notes: String::new(),
         };
-        let masks = protocol.masks.as_deref().map(folder).filter(|folder| folder.is_dir());
         Ok(home.new_concept(&name, &file, &folder(&protocol.images), masks.as_deref())?)
     }
 
@@ -168,7 +207,7 @@ impl Args {
         let chosen = |subject: &&Subject| self.only.is_empty() || self.only.contains(&subject.name);
         for subject in protocol.subjects.iter().filter(chosen) {
             let concept = self.concept(home, protocol, subject)?;
-            client::refresh(home, &concept)?;
+            super::take_up(home, &concept);
             preflight(&concept)?;
             let mut train = protocol.train.clone();
             let mut sample =
@@ -176,15 +215,20 @@ impl Args {
             if let Some(device) = self.device.map(Where::device) {
                 (train.device, sample.device) = (device, device);
             }
+            let photo_masks = protocol.photo_masks.map(|PhotoMasks::Attention| MaskConfig {
+                device: train.device,
+                dtype: train.dtype,
+                ..MaskConfig::default()
+            });
             let usual = ScoreConfig::default();
             let (fill, crop) = (protocol.fill.unwrap_or(usual.fill), protocol.crop.unwrap_or(usual.crop));
             cells.push(PlanCell {
                 label: subject.name.clone(),
                 settings: BTreeMap::new(),
+                material: Material::of(home, &concept, photo_masks.is_none())?,
                 concept: concept.id,
-                baseline: true,
-                run: None,
-                scoring: None,
+                photo_masks,
+                jobs: JobIds::default(),
                 train,
                 score: ScoreConfig { sample, fill, crop, ..usual },
             });
@@ -193,11 +237,77 @@ impl Args {
     }
 }
 
+/// What a concept of the protocol would be made of.
+struct Wanted {
+    base_model: Option<PathBuf>,
+    score_model: Option<PathBuf>,
+    dino_model: Option<PathBuf>,
+    photos: PathBuf,
+    masks: Option<PathBuf>,
+}
+
+impl Wanted {
+    /// Refuse a concept that was made of something else: its numbers would be taken for those of what was asked for. A model
+    /// that is not named is whichever the concept has.
+    fn check(&self, home: &Home, concept: &Concept, subject: &Subject) -> Result<(), Error> {
+        let differs = |what: &str, has: &dyn std::fmt::Display, wanted: &dyn std::fmt::Display| {
+            let id = &concept.id;
+            Err(Error::Job(format!(
+                "the concept {id} is there with another {what}: it has {has}, this protocol with these options wants {wanted}; \
+                 give what it has, or `catbench concept remove {id}` to have it made anew, or another name to the protocol"
+            )))
+        };
+        if concept.file.class_word != subject.class {
+            return differs("class word", &concept.file.class_word, &subject.class);
+        }
+        if let Some(wanted) = &self.base_model {
+            let spec = home.named_model(wanted)?.unwrap_or_else(|| ModelSpec::at(wanted));
+            let has = concept.base_model()?;
+            if has != spec && client::model_hash(&has, home)? != client::model_hash(&spec, home)? {
+                return differs("base model", &has.path.display(), &wanted.display());
+            }
+        }
+        for (what, wanted, has) in [
+            ("CLIP model", &self.score_model, concept.score_model()),
+            ("DINO model", &self.dino_model, concept.dino_model()),
+        ] {
+            let Some(wanted) = wanted else { continue };
+            match has {
+                None => return differs(what, &"none", &wanted.display()),
+                Some(has) if material::weights(home, &has)? != material::weights(home, wanted)? => {
+                    return differs(what, &has.display(), &wanted.display());
+                }
+                Some(_) => {}
+            }
+        }
+        let photos = crate::image::list_photos(&self.photos)?;
+        let has = concept.photos()?;
+        if material::files(&photos)? != material::files(&has)? {
+            let count = |photos: &[PathBuf]| {
+                if let [_] = photos { "1 photo".into() } else { format!("{} photos", photos.len()) }
+            };
+            let (has, wanted) = (format!("{} in {}", count(&has), concept.images().display()), count(&photos));
+            return differs("set of photos", &has, &format!("the {wanted} in {}", self.photos.display()));
+        }
+        for photo in self.masks.iter().flat_map(|_| &photos) {
+            let wanted = self.masks.as_ref().map(|masks| crate::image::mask_path(masks, photo));
+            let Some(wanted) = wanted.filter(|mask| mask.is_file()) else { continue };
+            let has = concept.mask_path(photo);
+            if !has.is_file() || crate::image::read_any_mask(&has)? != crate::image::read_any_mask(&wanted)? {
+                return differs("mask", &has.display(), &wanted.display());
+            }
+        }
+        Ok(())
+    }
+}
+
 pub fn run(args: &Args) -> Result<(), Error> {
     let protocol = Protocol::read(&args.protocol)?;
     let home = Home::locate()?;
+    client::check_writable(&home)?;
     let cells = args.cells(&home, &protocol)?;
     let mut plan = Plan::open(&home, args.name.as_ref().unwrap_or(&protocol.name), cells)?;
+    plan.preflight(args.format != Format::Json)?;
     let numbers = plan.submit(args.priority, matches!(args.device, Some(Where::Any)))?;
     if args.detach {
         if args.format == Format::Json {
@@ -222,7 +332,8 @@ fn table(plan: &Plan) -> Result<Table, Error> {
     let pair = |result: &CellResult| Some((result.at(false)?, result.at(true)?));
     let pairs: Vec<_> = results.iter().filter_map(pair).collect();
     let mut asked: Vec<Vec<_>> = pairs.iter().map(|pair| vec![pair.clone()]).collect();
-    if pairs.len() > 1 {
+    let count = pairs.len();
+    if count > 1 {
         asked.push(pairs);
     }
     let mut compared = client::compare(asked)?.into_iter();
@@ -230,35 +341,45 @@ fn table(plan: &Plan) -> Result<Table, Error> {
         columns: [Column::new("subject", "subject"), Column::new("concept", "concept")]
             .into_iter()
             .chain(score_columns(dino, "", ""))
+            .chain(how_columns())
             .collect(),
         notes: notes(&lines),
         ..Table::default()
     };
     for (cell, result) in plan.cells.iter().zip(&results) {
         if pair(result).is_some() {
-            add(&mut table, &cell.label, compared.next(), dino);
+            add(&mut table, &cell.label, compared.next(), dino, result.after.as_ref());
         } else {
             table.notes.push(format!("{}: {}", cell.label, result.problem.as_deref().unwrap_or("not measured")));
         }
     }
     if let Some(all) = compared.next() {
-        add(&mut table, "all", Some(all), dino);
+        add(&mut table, "all", Some(all), dino, lines.first().copied());
         table.notes.push("all: whole subjects are resampled".into());
+        table.notes.extend(few(count, "subject").map(|few| format!("all: {few}")));
     }
     table.notes.push("Δ: learned − untrained, paired by prompt and seed; an interval without 0 is a difference".into());
     Ok(table)
 }
 
-/// Untrained, learned and their difference.
-fn add(table: &mut Table, name: &str, compared: Option<Result<Compared, String>>, dino: bool) {
+/// Untrained, learned and their difference, measured as `how` says.
+fn add(
+    table: &mut Table,
+    name: &str,
+    compared: Option<Result<Compared, String>>,
+    dino: bool,
+    how: Option<&ScoreSummary>,
+) {
     if let Some(Ok(both)) = &compared {
         for (side, scores) in [("untrained", &both.first), ("learned", &both.second)] {
             let mut row: Vec<Cell> = vec![name.into(), side.into()];
             row.extend(score_cells(scores, dino));
+            row.extend(how_cells(how));
             table.rows.push(row);
         }
     }
     let mut row: Vec<Cell> = vec![name.into(), "Δ".into()];
     row.extend(difference_cells(compared, dino, name, &mut table.notes));
+    row.extend(how_cells(how));
     table.rows.push(row);
 }

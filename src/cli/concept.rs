@@ -84,6 +84,9 @@ struct ExportAdapterArgs {
     /// The file to write, or a folder for pytorch_adapter.bin.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    /// Write over a file that is not an adapter.
+    #[arg(long)]
+    force: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -118,6 +121,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
 fn import_adapter(args: &ImportAdapterArgs) -> Result<(), Error> {
     let concept = super::concept(&args.concept)?;
     let file = std::path::absolute(&args.file).map_err(workspace::Error::io("find", &args.file))?;
+    client::check_writable(&concept.home()?)?;
     let run = client::import_adapter(&concept, &file)?;
     if args.json {
         print_json(&json!({ "run": run.id(), "path": run.path() }));
@@ -135,7 +139,7 @@ fn import_adapter(args: &ImportAdapterArgs) -> Result<(), Error> {
 fn export_adapter(args: &ExportAdapterArgs) -> Result<(), Error> {
     let (_, run) = args.run.find()?;
     let out = target(&args.out, "pytorch_adapter.bin")?;
-    exported(client::export_adapter(&checkpoint(&run)?, &out)?, args.run.json);
+    exported(client::export_adapter(&checkpoint(&run)?, &out, args.force)?, args.run.json);
     Ok(())
 }
 

@@ -49,6 +49,13 @@ struct JsonArgs {
     json: bool,
 }
 
+impl Args {
+    /// Whether this process is to be the daemon.
+    pub fn is_run(&self) -> bool {
+        matches!(self.what, What::Run(_))
+    }
+}
+
 pub fn run(args: &Args) -> Result<(), Error> {
     let home = Home::locate()?;
     match &args.what {
@@ -58,9 +65,6 @@ pub fn run(args: &Args) -> Result<(), Error> {
         }
         What::Start(args) => {
             let status = Daemon::start(&home)?.status()?;
-            for warning in &status.warnings {
-                eprintln!("warning: {warning}");
-            }
             say(&status, args.json);
             Ok(())
         }
@@ -105,6 +109,9 @@ fn stop(home: &Home, json: bool) -> Result<(), Error> {
 }
 
 fn say(status: &DaemonStatus, json: bool) {
+    for warning in &status.warnings {
+        eprintln!("warning: {warning}");
+    }
     if json {
         print_json(&json!({ "running": true, "daemon": status }));
         return;

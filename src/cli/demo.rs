@@ -1,9 +1,10 @@
-//! `catbench demo`: the first five minutes.
+//! `catbench demo`: the first five minutes. The demo is brought into the home where it is not there yet.
 
 use std::io::IsTerminal;
 
 use super::open::ScreenArgs;
 use super::{Error, train};
+use crate::workspace::Home;
 
 /// Options of the demo.
 #[derive(Debug, clap::Args)]
@@ -16,6 +17,12 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<(), Error> {
+    let home = Home::locate()?;
+    let new = home.concept("demo").is_err();
+    let concept = home.demo()?;
+    if new && !args.json {
+        println!("the demo is now in {}", concept.folder.display());
+    }
     let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     if terminal && !args.json {
         return super::open::open(Some("demo"), &args.screen);

@@ -8,7 +8,11 @@ use serde_json::json;
 
 use super::{Error, print_json};
 use crate::client::words;
-use crate::image::{read_photo, read_provenance};
+use crate::image::{png_size, read_photo, read_provenance};
+use crate::workspace;
+
+/// The most pixels of pictures that are compared: both are held in memory.
+const MAX_PIXELS: u64 = 1 << 26;
 
 /// Options of `diff`.
 #[derive(Debug, clap::Args)]
@@ -63,8 +67,21 @@ impl Pixels {
 
 pub fn run(args: &Args) -> Result<(), Error> {
     let (a, b) = (settings(&args.a)?, settings(&args.b)?);
-    let (first, second) = (read_photo(&args.a)?, read_photo(&args.b)?);
-    let pixels = Pixels::compare(&first, &second);
+    let sizes = [png_size(&args.a)?, png_size(&args.b)?];
+    // Of two sizes no pixel is compared, and none is read.
+    let pixels = if sizes[0] == sizes[1] {
+        for (path, (width, height)) in [&args.a, &args.b].into_iter().zip(sizes) {
+            if u64::from(width) * u64::from(height) > MAX_PIXELS {
+                let problem = format!("{width} × {height} pixels are too many to compare");
+                let remedy =
+                    format!("up to {} million are; `catbench show` says how it was made", MAX_PIXELS / 1_000_000);
+                return Err(workspace::Error::invalid(path, problem, remedy).into());
+            }
+        }
+        Pixels::compare(&read_photo(&args.a)?, &read_photo(&args.b)?)
+    } else {
+        None
+    };
     // In the order of the first, then what only the second says.
     let names = a.0.iter().chain(b.0.iter().filter(|name| !a.1.contains_key(*name)));
     let differ: Vec<(&String, Option<&String>, Option<&String>)> =
@@ -73,7 +90,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
         let settings: Vec<_> = differ.iter().map(|(name, a, b)| json!({ "setting": name, "a": a, "b": b })).collect();
         print_json(&json!({
             "settings": settings,
-            "sizes": [first.dimensions(), second.dimensions()],
+            "sizes": sizes,
             "pixels": pixels,
         }));
         return Ok(());
@@ -96,7 +113,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
         if let Some(pixels) = pixels {
             pixels.words()
         } else {
-            let ((w, h), (v, g)) = (first.dimensions(), second.dimensions());
+            let [(w, h), (v, g)] = sizes;
             format!("{w} × {h} | {v} × {g}")
         }
     );

@@ -30,8 +30,14 @@ pub fn follow(
     json: bool,
 ) -> Result<(), Error> {
     let Some((mut history, ended)) = watch(concept, job, queued, json)? else { return Ok(()) };
+    if matches!(job.kind(), Ok(JobKind::Sample)) {
+        // By their numbers, which they are not made by.
+        history.pictures.sort_by(|a, b| a.path.cmp(&b.path));
+    }
     if let Some(out) = out.filter(|_| ended == State::Finished) {
-        copy_out(&mut history, &job.sheets(), out)?;
+        let mut sheets = job.sheets();
+        sheets.extend(Some(job.legend()).filter(|legend| legend.is_file()));
+        copy_out(&mut history, &sheets, out)?;
     }
     finish(concept, job, &history, ended, json)
 }
@@ -167,10 +173,16 @@ fn failure(concept: &Concept, job: &JobFolder, history: &History, ended: State) 
     Some(Error::Job(match ended {
         State::Finished => return None,
         State::Failed => match &history.end {
+            Some(End::Failed { message }) if matches!(job.kind(), Ok(JobKind::Sample)) => {
+                format!("{message}\n{resume}")
+            }
             Some(End::Failed { message }) => message.clone(),
             _ => "the job failed".into(),
         },
         State::New => "cancelled before it began".into(),
+        State::Stopped if matches!(job.kind(), Ok(JobKind::Sample)) => {
+            format!("stopped after {} pictures: {resume}", history.pictures.len())
+        }
         State::Stopped => format!("stopped after step {}: {resume}", history.step()),
         _ => format!(
             "the runner died without a word after step {} (killed, or out of memory; see {}): {resume}",
@@ -196,6 +208,9 @@ fn print_result(job: &JobFolder, history: &History) {
     if matches!(job.kind(), Ok(JobKind::Sample)) {
         history.pictures.iter().for_each(|picture| println!("{}", picture.path.display()));
         job.sheets().iter().for_each(|sheet| println!("{}", sheet.display()));
+        if job.legend().is_file() {
+            println!("{}", job.legend().display());
+        }
     } else {
         println!("{}", job.path().display());
     }

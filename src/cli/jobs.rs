@@ -5,7 +5,8 @@ use serde_json::json;
 
 use super::{Error, print_json};
 use crate::client;
-use crate::protocol::{JobChange, JobInfo, JobState};
+use crate::client::Reader;
+use crate::protocol::{JobChange, JobInfo, JobKind, JobState};
 use crate::workspace::{self, Home, JobFolder};
 
 /// Jobs that are over which are listed without `--all`.
@@ -106,7 +107,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
 }
 
 fn list(args: &ListArgs) -> Result<(), Error> {
-    let mut jobs = client::jobs(&Home::locate()?)?;
+    let mut jobs = super::reader(&Home::locate()?)?.jobs()?;
     jobs.retain(|job| args.concept.as_ref().is_none_or(|concept| *concept == job.concept));
     let over = jobs.iter().filter(|job| job.state.is_over()).count();
     if !args.all && over > LAST {
@@ -125,14 +126,24 @@ fn list(args: &ListArgs) -> Result<(), Error> {
     for job in &jobs {
         println!("{}", row(job).trim_end());
     }
-    if let Some(job) = jobs.iter().rfind(|job| job.state.can_be_retried()) {
-        eprintln!("  catbench jobs retry {}    go on with it; a training from its last checkpoint", job.number);
+    if let Some(job) = jobs.iter().rfind(|job| job.state.can_be_retried() && job.kind.is_some()) {
+        eprintln!("  catbench jobs retry {}    {}", job.number, again(job));
     }
     Ok(())
 }
 
+/// What a retry of the job does.
+fn again(job: &JobInfo) -> &'static str {
+    match (job.state, job.kind) {
+        (JobState::Cancelled, _) => "put it into the queue again",
+        (_, Some(JobKind::Train)) => "go on with it from its last checkpoint",
+        (_, Some(JobKind::Sample)) => "make the pictures that are missing",
+        _ => "do it again",
+    }
+}
+
 fn row(job: &JobInfo) -> String {
-    let kind = job.kind.map_or("gone", crate::protocol::JobKind::word);
+    let kind = job.kind.map_or("gone", JobKind::word);
     let more = match (&job.cause, job.step) {
         (Some(cause), _) => cause.lines().next().unwrap_or_default().to_owned(),
         (None, Some(step)) => format!("step {step}"),
@@ -163,13 +174,13 @@ fn change(args: &JobArgs, change: JobChange) -> Result<(), Error> {
 }
 
 /// The job of that number.
-pub fn find(home: &Home, number: u64) -> Result<JobInfo, Error> {
-    let found = client::jobs(home)?.into_iter().find(|job| job.number == number);
+pub fn find(reader: &mut Reader, number: u64) -> Result<JobInfo, Error> {
+    let found = reader.jobs()?.into_iter().find(|job| job.number == number);
     found.ok_or_else(|| Error::Job(format!("there is no job {number}: `catbench jobs` lists them")))
 }
 
 fn log(args: &JobArgs) -> Result<(), Error> {
-    let job = find(&Home::locate()?, args.number)?;
+    let job = find(&mut super::reader(&Home::locate()?)?, args.number)?;
     let path = JobFolder::at(&job.job)?.log();
     let text = match std::fs::read(&path) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),

@@ -1,5 +1,6 @@
 //! `catbench concept new | list | show | tag | rename | remove | restore | export | import`: the library.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde_json::json;
@@ -7,7 +8,7 @@ use serde_json::json;
 use super::{Error, print_json};
 use crate::client;
 use crate::client::words::{plain, shell};
-use crate::workspace::{Concept, ConceptFile, Home};
+use crate::workspace::{Concept, ConceptFile, Home, read_details};
 
 /// Options of `concept new`.
 #[derive(Debug, clap::Args)]
@@ -156,6 +157,9 @@ pub struct ImportArgs {
     /// Its name here, if not its own.
     #[arg(long)]
     name: Option<String>,
+    /// Take an archive without a manifest, whose files cannot be checked.
+    #[arg(long)]
+    unlisted: bool,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -164,12 +168,7 @@ pub struct ImportArgs {
 pub fn new(args: &NewArgs) -> Result<(), Error> {
     let home = Home::locate()?;
     let base_model = match &args.base_model {
-        // What is a path from here is one from anywhere.
-        Some(path) if path.exists() => std::path::absolute(path)?,
-        Some(name) => {
-            home.model(&name.to_string_lossy())?;
-            name.clone()
-        }
+        Some(path) => super::model::named_or_path(&home, path)?,
         None => only_model(&home)?,
     };
     let file = ConceptFile {
@@ -183,8 +182,10 @@ pub fn new(args: &NewArgs) -> Result<(), Error> {
         tags: args.tags.clone(),
         notes: String::new(),
     };
+    client::check_writable(&home)?;
     let concept = home.new_concept(&args.name, &file, &args.images, args.masks.as_deref())?;
-    came(&home, &concept, args.json)
+    came(&home, &concept, args.json);
+    Ok(())
 }
 
 fn only_model(home: &Home) -> Result<PathBuf, Error> {
@@ -196,15 +197,14 @@ fn only_model(home: &Home) -> Result<PathBuf, Error> {
 }
 
 /// Tell the daemon of a concept that has come, and say so.
-fn came(home: &Home, concept: &Concept, json: bool) -> Result<(), Error> {
-    client::refresh(home, concept)?;
+fn came(home: &Home, concept: &Concept, json: bool) {
+    super::take_up(home, concept);
     if json {
-        print_json(&json!({ "concept": client::concept(home, &concept.id, false)?.concept, "path": concept.folder }));
+        print_json(&json!({ "concept": read_details(&concept.folder).concept, "path": concept.folder }));
     } else {
         println!("{}", concept.folder.display());
         eprintln!("  catbench train {0}    learn it\n  catbench open {0}     the workbench", shell(&concept.id));
     }
-    Ok(())
 }
 
 pub fn list(args: &ListArgs) -> Result<(), Error> {
@@ -212,9 +212,15 @@ pub fn list(args: &ListArgs) -> Result<(), Error> {
     if args.trash {
         return list_trash(&home, args.json);
     }
-    let concepts = client::concepts(&home, args.tag.clone(), args.matching.clone())?;
+    let mut reader = super::reader(&home)?;
+    let concepts = reader.concepts(args.tag.clone(), args.matching.clone())?;
+    for news in reader.news()? {
+        eprintln!("warning: {news}");
+    }
     if args.json {
-        print_json(&json!({ "concepts": concepts }));
+        // Thousands are written as they are, not by way of a tree of values.
+        let listed = BTreeMap::from([("concepts", &concepts)]);
+        println!("{}", serde_json::to_string(&listed).map_err(std::io::Error::from)?);
         return Ok(());
     }
     if concepts.is_empty() {
@@ -253,7 +259,7 @@ fn list_trash(home: &Home, json: bool) -> Result<(), Error> {
 }
 
 pub fn show(args: &NameArgs) -> Result<(), Error> {
-    let details = client::concept(&Home::locate()?, &args.concept, args.json)?;
+    let details = super::reader(&Home::locate()?)?.concept(&args.concept, args.json)?;
     if args.json {
         print_json(&json!({ "concept": details }));
         return Ok(());
@@ -296,8 +302,9 @@ pub fn tag(args: &TagArgs) -> Result<(), Error> {
         }
     }
     let changed = tags != concept.file.tags;
+    client::check_writable(&home)?;
     concept.edit(changed.then_some(&tags), args.notes.as_deref())?;
-    client::refresh(&home, &concept)?;
+    super::take_up(&home, &concept);
     if args.concept.json {
         print_json(&json!({ "concept": concept.id, "tags": concept.file.tags, "notes": concept.file.notes }));
     } else {
@@ -309,7 +316,8 @@ pub fn tag(args: &TagArgs) -> Result<(), Error> {
 pub fn rename(args: &RenameArgs) -> Result<(), Error> {
     let home = Home::locate()?;
     client::rename(&home, &args.concept.concept, &args.to)?;
-    came(&home, &home.concept(&args.to)?, args.concept.json)
+    came(&home, &home.concept(&args.to)?, args.concept.json);
+    Ok(())
 }
 
 pub fn remove(args: &NameArgs) -> Result<(), Error> {
@@ -324,28 +332,30 @@ pub fn remove(args: &NameArgs) -> Result<(), Error> {
 
 pub fn restore(args: &RestoreArgs) -> Result<(), Error> {
     let home = Home::locate()?;
+    client::check_writable(&home)?;
     let concept = home.restore_concept(&args.concept.concept, args.to.as_deref())?;
-    came(&home, &concept, args.concept.json)
+    came(&home, &concept, args.concept.json);
+    Ok(())
 }
 
 impl SampleArgs {
-    /// The home, the concept, and the picture's path from the concept's folder.
+    /// The home, in which something may be changed, the concept, and the picture's path from the concept's folder.
     fn find(&self) -> Result<(Home, Concept, PathBuf), Error> {
         let home = Home::locate()?;
         let concept = home.concept(&self.concept)?;
+        client::check_writable(&home)?;
         let here = std::path::absolute(&self.picture)?;
         let inside = here.strip_prefix(&concept.folder).map(PathBuf::from);
         Ok((home, concept, inside.unwrap_or_else(|_| self.picture.clone())))
     }
 
-    fn say(&self, home: &Home, concept: &Concept, said: &serde_json::Value, line: &str) -> Result<(), Error> {
-        client::refresh(home, concept)?;
+    fn say(&self, home: &Home, concept: &Concept, said: &serde_json::Value, line: &str) {
+        super::take_up(home, concept);
         if self.json {
             print_json(said);
         } else {
             println!("{line}");
         }
-        Ok(())
     }
 }
 
@@ -355,7 +365,8 @@ pub fn rate(args: &RateArgs) -> Result<(), Error> {
     concept.rate(&picture, rating)?;
     let word = rating.map_or("no rating".into(), |rating| format!("rated {rating}"));
     let said = json!({ "concept": concept.id, "picture": picture, "rating": rating });
-    args.sample.say(&home, &concept, &said, &format!("{}: {word}", picture.display()))
+    args.sample.say(&home, &concept, &said, &format!("{}: {word}", picture.display()));
+    Ok(())
 }
 
 pub fn remove_sample(args: &SampleArgs) -> Result<(), Error> {
@@ -363,14 +374,16 @@ pub fn remove_sample(args: &SampleArgs) -> Result<(), Error> {
     let path = concept.remove_sample(&picture)?;
     let undo = format!("catbench concept restore-sample {} {}", shell(&concept.id), picture.display());
     let said = json!({ "concept": concept.id, "removed": picture, "path": path });
-    args.say(&home, &concept, &said, &format!("{} is in the trash: {undo}", picture.display()))
+    args.say(&home, &concept, &said, &format!("{} is in the trash: {undo}", picture.display()));
+    Ok(())
 }
 
 pub fn restore_sample(args: &SampleArgs) -> Result<(), Error> {
     let (home, concept, picture) = args.find()?;
     let path = concept.restore_sample(&picture)?;
     let said = json!({ "concept": concept.id, "restored": picture, "path": path });
-    args.say(&home, &concept, &said, &path.display().to_string())
+    args.say(&home, &concept, &said, &path.display().to_string());
+    Ok(())
 }
 
 pub fn export(args: &ExportArgs) -> Result<(), Error> {
@@ -390,12 +403,22 @@ pub fn export(args: &ExportArgs) -> Result<(), Error> {
 
 pub fn import(args: &ImportArgs) -> Result<(), Error> {
     let home = Home::locate()?;
-    let (concept, has_manifest) = home.import_concept(&args.from, args.name.as_deref())?;
-    if !has_manifest && !args.from.is_dir() {
-        eprintln!(
-            "warning: {} has no manifest, so its files could not be checked",
-            plain(&args.from.to_string_lossy())
-        );
+    client::check_writable(&home)?;
+    let (concept, expected) = home.import_concept(&args.from, args.name.as_deref(), args.unlisted)?;
+    match (expected, concept.base_model()) {
+        // It can be trained anew, and what was learned waits for its base model.
+        (_, Err(error)) => eprintln!("warning: {error}"),
+        (None, Ok(_)) => {}
+        (Some(expected), Ok(spec)) => match client::model_hash(&spec, &home) {
+            Ok(hash) if hash == expected => {}
+            Ok(hash) => eprintln!(
+                "warning: {} is not the base model it was made with (sha256 {hash:.12}, not {expected:.12}): what was learned \
+                 does not go with it",
+                spec.path.display()
+            ),
+            Err(error) => eprintln!("warning: {error}"),
+        },
     }
-    came(&home, &concept, args.json)
+    came(&home, &concept, args.json);
+    Ok(())
 }

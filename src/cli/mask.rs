@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use serde_json::json;
 
+use super::preflight::Told;
 use super::{Error, PlacementArgs, Where, follow, print_json, train};
 use crate::client;
 use crate::protocol::{FloatType, MaskConfig, MaskPoint, SegmentRequest};
@@ -24,8 +25,8 @@ enum What {
     /// Make masks where the base model looks at the class word, which needs no other model; or with --sam at points, by Segment
     /// Anything.
     Make(Box<MakeArgs>),
-    /// Look at every mask: which are missing, and which are empty, full, of another size or coloured. Ends with 1 if one
-    /// cannot be used.
+    /// Look at every mask of photos and of all samples, also those of runs and scorings: which are missing, and which are empty,
+    /// full, of another size or coloured. Ends with 1 if one cannot be used.
     Check(CheckArgs),
 }
 
@@ -51,15 +52,19 @@ struct ImportArgs {
 struct MakeArgs {
     /// The concept.
     concept: String,
-    /// Pictures to make masks for; without, the photos that have none.
+    /// Pictures to make masks for, photos or samples; without, the photos that have none. Samples get their masks while they are
+    /// made, from the same attention.
     #[arg(value_name = "PICTURE")]
     pictures: Vec<PathBuf>,
-    /// Also for photos that have a mask.
+    /// For the samples of a sampling that have no mask: its id, the start of it, or `latest`.
+    #[arg(long, value_name = "BATCH", conflicts_with_all = ["pictures", "sam"])]
+    batch: Option<String>,
+    /// Also for those that have a mask.
     #[arg(long)]
     replace: bool,
     /// By Segment Anything at the points given, with the weights that concept.toml names as `sam_model`.
     #[arg(long, requires_all = ["points", "pictures"], conflicts_with_all = [
-        "replace", "caption", "timesteps", "draws", "seed", "device", "dtype", "priority", "after",
+        "replace", "caption", "timesteps", "draws", "seed", "device", "dtype", "priority", "after", "dry_run",
     ])]
     sam: bool,
     /// A point on the concept, in pixels of the picture from its upper left corner; may be given several times.
@@ -94,6 +99,9 @@ struct MakeArgs {
     dtype: Option<FloatType>,
     #[command(flatten)]
     placement: PlacementArgs,
+    /// Say what would be done and what it needs, and do nothing. Ends with 1 if it cannot be done here.
+    #[arg(long)]
+    dry_run: bool,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -118,11 +126,12 @@ pub fn run(args: &Args) -> Result<(), Error> {
 
 fn import(args: &ImportArgs) -> Result<(), Error> {
     let concept = super::concept(&args.concept)?;
+    client::check_writable(&concept.home()?)?;
     let report = match &args.folder {
         Some(folder) => concept.import_masks(folder, args.replace)?,
         None => concept.masks_from_alpha(args.replace)?,
     };
-    client::refresh(&concept.home()?, &concept)?;
+    super::take_up(&concept.home()?, &concept);
     if args.json {
         let refused: Vec<_> = report.refused.iter().map(|(file, why)| json!({ "file": file, "why": why })).collect();
         print_json(&json!({
@@ -160,6 +169,7 @@ fn segment(args: &MakeArgs, concept: &Concept) -> Result<(), Error> {
     let on = args.points.iter().map(|&(x, y)| MaskPoint { x, y, concept: true });
     let off = args.not_points.iter().map(|&(x, y)| MaskPoint { x, y, concept: false });
     let points: Vec<MaskPoint> = on.chain(off).collect();
+    client::check_writable(&concept.home()?)?;
     let mut segmenter = client::Segmenter::start()?;
     let mut made = Vec::new();
     for picture in pictures(concept, args)? {
@@ -178,7 +188,7 @@ fn segment(args: &MakeArgs, concept: &Concept) -> Result<(), Error> {
         }
         made.push(json!({ "picture": picture, "mask": mask }));
     }
-    client::refresh(&concept.home()?, concept)?;
+    super::take_up(&concept.home()?, concept);
     if args.json {
         print_json(&json!({ "masks": made }));
     }
@@ -204,14 +214,26 @@ fn make(args: &MakeArgs) -> Result<(), Error> {
     config.check()?;
     let pictures = pictures(&concept, args)?;
     if pictures.is_empty() {
-        return Err(Error::Job("every photo has a mask: --replace makes them anew".into()));
+        let of = if args.batch.is_some() { "sample of the sampling" } else { "photo" };
+        return Err(Error::Job(format!("every {of} has a mask: --replace makes them anew")));
     }
+    let estimate = client::estimate_of(client::mask_request(&concept, pictures.len(), config.clone())?)?;
+    let looks = config.timesteps.len() * config.draws;
+    let told = Told::work("masks", format!("{} pictures, {looks} looks at each", pictures.len()));
+    if args.dry_run {
+        return super::preflight::dry_run(&concept, &told, &estimate, args.json);
+    }
+    if !args.json {
+        super::preflight::say(&concept, &told, &estimate);
+    }
+    super::preflight::refuse(&estimate)?;
+    client::check_writable(&concept.home()?)?;
     let job = JobFolder::new_masks(&concept, pictures, config)?;
-    let queued = client::submit(&job, args.placement.placement(args.device))?;
+    let queued = client::submit_new(&job, args.placement.placement(args.device))?;
     if !follow::quietly(&concept, &job, Some(&queued))? {
         return Ok(());
     }
-    client::refresh(&concept.home()?, &concept)?;
+    super::take_up(&concept.home()?, &concept);
     let masks = History::read(&job)?.masks;
     if args.json {
         let masks: Vec<_> = masks.iter().map(|(picture, mask)| json!({ "picture": picture, "mask": mask })).collect();
@@ -232,8 +254,12 @@ fn pictures(concept: &Concept, args: &MakeArgs) -> Result<Vec<PathBuf>, Error> {
     if !given.is_empty() {
         return Ok(given);
     }
-    let lacks = |photo: &Path| !concept.mask_path(photo).is_file();
-    Ok(concept.photos()?.into_iter().filter(|photo| args.replace || lacks(photo)).collect())
+    let lacks = |picture: &Path| !concept.mask_of(picture).is_file();
+    let all = match &args.batch {
+        Some(id) => super::score::pictures_of(&concept.batch(id)?)?,
+        None => concept.photos()?,
+    };
+    Ok(all.into_iter().filter(|picture| args.replace || lacks(picture)).collect())
 }
 
 fn check(args: &CheckArgs) -> Result<(), Error> {

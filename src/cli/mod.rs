@@ -12,6 +12,7 @@ mod jobs;
 mod library;
 mod manual;
 mod mask;
+mod material;
 mod model;
 mod open;
 mod plan;
@@ -115,9 +116,9 @@ enum Verb {
 struct RunArgs {
     /// The concept: a folder of the home.
     concept: String,
-    /// The run: its id, the start of it, or `latest`.
-    #[arg(long, default_value = "latest")]
-    run: String,
+    /// The run: its id, the start of it, or `latest`; the latest if not given.
+    #[arg(long)]
+    run: Option<String>,
     /// Print one JSON object last.
     #[arg(long)]
     json: bool,
@@ -127,8 +128,13 @@ impl RunArgs {
     /// The concept and its run.
     fn find(&self) -> Result<(workspace::Concept, workspace::JobFolder), Error> {
         let concept = concept(&self.concept)?;
-        let run = concept.run(&self.run)?;
+        let run = self.of(&concept)?;
         Ok((concept, run))
+    }
+
+    /// The run of `concept`.
+    fn of(&self, concept: &workspace::Concept) -> Result<workspace::JobFolder, Error> {
+        Ok(concept.run(self.run.as_deref().unwrap_or("latest"))?)
     }
 }
 
@@ -255,6 +261,10 @@ pub fn main() -> ExitCode {
     // Clap ends wrong usage with 2, and `--help` and `--version` with 0.
     let cli = Cli::parse();
     let Some(verb) = cli.verb else { return alone() };
+    // These live on whoever reads what they say.
+    if !matches!(verb, Verb::Runner { .. } | Verb::Demo(_) | Verb::Open(_)) && !is_daemon(&verb) {
+        crate::sys::end_with_stdout();
+    }
     let done = match verb {
         Verb::Runner { segment: true, .. } => return crate::runner::segment(),
         Verb::Runner { folder: Some(folder), from_seq, keep, .. } => {
@@ -290,6 +300,11 @@ pub fn main() -> ExitCode {
     exit_code(done)
 }
 
+/// Whether this process is to be the daemon.
+fn is_daemon(verb: &Verb) -> bool {
+    matches!(verb, Verb::Daemon(args) if args.is_run())
+}
+
 fn exit_code(done: Result<(), Error>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -312,6 +327,22 @@ fn alone() -> ExitCode {
 /// Print the result of a `--json` command: one object on one line.
 fn print_json(value: &serde_json::Value) {
     println!("{value}");
+}
+
+/// Ask about `home`, and say so where nothing can be changed there now.
+fn reader(home: &Home) -> Result<client::Reader, Error> {
+    let reader = client::Reader::open(home)?;
+    if let Some(why) = reader.read_only() {
+        eprintln!("read-only: {why}");
+    }
+    Ok(reader)
+}
+
+/// Have the daemon take up what was changed in the folder of `concept`. That it is changed holds whatever comes of this.
+fn take_up(home: &Home, concept: &workspace::Concept) {
+    if let Err(error) = client::refresh(home, concept) {
+        eprintln!("warning: it is done, but the daemon has not taken it up yet: {error}");
+    }
 }
 
 /// The home, and the concept in it that a command names.

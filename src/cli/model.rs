@@ -8,8 +8,9 @@ use serde_json::json;
 
 use super::train::one_of;
 use super::{Error, print_json};
-use crate::protocol::{ModelReport, ModelSpec, Prediction};
-use crate::workspace::{self, Home};
+use crate::client::words::shell;
+use crate::protocol::{ModelReport, ModelSpec, Prediction, UNKNOWN};
+use crate::workspace::{self, Copying, Home};
 
 /// What looks at a model's files: this process, in the role of a runner (`cli::main` says which).
 pub type Check = fn(&ModelSpec, &Home, Option<&mut dyn FnMut(u64, u64)>) -> ModelReport;
@@ -62,7 +63,7 @@ struct Add {
     path: PathBuf,
     #[command(flatten)]
     settings: Settings,
-    /// Copy the files into the home.
+    /// Copy the files that are used into the home.
     #[arg(long)]
     copy: bool,
     #[command(flatten)]
@@ -119,6 +120,19 @@ impl Settings {
     }
 }
 
+/// What names a base model in a concept's settings: a registered model by its name, which one plain word means first, else
+/// the absolute path of what is at `path`.
+pub(super) fn named_or_path(home: &Home, path: &Path) -> Result<PathBuf, Error> {
+    if home.named_model(path)?.is_some() {
+        return Ok(path.to_owned());
+    }
+    if path.exists() {
+        return Ok(std::path::absolute(path)?);
+    }
+    // Says which models there are.
+    Ok(home.model(&path.to_string_lossy()).map(|_| path.to_owned())?)
+}
+
 /// The path itself, or where the model of the hub that `hf:owner/repo` names has been downloaded to.
 fn local(path: &Path) -> Result<PathBuf, Error> {
     let Some(repo) = path.to_str().and_then(|path| path.strip_prefix("hf:")) else { return Ok(path.to_owned()) };
@@ -137,7 +151,12 @@ fn add(args: &Add, home: &Home, check: Check) -> Result<(), Error> {
     if !report.problems.is_empty() {
         return refuse(&report, args.output.json);
     }
-    let spec = home.add_model(&args.name, &spec, args.copy)?;
+    let mut progress = Progress::of("copying");
+    let mut show = |done, total| progress.show(done, total);
+    let copying = args.copy.then_some(Copying { files: &report.files, progress: &mut show });
+    let added = home.add_model(&args.name, &spec, copying);
+    progress.clear();
+    let spec = added?;
     if args.output.json {
         print_json(&json!({ "name": args.name, "model": spec, "family": report.family, "assumed": report.assumed }));
         return Ok(());
@@ -172,10 +191,11 @@ fn list(home: &Home, json: bool) -> Result<(), Error> {
 
 fn look(args: &CheckArgs, home: &Home, check: Check) -> Result<(), Error> {
     let Settings { vae, config, prediction } = &args.settings;
-    let spec = if args.model.exists() {
+    let named = home.named_model(&args.model)?;
+    let spec = if named.is_none() && args.model.exists() {
         args.settings.spec(&args.model)?
     } else {
-        let mut spec = home.model(&args.model.to_string_lossy())?;
+        let mut spec = named.map_or_else(|| home.model(&args.model.to_string_lossy()), Ok)?;
         // What is given here counts for this look.
         let given = args.settings.spec(&spec.path)?;
         spec.vae = vae.as_ref().map_or(spec.vae, |_| given.vae);
@@ -183,7 +203,7 @@ fn look(args: &CheckArgs, home: &Home, check: Check) -> Result<(), Error> {
         spec.prediction = prediction.or(spec.prediction);
         spec
     };
-    let mut progress = Hashing::default();
+    let mut progress = Progress::of("reading");
     let report = check(&spec, home, Some(&mut |done, total| progress.show(done, total)));
     progress.clear();
     if !report.problems.is_empty() {
@@ -198,13 +218,29 @@ fn look(args: &CheckArgs, home: &Home, check: Check) -> Result<(), Error> {
 }
 
 fn remove(args: &Remove, home: &Home) -> Result<(), Error> {
+    home.model(&args.name)?;
+    let used_by = users(home, &args.name)?;
     let spec = home.remove_model(&args.name)?;
     if args.output.json {
-        print_json(&json!({ "name": args.name, "model": spec }));
+        print_json(&json!({ "name": args.name, "model": spec, "used_by": used_by }));
     } else {
         println!("forgot {} ({})", args.name, spec.path.display());
+        if !used_by.is_empty() {
+            let (concepts, name) = (used_by.join(", "), shell(&args.name));
+            eprintln!(
+                "warning: it is the base model of {concepts}: add another as {name}, or name one in concept.toml"
+            );
+        }
     }
     Ok(())
+}
+
+/// The concepts whose base model is the registered one of that name.
+fn users(home: &Home, name: &str) -> Result<Vec<String>, Error> {
+    let names = home.concepts()?.into_iter();
+    // What cannot be read uses nothing.
+    let concepts = names.filter_map(|name| home.concept(&name).ok());
+    Ok(concepts.filter(|concept| concept.file.base_model == Path::new(name)).map(|concept| concept.id).collect())
 }
 
 /// Say all that is wrong with a model.
@@ -215,53 +251,75 @@ fn refuse(report: &ModelReport, json: bool) -> Result<(), Error> {
         print_report(report);
     }
     let (count, path) = (report.problems.len(), report.model.path.display());
+    // One is said as the error.
     Err(Error::Job(match report.problems.as_slice() {
         [problem] => problem.clone(),
         _ => format!("{path} cannot be used: {count} problems"),
     }))
 }
 
+/// Problems that are printed one by one.
+const SHOWN: usize = 20;
+
 fn print_report(report: &ModelReport) {
     let row = |name: &str, value: &str| println!("{name:<13} {value}");
     row("model", &report.model.path.display().to_string());
-    row("family", &report.family);
-    row("predicts", &report.prediction);
-    row("resolution", &format!("{0} × {0}", report.resolution));
+    // What could not be told is not a row.
+    let known = |name: &str, value: &str| {
+        if value != UNKNOWN {
+            row(name, value);
+        }
+    };
+    known("family", &report.family);
+    known("predicts", &report.prediction);
+    if report.resolution > 0 {
+        row("resolution", &format!("{0} × {0}", report.resolution));
+    }
     for part in &report.parts {
         let (millions, megabytes) = (part.parameters as f64 / 1e6, part.bytes as f64 / 1e6);
         let types = part.types.join(", ");
         row(&part.name, &format!("{millions:.1} M numbers, {megabytes:.1} MB, {types}, {}", part.path.display()));
     }
-    row("tokenizer", &report.tokenizer);
+    known("tokenizer", &report.tokenizer);
     report.assumed.iter().for_each(|assumed| row("assumed", assumed));
-    report.ignored.iter().for_each(|(what, count)| row("ignored", &format!("{count} tensors: {what}")));
+    report.ignored.iter().for_each(|some| row("ignored", &format!("{} tensors: {}", some.tensors, some.what)));
     if let Some(hash) = &report.hash {
         row("SHA-256", hash);
     }
-    report.problems.iter().for_each(|problem| row("problem", problem));
+    if report.problems.len() > 1 {
+        report.problems.iter().take(SHOWN).for_each(|problem| row("problem", problem));
+    }
+    if report.problems.len() > SHOWN {
+        row("", &format!("and {} more (--json lists all)", report.problems.len() - SHOWN));
+    }
 }
 
-/// How far the hash is: a bar on a terminal, else one line where it takes long.
-#[derive(Default)]
-struct Hashing {
+/// How far something is: a bar on a terminal, else one line where it takes long.
+struct Progress {
+    what: &'static str,
     bar: Option<ProgressBar>,
     told: bool,
 }
 
-impl Hashing {
-    /// Bytes that are hashed before anyone asks what takes so long.
+impl Progress {
+    /// Bytes that are read or copied before anyone asks what takes so long.
     const LONG: u64 = 500 << 20;
+
+    fn of(what: &'static str) -> Self {
+        Self { what, bar: None, told: false }
+    }
 
     fn show(&mut self, done: u64, total: u64) {
         if total >= Self::LONG && !std::mem::replace(&mut self.told, true) {
             if std::io::stderr().is_terminal() {
                 let bar = ProgressBar::new(total);
-                if let Ok(style) = ProgressStyle::with_template("reading {bar:30} {bytes}/{total_bytes}  {eta} left") {
+                let template = format!("{} {{bar:30}} {{bytes}}/{{total_bytes}}  {{eta}} left", self.what);
+                if let Ok(style) = ProgressStyle::with_template(&template) {
                     bar.set_style(style);
                 }
                 self.bar = Some(bar);
             } else {
-                eprintln!("reading {:.1} GB", total as f64 / 1e9);
+                eprintln!("{} {:.1} GB", self.what, total as f64 / 1e9);
             }
         }
         if let Some(bar) = &self.bar {

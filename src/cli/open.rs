@@ -37,6 +37,17 @@ enum ThemeArg {
     Light,
 }
 
+impl ScreenArgs {
+    /// The colours that are asked for, if some are.
+    pub fn theme(&self) -> Option<Theme> {
+        match self.theme {
+            ThemeArg::Auto => None,
+            ThemeArg::Dark => Some(Theme::Dark),
+            ThemeArg::Light => Some(Theme::Light),
+        }
+    }
+}
+
 pub fn run(args: &Args) -> Result<(), Error> {
     open(args.concept.as_deref(), &args.screen)
 }
@@ -57,11 +68,7 @@ pub fn open(concept: Option<&str>, screen: &ScreenArgs) -> Result<(), Error> {
         concept: concept.map(str::to_owned),
         place: if concept.is_some() { Place::Concept } else { Place::Library },
         images: screen.images,
-        theme: match screen.theme {
-            ThemeArg::Auto => None,
-            ThemeArg::Dark => Some(Theme::Dark),
-            ThemeArg::Light => Some(Theme::Light),
-        },
+        theme: screen.theme(),
         verbs: verbs(),
         explained: explained(),
     };
@@ -73,20 +80,31 @@ pub fn open(concept: Option<&str>, screen: &ScreenArgs) -> Result<(), Error> {
 
 /// Every verb of the command line, and those under it, for the palette.
 fn verbs() -> Vec<Verb> {
+    let mut command = Cli::command();
+    // What an argument takes is known then.
+    command.build();
     let mut verbs = Vec::new();
-    for verb in Cli::command().get_subcommands().filter(|verb| !verb.is_hide_set()) {
-        let below: Vec<_> = verb.get_subcommands().collect();
-        let about = |command: &clap::Command| command.get_about().map(ToString::to_string).unwrap_or_default();
-        if below.is_empty() {
-            verbs.push(Verb { name: verb.get_name().to_owned(), about: about(verb) });
+    for verb in command.get_subcommands().filter(|verb| !verb.is_hide_set() && verb.get_name() != "help") {
+        if verb.get_subcommands().next().is_none() {
+            verbs.push(described(verb, verb.get_name().to_owned()));
         }
-        verbs.extend(
-            below
-                .into_iter()
-                .map(|under| Verb { name: format!("{} {}", verb.get_name(), under.get_name()), about: about(under) }),
-        );
+        let below = verb.get_subcommands().filter(|below| below.get_name() != "help");
+        verbs.extend(below.map(|below| described(below, format!("{} {}", verb.get_name(), below.get_name()))));
     }
     verbs
+}
+
+/// What the palette says of a verb, and what it must be given.
+fn described(command: &clap::Command, name: String) -> Verb {
+    let takes = |argument: &&clap::Arg| argument.is_positional() || argument.is_required_set();
+    let arguments: Vec<_> = command.get_arguments().filter(takes).collect();
+    Verb {
+        name,
+        about: command.get_about().map(ToString::to_string).unwrap_or_default(),
+        words: arguments.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+        takes_concept: arguments.first().is_some_and(|first| first.is_positional() && first.get_id() == "concept"),
+        needs_words: arguments.iter().any(|argument| argument.is_required_set()),
+    }
 }
 
 /// What the command line says of each setting of a training.
@@ -105,5 +123,26 @@ impl ValueEnum for Images {
 
     fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
         Some(clap::builder::PossibleValue::new(self.word()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn the_palette_knows_what_a_verb_must_be_given() {
+        let verbs = verbs();
+        let verb = |name: &str| verbs.iter().find(|verb| verb.name == name).unwrap();
+        for name in ["jobs list", "doctor", "runs", "model list"] {
+            assert!(!verb(name).needs_words, "{name}");
+        }
+        for name in ["train", "watch", "concept tag"] {
+            assert!(verb(name).needs_words && verb(name).takes_concept, "{name}");
+        }
+        assert!(verb("jobs cancel").needs_words && !verb("jobs cancel").takes_concept);
+        assert!(verb("concept tag").words.starts_with("<CONCEPT>"), "{}", verb("concept tag").words);
     }
 }

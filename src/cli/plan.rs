@@ -1,9 +1,10 @@
 //! Plans: many trainings and scorings that make one table. A plan is a file, `<home>/.catbench/plans/<name>.toml`, that says
-//! which jobs belong to it; the jobs are in the queue like any others, each scoring after its training. Asking for the same
-//! plan again goes on with what is not finished, so a plan survives everything that its jobs survive.
+//! which jobs belong to it; the jobs are in the queue like any others, each scoring after its training. What comes without the
+//! concept is measured by jobs of their own, which wait for no training. Asking for the same plan again goes on with what is not
+//! finished, so a plan survives everything that its jobs survive.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,14 +13,17 @@ use serde::{Deserialize, Serialize};
 use signal_hook::consts::SIGINT;
 
 use super::Error;
+use super::material::Material;
 use crate::client;
 use crate::fs::write_atomic;
-use crate::protocol::{JobInfo, JobState, ScoreConfig, ScoreSummary, ScoreTask, ScoresAt, State, TrainConfig};
-use crate::workspace::{self, Concept, History, Home, JobFolder, ScoreSpec, read_scores, state};
+use crate::protocol::{
+    JobChange, JobInfo, JobState, MaskConfig, SampleConfig, ScoreConfig, ScoreSummary, ScoreTask, ScoresAt, State,
+    TrainConfig,
+};
+use crate::workspace::{self, Concept, History, Home, JobFolder, RunSpec, ScoreSpec, read_scores, state};
 
 /// One training and its scoring.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Cell {
     /// What the table calls it.
     pub label: String,
@@ -27,18 +31,77 @@ pub struct Cell {
     pub settings: BTreeMap<String, String>,
     /// The concept.
     pub concept: String,
-    /// Whether what comes without the concept is measured too.
-    pub baseline: bool,
-    /// The run, once there is one; cells of the same concept and training share it.
+    /// What it is trained on and judged by.
+    #[serde(default)]
+    pub material: Material,
+    /// How photos without a mask get one before anything is measured; none leaves them without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub run: Option<String>,
-    /// The scoring, once there is one: its folder in the concept's `jobs`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scoring: Option<String>,
+    pub photo_masks: Option<MaskConfig>,
+    /// Its jobs, once there are some.
+    #[serde(default)]
+    pub jobs: JobIds,
     /// The training.
     pub train: TrainConfig,
     /// The scoring.
     pub score: ScoreConfig,
+}
+
+/// The jobs of a cell: names of folders in the concept's `runs` and `jobs`. Cells that need the same share it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobIds {
+    /// The training.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
+    /// What makes masks of photos.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub masking: Option<String>,
+    /// The scoring of what comes without the concept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub untrained: Option<String>,
+    /// The scoring of what comes with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scoring: Option<String>,
+}
+
+impl Cell {
+    /// In what it is another than `other` of the same label and concept.
+    fn differs_in(&self, other: &Self) -> Option<&'static str> {
+        let differences = [
+            ("training settings", self.train != other.train),
+            ("scoring settings", self.score != other.score),
+            ("masks of photos", self.photo_masks != other.photo_masks),
+        ];
+        let found = differences.into_iter().find(|(_, differs)| *differs).map(|(what, _)| what);
+        found.or_else(|| self.material.differs_in(&other.material))
+    }
+
+    fn is_called_as(&self, other: &Self) -> bool {
+        (&self.label, &self.concept) == (&other.label, &other.concept)
+    }
+
+    /// Whether its training is that of `other` of the same concept.
+    fn trains_as(&self, other: &Self) -> bool {
+        self.train == other.train && self.material == other.material && self.concept == other.concept
+    }
+
+    /// Whether what comes without the concept is measured as for `other` of the same concept.
+    fn begins_as(&self, other: &Self) -> bool {
+        let same = self.untrained() == other.untrained() && self.photo_masks == other.photo_masks;
+        same && self.material == other.material && self.concept == other.concept
+    }
+
+    /// What makes the pictures without the concept: nothing of what is learned, or of how strongly it acts.
+    fn untrained(&self) -> ScoreConfig {
+        let usual = SampleConfig::default();
+        let sample = SampleConfig {
+            checkpoint: None,
+            strength: usual.strength,
+            uncond_prefix: usual.uncond_prefix,
+            concept_steps: None,
+            ..self.score.sample.clone()
+        };
+        ScoreConfig { sample, ..self.score.clone() }
+    }
 }
 
 /// A plan and its file.
@@ -48,6 +111,8 @@ pub struct Plan {
     home: Home,
     /// In the order of the table.
     pub cells: Vec<Cell>,
+    /// Cells of the file that were not asked for now.
+    others: Vec<Cell>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -60,21 +125,25 @@ struct PlanFile {
 /// Where a cell's jobs are.
 struct Jobs {
     run: JobFolder,
+    masking: Option<JobFolder>,
+    untrained: JobFolder,
     scoring: JobFolder,
 }
 
 impl Plan {
-    /// The plan `name` of `home` with these cells: what is known of their jobs from before is kept.
+    /// The plan `name` of `home` with these cells: what is known of their jobs from before is kept, also of cells that are not
+    /// asked for now.
     ///
     /// # Errors
-    /// A plan of that name is for other cells.
+    /// Two cells that are the same, or one that was another in the plan before.
     pub fn open(home: &Home, name: &str, cells: Vec<Cell>) -> Result<Self, Error> {
         let plain = !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', '\0']);
         if !plain {
             return Err(Error::Job(format!("{name:?} cannot be the name of a plan: it becomes the name of a file")));
         }
+        check_distinct(&cells)?;
         let path = home.internal().join("plans").join(format!("{name}.toml"));
-        let mut plan = Self { path, home: home.clone(), cells };
+        let mut plan = Self { path, home: home.clone(), cells, others: Vec::new() };
         match std::fs::read_to_string(&plan.path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(workspace::Error::io("read", &plan.path)(error).into()),
@@ -83,31 +152,33 @@ impl Plan {
                     path: plan.path.clone(),
                     message: error.to_string().trim_end().to_owned(),
                 })?;
-                plan.take_over(before.cells).map_err(|what| {
-                    let path = plan_name(&plan);
-                    Error::Job(format!("the plan {path} is for other {what}: give this one another name with --name"))
-                })?;
+                plan.take_over(before.cells)?;
             }
         }
         Ok(plan)
     }
 
     /// Keep the jobs of the same cells.
-    fn take_over(&mut self, before: Vec<Cell>) -> Result<(), &'static str> {
-        if before.len() != self.cells.len() {
-            return Err("cells");
-        }
-        for (cell, before) in self.cells.iter_mut().zip(before) {
-            (cell.run, cell.scoring) = (before.run.clone(), before.scoring.clone());
-            if *cell != before {
-                return Err("settings");
+    fn take_over(&mut self, before: Vec<Cell>) -> Result<(), Error> {
+        for old in before {
+            let Some(cell) = self.cells.iter_mut().find(|cell| cell.is_called_as(&old)) else {
+                self.others.push(old);
+                continue;
+            };
+            if let Some(what) = cell.differs_in(&old) {
+                let (path, label, concept) = (self.path.display(), &old.label, &old.concept);
+                let cell = if label.is_empty() { concept.clone() } else { format!("{label} of {concept}") };
+                return Err(Error::Job(format!(
+                    "the plan {path} has {cell} with other {what}: give this one another name with --name"
+                )));
             }
+            cell.jobs = old.jobs;
         }
         Ok(())
     }
 
     fn save(&self) -> Result<(), Error> {
-        let file = PlanFile { cells: self.cells.clone() };
+        let file = PlanFile { cells: self.cells.iter().chain(&self.others).cloned().collect() };
         let problem = |message: String| workspace::Error::Toml { path: self.path.clone(), message };
         let text = toml::to_string(&file).map_err(|error| problem(error.to_string()))?;
         if let Some(folder) = self.path.parent() {
@@ -120,62 +191,158 @@ impl Plan {
         Ok(self.home.concept(&cell.concept)?)
     }
 
+    /// The job of the cell at `index` or of one that needs the same, by `same`; none where it was not made or is not there any
+    /// more.
+    fn known(
+        &self,
+        index: usize,
+        folder: &Path,
+        id: impl Fn(&JobIds) -> &Option<String>,
+        same: impl Fn(&Cell, &Cell) -> bool,
+    ) -> Option<JobFolder> {
+        let cell = &self.cells[index];
+        let others = self.cells.iter().chain(&self.others).filter(|other| other.concept == cell.concept);
+        let alike = std::iter::once(cell).chain(others.filter(|other| same(cell, other)));
+        alike.filter_map(|cell| id(&cell.jobs).as_ref()).find_map(|id| JobFolder::at(&folder.join(id)).ok())
+    }
+
     /// The jobs of a cell, made where they are not there.
     fn jobs_of(&mut self, index: usize) -> Result<Jobs, Error> {
         let cell = self.cells[index].clone();
         let concept = self.concept(&cell)?;
-        let run = if let Some(id) = &cell.run {
-            concept.run(id)?
-        } else {
-            let same =
-                |other: &&Cell| other.concept == cell.concept && other.train == cell.train && other.run.is_some();
-            let id = self.cells.iter().find(same).and_then(|other| other.run.clone());
-            let run = match id {
-                Some(id) => concept.run(&id)?,
-                None => JobFolder::new_run(&concept, cell.train.clone(), cell.score.clone())?,
-            };
-            self.cells[index].run = Some(run.id().to_owned());
-            self.save()?;
-            run
+        let (runs, jobs) = (concept.folder.join("runs"), concept.folder.join("jobs"));
+        let run = match self.known(index, &runs, |jobs| &jobs.run, Cell::trains_as) {
+            Some(run) => run,
+            None => JobFolder::new_run(&concept, cell.train.clone(), cell.score.clone())?,
         };
-        let scoring = if let Some(id) = &cell.scoring {
-            JobFolder::at(&concept.folder.join("jobs").join(id))?
+        // What was measured of a run that is not there any more is not of this one.
+        if self.cells[index].jobs.run.as_deref() != Some(run.id()) {
+            self.cells[index].jobs.scoring = None;
+        }
+        self.cells[index].jobs.run = Some(run.id().to_owned());
+        self.save()?;
+        let masking = self.masking_of(index, &concept, &jobs)?;
+        let known = self.known(index, &jobs, |jobs| &jobs.untrained, Cell::begins_as);
+        let untrained = if let Some(untrained) = known {
+            untrained
+        } else {
+            let spec = ScoreSpec::new(&concept, None, ScoreTask::Untrained, cell.untrained())?;
+            JobFolder::new_scoring(&concept, &spec)?
+        };
+        self.cells[index].jobs.untrained = Some(untrained.id().to_owned());
+        self.save()?;
+        let known = self.known(index, &jobs, |jobs| &jobs.scoring, |_, _| false);
+        let scoring = if let Some(scoring) = known {
+            scoring
         } else {
             let mut score = cell.score.clone();
             score.sample.checkpoint = Some(run.checkpoint(cell.train.steps));
-            let task = if cell.baseline { ScoreTask::Both } else { ScoreTask::Learned };
-            let scoring = JobFolder::new_scoring(&concept, &ScoreSpec::new(&concept, Some(&run), task, score)?)?;
-            self.cells[index].scoring = Some(scoring.id().to_owned());
-            self.save()?;
-            scoring
+            let spec = ScoreSpec::new(&concept, Some(&run), ScoreTask::Learned, score)?;
+            JobFolder::new_scoring(&concept, &spec)?
         };
-        Ok(Jobs { run, scoring })
+        self.cells[index].jobs.scoring = Some(scoring.id().to_owned());
+        self.save()?;
+        Ok(Jobs { run, masking, untrained, scoring })
+    }
+
+    /// What makes masks of the photos of a cell that have none; none where all have one, or are to have none.
+    fn masking_of(&mut self, index: usize, concept: &Concept, jobs: &Path) -> Result<Option<JobFolder>, Error> {
+        let Some(config) = self.cells[index].photo_masks.clone() else { return Ok(None) };
+        let same = |a: &Cell, b: &Cell| a.photo_masks == b.photo_masks;
+        let known = self.known(index, jobs, |jobs| &jobs.masking, same);
+        let masking = if let Some(masking) = known {
+            masking
+        } else {
+            let lacks = |photo: &PathBuf| !concept.mask_path(photo).is_file();
+            let photos: Vec<PathBuf> = concept.photos()?.into_iter().filter(lacks).collect();
+            if photos.is_empty() {
+                return Ok(None);
+            }
+            JobFolder::new_masks(concept, photos, config)?
+        };
+        self.cells[index].jobs.masking = Some(masking.id().to_owned());
+        self.save()?;
+        Ok(Some(masking))
+    }
+
+    /// Say what the jobs that are not finished need, where `say` is set, and refuse what cannot be done here, before anything
+    /// is made.
+    pub fn preflight(&self, say: bool) -> Result<(), Error> {
+        let done = |job: Option<JobFolder>| job.map_or(Ok(false), |job| finished(&job));
+        let (mut requests, mut labels) = (Vec::new(), Vec::new());
+        let (mut trainings, mut untrained): (Vec<&Cell>, Vec<&Cell>) = (Vec::new(), Vec::new());
+        for (index, cell) in self.cells.iter().enumerate() {
+            let concept = self.concept(cell)?;
+            let (runs, jobs) = (concept.folder.join("runs"), concept.folder.join("jobs"));
+            let run = self.known(index, &runs, |jobs| &jobs.run, Cell::trains_as);
+            if !trainings.iter().any(|other| cell.trains_as(other)) && !done(run)? {
+                trainings.push(cell);
+                let spec = RunSpec::new(&concept, cell.train.clone(), cell.score.clone())?;
+                requests.push(client::run_request(&concept, &spec, 0)?);
+                labels.push(&cell.label);
+            }
+            let known = self.known(index, &jobs, |jobs| &jobs.untrained, Cell::begins_as);
+            if !untrained.iter().any(|other| cell.begins_as(other)) && !done(known)? {
+                untrained.push(cell);
+                let spec = ScoreSpec::new(&concept, None, ScoreTask::Untrained, cell.untrained())?;
+                requests.push(client::score_request(&concept, &spec, 1)?);
+                labels.push(&cell.label);
+            }
+            if !done(self.known(index, &jobs, |jobs| &jobs.scoring, |_, _| false))? {
+                let spec = ScoreSpec::new(&concept, None, ScoreTask::Learned, cell.score.clone())?;
+                requests.push(client::score_request(&concept, &spec, 1)?);
+                labels.push(&cell.label);
+            }
+        }
+        let estimates = client::estimates(requests)?;
+        if say {
+            let scorings = estimates.len() - trainings.len();
+            super::preflight::say_plan(format!("{} trainings, {scorings} scorings", trainings.len()), &estimates);
+        }
+        for (label, estimate) in labels.iter().zip(&estimates) {
+            super::preflight::refuse(estimate).map_err(|error| Error::Job(format!("{label}: {error}")))?;
+        }
+        Ok(())
     }
 
     /// Hand every job that is not finished to the queue. The numbers of those.
     pub fn submit(&mut self, priority: i32, any_device: bool) -> Result<Vec<u64>, Error> {
-        let mut numbers = Vec::new();
+        let mut queued: HashMap<PathBuf, u64> = HashMap::new();
+        // None for what is finished.
+        let mut submit = |job: &JobFolder, after: &[Option<u64>]| -> Result<Option<u64>, Error> {
+            if let Some(number) = queued.get(job.path()) {
+                return Ok(Some(*number));
+            }
+            if finished(job)? {
+                return Ok(None);
+            }
+            let after = after.iter().copied().flatten().collect();
+            let number = client::submit(job, client::Placement { any_device, priority, after })?.number;
+            queued.insert(job.path().to_owned(), number);
+            Ok(Some(number))
+        };
         for index in 0..self.cells.len() {
-            let Jobs { run, scoring } = self.jobs_of(index)?;
+            let Jobs { run, masking, untrained, scoring } = self.jobs_of(index)?;
+            let done = finished(&scoring)? && finished(&untrained)?;
+            if done {
+                continue;
+            }
+            let masking = masking.map(|masking| submit(&masking, &[])).transpose()?.flatten();
+            submit(&untrained, &[masking])?;
             if finished(&scoring)? {
                 continue;
             }
-            let mut after = Vec::new();
-            if !finished(&run)? {
-                let placement = client::Placement { any_device, priority, after: Vec::new() };
-                after.push(client::submit(&run, placement)?.number);
-            }
-            numbers.extend(&after);
-            let placement = client::Placement { any_device, priority, after };
-            numbers.push(client::submit(&scoring, placement)?.number);
+            let before_training = masking.filter(|_| self.cells[index].train.masked_loss);
+            let run = submit(&run, &[before_training])?;
+            submit(&scoring, &[run, masking])?;
         }
+        let mut numbers: Vec<u64> = queued.into_values().collect();
         numbers.sort_unstable();
-        numbers.dedup();
         Ok(numbers)
     }
 
     /// Wait until all these jobs are over, and say how far they are. False when Ctrl-C has left them running. A job whose
-    /// forerunner has failed will never start, and is not waited for.
+    /// forerunner has not finished will never start: it is cancelled.
     pub fn wait(&self, numbers: &[u64]) -> Result<bool, Error> {
         let interrupted = Arc::new(AtomicBool::new(false));
         signal_hook::flag::register(SIGINT, Arc::clone(&interrupted))?;
@@ -184,15 +351,14 @@ impl Plan {
             let all = client::jobs(&self.home)?;
             let ours: Vec<&JobInfo> = all.iter().filter(|job| numbers.contains(&job.number)).collect();
             let over = ours.iter().filter(|job| job.state.is_over()).count();
-            let stuck = |job: &&&JobInfo| {
-                let dead = |number: &u64| {
-                    ours.iter().any(|other| {
-                        other.number == *number && other.state.is_over() && other.state != JobState::Finished
-                    })
-                };
-                !job.state.is_over() && job.after.iter().any(dead)
-            };
-            let left = ours.len() - over - ours.iter().filter(stuck).count();
+            for job in ours.iter().filter(|job| never_starts(job, &all)) {
+                match client::change(&self.home, job.number, JobChange::Cancel { kill: false }) {
+                    // It may just have been cancelled by another.
+                    Ok(_) | Err(client::Error::Refused(_)) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            let left = ours.len() - over;
             let running = ours.iter().find(|job| job.state == JobState::Running).map(|job| {
                 let kind = job.kind.map_or("", crate::protocol::JobKind::word);
                 let step = job.step.map(|step| format!(", step {}", step / 50 * 50)).unwrap_or_default();
@@ -214,33 +380,68 @@ impl Plan {
         }
     }
 
-    /// What a cell's scoring has measured, without and with the concept, and where; why nothing, where it has not.
+    /// What a cell's scorings have measured, without and with the concept, and where; why nothing, where they have not.
     pub fn result(&self, cell: &Cell) -> Result<CellResult, Error> {
         let concept = self.concept(cell)?;
-        let Some(id) = &cell.scoring else { return Ok(CellResult::default()) };
-        let scoring = JobFolder::at(&concept.folder.join("jobs").join(id))?;
-        let lines = read_scores(&scoring)?;
-        let last = |learned| lines.iter().rfind(|line| line.learned == learned).cloned();
-        let problem = match (&last(true), &cell.run) {
-            (None, Some(run)) => Some(why(&concept.run(run)?, &scoring)?),
-            _ => None,
+        let job = |folder: &str, id: &Option<String>| {
+            id.as_ref().and_then(|id| JobFolder::at(&concept.folder.join(folder).join(id)).ok())
         };
-        Ok(CellResult { before: last(false), after: last(true), job: Some(scoring.path().to_owned()), problem })
+        let (run, masking) = (job("runs", &cell.jobs.run), job("jobs", &cell.jobs.masking));
+        let (untrained, scoring) = (job("jobs", &cell.jobs.untrained), job("jobs", &cell.jobs.scoring));
+        let last = |job: &Option<JobFolder>, learned: bool| -> Result<Option<ScoreSummary>, Error> {
+            let lines = job.as_ref().map(read_scores).transpose()?.unwrap_or_default();
+            Ok(lines.into_iter().rfind(|line| line.learned == learned))
+        };
+        let (before, after) = (last(&untrained, false)?, last(&scoring, true)?);
+        let problem = if after.is_none() {
+            Some(why([&masking, &run, &scoring])?)
+        } else if before.is_none() {
+            Some(format!("without the concept: {}", why([&masking, &untrained])?))
+        } else {
+            None
+        };
+        let path = |job: Option<JobFolder>| job.map(|job| job.path().to_owned());
+        Ok(CellResult { before, after, before_job: path(untrained), job: path(scoring), problem })
     }
 }
 
-fn plan_name(plan: &Plan) -> String {
-    plan.path.display().to_string()
+/// Two cells that are the same would be trained or shown twice.
+fn check_distinct(cells: &[Cell]) -> Result<(), Error> {
+    for (i, cell) in cells.iter().enumerate() {
+        let same = |other: &&Cell| {
+            let other = *other;
+            cell.is_called_as(other) || cell.concept == other.concept && cell.differs_in(other).is_none()
+        };
+        if let Some(other) = cells[..i].iter().find(same) {
+            let problem = if other.label == cell.label {
+                format!("{} is there twice", cell.label)
+            } else {
+                format!("{} and {} are the same", other.label, cell.label)
+            };
+            return Err(Error::Job(format!("{problem}: give each combination of settings once")));
+        }
+    }
+    Ok(())
 }
 
-/// What a scoring has measured.
+/// Whether one of the jobs that `job` waits for will never finish by itself.
+fn never_starts(job: &JobInfo, all: &[JobInfo]) -> bool {
+    let failed = |number: &u64| {
+        all.iter().any(|other| other.number == *number && other.state.is_over() && other.state != JobState::Finished)
+    };
+    !job.state.is_over() && job.after.iter().any(failed)
+}
+
+/// What a cell's scorings have measured.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct CellResult {
     /// Without the concept.
     pub before: Option<ScoreSummary>,
     /// With it.
     pub after: Option<ScoreSummary>,
-    /// The folder of the scoring.
+    /// The folder of the scoring without it.
+    pub before_job: Option<PathBuf>,
+    /// The folder of the scoring with it.
     pub job: Option<PathBuf>,
     /// Why there is nothing.
     pub problem: Option<String>,
@@ -249,9 +450,8 @@ pub struct CellResult {
 impl CellResult {
     /// Where a side is, for comparisons.
     pub fn at(&self, learned: bool) -> Option<ScoresAt> {
-        let line = if learned { &self.after } else { &self.before };
-        let (job, step) = (self.job.clone()?, line.as_ref()?.step);
-        Some(ScoresAt { job, learned, step: Some(step) })
+        let (job, line) = if learned { (&self.job, &self.after) } else { (&self.before_job, &self.before) };
+        Some(ScoresAt { job: job.clone()?, learned, step: Some(line.as_ref()?.step) })
     }
 }
 
@@ -259,9 +459,9 @@ fn finished(job: &JobFolder) -> Result<bool, Error> {
     Ok(state(job, &History::read(job)?) == State::Finished)
 }
 
-/// Why a cell has no scores.
-fn why(run: &JobFolder, scoring: &JobFolder) -> Result<String, Error> {
-    for job in [run, scoring] {
+/// Why a cell has no scores: the first of its jobs that has not finished.
+fn why<const N: usize>(jobs: [&Option<JobFolder>; N]) -> Result<String, Error> {
+    for job in jobs.into_iter().flatten() {
         let history = History::read(job)?;
         match (state(job, &history), &history.end) {
             (State::Finished, _) => {}
@@ -270,4 +470,50 @@ fn why(run: &JobFolder, scoring: &JobFolder) -> Result<String, Error> {
         }
     }
     Ok("not measured".into())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn cell(label: &str, steps: usize) -> Cell {
+        Cell {
+            label: label.into(),
+            settings: BTreeMap::new(),
+            concept: "demo".into(),
+            material: Material { photos: "1".into(), ..Material::default() },
+            photo_masks: None,
+            jobs: JobIds::default(),
+            train: TrainConfig { steps, ..TrainConfig::default() },
+            score: ScoreConfig::default(),
+        }
+    }
+
+    #[test]
+    fn cells_are_known_by_what_they_are_called_not_by_their_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::at(folder.path()).unwrap();
+        let open = |cells: Vec<Cell>| Plan::open(&home, "p", cells);
+        let mut first = open(vec![cell("a", 1), cell("b", 2)]).unwrap();
+        first.cells[0].jobs.run = Some("run-a".into());
+        first.cells[1].jobs.run = Some("run-b".into());
+        first.save().unwrap();
+        let second = open(vec![cell("b", 2), cell("c", 3)]).unwrap();
+        assert_eq!(second.cells[0].jobs.run.as_deref(), Some("run-b"));
+        assert_eq!(second.cells[1].jobs, JobIds::default());
+        second.save().unwrap();
+        let third = open(vec![cell("a", 1)]).unwrap();
+        assert_eq!(third.cells[0].jobs.run.as_deref(), Some("run-a"), "what was not asked for is kept");
+
+        let refused = |cells| open(cells).unwrap_err().to_string();
+        let other = refused(vec![cell("a", 7)]);
+        assert!(other.contains("a of demo with other training settings") && other.contains("--name"), "{other}");
+        let mut photos = cell("b", 2);
+        photos.material.photos = "2".into();
+        assert!(refused(vec![photos]).contains("with other photos"));
+        assert!(refused(vec![cell("a", 1), cell("a", 2)]).contains("a is there twice"));
+        assert!(refused(vec![cell("a", 1), cell("d", 1)]).contains("a and d are the same"));
+    }
 }

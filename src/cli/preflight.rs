@@ -7,29 +7,69 @@ use crate::client::words;
 use crate::protocol::{Estimate, FloatType, TrainConfig};
 use crate::workspace::{Concept, Preflight, effective_settings};
 
+/// Rows of a preflight: what, and how.
+pub type Rows = Vec<(&'static str, String)>;
+
+/// What of a job the estimate does not say: the photos and settings of a training, how much there is to do.
+#[derive(Default)]
+pub struct Told<'a> {
+    /// What was looked at for a training, and its settings.
+    pub train: Option<(&'a Preflight, &'a TrainConfig)>,
+    /// More of it, in words.
+    pub rows: Rows,
+}
+
+impl<'a> Told<'a> {
+    /// A training.
+    pub fn train(checked: &'a Preflight, config: &'a TrainConfig) -> Self {
+        Self { train: Some((checked, config)), rows: Vec::new() }
+    }
+
+    /// Something else, and how much of it.
+    pub fn work(name: &'static str, value: String) -> Self {
+        Self { train: None, rows: vec![(name, value)] }
+    }
+}
+
 /// Refuse what cannot be done here.
 pub fn refuse(estimate: &Estimate) -> Result<(), Error> {
     estimate.refusal.as_ref().map_or(Ok(()), |refusal| Err(Error::Job(refusal.clone())))
 }
 
 /// Say on stderr what will be done.
-pub fn say(concept: &Concept, train: Option<(&Preflight, &TrainConfig)>, estimate: &Estimate) {
-    // The runner tells of cut prompts itself, also to those who look later.
-    let estimate = Estimate { cut_prompts: Vec::new(), ..estimate.clone() };
-    for (name, value) in rows(concept, train, &estimate) {
+pub fn say(concept: &Concept, told: &Told<'_>, estimate: &Estimate) {
+    // The runner tells of prompts itself, also to those who look later.
+    let estimate = Estimate { cut_prompts: Vec::new(), odd_prompts: Vec::new(), ..estimate.clone() };
+    let (id, class_word) = (&concept.id, &concept.file.class_word);
+    print_err(&[("concept", format!("{id} (a kind of {class_word})"))]);
+    print_err(&rows(told, &estimate));
+}
+
+/// Say on stderr what all jobs of a plan need together, of which each may say something else.
+pub fn say_plan(what: String, estimates: &[Estimate]) {
+    let Some(largest) = estimates.iter().max_by_key(|estimate| estimate.peak_bytes) else { return };
+    let mut all = Estimate { cut_prompts: Vec::new(), odd_prompts: Vec::new(), ..largest.clone() };
+    all.time.total_seconds = estimates.iter().map(|estimate| estimate.time.total_seconds).sum();
+    all.time.step_seconds = estimates.iter().find_map(|estimate| estimate.time.step_seconds);
+    // A training is where the photos are encoded and the UNet is; a scoring is where the score models are.
+    for part in estimates.iter().flat_map(|estimate| &estimate.parts) {
+        if !all.parts.iter().any(|known| known.name == part.name && known.path == part.path) {
+            all.parts.push(part.clone());
+        }
+    }
+    print_err(&rows(&Told::work("jobs", what), &all));
+}
+
+fn print_err(rows: &[(&'static str, String)]) {
+    for (name, value) in rows {
         eprintln!("{name:<11} {value}");
     }
 }
 
 /// All that can be known beforehand, as the result of a command; an error where the job is refused.
-pub fn dry_run(
-    concept: &Concept,
-    train: Option<(&Preflight, &TrainConfig)>,
-    estimate: &Estimate,
-    json: bool,
-) -> Result<(), Error> {
+pub fn dry_run(concept: &Concept, told: &Told<'_>, estimate: &Estimate, json: bool) -> Result<(), Error> {
     if json {
-        let photos = train.map(|(checked, config)| {
+        let photos = told.train.map(|(checked, config)| {
             let photo = |photo: &crate::workspace::Photo| {
                 let (width, height) = photo.size;
                 json!({
@@ -42,38 +82,40 @@ pub fn dry_run(
         print_json(&json!({
             "concept": concept.id,
             "photos": photos,
-            "settings": train.map(|(_, config)| config),
-            "warnings": train.map(|(checked, _)| &checked.warnings),
+            "settings": told.train.map(|(_, config)| config),
+            "warnings": told.train.map(|(checked, _)| &checked.warnings),
             "estimate": estimate,
         }));
     } else {
-        for (name, value) in rows(concept, train, estimate) {
+        println!("{:<11} {} (a kind of {})", "concept", concept.id, concept.file.class_word);
+        for (name, value) in rows(told, estimate) {
             println!("{name:<11} {value}");
         }
     }
     refuse(estimate)
 }
 
-fn rows(
-    concept: &Concept,
-    train: Option<(&Preflight, &TrainConfig)>,
-    estimate: &Estimate,
-) -> Vec<(&'static str, String)> {
-    let mut rows = vec![
-        ("concept", format!("{} (a kind of {})", concept.id, concept.file.class_word)),
-        ("base model", estimate.base_model.path.display().to_string()),
-    ];
+fn rows(told: &Told<'_>, estimate: &Estimate) -> Rows {
+    let mut rows = Rows::new();
+    // 0: the base model has no part in it.
+    if estimate.resolution > 0 {
+        rows.push(("base model", estimate.base_model.path.display().to_string()));
+    }
     for part in &estimate.parts {
         let millions = part.parameters as f64 / 1e6;
-        // The score model computes in float32, whatever the pictures are made in.
-        let dtype = if part.name == "score_model" { FloatType::F32 } else { estimate.dtype };
+        // Score models compute in float32, whatever the pictures are made in.
+        let scores = ["score_model", "dino_model"].contains(&part.name.as_str());
+        let dtype = if scores { FloatType::F32 } else { estimate.dtype };
         let (disk, memory) = (words::bytes(part.bytes as u64), words::bytes(part.memory_bytes(dtype)));
         let types = part.types.join(", ");
         let value = format!("{}: {millions:.1} M numbers, {types} ({disk}), {dtype} in memory ({memory})", part.name);
         rows.push(("loads", value));
     }
-    rows.push(("pictures", format!("{0} × {0}", estimate.resolution)));
-    if let Some((checked, config)) = train {
+    if estimate.resolution > 0 {
+        rows.push(("pictures", format!("{0} × {0}", estimate.resolution)));
+    }
+    rows.extend(told.rows.iter().cloned());
+    if let Some((checked, config)) = told.train {
         for photo in &checked.photos {
             let name = photo.path.file_name().unwrap_or_default().to_string_lossy();
             let mask = if photo.mask.is_some() { "mask" } else { "no mask" };
@@ -82,11 +124,7 @@ fn rows(
         rows.extend(checked.warnings.iter().map(|warning| ("warning", warning.clone())));
         rows.extend(effective_settings(config));
     }
-    for prompt in &estimate.cut_prompts {
-        let value =
-            format!("prompt \"{}\" is over {} tokens: \"{}\" is not read", prompt.prompt, prompt.limit, prompt.cut);
-        rows.push(("warning", value));
-    }
+    rows.extend(estimate.prompt_warnings().into_iter().map(|warning| ("warning", warning)));
     rows.push(("device", estimate.device.clone()));
     let peak = format!("about {} in {}", words::bytes(estimate.peak_bytes), estimate.peak_in);
     rows.push((
@@ -96,6 +134,9 @@ fn rows(
             None => peak,
         },
     ));
+    if let Some(short) = &estimate.short {
+        rows.push(("warning", format!("{short}; as it is it begins only if more is free by then")));
+    }
     let time = &estimate.time;
     let step = time.step_seconds.map(|step| format!("{} a step, ", words::short_duration(step)));
     let value = format!(

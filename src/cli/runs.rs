@@ -5,7 +5,6 @@ use serde_json::json;
 use super::follow::scores_json;
 use super::train::one_of;
 use super::{Error, print_json};
-use crate::client;
 use crate::protocol::{RunRecord, State};
 use crate::workspace::{Home, RunSummary};
 
@@ -36,7 +35,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
             let runs = concept.runs()?.iter().map(read).collect::<Result<Vec<_>, Error>>()?;
             runs.into_iter().filter(|run| args.state.is_none_or(|state| run.state == state)).collect()
         }
-        None => client::runs(&Home::locate()?, args.state)?,
+        None => super::reader(&Home::locate()?)?.runs(args.state)?,
     };
     runs.retain(|run: &RunRecord| !args.scored || run.scores.is_some());
     if args.best {

@@ -1,22 +1,21 @@
 //! `catbench sample`: pictures of a concept.
 
 use std::collections::HashSet;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
 use super::train::{one_of, positive};
 use super::{Error, PlacementArgs, PromptArgs, RunArgs, follow, preflight, print_json};
-use crate::client::{self, words};
-use crate::protocol::{
-    Axis, EmbeddingFile, Estimate, NoiseKind, OtherConcept, PictureConfig, SampleConfig, SamplerKind,
-};
-use crate::workspace::{
-    self, BatchSpec, Concept, History, JobFolder, LineCount, ListNames, PromptList, Values, plan_sheets,
-};
+use crate::client::{self, Reckoned, words};
+use crate::protocol::{Axis, EmbeddingFile, NoiseKind, SampleConfig, SamplerKind};
+use crate::workspace::{self, BatchSpec, Concept, JobFolder, ListNames, PromptList, Values, values_of};
 
 /// Prompts that a preview shows.
 const SHOWN: usize = 10;
+/// Characters of a line that a preview shows.
+const SHOWN_LETTERS: usize = 100;
 
 /// Options of a sampling.
 #[derive(Debug, clap::Args)]
@@ -34,20 +33,20 @@ pub struct Args {
     list: Option<String>,
     #[command(flatten)]
     prompts: PromptArgs,
-    /// Several seeds, each with one image unless -n says how many.
-    #[arg(long, value_name = "SEED,...", value_delimiter = ',', conflicts_with = "seed")]
-    seeds: Vec<u64>,
-    /// Several strengths.
-    #[arg(long, value_name = "STRENGTH,...", value_delimiter = ',', conflicts_with = "strength")]
-    strengths: Vec<f32>,
-    /// Several guidance scales.
-    #[arg(long, value_name = "SCALE,...", value_delimiter = ',', conflicts_with = "guidance_scale")]
-    guidance_scales: Vec<f64>,
+    /// Several seeds, each with one image unless -n says how many; also 1..4, and 0..100..25 in steps of 25.
+    #[arg(long, value_name = "SEED,...", conflicts_with = "seed")]
+    seeds: Option<Several<u64>>,
+    /// Several strengths; also 0..1..0.25.
+    #[arg(long, value_name = "STRENGTH,...", conflicts_with = "strength")]
+    strengths: Option<Several<f32>>,
+    /// Several guidance scales; also 1..9..2.
+    #[arg(long, value_name = "SCALE,...", conflicts_with = "guidance_scale")]
+    guidance_scales: Option<Several<f64>>,
     /// Checkpoints of the run, by their steps, or `all`; the last one if not given.
     #[arg(long, value_name = "STEP,...", value_delimiter = ',', conflicts_with = "untrained")]
     checkpoints: Vec<String>,
     /// Contact sheets too, with these settings for columns and rows: prompt, seed, strength, checkpoint, guidance, steps,
-    /// sampler. What else differs has a sheet for each value.
+    /// sampler, negative, eta. What else differs has a sheet for each value.
     #[arg(long, value_name = "COLUMNS,ROWS", value_delimiter = ',')]
     grid: Vec<Axis>,
     /// A textual-inversion embedding (.pt, .bin, .safetensors), whose word prompts may then use; after `=` the word, if not
@@ -55,7 +54,8 @@ pub struct Args {
     #[arg(long, value_name = "FILE[=WORD]")]
     embedding: Vec<String>,
     /// Another concept, which prompts may then name as {NAME}; after `=` how strongly it acts, 1 if not given. What its last run
-    /// has learned is used. May be given several times.
+    /// has learned is used, or that of NAME@RUN, at one of its checkpoints NAME@RUN:STEP, or at the path of a checkpoint in a
+    /// concept's folder. May be given several times.
     #[arg(long, value_name = "NAME[=STRENGTH]")]
     with: Vec<String>,
     /// The part of the steps in which concepts act, as fractions of them: 0.2,0.8.
@@ -101,14 +101,15 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<(), Error> {
     let concept = super::concept(&args.run.concept)?;
-    let run = if args.untrained { None } else { Some(concept.run(&args.run.run)?) };
+    let run = if args.untrained { None } else { Some(args.run.of(&concept)?) };
     let mut config = SampleConfig {
-        checkpoint: run.as_ref().map(checkpoint).transpose()?,
+        checkpoint: run.as_ref().map(client::last_checkpoint).transpose()?,
         embeddings: args.embedding.iter().map(|text| embedding(text)).collect::<Result<_, _>>()?,
         ..concept.sampling()
     };
     args.prompts.apply(&mut config);
-    config.concepts = args.with.iter().map(|text| other_concept(text)).collect::<Result<_, _>>()?;
+    let home = concept.home()?;
+    config.concepts = args.with.iter().map(|text| client::other_concept(&home, text)).collect::<Result<_, _>>()?;
     config.concept_steps = match args.concept_steps[..] {
         [] => None,
         [from, to] => Some([from, to]),
@@ -122,40 +123,40 @@ pub fn run(args: &Args) -> Result<(), Error> {
     config.strength = args.strength.unwrap_or(config.strength);
     config.negative_prompt = args.negative_prompt.clone().unwrap_or(config.negative_prompt);
     config.batch_size = args.batch_size.unwrap_or(config.batch_size);
-    config.check()?;
+    // Karras and eta are those of lines with another sampler too: each line is looked at below.
+    SampleConfig { karras: false, eta: 0.0, ..config.clone() }.check()?;
     let list = list(args, &concept, &config)?;
     let values = Values {
-        seeds: args.seeds.clone(),
-        guidance_scales: args.guidance_scales.clone(),
-        strengths: args.strengths.clone(),
-        checkpoints: run.as_ref().map_or(Ok(Vec::new()), |run| checkpoints(run, &args.checkpoints))?,
+        seeds: several(args.seeds.as_ref()),
+        guidance_scales: several(args.guidance_scales.as_ref()),
+        strengths: several(args.strengths.as_ref()),
+        checkpoints: run.as_ref().map_or(Ok(Vec::new()), |run| client::checkpoints(run, &args.checkpoints))?,
         images_per_prompt: args.prompts.images_per_prompt,
     };
-    let pictures = list.pictures(&values, &config).map_err(workspace::Error::from)?;
-    pictures.iter().try_for_each(|picture| config.check_picture(picture))?;
-    plan_sheets(&pictures, &args.grid)?;
-    let counts = list.counts(&values, &config);
-    config.prompts = counts.iter().map(|line| line.text.clone()).collect();
-    let estimate = client::estimate(&concept, None, &config, Some(&pictures), false)?;
-    let room = Room::of(&concept, &estimate, pictures.len());
+    config.prompts.clear();
+    let reckoned = Reckoned::of(&concept, &list, &values, &config, &args.grid)?;
+    config.prompts = reckoned.counts.iter().map(|line| line.text.clone()).collect();
     if args.preview {
-        preview(&counts, &pictures, &estimate, &room, args.run.json);
-        return preflight::refuse(&estimate).and_then(|()| room.refuse());
+        preview(&reckoned, args.run.json);
+        return Ok(reckoned.refuse()?);
     }
     if args.dry_run {
-        return preflight::dry_run(&concept, None, &estimate, args.run.json);
+        return preflight::dry_run(&concept, &preflight::Told::default(), &reckoned.estimate, args.run.json);
     }
     if !args.run.json {
-        preflight::say(&concept, None, &estimate);
-        eprintln!("{:<11} {}", "disk", room.words());
+        preflight::say(&concept, &preflight::Told::default(), &reckoned.estimate);
+        eprintln!("{:<11} {}", "disk", reckoned.room.words());
     }
-    preflight::refuse(&estimate)?;
-    room.refuse()?;
+    for warning in &reckoned.warnings {
+        eprintln!("warning: {}", words::plain(warning));
+    }
+    reckoned.refuse()?;
     if let Some(out) = &args.out {
         std::fs::create_dir_all(out).map_err(workspace::Error::io("create", out))?;
     }
     let spec = BatchSpec { grid: args.grid.clone(), ..BatchSpec::new(&concept, run.as_ref(), config)? };
-    let batch = JobFolder::new_batch(&concept, &spec, &pictures)?;
+    client::check_writable(&concept.home()?)?;
+    let batch = JobFolder::new_batch(&concept, &spec, &reckoned.pictures)?;
     let job = client::submit_new(&batch, args.placement.placement(args.prompts.device))?;
     follow::follow(&concept, &batch, Some(&job), args.out.as_deref(), args.run.json)
 }
@@ -170,108 +171,78 @@ fn list(args: &Args, concept: &Concept, config: &SampleConfig) -> Result<PromptL
         (None, None) => None,
     };
     if let Some(path) = path {
+        if path == Path::new("-") {
+            return Ok(PromptList::read_from(std::io::stdin().lock().by_ref(), Path::new("stdin"), &names)?);
+        }
         return Ok(PromptList::read(&path, &names)?);
     }
     let prompts = if args.prompt.is_empty() { &config.prompts } else { &args.prompt };
     Ok(PromptList::of_prompts(prompts, &names).map_err(workspace::Error::from)?)
 }
 
-/// The checkpoints of `run` after so many steps each.
-fn checkpoints(run: &JobFolder, steps: &[String]) -> Result<Vec<PathBuf>, Error> {
-    if steps.is_empty() {
-        return Ok(Vec::new());
-    }
-    let history = History::read(run)?;
-    let there: Vec<_> = history.checkpoints.into_iter().filter(|(_, path)| path.is_file()).collect();
-    if let [all] = steps
-        && all == "all"
-    {
-        return Ok(there.into_iter().map(|(_, path)| path).collect());
-    }
-    let find = |text: &String| {
-        let found = there.iter().find(|(step, _)| text.parse() == Ok(*step)).map(|(_, path)| path.clone());
-        found.ok_or_else(|| {
-            let steps: Vec<String> = there.iter().map(|(step, _)| step.to_string()).collect();
-            let there = if steps.is_empty() { "none yet".into() } else { steps.join(", ") };
-            Error::Job(format!("{}: no checkpoint {text}: there is {there}", run.path().display()))
-        })
-    };
-    steps.iter().map(find).collect()
-}
-
-/// What the pictures take on the disk, and what is free there.
-struct Room {
-    needed: u64,
-    /// None where the system does not tell.
-    free: Option<u64>,
-    folder: PathBuf,
-}
-
-impl Room {
-    fn of(concept: &Concept, estimate: &Estimate, pictures: usize) -> Self {
-        let pixels = (estimate.resolution * estimate.resolution) as u64;
-        // A picture takes up to about two bytes a pixel, its mask a third of one, and text and file system some KiB.
-        let each = 2 * pixels + pixels / 3 + (8 << 10);
-        let folder = concept.folder.clone();
-        Self { needed: each * pictures as u64, free: workspace::free_disk(&folder), folder }
-    }
-
-    fn words(&self) -> String {
-        let free = self.free.map(|free| format!("; {} free", words::bytes(free)));
-        format!("about {}{}", words::bytes(self.needed), free.unwrap_or_default())
-    }
-
-    fn refuse(&self) -> Result<(), Error> {
-        match self.free.filter(|free| *free < self.needed) {
-            None => Ok(()),
-            Some(free) => {
-                let (needed, free) = (words::bytes(self.needed), words::bytes(free));
-                let problem = format!("the pictures take about {needed}, and {free} is free");
-                let remedy = "make room, or sample fewer at a time";
-                Err(workspace::Error::invalid(&self.folder, problem, remedy).into())
-            }
-        }
-    }
-}
-
 /// Print what the list comes to.
-fn preview(counts: &[LineCount], pictures: &[PictureConfig], estimate: &Estimate, room: &Room, json: bool) {
-    let mut seen = HashSet::new();
-    let prompts: Vec<&String> =
-        pictures.iter().map(|picture| &picture.prompt).filter(|prompt| seen.insert(*prompt)).collect();
+fn preview(reckoned: &Reckoned, json: bool) {
+    let Reckoned { counts, pictures, prompts, estimate, room, warnings } = reckoned;
     if json {
         print_json(&json!({
             "lines": counts,
-            "prompts": prompts.len(),
+            "prompts": prompts,
             "pictures": pictures,
             "seconds": estimate.time.total_seconds,
             "bytes": room.needed,
             "free_bytes": room.free,
             "cut_prompts": estimate.cut_prompts,
+            "odd_prompts": estimate.odd_prompts,
+            "short": estimate.short,
+            "warnings": warnings,
             "refusal": estimate.refusal,
         }));
         return;
     }
     println!("{:>5}  {:>7}  {:>8}", "line", "prompts", "pictures");
     for line in counts {
-        println!("{:>5}  {:>7}  {:>8}  {}", line.line, line.prompts, line.pictures, words::plain(&line.text));
+        println!("{:>5}  {:>7}  {:>8}  {}", line.line, line.prompts, line.pictures, cut(&line.text));
     }
     println!();
-    for prompt in prompts.iter().take(SHOWN) {
-        println!("  {}", words::plain(prompt));
-    }
-    if prompts.len() > SHOWN {
-        println!("  and {} more", prompts.len() - SHOWN);
+    let mut seen = HashSet::new();
+    let different = pictures.iter().map(|picture| &picture.prompt).filter(|prompt| seen.insert(*prompt));
+    different.take(SHOWN).for_each(|prompt| println!("  {}", cut(prompt)));
+    if *prompts > SHOWN {
+        println!("  and {} more", prompts - SHOWN);
     }
     println!();
-    for cut in &estimate.cut_prompts {
-        println!("warning: \"{}\" is over {} tokens: \"{}\" is not read", cut.prompt, cut.limit, cut.cut);
+    for warning in warnings {
+        println!("warning: {}", words::plain(warning));
     }
-    println!("{:<9} {} of {} prompts", "pictures", pictures.len(), prompts.len());
-    let time = &estimate.time;
-    let (all, each) = (words::duration(time.total_seconds), words::short_duration(time.picture_seconds));
-    println!("{:<9} about {all} ({each} a picture)", "time");
+    println!("{:<9} {} of {prompts} prompts", "pictures", pictures.len());
+    println!("{:<9} {}", "time", reckoned.time());
     println!("{:<9} {}", "disk", room.words());
+}
+
+/// The beginning of `text`, as much as a line shows.
+fn cut(text: &str) -> String {
+    let mut letters = text.chars();
+    let shown: String = letters.by_ref().take(SHOWN_LETTERS).collect();
+    let shown = words::plain(&shown).into_owned();
+    if letters.next().is_some() { shown + "…" } else { shown }
+}
+
+/// Values between commas, which may be ranges: `1,2,5..9`.
+#[derive(Debug, Clone)]
+struct Several<T>(Vec<T>);
+
+impl<T: std::str::FromStr> std::str::FromStr for Several<T> {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let one = |text: String| text.parse().map_err(|_| format!("{text:?} is no number that it can be"));
+        let all = text.split(',').map(|part| values_of(part.trim())).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self(all.into_iter().flatten().map(one).collect::<Result<_, _>>()?))
+    }
+}
+
+fn several<T: Clone>(values: Option<&Several<T>>) -> Vec<T> {
+    values.map_or_else(Vec::new, |values| values.0.clone())
 }
 
 fn sampler(text: &str) -> Result<SamplerKind, String> {
@@ -280,20 +251,6 @@ fn sampler(text: &str) -> Result<SamplerKind, String> {
 
 fn noise(text: &str) -> Result<NoiseKind, String> {
     one_of(text, &NoiseKind::ALL.map(|kind| (kind.word(), kind)))
-}
-
-/// `NAME` or `NAME=STRENGTH`: a concept of this home, as its last run left it.
-fn other_concept(text: &str) -> Result<OtherConcept, Error> {
-    let (name, strength) = match text.rsplit_once('=') {
-        Some((name, strength)) => {
-            let wrong = || Error::Job(format!("--with {text}: after = stands how strongly it acts, a number from 0"));
-            (name, strength.parse().map_err(|_| wrong())?)
-        }
-        None => (text, 1.0),
-    };
-    let concept = super::concept(name)?;
-    let checkpoint = checkpoint(&concept.run("latest")?)?;
-    Ok(OtherConcept { name: name.to_owned(), class_word: concept.file.class_word, checkpoint, strength })
 }
 
 /// `FILE` or `FILE=WORD`, with the file's hash. A file whose name has a `=` itself is found too.
@@ -309,9 +266,7 @@ fn embedding(text: &str) -> Result<EmbeddingFile, Error> {
 
 /// The last checkpoint of `run`.
 pub fn checkpoint(run: &JobFolder) -> Result<PathBuf, Error> {
-    let history = History::read(run)?;
-    let last = history.checkpoints.into_iter().map(|(_, path)| path).rfind(|path| path.is_file());
-    last.ok_or_else(|| Error::Job(format!("{}: this run has no checkpoint yet: let it train on", run.path().display())))
+    Ok(client::last_checkpoint(run)?)
 }
 
 /// The checkpoint that `run` ends with, there already or not.

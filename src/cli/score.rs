@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
+use super::preflight::Told;
 use super::sample::{checkpoint, last_checkpoint};
-use super::table::{Cell, Column, Format, Table, notes, score_cells, score_columns};
+use super::table::{Cell, Column, Format, Table, how_cells, how_columns, notes, score_cells, score_columns};
 use super::train::one_of;
 use super::{Error, PlacementArgs, PromptArgs, RunArgs, follow};
 use crate::client;
-use crate::protocol::{Fill, SampleConfig, ScoreConfig, ScoreCrop, ScoreSummary, ScoreTask, ScoresAt};
+use crate::protocol::{Fill, JobKind, ScoreConfig, ScoreCrop, ScoreSummary, ScoreTask, ScoresAt};
 use crate::workspace::{self, Concept, History, JobFolder, ScoreSpec, preflight, read_scores};
 
 /// Options of a scoring.
@@ -15,17 +16,17 @@ use crate::workspace::{self, Concept, History, JobFolder, ScoreSpec, preflight, 
 pub struct Args {
     #[command(flatten)]
     run: RunArgs,
-    /// Measure these pictures, each with its mask in `masks/` beside it.
+    /// Measure these pictures, each with its mask in `masks/` beside it; those of one checkpoint and strength together.
     #[arg(long, value_name = "FILE", num_args = 1.., group = "what")]
     sample: Vec<PathBuf>,
     /// Measure the pictures of a sampling: its id, the start of it, or `latest`.
     #[arg(long, value_name = "BATCH", group = "what")]
     batch: Option<String>,
     /// Measure every checkpoint of the run.
-    #[arg(long, group = "what")]
+    #[arg(long, conflicts_with = "what")]
     checkpoints: bool,
-    /// Measure nothing: show what was measured of the run last.
-    #[arg(long, group = "what")]
+    /// Measure nothing: show what was measured of the run last; with --checkpoints, what was of its checkpoints.
+    #[arg(long, conflicts_with = "what")]
     last: bool,
     /// Measure nothing: compare what was measured of these runs last with what was of the first, pair by pair of prompt and
     /// seed.
@@ -43,6 +44,9 @@ pub struct Args {
     /// How the table is printed: text, csv, json, markdown or latex.
     #[arg(long)]
     format: Option<Format>,
+    /// Say what would be done and what it needs, and do nothing. Ends with 1 if it cannot be done here.
+    #[arg(long, conflicts_with_all = ["last", "compare"])]
+    dry_run: bool,
 }
 
 /// How pictures are measured.
@@ -65,8 +69,8 @@ impl HowArgs {
 
 pub fn run(args: &Args) -> Result<(), Error> {
     if args.last {
-        let (_, run) = args.run.find()?;
-        return show(args, &last_of(&run)?.0);
+        let (concept, run) = args.run.find()?;
+        return show(args, &if args.checkpoints { last_curve_of(&concept, &run)? } else { last_of(&run)?.0 });
     }
     if !args.compare.is_empty() {
         return compare(args);
@@ -81,34 +85,70 @@ pub fn run(args: &Args) -> Result<(), Error> {
         Some(id) => pictures_of(&concept.batch(id)?)?,
         None => args.sample.iter().map(|file| absolute(file)).collect::<Result<_, _>>()?,
     };
-    let scoring = if !files.is_empty() {
-        let task = ScoreTask::Pictures { files, prompt: args.prompt.clone() };
-        JobFolder::new_scoring(&concept, &ScoreSpec::new(&concept, None, task, config)?)?
-    } else if args.checkpoints {
-        let run = concept.run(&args.run.run)?;
-        JobFolder::new_scoring(&concept, &ScoreSpec::new(&concept, Some(&run), ScoreTask::Checkpoints, config)?)?
-    } else {
-        of_run(args, &concept, config)?
+    let run = if files.is_empty() { Some(run_of(args, &concept)?) } else { None };
+    let (task, sides) = match &run {
+        None => (ScoreTask::Pictures { files, prompt: args.prompt.clone() }, 0),
+        Some(run) if args.checkpoints => {
+            let checkpoints = History::read(run)?.checkpoints.iter().filter(|(_, path)| path.is_file()).count();
+            // The start without one too.
+            (ScoreTask::Checkpoints, checkpoints + 1)
+        }
+        Some(run) => {
+            let waits = !args.placement.after.is_empty();
+            config.sample.checkpoint = Some(if waits { last_checkpoint(run)? } else { checkpoint(run)? });
+            (ScoreTask::Both, 2)
+        }
     };
-    let job = client::submit(&scoring, args.placement.placement(args.prompts.device))?;
-    let plain = args.batch.is_none() && args.sample.is_empty() && !args.checkpoints;
-    if plain && args.format.is_none() {
-        return follow::follow(&concept, &scoring, Some(&job), None, args.run.json);
+    let spec = ScoreSpec::new(&concept, run.as_ref(), task, config)?;
+    let estimate = client::estimate_of(client::score_request(&concept, &spec, sides)?)?;
+    let told = Told::work("scores", work(&spec, sides, concept.photos()?.len()));
+    if args.dry_run {
+        return super::preflight::dry_run(&concept, &told, &estimate, args.run.json);
     }
+    if !args.run.json {
+        super::preflight::say(&concept, &told, &estimate);
+    }
+    super::preflight::refuse(&estimate)?;
+    let placement = args.placement.placement(args.prompts.device);
+    if let (Some(run), ScoreTask::Both) = (&run, &spec.task) {
+        let (scoring, job) = client::score(&concept, run, spec.score, placement)?;
+        if args.format.is_none() {
+            return follow::follow(&concept, &scoring, Some(&job), None, args.run.json);
+        }
+        return if follow::quietly(&concept, &scoring, Some(&job))? { show(args, &scoring) } else { Ok(()) };
+    }
+    client::check_writable(&concept.home()?)?;
+    let scoring = JobFolder::new_scoring(&concept, &spec)?;
+    let job = client::submit_new(&scoring, placement)?;
     if follow::quietly(&concept, &scoring, Some(&job))? { show(args, &scoring) } else { Ok(()) }
 }
 
-/// The prompt list without and with the concept, in the run's own folder.
-fn of_run(args: &Args, concept: &Concept, config: ScoreConfig) -> Result<JobFolder, Error> {
-    let run = concept.run(&args.run.run)?;
-    let checkpoint = if args.placement.after.is_empty() { checkpoint(&run)? } else { last_checkpoint(&run)? };
-    if let Ok(scoring) = JobFolder::at(&run.evaluation()).as_ref()
-        && scoring.is_held()
-    {
-        return Err(Error::Job(format!("{} is being scored already: `catbench jobs` shows it", run.id())));
+/// How much is measured, in words.
+fn work(spec: &ScoreSpec, sides: usize, photos: usize) -> String {
+    let photos = format!("against {photos} photos");
+    match &spec.task {
+        ScoreTask::Pictures { files, .. } => format!("{} pictures {photos}", files.len()),
+        _ => format!("{sides} × {} sampled pictures {photos}", spec.score.sample.pictures().len()),
     }
-    let sample = SampleConfig { checkpoint: Some(checkpoint), ..config.sample };
-    Ok(JobFolder::new_score(concept, &run, ScoreConfig { sample, ..config })?)
+}
+
+/// The run that is measured: the one that is named, else the one whose training the scoring comes after, else the latest.
+fn run_of(args: &Args, concept: &Concept) -> Result<JobFolder, Error> {
+    if args.run.run.is_some() || args.placement.after.is_empty() {
+        return args.run.of(concept);
+    }
+    let jobs = client::jobs(&concept.home()?)?;
+    let trainings = jobs.iter().filter(|job| {
+        args.placement.after.contains(&job.number) && job.kind == Some(JobKind::Train) && job.concept == concept.id
+    });
+    match trainings.collect::<Vec<_>>().as_slice() {
+        [] => args.run.of(concept),
+        [training] => Ok(JobFolder::at(&training.job)?),
+        [first, second, ..] => Err(Error::Job(format!(
+            "jobs {} and {} both train {}: name the run that is scored, --run",
+            first.number, second.number, concept.id
+        ))),
+    }
 }
 
 fn absolute(file: &std::path::Path) -> Result<PathBuf, Error> {
@@ -119,7 +159,7 @@ fn absolute(file: &std::path::Path) -> Result<PathBuf, Error> {
 }
 
 /// The pictures that a sampling has made.
-fn pictures_of(batch: &JobFolder) -> Result<Vec<PathBuf>, Error> {
+pub(super) fn pictures_of(batch: &JobFolder) -> Result<Vec<PathBuf>, Error> {
     let pictures: Vec<PathBuf> = History::read(batch)?.pictures.into_iter().map(|picture| picture.path).collect();
     if pictures.is_empty() {
         return Err(Error::Job(format!("{}: this sampling has made no pictures", batch.path().display())));
@@ -138,6 +178,18 @@ fn last_of(run: &JobFolder) -> Result<(JobFolder, ScoreSummary), Error> {
     Err(Error::Job(format!("{} has not been scored: catbench score CONCEPT --run {0}", run.id())))
 }
 
+/// The last scoring of several checkpoints of `run`.
+fn last_curve_of(concept: &Concept, run: &JobFolder) -> Result<JobFolder, Error> {
+    let missing = || {
+        let id = run.id();
+        Error::Job(format!(
+            "the checkpoints of {id} have not been scored: catbench score CONCEPT --run {id} --checkpoints"
+        ))
+    };
+    let (job, _) = workspace::last_curve(run)?.ok_or_else(missing)?;
+    Ok(JobFolder::at(&concept.folder.join(job))?)
+}
+
 /// Print what a job has measured.
 fn show(args: &Args, job: &JobFolder) -> Result<(), Error> {
     let mut lines = read_scores(job)?;
@@ -145,25 +197,26 @@ fn show(args: &Args, job: &JobFolder) -> Result<(), Error> {
     let mut seen = Vec::new();
     lines.reverse();
     lines.retain(|line| {
-        let key = (line.learned, line.step);
+        let key = (line.learned, line.step, line.strength.map(f32::to_bits), line.checkpoint.clone());
         let new = !seen.contains(&key);
         seen.push(key);
         new
     });
+    lines.reverse();
     lines.sort_by_key(|line| (line.step, line.learned));
     let dino = lines.iter().any(|line| line.scores.dino.is_some());
-    let mut table = Table {
-        columns: [Column::new("step", "step"), Column::new("concept", "concept")]
-            .into_iter()
-            .chain(score_columns(dino, "", ""))
-            .collect(),
-        notes: notes(&lines.iter().collect::<Vec<_>>()),
-        ..Table::default()
-    };
+    let told_apart = apart(&lines);
+    let mut columns = vec![Column::new("step", "step"), Column::new("concept", "concept")];
+    columns.extend(told_apart.iter().map(|(key, _)| Column::new(key, key)));
+    columns.extend(score_columns(dino, "", ""));
+    columns.extend(how_columns());
+    let mut table = Table { columns, notes: notes(&lines.iter().collect::<Vec<_>>()), ..Table::default() };
     for line in &lines {
         let mut row: Vec<Cell> =
-            vec![Cell::Text(line.step.to_string()), if line.learned { "learned".into() } else { "untrained".into() }];
+            vec![Cell::Count(line.step), if line.learned { "learned".into() } else { "untrained".into() }];
+        row.extend(told_apart.iter().map(|(_, cell)| cell(line)));
         row.extend(score_cells(&line.scores, dino));
+        row.extend(how_cells(Some(line)));
         table.rows.push(row);
     }
     if args.checkpoints
@@ -173,6 +226,24 @@ fn show(args: &Args, job: &JobFolder) -> Result<(), Error> {
     }
     print(args, &table);
     Ok(())
+}
+
+/// What a column says of a line.
+type Says = fn(&ScoreSummary) -> Cell;
+
+/// The columns that tell lines apart whose steps do not: strength and checkpoint.
+fn apart(lines: &[ScoreSummary]) -> Vec<(&'static str, Says)> {
+    let strength: Says =
+        |line| line.strength.map_or_else(|| Cell::Nothing(String::new()), |strength| Cell::Text(strength.to_string()));
+    let checkpoint: Says = |line| {
+        let short = |hash: &String| Cell::Text(hash.chars().take(12).collect());
+        line.checkpoint.as_ref().map_or_else(|| Cell::Nothing(String::new()), short)
+    };
+    let alike = |a: &&ScoreSummary, b: &&ScoreSummary| a.learned && b.learned && a.step == b.step;
+    let differ = |what: Says| {
+        lines.iter().enumerate().any(|(i, a)| lines[..i].iter().any(|b| alike(&a, &b) && what(a) != what(b)))
+    };
+    [("strength", strength), ("checkpoint", checkpoint)].into_iter().filter(|(_, what)| differ(*what)).collect()
 }
 
 fn balance(line: &ScoreSummary) -> f64 {
@@ -203,6 +274,7 @@ fn compare(args: &Args) -> Result<(), Error> {
         columns: std::iter::once(Column::new("run", "run"))
             .chain(score_columns(dino, "", ""))
             .chain(score_columns(dino, "_difference", "Δ "))
+            .chain(how_columns())
             .collect(),
         notes: notes(&lines),
         ..Table::default()
@@ -213,6 +285,7 @@ fn compare(args: &Args) -> Result<(), Error> {
         let mut row: Vec<Cell> = vec![Cell::Text(name.clone())];
         row.extend(score_cells(&line.scores, dino));
         row.extend(difference_cells(difference, dino, name, &mut table.notes));
+        row.extend(how_cells(Some(line)));
         table.rows.push(row);
     }
     print(args, &table);

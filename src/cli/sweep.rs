@@ -1,15 +1,14 @@
 //! `catbench sweep`: a concept trained and scored with every combination of some settings.
 
-use std::collections::BTreeMap;
-
 use serde_json::json;
 
-use super::plan::{Cell as PlanCell, CellResult, Plan};
+use super::material::Material;
+use super::plan::{Cell as PlanCell, CellResult, JobIds, Plan};
 use super::score::{HowArgs, difference_cells};
-use super::table::{Cell, Column, Format, Table, notes, score_cells, score_columns};
+use super::table::{Cell, Column, Format, Table, how_cells, how_columns, notes, score_cells, score_columns};
 use super::{Error, PromptArgs, Where, print_json, train};
 use crate::client;
-use crate::protocol::{SampleConfig, ScoreConfig, ScoreSummary, TrainConfig};
+use crate::protocol::{ScoreConfig, ScoreSummary, TrainConfig};
 use crate::workspace::{Concept, preflight};
 
 /// Options of a sweep.
@@ -17,9 +16,10 @@ use crate::workspace::{Concept, preflight};
 pub struct Args {
     /// The concept.
     concept: String,
-    /// A setting and its values, as in `n=1,2`; may be given several times. Any training setting has its name as in run.toml;
-    /// `n` is prefix_length, `lr` learning_rate, `strength` that of the sampling. Layers that belong together are joined by
-    /// plus signs: `layers=9+10+11,11`.
+    /// A setting and its values, as in `n=1,2`; may be given several times. Any training setting has its name as in run.toml,
+    /// `preset` among them; `n` is prefix_length, `lr` learning_rate. Names that are none of these are settings of the sampling
+    /// (`strength`, `guidance_scale`, `sampler`, ...; `sample.steps` where the training has one of that name) or how pictures are
+    /// measured (`fill`, `score.crop`). Layers that belong together are joined by plus signs: `layers=9+10+11,11`.
     #[arg(long, value_name = "SETTING=VALUES", required_unless_present = "layers_study")]
     grid: Vec<String>,
     /// A setting that is the same everywhere, as in `steps=200`; may be given several times.
@@ -58,15 +58,46 @@ fn full_name(name: &str) -> &str {
     }
 }
 
-/// `config` with `name` set to what `text` says.
-fn with(
-    (train, sample): &(TrainConfig, SampleConfig),
-    name: &str,
-    text: &str,
-) -> Result<(TrainConfig, SampleConfig), Error> {
+/// The settings of one cell.
+type Settings = (TrainConfig, ScoreConfig);
+
+/// Which settings a name is one of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Group {
+    Train,
+    Sample,
+    Score,
+}
+
+/// The settings that `name` is one of, and what it is called there: the training's first, then the sampling's, then how
+/// pictures are measured. `sample.` or `score.` in front says which.
+fn group_of<'a>(name: &'a str, text: &str, (train, score): &Settings) -> Result<(Group, &'a str), String> {
+    if let Some(key) = name.strip_prefix("sample.") {
+        return Ok((Group::Sample, full_name(key)));
+    }
+    if let Some(key) = name.strip_prefix("score.") {
+        return Ok((Group::Score, key));
+    }
+    let key = full_name(name);
+    if key == "fill" || key == "crop" && ["whole", "mask_box", "mask-box"].contains(&text) {
+        return Ok((Group::Score, key));
+    }
+    let has = |table: Result<toml::Table, _>| table.is_ok_and(|table| table.contains_key(key));
+    if key == "layers" || has(toml::Table::try_from(train)) {
+        return Ok((Group::Train, key));
+    }
+    if key == "concept_steps" || has(toml::Table::try_from(&score.sample)) {
+        return Ok((Group::Sample, key));
+    }
+    Err("it is a setting neither of the training (as in run.toml) nor of the sampling, nor fill or crop".into())
+}
+
+/// `settings` with `name` set to what `text` says. A preset sets all that it has settings for.
+fn with(settings: &Settings, name: &str, text: &str) -> Result<Settings, Error> {
     let wrong =
         |problem: &dyn std::fmt::Display| Error::Job(format!("{name}={text}: {}", problem.to_string().trim_end()));
-    let key = full_name(name);
+    let (group, key) = group_of(name, text, settings).map_err(|problem| wrong(&problem))?;
+    let (train, score) = settings;
     let value = if key == "layers" {
         let layers: Result<Vec<i64>, _> = text.split('+').map(|layer| layer.trim().parse::<i64>()).collect();
         toml::Value::try_from(layers.map_err(|_| wrong(&"layers are numbers joined by +"))?)
@@ -77,15 +108,47 @@ fn with(
         Ok(parsed.unwrap_or_else(|| toml::Value::String(text.to_owned())))
     };
     let value = value.map_err(|error| wrong(&error))?;
-    if key == "strength" {
-        let mut table = toml::Table::try_from(sample).map_err(|error| wrong(&error))?;
-        table.insert(key.to_owned(), number(value));
-        return Ok((train.clone(), table.try_into().map_err(|error| wrong(&error))?));
+    match group {
+        Group::Train if key == "preset" => {
+            let preset = value.try_into().map_err(|error| wrong(&error))?;
+            let TrainConfig { validate_every, sample_every, device, dtype, .. } = *train;
+            let train = TrainConfig { validate_every, sample_every, device, dtype, ..TrainConfig::preset(preset) };
+            Ok((train, score.clone()))
+        }
+        Group::Train => Ok((set(train, key, value).map_err(|error| wrong(&error))?, score.clone())),
+        Group::Sample if ["prompts", "checkpoint", "embeddings", "concepts"].contains(&key) => {
+            Err(wrong(&"this cannot differ from cell to cell"))
+        }
+        Group::Sample => {
+            let sample = set(&score.sample, key, value).map_err(|error| wrong(&error))?;
+            Ok((train.clone(), ScoreConfig { sample, ..score.clone() }))
+        }
+        Group::Score if ["fill", "crop"].contains(&key) => {
+            let word = value.as_str().map_or_else(|| value.to_string(), |word| word.replace('-', "_"));
+            let score = set(score, key, toml::Value::String(word)).map_err(|error| wrong(&error))?;
+            Ok((train.clone(), score))
+        }
+        Group::Score => Err(wrong(&"only fill and crop say how pictures are measured")),
     }
-    let mut table = toml::Table::try_from(train).map_err(|error| wrong(&error))?;
+}
+
+/// `config` with `key` set.
+fn set<T: serde::Serialize + serde::de::DeserializeOwned>(
+    config: &T,
+    key: &str,
+    value: toml::Value,
+) -> Result<T, String> {
+    let mut table = toml::Table::try_from(config).map_err(|error| error.to_string())?;
     let is_float = table.get(key).is_some_and(toml::Value::is_float);
     table.insert(key.to_owned(), if is_float { number(value) } else { value });
-    Ok((table.try_into().map_err(|error| wrong(&error))?, sample.clone()))
+    table.try_into().map_err(|error: toml::de::Error| error.to_string())
+}
+
+/// `settings` with all of `values` set: presets first, so that what is said beside them holds.
+fn with_all(settings: &Settings, values: &[(String, String)]) -> Result<Settings, Error> {
+    let presets = values.iter().filter(|(name, _)| name == "preset");
+    let others = values.iter().filter(|(name, _)| name != "preset");
+    presets.chain(others).try_fold(settings.clone(), |settings, (name, value)| with(&settings, name, value))
 }
 
 /// A whole number where a fraction belongs.
@@ -136,8 +199,8 @@ impl Args {
         Ok(axes)
     }
 
-    /// What all cells have in common.
-    fn base(&self, concept: &Concept) -> Result<(TrainConfig, ScoreConfig), Error> {
+    /// What all cells have in common, but for what `--set` says.
+    fn base(&self, concept: &Concept) -> Result<Settings, Error> {
         let mut score = concept.evaluation()?;
         self.how.apply(&mut score);
         self.prompts.apply_with_prompts(&mut score.sample, concept)?;
@@ -150,44 +213,40 @@ impl Args {
             dtype: score.sample.dtype,
             ..TrainConfig::default()
         };
-        let mut settings = (train, score.sample.clone());
-        for text in &self.set {
-            let (name, value) = text.split_once('=').ok_or_else(|| Error::Job(format!("{text:?}: as in steps=200")))?;
-            settings = with(&settings, name, value)?;
-        }
-        Ok((settings.0, ScoreConfig { sample: settings.1, ..score }))
+        Ok((train, score))
     }
 
     fn cells(&self, concept: &Concept) -> Result<Vec<PlanCell>, Error> {
-        let (train, score) = self.base(concept)?;
-        let mut cells = vec![(BTreeMap::new(), Vec::new(), (train, score.sample.clone()))];
+        let base = self.base(concept)?;
+        let material = Material::of(&concept.home()?, concept, true)?;
+        let mut cells: Vec<Vec<(String, String)>> = vec![Vec::new()];
         for (name, values) in self.axes(concept)? {
-            let mut next = Vec::new();
-            for (settings, labels, configs) in &cells {
-                for value in &values {
-                    let (mut settings, mut labels) = (settings.clone(), Vec::clone(labels));
-                    settings.insert(name.clone(), value.clone());
-                    labels.push(format!("{name}={value}"));
-                    next.push((settings, labels, with(configs, &name, value)?));
-                }
-            }
-            cells = next;
+            let and = |cell: &Vec<_>, value: &String| [&cell[..], &[(name.clone(), value.clone())]].concat();
+            cells =
+                cells.iter().flat_map(|cell| values.iter().map(|value| and(cell, value)).collect::<Vec<_>>()).collect();
         }
+        let same = |text: &String| {
+            let (name, value) = text.split_once('=').ok_or_else(|| Error::Job(format!("{text:?}: as in steps=200")))?;
+            Ok((name.to_owned(), value.to_owned()))
+        };
+        let same = self.set.iter().map(same).collect::<Result<Vec<_>, Error>>()?;
         let mut planned = Vec::new();
-        for (i, (settings, labels, (mut train, sample))) in cells.into_iter().enumerate() {
+        for cell in cells {
+            let (mut train, score) = with_all(&base, &[&same[..], &cell[..]].concat())?;
             // One checkpoint, at the end, is all that is needed.
             train.checkpoint_every = train.checkpoint_every.max(train.steps);
             train.check()?;
-            sample.check()?;
+            score.sample.check()?;
+            let labels: Vec<String> = cell.iter().map(|(name, value)| format!("{name}={value}")).collect();
             planned.push(PlanCell {
                 label: labels.join(" "),
-                settings,
+                settings: cell.into_iter().collect(),
                 concept: concept.id.clone(),
-                baseline: i == 0,
-                run: None,
-                scoring: None,
+                material: material.clone(),
+                photo_masks: None,
+                jobs: JobIds::default(),
                 train,
-                score: ScoreConfig { sample, ..score.clone() },
+                score,
             });
         }
         Ok(planned)
@@ -207,7 +266,9 @@ pub fn run(args: &Args) -> Result<(), Error> {
     let concept = super::concept(&args.concept)?;
     preflight(&concept)?;
     let home = concept.home()?;
+    client::check_writable(&home)?;
     let mut plan = Plan::open(&home, &args.plan_name(&concept), args.cells(&concept)?)?;
+    plan.preflight(args.format != Format::Json)?;
     let numbers = plan.submit(args.priority, matches!(args.prompts.device, Some(Where::Any)))?;
     if args.detach {
         if args.format == Format::Json {
@@ -228,8 +289,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
 fn table(plan: &Plan, study: bool) -> Result<Table, Error> {
     let results = plan.cells.iter().map(|cell| plan.result(cell)).collect::<Result<Vec<_>, _>>()?;
     let keys: Vec<String> = plan.cells.first().map(|cell| cell.settings.keys().cloned().collect()).unwrap_or_default();
-    let baseline = results.first();
-    let pairs: Vec<_> = results.iter().map(|result| Some((baseline?.at(false)?, result.at(true)?))).collect();
+    let pairs: Vec<_> = results.iter().map(|result| Some((result.at(false)?, result.at(true)?))).collect();
     let mut compared = client::compare(pairs.iter().flatten().map(|pair| vec![pair.clone()]).collect())?.into_iter();
     let lines: Vec<&ScoreSummary> =
         results.iter().flat_map(|result| [&result.before, &result.after]).flatten().collect();
@@ -240,34 +300,62 @@ fn table(plan: &Plan, study: bool) -> Result<Table, Error> {
             .map(|key| Column::new(key, key))
             .chain(score_columns(dino, "", ""))
             .chain(score_columns(dino, "_difference", "Δ "))
+            .chain(how_columns())
             .collect(),
         notes: notes(&lines),
         ..Table::default()
     };
-    let mut first: Vec<Cell> = keys.iter().map(|_| "untrained".into()).collect();
     let width = table.columns.len();
-    if let Some(before) = baseline.and_then(|baseline| baseline.before.as_ref()) {
-        first.extend(score_cells(&before.scores, dino));
+    let how = width - how_columns().len();
+    let filled = |mut row: Vec<Cell>, line: Option<&ScoreSummary>| {
+        row.resize(how, Cell::Nothing(String::new()));
+        row.extend(how_cells(line));
+        row
+    };
+    // What comes without the concept is the same in all cells that are sampled and measured alike.
+    let mut baselines: Vec<(&PlanCell, &CellResult)> = Vec::new();
+    for (cell, result) in plan.cells.iter().zip(&results) {
+        if !baselines.iter().any(|(_, other)| other.before_job == result.before_job) {
+            baselines.push((cell, result));
+        }
     }
-    first.resize(width, Cell::Nothing(String::new()));
-    table.rows.push(first);
+    for (cell, result) in &baselines {
+        let several = baselines.len() > 1;
+        let value = |key: &String| match &cell.settings[key] {
+            value if several && matters_untrained(key, value) => Cell::Text(value.clone()),
+            _ => "untrained".into(),
+        };
+        let mut row: Vec<Cell> = keys.iter().map(value).collect();
+        if let Some(before) = &result.before {
+            row.extend(score_cells(&before.scores, dino));
+        }
+        table.rows.push(filled(row, result.before.as_ref()));
+    }
     for ((cell, result), pair) in plan.cells.iter().zip(&results).zip(&pairs) {
         let mut row: Vec<Cell> = keys.iter().map(|key| Cell::Text(cell.settings[key].clone())).collect();
         if let Some(after) = &result.after {
             row.extend(score_cells(&after.scores, dino));
             let difference = pair.as_ref().and_then(|_| compared.next());
             row.extend(difference_cells(difference, dino, &cell.label, &mut table.notes));
-        } else if let Some(problem) = &result.problem {
+        }
+        if let Some(problem) = &result.problem {
             table.notes.push(format!("{}: {problem}", cell.label));
         }
-        row.resize(width, Cell::Nothing(String::new()));
-        table.rows.push(row);
+        table.rows.push(filled(row, result.after.as_ref()));
     }
     table.notes.push(
         "Δ: from the untrained base model, paired by prompt and seed; an interval without 0 is a difference".into(),
     );
     table.notes.splice(0..0, best(plan, &results, study));
     Ok(table)
+}
+
+/// Whether a setting makes a difference to what comes without the concept.
+fn matters_untrained(name: &str, value: &str) -> bool {
+    let group = group_of(name, value, &Settings::default());
+    group.is_ok_and(|(group, key)| {
+        group != Group::Train && !["strength", "uncond_prefix", "concept_steps"].contains(&key)
+    })
 }
 
 /// Which cells are best, in words.
@@ -300,19 +388,43 @@ mod tests {
 
     #[test]
     fn settings_are_read_by_name_and_kind() {
-        let base = (TrainConfig::default(), SampleConfig::default());
+        let base = Settings::default();
         let one = |name: &str, text: &str| with(&base, name, text);
         assert_eq!(one("layers", "9+10+11").unwrap().0.layers, Some(vec![9, 10, 11]));
         assert_eq!(one("n", "4").unwrap().0.prefix_length, 4);
         assert!((one("lr", "1").unwrap().0.learning_rate - 1.0).abs() < 1e-12);
-        assert!((one("strength", "2").unwrap().1.strength - 2.0).abs() < 1e-6);
+        assert!((one("strength", "2").unwrap().1.sample.strength - 2.0).abs() < 1e-6);
+        assert!((one("guidance_scale", "3").unwrap().1.sample.guidance_scale - 3.0).abs() < 1e-9);
+        assert_eq!((one("steps", "7").unwrap().0.steps, one("sample.steps", "7").unwrap().1.sample.steps), (7, 7));
+        assert_eq!(one("sampler", "euler").unwrap().1.sample.sampler, crate::protocol::SamplerKind::Euler);
+        assert_eq!(one("fill", "grey").unwrap().1.fill, crate::protocol::Fill::Grey);
+        assert_eq!(one("crop", "squash").unwrap().0.crop, crate::protocol::Crop::Squash);
+        assert_eq!(one("crop", "mask-box").unwrap().1.crop, crate::protocol::ScoreCrop::MaskBox);
         assert_eq!(one("init", "normal").unwrap().0.init, crate::protocol::Init::Normal);
         assert!(one("masked_loss", "true").unwrap().0.masked_loss);
         assert_eq!(one("caption", "a photo of a {class}").unwrap().0.caption, "a photo of a {class}");
-        for (name, text) in [("layers", "nine"), ("n", "two"), ("colour", "1"), ("init", "sometimes")] {
+        let wrong = [
+            ("layers", "nine"),
+            ("n", "two"),
+            ("colour", "1"),
+            ("init", "sometimes"),
+            ("preset", "own"),
+            ("fill", "red"),
+        ];
+        for (name, text) in wrong {
             let message = one(name, text).unwrap_err().to_string();
             assert!(message.starts_with(&format!("{name}={text}: ")), "{message}");
         }
+    }
+
+    #[test]
+    fn a_preset_sets_all_of_it_and_what_is_said_beside_it_holds() {
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let all = |values: &[(String, String)]| with_all(&Settings::default(), values).unwrap().0;
+        let official = all(&[pair("steps", "20"), pair("preset", "official")]);
+        let expected = TrainConfig { steps: 20, ..TrainConfig::preset(crate::protocol::Preset::Official) };
+        assert_eq!(official, expected);
+        assert_eq!(all(&[pair("preset", "default")]), TrainConfig::default());
     }
 
     #[test]

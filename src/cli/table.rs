@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::train::one_of;
-use crate::protocol::{Score, ScoreSummary, Scores};
+use crate::protocol::{Backbone, Score, ScoreSummary, Scores};
 
 /// How a table is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +40,8 @@ impl std::str::FromStr for Format {
 pub enum Cell {
     /// Words.
     Text(String),
+    /// A whole number.
+    Count(usize),
     /// A score with its interval.
     Score(Score),
     /// Nothing was measured, and why where it is known.
@@ -63,14 +65,19 @@ impl From<Option<&Score>> for Cell {
 pub struct Column {
     /// As in settings and records.
     pub key: String,
-    /// Over the column.
-    pub title: String,
+    /// Over the column; none where only programs read it, in CSV and JSON.
+    pub title: Option<String>,
 }
 
 impl Column {
     /// One whose two names are these.
     pub fn new(key: &str, title: &str) -> Self {
-        Self { key: key.to_owned(), title: title.to_owned() }
+        Self { key: key.to_owned(), title: Some(title.to_owned()) }
+    }
+
+    /// One that only programs read.
+    fn unseen(key: &str) -> Self {
+        Self { key: key.to_owned(), title: None }
     }
 }
 
@@ -103,6 +110,31 @@ pub fn score_cells(scores: &Scores, dino: bool) -> Vec<Cell> {
     cells
 }
 
+/// The columns of how scores were measured, which people read in the notes.
+pub fn how_columns() -> [Column; 3] {
+    ["fill", "crop", "judge"].map(Column::unseen)
+}
+
+/// The cells of [`how_columns`].
+pub fn how_cells(line: Option<&ScoreSummary>) -> [Cell; 3] {
+    let Some(line) = line else { return [const { Cell::Nothing(String::new()) }; 3] };
+    let judge = |backbone: &Backbone| format!("{} {}", backbone.name, backbone.sha256);
+    let judges = std::iter::once(&line.backbone).chain(line.dino_judge.as_ref().map(|dino| &dino.backbone));
+    let judges: Vec<String> = judges.map(judge).collect();
+    [line.fill.word().into(), line.crop.word().into(), Cell::Text(judges.join("; "))]
+}
+
+/// Fewer prompts or subjects than these make an interval rough.
+const ENOUGH: usize = 8;
+
+/// What is to be said where an interval is drawn from few, if it is.
+pub fn few(count: usize, of: &str) -> Option<String> {
+    (count < ENOUGH).then(|| {
+        let of = if count == 1 { of.to_owned() } else { format!("{}s", of.replace(" or ", "s or ")) };
+        format!("drawn from {count} {of}: below {ENOUGH} an interval is rough, about from the least to the greatest")
+    })
+}
+
 /// What is to be said of lines of scores: the judges, the settings, and which masks did nothing.
 pub fn notes(lines: &[&ScoreSummary]) -> Vec<String> {
     let mut notes: Vec<String> = Vec::new();
@@ -112,7 +144,10 @@ pub fn notes(lines: &[&ScoreSummary]) -> Vec<String> {
         }
     };
     for line in lines {
-        say(format!("95 % bootstrap intervals, n = {} samples", line.scores.masked_clip_i.n));
+        let n = line.scores.masked_clip_i.n;
+        say(format!("95 % bootstrap intervals, n = {n} sample{}", if n == 1 { "" } else { "s" }));
+        // With one prompt its samples are drawn.
+        line.resampled.and_then(|count| few(count, "prompt or sample")).into_iter().for_each(&mut say);
         say(format!(
             "fill {}, crop {}, CLIP {} (sha256 {}), {}",
             line.fill.word(),
@@ -125,18 +160,30 @@ pub fn notes(lines: &[&ScoreSummary]) -> Vec<String> {
             let (name, hash) = (&dino.backbone.name, &dino.backbone.sha256);
             say(format!("DINO {name} (sha256 {hash}), {}", dino.preprocessing));
         }
-        if line.photos_unmasked > 0 {
-            say(format!("{} photos have no mask and count whole", line.photos_unmasked));
+        match line.photos_unmasked {
+            0 => {}
+            1 => say("1 photo has no mask and counts whole, also in masked scores".into()),
+            count => say(format!("{count} photos have no mask and count whole, also in masked scores")),
         }
     }
     let of_all = |count: fn(&ScoreSummary) -> usize| lines.iter().map(|line| count(line)).sum::<usize>();
-    for (count, what) in [
-        (of_all(|line| line.samples_unmasked), "have no mask and count whole"),
-        (of_all(|line| line.samples_empty), "have an empty mask and count as all fill"),
-        (of_all(|line| line.samples_full), "have a mask that marks everything and count whole"),
+    for (count, one, many) in [
+        (of_all(|line| line.samples_unmasked), "has no mask and counts whole", "have no mask and count whole"),
+        (
+            of_all(|line| line.samples_empty),
+            "has an empty mask and counts as all fill",
+            "have an empty mask and count as all fill",
+        ),
+        (
+            of_all(|line| line.samples_full),
+            "has a mask that marks everything and counts whole",
+            "have a mask that marks everything and count whole",
+        ),
     ] {
-        if count > 0 {
-            say(format!("{count} samples {what}"));
+        match count {
+            0 => {}
+            1 => say(format!("1 sample {one}")),
+            count => say(format!("{count} samples {many}")),
         }
     }
     notes
@@ -154,12 +201,21 @@ impl Table {
         }
     }
 
+    /// The titles that people read.
+    fn titles(&self) -> Vec<String> {
+        self.columns.iter().filter_map(|column| column.title.clone()).collect()
+    }
+
+    /// The cells of `row` under them.
+    fn seen<'a>(&'a self, row: &'a [Cell]) -> impl Iterator<Item = &'a Cell> {
+        self.columns.iter().zip(row).filter(|(column, _)| column.title.is_some()).map(|(_, cell)| cell)
+    }
+
     fn text(&self) -> String {
-        let titles: Vec<String> = self.columns.iter().map(|column| column.title.clone()).collect();
-        let lines: Vec<Vec<String>> =
-            std::iter::once(titles).chain(self.rows.iter().map(|row| row.iter().map(words).collect())).collect();
+        let rows = self.rows.iter().map(|row| self.seen(row).map(words).collect());
+        let lines: Vec<Vec<String>> = std::iter::once(self.titles()).chain(rows).collect();
         let width = |i: usize| lines.iter().filter_map(|line| line.get(i)).map(|cell| cell.chars().count()).max();
-        let widths: Vec<usize> = (0..self.columns.len()).map(|i| width(i).unwrap_or(0)).collect();
+        let widths: Vec<usize> = (0..self.titles().len()).map(|i| width(i).unwrap_or(0)).collect();
         let mut text = String::new();
         for line in &lines {
             let padded: Vec<String> =
@@ -194,6 +250,7 @@ impl Table {
                         line.extend([value.to_string(), low.to_string(), high.to_string(), n.to_string()]);
                     }
                     Cell::Text(text) => line.push(text.clone()),
+                    Cell::Count(count) => line.push(count.to_string()),
                     Cell::Nothing(_) => line.push(String::new()),
                 }
                 if self.has_scores(i) && !matches!(cell, Cell::Score(_)) {
@@ -213,6 +270,7 @@ impl Table {
         let object = |row: &Vec<Cell>| {
             let value = |cell: &Cell| match cell {
                 Cell::Text(text) => json!(text),
+                Cell::Count(count) => json!(count),
                 Cell::Score(score) => json!(score),
                 Cell::Nothing(_) => Value::Null,
             };
@@ -225,10 +283,11 @@ impl Table {
     fn markdown(&self) -> String {
         let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
         let escaped = |text: &str| text.replace('|', "\\|");
-        let mut text = line(self.columns.iter().map(|column| escaped(&column.title)).collect());
-        text.push_str(&line(vec!["---".into(); self.columns.len()]));
+        let titles = self.titles();
+        let mut text = line(titles.iter().map(|title| escaped(title)).collect());
+        text.push_str(&line(vec!["---".into(); titles.len()]));
         for row in &self.rows {
-            text.push_str(&line(row.iter().map(|cell| escaped(&words(cell))).collect()));
+            text.push_str(&line(self.seen(row).map(|cell| escaped(&words(cell))).collect()));
         }
         for note in &self.notes {
             text.extend(["\n", &escaped(note), "\n"]);
@@ -243,16 +302,17 @@ impl Table {
             }
             other => tex(&words(other)),
         };
-        let columns: String = (0..self.columns.len()).map(|i| if self.has_scores(i) { 'r' } else { 'l' }).collect();
+        let seen = (0..self.columns.len()).filter(|&i| self.columns[i].title.is_some());
+        let columns: String = seen.map(|i| if self.has_scores(i) { 'r' } else { 'l' }).collect();
         let line = |cells: Vec<String>| format!("{} \\\\\n", cells.join(" & "));
         let mut text = String::new();
         for note in &self.notes {
             text.extend(["% ", note, "\n"]);
         }
         text.extend(["\\begin{tabular}{", &columns, "}\n\\hline\n"]);
-        text.push_str(&line(self.columns.iter().map(|column| tex(&column.title)).collect()));
+        text.push_str(&line(self.titles().iter().map(|title| tex(title)).collect()));
         text.push_str("\\hline\n");
-        self.rows.iter().for_each(|row| text.push_str(&line(row.iter().map(cell).collect())));
+        self.rows.iter().for_each(|row| text.push_str(&line(self.seen(row).map(cell).collect())));
         text.push_str("\\hline\n\\end{tabular}\n");
         text
     }
@@ -262,6 +322,7 @@ impl Table {
 fn words(cell: &Cell) -> String {
     match cell {
         Cell::Text(text) => text.clone(),
+        Cell::Count(count) => count.to_string(),
         Cell::Score(score) => format!("{:.3} [{:.3}, {:.3}]", score.value, score.low, score.high),
         Cell::Nothing(why) if why.is_empty() => "-".into(),
         Cell::Nothing(why) => format!("- ({why})"),
@@ -292,10 +353,14 @@ mod tests {
 
     fn table() -> Table {
         Table {
-            columns: vec![Column::new("run", "run"), Column::new("clip_t", "Δ CLIP-T")],
+            columns: vec![Column::new("run", "run"), Column::unseen("step"), Column::new("clip_t", "Δ CLIP-T")],
             rows: vec![
-                vec!["a_b, \"c\" | 5 %".into(), Cell::Score(Score { value: 0.25, low: 0.2, high: 0.3125, n: 40 })],
-                vec!["plain".into(), Cell::Nothing("it failed".into())],
+                vec![
+                    "a_b, \"c\" | 5 %".into(),
+                    Cell::Count(20),
+                    Cell::Score(Score { value: 0.25, low: 0.2, high: 0.3125, n: 40 }),
+                ],
+                vec!["plain".into(), Cell::Count(0), Cell::Nothing("it failed".into())],
             ],
             notes: vec!["n = 40".into()],
         }
@@ -306,11 +371,10 @@ mod tests {
         let text =
             "run             Δ CLIP-T\na_b, \"c\" | 5 %  0.250 [0.200, 0.312]\nplain           - (it failed)\nn = 40\n";
         assert_eq!(table().render(Format::Text), text);
-        let csv =
-            "run,clip_t,clip_t_low,clip_t_high,clip_t_n\n\"a_b, \"\"c\"\" | 5 %\",0.25,0.2,0.3125,40\nplain,,,,\n";
+        let csv = "run,step,clip_t,clip_t_low,clip_t_high,clip_t_n\n\"a_b, \"\"c\"\" | 5 %\",20,0.25,0.2,0.3125,40\nplain,0,,,,\n";
         assert_eq!(table().render(Format::Csv), csv);
         let json: Value = serde_json::from_str(&table().render(Format::Json)).unwrap();
-        assert_eq!(json["rows"][0]["clip_t"]["high"], 0.3125);
+        assert_eq!((&json["rows"][0]["clip_t"]["high"], &json["rows"][0]["step"]), (&json!(0.3125), &json!(20)));
         assert_eq!((&json["rows"][1]["clip_t"], &json["notes"][0]), (&Value::Null, &json!("n = 40")));
         let markdown = "| run | Δ CLIP-T |\n| --- | --- |\n| a_b, \"c\" \\| 5 % | 0.250 [0.200, 0.312] |\n";
         assert!(table().render(Format::Markdown).starts_with(markdown));

@@ -2,11 +2,12 @@
 
 use clap::{ArgAction, ArgGroup};
 
+use super::preflight::Told;
 use super::{Error, PlacementArgs, Where, follow};
 use crate::client;
 use crate::client::words::shell;
-use crate::protocol::{Crop, FloatType, Init, Preset, State, TrainConfig};
-use crate::workspace::{Concept, History, JobFolder, preflight, state};
+use crate::protocol::{Crop, FloatType, Init, JobInfo, Preset, State, TrainConfig};
+use crate::workspace::{Concept, History, JobFolder, Preflight, preflight, state};
 
 /// Options of a training. What is not given is as in the preset.
 #[derive(Debug, clap::Args)]
@@ -90,7 +91,7 @@ pub struct Args {
     #[arg(long)]
     detach: bool,
     /// Say what would be done and what it needs, and do nothing. Ends with 1 if it cannot be done here.
-    #[arg(long, conflicts_with_all = ["resume", "detach"])]
+    #[arg(long, conflicts_with = "detach")]
     dry_run: bool,
     /// Print one JSON object last.
     #[arg(long)]
@@ -99,28 +100,48 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<(), Error> {
     let concept = super::concept(&args.concept)?;
+    let Some(id) = &args.resume else { return new(args, &concept) };
+    let (run, checked) = resumable(&concept, id)?;
+    let (spec, done) = (run.run_spec()?, steps_done(&run)?);
+    let estimate = client::estimate_of(client::run_request(&concept, &spec, done)?)?;
+    let mut told = Told::train(&checked, &spec.train);
+    told.rows.push(("resumes", format!("{} after {done} of {} steps", run.id(), spec.train.steps)));
+    if args.dry_run {
+        return super::preflight::dry_run(&concept, &told, &estimate, args.json);
+    }
+    if !args.json {
+        super::preflight::say(&concept, &told, &estimate);
+    }
+    super::preflight::refuse(&estimate)?;
+    let job = client::submit(&run, args.placement.placement(args.device))?;
+    follow_or_leave(args, &concept, &run, &job)
+}
+
+fn new(args: &Args, concept: &Concept) -> Result<(), Error> {
     if args.dry_run {
         let config = args.config();
         config.check()?;
-        let (checked, sample) = (preflight(&concept)?, concept.evaluation()?.sample);
-        let estimate = client::estimate(&concept, Some(&config), &sample, None, config.evaluate)?;
-        return super::preflight::dry_run(&concept, Some((&checked, &config)), &estimate, args.json);
+        let (checked, sample) = (preflight(concept)?, concept.evaluation()?.sample);
+        let estimate = client::estimate(concept, Some(&config), &sample, None, config.evaluate)?;
+        return super::preflight::dry_run(concept, &Told::train(&checked, &config), &estimate, args.json);
     }
-    let placement = args.placement.placement(args.device);
-    let (run, job) = if let Some(id) = &args.resume {
-        let run = resumable(&concept, id)?;
-        let job = client::submit(&run, placement)?;
-        (run, job)
-    } else {
-        let run = begin(&concept, args.config(), !args.json)?;
-        let job = client::submit_new(&run, placement)?;
-        (run, job)
-    };
+    let run = begin(concept, args.config(), !args.json)?;
+    let job = client::submit_new(&run, args.placement.placement(args.device))?;
+    follow_or_leave(args, concept, &run, &job)
+}
+
+fn follow_or_leave(args: &Args, concept: &Concept, run: &JobFolder, job: &JobInfo) -> Result<(), Error> {
     if args.detach {
-        follow::say_where(&concept, &run, Some(&job), args.json);
+        follow::say_where(concept, run, Some(job), args.json);
         return Ok(());
     }
-    follow::follow(&concept, &run, Some(&job), None, args.json)
+    follow::follow(concept, run, Some(job), None, args.json)
+}
+
+/// Steps that the last checkpoint of `run` has behind it.
+fn steps_done(run: &JobFolder) -> Result<usize, Error> {
+    let checkpoints = History::read(run)?.checkpoints;
+    Ok(checkpoints.iter().rfind(|(_, path)| path.is_file()).map_or(0, |(step, _)| *step))
 }
 
 /// The demo without a screen: train and score.
@@ -138,14 +159,15 @@ fn begin(concept: &Concept, config: TrainConfig, say: bool) -> Result<JobFolder,
     let evaluation = concept.evaluation()?;
     let estimate = client::estimate(concept, Some(&config), &evaluation.sample, None, config.evaluate)?;
     if say {
-        super::preflight::say(concept, Some((&checked, &config)), &estimate);
+        super::preflight::say(concept, &Told::train(&checked, &config), &estimate);
     }
     super::preflight::refuse(&estimate)?;
+    client::check_writable(&concept.home()?)?;
     Ok(JobFolder::new_run(concept, config, evaluation)?)
 }
 
-/// A run that has something left to do and is not being done.
-fn resumable(concept: &Concept, id: &str) -> Result<JobFolder, Error> {
+/// A run that has something left to do and is not being done, and what was looked at for it.
+fn resumable(concept: &Concept, id: &str) -> Result<(JobFolder, Preflight), Error> {
     let run = concept.run(id)?;
     match state(&run, &History::read(&run)?) {
         State::Running => Err(Error::Job(format!(
@@ -160,8 +182,8 @@ fn resumable(concept: &Concept, id: &str) -> Result<JobFolder, Error> {
             shell(&concept.id)
         ))),
         _ => {
-            preflight(concept)?;
-            Ok(run)
+            let checked = preflight(concept)?;
+            Ok((run, checked))
         }
     }
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::jobs::find;
 use super::{Error, print_json};
-use crate::client::Follow;
+use crate::client::{Follow, Reader};
 use crate::protocol::{JobInfo, JobState};
 use crate::workspace::{Home, JobFolder};
 
@@ -23,6 +23,8 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<(), Error> {
     let home = Home::locate()?;
+    // Said once, however long it takes.
+    drop(super::reader(&home)?);
     let jobs = args.numbers.iter().map(|number| wait(&home, *number)).collect::<Result<Vec<_>, _>>()?;
     if args.json {
         print_json(&json!({ "jobs": jobs }));
@@ -39,18 +41,29 @@ pub fn run(args: &Args) -> Result<(), Error> {
 }
 
 fn wait(home: &Home, number: u64) -> Result<JobInfo, Error> {
+    let mut said = None;
     loop {
-        let job = find(home, number)?;
+        let mut reader = Reader::open(home)?;
+        let job = find(&mut reader, number)?;
         if job.state.is_over() {
             return Ok(job);
         }
         // What may take for ever is said, for whoever waits in vain.
-        match (&job.cause, job.state) {
-            (Some(cause), _) => eprintln!("job {number} is {}: {cause}", job.state.word()),
+        let why = match (&job.cause, job.state) {
+            (Some(cause), _) => Some(format!("job {number} is {}: {cause}", job.state.word())),
             (None, JobState::Paused) => {
-                eprintln!("job {number} is paused: `catbench jobs resume {number}` lets it go on");
+                Some(format!("job {number} is paused: `catbench jobs resume {number}` lets it go on"))
             }
-            _ => {}
+            _ => None,
+        };
+        if let Some(why) = why.filter(|why| said.as_ref() != Some(why)) {
+            eprintln!("{why}");
+            said = Some(why);
+        }
+        if reader.read_only().is_some() {
+            // Nobody tells of its turn.
+            std::thread::sleep(Duration::from_millis(500));
+            continue;
         }
         let mut follow = Follow::new(&JobFolder::at(&job.job)?)?;
         while follow.over().is_none() {

@@ -6,9 +6,10 @@ use std::process::{Command, Stdio};
 
 use super::Error;
 use crate::protocol::{
-    Compared, Estimate, EstimateRequest, ModelSpec, PictureConfig, Reply, Request, SampleConfig, ScoresAt, TrainConfig,
+    Compared, Estimate, EstimateRequest, MaskConfig, MaskWork, ModelSpec, PictureConfig, Reply, Request, SampleConfig,
+    ScoreTask, ScoreWork, ScoresAt, TrainConfig,
 };
-use crate::workspace::{Concept, Home, JobFolder};
+use crate::workspace::{Concept, Home, JobFolder, RunSpec, ScoreSpec};
 
 /// What a job on `concept` would need: a training with the pictures made on its way, or with `train` none a sampling;
 /// of `pictures`, or of every prompt of `sample` with every seed; `scored` when a scoring belongs to it.
@@ -20,16 +21,73 @@ pub fn estimate(
     scored: bool,
 ) -> Result<Estimate, Error> {
     let request = EstimateRequest {
-        base_model: concept.base_model()?,
-        class_word: concept.file.class_word.clone(),
         train: train.cloned(),
-        sample: sample.clone(),
         pictures: pictures.map(<[PictureConfig]>::to_vec),
-        photos: concept.photos()?.len(),
-        score_model: concept.score_model().filter(|_| scored),
+        score: concept.score_model().filter(|_| scored).map(|score_model| ScoreWork {
+            score_model,
+            dino_model: concept.dino_model(),
+            sides: 2,
+            files: 0,
+        }),
+        ..job_on(concept, concept.base_model()?, sample.clone())?
     };
-    match ask(&Request::Estimate(Box::new(request)))? {
-        Reply::Estimate(estimate) => Ok(*estimate),
+    estimate_of(request)
+}
+
+/// The question what is left of a run needs, of which `done` steps are done.
+pub fn run_request(concept: &Concept, spec: &RunSpec, done: usize) -> Result<EstimateRequest, Error> {
+    let train = TrainConfig { steps: spec.train.steps.saturating_sub(done).max(1), ..spec.train.clone() };
+    let score = spec.score_model.clone().filter(|_| train.evaluate).map(|score_model| ScoreWork {
+        score_model,
+        dino_model: spec.dino_model.clone(),
+        sides: 2,
+        files: 0,
+    });
+    let job = job_on(concept, spec.base_model.clone(), spec.evaluation.sample.clone())?;
+    Ok(EstimateRequest { train: Some(train), score, ..job })
+}
+
+/// The question what a scoring needs in which the pictures are sampled so many times.
+pub fn score_request(concept: &Concept, spec: &ScoreSpec, sides: usize) -> Result<EstimateRequest, Error> {
+    let files = if let ScoreTask::Pictures { files, .. } = &spec.task { files.len() } else { 0 };
+    let (score_model, dino_model) = (spec.score_model.clone(), spec.dino_model.clone());
+    let score = Some(ScoreWork { score_model, dino_model, sides, files });
+    Ok(EstimateRequest { score, ..job_on(concept, spec.base_model.clone(), spec.score.sample.clone())? })
+}
+
+/// The question what masks of so many `pictures` need.
+pub fn mask_request(concept: &Concept, pictures: usize, mask: MaskConfig) -> Result<EstimateRequest, Error> {
+    let sample = SampleConfig { device: mask.device, dtype: mask.dtype, ..SampleConfig::default() };
+    let masks = Some(MaskWork { pictures, mask });
+    Ok(EstimateRequest { masks, ..job_on(concept, concept.base_model()?, sample)? })
+}
+
+fn job_on(concept: &Concept, base_model: ModelSpec, sample: SampleConfig) -> Result<EstimateRequest, Error> {
+    Ok(EstimateRequest {
+        base_model,
+        class_word: concept.file.class_word.clone(),
+        train: None,
+        sample,
+        pictures: None,
+        photos: concept.photos()?.len(),
+        score: None,
+        masks: None,
+    })
+}
+
+/// What a job would need.
+pub fn estimate_of(request: EstimateRequest) -> Result<Estimate, Error> {
+    let mut estimates = estimates(vec![request])?;
+    estimates.pop().ok_or_else(|| Error::Answer("no estimate".into()))
+}
+
+/// What each of these jobs would need.
+pub fn estimates(jobs: Vec<EstimateRequest>) -> Result<Vec<Estimate>, Error> {
+    if jobs.is_empty() {
+        return Ok(Vec::new());
+    }
+    match ask(&Request::Estimate { jobs })? {
+        Reply::Estimates { estimates } => Ok(estimates),
         other => Err(unexpected(other)),
     }
 }
@@ -42,9 +100,9 @@ pub fn import_adapter(concept: &Concept, file: &Path) -> Result<JobFolder, Error
     }
 }
 
-/// Write `checkpoint` as a `pytorch_adapter.bin`. Gives the files written, and warnings.
-pub fn export_adapter(checkpoint: &Path, out: &Path) -> Result<(Vec<PathBuf>, Vec<String>), Error> {
-    exported(&Request::ExportAdapter { checkpoint: checkpoint.to_path_buf(), out: out.to_path_buf() })
+/// Write `checkpoint` as a `pytorch_adapter.bin`, over another file only with `force`. Gives the files written, and warnings.
+pub fn export_adapter(checkpoint: &Path, out: &Path, force: bool) -> Result<(Vec<PathBuf>, Vec<String>), Error> {
+    exported(&Request::ExportAdapter { checkpoint: checkpoint.to_path_buf(), out: out.to_path_buf(), force })
 }
 
 /// Write `checkpoint` as a file for diffusers. Gives the files written, and warnings.

@@ -1,10 +1,10 @@
 //! The daemon as its clients see it: found by its answer, started where none answers.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -18,6 +18,8 @@ use crate::workspace::{self, Home, check_private};
 const ANSWER: Duration = Duration::from_secs(30);
 /// How long one may take to start.
 const START: Duration = Duration::from_secs(15);
+/// How long one that was asked to end may take.
+const END: Duration = Duration::from_secs(15);
 /// How often is looked whether it has.
 const LOOK: Duration = Duration::from_millis(2);
 /// How much is read at once, in bytes.
@@ -34,6 +36,8 @@ pub struct Daemon {
     /// Who answers.
     hello: Hello,
     home: Home,
+    /// It must show that it lives after so long without an answer.
+    patience: Duration,
 }
 
 impl Daemon {
@@ -55,7 +59,8 @@ impl Daemon {
         check_private(folder)?;
         let hello = Hello::new();
         let (partial, scanned, next_id) = (Vec::new(), 0, 1);
-        let mut daemon = Self { stream, partial, scanned, next_id, hello: hello.clone(), home: home.clone() };
+        let (hello_of_it, home_of_it, patience) = (hello.clone(), home.clone(), ANSWER);
+        let mut daemon = Self { stream, partial, scanned, next_id, hello: hello_of_it, home: home_of_it, patience };
         // One that ends at this very moment is none.
         if daemon.write(&hello).is_err() {
             return Ok(None);
@@ -94,32 +99,43 @@ impl Daemon {
         let log = OpenOptions::new().append(true).create(true).open(&path);
         let log = log.map_err(workspace::Error::io("write", &path))?;
         let written = log.metadata().map_or(0, |metadata| metadata.len());
-        let program = std::env::current_exe().map_err(Error::Start)?;
-        let mut child = Command::new(program)
+        let deadline = Instant::now() + START;
+        let mut child: Option<Child> = None;
+        loop {
+            if let Some(daemon) = Self::connect(home)? {
+                // Someone has to take note of its end as long as this process lives.
+                child.map(|mut child| std::thread::spawn(move || child.wait()));
+                return Ok(daemon);
+            }
+            let ended = child.as_mut().map(Child::try_wait).transpose().map_err(Error::Start)?.flatten();
+            let failed = ended.is_some_and(|status| !status.success());
+            if is_locked(home) {
+                // One that is on its way out holds the lock, or one that does not answer yet: no other can begin.
+                child = child.filter(|_| !failed);
+            } else if failed {
+                return Err(Error::no_daemon(&path, written));
+            } else if child.is_none() {
+                child = Some(Self::spawn(home, &log)?);
+            }
+            if Instant::now() > deadline {
+                return Err(Error::no_daemon(&path, written));
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    fn spawn(home: &Home, log: &File) -> Result<Child, Error> {
+        let copy = || log.try_clone().map_err(Error::Start);
+        Command::new(std::env::current_exe().map_err(Error::Start)?)
             .args(["daemon", "run", "--background"])
             .env("CATBENCH_HOME", home.path())
             // It must keep no folder from being unmounted but its own.
             .current_dir(home.path())
             .stdin(Stdio::null())
-            .stdout(log.try_clone().map_err(Error::Start)?)
-            .stderr(log)
+            .stdout(copy()?)
+            .stderr(copy()?)
             .spawn()
-            .map_err(Error::Start)?;
-        let deadline = Instant::now() + START;
-        loop {
-            if let Some(daemon) = Self::connect(home)? {
-                // Someone has to take note of its end as long as this process lives.
-                std::thread::spawn(move || child.wait());
-                return Ok(daemon);
-            }
-            let ended = child.try_wait().map_err(Error::Start)?.filter(|status| !status.success());
-            if ended.is_some() || Instant::now() > deadline {
-                let log = std::fs::read(&path).unwrap_or_default();
-                let said = String::from_utf8_lossy(log.get(written as usize..).unwrap_or_default()).trim().to_owned();
-                return Err(Error::NoDaemon { log: path, said });
-            }
-            std::thread::sleep(LOOK);
-        }
+            .map_err(Error::Start)
     }
 
     /// This one, if it speaks this program's protocol. Else one that does, unless a job runs under this one.
@@ -127,9 +143,10 @@ impl Daemon {
         if self.hello.protocol == PROTOCOL {
             return Ok(self);
         }
-        let status = self.status()?;
-        if status.running > 0 {
-            return Err(Error::OtherVersion { version: self.hello.version, running: status.running });
+        let DaemonStatus { running, queued, .. } = self.status()?;
+        // What waits under a newer one may not be known to this program.
+        if running > 0 || queued > 0 && self.hello.protocol > PROTOCOL {
+            return Err(Error::OtherVersion { version: self.hello.version, running, queued });
         }
         let home = self.home.clone();
         self.stop()?;
@@ -150,14 +167,25 @@ impl Daemon {
     }
 
     /// Have it end, and wait until it has. Jobs go on.
+    ///
+    /// # Errors
+    /// It does not end.
     pub fn stop(mut self) -> Result<(), Error> {
-        let lock = self.home.internal().join("daemon.lock");
+        let (home, pid) = (self.home.clone(), self.status()?.pid);
         self.ask(DaemonRequest::Stop)?;
         drop(self);
-        match File::open(&lock) {
-            Ok(file) => file.lock_shared().map_err(workspace::Error::io("lock", &lock))?,
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(workspace::Error::io("open", &lock)(error).into()),
+        let deadline = Instant::now() + END;
+        while is_locked(&home) {
+            // The lock may be another's by now.
+            if let Some(mut other) = Self::connect(&home)?
+                && other.status().is_ok_and(|status| status.pid != pid)
+            {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(Error::Silent(home.daemon_log()));
+            }
+            std::thread::sleep(LOOK);
         }
         Ok(())
     }
@@ -166,8 +194,12 @@ impl Daemon {
     pub fn ask(&mut self, request: DaemonRequest) -> Result<DaemonReply, Error> {
         let id = self.send(request)?;
         loop {
-            let reply: Envelope<DaemonReply> =
-                self.read(Some(ANSWER))?.ok_or_else(|| Error::Silent(self.home.daemon_log()))?;
+            let reply: Envelope<DaemonReply> = match self.read(Some(self.patience))? {
+                Some(reply) => reply,
+                // It looks through thousands of files, and greets others meanwhile.
+                None if Self::connect(&self.home)?.is_some() => continue,
+                None => return Err(Error::Silent(self.home.daemon_log())),
+            };
             match reply.message {
                 DaemonReply::Refused { message } if [0, id].contains(&reply.id) => return Err(Error::Refused(message)),
                 message if reply.id == id => return Ok(message),
@@ -240,5 +272,59 @@ impl Daemon {
                 Err(_) => return Err(Error::HungUp),
             }
         }
+    }
+}
+
+/// Whether a daemon holds the lock of `home`.
+fn is_locked(home: &Home) -> bool {
+    let file = File::open(home.daemon_lock());
+    file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::io::{BufRead, BufReader};
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    /// A daemon of this protocol that answers what it is asked after `takes`, but greets everybody at once.
+    fn slow_daemon(home: &Home, takes: Duration) -> UnixListener {
+        home.make_internal().unwrap();
+        let listener = UnixListener::bind(home.socket()).unwrap();
+        let heard = listener.try_clone().unwrap();
+        std::thread::spawn(move || {
+            for mut stream in heard.incoming().map_while(Result::ok) {
+                std::thread::spawn(move || {
+                    let hello = serde_json::to_string(&Hello::new()).unwrap() + "\n";
+                    // The client may be gone.
+                    let _ = stream.write_all(hello.as_bytes());
+                    let lines = BufReader::new(stream.try_clone().unwrap()).lines();
+                    for line in lines.map_while(Result::ok).skip(1) {
+                        let asked: Envelope<DaemonRequest> = serde_json::from_str(&line).unwrap();
+                        std::thread::sleep(takes);
+                        let reply = Envelope { id: asked.id, message: DaemonReply::Done };
+                        let _ = stream.write_all((serde_json::to_string(&reply).unwrap() + "\n").as_bytes());
+                    }
+                });
+            }
+        });
+        listener
+    }
+
+    #[test]
+    fn a_daemon_that_takes_long_is_waited_for_as_long_as_it_greets() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::at(folder.path()).unwrap();
+        let listener = slow_daemon(&home, Duration::from_millis(300));
+        let mut daemon = Daemon::connect(&home).unwrap().unwrap();
+        daemon.patience = Duration::from_millis(50);
+        assert_eq!(daemon.ask(DaemonRequest::Ping).unwrap(), DaemonReply::Done);
+        // Nobody greets any more: what it does then may take for ever.
+        std::fs::remove_file(home.socket()).unwrap();
+        assert!(matches!(daemon.ask(DaemonRequest::Ping), Err(Error::Silent(_))));
+        drop(listener);
     }
 }

@@ -1,6 +1,6 @@
 //! What a client can fail at.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::workspace;
 
@@ -37,14 +37,16 @@ pub enum Error {
     HungUp,
     /// The daemon is of another version and cannot be replaced now.
     #[error(
-        "the daemon is of catbench {version} and has {running} job(s) running: until they end you can only watch \
-         (`catbench watch`), or use that version"
+        "the daemon is of catbench {version} and has jobs ({running} running, {queued} queued): until they end this \
+         catbench {} can only read; use that version to change anything", env!("CARGO_PKG_VERSION")
     )]
     OtherVersion {
         /// Its version.
         version: String,
         /// Jobs that run under it.
         running: usize,
+        /// Jobs that wait for their turn.
+        queued: usize,
     },
     /// What was asked cannot be done.
     #[error("{0}")]
@@ -52,6 +54,16 @@ pub enum Error {
     /// Something else was answered than was asked.
     #[error("an odd answer: {0} (this is a bug)")]
     Answer(String),
+    /// One scoring of a run at a time.
+    #[error(
+        "{run} is being scored by job {number}, or will be: `catbench wait {number}`, or `catbench jobs cancel {number}`"
+    )]
+    Scored {
+        /// The run.
+        run: String,
+        /// The scoring.
+        number: u64,
+    },
     /// There is nothing to stop.
     #[error("{0} is not running")]
     NotRunning(String),
@@ -70,6 +82,14 @@ pub enum Error {
 }
 
 impl Error {
+    /// No daemon has started; what it said is in the log at `path` after `written` bytes.
+    pub(super) fn no_daemon(path: &Path, written: u64) -> Self {
+        let log = std::fs::read(path).unwrap_or_default();
+        let said = String::from_utf8_lossy(log.get(written as usize..).unwrap_or_default()).trim().to_owned();
+        let said = if said.is_empty() { "it says nothing: another may hold its lock".into() } else { said };
+        Self::NoDaemon { log: path.to_owned(), said }
+    }
+
     /// Another answer than belongs to the question.
     pub(super) fn odd(answer: &impl std::fmt::Debug) -> Self {
         Self::Answer(format!("{answer:?}"))

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::jobs::home_of;
 use super::{Daemon, Error, Watch};
 use crate::protocol::{DaemonReply, DaemonRequest, EventRecord, State};
+use crate::workspace::queue::QueueFiles;
 use crate::workspace::{EventReader, History, JobFolder, state};
 
 /// Daemons that may die one after the other without a word before following gives up.
@@ -137,8 +138,17 @@ impl Follow {
         let state = state(&self.job, &self.history);
         match &self.source {
             Source::Daemon(_) => self.over.then_some(state),
-            Source::File(_) => (state != State::Running).then_some(state),
+            Source::File(_) => {
+                let goes_on = state == State::Running || state != State::Finished && self.is_queued();
+                (!goes_on).then_some(state)
+            }
         }
+    }
+
+    /// Whether the job waits for its turn, as the files of the queue say.
+    fn is_queued(&self) -> bool {
+        let jobs = home_of(&self.job).and_then(|home| Ok(QueueFiles::read(&home)?.list(&home)));
+        jobs.is_ok_and(|jobs| jobs.iter().any(|job| job.job == self.job.path() && !job.state.is_over()))
     }
 }
 

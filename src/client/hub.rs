@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use hf_hub::api::sync::ApiBuilder;
+use hf_hub::{Repo, RepoType};
 
 use super::Error;
 
@@ -12,8 +13,9 @@ use super::Error;
 pub fn download_model(name: &str) -> Result<PathBuf, Error> {
     let failed = |cause: String| Error::Hub { repo: name.to_owned(), cause };
     let api = ApiBuilder::from_env().with_progress(true).build().map_err(|e| failed(e.to_string()))?;
-    let repo = api.model(name.to_owned());
-    let info = repo.info().map_err(|e| failed(e.to_string()))?;
+    let info = api.model(name.to_owned()).info().map_err(|e| failed(e.to_string()))?;
+    // Of one revision from the first file to the last, whatever is pushed in between or was downloaded before.
+    let repo = api.repo(Repo::with_revision(name.to_owned(), RepoType::Model, info.sha));
     let files: BTreeSet<String> = info.siblings.into_iter().map(|file| file.rfilename).collect();
     let wanted = wanted(&files).map_err(failed)?;
     let mut first = None;

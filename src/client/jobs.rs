@@ -1,7 +1,7 @@
 //! Handing jobs to the queue, and changing them there.
 
-use super::{Daemon, Error};
-use crate::protocol::{DaemonReply, DaemonRequest, JobChange, JobInfo, Submission};
+use super::{Daemon, Error, check_writable, jobs};
+use crate::protocol::{DaemonReply, DaemonRequest, JobChange, JobInfo, ScoreConfig, Submission};
 use crate::workspace::{Concept, Home, JobFolder};
 
 /// Where and when a job is done.
@@ -31,19 +31,45 @@ pub fn submit(job: &JobFolder, placement: Placement) -> Result<JobInfo, Error> {
 /// Hand `job`, which was just made, to the queue. One that it does not take leaves nothing behind.
 pub fn submit_new(job: &JobFolder, placement: Placement) -> Result<JobInfo, Error> {
     submit(job, placement).inspect_err(|error| {
-        // A daemon that has not answered may have taken it.
-        if !matches!(error, Error::HungUp | Error::Silent(_) | Error::Answer(_)) {
+        if is_refused(error) {
             job.discard();
         }
     })
 }
 
-/// All jobs in the queue of `home`: those that run, those that wait in the order of their turn, those that are over.
-pub fn jobs(home: &Home) -> Result<Vec<JobInfo>, Error> {
-    match Daemon::start(home)?.ask(DaemonRequest::Jobs)? {
-        DaemonReply::Jobs { jobs } => Ok(jobs),
-        other => Err(Error::odd(&other)),
+/// Whether a job was not taken. A daemon that has not answered may have taken it.
+fn is_refused(error: &Error) -> bool {
+    !matches!(error, Error::HungUp | Error::Silent(_) | Error::Answer(_))
+}
+
+/// Hand a scoring of `run` to the queue, in the run's own folder. One that is not taken leaves that as it was.
+///
+/// # Errors
+/// The run is being scored already, or waits for it.
+pub fn score(
+    concept: &Concept,
+    run: &JobFolder,
+    config: ScoreConfig,
+    placement: Placement,
+) -> Result<(JobFolder, JobInfo), Error> {
+    let home = concept.home()?;
+    check_writable(&home)?;
+    let folder = run.evaluation();
+    if let Some(known) = jobs(&home)?.into_iter().find(|job| job.job == folder && !job.state.is_over()) {
+        return Err(Error::Scored { run: run.id().to_owned(), number: known.number });
     }
+    let before = JobFolder::at(&folder).and_then(|scoring| scoring.score_spec()).ok();
+    let scoring = JobFolder::new_score(concept, run, config)?;
+    let taken = submit(&scoring, placement).inspect_err(|error| {
+        if is_refused(error) {
+            match &before {
+                // What cannot be put back is the next scoring's to overwrite.
+                Some(before) => drop(scoring.write_score_spec(before)),
+                None => scoring.discard(),
+            }
+        }
+    });
+    Ok((scoring, taken?))
 }
 
 /// Change job `number` of `home`.

@@ -1,40 +1,17 @@
-//! The library as the daemon knows it, and changes to it.
+//! Changes to the library.
 
 use std::path::{Path, PathBuf};
 
 use super::{Daemon, Error, model_hash};
-use crate::protocol::{ConceptDetails, ConceptRecord, DaemonReply, DaemonRequest, RunRecord, State, StoreCounts};
+use crate::protocol::{DaemonReply, DaemonRequest, StoreCounts};
 use crate::workspace::{Concept, Home};
 
 fn ask(home: &Home, request: DaemonRequest) -> Result<DaemonReply, Error> {
     Daemon::start(home)?.ask(request)
 }
 
-/// All concepts of `home` with this tag, or all, by name; only those whose name, class word or notes contain `matching`.
-pub fn concepts(home: &Home, tag: Option<String>, matching: Option<String>) -> Result<Vec<ConceptRecord>, Error> {
-    match ask(home, DaemonRequest::Concepts { tag, matching })? {
-        DaemonReply::Concepts { concepts } => Ok(concepts),
-        other => Err(Error::odd(&other)),
-    }
-}
-
-/// One concept with all that belongs to it, its samples only if they are wanted.
-pub fn concept(home: &Home, name: &str, samples: bool) -> Result<ConceptDetails, Error> {
-    match ask(home, DaemonRequest::Concept { name: name.to_owned(), samples })? {
-        DaemonReply::Concept(concept) => Ok(*concept),
-        other => Err(Error::odd(&other)),
-    }
-}
-
-/// The runs of all concepts, in this state or in any.
-pub fn runs(home: &Home, state: Option<State>) -> Result<Vec<RunRecord>, Error> {
-    match ask(home, DaemonRequest::Runs { concept: None, state })? {
-        DaemonReply::Runs { runs } => Ok(runs),
-        other => Err(Error::odd(&other)),
-    }
-}
-
-/// Have the daemon take up at once what this process has changed in the folder of `concept`.
+/// Have the daemon take up at once what this process has changed in the folder of `concept`. It is changed whatever comes of
+/// this: an error is to be told as a warning.
 pub fn refresh(home: &Home, concept: &Concept) -> Result<(), Error> {
     match ask(home, DaemonRequest::Refresh { concept: concept.id.clone() })? {
         DaemonReply::Done => Ok(()),

@@ -10,17 +10,24 @@ mod follow;
 mod hub;
 mod jobs;
 mod library;
+mod reader;
+mod sampling;
 mod segment;
 mod watch;
 pub mod words;
 
-pub use ask::{compare, estimate, export_adapter, export_diffusers, import_adapter, model_hash, text_layers};
+pub use ask::{
+    compare, estimate, estimate_of, estimates, export_adapter, export_diffusers, import_adapter, mask_request,
+    model_hash, run_request, score_request, text_layers,
+};
 pub use daemon::Daemon;
 pub use error::Error;
 pub use follow::Follow;
 #[cfg(feature = "hub")]
 pub use hub::download_model;
-pub use jobs::{Placement, change, jobs, stop, submit, submit_new, warnings};
-pub use library::{concept, concepts, pack, rebuild, refresh, remove, rename, runs};
+pub use jobs::{Placement, change, score, stop, submit, submit_new, warnings};
+pub use library::{pack, rebuild, refresh, remove, rename};
+pub use reader::{Reader, check_writable, concept, jobs};
+pub use sampling::{Reckoned, Room, checkpoints, last_checkpoint, other_concept};
 pub use segment::{Segmented, Segmenter};
 pub use watch::Watch;

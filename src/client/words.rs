@@ -155,14 +155,26 @@ impl Change {
     }
 }
 
-/// The scores by name, before and after.
-pub fn score_rows<'a>(before: &'a Scores, after: &'a Scores) -> [(&'static str, &'a Score, &'a Score); 4] {
-    [
-        ("masked CLIP-I", &before.masked_clip_i, &after.masked_clip_i),
-        ("CLIP-I", &before.clip_i, &after.clip_i),
-        ("CLIP-T", &before.clip_t, &after.clip_t),
-        ("balance", &before.balance, &after.balance),
-    ]
+/// The scores by name: those of DINO last, where it judged too.
+pub fn score_list(scores: &Scores) -> Vec<(&'static str, &Score)> {
+    let always = [
+        ("masked CLIP-I", &scores.masked_clip_i),
+        ("CLIP-I", &scores.clip_i),
+        ("CLIP-T", &scores.clip_t),
+        ("balance", &scores.balance),
+    ];
+    let dino = [("masked DINO", &scores.masked_dino), ("DINO", &scores.dino)];
+    always.into_iter().chain(dino.into_iter().filter_map(|(name, score)| Some((name, score.as_ref()?)))).collect()
+}
+
+/// The scores that both sides have by name, before and after.
+pub fn score_rows<'a>(before: &'a Scores, after: &'a Scores) -> Vec<(&'static str, &'a Score, &'a Score)> {
+    let after = score_list(after);
+    let pair = |(name, before)| {
+        let (_, after) = after.iter().find(|(other, _)| *other == name)?;
+        Some((name, before, *after))
+    };
+    score_list(before).into_iter().filter_map(pair).collect()
 }
 
 #[cfg(test)]

@@ -89,7 +89,7 @@ impl Connection {
         let shared = Arc::clone(&self.shared);
         let reply = match request {
             DaemonRequest::Ping => Ok(DaemonReply::Done),
-            DaemonRequest::Status => shared.status().map(DaemonReply::Status),
+            DaemonRequest::Status => Ok(DaemonReply::Status(shared.status())),
             DaemonRequest::Stop => {
                 self.reply(id, DaemonReply::Done).await?;
                 shared.leave();
@@ -98,36 +98,32 @@ impl Connection {
             DaemonRequest::Submit(submission) => {
                 shared.submit(&submission).await.map(|job| DaemonReply::Job(Box::new(job)))
             }
-            DaemonRequest::Jobs => shared.jobs().map(|jobs| DaemonReply::Jobs { jobs }),
+            DaemonRequest::Jobs => Ok(DaemonReply::Jobs { jobs: shared.jobs() }),
             DaemonRequest::Change { number, change } => {
                 shared.change(number, &change).await.map(|job| DaemonReply::Job(Box::new(job)))
             }
             DaemonRequest::Concepts { tag, matching } => {
                 let find = move |library: &mut Library| library.concepts(tag.as_deref(), matching.as_deref());
-                let asked = shared.librarian.ask(find).await;
-                from_store(asked).map(|concepts| DaemonReply::Concepts { concepts })
+                shared.librarian.ask(find).await.map(|concepts| DaemonReply::Concepts { concepts })
             }
             DaemonRequest::Concept { name, samples } => {
-                let asked = shared.librarian.ask(move |library| (library.concept(&name, samples), name)).await;
-                match asked {
-                    None => Err(Error::NoStore),
-                    Some((Ok(Some(concept)), _)) => Ok(DaemonReply::Concept(Box::new(concept))),
+                let asked = name.clone();
+                match shared.librarian.ask(move |library| library.concept(&asked, samples)).await {
+                    Ok(Some(concept)) => Ok(DaemonReply::Concept(Box::new(concept))),
                     // The home says what there is instead.
-                    Some((Ok(None), name)) => shared.no_concept(&name),
-                    Some((Err(error), _)) => Err(error.into()),
+                    Ok(None) => shared.no_concept(&name),
+                    Err(error) => Err(error),
                 }
             }
             DaemonRequest::Runs { concept, state } => {
                 let asked = shared.librarian.ask(move |library| library.runs(concept.as_deref(), state)).await;
-                from_store(asked).map(|runs| DaemonReply::Runs { runs })
+                asked.map(|runs| DaemonReply::Runs { runs })
             }
             DaemonRequest::Refresh { concept } => {
-                let asked = shared.librarian.ask(move |library| library.refresh(&concept)).await;
-                from_store(asked).map(|()| DaemonReply::Done)
+                shared.librarian.ask(move |library| library.refresh(&concept)).await.map(|()| DaemonReply::Done)
             }
-            DaemonRequest::Rebuild => {
-                from_store(shared.librarian.ask(Library::rebuild).await).map(DaemonReply::Rebuilt)
-            }
+            DaemonRequest::Rebuild => shared.librarian.ask(Library::rebuild).await.map(DaemonReply::Rebuilt),
+            DaemonRequest::News => Ok(DaemonReply::News { news: shared.news() }),
             DaemonRequest::Rename { concept, to } => shared.rename(&concept, &to).map(|()| DaemonReply::Done),
             DaemonRequest::Remove { concept } => shared.remove(&concept).map(|path| DaemonReply::Removed { path }),
             DaemonRequest::Follow { job, since_seq } => return self.follow(id, &job, since_seq).await,
@@ -260,11 +256,6 @@ impl Connection {
         line.push(b'\n');
         Ok(self.writer.write_all(&line).await?)
     }
-}
-
-/// The answer of the library, where it has a store.
-fn from_store<T>(asked: Option<Result<T, crate::store::Error>>) -> Result<T, Error> {
-    asked.ok_or(Error::NoStore)?.map_err(Error::from)
 }
 
 /// Wait until the daemon ends.

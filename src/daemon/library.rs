@@ -2,27 +2,34 @@
 //! up once it has been quiet for a moment; what is asked is answered from the store, after what is known to have changed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use super::Error;
 use super::server::log;
-use crate::protocol::{CheckpointRecord, ConceptDetails, ConceptRecord, RunRecord, SampleRecord, State, StoreCounts};
+use crate::protocol::{ConceptDetails, ConceptRecord, RunRecord, State, StoreCounts};
 use crate::store::{self, JobRecord, Store, key, numbered};
 use crate::workspace::{
-    Concept, History, Home, JobFolder, Ratings, RunSummary, fingerprint, modified, read_ratings, state_now,
+    Concept, Home, JobContents, JobFolder, Ratings, RunSummary, fingerprint, rate, read_ratings, scoring_of, standing,
+    state_now,
 };
 
 /// A folder is read once nothing has changed in it for so long.
 const QUIET: Duration = Duration::from_millis(150);
 /// It is read after so long though it is not quiet.
 const LONGEST: Duration = Duration::from_millis(600);
-/// What a sample without a rating counts as.
-const UNRATED: u8 = 3;
 
-type Task = Box<dyn FnOnce(&mut Library) + Send>;
+/// How long is waited before a store that could not be opened is tried again, if nobody asks.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// Done by the library, or told that there is none. Whether the store can still be used.
+type Task = Box<dyn FnOnce(Option<&mut Library>) -> bool + Send>;
 
 enum Note {
     /// Something has changed in the folder of a concept.
@@ -34,44 +41,117 @@ enum Note {
 #[derive(Clone)]
 pub struct Librarian {
     notes: Sender<Note>,
+    /// Why there is no store now, where there is none.
+    missing: Arc<Mutex<Option<String>>>,
 }
 
 impl Librarian {
     /// Open the store, make it as the files are, and keep it so. `taken_up` is told of each concept that has changed;
-    /// `warn` of a store that had to be rebuilt.
+    /// `warn` of a store that had to be rebuilt. A store that cannot be opened, or written to any more, is tried again until it
+    /// can: there may have been no room on the disk.
     pub fn start(
         home: &Home,
         taken_up: impl Fn(&str) + Send + 'static,
         warn: impl Fn(String) + Send + 'static,
     ) -> Self {
         let (notes, received) = channel();
-        let home = home.clone();
+        let missing = Arc::default();
+        let (home, why) = (home.clone(), Arc::clone(&missing));
         std::thread::spawn(move || {
-            let mut library = match Library::open(&home, Box::new(taken_up)) {
-                Ok((library, told)) => {
-                    told.into_iter().for_each(&warn);
-                    library
+            let taken_up: Rc<dyn Fn(&str)> = Rc::new(taken_up);
+            let mut asked: Option<Task> = None;
+            loop {
+                match Store::open(&home.internal().join("store")) {
+                    Ok((store, told)) => {
+                        told.into_iter().for_each(&warn);
+                        set(&why, None);
+                        let (home, taken_up) = (home.clone(), Rc::clone(&taken_up));
+                        let mut library = Library { home, store, dirty: Dirty::new(), taken_up };
+                        // sled panics where it cannot write, and is of no more use then.
+                        let attend = AssertUnwindSafe(|| library.attend(&received, asked.take(), &warn));
+                        match std::panic::catch_unwind(attend) {
+                            Ok(Attended::Dismissed) => return,
+                            Ok(Attended::Unusable) | Err(_) => {
+                                log("the store cannot be used any more: opening it again");
+                            }
+                        }
+                        drop(std::panic::catch_unwind(AssertUnwindSafe(|| drop(library))));
+                    }
+                    Err(error) => set(&why, Some(format!("there is no store now, it is tried again: {error}"))),
                 }
-                Err(error) => return warn(format!("there is no store: {error}")),
-            };
-            library.attend(&received, &warn);
+                if let Some(task) = asked.take() {
+                    task(None);
+                }
+                match wait_for_task(&received) {
+                    Ok(task) => asked = task,
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => return,
+                }
+            }
         });
-        Self { notes }
+        Self { notes, missing }
+    }
+
+    /// Why there is no store now, where there is none.
+    pub fn missing(&self) -> Option<String> {
+        self.missing.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Something has changed in the folder of `concept`.
     pub fn changed(&self, concept: String) {
-        // Without a store nobody listens.
+        // The other end lives as long as the daemon.
         let _ = self.notes.send(Note::Changed(concept));
     }
 
-    /// Ask the library; none when it has no store.
-    pub async fn ask<T: Send + 'static>(&self, task: impl FnOnce(&mut Library) -> T + Send + 'static) -> Option<T> {
+    /// Ask the library.
+    ///
+    /// # Errors
+    /// It has no store, or this breaks.
+    pub async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut Library) -> Result<T, store::Error> + Send + 'static,
+    ) -> Result<T, Error> {
         let (answer, answered) = oneshot::channel();
-        let task = move |library: &mut Library| drop(answer.send(task(library)));
-        self.notes.send(Note::Task(Box::new(task))).ok()?;
-        answered.await.ok()
+        let task = move |library: Option<&mut Library>| {
+            // Dropped without an answer, it says that there is no store.
+            let Some(library) = library else { return false };
+            let result = question(library);
+            let usable = !matches!(&result, Err(store::Error::Sled { .. }));
+            // Whoever asked may be gone.
+            let _ = answer.send(result);
+            usable
+        };
+        self.notes.send(Note::Task(Box::new(task))).map_err(|_| Error::NoStore)?;
+        Ok(answered.await.map_err(|_| Error::NoStore)??)
     }
+}
+
+/// Say why there is no store now; none when there is one.
+fn set(missing: &Mutex<Option<String>>, why: Option<String>) {
+    let mut missing = missing.lock().unwrap_or_else(PoisonError::into_inner);
+    if *missing != why {
+        log(why.as_deref().unwrap_or("there is a store again"));
+        *missing = why;
+    }
+}
+
+/// Wait until somebody asks, or for a while. What changes meanwhile is seen when the store is opened.
+fn wait_for_task(notes: &Receiver<Note>) -> Result<Option<Task>, RecvTimeoutError> {
+    let until = Instant::now() + AGAIN;
+    loop {
+        match notes.recv_timeout(until.saturating_duration_since(Instant::now()))? {
+            Note::Task(task) => return Ok(Some(task)),
+            Note::Changed(_) => {}
+        }
+    }
+}
+
+/// Why the librarian attends to a store no longer.
+enum Attended {
+    /// Nobody will ask again.
+    Dismissed,
+    /// It cannot be used.
+    Unusable,
 }
 
 /// Concepts whose folders have changed: since when, and when last.
@@ -83,16 +163,12 @@ pub struct Library {
     store: Store,
     dirty: Dirty,
     /// Told of each concept that has changed.
-    taken_up: Box<dyn Fn(&str) + Send>,
+    taken_up: Rc<dyn Fn(&str)>,
 }
 
 impl Library {
-    fn open(home: &Home, taken_up: Box<dyn Fn(&str) + Send>) -> Result<(Self, Option<String>), store::Error> {
-        let (store, told) = Store::open(&home.internal().join("store"))?;
-        Ok((Self { home: home.clone(), store, dirty: Dirty::new(), taken_up }, told))
-    }
-
-    fn attend(&mut self, notes: &Receiver<Note>, warn: &dyn Fn(String)) {
+    /// Make the store as the files are and keep it so; answer what is asked, `first` this.
+    fn attend(&mut self, notes: &Receiver<Note>, first: Option<Task>, warn: &dyn Fn(String)) -> Attended {
         let began = Instant::now();
         match self.scan() {
             Ok(counts) => log(&format!(
@@ -102,7 +178,14 @@ impl Library {
                 counts.samples,
                 began.elapsed().as_secs_f64()
             )),
+            Err(error @ store::Error::Sled { .. }) => {
+                log(&format!("the store: {error}"));
+                return Attended::Unusable;
+            }
             Err(error) => warn(format!("the store: {error}: catbench daemon rebuild makes it anew")),
+        }
+        if first.is_some_and(|task| !task(Some(self))) {
+            return Attended::Unusable;
         }
         loop {
             let due = self.dirty.values().map(|(first, last)| (*first + LONGEST).min(*last + QUIET)).min();
@@ -115,7 +198,11 @@ impl Library {
                     let now = Instant::now();
                     self.dirty.entry(concept).or_insert((now, now)).1 = now;
                 }
-                Ok(Note::Task(task)) => task(self),
+                Ok(Note::Task(task)) => {
+                    if !task(Some(self)) {
+                        return Attended::Unusable;
+                    }
+                }
                 Err(RecvTimeoutError::Timeout) => {
                     let now = Instant::now();
                     let ready = |(first, last): &(Instant, Instant)| *first + LONGEST <= now || *last + QUIET <= now;
@@ -125,10 +212,13 @@ impl Library {
                         self.dirty.remove(&concept);
                         if let Err(error) = self.refresh(&concept) {
                             log(&format!("{concept}: {error}"));
+                            if matches!(error, store::Error::Sled { .. }) {
+                                return Attended::Unusable;
+                            }
                         }
                     }
                 }
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Disconnected) => return Attended::Dismissed,
             }
         }
     }
@@ -180,8 +270,10 @@ impl Library {
         }
         let (photos, masks) =
             (Concept::picture_files(&folder.join("images")), Concept::picture_files(&folder.join("masks")));
+        let prompts = Concept::prompt_files(&folder);
         let mut changed = false;
-        for (tree, files) in [(&self.store.photos, &photos), (&self.store.masks, &masks)] {
+        let Store { photos: of_photos, masks: of_masks, prompts: of_prompts, .. } = &self.store;
+        for (tree, files) in [(of_photos, &photos), (of_masks, &masks), (of_prompts, &prompts)] {
             if tree.under(&path)? != *files {
                 changed = true;
                 tree.remove_under(&path)?;
@@ -191,7 +283,7 @@ impl Library {
             }
         }
         let (jobs_changed, newest, unreadable) = self.refresh_jobs(concept, &folder)?;
-        let (of_files, notes) = Concept::record(&folder, &photos, &masks);
+        let (of_files, notes) = Concept::record(&folder, &photos, &masks, &prompts);
         let known = self.store.concepts.get(&path)?;
         // Ratings that cannot be read are told of, and none until they can.
         let (ratings, wrong) = match read_ratings(&folder) {
@@ -234,20 +326,14 @@ impl Library {
     /// Give the samples of a concept their ratings. The one that stands for it.
     fn rate(&self, concept: &str, ratings: &Ratings) -> Result<Option<PathBuf>, store::Error> {
         let path = key(&[concept]);
-        let mut best: Option<((u8, bool), PathBuf)> = None;
-        for (key, mut sample) in self.store.samples.entries_under(&path)? {
-            let rating = sample.path.to_str().and_then(|picture| ratings.get(picture)).copied();
-            if sample.rating != rating {
-                sample.rating = rating;
-                self.store.samples.insert(&key, &sample)?;
-            }
-            let rank = (rating.unwrap_or(UNRATED), sample.path.starts_with("runs"));
-            if sample.learned && best.as_ref().is_none_or(|(highest, _)| rank >= *highest) {
-                best = Some((rank, sample.path));
+        let mut samples = self.store.samples.entries_under(&path)?;
+        for (key, sample) in &mut samples {
+            if rate(sample, ratings) {
+                self.store.samples.insert(key, sample)?;
             }
         }
         self.store.ratings.insert(&path, ratings)?;
-        Ok(best.map(|(_, path)| path))
+        Ok(standing(samples.iter().map(|(_, sample)| sample)))
     }
 
     /// The same for its runs and samplings. Whether anything has changed, when they did last, and what is wrong with the first
@@ -259,24 +345,22 @@ impl Library {
     ) -> Result<(bool, jiff::Timestamp, Option<String>), store::Error> {
         let (mut changed, mut problem) = (false, None);
         let mut there = BTreeSet::new();
-        for kind in ["runs", "samples"] {
-            for job in JobFolder::in_folder(&folder.join(kind)) {
-                let name = format!("{kind}/{}", job.id());
-                let path = key(&[concept, &name]);
-                let now = fingerprint(&job);
-                let known = self.store.jobs.get(&path)?;
-                // Of one that is at work only its beginning and its end are taken up.
-                if known.as_ref().is_none_or(|known| known.fingerprint != now && !job.is_held()) {
-                    changed = true;
-                    self.forget_job(concept, &name, job.id())?;
-                    match self.read_job(concept, folder, &name, &job, now) {
-                        Ok(record) => self.store.jobs.insert(&path, &record)?,
-                        Err(Unreadable::Store(error)) => return Err(error),
-                        Err(Unreadable::Files(error)) => drop(problem.get_or_insert(error.to_string())),
-                    }
+        for job in JobContents::all(folder) {
+            let name = job.path().strip_prefix(folder).unwrap_or(job.path()).to_string_lossy().into_owned();
+            let path = key(&[concept, &name]);
+            let now = fingerprint(&job);
+            let known = self.store.jobs.get(&path)?;
+            // Of one that is at work only its beginning and its end are taken up.
+            if known.as_ref().is_none_or(|known| known.fingerprint != now && !job.is_held()) {
+                changed = true;
+                self.forget_job(concept, &name, job.id())?;
+                // All is read before anything is kept.
+                match JobContents::read(folder, &job) {
+                    Ok(contents) => self.keep_job(concept, job.id(), contents, now)?,
+                    Err(error) => drop(problem.get_or_insert(error.to_string())),
                 }
-                there.insert(name);
             }
+            there.insert(name);
         }
         for name in self.store.jobs.names_under(&key(&[concept]))? {
             if !there.contains(&name) {
@@ -302,47 +386,31 @@ impl Library {
         Ok(())
     }
 
-    fn read_job(
+    fn keep_job(
         &self,
         concept: &str,
-        folder: &Path,
-        name: &str,
-        job: &JobFolder,
+        id: &str,
+        contents: JobContents,
         fingerprint: String,
-    ) -> Result<JobRecord, Unreadable> {
-        // All is read before anything is kept.
-        let (kind, settings) = (job.kind()?, job.settings()?);
-        let scoring = JobFolder::at(&job.evaluation()).ok();
-        let of_scoring = scoring.as_ref().map(JobFolder::settings).transpose()?;
-        let changed = scoring.iter().chain([job]).filter_map(|job| modified(&job.events())).max().unwrap_or_default();
-        let mut histories = Vec::new();
-        if name.starts_with("runs/") {
-            let summary = RunSummary::read(concept, job)?;
-            for (step, path) in &summary.history.checkpoints {
-                let checkpoint = CheckpointRecord { step: *step, path: path.clone() };
-                self.store.checkpoints.insert(&numbered(&[concept, job.id()], *step as u64), &checkpoint)?;
+    ) -> Result<(), store::Error> {
+        let JobContents { name, kind, changed, settings, run, checkpoints, samples } = contents;
+        for checkpoint in &checkpoints {
+            self.store.checkpoints.insert(&numbered(&[concept, id], checkpoint.step as u64), checkpoint)?;
+        }
+        if let Some(run) = &run {
+            if let Some(scores) = &run.scores {
+                self.store.scores.insert(&numbered(&[concept, &name], 0), &scores.before)?;
+                self.store.scores.insert(&numbered(&[concept, &name], 1), &scores.after)?;
             }
-            if let Some(scores) = &summary.record.scores {
-                self.store.scores.insert(&numbered(&[concept, name], 0), &scores.before)?;
-                self.store.scores.insert(&numbered(&[concept, name], 1), &scores.after)?;
-            }
-            self.store.runs.insert(&key(&[concept, job.id()]), &summary.record)?;
-            histories.push(summary.history);
-            histories.extend(summary.scoring);
-        } else {
-            histories.push(History::read(job)?);
+            self.store.runs.insert(&key(&[concept, id]), run)?;
         }
-        self.store.settings.insert(&key(&[concept, name]), &settings)?;
-        if let Some(of_scoring) = of_scoring {
-            self.store.settings.insert(&key(&[concept, &scoring_of(name)]), &of_scoring)?;
+        for (folder, settings) in &settings {
+            self.store.settings.insert(&key(&[concept, folder]), settings)?;
         }
-        for (i, picture) in histories.into_iter().flat_map(|history| history.pictures).enumerate() {
-            let path = picture.path.strip_prefix(folder).unwrap_or(&picture.path).to_owned();
-            let (prompt, seed, step, learned) = (picture.prompt, picture.seed, picture.step, picture.learned);
-            let sample = SampleRecord { path, prompt, seed, step, learned, rating: None };
-            self.store.samples.insert(&numbered(&[concept, name], i as u64), &sample)?;
+        for (i, sample) in samples.iter().enumerate() {
+            self.store.samples.insert(&numbered(&[concept, &name], i as u64), sample)?;
         }
-        Ok(JobRecord { kind, fingerprint, changed })
+        self.store.jobs.insert(&key(&[concept, &name]), &JobRecord { kind, fingerprint, changed })
     }
 
     /// Take up what is known to have changed.
@@ -364,12 +432,11 @@ impl Library {
                 found.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect()
             }
         };
-        if let Some(text) = matching.map(str::to_lowercase) {
+        if let Some(text) = matching {
             let mut matched = Vec::new();
             for concept in concepts {
                 let notes = self.store.notes.get(&key(&[&concept.concept]))?.unwrap_or_default();
-                let fields = [&concept.concept, &concept.name, &concept.class_word, &notes];
-                if fields.iter().any(|field| field.to_lowercase().contains(&text)) {
+                if concept.matches(&notes, text) {
                     matched.push(concept);
                 }
             }
@@ -424,11 +491,6 @@ impl Library {
     }
 }
 
-/// The scoring of the run in the job folder `run`, as a job folder.
-fn scoring_of(run: &str) -> String {
-    format!("{run}/evaluation")
-}
-
 /// `run` as it is now, if it is or was at work: then it has gone on since it was read.
 fn up_to_now(run: RunRecord) -> RunRecord {
     let now = state_now(&run);
@@ -437,22 +499,4 @@ fn up_to_now(run: RunRecord) -> RunRecord {
     }
     let read = JobFolder::at(&run.path).and_then(|job| RunSummary::read(&run.concept, &job));
     read.map_or(run, |summary| summary.record)
-}
-
-/// Why a job is not in the store.
-enum Unreadable {
-    Store(store::Error),
-    Files(crate::workspace::Error),
-}
-
-impl From<store::Error> for Unreadable {
-    fn from(error: store::Error) -> Self {
-        Self::Store(error)
-    }
-}
-
-impl From<crate::workspace::Error> for Unreadable {
-    fn from(error: crate::workspace::Error) -> Self {
-        Self::Files(error)
-    }
 }

@@ -3,11 +3,15 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use tokio::net::UnixListener;
 
 use super::Error;
 use crate::workspace::{self, Home, make_private};
+
+/// How long a lock that is only looked at by clients may seem to be held.
+const LOOKED_AT: Duration = Duration::from_millis(100);
 
 /// Held by the daemon of a home as long as it lives.
 pub struct Lock {
@@ -18,13 +22,20 @@ pub struct Lock {
 impl Lock {
     /// Take the lock; none when another daemon has it.
     pub fn take(home: &Home) -> Result<Option<Self>, Error> {
-        let path = home.make_internal()?.join("daemon.lock");
+        home.make_internal()?;
+        let path = home.daemon_lock();
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
         let file = file.map_err(workspace::Error::io("create", &path))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(Self { file, path })),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(workspace::Error::io("lock", &path)(error).into()),
+        let deadline = Instant::now() + LOOKED_AT;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Some(Self { file, path })),
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                Err(TryLockError::Error(error)) => return Err(workspace::Error::io("lock", &path)(error).into()),
+            }
         }
     }
 
@@ -75,7 +86,7 @@ impl Drop for Socket {
 pub fn logout_warning() -> Option<String> {
     let cgroup = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let folders = ["/etc/systemd", "/run/systemd", "/usr/lib/systemd"].map(PathBuf::from);
-    kills_at_logout(&cgroup, &folders).then(|| {
+    kills_at_logout(&cgroup, &folders, &user()).then(|| {
         "this system ends your processes when you log out (KillUserProcesses), this daemon and its jobs too. To keep them: \
          catbench daemon stop; systemd-run --user --scope --unit=catbench catbench daemon run & \
          (and once: loginctl enable-linger)"
@@ -83,16 +94,32 @@ pub fn logout_warning() -> Option<String> {
     })
 }
 
-/// Whether a process in the control group `cgroup` belongs to a login session, and logind, as set up in `folders` (the
-/// first counts most), ends the processes of a session with it.
-fn kills_at_logout(cgroup: &str, folders: &[PathBuf]) -> bool {
-    let in_session =
-        cgroup.lines().any(|line| line.rsplit('/').next().is_some_and(|unit| unit.starts_with("session-")));
-    in_session && setting(folders).unwrap_or(false)
+/// The name of this process's user; empty where it is not known.
+fn user() -> String {
+    let uid = rustix::process::geteuid().as_raw().to_string();
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let mut fields = users.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    fields.find(|fields| fields.get(2) == Some(&&*uid)).map_or_else(String::new, |fields| fields[0].to_owned())
 }
 
-/// `KillUserProcesses` of logind: the last word of the drop-ins, sorted by name, else of the first `logind.conf`.
-fn setting(folders: &[PathBuf]) -> Option<bool> {
+/// Whether a process of `user` in the control group `cgroup` belongs to a login session, and logind, as set up in `folders`
+/// (the first counts most), ends the processes of a session with it.
+fn kills_at_logout(cgroup: &str, folders: &[PathBuf], user: &str) -> bool {
+    let in_session =
+        cgroup.lines().any(|line| line.rsplit('/').next().is_some_and(|unit| unit.starts_with("session-")));
+    let setting = |name| setting(folders, name).filter(|value| !value.is_empty());
+    let names_user = |value: &str| value.split_whitespace().any(|name| name == user);
+    let kills = setting("KillUserProcesses");
+    let kills = kills.is_some_and(|value| ["yes", "true", "on", "1"].contains(&value.to_lowercase().as_str()));
+    in_session
+        && kills
+        && setting("KillOnlyUsers").is_none_or(|only| names_user(&only))
+        // Unless it says otherwise, logind leaves root alone.
+        && !names_user(setting("KillExcludeUsers").as_deref().unwrap_or("root"))
+}
+
+/// A setting of logind: the last word of the drop-ins, sorted by name, else of the first `logind.conf`.
+fn setting(folders: &[PathBuf], name: &str) -> Option<String> {
     let mut drop_ins: Vec<PathBuf> = Vec::new();
     for folder in folders {
         let files = std::fs::read_dir(folder.join("logind.conf.d")).into_iter().flatten().flatten();
@@ -100,15 +127,15 @@ fn setting(folders: &[PathBuf]) -> Option<bool> {
     }
     drop_ins.sort_by_key(|path| path.file_name().map(std::ffi::OsStr::to_owned));
     let main = folders.iter().map(|folder| folder.join("logind.conf"));
-    drop_ins.into_iter().rev().chain(main).find_map(|path| said(&path))
+    drop_ins.into_iter().rev().chain(main).find_map(|path| said(&path, name))
 }
 
-/// What the file at `path` says of it.
-fn said(path: &Path) -> Option<bool> {
+/// What the file at `path` says of the setting `name`.
+fn said(path: &Path, name: &str) -> Option<String> {
     let text = std::fs::read_to_string(path).ok()?;
-    let values = text.lines().filter_map(|line| line.trim().strip_prefix("KillUserProcesses"));
+    let values = text.lines().filter_map(|line| line.trim().strip_prefix(name));
     let value = values.filter_map(|rest| rest.trim_start().strip_prefix('=')).next_back()?;
-    Some(["yes", "true", "on", "1"].contains(&value.trim().to_lowercase().as_str()))
+    Some(value.trim().to_owned())
 }
 
 #[cfg(test)]
@@ -124,12 +151,17 @@ mod tests {
         folders.iter().for_each(|folder| std::fs::create_dir_all(folder.join("logind.conf.d")).unwrap());
         let session = "0::/user.slice/user-1000.slice/session-3.scope\n";
         let service = "0::/user.slice/user-1000.slice/user@1000.service/app.slice/catbench.scope\n";
-        assert!(!kills_at_logout(session, &folders), "off unless it is switched on");
+        assert!(!kills_at_logout(session, &folders, "mia"), "off unless it is switched on");
         std::fs::write(folders[1].join("logind.conf"), "[Login]\n#KillUserProcesses=no\nKillUserProcesses=yes\n")
             .unwrap();
-        assert!(kills_at_logout(session, &folders));
-        assert!(!kills_at_logout(service, &folders));
+        assert!(kills_at_logout(session, &folders, "mia"));
+        assert!(!kills_at_logout(service, &folders, "mia"));
+        assert!(!kills_at_logout(session, &folders, "root"), "left alone unless it is set otherwise");
+        let conf = folders[1].join("logind.conf.d/10-users.conf");
+        std::fs::write(&conf, "[Login]\nKillExcludeUsers=mia\n").unwrap();
+        assert!(!kills_at_logout(session, &folders, "mia") && kills_at_logout(session, &folders, "root"));
+        std::fs::remove_file(conf).unwrap();
         std::fs::write(folders[0].join("logind.conf.d/50-site.conf"), "[Login]\nKillUserProcesses = no\n").unwrap();
-        assert!(!kills_at_logout(session, &folders), "a drop-in has the last word");
+        assert!(!kills_at_logout(session, &folders, "mia"), "a drop-in has the last word");
     }
 }

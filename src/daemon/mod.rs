@@ -43,6 +43,23 @@ pub enum Error {
         /// What was asked.
         to: &'static str,
     },
+    /// It is in the queue, and other than it was asked for now.
+    #[error(
+        "job {0} is in the queue already: `catbench jobs priority {0}` changes its priority; to have it wait for another \
+         job, cancel it first"
+    )]
+    Queued(u64),
+    /// It would wait for itself.
+    #[error("job {number} cannot come after job {other}, which {}", if number == other { "it is" } else { "waits for it" })]
+    Circle {
+        /// The one that was to wait.
+        number: u64,
+        /// The one it was to wait for.
+        other: u64,
+    },
+    /// It would go before itself.
+    #[error("job {0} cannot go before itself: name another")]
+    BeforeItself(u64),
     /// The order of two jobs is settled by their priorities.
     #[error(
         "job {other} has priority {priority}, job {number} another: give them the same first, `catbench jobs priority`"

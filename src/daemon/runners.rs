@@ -13,8 +13,8 @@ use rustix::process::{Pid, Signal};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::queue::Turn;
-use crate::protocol::{Assignment, Event, ModelSpec};
-use crate::workspace::{self, EventLog, JobFolder};
+use crate::protocol::{Assignment, DISK_FULL, Event, ModelSpec};
+use crate::workspace::{self, EventLog, JobFolder, free_disk};
 
 /// How often is looked whether a runner has taken up its job.
 const LOOK: Duration = Duration::from_millis(3);
@@ -176,24 +176,31 @@ fn is_taken_up(turn: &Turn, runner: &Runner) -> bool {
 
 /// Why a job that no runner holds any more has not ended as it should; nothing when it has.
 fn account(turn: &Turn, runner: Option<&Runner>) -> Result<(), String> {
-    let last = turn.job.last_event().map_err(|error| error.to_string())?;
-    if last.is_some_and(|last| last.seq >= turn.from_seq && last.event.is_last()) {
+    if turn.has_ended().map_err(|error| error.to_string())? {
         return Ok(());
     }
     let status = runner.and_then(|runner| wait(&runner.exit, EXIT));
-    let how = match status.map(|status| (status.signal(), status)) {
-        Some((Some(9), _)) => "was killed (signal 9): by hand, or by the system because memory ran out".to_owned(),
-        Some((Some(signal), _)) => format!("was killed by signal {signal}"),
-        Some((None, status)) => format!("ended ({status})"),
-        None => "is gone without a word: killed, out of memory, or the machine went down".to_owned(),
-    };
+    let how = how_it_ended(status, &turn.job);
     let said = std::fs::read_to_string(turn.job.log()).unwrap_or_default();
     let said =
         said.lines().last().map(|line| format!(": {line}")).filter(|_| status.is_some_and(|s| s.signal().is_none()));
     Err(format!("the runner {how}{}", said.unwrap_or_default()))
 }
 
-/// Write to the job's events that it has failed.
+fn how_it_ended(status: Option<ExitStatus>, job: &JobFolder) -> String {
+    let full = || format!("had no room: No space left on device of {}", job.path().display());
+    match status.map(|status| (status.signal(), status)) {
+        Some((Some(9), _)) => "was killed (signal 9): by hand, or by the system because memory ran out".into(),
+        Some((Some(signal), _)) => format!("was killed by signal {signal}"),
+        Some((None, status)) if status.code() == Some(DISK_FULL.into()) => full(),
+        Some((None, status)) => format!("ended ({status})"),
+        // Nobody has its exit code, but there is still no room.
+        None if free_disk(job.path()) == Some(0) => full(),
+        None => "is gone without a word: killed, out of memory, or the machine went down".into(),
+    }
+}
+
+/// Write to the job's events that it has failed, or was stopped where that is what the user wanted.
 fn fail(turn: &Turn, cause: &str) -> Result<(), workspace::Error> {
     let path = turn.job.lock();
     let lock = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
@@ -204,9 +211,33 @@ fn fail(turn: &Turn, cause: &str) -> Result<(), workspace::Error> {
         return Ok(());
     }
     let (mut log, events) = EventLog::open(&turn.job.events())?;
-    if events.last().is_some_and(|last| last.seq >= turn.from_seq && last.event.is_last()) {
+    if turn.has_ended()? {
         return Ok(());
     }
-    let remedy = super::queue::remedy(turn.number);
-    log.write(Event::Failed { message: format!("{cause}: {remedy}") })
+    let step = events.iter().rev().find_map(|record| match record.event {
+        Event::Step { step, .. } => Some(step),
+        _ => None,
+    });
+    log.write(if turn.is_cancelled() {
+        Event::Stopped { step: step.unwrap_or(0) }
+    } else {
+        Event::Failed { message: format!("{cause}: {}", turn.remedy()) }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_runner_that_found_no_room_to_say_so_is_accounted_for() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("run.toml"), "").unwrap();
+        let job = JobFolder::at(folder.path()).unwrap();
+        let ended = |raw| how_it_ended(Some(ExitStatus::from_raw(raw)), &job);
+        assert!(ended(i32::from(DISK_FULL) << 8).contains("No space left"));
+        assert!(ended(1 << 8).contains("exit status: 1") && ended(9).contains("signal 9"));
+    }
 }

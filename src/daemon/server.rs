@@ -1,6 +1,7 @@
 //! The daemon's event loop, and what its tasks share.
 
 use std::collections::HashMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -46,6 +47,8 @@ pub struct Shared {
     clients: AtomicUsize,
     since: jiff::Timestamp,
     warnings: Arc<Mutex<Vec<String>>>,
+    /// Those of the store that no client has been told of yet.
+    untold: Arc<Mutex<Vec<String>>>,
     /// What `any` may mean, the best first.
     devices: Vec<String>,
     /// Owns the store.
@@ -70,7 +73,8 @@ pub async fn serve(home: &Home, lock: Lock, settings: Settings) -> Result<(), Er
     let (ended, mut ends) = unbounded_channel();
     let changes = broadcast::Sender::new(BACKLOG);
     let warnings = Arc::new(Mutex::new(warnings));
-    let (told, warned) = (changes.clone(), Arc::clone(&warnings));
+    let untold = Arc::new(Mutex::new(Vec::new()));
+    let (told, warned, news) = (changes.clone(), Arc::clone(&warnings), Arc::clone(&untold));
     let librarian = Librarian::start(
         home,
         move |concept| {
@@ -79,6 +83,7 @@ pub async fn serve(home: &Home, lock: Lock, settings: Settings) -> Result<(), Er
         },
         move |warning| {
             log(&warning);
+            news.lock().unwrap_or_else(PoisonError::into_inner).push(warning.clone());
             warned.lock().unwrap_or_else(PoisonError::into_inner).push(warning);
         },
     );
@@ -90,7 +95,8 @@ pub async fn serve(home: &Home, lock: Lock, settings: Settings) -> Result<(), Er
         leaving: watch::Sender::new(false),
         clients: AtomicUsize::new(0),
         since: jiff::Timestamp::now(),
-        warnings,
+        warnings: Arc::clone(&warnings),
+        untold,
         devices: devices(),
         librarian,
         program: program()?,
@@ -98,10 +104,14 @@ pub async fn serve(home: &Home, lock: Lock, settings: Settings) -> Result<(), Er
     log(&format!("serving {} at {}", home.path().display(), home.socket().display()));
     shared.take_over();
     let (changes, librarian) = (shared.changes.clone(), shared.librarian.clone());
-    watcher::start(home.path(), move |concept| {
+    let changed = move |concept: String| {
         librarian.changed(concept.clone());
         // Nobody may be listening.
         let _ = changes.send(Change::Files(concept));
+    };
+    watcher::start(home.path(), changed, move |warning| {
+        log(&warning);
+        warnings.lock().unwrap_or_else(PoisonError::into_inner).push(warning);
     });
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -152,7 +162,8 @@ pub async fn serve(home: &Home, lock: Lock, settings: Settings) -> Result<(), Er
 
 /// One line of the daemon's log, which is its stderr.
 pub fn log(line: &str) {
-    eprintln!("{} {line}", jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S"));
+    // A full disk has no room for it, which is no reason to end.
+    let _ = writeln!(std::io::stderr(), "{} {line}", jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S"));
 }
 
 /// This program, also after its file has been replaced by a newer version.
@@ -205,7 +216,7 @@ impl Shared {
         for turn in dead {
             log(&format!("job {} was interrupted", turn.number));
             let cause = runners::bury(&turn);
-            state.queue.ended(turn.number, cause);
+            Self::note_end(&mut state, turn.number, cause);
         }
         for turn in living {
             log(&format!("job {} runs: adopted", turn.number));
@@ -223,7 +234,7 @@ impl Shared {
             let Some(turn) = state.queue.next(&self.devices) else { return };
             if let Err(error) = state.queue.begin(&turn) {
                 log(&format!("job {} cannot begin: {error}", turn.number));
-                state.queue.ended(turn.number, Some(error.to_string()));
+                Self::note_end(state, turn.number, Some(error.to_string()));
                 continue;
             }
             log(&format!("job {} begins on {}: {}", turn.number, turn.device, turn.job.path().display()));
@@ -232,11 +243,17 @@ impl Shared {
         }
     }
 
+    fn note_end(state: &mut State, number: u64, cause: Option<String>) {
+        if let Err(problem) = state.queue.ended(number, cause) {
+            log(&format!("job {number}: {problem}"));
+        }
+    }
+
     /// A job is not at work any more.
     fn ended(&self, ended: Ended) {
         let Ended { turn, runner, cause } = ended;
         let mut state = self.state();
-        state.queue.ended(turn.number, cause);
+        Self::note_end(&mut state, turn.number, cause);
         let (how, why) = state.queue.state(turn.number);
         log(&format!("job {} {}{}", turn.number, how.word(), why.map(|why| format!(": {why}")).unwrap_or_default()));
         if let Some(runner) = runner {
@@ -290,8 +307,13 @@ impl Shared {
         state.queue.info(number)
     }
 
+    /// What has become of the store that no client has been told of yet.
+    pub fn news(&self) -> Vec<String> {
+        std::mem::take(&mut *self.untold.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// All jobs.
-    pub fn jobs(&self) -> Result<Vec<JobInfo>, Error> {
+    pub fn jobs(&self) -> Vec<JobInfo> {
         self.state().queue.list()
     }
 
@@ -346,10 +368,12 @@ impl Shared {
     }
 
     /// How it is.
-    pub fn status(&self) -> Result<DaemonStatus, Error> {
-        let jobs = self.jobs()?;
+    pub fn status(&self) -> DaemonStatus {
+        let jobs = self.jobs();
+        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        warnings.extend(self.librarian.missing());
         let count = |state| jobs.iter().filter(|job| job.state == state).count();
-        Ok(DaemonStatus {
+        DaemonStatus {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").into(),
             protocol: PROTOCOL,
@@ -360,8 +384,8 @@ impl Shared {
             clients: self.clients.load(Ordering::Relaxed),
             running: count(JobState::Running),
             queued: count(JobState::Queued),
-            warnings: self.warnings.lock().unwrap_or_else(PoisonError::into_inner).clone(),
-        })
+            warnings,
+        }
     }
 }
 

@@ -1,60 +1,127 @@
 //! Taking note of what changes in the folders of concepts.
 
-use std::path::Path;
-use std::sync::mpsc::channel;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
-use notify::{RecursiveMode, Watcher};
-
-use super::server::log;
+use notify::{PollWatcher, RecommendedWatcher, RecursiveMode, Watcher};
 
 /// How often is looked where the system cannot tell.
 const POLL: Duration = Duration::from_secs(2);
 
 /// Tell, from a thread of its own, in which concept's folder under `home` something changes, also in those that come
-/// later. Where the system cannot watch (some network disks, no inotify watches left), it looks again and again instead.
-pub fn start(home: &Path, changed: impl Fn(String) + Send + 'static) {
+/// later. Where the system cannot watch a folder (some network disks, no inotify watches left), it is looked at again and
+/// again instead, which is warned of.
+pub fn start(home: &Path, changed: impl Fn(String) + Send + 'static, warn: impl Fn(String) + Send + 'static) {
     let home = home.to_path_buf();
     std::thread::spawn(move || {
-        let (sender, paths) = channel();
-        let tell = move |event: notify::Result<notify::Event>| {
-            // Reading a file is an event too: it changes nothing.
-            if let Ok(event) = event
-                && !is_reading(event.kind)
-            {
-                // The other end lives as long as this thread's loop.
-                let _ = sender.send(event.paths);
-            }
-        };
-        let mut watcher: Box<dyn Watcher> = match notify::recommended_watcher(tell.clone()) {
-            Ok(watcher) => Box::new(watcher),
-            Err(error) => return log(&format!("cannot watch {}: {error}", home.display())),
-        };
-        if let Err(error) = watch_all(watcher.as_mut(), &home) {
-            log(&format!("cannot watch {} ({error}): looking every {} s", home.display(), POLL.as_secs()));
-            watcher = match notify::PollWatcher::new(tell, notify::Config::default().with_poll_interval(POLL)) {
-                Ok(polling) => Box::new(polling),
-                Err(error) => return log(&format!("cannot watch {}: {error}", home.display())),
-            };
-            // What is not there now was tried already.
-            let _ = watch_all(watcher.as_mut(), &home);
-        }
-        for path in paths.into_iter().flatten() {
-            if let Some(name) = concept_of(&home, &path) {
-                if path.parent() == Some(&home) && path.is_dir() {
-                    // A folder that has come by now, with whatever is in it already.
-                    let _ = watcher.watch(&path, RecursiveMode::Recursive);
-                }
-                changed(name);
-            }
+        let (sender, events) = channel();
+        let mut watch = Watch::new(home, sender, Box::new(warn));
+        watch.add(&watch.home.clone(), RecursiveMode::NonRecursive);
+        watch.concepts().iter().for_each(|concept| watch.add(&watch.home.join(concept), RecursiveMode::Recursive));
+        for event in events {
+            watch.note(event).into_iter().for_each(&changed);
         }
     });
 }
 
-/// The folder of `home` that `path` is in, if it is not the program's own.
-fn concept_of(home: &Path, path: &Path) -> Option<String> {
-    let name = path.strip_prefix(home).ok()?.iter().next()?.to_str()?;
-    (!name.starts_with('.')).then(|| name.to_owned())
+type Noted = notify::Result<notify::Event>;
+
+/// Watches the home for folders that come and go, and every folder in it but the program's own.
+struct Watch {
+    home: PathBuf,
+    sender: Sender<Noted>,
+    /// What the system tells; none where it tells nothing at all.
+    told: Option<RecommendedWatcher>,
+    /// What is looked at; begun when it is needed.
+    polled: Option<PollWatcher>,
+    warn: Box<dyn Fn(String)>,
+}
+
+impl Watch {
+    fn new(home: PathBuf, sender: Sender<Noted>, warn: Box<dyn Fn(String)>) -> Self {
+        let told = notify::recommended_watcher(tell(sender.clone())).ok();
+        Self { home, sender, told, polled: None, warn }
+    }
+
+    /// The names of the folders that may be concepts.
+    fn concepts(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.home).into_iter().flatten().flatten();
+        let folders = entries.map(|entry| entry.path()).filter(|path| path.is_dir());
+        folders.filter_map(|path| self.concept_of(&path)).collect()
+    }
+
+    /// The folder of the home that `path` is in, if it is not the program's own.
+    fn concept_of(&self, path: &Path) -> Option<String> {
+        let name = path.strip_prefix(&self.home).ok()?.iter().next()?.to_str()?;
+        (!name.starts_with('.')).then(|| name.to_owned())
+    }
+
+    /// Watch `folder`.
+    fn add(&mut self, folder: &Path, mode: RecursiveMode) {
+        match self.told.as_mut().map(|watcher| watcher.watch(folder, mode)) {
+            Some(Ok(())) => {}
+            Some(Err(error)) => self.look_at(folder, mode, &error.to_string()),
+            None => self.look_at(folder, mode, "this system does not tell"),
+        }
+    }
+
+    /// Look at `folder` again and again.
+    fn look_at(&mut self, folder: &Path, mode: RecursiveMode, why: &str) {
+        // One that is gone again needs no watching.
+        if !folder.exists() {
+            return;
+        }
+        let every = POLL.as_secs();
+        (self.warn)(format!("{}: cannot be watched ({why}): looked at every {every} s instead", folder.display()));
+        if self.polled.is_none() {
+            let config = notify::Config::default().with_poll_interval(POLL);
+            self.polled = PollWatcher::new(tell(self.sender.clone()), config).ok();
+        }
+        if let Some(Err(error)) = self.polled.as_mut().map(|watcher| watcher.watch(folder, mode)) {
+            (self.warn)(format!("{}: cannot be looked at either: {error}", folder.display()));
+        }
+    }
+
+    /// The concepts in which something may have changed.
+    fn note(&mut self, noted: Noted) -> BTreeSet<String> {
+        match noted {
+            // More has happened than the system could tell: it may have been anywhere, and new folders may have come.
+            Ok(event) if event.need_rescan() => {
+                let all = self.concepts();
+                all.iter().for_each(|concept| self.add(&self.home.join(concept), RecursiveMode::Recursive));
+                all.into_iter().collect()
+            }
+            Ok(event) => {
+                for path in &event.paths {
+                    if path.parent() == Some(&self.home) && path.is_dir() && self.concept_of(path).is_some() {
+                        // A folder that has come by now, with whatever is in it already.
+                        self.add(path, RecursiveMode::Recursive);
+                    }
+                }
+                event.paths.iter().filter_map(|path| self.concept_of(path)).collect()
+            }
+            // A folder has come in one that is watched, and cannot be.
+            Err(error) => {
+                let concepts: BTreeSet<String> = error.paths.iter().filter_map(|path| self.concept_of(path)).collect();
+                for concept in &concepts {
+                    self.look_at(&self.home.join(concept), RecursiveMode::Recursive, &error.to_string());
+                }
+                concepts
+            }
+        }
+    }
+}
+
+/// Passes on what happens, but for what is only reading: it changes nothing.
+fn tell(sender: Sender<Noted>) -> impl Fn(Noted) + Send + 'static {
+    move |noted| {
+        if !matches!(&noted, Ok(event) if is_reading(event.kind) && !event.need_rescan()) {
+            // The other end lives as long as its thread.
+            let _ = sender.send(noted);
+        }
+    }
 }
 
 fn is_reading(kind: notify::EventKind) -> bool {
@@ -63,13 +130,40 @@ fn is_reading(kind: notify::EventKind) -> bool {
     kind.is_access() && kind != notify::EventKind::Access(AccessKind::Close(AccessMode::Write))
 }
 
-/// Watch the home for folders that come and go, and every folder in it but the program's own.
-fn watch_all(watcher: &mut dyn Watcher, home: &Path) -> notify::Result<()> {
-    watcher.watch(home, RecursiveMode::NonRecursive)?;
-    for entry in std::fs::read_dir(home)?.flatten() {
-        if entry.path().is_dir() && !entry.file_name().to_string_lossy().starts_with('.') {
-            watcher.watch(&entry.path(), RecursiveMode::Recursive)?;
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::sync::{Arc, Mutex};
+
+    use notify::event::{Event, EventKind, Flag};
+
+    use super::*;
+
+    #[test]
+    fn what_the_system_could_not_tell_may_have_been_anywhere_and_what_it_cannot_watch_is_looked_at() {
+        let home = tempfile::tempdir().unwrap();
+        for name in ["mug", "cup", ".catbench"] {
+            std::fs::create_dir(home.path().join(name)).unwrap();
         }
+        let (sender, events) = channel();
+        let warnings = Arc::new(Mutex::new(Vec::new()));
+        let warned = Arc::clone(&warnings);
+        let mut watch =
+            Watch::new(home.path().to_owned(), sender, Box::new(move |warning| warned.lock().unwrap().push(warning)));
+        let all = BTreeSet::from(["cup".to_owned(), "mug".to_owned()]);
+        assert_eq!(watch.note(Ok(Event::new(EventKind::Other).set_flag(Flag::Rescan))), all);
+        assert!(warnings.lock().unwrap().is_empty());
+
+        let photo = home.path().join("mug/images/new.png");
+        watch.told = None;
+        let failed = notify::Error::new(notify::ErrorKind::MaxFilesWatch).add_path(photo.clone());
+        assert_eq!(watch.note(Err(failed)), BTreeSet::from(["mug".to_owned()]));
+        let said = warnings.lock().unwrap().concat();
+        assert!(said.contains("mug") && said.contains("looked at every 2 s"), "{said}");
+        std::fs::create_dir(photo.parent().unwrap()).unwrap();
+        std::fs::write(&photo, "x").unwrap();
+        let seen = events.recv_timeout(3 * POLL).unwrap();
+        assert_eq!(watch.note(seen), BTreeSet::from(["mug".to_owned()]));
     }
-    Ok(())
 }

@@ -13,7 +13,7 @@ use super::tokenizer::Tokenizer;
 use super::unet::UNet;
 use super::vae::Vae;
 use super::weights::{Part, SharedAudit};
-use crate::protocol::{ModelReport, ModelSpec, PartReport};
+use crate::protocol::{IgnoredTensors, ModelReport, ModelSpec, PartReport, UNKNOWN};
 
 /// What an audit of all parts found.
 pub(super) struct Findings {
@@ -21,7 +21,7 @@ pub(super) struct Findings {
     /// Side of its pictures in pixels; 0 when it cannot be told.
     resolution: usize,
     pub parts: Vec<PartReport>,
-    ignored: Vec<(String, usize)>,
+    ignored: Vec<IgnoredTensors>,
 }
 
 /// Whether the parts of a model fit each other.
@@ -79,6 +79,12 @@ impl ModelFiles {
         {
             problems.push(problem);
         }
+        // Of a part that could not be built nothing is used.
+        let built = |part: &str| match part {
+            "unet" => unet.is_some(),
+            "vae" => vae.is_some(),
+            _ => text_encoder.is_some(),
+        };
         let resolution = unet.iter().zip(&vae).map(|(unet, vae)| unet.sample_size() * vae.factor()).sum();
         let mut used = BTreeSet::new();
         let mut parts = Vec::new();
@@ -93,13 +99,19 @@ impl ModelFiles {
                 types: audit.elements.keys().cloned().collect(),
             });
         }
-        let (ignored, unknown) = self.leftovers(&used);
+        let (ignored, unknown) = self.leftovers(&used, &built);
         if let Some(first) = unknown.first() {
-            let cause = format!(
-                "{} tensors that no {} has, the first: {first}: it is another kind of model",
-                unknown.len(),
-                self.family.word()
-            );
+            let count = unknown.len();
+            let cause = match self.single {
+                Some(_) => format!(
+                    "{count} tensors that no {} has, the first: {first}: it is another kind of model",
+                    self.family.word()
+                ),
+                None => format!(
+                    "{count} tensors of layers that its configs do not have, the first: {first}: configs and weights do \
+                     not match"
+                ),
+            };
             problems.push(Error::Format { path: self.spec.path.clone(), cause });
         }
         Findings { problems, resolution, parts, ignored }
@@ -143,22 +155,29 @@ impl ModelFiles {
     }
 
     /// The tensors that no part uses: what they are and how many, and those that should not be there.
-    fn leftovers(&self, used: &BTreeSet<String>) -> (Vec<(String, usize)>, Vec<String>) {
+    fn leftovers(&self, used: &BTreeSet<String>, built: &dyn Fn(&str) -> bool) -> (Vec<IgnoredTensors>, Vec<String>) {
         let mut ignored: BTreeMap<&str, usize> = BTreeMap::new();
         let mut unknown = Vec::new();
-        let mut files: Vec<_> = self.parts().iter().flat_map(|(_, part)| part.weights.opened()).collect();
-        files.dedup_by_key(|file| file.path());
-        for file in files {
+        let parts = self.parts();
+        let mut files: Vec<_> =
+            parts.iter().flat_map(|(name, part)| part.weights.opened().iter().map(|file| (*name, file))).collect();
+        files.dedup_by_key(|(_, file)| file.path());
+        for (part, file) in files {
             let in_original_naming = self.single.as_ref().is_some_and(|single| single.path() == file.path());
             for (name, _) in file.tensors().filter(|(name, _)| !used.contains(*name)) {
-                let what = if in_original_naming { self.leftover(name) } else { Some("not used") };
+                let what = match in_original_naming {
+                    true => self.leftover(name),
+                    false if built(part) => leftover_of(part, name),
+                    false => Some("not used"),
+                };
                 match what {
                     Some(what) => *ignored.entry(what).or_default() += 1,
                     None => unknown.push(name.to_owned()),
                 }
             }
         }
-        (ignored.into_iter().map(|(what, count)| (what.to_owned(), count)).collect(), unknown)
+        let ignored = ignored.into_iter().map(|(what, tensors)| IgnoredTensors { what: what.to_owned(), tensors });
+        (ignored.collect(), unknown)
     }
 
     /// What the tensor `name` of a file in the original naming is, if it is known to be of no use.
@@ -187,18 +206,32 @@ impl ModelFiles {
     }
 }
 
+/// What the tensor `name` in diffusers' naming, which `part` does not use, is; none where it is of a layer that the config
+/// does not have.
+fn leftover_of(part: &str, name: &str) -> Option<&'static str> {
+    let layers: &[&str] = match part {
+        "unet" => {
+            &["conv_in.", "time_embedding.", "down_blocks.", "mid_block.", "up_blocks.", "conv_norm_out.", "conv_out."]
+        }
+        "vae" => &["encoder.", "decoder.", "quant_conv.", "post_quant_conv."],
+        _ => &["text_model.encoder.layers.", "encoder.layers."],
+    };
+    (!layers.iter().any(|layer| name.starts_with(layer))).then_some("not used")
+}
+
 /// What a look at the files of a base model tells, all but its hash.
 pub fn check(spec: &ModelSpec) -> ModelReport {
     let mut report = ModelReport {
         model: spec.clone(),
-        family: "unknown".into(),
-        prediction: "unknown".into(),
+        family: UNKNOWN.into(),
+        prediction: UNKNOWN.into(),
         resolution: 0,
-        tokenizer: "unknown".into(),
+        tokenizer: UNKNOWN.into(),
         assumed: Vec::new(),
         parts: Vec::new(),
         ignored: Vec::new(),
         problems: Vec::new(),
+        files: Vec::new(),
         hash: None,
     };
     let files = match ModelFiles::open(spec) {
@@ -221,6 +254,7 @@ pub fn check(spec: &ModelSpec) -> ModelReport {
         Words::Folder(folder) => folder.display().to_string(),
         Words::BuiltIn(pad) => format!("built in (CLIP), padding with {pad}"),
     };
+    report.files = files.needed();
     report.assumed = files.assumed;
     report.parts = findings.parts;
     report.ignored = findings.ignored;

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::error::{Error, Result};
 use super::infer::{self, Family};
+use super::original::Naming;
 use super::scheduler::Schedule;
 use super::tensor_file::TensorFile;
 use super::tokenizer::Tokenizer;
@@ -38,6 +39,8 @@ pub struct ModelFiles {
     pub(super) assumed: Vec<String>,
     /// The file that has all parts, where one has.
     pub(super) single: Option<Arc<TensorFile>>,
+    /// What its UNet predicts by the setting, where that is not what the files say or is assumed of them.
+    pub(super) other_prediction: Option<Prediction>,
     /// Whether nothing was found wrong with them.
     pub(super) sound: Cell<bool>,
 }
@@ -63,6 +66,8 @@ impl ModelFiles {
         }
         let mut files = if spec.path.is_dir() { Self::folder(spec)? } else { Self::single(spec)? };
         if let Some(prediction) = spec.prediction {
+            let said = files.scheduler.0["prediction_type"].as_str().unwrap_or(word(Prediction::Epsilon));
+            files.other_prediction = Some(prediction).filter(|_| said != word(prediction));
             files.scheduler.0["prediction_type"] = word(prediction).into();
         }
         Ok(files)
@@ -71,13 +76,11 @@ impl ModelFiles {
     fn folder(spec: &ModelSpec) -> Result<Self> {
         let folder = &spec.path;
         let format = |cause: String| Error::Format { path: folder.clone(), cause };
-        let index = folder.join("model_index.json");
-        if index.is_file() {
-            let index: Value = read_json(&index)?;
-            let class = index["_class_name"].as_str().unwrap_or_default();
-            if let Some((_, what)) = PIPELINES.iter().find(|(mark, _)| class.contains(mark)) {
-                return Err(format(format!("{what} ({class})")));
-            }
+        let index = folder.join(INDEX);
+        let index: Value = if index.is_file() { read_json(&index)? } else { Value::Null };
+        let class = index["_class_name"].as_str().unwrap_or_default();
+        if let Some((_, what)) = PIPELINES.iter().find(|(mark, _)| class.contains(mark)) {
+            return Err(format(format!("{what} ({class})")));
         }
         if let Some(missing) = ["text_encoder", "unet"].iter().find(|part| !folder.join(part).is_dir()) {
             return Err(format(format!(
@@ -85,7 +88,7 @@ impl ModelFiles {
             )));
         }
         let part = |name: &str| Part::open(&folder.join(name), overlay(spec, &format!("{name}/config.json")));
-        let unet = part("unet")?;
+        let mut unet = part("unet")?;
         let linear = unet.config["use_linear_projection"].as_bool().unwrap_or(false);
         let family = if linear { Family::Sd2 } else { Family::Sd1 };
         let mut assumed = Vec::new();
@@ -94,7 +97,11 @@ impl ModelFiles {
             None if folder.join("tokenizer").is_dir() => Words::Folder(folder.join("tokenizer")),
             None => built_in_words(family, &mut assumed),
         };
-        let scheduler = overlay(spec, SCHEDULER).unwrap_or_else(|| folder.join(SCHEDULER));
+        let path = overlay(spec, SCHEDULER).unwrap_or_else(|| folder.join(SCHEDULER));
+        let mut scheduler: Value = read_json(&path)?;
+        if class == "StableDiffusionPipeline" {
+            correct(&mut unet.config, &mut scheduler, &mut assumed);
+        }
         Ok(Self {
             text_encoder: part("text_encoder")?,
             unet,
@@ -102,11 +109,12 @@ impl ModelFiles {
                 Some(vae) => replaced_vae(spec, vae, &mut assumed)?,
                 None => part("vae")?,
             },
-            scheduler: (read_json(&scheduler)?, scheduler),
+            scheduler: (scheduler, path),
             family,
             words,
             assumed,
             single: None,
+            other_prediction: None,
             sound: Cell::new(false),
             spec: spec.clone(),
         })
@@ -121,9 +129,12 @@ impl ModelFiles {
             let v = config["prediction_type"] == "v_prediction";
             ((config, path), v)
         } else {
-            let v = spec.prediction.unwrap_or_else(|| prediction(&file, family, &mut assumed)) == Prediction::V;
-            let name = if v { "v_prediction" } else { "epsilon" };
-            ((infer::scheduler(name), spec.path.clone()), v)
+            let (told, why) = prediction(&file, family);
+            if spec.prediction.is_none() {
+                assumed.push(why);
+            }
+            let v = spec.prediction.unwrap_or(told) == Prediction::V;
+            ((infer::scheduler(word(told)), spec.path.clone()), v)
         };
         // Latents of 512 × 512 pixels; those that predict v were trained at 768.
         let sample_size = if family == Family::Sd2 && v { 96 } else { 64 };
@@ -153,6 +164,7 @@ impl ModelFiles {
             family,
             words,
             assumed,
+            other_prediction: None,
             sound: Cell::new(false),
             single: Some(file),
             spec: spec.clone(),
@@ -178,7 +190,40 @@ impl ModelFiles {
     }
 }
 
+/// Where a folder says what pipeline it is.
+pub(super) const INDEX: &str = "model_index.json";
+
 const SCHEDULER: &str = "scheduler/scheduler_config.json";
+
+/// What diffusers' `StableDiffusionPipeline` takes for wrong in old configs, set right as it does.
+fn correct(unet: &mut Value, scheduler: &mut Value, assumed: &mut Vec<String>) {
+    if unet["sample_size"].as_u64().is_some_and(|size| size < 64) && is_before_0_9(&unet["_diffusers_version"]) {
+        assumed.push(format!(
+            "unet: sample_size 64 and not {}, as diffusers takes what it wrote before 0.9",
+            unet["sample_size"]
+        ));
+        unet["sample_size"] = 64.into();
+    }
+    if !scheduler.is_object() {
+        return;
+    }
+    if scheduler["clip_sample"] == true {
+        assumed.push("scheduler: clip_sample false and not true, as diffusers takes it".into());
+        scheduler["clip_sample"] = false.into();
+    }
+    // Without it, diffusers' schedulers have 0.
+    let offset = scheduler.get("steps_offset").cloned().unwrap_or_else(|| 0.into());
+    if offset.as_u64().is_some_and(|offset| offset != 1) {
+        assumed.push(format!("scheduler: steps_offset 1 and not {offset}, as diffusers takes it"));
+        scheduler["steps_offset"] = 1.into();
+    }
+}
+
+/// Whether this is a version of diffusers before 0.9.
+fn is_before_0_9(version: &Value) -> bool {
+    let mut numbers = version.as_str().unwrap_or_default().split('.').map_while(|part| part.parse::<u32>().ok());
+    matches!((numbers.next(), numbers.next()), (Some(0), Some(minor)) if minor < 9)
+}
 
 /// As diffusers writes it.
 fn word(prediction: Prediction) -> &'static str {
@@ -223,8 +268,19 @@ fn replaced_vae(spec: &ModelSpec, path: &Path, assumed: &mut Vec<String>) -> Res
         return Part::open(folder, None);
     }
     let file = Arc::new(TensorFile::open(path)?);
+    if let Some(config) = own_config(path) {
+        let weights = Weights::of_file(&file, Naming::Diffusers);
+        return Ok(Part { config: read_json(&config)?, path: config, weights });
+    }
     let (naming, told) = infer::vae(&file)?;
     told_part(spec, "vae", Weights::of_file(&file, naming), told, assumed)
+}
+
+/// The config beside a file that diffusers wrote into a folder of its own.
+pub(super) fn own_config(path: &Path) -> Option<PathBuf> {
+    let name = path.file_name()?.to_str()?;
+    Some(path.with_file_name("config.json"))
+        .filter(|config| name.starts_with("diffusion_pytorch_model") && config.is_file())
 }
 
 fn built_in_words(family: Family, assumed: &mut Vec<String>) -> Words {
@@ -239,20 +295,18 @@ fn built_in_words(family: Family, assumed: &mut Vec<String>) -> Words {
 /// Optimizer steps of Stable Diffusion 2.x base, by which diffusers too tells it from the one that predicts v.
 const SD2_BASE_STEPS: i64 = 875_000;
 
-/// What the UNet of a file predicts, as far as it can be told.
-fn prediction(file: &TensorFile, family: Family, assumed: &mut Vec<String>) -> Prediction {
+/// What the UNet of a file predicts, as far as it can be told, and by what.
+fn prediction(file: &TensorFile, family: Family) -> (Prediction, String) {
     match (family, file.number("global_step")) {
         (Family::Sd1, _) => {
-            assumed.push("it predicts epsilon, as all of 1.x; if it was tuned to v: --prediction v".into());
-            Prediction::Epsilon
+            (Prediction::Epsilon, "it predicts epsilon, as all of 1.x; if it was tuned to v: --prediction v".into())
         }
         (Family::Sd2, Some(SD2_BASE_STEPS)) => {
-            assumed.push(format!("it predicts epsilon: its global_step is {SD2_BASE_STEPS}, as 2.x base"));
-            Prediction::Epsilon
+            (Prediction::Epsilon, format!("it predicts epsilon: its global_step is {SD2_BASE_STEPS}, as 2.x base"))
         }
-        (Family::Sd2, _) => {
-            assumed.push("it predicts v, at 768 pixels; if it is a 2.x base (512 pixels): --prediction epsilon".into());
-            Prediction::V
-        }
+        (Family::Sd2, _) => (
+            Prediction::V,
+            "it predicts v, at 768 pixels; if it is a 2.x base (512 pixels): --prediction epsilon".into(),
+        ),
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use sha2::{Digest, Sha256};
 
 use super::error::{Error, Result};
-use super::files::{ModelFiles, Words};
+use super::files::{INDEX, ModelFiles, Words};
 
 /// A file that changed less long ago may change again without a new time.
 const SETTLED: Duration = Duration::from_secs(2);
@@ -36,6 +36,27 @@ impl ModelFiles {
         contents
     }
 
+    /// All files that are read of the model: those, and what says which they are.
+    pub fn needed(&self) -> Vec<PathBuf> {
+        let mut needed: Vec<PathBuf> = self.contents().into_iter().map(|(_, path)| path).collect();
+        needed.push(self.spec.path.join(INDEX));
+        let mut folders: Vec<&Path> = self.parts().into_iter().map(|(_, part)| part.weights.place()).collect();
+        if let Words::Folder(folder) = &self.words {
+            folders.push(folder);
+        }
+        // Lists of shards, and what the tokenizer pads with.
+        for entry in folders.into_iter().flat_map(std::fs::read_dir).flatten().flatten() {
+            let path = entry.path();
+            if path.extension().is_some_and(|extension| extension == "json") {
+                needed.push(path);
+            }
+        }
+        needed.retain(|path| path.is_file());
+        let mut seen = std::collections::HashSet::new();
+        needed.retain(|path| seen.insert(path.clone()));
+        needed
+    }
+
     /// SHA-256 in hexadecimal: of the file, where the model is that and nothing else (so it is the one that is published
     /// with it), else of the names, sizes and contents of all its files. `progress` is told bytes done and in all.
     pub fn hash(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<String> {
@@ -45,7 +66,7 @@ impl ModelFiles {
             let size = std::fs::metadata(path).map_err(|source| Error::Read { path: path.clone(), source })?.len();
             sizes.push(size);
         }
-        let alone = self.single.is_some() && contents.len() == 1 && self.spec.prediction.is_none();
+        let alone = self.single.is_some() && contents.len() == 1 && self.other_prediction.is_none();
         let (mut hash, mut done, total) = (Sha256::new(), 0, sizes.iter().sum());
         for ((name, path), size) in contents.iter().zip(sizes) {
             if !alone {
@@ -59,7 +80,7 @@ impl ModelFiles {
                 progress(done, total);
             })?;
         }
-        if let Some(prediction) = self.spec.prediction {
+        if let Some(prediction) = self.other_prediction {
             hash.update(format!("{prediction:?}"));
         }
         Ok(format!("{:x}", hash.finalize()))
@@ -68,7 +89,7 @@ impl ModelFiles {
     /// A short name for the same content as far as paths, sizes and times tell; none while a file may still change
     /// without them telling.
     pub fn fingerprint(&self) -> Result<Option<String>> {
-        let mut lines = format!("{:?}\n", self.spec.prediction);
+        let mut lines = format!("{:?}\n", self.other_prediction);
         for (name, path) in self.contents() {
             let read = |source| Error::Read { path: path.clone(), source };
             let metadata = std::fs::metadata(&path).map_err(read)?;

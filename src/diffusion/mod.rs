@@ -73,7 +73,7 @@ pub use scheduler::{PredictionType, Schedule};
 pub use tape::{Gradients, Tape, Tracked};
 pub use tensor_file::{TensorFile, TensorInfo};
 pub use text_encoder::{Prefix, PrefixLayer, TextEncoder};
-pub use tokenizer::{Tokenizer, Tokens};
+pub use tokenizer::{Tokenizer, Tokens, odd_text};
 pub use torch_noise::TorchGenerator;
 pub use unet::{AttentionMaps, UNet, UNetOptions};
 pub use vae::{Decoder, Encoder, Vae};

@@ -103,6 +103,14 @@ impl Schedule {
         if config.num_train_timesteps == 0 {
             return Err(unsupported("num_train_timesteps", "0", "1 or more"));
         }
+        let (first, last) = (config.beta_start, config.beta_end);
+        if !(0.0 < first && first <= last && last < 1.0) {
+            return Err(unsupported("beta_start and beta_end", &format!("{first} and {last}"), "0 < start ≤ end < 1"));
+        }
+        if config.steps_offset >= config.num_train_timesteps {
+            let supported = format!("less than num_train_timesteps {}", config.num_train_timesteps);
+            return Err(unsupported("steps_offset", &config.steps_offset.to_string(), &supported));
+        }
         if config.rescale_betas_zero_snr {
             return Err(unsupported("rescale_betas_zero_snr", "true", "false"));
         }

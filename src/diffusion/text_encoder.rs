@@ -60,6 +60,18 @@ impl Config {
                 supported: format!("a divisor of hidden_size {}", config.hidden_size),
             });
         }
+        let unsupported = |setting: &str, value: String, supported: &str| Error::Unsupported {
+            path: part.path.clone(),
+            setting: setting.into(),
+            value,
+            supported: supported.into(),
+        };
+        if config.num_hidden_layers == 0 {
+            return Err(unsupported("num_hidden_layers", "0".into(), "1 or more"));
+        }
+        if !(config.layer_norm_eps.is_finite() && config.layer_norm_eps > 0.0) {
+            return Err(unsupported("layer_norm_eps", config.layer_norm_eps.to_string(), "above 0"));
+        }
         Ok(config)
     }
 }

@@ -1,6 +1,6 @@
 //! CLIP's tokenizer, from `tokenizer.json`, from `vocab.json` and `merges.txt`, or built in, by the `tokenizers` crate.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -187,6 +187,35 @@ fn format_error(path: &Path, cause: &str) -> Error {
     Error::Format { path: path.to_owned(), cause: cause.into() }
 }
 
+/// What of `text` transformers' older CLIP tokenizer reads otherwise, because ftfy rewrites it first: curly quotes, ligatures,
+/// HTML entities. Each once.
+pub fn odd_text(text: &str) -> Vec<String> {
+    let mut odd: Vec<String> = text.chars().filter(|&c| is_rewritten(c)).map(String::from).collect();
+    let mut rest = text;
+    // With a tag in it, a text is taken for HTML that is meant as it is.
+    while let Some(start) = rest.find('&').filter(|_| !text.contains('<')) {
+        rest = &rest[start..];
+        let length = rest[1..].find(|c: char| !c.is_ascii_alphanumeric() && c != '#').map_or(rest.len(), |end| end + 1);
+        if length > 2 && rest[length..].starts_with(';') {
+            odd.push(rest[..=length].to_owned());
+        }
+        rest = &rest[length..];
+    }
+    let mut seen = HashSet::new();
+    odd.retain(|found| seen.insert(found.clone()));
+    odd
+}
+
+/// Whether ftfy writes a letter or quote as other ones.
+fn is_rewritten(c: char) -> bool {
+    let quote = matches!(c, '\u{02bc}' | '\u{2018}'..='\u{201f}');
+    let ligature = matches!(
+        c,
+        '\u{0132}' | '\u{0133}' | '\u{0149}' | '\u{01c4}'..='\u{01cc}' | '\u{01f1}'..='\u{01f3}' | '\u{fb00}'..='\u{fb06}'
+    );
+    quote || ligature
+}
+
 /// The padding token that the tokenizer's config names; SD 2.x pads with "!", SD 1.x with the end token.
 fn pad_token(folder: &Path) -> Result<Option<String>> {
     for name in ["tokenizer_config.json", "special_tokens_map.json"] {
@@ -238,4 +267,17 @@ fn from_bpe(bpe: BpeBuilder, path: &Path) -> Result<tokenizers::Tokenizer> {
     let special = [BOS, EOS].map(|token| AddedToken::from(token, true));
     tokenizer.add_special_tokens(special).map_err(|e| format_error(path, &e.to_string()))?;
     Ok(tokenizer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::odd_text;
+
+    #[test]
+    fn what_ftfy_rewrites_is_found_each_once_and_nothing_else() {
+        assert_eq!(odd_text("a “red” “pot’s” ﬁn &amp; &#38; &amp;"), ["“", "”", "’", "ﬁ", "&amp;", "&#38;"]);
+        for plain in ["", "a \"red\" pot's fin", "salt & pepper; &", "&;", "R&D; l'été", "<b>&amp;</b>", "&é;"] {
+            assert!(odd_text(plain).is_empty(), "{plain}: {:?}", odd_text(plain));
+        }
+    }
 }

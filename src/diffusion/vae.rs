@@ -46,6 +46,9 @@ impl Default for Config {
     }
 }
 
+/// Blocks, each of which but the last halves a picture: more would halve any to nothing.
+const MOST_BLOCKS: usize = 16;
+
 impl Config {
     pub fn load(part: &Part) -> Result<Self> {
         let config: Self = part.parse()?;
@@ -57,6 +60,21 @@ impl Config {
                 value: format!("{channels:?}"),
                 supported: format!("multiples of norm_num_groups {groups}"),
             });
+        }
+        let unsupported = |setting: &str, value: String, supported: &str| Error::Unsupported {
+            path: part.path.clone(),
+            setting: setting.into(),
+            value,
+            supported: supported.into(),
+        };
+        if channels.len() > MOST_BLOCKS {
+            return Err(unsupported("block_out_channels", format!("{} blocks", channels.len()), "at most 16"));
+        }
+        if config.layers_per_block == 0 {
+            return Err(unsupported("layers_per_block", "0".into(), "1 or more"));
+        }
+        if !(config.scaling_factor.is_finite() && config.scaling_factor > 0.0) {
+            return Err(unsupported("scaling_factor", config.scaling_factor.to_string(), "above 0"));
         }
         Ok(config)
     }

@@ -120,6 +120,10 @@ impl Weights {
         let mut names: Vec<String> = index.weight_map.into_values().collect();
         names.sort();
         names.dedup();
+        if names.is_empty() {
+            let cause = "its weight_map is empty: it names no file of weights".into();
+            return Err(Error::Format { path: list.to_owned(), cause });
+        }
         if let Some(odd) = names.iter().find(|name| Path::new(name).components().count() != 1) {
             return Err(Error::Format {
                 path: list.to_owned(),
@@ -262,7 +266,12 @@ pub(super) fn check_sizes(config: &Value, path: &Path) -> Result<()> {
 
 /// Parse a JSON file.
 pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
-    let bytes = std::fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
+    let read = |source| Error::Read { path: path.to_owned(), source };
+    // Reading a pipe would wait for whoever writes into it.
+    if !std::fs::metadata(path).map_err(read)?.is_file() {
+        return Err(Error::Format { path: path.to_owned(), cause: "not a file".into() });
+    }
+    let bytes = std::fs::read(path).map_err(read)?;
     serde_json::from_slice(&bytes).map_err(|e| Error::Format { path: path.to_owned(), cause: e.to_string() })
 }
 

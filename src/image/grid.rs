@@ -35,6 +35,11 @@ pub struct Labels {
     pub rows: Vec<String>,
 }
 
+/// Whether the font of sheets has every letter of `text`.
+pub fn can_be_written(text: &str) -> bool {
+    text.chars().all(|c| matches!(c, ' '..='~' | '\u{a0}'..='\u{ff}'))
+}
+
 /// A white sheet with `picture(column, row)` in each cell; none leaves it white. A cell is as large as the first picture
 /// that is asked for, others are shown in its middle, cut where they are larger. Of labels what finds no room is cut, and
 /// ends with dots; what is not Latin-1 is shown as question marks.

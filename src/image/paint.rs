@@ -1,6 +1,8 @@
 //! A mask that is being drawn: brush, rectangle, lasso, magic wand, and what is done to the whole of it, each of which can
 //! be taken back.
 
+use std::collections::VecDeque;
+
 use ::image::{GrayImage, Luma, RgbImage, imageops};
 
 /// Bytes that the steps to be taken back may hold; the oldest go first.
@@ -194,17 +196,22 @@ impl MaskCanvas {
         });
     }
 
-    /// Make the white larger by a pixel on every side, or smaller.
-    pub fn grow(&mut self, larger: bool) {
+    /// Make the white larger by so many pixels on every side, or smaller.
+    pub fn grow(&mut self, larger: bool, pixels: u32) {
         self.change(|mask| {
             let (width, height) = mask.dimensions();
-            let before = mask.clone();
-            for (x, y, pixel) in mask.enumerate_pixels_mut() {
-                let columns = x.saturating_sub(1)..=(x + 1).min(width - 1);
-                let rows = y.saturating_sub(1)..=(y + 1).min(height - 1);
-                let around = rows.flat_map(|y| columns.clone().map(move |x| (x, y)));
-                let values = around.map(|(x, y)| before.get_pixel(x, y).0[0]);
-                pixel.0[0] = if larger { values.max() } else { values.min() }.unwrap_or(0);
+            let mut line = Vec::new();
+            for y in 0..height {
+                line.clear();
+                line.extend((0..width).map(|x| mask.get_pixel(x, y).0[0]));
+                let spread = spread(&line, pixels as usize, larger);
+                (0..width).zip(spread).for_each(|(x, value)| mask.put_pixel(x, y, Luma([value])));
+            }
+            for x in 0..width {
+                line.clear();
+                line.extend((0..height).map(|y| mask.get_pixel(x, y).0[0]));
+                let spread = spread(&line, pixels as usize, larger);
+                (0..height).zip(spread).for_each(|(y, value)| mask.put_pixel(x, y, Luma([value])));
             }
         });
     }
@@ -228,6 +235,29 @@ impl MaskCanvas {
     pub fn fill(&mut self, value: u8) {
         self.change(|mask| mask.fill(value));
     }
+}
+
+/// Of every place of `line` the highest value up to `reach` places away, or the lowest.
+fn spread(line: &[u8], reach: usize, highest: bool) -> Vec<u8> {
+    // Places whose values can still win, the best first.
+    let mut open: VecDeque<usize> = VecDeque::new();
+    let wins = |a: u8, b: u8| if highest { a >= b } else { a <= b };
+    let mut next = 0;
+    (0..line.len())
+        .map(|at| {
+            while next < line.len() && next <= at + reach {
+                while open.back().is_some_and(|&last| wins(line[next], line[last])) {
+                    open.pop_back();
+                }
+                open.push_back(next);
+                next += 1;
+            }
+            while open.front().is_some_and(|&first| first + reach < at) {
+                open.pop_front();
+            }
+            open.front().map_or(line[at], |&best| line[best])
+        })
+        .collect()
 }
 
 /// The least rectangle that holds all pixels in which two masks of one size differ: x, y, width, height.
@@ -301,10 +331,16 @@ mod tests {
         let mut canvas = canvas();
         canvas.rectangle((6, 5), (4, 3), 255);
         assert_eq!(white(&canvas), 9);
-        canvas.grow(true);
+        canvas.grow(true, 1);
         assert_eq!(white(&canvas), 25);
-        canvas.grow(false);
+        canvas.grow(false, 1);
         assert_eq!(white(&canvas), 9);
+        canvas.grow(true, 2);
+        assert_eq!(white(&canvas), 7 * 7, "the lower edge is the picture's");
+        canvas.grow(false, 2);
+        assert_eq!(white(&canvas), 3 * 5, "what has met the edge of the picture stays there");
+        canvas.undo();
+        canvas.undo();
         canvas.invert();
         assert_eq!(white(&canvas), 12 * 8 - 9);
         canvas.feather(2.0);

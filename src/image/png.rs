@@ -1,12 +1,13 @@
 //! PNG out, with the provenance of a picture as text inside it, and that text in again.
 
+use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
 use ::image::{ColorType, ImageBuffer, PixelWithColorType};
 
 use super::Error;
-use super::read::open;
+use super::read::{check_size, open};
 
 /// The most bytes of text of a PNG that are read.
 pub const MAX_TEXT: usize = 4 << 20;
@@ -47,35 +48,56 @@ where
     Ok(bytes)
 }
 
+/// Width and height of the PNG in `path`. Reads no pixels.
+///
+/// # Errors
+/// Unreadable, no PNG, or of a size that no picture has.
+pub fn png_size(path: &Path) -> Result<(u32, u32), Error> {
+    let mut decoder = decoder(path)?;
+    Ok(decoder.read_header_info().map_err(damaged(path))?.size())
+}
+
+/// A reader of the PNG in `path` with little room for its text, once its size has been looked at.
+fn decoder(path: &Path) -> Result<png::Decoder<BufReader<File>>, Error> {
+    let file = open(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
+    let mut decoder = png::Decoder::new_with_limits(BufReader::new(file), png::Limits { bytes: 4 * MAX_TEXT });
+    decoder.set_ignore_iccp_chunk(true);
+    let (width, height) = decoder.read_header_info().map_err(damaged(path))?.size();
+    check_size(path, width, height)?;
+    Ok(decoder)
+}
+
+fn damaged(path: &Path) -> impl Fn(png::DecodingError) -> Error {
+    let path = path.to_path_buf();
+    move |error| match error {
+        png::DecodingError::LimitsExceeded => Error::TooMuchText { path: path.clone(), limit: MAX_TEXT },
+        error => Error::Damaged { path: path.clone(), reason: error.to_string() },
+    }
+}
+
 /// The (keyword, value) pairs of a PNG, wherever they stand in it; first the Latin-1 ones, then the UTF-8 ones, each in the file's order.
 ///
 /// # Errors
 /// Unreadable, no PNG, truncated, or with over `MAX_TEXT` bytes of text: nobody writes so much, and it must not fill memory.
 pub fn read_png_text(path: &Path) -> Result<Vec<(String, String)>, Error> {
-    let file = open(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
-    let damaged = |error: png::DecodingError| match error {
-        png::DecodingError::LimitsExceeded => Error::TooMuchText { path: path.to_path_buf(), limit: MAX_TEXT },
-        error => Error::Damaged { path: path.to_path_buf(), reason: error.to_string() },
-    };
-    let mut decoder = png::Decoder::new_with_limits(BufReader::new(file), png::Limits { bytes: 4 * MAX_TEXT });
-    decoder.set_ignore_iccp_chunk(true);
-    let mut reader = decoder.read_info().map_err(damaged)?;
-    reader.finish().map_err(damaged)?;
+    let damaged = damaged(path);
+    let mut reader = decoder(path)?.read_info().map_err(&damaged)?;
+    reader.finish().map_err(&damaged)?;
     let info = reader.info();
     let mut text: Vec<_> =
         info.uncompressed_latin1_text.iter().map(|chunk| (chunk.keyword.clone(), chunk.text.clone())).collect();
     let mut room = MAX_TEXT;
     for chunk in &info.compressed_latin1_text {
         let mut chunk = chunk.clone();
-        chunk.decompress_text_with_limit(room).map_err(damaged)?;
-        let value = chunk.get_text().map_err(damaged)?;
+        chunk.decompress_text_with_limit(room).map_err(&damaged)?;
+        let value = chunk.get_text().map_err(&damaged)?;
         room = room.saturating_sub(value.len());
         text.push((chunk.keyword, value));
     }
     for chunk in &info.utf8_text {
         let mut chunk = chunk.clone();
-        chunk.decompress_text_with_limit(room).map_err(damaged)?;
-        let value = chunk.get_text().map_err(damaged)?;
+        chunk.decompress_text_with_limit(room).map_err(&damaged)?;
+        let value = chunk.get_text().map_err(&damaged)?;
         room = room.saturating_sub(value.len());
         text.push((chunk.keyword, value));
     }

@@ -41,8 +41,8 @@ pub(super) fn by_prompt<const C: usize>(rows: impl Iterator<Item = (String, [f64
     groups
 }
 
-/// Why two scorings measured different things, if they did.
-fn check(first: &ScoreRecord, second: &ScoreRecord) -> Result<(), Error> {
+/// Why two scorings were not measured in the same way, if they were not.
+fn check_judging(first: &ScoreRecord, second: &ScoreRecord) -> Result<(), Error> {
     let dino = |record: &ScoreRecord| {
         record.dino_judge.as_ref().map(|judge| (judge.backbone.sha256.clone(), judge.preprocessing.clone()))
     };
@@ -52,12 +52,21 @@ fn check(first: &ScoreRecord, second: &ScoreRecord) -> Result<(), Error> {
         ("the fill", first.fill_colour != second.fill_colour),
         ("the crop", first.crop != second.crop),
         ("the DINO model", dino(first) != dino(second)),
-        ("the photos or their masks", first.photos != second.photos),
     ];
     match differences.iter().find(|(_, differs)| *differs) {
-        Some((what, _)) => Err(Error::NotComparable(format!("they differ in {what}; score both again"))),
+        Some((what, _)) => Err(differ_in(what)),
         None => Ok(()),
     }
+}
+
+fn differ_in(what: &str) -> Error {
+    Error::NotComparable(format!("they differ in {what}; score both again"))
+}
+
+/// Why two scorings of a concept measured different things, if they did.
+fn check(first: &ScoreRecord, second: &ScoreRecord) -> Result<(), Error> {
+    check_judging(first, second)?;
+    if first.photos == second.photos { Ok(()) } else { Err(differ_in("the photos or their masks")) }
 }
 
 /// The values of both sides for each prompt and seed they share, by prompt, and how many samples had no partner.
@@ -105,7 +114,7 @@ pub fn compare(first: &ScoreRecord, second: &ScoreRecord) -> Result<Difference, 
 /// intervals speak of other concepts of this kind.
 ///
 /// # Errors
-/// No pairs, or what [`compare`] refuses of one.
+/// No pairs, what [`compare`] refuses of one, or pairs that differ from the first in model, preprocessing, fill or crop.
 pub fn pool(sides: &[(ScoreRecord, ScoreRecord)]) -> Result<Comparison, Error> {
     let (first, second) = sides.first().ok_or(Error::Nothing("scorings"))?;
     if sides.len() == 1 {
@@ -114,6 +123,7 @@ pub fn pool(sides: &[(ScoreRecord, ScoreRecord)]) -> Result<Comparison, Error> {
     }
     let (mut before, mut after, mut both, mut unpaired) = (Vec::new(), Vec::new(), Vec::new(), 0);
     for (a, b) in sides {
+        check_judging(first, a)?;
         check(a, b)?;
         let (rows, alone) = pairs(a, b);
         if rows.is_empty() {

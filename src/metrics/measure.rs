@@ -122,7 +122,9 @@ impl Measuring<'_> {
             .collect();
         let bootstrap = Bootstrap { resamples: self.resamples, seed: 0 };
         let rows = records.iter().map(|record| (record.prompt.clone(), records::row(record)));
-        let scores = records::scores(bootstrap, &by_prompt(rows));
+        let groups = by_prompt(rows);
+        let scores = records::scores(bootstrap, &groups);
+        let resampled = if let [one] = groups.as_slice() { one.len() } else { groups.len() };
         let prompts = records.iter().flat_map(|record| [record.prompt.as_bytes(), &[0]]);
         Ok(ScoreRecord {
             scores,
@@ -138,6 +140,7 @@ impl Measuring<'_> {
             }),
             resamples: self.resamples,
             bootstrap_seed: bootstrap.seed,
+            resampled,
             prompts: sha256(prompts),
             photos_unmasked: photos.iter().filter(|(_, mask)| mask.is_none()).count(),
             samples_unmasked: samples.iter().filter(|sample| sample.mask.is_none()).count(),

@@ -69,6 +69,9 @@ pub struct ScoreRecord {
     pub resamples: usize,
     /// Seed of those draws.
     pub bootstrap_seed: u64,
+    /// How many prompts they are drawn from; with a single prompt its samples. Few make the intervals rough.
+    #[serde(default)]
+    pub resampled: usize,
     /// SHA-256 of the prompts in the order of the samples, each ended by a zero byte.
     pub prompts: String,
     /// Photos without a mask, which counted whole.

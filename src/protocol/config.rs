@@ -389,6 +389,8 @@ pub enum ScoreTask {
     Both,
     /// The prompt list, sampled with the concept alone: what comes without it has been measured elsewhere.
     Learned,
+    /// The prompt list, sampled without the concept alone: of no run.
+    Untrained,
     /// The prompt list, sampled without the concept and at every checkpoint of the run.
     Checkpoints,
     /// Pictures that are there already, each with its mask in `masks/` beside it.

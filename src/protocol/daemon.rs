@@ -12,7 +12,7 @@ use super::{
 
 /// Raised when either side would misread the other. [`Hello`], `ping`, `status` and `stop` stay as they are for ever, so
 /// that a program of another version can be told and replaced.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 
 /// The longest line a client may send, in bytes.
 pub const MAX_REQUEST: usize = 1 << 20;
@@ -119,6 +119,8 @@ pub enum DaemonRequest {
     },
     /// Make the store anew from the files.
     Rebuild,
+    /// What has become of the store that nobody has been told of yet.
+    News,
     /// Tell when something changes, in the queue or in the files of a concept.
     Watch {
         /// Only this concept, and the queue; none for all.
@@ -165,6 +167,11 @@ pub enum DaemonReply {
     },
     /// To `rebuild`.
     Rebuilt(StoreCounts),
+    /// To `news`: each is told once.
+    News {
+        /// For the user.
+        news: Vec<String>,
+    },
     /// The followed job is over and all its events have been sent.
     Over,
     /// Something has changed.

@@ -136,7 +136,7 @@ pub struct BothScores {
     pub after: Scores,
 }
 
-/// A photo or mask.
+/// A photo, mask, prompt list or list of words.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileRecord {
     /// Its name.
@@ -145,6 +145,8 @@ pub struct FileRecord {
     pub bytes: u64,
     /// Whether all of it is there.
     pub whole: bool,
+    /// When it was changed last; none where the system does not tell.
+    pub modified: Option<jiff::Timestamp>,
 }
 
 /// A checkpoint.

@@ -22,16 +22,16 @@ pub use config::{
 };
 pub use daemon::{DaemonReply, DaemonRequest, DaemonStatus, Envelope, Hello, MAX_REPLY, MAX_REQUEST, PROTOCOL};
 pub use device::{DeviceName, FloatType};
-pub use estimate::{CutPrompt, Estimate, FreeMemory, TimeEstimate};
+pub use estimate::{CutPrompt, Estimate, Memory, OddPrompt, TimeEstimate};
 pub use event::{Event, EventRecord, Phase, Score};
 pub use library::{
     BothScores, CheckpointRecord, ConceptDetails, ConceptRecord, FileRecord, RunRecord, SampleRecord, Scores, State,
     StoreCounts,
 };
-pub use model::{ModelReport, ModelSpec, PartReport, Prediction, path_or_table};
+pub use model::{IgnoredTensors, ModelReport, ModelSpec, PartReport, Prediction, UNKNOWN, path_or_table};
 pub use picture::{Axis, PictureConfig, PictureRecord, UsedCheckpoint, UsedConcept};
-pub use queue::{Assignment, JobChange, JobInfo, JobKind, JobState, Submission};
-pub use request::{EstimateRequest, Reply, Request};
+pub use queue::{Assignment, DISK_FULL, JobChange, JobInfo, JobKind, JobState, Submission};
+pub use request::{EstimateRequest, MaskWork, Reply, Request, ScoreWork};
 pub use sampling::{NoiseKind, OtherConcept, SamplerKind};
 pub use scores::{Backbone, Compared, DinoJudge, ScoreSummary, ScoresAt};
 pub use segment::{MaskPoint, SegmentReply, SegmentRequest};

@@ -91,6 +91,18 @@ impl PartReport {
     }
 }
 
+/// What a report says of what could not be told.
+pub const UNKNOWN: &str = "unknown";
+
+/// Tensors of a base model's files that are not used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct IgnoredTensors {
+    /// What they are.
+    pub what: String,
+    /// How many.
+    pub tensors: usize,
+}
+
 /// What a look at the files of a base model tells.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ModelReport {
@@ -108,10 +120,12 @@ pub struct ModelReport {
     pub assumed: Vec<String>,
     /// Its parts, as far as they could be read.
     pub parts: Vec<PartReport>,
-    /// Tensors that are not used: what they are, and how many.
-    pub ignored: Vec<(String, usize)>,
+    /// Tensors that are not used.
+    pub ignored: Vec<IgnoredTensors>,
     /// Everything that is missing, misshapen or not supported; none in a model that can be used.
     pub problems: Vec<String>,
+    /// All files that are read of it.
+    pub files: Vec<PathBuf>,
     /// SHA-256 of its content, as runs record it; none when it was not asked for or could not be read.
     pub hash: Option<String>,
 }

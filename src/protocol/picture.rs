@@ -77,8 +77,13 @@ impl SampleConfig {
     /// The settings of a sampling of `picture` alone.
     #[must_use]
     pub fn of(&self, picture: &PictureConfig) -> Self {
+        Self { prompts: vec![picture.prompt.clone()], embeddings: self.embeddings.clone(), ..self.settings_of(picture) }
+    }
+
+    /// The same without prompts and embeddings.
+    fn settings_of(&self, picture: &PictureConfig) -> Self {
         Self {
-            prompts: vec![picture.prompt.clone()],
+            prompts: Vec::new(),
             negative_prompt: picture.negative_prompt.clone(),
             images_per_prompt: 1,
             seed: picture.seed,
@@ -90,13 +95,20 @@ impl SampleConfig {
             eta: picture.eta,
             strength: picture.strength,
             checkpoint: picture.checkpoint.clone(),
-            ..self.clone()
+            concept_steps: self.concept_steps,
+            uncond_prefix: self.uncond_prefix,
+            batch_size: self.batch_size,
+            device: self.device,
+            dtype: self.dtype,
+            embeddings: Vec::new(),
+            concepts: self.concepts.clone(),
         }
     }
 
     /// Refuse settings of `picture` that cannot work, whatever the base model.
     pub fn check_picture(&self, picture: &PictureConfig) -> Result<(), SettingError> {
-        self.of(picture).check()
+        // Without the prompts of the others, which may be thousands.
+        self.settings_of(picture).check()
     }
 }
 
@@ -192,13 +204,17 @@ pub enum Axis {
     Guidance,
     /// Denoising steps.
     Steps,
-    /// What takes the noise out.
+    /// What takes the noise out, and over which noise levels.
     Sampler,
+    /// What the unconditional branch reads.
+    Negative,
+    /// DDIM's η.
+    Eta,
 }
 
 impl Axis {
     /// All, with their words in settings and on command lines.
-    pub const ALL: [(Self, &'static str); 7] = [
+    pub const ALL: [(Self, &'static str); 9] = [
         (Self::Prompt, "prompt"),
         (Self::Seed, "seed"),
         (Self::Strength, "strength"),
@@ -206,7 +222,14 @@ impl Axis {
         (Self::Guidance, "guidance"),
         (Self::Steps, "steps"),
         (Self::Sampler, "sampler"),
+        (Self::Negative, "negative"),
+        (Self::Eta, "eta"),
     ];
+
+    /// Its word.
+    pub fn word(self) -> &'static str {
+        Self::ALL.into_iter().find(|(axis, _)| *axis == self).map_or("", |(_, word)| word)
+    }
 
     /// Its value of `picture`, as a sheet says it.
     pub fn label(self, picture: &PictureConfig) -> String {
@@ -221,6 +244,9 @@ impl Axis {
             Self::Guidance => format!("guidance {}", picture.guidance_scale),
             Self::Steps => format!("{} steps", picture.steps),
             Self::Sampler => format!("{}{}", picture.sampler.word(), if picture.karras { " karras" } else { "" }),
+            Self::Negative if picture.negative_prompt.is_empty() => "no negative prompt".into(),
+            Self::Negative => format!("without {}", picture.negative_prompt),
+            Self::Eta => format!("eta {}", picture.eta),
         }
     }
 }

@@ -150,3 +150,6 @@ pub struct Assignment {
     /// How many events the job has before this attempt. With more, another runner has had it.
     pub from_seq: u64,
 }
+
+/// How a runner exits for which a full disk had no room to say so.
+pub const DISK_FULL: u8 = 28;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Compared, Estimate, ModelSpec, PictureConfig, SampleConfig, ScoresAt, TrainConfig};
+use super::{Compared, Estimate, MaskConfig, ModelSpec, PictureConfig, SampleConfig, ScoresAt, TrainConfig};
 
 /// The job that [`Request::Estimate`] asks about.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -23,16 +23,46 @@ pub struct EstimateRequest {
     pub pictures: Option<Vec<PictureConfig>>,
     /// Photos to encode.
     pub photos: usize,
-    /// The score model, absolute, where scores are measured.
-    pub score_model: Option<PathBuf>,
+    /// A scoring, by itself or at the end of the training.
+    #[serde(default)]
+    pub score: Option<ScoreWork>,
+    /// Masks to make; nothing else is done then.
+    #[serde(default)]
+    pub masks: Option<MaskWork>,
+}
+
+/// What is measured.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScoreWork {
+    /// The CLIP model, absolute.
+    pub score_model: PathBuf,
+    /// A DINO model beside it, absolute.
+    pub dino_model: Option<PathBuf>,
+    /// How often the pictures are sampled: without the concept, with it, at every checkpoint. Without any the base model is not
+    /// loaded.
+    pub sides: usize,
+    /// Pictures that are there already.
+    pub files: usize,
+}
+
+/// Masks to make.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MaskWork {
+    /// Pictures.
+    pub pictures: usize,
+    /// How.
+    pub mask: MaskConfig,
 }
 
 /// What is asked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "snake_case")]
 pub enum Request {
-    /// What a job would need. Loads no weights.
-    Estimate(Box<EstimateRequest>),
+    /// What jobs would need. Loads no weights.
+    Estimate {
+        /// The jobs.
+        jobs: Vec<EstimateRequest>,
+    },
     /// Make a run of a `pytorch_adapter.bin`.
     ImportAdapter {
         /// The concept's folder.
@@ -46,6 +76,8 @@ pub enum Request {
         checkpoint: PathBuf,
         /// The file to write.
         out: PathBuf,
+        /// Whether to write over a file that is not an adapter.
+        force: bool,
     },
     /// Write a checkpoint as a file for diffusers, with its loader beside it.
     ExportDiffusers {
@@ -80,7 +112,10 @@ pub enum Request {
 #[serde(tag = "reply", rename_all = "snake_case")]
 pub enum Reply {
     /// To [`Request::Estimate`].
-    Estimate(Box<Estimate>),
+    Estimates {
+        /// In the order of the jobs.
+        estimates: Vec<Estimate>,
+    },
     /// To [`Request::ImportAdapter`].
     Imported {
         /// The folder of the new run.

@@ -38,6 +38,12 @@ pub struct ScoreSummary {
     pub learned: bool,
     /// Optimizer steps of the checkpoint.
     pub step: usize,
+    /// How strongly the embeddings acted, where it was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strength: Option<f32>,
+    /// SHA-256 of the checkpoint, where it was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<String>,
     /// The values.
     #[serde(flatten)]
     pub scores: Scores,
@@ -53,6 +59,9 @@ pub struct ScoreSummary {
     pub crop: ScoreCrop,
     /// What was done to the pictures before they were embedded.
     pub preprocessing: String,
+    /// How many prompts the intervals are drawn from, where it was recorded; with a single prompt its samples.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resampled: Option<usize>,
     /// Photos without a mask, which counted whole.
     pub photos_unmasked: usize,
     /// Samples without a mask, which counted whole.

@@ -6,9 +6,9 @@ use std::process::ExitCode;
 
 use super::{Error, compare, estimate, models, train};
 use crate::catversion::{Checkpoint, adapter, diffusers};
-use crate::diffusion::{Outline, part_of};
+use crate::diffusion::Outline;
 use crate::fs::sha256;
-use crate::protocol::{EstimateRequest, Event, Reply, Request};
+use crate::protocol::{Event, Reply, Request};
 use crate::workspace::{self, Concept, EventLog, HashCache, Home, Imported, JobFolder, RunSpec};
 
 /// Read one request from stdin and write its reply to stdout.
@@ -27,18 +27,18 @@ pub fn answer() -> ExitCode {
 
 fn reply(request: Request) -> Result<Reply, Error> {
     Ok(match request {
-        Request::Estimate(request) => {
-            let EstimateRequest { base_model, class_word, train, sample, pictures, photos, score_model } = *request;
-            let pictures = pictures.unwrap_or_else(|| sample.pictures());
-            let score_model = score_model.map(|folder| part_of(&folder, "score_model")).transpose()?;
-            let (train, sample, pictures) = (train.as_ref(), &sample, &pictures[..]);
-            let job = estimate::Job { class_word: &class_word, train, sample, pictures, photos, score_model };
-            Reply::Estimate(Box::new(estimate::estimate(base_model, &job)?))
+        Request::Estimate { jobs } => {
+            let mut estimator = estimate::Estimator::default();
+            let estimates = jobs.into_iter().map(|job| estimator.estimate(job)).collect::<Result<_, _>>()?;
+            Reply::Estimates { estimates }
         }
         Request::ImportAdapter { concept, file } => {
             Reply::Imported { run: import_adapter(&Concept::open(&concept)?, &file)?.path().to_owned() }
         }
-        Request::ExportAdapter { checkpoint, out } => {
+        Request::ExportAdapter { checkpoint, out, force } => {
+            if !force {
+                adapter::check_target(&out)?;
+            }
             let checkpoint = Checkpoint::load(&checkpoint)?;
             let files = adapter::export(&out, &checkpoint.embeddings)?;
             Reply::Exported { files, warnings: adapter::export_warnings(&checkpoint) }

@@ -1,15 +1,16 @@
 //! What a job needs, before it starts: memory, time, and what of its prompts is not read.
 
 use std::collections::HashSet;
+use std::path::Path;
 
 use super::{Error, words};
-use crate::catversion::{Checkpoint, Reading};
-use crate::diffusion::{Compute, Cost, Outline, Speed};
+use crate::catversion::{Checkpoint, Reading, concatenated_layers};
+use crate::diffusion::{Compute, Cost, Outline, Speed, odd_text, part_of};
 use crate::protocol::{
-    CutPrompt, DeviceName, Estimate, FloatType, ModelSpec, PartReport, PictureConfig, SampleConfig, TimeEstimate,
-    TrainConfig,
+    CutPrompt, DeviceName, Estimate, EstimateRequest, FloatType, MaskWork, Memory, ModelSpec, OddPrompt, PartReport,
+    PictureConfig, SampleConfig, ScoreWork, TimeEstimate, TrainConfig,
 };
-use crate::workspace::free_memory;
+use crate::workspace::{free_memory, own_memory, total_memory};
 
 /// Bytes of the process itself: code, tokenizer, stacks, what the allocator keeps.
 const PROCESS: u64 = 24 << 20;
@@ -28,10 +29,55 @@ pub(super) struct Job<'a> {
     pub sample: &'a SampleConfig,
     /// The pictures that are sampled.
     pub pictures: &'a [PictureConfig],
-    /// Photos to encode.
+    /// Photos to encode, and to measure against.
     pub photos: usize,
-    /// The score model that is loaded beside the base model.
-    pub score_model: Option<PartReport>,
+    /// What is measured, alone or at the end.
+    pub score: Option<Scoring>,
+    /// Masks to make; nothing else is done then.
+    pub masks: Option<&'a MaskWork>,
+}
+
+/// What is measured, and by what.
+#[derive(Clone)]
+pub(super) struct Scoring {
+    /// The models that are loaded beside the base model.
+    models: Vec<PartReport>,
+    /// Floating point operations of all of them on one image.
+    flops: f64,
+    /// How often the pictures are sampled.
+    sides: usize,
+    /// Pictures that are there already.
+    files: usize,
+}
+
+impl Scoring {
+    /// Look at the score models in these folders.
+    pub fn read(score_model: &Path, dino_model: Option<&Path>, sides: usize, files: usize) -> Result<Self, Error> {
+        let (mut models, mut flops) = (Vec::new(), 0.0);
+        for (name, folder) in [("score_model", Some(score_model)), ("dino_model", dino_model)] {
+            let Some(folder) = folder else { continue };
+            models.push(part_of(folder, name)?);
+            flops += image_flops(folder);
+        }
+        Ok(Self { models, flops, sides, files })
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        self.models.iter().map(|part| part.memory_bytes(FloatType::F32)).sum()
+    }
+}
+
+/// Floating point operations of the image model in `folder` on one image, as far as its config tells them.
+fn image_flops(folder: &Path) -> f64 {
+    let text = std::fs::read(folder.join("config.json")).unwrap_or_default();
+    let config: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+    let vision = if config["vision_config"].is_object() { &config["vision_config"] } else { &config };
+    // As in ViT-B/32, where it does not say.
+    let number = |name: &str, usual: u64| vision[name].as_u64().unwrap_or(usual).max(1) as f64;
+    let (width, inner) = (number("hidden_size", 768), number("intermediate_size", 3072));
+    let tokens = (number("image_size", 224) / number("patch_size", 32)).powi(2) + 1.0;
+    let products = 4.0 * width * width + 2.0 * width * inner + 2.0 * tokens * width;
+    2.0 * number("num_hidden_layers", 12) * tokens * products
 }
 
 impl Job<'_> {
@@ -42,11 +88,23 @@ impl Job<'_> {
 
     /// Whether the prompt list is sampled, and how often.
     fn samplings(&self) -> usize {
-        match (self.train, &self.score_model) {
+        match (self.train, &self.score) {
+            _ if self.masks.is_some() => 0,
+            (_, Some(score)) => score.sides,
             (Some(_), None) => 0,
-            (_, Some(_)) => 2,
             (None, None) => 1,
         }
+    }
+
+    /// Whether the base model is loaded: not to measure pictures that are there.
+    fn loads_base_model(&self) -> bool {
+        self.train.is_some() || self.masks.is_some() || self.samplings() > 0
+    }
+
+    /// Images that are measured.
+    fn measured(&self) -> usize {
+        let count = |score: &Scoring| score.sides * self.pictures.len() + score.files + self.photos;
+        self.score.as_ref().map_or(0, count)
     }
 
     /// Branches that are denoised for a picture.
@@ -63,6 +121,10 @@ impl Job<'_> {
     fn work(&self, model: &Outline) -> Vec<(&'static str, Cost)> {
         let mut work = Vec::new();
         let mut pictures = 0;
+        if self.masks.is_some() {
+            work.push(("encoding a picture", model.encoding_beside_unet(1)));
+            work.push(("looking at a picture", model.looking_step()));
+        }
         if let Some(train) = self.train {
             work.push(("encoding a photo", model.encoding(1)));
             work.push(("a training step", model.training_step(train.batch_size, train.gradient_checkpointing)));
@@ -90,27 +152,34 @@ impl Job<'_> {
     /// (bytes at the highest point, what they are reached in)
     fn peak(&self, model: &Outline) -> (u64, &'static str) {
         // Scores are computed on the CPU, whatever samples.
-        let (own, score_model) = match self.device().0 {
-            DeviceName::Cpu => (PROCESS, self.score_model.as_ref().map_or(0, |part| part.memory_bytes(FloatType::F32))),
+        let (own, score_models) = match self.device().0 {
+            DeviceName::Cpu => (PROCESS, self.score.as_ref().map_or(0, Scoring::memory_bytes)),
             DeviceName::Cuda(_) | DeviceName::Metal => (CONTEXT, 0),
         };
-        let weights = model.weights_bytes() + score_model;
+        let weights = model.weights_bytes() + score_models;
         let highest = self.work(model).into_iter().max_by_key(|(_, cost)| cost.peak_bytes);
         let (name, bytes) = highest.map_or(("loading", 0), |(name, cost)| (name, cost.peak_bytes));
         (own + weights + bytes, name)
     }
 
-    fn time(&self, model: &Outline, speed: Speed) -> TimeEstimate {
+    /// At `speed`; scores are computed on the CPU, at `speed_here`.
+    fn time(&self, model: &Outline, speed: Speed, speed_here: Speed) -> TimeEstimate {
         let seconds = |cost: Cost| cost.seconds(speed);
         let (decoding, alone) = (seconds(model.decoding(1)), seconds(model.denoising_step(1)));
         let guided = seconds(model.denoising_step(2));
         let one = |steps: usize, is_guided: bool| steps as f64 * if is_guided { guided } else { alone } + decoding;
         let listed: f64 = self.pictures.iter().map(|picture| one(picture.steps, picture.is_guided())).sum();
-        let picture = match self.pictures.len() {
-            0 => one(self.sample.steps, true),
-            count => listed / count as f64,
+        let mask = self.masks.map(|MaskWork { mask, .. }| {
+            seconds(model.encoding_beside_unet(1)) + (mask.timesteps.len() * mask.draws) as f64 * alone
+        });
+        let picture = match (mask, self.pictures.len()) {
+            (Some(mask), _) => mask,
+            (None, 0) => one(self.sample.steps, true),
+            (None, count) => listed / count as f64,
         };
-        let mut total = listed * self.samplings() as f64;
+        let mut total = listed * self.samplings() as f64
+            + self.measured() as f64 * self.measuring(speed_here)
+            + self.masks.map_or(0.0, |masks| masks.pictures as f64 * picture);
         let step = self.train.map(|train| {
             let step = seconds(model.training_step(train.batch_size, train.gradient_checkpointing));
             let times = |every: usize| if every > 0 { 1 + train.steps.div_ceil(every) } else { 0 };
@@ -122,7 +191,11 @@ impl Job<'_> {
                 + (times(train.validate_every) * VALIDATION) as f64 * seconds(model.denoising_step(1));
             step
         });
-        let how = format!(
+        TimeEstimate { step_seconds: step, picture_seconds: picture, total_seconds: total, how: self.how(speed) }
+    }
+
+    fn how(&self, speed: Speed) -> String {
+        format!(
             "from its arithmetic and the speed of {} just now ({:.0} GFLOP/s, {:.1} GB/s)",
             match self.device().0 {
                 DeviceName::Cpu => "this machine".to_owned(),
@@ -130,21 +203,27 @@ impl Job<'_> {
             },
             speed.flops / 1e9,
             speed.bytes / 1e9
-        );
-        TimeEstimate { step_seconds: step, picture_seconds: picture, total_seconds: total, how }
+        )
     }
 
-    /// Why a job with so much memory cannot be done, and the setting that would fit.
-    fn refusal(&self, model: &Outline, free: u64, limit: &str) -> Option<String> {
-        let fits = |job: &Job| job.peak(model).0 as f64 <= free as f64;
+    /// Seconds to measure one image, whole and masked.
+    fn measuring(&self, speed: Speed) -> f64 {
+        self.score.as_ref().map_or(0.0, |score| 2.0 * score.flops / speed.flops)
+    }
+
+    /// Why a job cannot be done in so much memory, and the setting that would fit. `left`: as in "has 2.0 GiB free".
+    fn refusal(&self, model: &Outline, memory: &Memory, left: &str) -> Option<String> {
+        let room = memory.bytes as f64;
+        let fits = |job: &Job| job.peak(model).0 as f64 <= room;
         let (peak, name) = self.peak(model);
-        if peak as f64 * (1.0 - TOLERANCE) <= free as f64 {
+        if peak as f64 * (1.0 - TOLERANCE) <= room {
             return None;
         }
-        let (needs, has) = (gib(peak), gib(free));
-        let problem = format!("needs {needs} of memory in {name}, {limit} has {has} free");
+        let (needs, has) = (gib(peak), gib(memory.bytes));
+        let problem = format!("needs {needs} of memory in {name}, {} has {has}{left}", memory.limit);
         Some(match self.smaller().find(|(_, train, sample)| fits(&self.with(train.as_ref(), sample))) {
             Some((settings, ..)) => format!("{problem}: {settings} would fit"),
+            None if left.is_empty() => format!("{problem}: no setting makes it fit; use a larger machine"),
             None => format!("{problem}: no setting makes it fit; close other programs or use a larger machine"),
         })
     }
@@ -192,7 +271,15 @@ impl Job<'_> {
     }
 
     fn with<'a>(&'a self, train: Option<&'a TrainConfig>, sample: &'a SampleConfig) -> Job<'a> {
-        Job { train, sample, score_model: self.score_model.clone(), ..*self }
+        Job { train, sample, score: self.score.clone(), ..*self }
+    }
+
+    /// Refuse a training that the base model cannot do.
+    fn check_training(&self, model: &Outline) -> Result<(), Error> {
+        if let Some(train) = self.train {
+            concatenated_layers(train.layers.as_deref(), model.text_layers())?;
+        }
+        Ok(())
     }
 
     /// Refuse pictures that cannot be sampled as they say, and concepts that cannot be put together.
@@ -214,10 +301,21 @@ impl Job<'_> {
         Ok(())
     }
 
-    fn cut_prompts(&self, model: &Outline) -> Result<Vec<CutPrompt>, Error> {
+    /// Refuse timesteps that the base model does not have.
+    fn check_masks(&self, model: &Outline) -> Result<(), Error> {
+        let limit = model.schedule.num_train_timesteps();
+        let timesteps = self.masks.map_or(&[][..], |masks| &masks.mask.timesteps);
+        super::masks::check_timesteps(timesteps, limit)
+    }
+
+    /// All that the text encoder reads, with what is told of it.
+    fn told_of_prompts(&self, model: &Outline) -> Result<(Vec<CutPrompt>, Vec<OddPrompt>), Error> {
         let read = |prompt: &str| Ok::<_, Error>(Reading::of(prompt, self.class_word, &self.sample.concepts)?.text);
         let mut prompts: Vec<String> = Vec::new();
         let mut seen = HashSet::new();
+        if let Some(masks) = self.masks {
+            prompts.push(masks.mask.caption.replace("{class}", self.class_word));
+        }
         if let Some(train) = self.train {
             prompts.push(train.caption.replace("{class}", self.class_word));
             if train.sample_every > 0 {
@@ -230,54 +328,190 @@ impl Job<'_> {
                 prompts.push(read(prompt)?);
             }
         }
-        let mut cut_prompts = Vec::new();
+        let (mut cut_prompts, mut odd_prompts) = (Vec::new(), Vec::new());
         for prompt in prompts {
             let cut = model.tokenizer.tokens(&prompt)?.cut;
+            let odd = odd_text(&prompt);
+            if !odd.is_empty() {
+                odd_prompts.push(OddPrompt { prompt: prompt.clone(), odd });
+            }
             if !cut.is_empty() {
                 cut_prompts.push(CutPrompt { prompt, cut, limit: model.text_length() });
             }
         }
-        Ok(cut_prompts)
+        Ok((cut_prompts, odd_prompts))
     }
 }
 
-/// What `job` needs on `base_model`.
-pub(super) fn estimate(base_model: ModelSpec, job: &Job) -> Result<Estimate, Error> {
-    let (device, dtype) = job.device();
-    let compute = Compute::open(device, dtype)?;
-    let mut model = Outline::read(&base_model)?.on(device, dtype);
-    for embedding in words::read(job)? {
-        model.add_word(&embedding)?;
-    }
-    job.check_sampling(&model)?;
-    let (peak_bytes, peak_in) = job.peak(&model);
-    let free = free_memory(device);
-    let refusal = free.as_ref().and_then(|free| job.refusal(&model, free.bytes, &free.limit));
-    Ok(Estimate {
-        base_model,
-        device: match device {
-            DeviceName::Cpu => format!("cpu, {} threads", rayon::current_num_threads()),
-            other => other.to_string(),
-        },
-        dtype,
-        parts: model.parts.iter().chain(&job.score_model).cloned().collect(),
-        resolution: model.resolution(),
-        peak_bytes,
-        peak_in: peak_in.into(),
-        free,
-        time: job.time(&model, Speed::measure(&compute)?),
-        cut_prompts: job.cut_prompts(&model)?,
-        refusal,
-    })
+/// Reckons what jobs need; what many have in common is looked at once.
+#[derive(Default)]
+pub(super) struct Estimator {
+    speeds: Vec<((DeviceName, FloatType), Speed)>,
+    /// The base model of the last job.
+    last: Option<(ModelSpec, Outline)>,
 }
 
-/// Refuse a job that cannot fit, before its model is loaded.
-pub(super) fn check_memory(model: &Outline, job: &Job) -> Result<(), Error> {
-    let refusal = free_memory(job.device().0).and_then(|free| job.refusal(model, free.bytes, &free.limit));
-    refusal.map_or(Ok(()), |refusal| Err(Error::DoesNotFit(refusal)))
+impl Estimator {
+    /// What the job needs.
+    pub fn estimate(&mut self, request: EstimateRequest) -> Result<Estimate, Error> {
+        let EstimateRequest { base_model, class_word, train, sample, pictures, photos, score, masks } = request;
+        let pictures = pictures.unwrap_or_else(|| sample.pictures());
+        let score = score.map(|ScoreWork { score_model, dino_model, sides, files }| {
+            Scoring::read(&score_model, dino_model.as_deref(), sides, files)
+        });
+        let job = Job {
+            class_word: &class_word,
+            train: train.as_ref(),
+            sample: &sample,
+            pictures: &pictures,
+            photos,
+            score: score.transpose()?,
+            masks: masks.as_ref(),
+        };
+        if job.loads_base_model() { self.of_base_model(base_model, &job) } else { self.of_measuring(base_model, &job) }
+    }
+
+    fn of_base_model(&mut self, base_model: ModelSpec, job: &Job) -> Result<Estimate, Error> {
+        let (device, dtype) = job.device();
+        let compute = Compute::open(device, dtype)?;
+        let known = self.last.take().filter(|(spec, _)| *spec == base_model).map(|(_, model)| model);
+        let mut model = known.map_or_else(|| Outline::read(&base_model), Ok)?.on(device, dtype);
+        let words = words::read(job)?;
+        for embedding in &words {
+            model.add_word(embedding)?;
+        }
+        job.check_training(&model)?;
+        job.check_sampling(&model)?;
+        job.check_masks(&model)?;
+        let (peak_bytes, peak_in) = job.peak(&model);
+        let (free, total) = (free_memory(device), total_memory(device));
+        let refusal = total.as_ref().and_then(|total| job.refusal(&model, total, ""));
+        let short = free.as_ref().filter(|_| refusal.is_none()).and_then(|free| job.refusal(&model, free, " free now"));
+        let (cut_prompts, odd_prompts) = job.told_of_prompts(&model)?;
+        let speed = self.speed((device, dtype), &compute)?;
+        let speed_here = if job.score.is_some() { self.speed_here()? } else { speed };
+        let estimate = Estimate {
+            base_model: base_model.clone(),
+            device: device_in_words(device),
+            dtype,
+            parts: model.parts.iter().chain(job.score.iter().flat_map(|score| &score.models)).cloned().collect(),
+            resolution: model.resolution(),
+            peak_bytes,
+            peak_in: peak_in.into(),
+            free,
+            total,
+            time: job.time(&model, speed, speed_here),
+            cut_prompts,
+            odd_prompts,
+            short,
+            refusal,
+        };
+        if words.is_empty() {
+            self.last = Some((base_model, model));
+        }
+        Ok(estimate)
+    }
+
+    /// Of pictures that are there, which needs no base model.
+    fn of_measuring(&mut self, base_model: ModelSpec, job: &Job) -> Result<Estimate, Error> {
+        let speed = self.speed_here()?;
+        let seconds = job.measuring(speed);
+        Ok(Estimate {
+            base_model,
+            device: device_in_words(DeviceName::Cpu),
+            dtype: FloatType::F32,
+            parts: job.score.iter().flat_map(|score| score.models.clone()).collect(),
+            resolution: 0,
+            peak_bytes: PROCESS + job.score.as_ref().map_or(0, Scoring::memory_bytes),
+            peak_in: "measuring".into(),
+            free: free_memory(DeviceName::Cpu),
+            total: total_memory(DeviceName::Cpu),
+            time: TimeEstimate {
+                step_seconds: None,
+                picture_seconds: seconds,
+                total_seconds: job.measured() as f64 * seconds,
+                how: job.how(speed),
+            },
+            cut_prompts: Vec::new(),
+            odd_prompts: Vec::new(),
+            short: None,
+            refusal: None,
+        })
+    }
+
+    /// The speed of the CPU in float32, in which scores are computed.
+    fn speed_here(&mut self) -> Result<Speed, Error> {
+        self.speed((DeviceName::Cpu, FloatType::F32), &Compute::cpu())
+    }
+
+    fn speed(&mut self, place: (DeviceName, FloatType), compute: &Compute) -> Result<Speed, Error> {
+        if let Some((_, speed)) = self.speeds.iter().find(|(known, _)| *known == place) {
+            return Ok(*speed);
+        }
+        let speed = Speed::measure(compute)?;
+        self.speeds.push((place, speed));
+        Ok(speed)
+    }
+}
+
+fn device_in_words(device: DeviceName) -> String {
+    match device {
+        DeviceName::Cpu => format!("cpu, {} threads", rayon::current_num_threads()),
+        other => other.to_string(),
+    }
+}
+
+/// Refuse a job that cannot fit, before its model is loaded. `kept`: bytes that this process holds on a graphics card, and
+/// gives back or uses again.
+pub(super) fn check_memory(model: &Outline, job: &Job, kept: u64) -> Result<(), Error> {
+    let device = job.device().0;
+    let Some(free) = free_memory(device) else { return Ok(()) };
+    let memory = with_own(free, device, own_memory(), kept);
+    job.refusal(model, &memory, " free").map_or(Ok(()), |refusal| Err(Error::DoesNotFit(refusal)))
+}
+
+/// What is free for a process that has filled `own` bytes of the machine's memory itself, and keeps `kept` on a graphics card:
+/// that is its own to fill again, and its peak counts from nothing.
+fn with_own(free: Memory, device: DeviceName, own: u64, kept: u64) -> Memory {
+    let more = match device {
+        DeviceName::Cpu => own,
+        DeviceName::Cuda(_) | DeviceName::Metal => kept,
+    };
+    Memory { bytes: free.bytes.saturating_add(more), ..free }
 }
 
 /// As people read it.
 fn gib(bytes: u64) -> String {
     format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn what_a_runner_holds_is_not_counted_against_its_next_job() {
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny_sd1");
+        let model = Outline::read(&ModelSpec::at(&fixture)).unwrap();
+        let (train, sample) = (TrainConfig::default(), SampleConfig::default());
+        let job = Job {
+            class_word: "teapot",
+            train: Some(&train),
+            sample: &sample,
+            pictures: &[],
+            photos: 5,
+            score: None,
+            masks: None,
+        };
+        // Half of what it needs is free, the other half it has from the job before.
+        let (half, device) = (job.peak(&model).0 / 2, DeviceName::Cpu);
+        let free = Memory { bytes: half, limit: "this machine".into() };
+        let refusal = job.refusal(&model, &free, " free").unwrap();
+        assert!(refusal.contains("this machine has ") && refusal.contains(" free"), "{refusal}");
+        assert_eq!(job.refusal(&model, &with_own(free.clone(), device, half, 0), " free"), None);
+        assert!(job.refusal(&model, &with_own(free.clone(), DeviceName::Cuda(0), half, 0), " free").is_some());
+        assert_eq!(job.refusal(&model, &with_own(free, DeviceName::Cuda(0), 0, half), " free"), None);
+    }
 }

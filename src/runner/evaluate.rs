@@ -4,11 +4,11 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use super::judge::Judge;
+use super::judge::{Judge, Made};
 use super::sample::{Sampled, Sampling, Subject, mask_path, plan};
 use super::{Error, Outcome, ScoreJob, StopFlag, estimate, load_model};
 use crate::catversion::prompt_text;
-use crate::diffusion::{BaseModel, part_of};
+use crate::diffusion::BaseModel;
 use crate::image::{Provenance, read_any_mask, read_photo, read_provenance};
 use crate::metrics::ScoredSample;
 use crate::protocol::{ModelSpec, Phase, SampleConfig, ScoreConfig, ScoreTask};
@@ -45,6 +45,7 @@ impl Evaluation<'_> {
         let sides: Vec<(PathBuf, Option<PathBuf>)> = match task {
             ScoreTask::Both => vec![("before".into(), None), ("after".into(), last)],
             ScoreTask::Learned => vec![("after".into(), last)],
+            ScoreTask::Untrained => vec![("before".into(), None)],
             ScoreTask::Checkpoints => self.checkpoints()?,
             ScoreTask::Pictures { .. } => Vec::new(),
         };
@@ -65,16 +66,17 @@ impl Evaluation<'_> {
                 root: self.job.path(),
                 phase: if learned { Phase::Sample } else { Phase::SampleBefore },
             };
-            let (mut samples, mut step) = (Vec::new(), 0);
+            let mut samples = Vec::new();
+            let mut made = Made { learned, strength: learned.then_some(settings.strength), ..Made::default() };
             let whole = sampling.run(log, stop, &mut |sampled| {
-                step = sampled.step;
+                (made.step, made.checkpoint) = (sampled.step, sampled.checkpoint.clone());
                 samples.push(self.scored(sampled));
             })?;
             if !whole {
                 return Ok(Outcome::Stopped { step: done });
             }
-            judge.measure(&samples, (learned, step), Some(&settings), log)?;
-            done = step;
+            judge.measure(&samples, &made, Some(&settings), log)?;
+            done = made.step;
         }
         Ok(Outcome::Finished)
     }
@@ -82,7 +84,7 @@ impl Evaluation<'_> {
     fn scored(&self, Sampled { planned, picture, .. }: Sampled) -> ScoredSample {
         ScoredSample {
             image: picture.image,
-            mask: Some(picture.mask),
+            mask: picture.mask,
             prompt_text: prompt_text(&planned.config.prompt, self.class_word),
             seed: planned.config.seed,
         }
@@ -115,7 +117,8 @@ pub(super) fn run(job: &ScoreJob, log: &mut EventLog, stop: &StopFlag) -> Result
         sample: &spec.score.sample,
         pictures: &sampled,
         photos: 0,
-        score_model: Some(part_of(&spec.score_model, "score_model")?),
+        score: Some(estimate::Scoring::read(&spec.score_model, spec.dino_model.as_deref(), 2, 0)?),
+        masks: None,
     };
     let model = load_model(&job.models, &spec.base_model, &job.concept, &needs, log)?;
     let evaluation = Evaluation {
@@ -130,10 +133,10 @@ pub(super) fn run(job: &ScoreJob, log: &mut EventLog, stop: &StopFlag) -> Result
     evaluation.run(&spec.task, &spec.score, log, stop)
 }
 
-/// Measure pictures that are there.
+/// Measure pictures that are there: those of one checkpoint and strength together, each such group on a line of its own.
 fn pictures(job: &ScoreJob, files: &[PathBuf], prompt: Option<&str>, log: &mut EventLog) -> Result<Outcome, Error> {
     let spec = &job.spec;
-    let (mut samples, mut learned, mut step) = (Vec::new(), false, 0);
+    let mut groups: Vec<(Made, Vec<ScoredSample>)> = Vec::new();
     for path in files {
         let image = read_photo(path)?;
         let mask = mask_path(path);
@@ -150,13 +153,31 @@ fn pictures(job: &ScoreJob, files: &[PathBuf], prompt: Option<&str>, log: &mut E
             let remedy = "say it with --prompt";
             return Err(workspace::Error::invalid(path, "the picture does not say its prompt", remedy).into());
         };
-        let steps = said.trained_steps();
-        (learned, step) = (learned || steps > 0, step.max(steps));
-        let seed = said.seed().unwrap_or(0);
-        samples.push(ScoredSample { image, mask, prompt_text: prompt_text(prompt, &spec.class_word), seed });
+        let (made, seed) = (made(&said), said.seed().unwrap_or(0));
+        let sample = ScoredSample { image, mask, prompt_text: prompt_text(prompt, &spec.class_word), seed };
+        match groups.iter_mut().find(|(known, _)| *known == made) {
+            Some((_, samples)) => samples.push(sample),
+            None => groups.push((made, vec![sample])),
+        }
     }
     let models = (spec.score_model.as_path(), spec.dino_model.as_deref());
     let judge = Judge::load(&job.concept, models, &spec.score, &job.folder, log)?;
-    judge.measure(&samples, (learned, step), None, log)?;
+    for (made, samples) in &groups {
+        judge.measure(samples, made, None, log)?;
+    }
     Ok(Outcome::Finished)
+}
+
+/// What a picture says made it.
+fn made(said: &Provenance) -> Made {
+    let step = said.trained_steps();
+    match said {
+        Provenance::Record(record) => {
+            let used = record.checkpoint.as_ref();
+            let (strength, checkpoint) =
+                (used.map(|_| record.picture.strength), used.and_then(|used| used.sha256.clone()));
+            Made { learned: used.is_some(), step, strength, checkpoint }
+        }
+        _ => Made { learned: step > 0, step, ..Made::default() },
+    }
 }

@@ -24,6 +24,19 @@ pub(super) struct Judge<'a> {
     job: PathBuf,
 }
 
+/// What made the pictures that are measured together.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Made {
+    /// Whether the residual embeddings were used.
+    pub learned: bool,
+    /// Optimizer steps of the checkpoint.
+    pub step: usize,
+    /// How strongly they acted; none without them.
+    pub strength: Option<f32>,
+    /// SHA-256 of the checkpoint, where it is known.
+    pub checkpoint: Option<String>,
+}
+
 /// One line of `scores.jsonl`.
 #[derive(Serialize)]
 struct ScoreLine<'a> {
@@ -32,6 +45,10 @@ struct ScoreLine<'a> {
     /// Whether the residual embeddings were used.
     learned: bool,
     step: usize,
+    /// How strongly the residual embeddings acted; none for the base model.
+    strength: Option<f32>,
+    /// SHA-256 of the checkpoint.
+    checkpoint: Option<&'a str>,
     /// How the pictures were sampled; none for pictures that were there.
     sample: Option<&'a SampleConfig>,
     #[serde(flatten)]
@@ -77,7 +94,7 @@ impl<'a> Judge<'a> {
     pub fn measure(
         &self,
         samples: &[ScoredSample],
-        (learned, step): (bool, usize),
+        made: &Made,
         sample: Option<&SampleConfig>,
         log: &mut EventLog,
     ) -> Result<(), Error> {
@@ -106,7 +123,9 @@ impl<'a> Judge<'a> {
             }
         })?;
         told?;
-        let line = ScoreLine { time: jiff::Timestamp::now(), job: &self.job, learned, step, sample, record: &record };
+        let (learned, checkpoint) = (made.learned, made.checkpoint.as_deref());
+        let (time, job, strength, step) = (jiff::Timestamp::now(), self.job.as_path(), made.strength, made.step);
+        let line = ScoreLine { time, job, learned, step, strength, checkpoint, sample, record: &record };
         append(&self.scores, &line)?;
         Ok(log.write(Event::Scored { learned, scores: record.scores })?)
     }

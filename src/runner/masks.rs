@@ -2,10 +2,10 @@
 
 use std::ops::ControlFlow;
 
-use super::{Error, MaskJob, Outcome, Progress, StopFlag, estimate, load_model};
+use super::{Error, MaskJob, Outcome, Progress, StopFlag, estimate, load_model, warn_of_prompts};
 use crate::diffusion::{BaseModel, Encoder, Looking, attention_mask, look, to_tensor};
 use crate::image::{clean_mask, read_photo, resize_bicubic};
-use crate::protocol::{Event, MaskConfig, Phase, SampleConfig};
+use crate::protocol::{Event, MaskConfig, MaskWork, Phase, SampleConfig};
 use crate::workspace::EventLog;
 
 /// Do the job.
@@ -13,31 +13,20 @@ pub(super) fn run(job: &MaskJob, log: &mut EventLog, stop: &StopFlag) -> Result<
     let (spec, config) = (&job.spec, &job.spec.mask);
     config.check().map_err(crate::catversion::Error::from)?;
     let caption = config.caption.replace("{class}", &spec.class_word);
-    // One denoising of one picture, without its other half.
-    let sample = SampleConfig {
-        prompts: vec![caption.clone()],
-        images_per_prompt: 1,
-        guidance_scale: 1.0,
-        batch_size: 1,
-        device: config.device,
-        dtype: config.dtype,
-        ..SampleConfig::default()
-    };
+    let sample = SampleConfig { device: config.device, dtype: config.dtype, ..SampleConfig::default() };
+    let masks = MaskWork { pictures: spec.pictures.len(), mask: config.clone() };
     let needs = estimate::Job {
         class_word: &spec.class_word,
         train: None,
         sample: &sample,
         pictures: &[],
         photos: 0,
-        score_model: None,
+        score: None,
+        masks: Some(&masks),
     };
     let model = load_model(&job.models, &spec.base_model, &job.concept, &needs, log)?;
-    let limit = model.schedule.num_train_timesteps();
-    if let Some(late) = config.timesteps.iter().find(|&&timestep| timestep >= limit) {
-        let cause = format!("the base model's timesteps are 0 to {}", limit - 1);
-        let value = late.to_string();
-        return Err(crate::catversion::Error::Setting { setting: "timesteps", value, cause }.into());
-    }
+    check_timesteps(&config.timesteps, model.schedule.num_train_timesteps())?;
+    warn_of_prompts([&caption], &spec.class_word, &[], &model, log)?;
     let positions = model.tokenizer.positions_of(&caption, &spec.class_word)?;
     let context = model.text_encoder.forward(&model.token_ids(&caption)?, None)?.value().clone();
     let encoder = model.vae.encoder()?;
@@ -63,12 +52,24 @@ pub(super) fn run(job: &MaskJob, log: &mut EventLog, stop: &StopFlag) -> Result<
             log.write(Event::Warning { message })?;
             continue;
         }
-        let made = how(config, &caption, &model.hash);
+        let made = how(config, &caption, &positions, &model.hash);
         let text: Vec<(&str, &str)> = made.iter().map(|(key, value)| (*key, value.as_str())).collect();
         let target = job.concept.write_mask(path, &mask, &text)?;
         log.write(Event::Masked { picture: path.clone(), mask: target })?;
     }
     Ok(Outcome::Finished)
+}
+
+/// Refuse timesteps that a base model with so many does not have.
+pub(super) fn check_timesteps(timesteps: &[usize], limit: usize) -> Result<(), Error> {
+    match timesteps.iter().find(|&&timestep| timestep >= limit) {
+        None => Ok(()),
+        Some(late) => {
+            let cause = format!("the base model's timesteps are 0 to {}", limit.saturating_sub(1));
+            let value = late.to_string();
+            Err(crate::catversion::Error::Setting { setting: "timesteps", value, cause }.into())
+        }
+    }
 }
 
 /// The whole photo at the model's resolution as scaled latents [1, C, h, w].
@@ -80,12 +81,13 @@ fn latents(model: &BaseModel, encoder: &Encoder, photo: &image::RgbImage) -> Res
 }
 
 /// What the mask says of itself.
-fn how(config: &MaskConfig, caption: &str, base_model: &str) -> Vec<(&'static str, String)> {
-    let timesteps: Vec<String> = config.timesteps.iter().map(usize::to_string).collect();
+fn how(config: &MaskConfig, caption: &str, tokens: &[usize], base_model: &str) -> Vec<(&'static str, String)> {
+    let list = |numbers: &[usize]| numbers.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
     vec![
         ("mask_made_by", "attention".into()),
         ("caption", caption.to_owned()),
-        ("timesteps", timesteps.join(", ")),
+        ("tokens", list(tokens)),
+        ("timesteps", list(&config.timesteps)),
         ("draws", config.draws.to_string()),
         ("threshold", config.threshold.map_or("otsu".into(), |threshold| threshold.to_string())),
         ("smallest_part", config.smallest_part.to_string()),

@@ -17,7 +17,7 @@ mod train;
 mod words;
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -33,7 +33,8 @@ pub use segment::segment;
 
 use crate::catversion::Reading;
 use crate::diffusion::{BaseModel, Compute, Outline};
-use crate::protocol::{Event, EventRecord, JobKind, ModelSpec, OtherConcept, Phase};
+use crate::protocol::{CutPrompt, DISK_FULL, Event, EventRecord, JobKind, ModelSpec, OddPrompt, OtherConcept, Phase};
+use crate::workspace::queue::is_done;
 use crate::workspace::{self, BatchSpec, Concept, EventLog, HashCache, JobFolder, MaskSpec, RunSpec, ScoreSpec};
 use crate::{catversion, diffusion, image, metrics};
 use assignments::Assignments;
@@ -50,9 +51,6 @@ pub enum Error {
     /// Another runner has the job.
     #[error("{}: another runner is at work on this job", .0.display())]
     Taken(PathBuf),
-    /// There is nothing left to do.
-    #[error("{}: this run has finished: start a new one", .0.display())]
-    Finished(PathBuf),
     /// It was begun already.
     #[error("{}: another runner has done this", .0.display())]
     Done(PathBuf),
@@ -204,7 +202,7 @@ pub fn main(folder: &Path, from_seq: Option<u64>, keep: bool) -> ExitCode {
             Err(error) => {
                 // Its stderr is runner.log, for which a full disk has no room.
                 let _ = writeln!(std::io::stderr(), "error: {error}");
-                return ExitCode::FAILURE;
+                return if is_disk_full(&error) { ExitCode::from(DISK_FULL) } else { ExitCode::FAILURE };
             }
         }
         let Some(next) = assignments.as_mut().and_then(|assignments| assignments.next(&stop)) else {
@@ -212,6 +210,19 @@ pub fn main(folder: &Path, from_seq: Option<u64>, keep: bool) -> ExitCode {
         };
         done = log_to(&next.job).and_then(|()| run(&next.job, Some(next.from_seq), &models, &stop));
     }
+}
+
+/// Whether it is for want of room on a disk.
+fn is_disk_full(error: &Error) -> bool {
+    let mut source: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = source {
+        let kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        if kind.is_some_and(|kind| [ErrorKind::StorageFull, ErrorKind::QuotaExceeded].contains(&kind)) {
+            return true;
+        }
+        source = error.source();
+    }
+    false
 }
 
 /// Have what this process writes go to the `runner.log` of the job in `folder`.
@@ -240,6 +251,9 @@ fn run(folder: &Path, from_seq: Option<u64>, models: &Models, stop: &StopFlag) -
     let (mut log, events) = EventLog::open(&folder.events())?;
     if from_seq.is_some_and(|from_seq| from_seq != log.next_seq()) {
         return Err(Error::Done(folder.path().to_path_buf()));
+    }
+    if events.last().is_some_and(|last| is_done(&folder, &last.event)) {
+        return Ok(Outcome::Finished);
     }
     let done =
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&folder, &events, &mut log, models, stop)));
@@ -292,9 +306,6 @@ fn work(
     match folder.kind()? {
         JobKind::Train => {
             let spec = folder.run_spec()?;
-            if matches!(events.last().map(|last| &last.event), Some(Event::Finished { .. })) {
-                return Err(Error::Finished(folder.path().to_path_buf()));
-            }
             let resume = last_checkpoint(folder, events);
             let resumed_from = resume.as_ref().map_or(0, |resume| resume.step);
             log.write(Event::Started { pid, steps: spec.train.steps, resumed_from })?;
@@ -350,15 +361,16 @@ fn load_model(
     log.write(Event::Progress { phase: Phase::Load, done: 0, total: 1 })?;
     let words = words::read(job)?;
     let (device, dtype) = job.device();
-    estimate::check_memory(&Outline::read(spec)?.on(device, dtype), job)?;
+    let outline = Outline::read(spec)?.on(device, dtype);
+    estimate::check_memory(&outline, job, models.kept_bytes())?;
     let compute = (device, dtype, Compute::open(device, dtype)?);
-    let model = models.load(spec, &words, &HashCache::of(&concept.home()?), &compute)?;
+    let model = models.load(spec, &words, &HashCache::of(&concept.home()?), &compute, outline.weights_bytes())?;
     log.write(Event::Progress { phase: Phase::Load, done: 1, total: 1 })?;
     Ok(model)
 }
 
-/// Warn of prompts that are longer than the base model reads.
-fn warn_of_cut_prompts<'a>(
+/// Warn of prompts that are longer than the base model reads, and of those that other programs read otherwise.
+fn warn_of_prompts<'a>(
     prompts: impl IntoIterator<Item = &'a String>,
     class_word: &str,
     concepts: &[OtherConcept],
@@ -366,11 +378,15 @@ fn warn_of_cut_prompts<'a>(
     log: &mut EventLog,
 ) -> Result<(), Error> {
     for prompt in prompts {
-        let cut = model.tokenizer.tokens(&Reading::of(prompt, class_word, concepts)?.text)?.cut;
+        let text = Reading::of(prompt, class_word, concepts)?.text;
+        let cut = model.tokenizer.tokens(&text)?.cut;
         if !cut.is_empty() {
-            let limit = model.text_encoder.max_length();
-            let message = format!("prompt \"{prompt}\" is over {limit} tokens: \"{cut}\" is not read");
-            log.write(Event::Warning { message })?;
+            let cut = CutPrompt { prompt: prompt.clone(), cut, limit: model.text_encoder.max_length() };
+            log.write(Event::Warning { message: cut.warning() })?;
+        }
+        let odd = diffusion::odd_text(&text);
+        if !odd.is_empty() {
+            log.write(Event::Warning { message: OddPrompt { prompt: prompt.clone(), odd }.warning() })?;
         }
     }
     Ok(())
@@ -400,5 +416,22 @@ impl<'a> Progress<'a> {
         }
         self.last = Some(Instant::now());
         Ok(self.log.write(Event::Progress { phase: self.phase, done, total })?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_known_however_deep_it_lies_in_an_error() {
+        let full = |code| {
+            let source = std::io::Error::from_raw_os_error(code);
+            Error::Workspace(workspace::Error::io("write", Path::new("events.jsonl"))(source))
+        };
+        assert!(is_disk_full(&full(28)) && is_disk_full(&full(122)), "no space, no quota");
+        assert!(!is_disk_full(&full(13)) && !is_disk_full(&Error::Done("x".into())));
     }
 }

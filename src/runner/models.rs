@@ -18,6 +18,8 @@ struct Kept {
     place: (DeviceName, FloatType),
     /// Of its files when they were read.
     fingerprint: String,
+    /// Bytes of the weights there.
+    bytes: u64,
     model: Rc<BaseModel>,
 }
 
@@ -29,7 +31,12 @@ impl std::fmt::Debug for Models {
 }
 
 impl Models {
-    /// The base model with these words added, read unless it is the last job's and its files have not changed since. What
+    /// Bytes of what is kept on a graphics card.
+    pub(super) fn kept_bytes(&self) -> u64 {
+        self.0.borrow().as_ref().filter(|kept| kept.place.0 != DeviceName::Cpu).map_or(0, |kept| kept.bytes)
+    }
+
+    /// The base model with these words added, whose weights take so many `bytes`; read unless it is the last job's and its files have not changed since. What
     /// is wrong with it is told before its content is hashed, which takes longer than all else.
     pub(super) fn load(
         &self,
@@ -37,6 +44,7 @@ impl Models {
         words: &[Embedding],
         cache: &HashCache,
         (device, dtype, compute): &(DeviceName, FloatType, Compute),
+        bytes: u64,
     ) -> Result<Rc<BaseModel>, Error> {
         let place = (*device, *dtype);
         let files = ModelFiles::open(spec)?;
@@ -60,7 +68,7 @@ impl Models {
         let model = Rc::new(model);
         // One with words of its own is this job's alone.
         if let Some(fingerprint) = fingerprint.filter(|_| words.is_empty()) {
-            self.0.replace(Some(Kept { spec: spec.clone(), place, fingerprint, model: Rc::clone(&model) }));
+            self.0.replace(Some(Kept { spec: spec.clone(), place, fingerprint, bytes, model: Rc::clone(&model) }));
         }
         Ok(model)
     }

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::sample::{Subject, write_picture};
-use super::{Error, Outcome, Progress, StopFlag, TrainJob, estimate, evaluate, load_model, warn_of_cut_prompts};
+use super::{Error, Outcome, Progress, StopFlag, TrainJob, estimate, evaluate, load_model, warn_of_prompts};
 use crate::catversion::{Checkpoint, Launched, Sampler, Trainer, TrainingPhoto, decode, denoise_batch};
-use crate::diffusion::{BaseModel, part_of};
+use crate::diffusion::BaseModel;
 use crate::fs::sha256;
 use crate::image::square;
 use crate::protocol::{Event, Phase, PictureConfig, SampleConfig, ScoreConfig, ScoreTask, UsedCheckpoint};
@@ -69,12 +69,15 @@ pub(super) fn run(job: &TrainJob, log: &mut EventLog, stop: &StopFlag) -> Result
         sample: &spec.evaluation.sample,
         pictures: &pictures,
         photos: 0,
-        score_model: score_model.map(|folder| part_of(folder, "score_model")).transpose()?,
+        score: score_model
+            .map(|folder| estimate::Scoring::read(folder, spec.dino_model.as_deref(), 2, 0))
+            .transpose()?,
+        masks: None,
     };
     let model = load_model(&job.models, &spec.base_model, &job.concept, &needs, log)?;
     let caption = config.caption.replace("{class}", &spec.class_word);
     let pictured = (config.sample_every > 0).then_some(&config.sample_prompt);
-    warn_of_cut_prompts(pictured.into_iter().chain([&caption]), &spec.class_word, &[], &model, log)?;
+    warn_of_prompts(pictured.into_iter().chain([&caption]), &spec.class_word, &[], &model, log)?;
     if spec.base_model_hash.as_ref() != Some(&model.hash) {
         job.folder.write_run_spec(&RunSpec { base_model_hash: Some(model.hash.clone()), ..spec.clone() })?;
     }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::protocol::{CheckpointRecord, ConceptRecord, FileRecord, JobKind, RunRecord, SampleRecord, Scores};
 
 /// Raised when trees or keys change their meaning.
-const SCHEMA: &[u8] = b"2";
+const SCHEMA: &[u8] = b"3";
 /// The version of the records that this program writes.
 const VERSION: u8 = 1;
 /// What sled may keep in memory, in bytes.
@@ -56,6 +56,16 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Whether the store itself is to blame, and not the disk it is on or another process that has it open.
+    fn is_damage(&self) -> bool {
+        match self {
+            Self::Sled { source: sled::Error::Io(_), .. } | Self::Aside { .. } => false,
+            Self::Sled { .. } | Self::Damaged(_) | Self::Schema(_) | Self::Record { .. } => true,
+        }
+    }
+}
+
 /// A job whose files have been read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobRecord {
@@ -83,6 +93,8 @@ pub struct Store {
     pub photos: Tree<FileRecord>,
     /// By concept and file.
     pub masks: Tree<FileRecord>,
+    /// Prompt lists and lists of words, by concept and file.
+    pub prompts: Tree<FileRecord>,
     /// By concept and run.
     pub runs: Tree<RunRecord>,
     /// By concept, run and step.
@@ -98,20 +110,31 @@ pub struct Store {
 }
 
 impl Store {
-    /// Open the store at `path`, or begin one. One that cannot be used is put aside, beside it, and told of.
+    /// Open the store at `path`, or begin one. One that is damaged is put aside, beside it, and told of.
+    ///
+    /// # Errors
+    /// The disk cannot be read or written: then the store is left as it is, and may be opened later.
     pub fn open(path: &Path) -> Result<(Self, Option<String>), Error> {
         let problem = match Self::open_whole(path) {
             Ok(store) => return Ok((store, None)),
+            Err(problem) if !problem.is_damage() => return Err(problem),
             Err(problem) => problem,
         };
         let now = jiff::Zoned::now().strftime("%Y%m%d-%H%M%S%.6f");
         let aside = path.with_extension(format!("broken-{now}"));
-        std::fs::rename(path, &aside).map_err(|source| Error::Aside { path: path.to_owned(), source })?;
-        let store = Self::open_whole(path)?;
-        Ok((
-            store,
-            Some(format!("the store could not be used ({problem}): put aside as {} and rebuilt", aside.display())),
-        ))
+        let aside_error = |source| Error::Aside { path: path.to_owned(), source };
+        std::fs::rename(path, &aside).map_err(aside_error)?;
+        match Self::open_whole(path) {
+            Ok(store) => Ok((
+                store,
+                Some(format!("the store could not be used ({problem}): put aside as {} and rebuilt", aside.display())),
+            )),
+            // A new one cannot be used either, so it may have been the disk all along.
+            Err(error) => {
+                std::fs::remove_dir_all(path).and_then(|()| std::fs::rename(&aside, path)).map_err(aside_error)?;
+                Err(error)
+            }
+        }
     }
 
     /// Open it, and read every record once.
@@ -140,6 +163,7 @@ impl Store {
             ratings: Tree::open(&db, "ratings", path)?,
             photos: Tree::open(&db, "photos", path)?,
             masks: Tree::open(&db, "masks", path)?,
+            prompts: Tree::open(&db, "prompts", path)?,
             runs: Tree::open(&db, "runs", path)?,
             checkpoints: Tree::open(&db, "checkpoints", path)?,
             samples: Tree::open(&db, "samples", path)?,
@@ -152,13 +176,14 @@ impl Store {
     }
 
     /// The trees whose keys begin with a concept: all but the tags.
-    fn by_concept(&self) -> [&dyn Records; 11] {
+    fn by_concept(&self) -> [&dyn Records; 12] {
         [
             &self.concepts,
             &self.notes,
             &self.ratings,
             &self.photos,
             &self.masks,
+            &self.prompts,
             &self.runs,
             &self.checkpoints,
             &self.samples,
@@ -337,7 +362,7 @@ mod tests {
     use super::*;
 
     fn photo(name: &str) -> FileRecord {
-        FileRecord { name: name.into(), bytes: 7, whole: true }
+        FileRecord { name: name.into(), bytes: 7, whole: true, modified: None }
     }
 
     #[test]

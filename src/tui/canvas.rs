@@ -47,9 +47,11 @@ impl<'a> Canvas<'a> {
         self.targets.push((area, target));
     }
 
-    /// Nothing drawn so far can be clicked any more: something lies over it.
-    pub fn cover(&mut self) {
+    /// Nothing drawn so far can be clicked any more: something lies over it, whose own pictures are drawn, but not under
+    /// what lies over that: `above` and `notice`.
+    pub fn cover(&mut self, above: &[Rect], notice: Rect) {
         self.targets.clear();
+        self.surface.cover(above.iter().copied().chain([notice]).collect());
     }
 }
 

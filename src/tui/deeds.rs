@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use super::keymap::{Action, Place};
 use super::overlays::Overlay;
 use super::overlays::page::Page;
-use crate::client::{self, Placement};
-use crate::protocol::{JobChange, JobInfo, JobState, SampleConfig, ScoreTask, TrainConfig};
+use super::overlays::picture::{Large, Shot};
+use super::overlays::question::Question;
+use crate::client::{self, Placement, Reckoned, check_writable};
+use crate::protocol::{Axis, JobChange, JobInfo, JobState, PictureConfig, SampleConfig, ScoreTask, TrainConfig};
 use crate::workspace::{
     BatchSpec, Concept, ConceptFile, History, Home, JobFolder, PromptList, ScoreSpec, Values, preflight,
 };
@@ -71,6 +73,14 @@ fn words(error: impl Display) -> String {
     error.to_string()
 }
 
+/// `done`, or what is to be said of a change that the daemon has not taken up: it is done all the same.
+fn taken(home: &Home, concept: &Concept, done: Effect) -> Effect {
+    match client::refresh(home, concept) {
+        Ok(()) => done,
+        Err(error) => Effect::Notice(format!("it is done, but the daemon has not taken it up yet: {error}")),
+    }
+}
+
 /// What is said of a job that has just been queued.
 fn queued(job: &JobInfo) -> String {
     match job.state {
@@ -83,12 +93,13 @@ fn queued(job: &JobInfo) -> String {
 }
 
 /// Queue a training of `concept`, and show it.
-pub fn train(concept: Concept, config: TrainConfig) -> Effect {
+pub fn train(concept: Concept, config: TrainConfig, placement: Placement) -> Effect {
     Effect::task("queueing the training", move || {
         config.check().map_err(words)?;
         preflight(&concept).map_err(words)?;
+        check_writable(&concept.home().map_err(words)?).map_err(words)?;
         let run = JobFolder::new_run(&concept, config, concept.evaluation().map_err(words)?).map_err(words)?;
-        let job = client::submit(&run, Placement::default()).map_err(words)?;
+        let job = client::submit_new(&run, placement).map_err(words)?;
         let said = Effect::Notice(queued(&job));
         Ok(Effect::Many(vec![Effect::Show(Some(run.id().into())), Effect::Go(Place::Train), said]))
     })
@@ -115,8 +126,7 @@ pub fn score(concept: Concept, run: JobFolder) -> Effect {
     Effect::task("queueing the scoring", move || {
         let mut config = concept.evaluation().map_err(words)?;
         config.sample.checkpoint = Some(last_checkpoint(&run)?);
-        let job = JobFolder::new_score(&concept, &run, config).map_err(words)?;
-        let job = client::submit(&job, Placement::default()).map_err(words)?;
+        let (_, job) = client::score(&concept, &run, config, Placement::default()).map_err(words)?;
         Ok(Effect::Notice(queued(&job)))
     })
 }
@@ -127,23 +137,88 @@ pub fn score_checkpoints(concept: Concept, run: JobFolder) -> Effect {
         last_checkpoint(&run)?;
         let config = concept.evaluation().map_err(words)?;
         let spec = ScoreSpec::new(&concept, Some(&run), ScoreTask::Checkpoints, config).map_err(words)?;
+        check_writable(&concept.home().map_err(words)?).map_err(words)?;
         let job = JobFolder::new_scoring(&concept, &spec).map_err(words)?;
-        let job = client::submit(&job, Placement::default()).map_err(words)?;
+        let job = client::submit_new(&job, Placement::default()).map_err(words)?;
         Ok(Effect::Notice(format!("{}: its curve comes over the loss", queued(&job))))
     })
 }
 
-/// Queue a sampling with what `run` has learned, or without a run of the class word alone.
-pub fn sample(concept: Concept, run: Option<JobFolder>, config: SampleConfig, list: PromptList) -> Effect {
-    Effect::task("queueing the sampling", move || {
+/// A sampling as it is asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sampling {
+    /// What all pictures agree in.
+    pub config: SampleConfig,
+    /// What is sampled.
+    pub list: PromptList,
+    /// Settings with several values.
+    pub values: Values,
+    /// Columns and rows of contact sheets; none makes no sheets.
+    pub grid: Vec<Axis>,
+}
+
+/// See what a sampling with what `run` has learned, or without a run of the class word alone, comes to and needs; then ask
+/// whether it is to be queued.
+pub fn sample(concept: Concept, run: Option<JobFolder>, sampling: Sampling) -> Effect {
+    Effect::task("reckoning what it needs", move || {
+        let Sampling { config, list, values, grid } = sampling;
         let checkpoint = run.as_ref().map(last_checkpoint).transpose()?;
-        let config = SampleConfig { checkpoint, ..config };
-        config.check().map_err(words)?;
-        let pictures = list.pictures(&Values::default(), &config).map_err(words)?;
-        let spec = BatchSpec::new(&concept, run.as_ref(), config).map_err(words)?;
+        let asked = SampleConfig { checkpoint, prompts: Vec::new(), ..config };
+        let reckoned = Reckoned::of(&concept, &list, &values, &asked, &grid).map_err(words)?;
+        reckoned.refuse().map_err(words)?;
+        let lines = reckoned.counts.iter().map(|line| line.text.clone()).collect();
+        let asked = SampleConfig { prompts: lines, ..asked };
+        let title = format!("Sample {} pictures of {} prompts?", reckoned.pictures.len(), reckoned.prompts);
+        let mut said = vec![format!("{}; disk {}.", reckoned.time(), reckoned.room.words())];
+        said.extend(reckoned.warnings.iter().take(WARNINGS).map(|warning| format!("! {warning}.")));
+        if reckoned.warnings.len() > WARNINGS {
+            said.push(format!("! and {} more; `sample --preview` says them all.", reckoned.warnings.len() - WARNINGS));
+        }
+        let queue = queue_sampling(concept, run, asked, grid, reckoned.pictures);
+        Ok(Effect::over(Question::new(&title, &said.join(" "), "queue them", "not yet", queue)))
+    })
+}
+
+/// Show the contact sheets of a concept's samplings, the newest first.
+pub fn sheets(concept: &Concept) -> Effect {
+    let concept = concept.clone();
+    Effect::task("looking for contact sheets", move || {
+        let mut shots = Vec::new();
+        for batch in concept.batches().map_err(words)?.iter().rev() {
+            let legend = batch.legend();
+            let detail = if legend.is_file() { format!("legend: {}", legend.display()) } else { String::new() };
+            shots.extend(batch.sheets().into_iter().map(|path| Shot {
+                path,
+                title: format!("Contact sheet of {}", batch.id()),
+                detail: detail.clone(),
+                ..Shot::default()
+            }));
+        }
+        if shots.is_empty() {
+            return Ok(Effect::Notice("no contact sheet yet: --grid seed,prompt in a sampling makes some".into()));
+        }
+        Ok(Effect::over(Large::new(shots, 0)))
+    })
+}
+
+/// Warnings of a sampling that a question shows.
+const WARNINGS: usize = 3;
+
+fn queue_sampling(
+    concept: Concept,
+    run: Option<JobFolder>,
+    config: SampleConfig,
+    grid: Vec<Axis>,
+    pictures: Vec<PictureConfig>,
+) -> Effect {
+    let sheets = if grid.is_empty() { String::new() } else { format!("; :sheets {} shows its sheets", concept.id) };
+    Effect::task("queueing the sampling", move || {
+        let spec = BatchSpec { grid, ..BatchSpec::new(&concept, run.as_ref(), config).map_err(words)? };
+        check_writable(&concept.home().map_err(words)?).map_err(words)?;
         let batch = JobFolder::new_batch(&concept, &spec, &pictures).map_err(words)?;
-        let job = client::submit(&batch, Placement::default()).map_err(words)?;
-        Ok(Effect::Many(vec![Effect::Go(Place::Samples), Effect::Notice(queued(&job))]))
+        let job = client::submit_new(&batch, Placement::default()).map_err(words)?;
+        let said = format!("{}{sheets}", queued(&job));
+        Ok(Effect::Many(vec![Effect::Go(Place::Samples), Effect::Notice(said)]))
     })
 }
 
@@ -191,9 +266,19 @@ pub fn log(job: &JobInfo) -> Effect {
 pub fn new_concept(home: &Home, name: String, file: ConceptFile, images: PathBuf, masks: Option<PathBuf>) -> Effect {
     let home = home.clone();
     Effect::aside("copying the photos", move || {
+        check_writable(&home).map_err(words)?;
         let concept = home.new_concept(&name, &file, &images, masks.as_deref()).map_err(words)?;
+        Ok(Effect::Many(vec![Effect::Open(name), Effect::Go(Place::Concept), taken(&home, &concept, Effect::None)]))
+    })
+}
+
+/// Bring the demo into the home, where it is not there yet, and open it.
+pub fn demo(home: &Home) -> Effect {
+    let home = home.clone();
+    Effect::aside("copying the demo, 24 MB", move || {
+        let concept = home.demo().map_err(words)?;
         client::refresh(&home, &concept).map_err(words)?;
-        Ok(Effect::Many(vec![Effect::Open(name), Effect::Go(Place::Concept)]))
+        Ok(Effect::Many(vec![Effect::Open(concept.id), Effect::Go(Place::Concept)]))
     })
 }
 
@@ -221,11 +306,11 @@ pub fn remove(home: &Home, concepts: Vec<String>) -> Effect {
 pub fn restore(home: &Home) -> Effect {
     let home = home.clone();
     Effect::task("restoring", move || {
+        check_writable(&home).map_err(words)?;
         let removed = home.removed_concepts().map_err(words)?;
         let (name, _) = removed.last().ok_or("the trash is empty")?;
         let concept = home.restore_concept(name, None).map_err(words)?;
-        client::refresh(&home, &concept).map_err(words)?;
-        Ok(Effect::Notice(format!("{name} is back")))
+        Ok(taken(&home, &concept, Effect::Notice(format!("{name} is back"))))
     })
 }
 
@@ -234,9 +319,9 @@ pub fn edit(home: &Home, concept: &str, tags: Option<Vec<String>>, notes: Option
     let (home, name) = (home.clone(), concept.to_owned());
     Effect::task("writing concept.toml", move || {
         let mut concept = home.concept(&name).map_err(words)?;
+        check_writable(&home).map_err(words)?;
         concept.edit(tags.as_deref(), notes.as_deref()).map_err(words)?;
-        client::refresh(&home, &concept).map_err(words)?;
-        Ok(Effect::Draw)
+        Ok(taken(&home, &concept, Effect::Draw))
     })
 }
 
@@ -253,9 +338,10 @@ pub fn export(home: &Home, concept: &str, out: &Path) -> Effect {
 pub fn import(home: &Home, from: PathBuf, name: Option<String>) -> Effect {
     let home = home.clone();
     Effect::aside("unpacking", move || {
-        let (concept, _) = home.import_concept(&from, name.as_deref()).map_err(words)?;
-        client::refresh(&home, &concept).map_err(words)?;
-        Ok(Effect::Many(vec![Effect::Open(concept.id), Effect::Go(Place::Concept)]))
+        check_writable(&home).map_err(words)?;
+        let (concept, _) = home.import_concept(&from, name.as_deref(), false).map_err(words)?;
+        let taken = taken(&home, &concept, Effect::None);
+        Ok(Effect::Many(vec![Effect::Open(concept.id), Effect::Go(Place::Concept), taken]))
     })
 }
 
@@ -264,7 +350,12 @@ pub fn command_line(typed: &str) -> Effect {
     match shell_words::split(typed) {
         Ok(words) => match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
             ["open", concept] => Effect::Many(vec![Effect::Open((*concept).into()), Effect::Go(Place::Concept)]),
-            ["demo"] => Effect::Many(vec![Effect::Open("demo".into()), Effect::Go(Place::Concept)]),
+            ["sheets", concept] => match Home::locate().and_then(|home| home.concept(concept)) {
+                Ok(concept) => sheets(&concept),
+                Err(error) => Effect::Notice(error.to_string()),
+            },
+            ["demo"] => Effect::Act(Action::Demo),
+            ["doctor"] => Effect::Act(Action::Doctor),
             _ => Effect::Run(words),
         },
         Err(_) => Effect::Notice("a quotation mark has no other".into()),
@@ -288,9 +379,9 @@ pub fn rate(home: &Home, concept: &str, picture: PathBuf, rating: Option<u8>) ->
     let (home, name) = (home.clone(), concept.to_owned());
     Effect::task("rating", move || {
         let concept = home.concept(&name).map_err(words)?;
+        check_writable(&home).map_err(words)?;
         concept.rate(&picture, rating).map_err(words)?;
-        client::refresh(&home, &concept).map_err(words)?;
-        Ok(Effect::Draw)
+        Ok(taken(&home, &concept, Effect::Draw))
     })
 }
 
@@ -299,13 +390,14 @@ pub fn remove_samples(home: &Home, concept: &str, pictures: Vec<PathBuf>) -> Eff
     let (home, name) = (home.clone(), concept.to_owned());
     Effect::task("removing", move || {
         let concept = home.concept(&name).map_err(words)?;
+        check_writable(&home).map_err(words)?;
         for picture in &pictures {
             concept.remove_sample(picture).map_err(words)?;
         }
-        client::refresh(&home, &concept).map_err(words)?;
         let last = pictures.last().cloned();
         let last = last.map(|path| path.display().to_string()).unwrap_or_default();
-        Ok(Effect::Notice(format!("in the trash, the last one {last}: U takes it out again")))
+        let said = Effect::Notice(format!("in the trash, the last one {last}: U takes it out again"));
+        Ok(taken(&home, &concept, said))
     })
 }
 
@@ -314,9 +406,9 @@ pub fn restore_sample(home: &Home, concept: &str, picture: PathBuf) -> Effect {
     let (home, name) = (home.clone(), concept.to_owned());
     Effect::task("restoring", move || {
         let concept = home.concept(&name).map_err(words)?;
+        check_writable(&home).map_err(words)?;
         concept.restore_sample(&picture).map_err(words)?;
-        client::refresh(&home, &concept).map_err(words)?;
-        Ok(Effect::Notice(format!("{} is back", picture.display())))
+        Ok(taken(&home, &concept, Effect::Notice(format!("{} is back", picture.display()))))
     })
 }
 
@@ -325,7 +417,6 @@ pub fn taken_up(path: &Path) -> Effect {
     let folder = path.ancestors().find(|folder| folder.join("concept.toml").is_file()).map(Path::to_owned);
     Effect::task("saving", move || {
         let concept = Concept::open(&folder.ok_or("this picture is in no concept")?).map_err(words)?;
-        client::refresh(&concept.home().map_err(words)?, &concept).map_err(words)?;
-        Ok(Effect::Draw)
+        Ok(taken(&concept.home().map_err(words)?, &concept, Effect::Draw))
     })
 }

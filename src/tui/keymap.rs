@@ -1,4 +1,7 @@
-//! One table of keys feeds dispatch, help, footer and command palette.
+//! One table of keys feeds dispatch, help, footer and command palette; [`overlays`] is the part of it for what lies over a
+//! screen.
+
+pub mod overlays;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
@@ -68,7 +71,10 @@ pub enum Action {
     Help,
     Doctor,
     Quit,
+    Interrupt,
     Suspend,
+    Theme,
+    Demo,
     New,
     Import,
     Export,
@@ -96,6 +102,11 @@ pub enum Action {
     Smoother,
     Rougher,
     Quarters,
+    PanLeft,
+    PanRight,
+    PanUp,
+    PanDown,
+    NewList,
     Better,
     Worse,
     Provenance,
@@ -106,6 +117,40 @@ pub enum Action {
     Earlier,
     Later,
     Log,
+    Take,
+    Complete,
+    Yes,
+    No,
+    LineStart,
+    LineEnd,
+    DeleteLine,
+    DeleteWord,
+    DeleteBefore,
+    DeleteUnder,
+    Brush,
+    Eraser,
+    Rectangle,
+    Lasso,
+    Wand,
+    Point,
+    NotPoint,
+    Subtract,
+    Put,
+    Save,
+    Undo,
+    Redo,
+    Bigger,
+    Smaller,
+    Grow,
+    Shrink,
+    Feather,
+    Invert,
+    Clear,
+    View,
+    NextLacking,
+    PreviousLacking,
+    NextPicture,
+    PreviousPicture,
 }
 
 /// One row of the table.
@@ -114,6 +159,8 @@ pub struct Binding {
     pub action: Action,
     /// The keys.
     pub keys: &'static [KeyCode],
+    /// They are pressed with Ctrl.
+    pub control: bool,
     /// How the keys are shown; empty where only the palette has it.
     pub shown: &'static str,
     /// Its name in the palette; none for what is no command.
@@ -127,7 +174,7 @@ pub struct Binding {
 }
 
 const fn key(action: Action, keys: &'static [KeyCode], shown: &'static str, help: &'static str) -> Binding {
-    Binding { action, keys, shown, command: None, hint: None, help, places: &[] }
+    Binding { action, keys, control: false, shown, command: None, hint: None, help, places: &[] }
 }
 
 impl Binding {
@@ -139,8 +186,17 @@ impl Binding {
         Self { hint: Some(name), ..self }
     }
 
+    const fn control(self) -> Self {
+        Self { control: true, ..self }
+    }
+
     const fn at(self, places: &'static [Place]) -> Self {
         Self { places, ..self }
+    }
+
+    /// Whether it is this key.
+    pub fn is(&self, key: KeyEvent) -> bool {
+        self.keys.contains(&key.code) && self.control == key.modifiers.contains(KeyModifiers::CONTROL)
     }
 
     /// Whether it is on this screen.
@@ -157,6 +213,10 @@ pub const BINDINGS: &[Binding] = &[
     key(Action::New, &[Char('n')], "n", "make a concept from a folder of photos")
         .command("new concept")
         .hint("new")
+        .at(&[Library]),
+    key(Action::Demo, &[Char('d')], "d", "bring the demo here and open it: a small model, and a concept to teach it")
+        .command("demo")
+        .hint("demo")
         .at(&[Library]),
     key(Action::Train, &[Char('t')], "t", "set up a training of this concept")
         .command("train")
@@ -206,15 +266,22 @@ pub const BINDINGS: &[Binding] = &[
         .command("sort")
         .hint("sort")
         .at(&[Library]),
+    key(Action::Sort, &[Char('S')], "S", "sort by time, then by each score, the best first")
+        .command("sort")
+        .hint("sort")
+        .at(&[Scores]),
     key(Action::Tags, &[Char('T')], "T", "set the tags of a concept").command("tag").at(&[Library, Concept]),
     key(Action::Rename, &[Char('R')], "R", "give a concept another name").command("rename").at(&[Library]),
     key(Action::Export, &[Char('x')], "x", "pack a concept into one file").command("export").at(&[Library]),
     key(Action::Import, &[Char('i')], "i", "unpack a concept, or copy its folder").command("import").at(&[Library]),
     key(Action::Remove, &[Delete, Char('D')], "D", "put it into the trash").command("remove").at(&[Library, Samples]),
-    key(Action::Restore, &[Char('U')], "U", "take the last one out of the trash")
+    key(Action::Restore, &[Char('U')], "U", "take out of the trash: the last one, or what is marked there")
         .command("restore")
         .at(&[Library, Samples]),
-    key(Action::Notes, &[Char('e')], "e", "edit the notes of a concept").command("notes").at(&[Concept]),
+    key(Action::Notes, &[Char('e')], "e", "edit the notes; on the prompt lists, the list")
+        .command("edit notes or list")
+        .at(&[Concept]),
+    key(Action::NewList, &[Char('n')], "n", "make a prompt list").command("new prompt list").at(&[Concept]),
     key(Action::Masks, &[Char('v')], "v", "show the masks over the photos, or not")
         .command("masks")
         .hint("masks")
@@ -230,6 +297,12 @@ pub const BINDINGS: &[Binding] = &[
         .command("zoom in")
         .at(&[Train, Compare]),
     key(Action::ZoomOut, &[Char('-')], "-", "look from further away").command("zoom out").at(&[Train, Compare]),
+    key(Action::PanLeft, &[Char('(')], "⇧← (", "what is left of it in a graph; PgUp and PgDn too")
+        .command("pan left")
+        .at(&[Train, Compare]),
+    key(Action::PanRight, &[Char(')')], "⇧→ )", "what is right of it in a graph; the wheel zooms")
+        .command("pan right")
+        .at(&[Train, Compare]),
     key(Action::Smoother, &[Char('>')], ">", "a smoother line").command("smoother").at(&[Train, Compare]),
     key(Action::Rougher, &[Char('<')], "<", "a rougher line").command("rougher").at(&[Train, Compare]),
     key(Action::Quarters, &[Char('Q')], "Q", "the loss by quarters of the timesteps, and back")
@@ -243,7 +316,9 @@ pub const BINDINGS: &[Binding] = &[
         .hint("rate")
         .at(&[Samples]),
     key(Action::Provenance, &[Char('w')], "w", "what made this picture").command("provenance").at(&[Samples]),
-    key(Action::Whose, &[Char('f')], "f", "which samples: all, of the run, rated").command("show").at(&[Samples]),
+    key(Action::Whose, &[Char('f')], "f", "which samples: all, of the run, of samplings, rated, in the trash")
+        .command("show")
+        .at(&[Samples]),
     key(Action::NextPane, &[Tab], "Tab", "next pane").hint("pane"),
     key(Action::PreviousPane, &[BackTab], "Shift-Tab", "pane before"),
     key(Action::Left, &[KeyCode::Left, Char('h')], "← h", "left; a step back"),
@@ -252,8 +327,8 @@ pub const BINDINGS: &[Binding] = &[
     key(Action::Right, &[KeyCode::Right, Char('l')], "→ l", "right; a step on"),
     key(Action::First, &[Home, Char('g')], "g", "the first"),
     key(Action::Last, &[End, Char('G')], "G", "the last"),
-    key(Action::PageUp, &[PageUp], "PgUp", "a page up"),
-    key(Action::PageDown, &[PageDown], "PgDn", "a page down"),
+    key(Action::PageUp, &[PageUp], "PgUp", "a page up; in a graph, to the left"),
+    key(Action::PageDown, &[PageDown], "PgDn", "a page down; in a graph, to the right"),
     key(Action::Enter, &[Enter], "Enter", "open it; a picture as large as the terminal").hint("open"),
     key(Action::Back, &[Esc], "Esc", "go back; never quits"),
     key(Action::Filter, &[Char('/')], "/", "only those that hold these words")
@@ -268,23 +343,39 @@ pub const BINDINGS: &[Binding] = &[
     key(Action::Go(Jobs), &[Char('7')], "7", "the queue").command("jobs"),
     key(Action::Palette, &[Char(':')], ":", "find a command by its name, or type one of the command line")
         .hint("commands"),
-    key(Action::Help, &[Char('?')], "?", "this page").command("help").hint("help"),
+    key(Action::Help, &[Char('?'), KeyCode::F(1)], "?", "all keys; F1 where text is typed")
+        .command("help")
+        .hint("help"),
+    key(Action::Theme, &[Char('C')], "C", "colours as the terminal's background asks, for a dark one, for a light one")
+        .command("theme"),
     key(Action::Doctor, &[], "", "how this terminal and machine are used").command("doctor"),
     key(Action::Quit, &[Char('q')], "q", "leave; what runs goes on in the background").command("quit").hint("quit"),
-    key(Action::Suspend, &[], "Ctrl-Z", "back to the shell for a while; `fg` returns"),
+    key(
+        Action::Interrupt,
+        &[Char('c')],
+        "Ctrl-C",
+        "go back as Esc does, where something lies over a screen; else leave",
+    )
+    .control(),
+    key(Action::Suspend, &[Char('z')], "Ctrl-Z", "back to the shell for a while; `fg` returns").control(),
 ];
 
 /// What `key` does on this screen.
 pub fn action(key: KeyEvent, place: Place) -> Option<Action> {
-    if key.modifiers.contains(KeyModifiers::CONTROL) {
-        return match key.code {
-            Char('c') => Some(Action::Quit),
-            Char('z') => Some(Action::Suspend),
-            _ => None,
-        };
-    }
-    let found = BINDINGS.iter().find(|binding| binding.is_at(place) && binding.keys.contains(&key.code));
-    found.map(|binding| binding.action)
+    let here = || BINDINGS.iter().filter(|binding| binding.is_at(place));
+    // Where a graph can be moved, Shift and an arrow do that.
+    let pans = match key.code {
+        KeyCode::Left => Some(Action::PanLeft),
+        KeyCode::Right => Some(Action::PanRight),
+        _ => None,
+    };
+    let pans = pans.filter(|_| key.modifiers.contains(KeyModifiers::SHIFT));
+    pans.filter(|pan| here().any(|binding| binding.action == *pan)).or_else(|| find(here(), key))
+}
+
+/// What `key` does among these.
+pub fn find<'a>(bindings: impl IntoIterator<Item = &'a Binding>, key: KeyEvent) -> Option<Action> {
+    bindings.into_iter().find(|binding| binding.is(key)).map(|binding| binding.action)
 }
 
 /// Whether `name` holds the letters of `typed` in their order.
@@ -301,17 +392,26 @@ mod tests {
     #[test]
     fn on_no_screen_does_a_key_do_two_things() {
         for place in Place::ALL {
-            let mut keys: Vec<_> = BINDINGS.iter().filter(|b| b.is_at(place)).flat_map(|b| b.keys).collect();
-            let all = keys.len();
-            keys.sort_by_key(|key| format!("{key:?}"));
-            keys.dedup();
-            assert_eq!(keys.len(), all, "{place:?}");
+            let here: Vec<_> = BINDINGS.iter().filter(|b| b.is_at(place)).collect();
+            assert_eq!(doubles(&here), [""; 0], "{place:?}");
         }
+        for layer in overlays::ALL {
+            assert_eq!(doubles(&layer.keys.iter().collect::<Vec<_>>()), [""; 0], "{}", layer.name);
+        }
+    }
+
+    /// The rows that have a key of an earlier one.
+    fn doubles(bindings: &[&'static Binding]) -> Vec<&'static str> {
+        let taken = |at: usize, key: &KeyCode| {
+            bindings[..at].iter().any(|other| other.control == bindings[at].control && other.keys.contains(key))
+        };
+        let rows = bindings.iter().enumerate().filter(|(at, b)| b.keys.iter().any(|key| taken(*at, key)));
+        rows.map(|(_, binding)| binding.shown).collect()
     }
 
     #[test]
     fn every_action_has_a_key_or_a_command() {
-        assert!(BINDINGS.iter().all(|b| !b.keys.is_empty() || b.command.is_some() || b.action == Action::Suspend));
+        assert!(BINDINGS.iter().all(|b| !b.keys.is_empty() || b.command.is_some()));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::client::{self, Daemon, Error, Follow};
+use crate::client::{self, Daemon, Error, Follow, Reader};
 use crate::protocol::{ConceptDetails, ConceptRecord, DaemonReply, DaemonRequest, EventRecord, JobInfo, State};
 use crate::workspace::{self, History, Home, JobFolder};
 
@@ -35,32 +35,78 @@ pub enum Update {
     Jobs(Vec<JobInfo>),
     /// The daemon cannot be reached: why.
     Down(String),
+    /// Nothing can be changed now: why; none when it can.
+    ReadOnly(Option<String>),
+    /// What has become of the store.
+    News(String),
+}
+
+/// How following a daemon ended.
+enum Ended {
+    /// Nobody listens any more.
+    Unheard,
+    /// It was asked to end.
+    Left,
+    /// It is of another version, and has jobs: what the files say has been told.
+    Other,
 }
 
 /// Tell of the library and the queue of `home` from now on, for as long as `tell` says that somebody listens. The
-/// daemon is started where none answers, and again when it dies.
+/// daemon is started where none answers, and again when it dies, but not when it was asked to end: then the next one is
+/// waited for, which comes with whatever needs it.
 pub fn listen(home: Home, tell: impl Fn(Update) -> bool + Send + 'static) {
     std::thread::spawn(move || {
         loop {
-            let why = match converse(&home, &tell) {
-                Ok(()) => return,
-                Err(error) => error.to_string(),
-            };
-            if !tell(Update::Down(why)) {
-                return;
+            let began = Instant::now();
+            match converse(&home, &tell) {
+                Ok(Ended::Unheard) => return,
+                // Nobody tells of changes: all is looked at again, the less often the longer that takes.
+                Ok(Ended::Other) => std::thread::sleep(9 * began.elapsed()),
+                Ok(Ended::Left) => {
+                    if !tell(Update::Down("the daemon was stopped: the next job starts it again".into())) {
+                        return;
+                    }
+                    // The one that ends greets for a moment more.
+                    std::thread::sleep(AGAIN);
+                    while matches!(Daemon::connect(&home), Ok(None)) {
+                        std::thread::sleep(AGAIN);
+                    }
+                    continue;
+                }
+                Err(error) => {
+                    if !tell(Update::Down(error.to_string())) {
+                        return;
+                    }
+                }
             }
             std::thread::sleep(AGAIN);
         }
     });
 }
 
-/// Follow one daemon until it is gone; `Ok` when nobody listens any more.
-fn converse(home: &Home, tell: &impl Fn(Update) -> bool) -> Result<(), Error> {
+/// Tell of the queue and of all concepts. Whether somebody listens.
+fn tell_all(reader: &mut Reader, tell: &impl Fn(Update) -> bool) -> Result<bool, Error> {
+    Ok(tell(Update::Jobs(reader.jobs()?)) && tell(Update::Concepts(reader.concepts(None, None)?)))
+}
+
+/// Follow one daemon until it is gone.
+fn converse(home: &Home, tell: &impl Fn(Update) -> bool) -> Result<Ended, Error> {
+    let mut reader = Reader::open(home)?;
+    if !tell(Update::ReadOnly(reader.read_only().map(str::to_owned))) {
+        return Ok(Ended::Unheard);
+    }
+    if reader.read_only().is_some() {
+        return Ok(if tell_all(&mut reader, tell)? { Ended::Other } else { Ended::Unheard });
+    }
     let mut daemon = Daemon::start(home)?;
     daemon.send(DaemonRequest::Watch { concept: None })?;
-    if !(tell(Update::Jobs(client::jobs(home)?)) && tell(Update::Concepts(client::concepts(home, None, None)?))) {
-        return Ok(());
+    for news in reader.news()? {
+        tell(Update::News(news));
     }
+    if !tell_all(&mut reader, tell)? {
+        return Ok(Ended::Unheard);
+    }
+    drop(reader);
     let mut looked = Instant::now();
     let (mut changed, mut queue, mut all) = (BTreeSet::new(), false, false);
     loop {
@@ -73,7 +119,7 @@ fn converse(home: &Home, tell: &impl Fn(Update) -> bool) -> Result<(), Error> {
                 changed.extend(concepts);
             }
             Some(DaemonReply::Resync) => all = true,
-            Some(DaemonReply::Leaving) => return Err(Error::HungUp),
+            Some(DaemonReply::Leaving) => return Ok(Ended::Left),
             Some(_) => {}
             None if !pending => {}
             None => {
@@ -81,19 +127,19 @@ fn converse(home: &Home, tell: &impl Fn(Update) -> bool) -> Result<(), Error> {
                 if queue || all {
                     queue = false;
                     if !tell(Update::Jobs(client::jobs(home)?)) {
-                        return Ok(());
+                        return Ok(Ended::Unheard);
                     }
                 }
                 let listened = if std::mem::take(&mut all) {
                     changed.clear();
-                    tell(Update::Concepts(client::concepts(home, None, None)?))
+                    tell(Update::Concepts(Reader::open(home)?.concepts(None, None)?))
                 } else {
                     std::mem::take(&mut changed)
                         .into_iter()
                         .try_fold(true, |listened, name| Ok::<_, Error>(listened && tell(look(home, name)?)))?
                 };
                 if !listened {
-                    return Ok(());
+                    return Ok(Ended::Unheard);
                 }
                 looked = Instant::now();
             }
@@ -105,7 +151,7 @@ fn converse(home: &Home, tell: &impl Fn(Update) -> bool) -> Result<(), Error> {
 pub fn look(home: &Home, name: String) -> Result<Update, Error> {
     match client::concept(home, &name, false) {
         Ok(details) => Ok(Update::Concept(Box::new(details))),
-        Err(Error::Refused(_)) => Ok(Update::Gone(name)),
+        Err(Error::Refused(_) | Error::Workspace(_)) => Ok(Update::Gone(name)),
         Err(error) => Err(error),
     }
 }

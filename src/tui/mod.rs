@@ -6,7 +6,8 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | `app` | what each message does, and how a frame is made |
+//! | `app` | what each message, key and click does, and how a frame is made |
+//! | `chrome` | tabs, footer, notices: what is around every screen |
 //! | `world` | what is known: library, queue, the open concept, the jobs that are looked at |
 //! | `input` | keys, and what the terminal answers |
 //! | `link` | what the daemon tells, on threads of its own |
@@ -17,14 +18,19 @@
 //! | `widgets` | lists, tiles, graphs, tables |
 //! | `canvas` | cells, pictures and clicks of one frame |
 //! | `preview` | pictures in the terminal |
+//! | `doctor` | how this terminal and machine are used |
+//! | `leave` | what is said when it is left |
 //! | `command` | a command of the command line, run from the palette |
 
 mod app;
 mod canvas;
+mod chrome;
 mod command;
 mod deeds;
+mod doctor;
 mod input;
 pub mod keymap;
+mod leave;
 mod link;
 mod overlays;
 mod preview;
@@ -46,17 +52,18 @@ use crossterm::terminal::{BeginSynchronizedUpdate, EndSynchronizedUpdate};
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP};
 
 pub use app::{App, Message, Next};
+pub use doctor::{Doctor, theme_words};
 use graph::GraphView;
 use input::Gate;
 pub use keymap::Place;
 pub use link::Update;
 pub use overlays::palette::Verb;
 pub use preview::{Answers, Choice, Colours, Images, choose as choose_images};
+pub use terminal::Screen;
 pub use widgets::graph;
 
 use crate::sys;
 use crate::workspace::{self, Home, Theme};
-use terminal::Screen;
 
 /// The least time between two frames.
 const FRAME: Duration = Duration::from_millis(33);
@@ -97,6 +104,10 @@ pub struct Setup {
     pub concept: Option<String>,
     /// The screen it is opened on.
     pub place: Place,
+    /// The theme that is set; none for the one that suits the terminal.
+    pub theme: Option<Theme>,
+    /// The one that suits the terminal, where it has told.
+    pub told: Option<Theme>,
     /// How pictures are drawn.
     pub pictures: Choice,
     /// In how many colours.
@@ -126,7 +137,8 @@ pub fn run(home: &Home, start: Start) -> Result<Option<String>, Error> {
     let asked = pictures.backend == Images::Auto;
     let colours = preview::colours();
     let graph = GraphView::new(&settings);
-    let setup = Setup { home: home.clone(), concept, place, pictures, colours, graph, verbs, explained };
+    let told = None;
+    let setup = Setup { home: home.clone(), concept, place, theme, told, pictures, colours, graph, verbs, explained };
     let mut app = App::new(setup, sender.clone());
     let own = input::own_input();
     let mut screen = Screen::take()?;
@@ -134,10 +146,11 @@ pub fn run(home: &Home, start: Start) -> Result<Option<String>, Error> {
     draw(&mut screen, &mut app)?;
     if asked || theme.is_none() {
         // The terminal is asked both at once: a silent one is waited for only once.
-        let answers = preview::choose(images, theme);
+        let answers = preview::choose(images, None);
         app.set_pictures(answers.choice);
-        if answers.theme != theme::theme() {
-            theme::choose(answers.theme);
+        let before = theme::theme();
+        app.set_told(answers.theme);
+        if theme::theme() != before {
             // What was drawn has the colours from before.
             drop_send(&sender, Message::Resized);
         }
@@ -157,7 +170,7 @@ pub fn run(home: &Home, start: Start) -> Result<Option<String>, Error> {
     drop(screen);
     ended?;
     let (place, concept) = app.whereabouts();
-    app.graph().keep(&mut settings);
+    app.keep(&mut settings);
     settings.last = Some(format!("{}/{}", place.word(), concept.unwrap_or_default()));
     // A home that cannot be written is none to remember things in.
     let _ = home.write_settings(&settings);

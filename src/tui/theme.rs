@@ -137,9 +137,26 @@ pub fn run_raw(index: usize) -> Style {
     ink(DARK[index % DARK.len()], LIGHT[index % LIGHT.len()])
 }
 
+/// Whether something in this colour steps back: where there are no colours, it is dim instead.
+pub fn steps_back(colour: Color) -> bool {
+    let raw = (0..6).map(run_raw);
+    [faint(), rule()].into_iter().chain(raw).any(|style| style.fg == Some(colour))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn without_colours_single_steps_stand_back_and_lines_do_not() {
+        for theme in [Theme::Dark, Theme::Light] {
+            choose(theme);
+            let back = |style: Style| style.fg.is_some_and(steps_back);
+            assert!((0..6).all(|index| back(run_raw(index)) && !back(run(index))));
+            assert!(back(faint()) && ![accent(), second(), good(), warn(), bad()].into_iter().any(back));
+        }
+        choose(Theme::Dark);
+    }
 
     #[test]
     fn a_theme_holds_for_the_thread_that_chose_it() {

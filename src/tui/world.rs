@@ -1,12 +1,16 @@
 //! What the workbench knows: the library and the queue as the daemon tells them, the concept that is open, and the runs
 //! that are looked at. Screens read it; what comes from other threads changes it.
 
+mod samples;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+pub use samples::{SampleList, words};
+
 use super::link::{Follower, Told, Update};
-use crate::protocol::{ConceptDetails, ConceptRecord, JobInfo, JobState, RunRecord, SampleRecord, Scores, State};
-use crate::workspace::{Concept, GraphicsCard, History, Home, JobFolder, Preflight};
+use crate::protocol::{ConceptDetails, ConceptRecord, JobInfo, JobKind, JobState, RunRecord, ScoreTask, Scores, State};
+use crate::workspace::{Concept, GraphicsCard, History, Home, JobFolder, Preflight, Ratings};
 
 /// What the preflight found.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,7 +73,9 @@ pub struct Open {
     /// What the preflight found, once it has.
     pub checked: Option<Checked>,
     /// Its samples as the store has them, once they have come.
-    pub samples: Option<Vec<SampleRecord>>,
+    pub samples: Option<SampleList>,
+    /// How often samples have come, or ratings that are not from here.
+    pub samples_generation: u64,
     /// What was measured of each checkpoint of the shown run, by its step, once it has come.
     pub checkpoint_scores: BTreeMap<usize, Scores>,
     /// Which run is shown, by id; none for the last.
@@ -94,6 +100,20 @@ impl Open {
         self.runs().iter().position(|run| Some(&run.id) == id).unwrap_or(0)
     }
 
+    /// Take in its samples.
+    pub fn take_samples(&mut self, samples: SampleList) {
+        self.samples_generation += 1;
+        let before = self.samples.replace(samples);
+        // Even to let go of a hundred thousand takes longer than a frame may.
+        std::thread::spawn(move || drop(before));
+    }
+
+    /// Take in what `ratings.toml` says now.
+    pub fn take_ratings(&mut self, ratings: &Ratings) {
+        let changed = self.samples.as_mut().is_some_and(|samples| samples.rate_all(ratings));
+        self.samples_generation += u64::from(changed);
+    }
+
     /// Show this run; none for the last, whichever that will be.
     pub fn show(&mut self, id: Option<String>) {
         self.shown = id;
@@ -110,10 +130,14 @@ pub struct World {
     pub listed: bool,
     /// How often they have changed.
     pub generation: u64,
+    /// The runs whose checkpoints are scored by jobs of the queue, by the folders of these.
+    scored: BTreeMap<PathBuf, String>,
     /// The queue: what runs, what waits in the order of its turn, what is over.
     pub jobs: Vec<JobInfo>,
     /// Why the daemon cannot be reached, where it cannot.
     pub down: Option<String>,
+    /// Why nothing can be changed, where the files alone tell.
+    pub read_only: Option<String>,
     /// The concept that is open.
     pub open: Option<Open>,
     /// The jobs that are looked at.
@@ -132,8 +156,10 @@ impl World {
             concepts: Vec::new(),
             listed: false,
             generation: 0,
+            scored: BTreeMap::new(),
             jobs: Vec::new(),
             down: None,
+            read_only: None,
             open: None,
             followed: BTreeMap::new(),
             cards: Vec::new(),
@@ -150,6 +176,7 @@ impl World {
             photos,
             checked: None,
             samples: None,
+            samples_generation: 0,
             shown: None,
             checkpoint_scores: BTreeMap::new(),
         });
@@ -158,14 +185,27 @@ impl World {
 
     /// Take in what the daemon tells. Whether the open concept has changed.
     pub fn take(&mut self, update: Update) -> bool {
-        self.generation += u64::from(!matches!(update, Update::Jobs(_) | Update::Down(_)));
+        self.generation += u64::from(matches!(update, Update::Concepts(_) | Update::Concept(_) | Update::Gone(_)));
         match update {
             Update::Concepts(concepts) => {
                 (self.concepts, self.listed, self.down) = (concepts, true, None);
                 return self.open.is_some();
             }
-            Update::Jobs(jobs) => (self.jobs, self.down) = (jobs, None),
+            Update::Jobs(jobs) => {
+                let scorings = jobs.iter().filter(|job| job.kind == Some(JobKind::Score) && !job.state.is_over());
+                let run = |job: &JobInfo| {
+                    let known = self.scored.get(&job.job).cloned();
+                    let spec = || JobFolder::at(&job.job).ok()?.score_spec().ok();
+                    let run = known.or_else(|| spec().filter(|spec| spec.task == ScoreTask::Checkpoints)?.run)?;
+                    Some((job.job.clone(), run))
+                };
+                self.scored = scorings.filter_map(run).collect();
+                (self.jobs, self.down) = (jobs, None);
+            }
             Update::Down(why) => self.down = Some(why),
+            Update::ReadOnly(why) => self.read_only = why,
+            // The screen says it.
+            Update::News(_) => {}
             Update::Gone(name) => {
                 self.concepts.retain(|concept| concept.concept != name);
                 if self.open.as_ref().is_some_and(|open| open.concept.id == name) {
@@ -231,6 +271,26 @@ impl World {
     /// The last separate scoring of it.
     pub fn scoring(&self) -> Option<&Followed> {
         self.followed.get(&self.open.as_ref()?.run()?.path.join("evaluation"))
+    }
+
+    /// The scorings of the checkpoints of the shown run that run or wait.
+    pub fn scorings(&self) -> impl Iterator<Item = &JobInfo> {
+        let open = self.open.as_ref();
+        let run = open.and_then(|open| Some((&open.concept.id, open.run()?)));
+        self.jobs.iter().filter(move |job| {
+            run.is_some_and(|(concept, run)| job.concept == *concept && self.scored.get(&job.job) == Some(&run.id))
+        })
+    }
+
+    /// What tells that the samples of the open concept are others than before: how many there are, and when its jobs have
+    /// changed last. Ratings change neither.
+    pub fn samples_key(&self) -> Option<(usize, jiff::Timestamp)> {
+        let open = self.open.as_ref()?;
+        let name = &open.concept.id;
+        let listed = self.concepts.binary_search_by(|known| known.concept.cmp(name)).ok();
+        let record = listed.map(|at| &self.concepts[at]);
+        let record = record.or(open.details.as_ref().map(|details| &details.concept));
+        record.map(|record| (record.samples, record.changed))
     }
 
     /// The job that is shown as going on: a scoring while it runs, else the run.

@@ -89,12 +89,16 @@ impl Concept {
     }
 }
 
-/// Hold the files in `folder`, which are those of `from`, to the manifest among them, and take it away. False when there is
-/// none: in a concept's own folder, and in what was packed before there were manifests.
-pub(super) fn check_manifest(from: &Path, folder: &Path) -> Result<bool, Error> {
+/// Hold the files in `folder`, which are those of `from`, to the manifest among them, and take it away. The hash of the base
+/// model it tells of, if it does. A concept's own folder has none; an archive without one is refused unless `unlisted`.
+pub(super) fn check_manifest(from: &Path, folder: &Path, unlisted: bool) -> Result<Option<String>, Error> {
     let path = folder.join(MANIFEST);
     if !path.is_file() {
-        return Ok(false);
+        if from.is_dir() || unlisted {
+            return Ok(None);
+        }
+        let remedy = "export the concept again, or say --unlisted to take the files as they are";
+        return Err(Error::invalid(from, format!("there is no {MANIFEST} in it to hold its files to"), remedy));
     }
     let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
     let damaged = |cause: &dyn std::fmt::Display| {
@@ -126,7 +130,7 @@ pub(super) fn check_manifest(from: &Path, folder: &Path) -> Result<bool, Error> 
     let kinds = [("missing", missing), ("altered", altered), ("not listed", unlisted)];
     let told: Vec<String> = kinds.iter().filter_map(|(what, paths)| told(what, paths)).collect();
     if told.is_empty() {
-        return Ok(true);
+        return Ok(manifest.base_model_sha256);
     }
     let remedy = if from.is_dir() {
         format!("export the concept again, or remove {MANIFEST} to take it as it is")
@@ -237,6 +241,17 @@ pub(super) fn unpack(archive: &Path, folder: &Path) -> Result<(), Error> {
     };
     let file = File::open(archive).map_err(Error::io("read", archive))?;
     let mut archive_files = zip::ZipArchive::new(file).map_err(wrong)?;
+    // Entries that lie over each other would come to more than there is: nothing is written of those.
+    let length = std::fs::metadata(archive).map_err(Error::io("read", archive))?.len();
+    let mut sum = 0u64;
+    for i in 0..archive_files.len() {
+        let file = archive_files.by_index_raw(i).map_err(wrong)?;
+        sum = sum.saturating_add(file.size().max(file.compressed_size()));
+        if file.compression() == zip::CompressionMethod::Stored && sum > length {
+            let problem = format!("its files are said to be more than its own {length} bytes");
+            return Err(Error::invalid(archive, problem, "it was made to fill the disk: do not trust it"));
+        }
+    }
     for i in 0..archive_files.len() {
         let mut file = archive_files.by_index(i).map_err(wrong)?;
         let Some(name) = file.enclosed_name() else {

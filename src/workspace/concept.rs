@@ -18,9 +18,9 @@ pub struct ConceptFile {
     pub name: String,
     /// The word the concept is learned on top of: "teapot", "dog".
     pub class_word: String,
-    /// The frozen diffusion model: a path, relative to the concept's folder or absolute, else the name of a registered one.
+    /// The frozen diffusion model: the name of a registered one, else a path, relative to the concept's folder or absolute.
     pub base_model: PathBuf,
-    /// The CLIP model of the scores; likewise.
+    /// The CLIP model of the scores: a path, likewise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score_model: Option<PathBuf>,
     /// A DINO model that judges beside it; likewise.
@@ -74,14 +74,14 @@ impl Concept {
         Home::at(self.folder.parent().unwrap_or(&self.folder))
     }
 
-    /// The base model, absolute: a path that exists, else a registered model of that name.
+    /// The base model, absolute: the registered one where that is the name of one, else what is at that path.
     pub fn base_model(&self) -> Result<ModelSpec, Error> {
-        let path = self.folder.join(&self.file.base_model);
-        if path.exists() {
+        let (path, home) = (self.folder.join(&self.file.base_model), self.home()?);
+        if path.exists() && home.named_model(&self.file.base_model)?.is_none() {
             return Ok(ModelSpec::at(&path));
         }
         let name = self.file.base_model.to_string_lossy();
-        let spec = self.home()?.model(&name).map_err(|error| match error {
+        let spec = home.model(&name).map_err(|error| match error {
             Error::NoModel { hint, .. } => {
                 let problem = format!("the base model {name:?} is not there ({}), nor registered", path.display());
                 Error::invalid(&self.folder.join("concept.toml"), problem, hint)

@@ -49,6 +49,16 @@ impl Home {
         self.path.join(".catbench")
     }
 
+    /// The folder of its queue.
+    pub fn queue(&self) -> PathBuf {
+        self.internal().join("queue")
+    }
+
+    /// Held by its daemon as long as that lives.
+    pub fn daemon_lock(&self) -> PathBuf {
+        self.internal().join("daemon.lock")
+    }
+
     /// Where its daemon says what it does.
     pub fn daemon_log(&self) -> PathBuf {
         self.internal().join("daemon.log")
@@ -84,9 +94,7 @@ impl Home {
 
     fn hint(&self, name: &str) -> String {
         match self.concepts() {
-            _ if name == "demo" => "the demo comes with the source: start catbench in the folder that holds \
-                                    workspaces/, or set CATBENCH_HOME to that folder"
-                .into(),
+            _ if name == "demo" => "`catbench demo` brings it here".into(),
             Ok(names) if !names.is_empty() => format!("there is {}", names.join(", ")),
             _ => "there is none yet; a concept is a folder with concept.toml and images/".into(),
         }

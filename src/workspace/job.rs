@@ -439,6 +439,11 @@ impl JobFolder {
         read_toml(&self.path.join("score.toml"))
     }
 
+    /// Write its `score.toml` anew.
+    pub fn write_score_spec(&self, spec: &ScoreSpec) -> Result<(), Error> {
+        write_toml(&self.path.join("score.toml"), spec)
+    }
+
     /// Its `mask.toml`.
     pub fn mask_spec(&self) -> Result<MaskSpec, Error> {
         read_toml(&self.path.join("mask.toml"))
@@ -492,6 +497,11 @@ impl JobFolder {
     /// Where the contact sheet of that number goes, from 1.
     pub fn sheet(&self, number: usize) -> PathBuf {
         self.path.join(format!("grid-{number:03}.png"))
+    }
+
+    /// What stands on its contact sheets as "prompt 2" and the like, where there is such.
+    pub fn legend(&self) -> PathBuf {
+        self.path.join("grid.txt")
     }
 
     /// Its contact sheets that are there, in their order.

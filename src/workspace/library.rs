@@ -9,6 +9,7 @@ use toml_edit::{DocumentMut, value};
 
 use super::bundle;
 use super::concept::write_toml;
+use super::masks::write_imported;
 use super::{Concept, ConceptFile, Error, Home};
 use crate::image;
 
@@ -54,7 +55,11 @@ impl Home {
     }
 
     /// Make something in a folder by `fill`, then move it into place as concept `name`. On an error nothing is left.
-    fn make_concept(&self, name: &str, fill: impl FnOnce(&Path) -> Result<(), Error>) -> Result<Concept, Error> {
+    pub(super) fn make_concept(
+        &self,
+        name: &str,
+        fill: impl FnOnce(&Path) -> Result<(), Error>,
+    ) -> Result<Concept, Error> {
         let target = self.check_new_concept(name)?;
         let folder = self.workshop(name)?;
         let made = fill(&folder).and_then(|()| {
@@ -89,8 +94,9 @@ impl Home {
                 copy(photo, &folder.join("images"))?;
                 let mask = masks.map(|masks| image::mask_path(masks, photo)).filter(|mask| mask.is_file());
                 if let Some(mask) = mask {
-                    image::read_mask(&mask, size)?;
-                    copy(&mask, &folder.join("masks"))?;
+                    let source = std::path::absolute(&mask).map_err(Error::io("find", &mask))?;
+                    let pixels = image::read_mask(&mask, size)?;
+                    write_imported(&image::mask_path(&folder.join("masks"), photo), &pixels, &source)?;
                 }
             }
             Ok(())
@@ -160,27 +166,32 @@ impl Home {
         Concept::open(&target)
     }
 
-    /// Make a concept of a packed one, or of a folder, under its own name or `name`. A manifest that comes with it must be true
-    /// of every file; whether there was one is told too.
-    pub fn import_concept(&self, from: &Path, name: Option<&str>) -> Result<(Concept, bool), Error> {
+    /// Make a concept of a packed one, or of a folder, under its own name or `name`. The manifest of a packed one must be true of
+    /// every file; one without is taken only if `unlisted`. The hash of its base model is told too, where the manifest does.
+    pub fn import_concept(
+        &self,
+        from: &Path,
+        name: Option<&str>,
+        unlisted: bool,
+    ) -> Result<(Concept, Option<String>), Error> {
         let from = std::path::absolute(from).map_err(Error::io("find", from))?;
         let own = if from.is_dir() { from.file_name() } else { from.file_stem() };
         let name = name.map_or_else(|| own.unwrap_or_default().to_string_lossy().into_owned(), str::to_owned);
-        let mut has_manifest = false;
+        let mut base_model = None;
         let concept = self.make_concept(&name, |folder| {
             if from.is_dir() {
                 bundle::copy_folder(&from, folder)?;
             } else {
                 bundle::unpack(&from, folder)?;
             }
-            has_manifest = bundle::check_manifest(&from, folder)?;
             if !folder.join("concept.toml").is_file() {
                 let remedy = "give what `catbench concept export` wrote, or the folder that concept.toml is in";
                 return Err(Error::invalid(&from, "there is no concept.toml in it", remedy));
             }
+            base_model = bundle::check_manifest(&from, folder, unlisted)?;
             Ok(())
         })?;
-        Ok((concept, has_manifest))
+        Ok((concept, base_model))
     }
 }
 

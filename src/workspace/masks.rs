@@ -39,7 +39,7 @@ fn name(path: &Path) -> String {
 
 impl Concept {
     /// Bring in the masks of the photos from the PNGs in `folder`, matched by name. A photo that has a mask keeps it unless
-    /// `replace`. Each mask says where it came from.
+    /// `replace`. Each mask says where it came from, and what its source says of how it was made.
     ///
     /// # Errors
     /// A folder that cannot be read, a photo that cannot, a mask that cannot be written.
@@ -66,8 +66,7 @@ impl Concept {
                     let size = image::read_photo(photo)?.dimensions();
                     match image::read_mask(file, size) {
                         Ok(mask) => {
-                            let from = file.to_string_lossy();
-                            self.write_mask(photo, &mask, &[("mask_made_by", "import"), ("source", &from)])?;
+                            write_imported(&self.mask_of(photo), &mask, file)?;
                             report.imported.push(name(photo));
                         }
                         Err(problem) => report.refused.push((name(file), problem.to_string())),
@@ -134,8 +133,8 @@ impl Concept {
         Ok(path)
     }
 
-    /// What is to be said of the masks of all photos and samples: those that are missing, empty, full, of another size or
-    /// coloured.
+    /// What is to be said of the masks of all photos and of all samples, also those of runs and scorings: those that are missing,
+    /// empty, full, of another size or coloured.
     ///
     /// # Errors
     /// A photo or sample that cannot be read.
@@ -145,16 +144,49 @@ impl Concept {
             let picture = image::read_photo(&photo)?;
             problems.extend(check(&photo, &picture, &self.mask_path(&photo), true));
         }
-        for batch in self.batches()? {
-            for file in Self::picture_files(batch.path()).into_iter().filter(|file| file.whole) {
-                let path = batch.path().join(&file.name);
+        let mut folders: Vec<PathBuf> = self.batches()?.iter().map(|batch| batch.path().to_owned()).collect();
+        for run in self.runs()? {
+            folders.push(run.path().join("samples"));
+            folders.extend(sides(&run.evaluation()));
+        }
+        for job in self.jobs() {
+            folders.extend(sides(job.path()));
+        }
+        for folder in folders {
+            for file in Self::picture_files(&folder).into_iter().filter(|file| file.whole) {
+                let path = folder.join(&file.name);
                 let picture = image::read_photo(&path)?;
-                let mask = image::mask_path(&batch.path().join("masks"), &path);
-                problems.extend(check(&path, &picture, &mask, false));
+                problems.extend(check(&path, &picture, &image::mask_path(&folder.join("masks"), &path), false));
             }
         }
         Ok(problems)
     }
+}
+
+/// The folders of pictures that a scoring in `folder` has sampled, sorted.
+fn sides(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut sides: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+    sides.sort();
+    sides
+}
+
+/// Write to `target` the mask that was read from `source`, with what the source says of how it was made, and with its path and
+/// hash.
+pub(super) fn write_imported(target: &Path, mask: &GrayImage, source: &Path) -> Result<(), Error> {
+    let folder = target.parent().unwrap_or(target);
+    std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+    let sha256 = crate::fs::sha256(source).map_err(Error::io("read", source))?;
+    // One that is no PNG says nothing.
+    let mut text = image::read_png_text(source).unwrap_or_default();
+    text.retain(|(key, _)| !["source", "source_sha256"].contains(&key.as_str()));
+    if !text.iter().any(|(key, _)| key == "mask_made_by") {
+        text.insert(0, ("mask_made_by".into(), "import".into()));
+    }
+    text.push(("source".into(), source.to_string_lossy().into_owned()));
+    text.push(("source_sha256".into(), sha256));
+    let text: Vec<(&str, &str)> = text.iter().map(|(key, value)| (&**key, &**value)).collect();
+    Ok(image::write_png(target, mask, &text)?)
 }
 
 /// What is to be said of one mask. That of a sample may be empty: nothing of the concept is in it.

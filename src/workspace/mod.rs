@@ -16,6 +16,7 @@
 
 mod bundle;
 mod concept;
+mod demo;
 mod error;
 mod event_log;
 mod events;
@@ -32,6 +33,7 @@ mod models;
 mod preflight;
 mod private;
 mod prompt_list;
+pub mod queue;
 mod ratings;
 mod records;
 mod scores;
@@ -50,13 +52,16 @@ pub use home::Home;
 pub use id::new_id;
 pub use job::{BatchSpec, Imported, JobFolder, MaskSpec, RunSpec, ScoreSpec, checkpoint_path};
 pub use masks::{MaskImport, MaskProblem};
-pub use memory::{free_disk, free_memory};
+pub use memory::{free_disk, free_memory, own_memory, total_memory};
+pub use models::Copying;
 pub use preflight::{Photo, Preflight, effective_settings, preflight};
 pub use private::{check_private, make_private};
-pub use prompt_list::{LineCount, ListError, ListNames, MAX_PICTURES, Place, PromptList, Values};
-pub use ratings::{Ratings, read_ratings};
-pub use records::{RunSummary, fingerprint, modified, state_now};
-pub use scores::{checkpoint_scores, read_scores};
+pub use prompt_list::{LineCount, ListError, ListNames, Listed, MAX_PICTURES, Place, PromptList, Values, values_of};
+pub use ratings::{Ratings, RemovedSample, read_ratings};
+pub use records::{
+    JobContents, RunSummary, fingerprint, modified, rate, read_details, scoring_of, standing, state_now,
+};
+pub use scores::{Curve, checkpoint_scores, last_curve, read_scores};
 pub use settings::{Settings, Theme, XAxis};
 pub use sheets::{SheetPlan, plan_sheets};
 pub use state::state;

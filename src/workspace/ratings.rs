@@ -7,7 +7,18 @@ use std::fs::File;
 use std::path::{Component, Path, PathBuf};
 
 use super::concept::{read_toml, write_toml};
-use super::{Concept, Error};
+use super::{Concept, Error, JobFolder};
+
+/// A sample in the trash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemovedSample {
+    /// Where it was, from the concept's folder.
+    pub picture: PathBuf,
+    /// Where it is now.
+    pub path: PathBuf,
+    /// When it was removed, as `20261123-134501.123456`.
+    pub when: String,
+}
 
 /// Ratings by picture: its path from the concept's folder.
 pub type Ratings = BTreeMap<String, u8>;
@@ -69,6 +80,16 @@ impl Concept {
         Ok(target)
     }
 
+    /// The samples of `job` that are in the trash, by their paths from its folder.
+    pub fn removed_of(&self, job: &JobFolder) -> Result<Vec<PathBuf>, Error> {
+        let Ok(own) = job.path().strip_prefix(&self.folder) else { return Ok(Vec::new()) };
+        let there = std::fs::read_dir(self.home()?.removed_samples(&self.id).join(own)).into_iter().flatten().flatten();
+        let names = there.filter_map(|entry| entry.file_name().to_str().map(str::to_owned));
+        // One that was restored is both there and, as it was before, perhaps here.
+        let removed = names.filter_map(|name| Some(PathBuf::from(name.rsplit_once('~')?.0)));
+        Ok(removed.filter(|path| !job.path().join(path).exists()).collect())
+    }
+
     /// Take the sample `picture`, a path from the concept's folder, out of the trash, as it was removed last.
     pub fn restore_sample(&self, picture: &Path) -> Result<PathBuf, Error> {
         let picture = self.in_jobs(picture)?;
@@ -87,6 +108,31 @@ impl Concept {
         }
         std::fs::rename(&last, &target).map_err(Error::io("restore", &last))?;
         Ok(target)
+    }
+
+    /// Its samples in the trash, the last removed one first.
+    pub fn removed_samples(&self) -> Result<Vec<RemovedSample>, Error> {
+        let trash = self.home()?.removed_samples(&self.id);
+        let mut found = Vec::new();
+        let mut folders = vec![trash.clone()];
+        while let Some(folder) = folders.pop() {
+            let entries = match std::fs::read_dir(&folder) {
+                Ok(entries) => entries,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(Error::io("read", &folder)(error)),
+            };
+            for path in entries.flatten().map(|entry| entry.path()) {
+                if path.is_dir() {
+                    folders.push(path);
+                } else if let Some((picture, when)) =
+                    path.strip_prefix(&trash).ok().and_then(Path::to_str).and_then(|path| path.rsplit_once('~'))
+                {
+                    found.push(RemovedSample { picture: picture.into(), when: when.to_owned(), path });
+                }
+            }
+        }
+        found.sort_by(|a, b| b.when.cmp(&a.when));
+        Ok(found)
     }
 
     /// `picture` as text, if it is the path of a picture of one of the concept's jobs.
@@ -150,6 +196,9 @@ mod tests {
         std::fs::write(&path, "a later one").unwrap();
         assert!(concept.restore_sample(picture).unwrap_err().to_string().contains("again"));
         concept.remove_sample(picture).unwrap();
+        let removed = concept.removed_samples().unwrap();
+        assert!(removed.len() == 2 && removed.iter().all(|removed| removed.picture == picture), "{removed:?}");
+        assert_eq!(std::fs::read_to_string(&removed[0].path).unwrap(), "a later one", "the last one first");
         concept.restore_sample(picture).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "a later one");
         assert_eq!(concept.home().unwrap().removed_concepts().unwrap(), [], "it is no concept");

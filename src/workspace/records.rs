@@ -1,14 +1,25 @@
 //! What the files of a concept say in short: what lists show and the store holds.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
-use super::{Concept, Error, History, JobFolder, state};
+use super::{Concept, Error, History, Home, JobFolder, Ratings, read_ratings, state};
 use crate::image;
-use crate::protocol::{BothScores, ConceptRecord, FileRecord, RunRecord, State};
+use crate::protocol::{
+    BothScores, CheckpointRecord, ConceptDetails, ConceptRecord, FileRecord, JobKind, RunRecord, SampleRecord, State,
+};
+
+/// What a sample without a rating counts as.
+const UNRATED: u8 = 3;
 
 impl Concept {
     /// The concept in `folder` in short, and its notes. What is wrong with its file is part of it; nothing of its jobs is.
-    pub fn record(folder: &Path, photos: &[FileRecord], masks: &[FileRecord]) -> (ConceptRecord, String) {
+    pub fn record(
+        folder: &Path,
+        photos: &[FileRecord],
+        masks: &[FileRecord],
+        prompts: &[FileRecord],
+    ) -> (ConceptRecord, String) {
         let concept = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let whole = |files: &[FileRecord]| files.iter().filter(|file| file.whole).count();
         let incomplete = photos.len() + masks.len() - whole(photos) - whole(masks);
@@ -21,7 +32,7 @@ impl Concept {
             photos: whole(photos),
             masks: whole(masks),
             incomplete,
-            prompts: names(&folder.join("prompts"), &["txt"]),
+            prompts: prompts.iter().map(|file| file.name.clone()).filter(|name| !name.contains('/')).collect(),
             runs: 0,
             samples: 0,
             state: None,
@@ -31,6 +42,7 @@ impl Concept {
             changed: ["concept.toml", "images", "masks", "prompts"]
                 .into_iter()
                 .filter_map(|name| modified(&folder.join(name)))
+                .chain([photos, masks, prompts].into_iter().flatten().filter_map(|file| file.modified))
                 .max()
                 .unwrap_or_default(),
             problem: None,
@@ -51,13 +63,26 @@ impl Concept {
 
     /// The pictures in a folder of a concept, sorted by name, those that are still being written too.
     pub fn picture_files(folder: &Path) -> Vec<FileRecord> {
-        let record = |name: String| {
-            let path = folder.join(&name);
-            let bytes = std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
-            FileRecord { bytes, whole: image::is_whole(&path), name }
-        };
-        names(folder, &image::PHOTO_EXTENSIONS).into_iter().map(record).collect()
+        files(folder, "", &image::PHOTO_EXTENSIONS, image::is_whole)
     }
+
+    /// The prompt lists of the concept in `folder`, then the lists of words that they draw on.
+    pub fn prompt_files(folder: &Path) -> Vec<FileRecord> {
+        let prompts = folder.join("prompts");
+        let mut found = files(&prompts, "", &["txt"], |_| true);
+        found.extend(files(&prompts, "words/", &["txt"], |_| true));
+        found
+    }
+}
+
+/// The files in `within` of `folder` with one of these endings, sorted by name.
+fn files(folder: &Path, within: &str, endings: &[&str], is_whole: impl Fn(&Path) -> bool) -> Vec<FileRecord> {
+    let record = |name: String| {
+        let path = folder.join(within).join(&name);
+        let bytes = std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
+        FileRecord { bytes, whole: is_whole(&path), modified: modified(&path), name: format!("{within}{name}") }
+    };
+    names(&folder.join(within), endings).into_iter().map(record).collect()
 }
 
 /// The names of the files in `folder` with one of these endings, sorted; none without such a folder.
@@ -105,6 +130,130 @@ impl RunSummary {
             scores: history.scores(scoring.as_ref()).map(both),
         };
         Ok(Self { record, history, scoring })
+    }
+}
+
+/// What the files of one of a concept's jobs say.
+pub struct JobContents {
+    /// Its folder from the concept's: `runs/ID` or `samples/ID`.
+    pub name: String,
+    /// What kind of job it is.
+    pub kind: JobKind,
+    /// When its events have changed last.
+    pub changed: jiff::Timestamp,
+    /// Its settings and those of its scoring, by job folder.
+    pub settings: Vec<(String, serde_json::Value)>,
+    /// A run in short; none of a sampling.
+    pub run: Option<RunRecord>,
+    /// A run's checkpoints.
+    pub checkpoints: Vec<CheckpointRecord>,
+    /// Its samples in the order they were made, without their ratings.
+    pub samples: Vec<SampleRecord>,
+}
+
+impl JobContents {
+    /// Read a job of the concept in `folder`.
+    pub fn read(folder: &Path, job: &JobFolder) -> Result<Self, Error> {
+        let name = job.path().strip_prefix(folder).unwrap_or(job.path()).to_string_lossy().into_owned();
+        let scoring = JobFolder::at(&job.evaluation()).ok();
+        let mut settings = vec![(name.clone(), job.settings()?)];
+        if let Some(scoring) = &scoring {
+            settings.push((scoring_of(&name), scoring.settings()?));
+        }
+        let changed = scoring.iter().chain([job]).filter_map(|job| modified(&job.events())).max().unwrap_or_default();
+        let kind = job.kind()?;
+        let (mut run, mut histories) = (None, Vec::new());
+        if name.starts_with("runs/") {
+            let concept = folder.file_name().unwrap_or_default().to_string_lossy();
+            let summary = RunSummary::read(&concept, job)?;
+            run = Some(summary.record);
+            histories.push(summary.history);
+            histories.extend(summary.scoring);
+        } else {
+            histories.push(History::read(job)?);
+        }
+        let of_run = histories.first().filter(|_| run.is_some()).into_iter().flat_map(|history| &history.checkpoints);
+        let checkpoints = of_run.map(|(step, path)| CheckpointRecord { step: *step, path: path.clone() }).collect();
+        let pictures = histories.into_iter().flat_map(|history| history.pictures);
+        let samples = pictures.map(|picture| {
+            let path = picture.path.strip_prefix(folder).unwrap_or(&picture.path).to_owned();
+            let (prompt, seed, step, learned) = (picture.prompt, picture.seed, picture.step, picture.learned);
+            SampleRecord { path, prompt, seed, step, learned, rating: None }
+        });
+        Ok(Self { name, kind, changed, settings, run, checkpoints, samples: samples.collect() })
+    }
+
+    /// The jobs of the concept in `folder` that lists and the store hold: its runs, then its samplings.
+    pub fn all(folder: &Path) -> impl Iterator<Item = JobFolder> {
+        ["runs", "samples"].map(|kind| folder.join(kind)).into_iter().flat_map(|kind| JobFolder::in_folder(&kind))
+    }
+}
+
+/// The scoring of the run in the job folder `run`, as a job folder.
+pub fn scoring_of(run: &str) -> String {
+    format!("{run}/evaluation")
+}
+
+/// The sample that stands for a concept: the best rated one; of equals the newest of a run, else of a sampling.
+pub fn standing<'a>(samples: impl IntoIterator<Item = &'a SampleRecord>) -> Option<PathBuf> {
+    let rank = |sample: &&SampleRecord| (sample.rating.unwrap_or(UNRATED), sample.path.starts_with("runs"));
+    samples.into_iter().filter(|sample| sample.learned).max_by_key(rank).map(|sample| sample.path.clone())
+}
+
+/// Give `sample` its rating. Whether it had another.
+pub fn rate(sample: &mut SampleRecord, ratings: &Ratings) -> bool {
+    let rating = sample.path.to_str().and_then(|picture| ratings.get(picture)).copied();
+    std::mem::replace(&mut sample.rating, rating) != rating
+}
+
+/// The concept in `folder` with all that belongs to it, read from its files alone.
+pub fn read_details(folder: &Path) -> ConceptDetails {
+    let (photo_files, mask_files) =
+        (Concept::picture_files(&folder.join("images")), Concept::picture_files(&folder.join("masks")));
+    let (mut concept, notes) = Concept::record(folder, &photo_files, &mask_files, &Concept::prompt_files(folder));
+    let mut problem = None;
+    let ratings = read_ratings(folder).unwrap_or_else(|error| {
+        problem = Some(error.to_string());
+        Ratings::new()
+    });
+    let (mut run_records, mut checkpoints, mut sample_records) = (Vec::new(), Vec::new(), Vec::new());
+    let mut settings = BTreeMap::new();
+    for job in JobContents::all(folder) {
+        match JobContents::read(folder, &job) {
+            Ok(read) => {
+                concept.changed = concept.changed.max(read.changed);
+                settings.extend(read.settings);
+                run_records.extend(read.run);
+                checkpoints.extend(read.checkpoints);
+                sample_records.extend(read.samples);
+            }
+            Err(error) => drop(problem.get_or_insert(error.to_string())),
+        }
+    }
+    for sample in &mut sample_records {
+        rate(sample, &ratings);
+    }
+    (concept.runs, concept.samples) = (run_records.len(), sample_records.len());
+    concept.state = run_records.last().map(|run| run.state);
+    concept.score = run_records.iter().rev().find_map(|run| Some(run.scores.as_ref()?.after.clone()));
+    concept.sample = standing(&sample_records);
+    concept.problem = concept.problem.or(problem);
+    ConceptDetails { concept, notes, photo_files, mask_files, run_records, checkpoints, sample_records, settings }
+}
+
+impl ConceptRecord {
+    /// Whether its name, class word or notes contain `text`, in any case.
+    pub fn matches(&self, notes: &str, text: &str) -> bool {
+        let text = text.to_lowercase();
+        let fields = [&self.concept, &self.name, &self.class_word, notes];
+        fields.iter().any(|field| field.to_lowercase().contains(&text))
+    }
+}
+
+impl Home {
+    /// All concepts, by name, read from their files alone.
+    pub fn read_all(&self) -> Result<Vec<ConceptDetails>, Error> {
+        Ok(self.concepts()?.iter().map(|name| read_details(&self.path().join(name))).collect())
     }
 }
 

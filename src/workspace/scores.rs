@@ -17,14 +17,22 @@ pub fn read_scores(job: &JobFolder) -> Result<Vec<ScoreSummary>, Error> {
 /// What the last scoring of several checkpoints of `run` has measured, by their steps; nothing where there was none. Of one
 /// scoring only: those of several may have measured other prompts.
 pub fn checkpoint_scores(run: &JobFolder) -> Result<BTreeMap<usize, Scores>, Error> {
-    let mut by_job: Vec<(PathBuf, BTreeMap<usize, Scores>)> = Vec::new();
+    Ok(last_curve(run)?.map(|(_, scores)| scores).unwrap_or_default())
+}
+
+/// The folder of a scoring of several checkpoints, from the concept's, and what it has measured by their steps.
+pub type Curve = (PathBuf, BTreeMap<usize, Scores>);
+
+/// The last scoring of several checkpoints of `run`: its folder from the concept's, and what it has measured by their steps.
+pub fn last_curve(run: &JobFolder) -> Result<Option<Curve>, Error> {
+    let mut by_job: Vec<Curve> = Vec::new();
     for line in read_lines(&run.path().join("scores.jsonl"))?.into_iter().filter(|line| line.learned) {
         match by_job.iter_mut().find(|(job, _)| *job == line.job) {
             Some((_, scores)) => drop(scores.insert(line.step, line.scores)),
             None => by_job.push((line.job, BTreeMap::from([(line.step, line.scores)]))),
         }
     }
-    Ok(by_job.into_iter().map(|(_, scores)| scores).rfind(|scores| scores.len() > 1).unwrap_or_default())
+    Ok(by_job.into_iter().rfind(|(_, scores)| scores.len() > 1))
 }
 
 fn read_lines(path: &Path) -> Result<Vec<ScoreSummary>, Error> {

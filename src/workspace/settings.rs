@@ -15,6 +15,16 @@ pub enum Theme {
     Light,
 }
 
+impl Theme {
+    /// One word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Dark => "dark",
+            Self::Light => "light",
+        }
+    }
+}
+
 /// What a graph's points stand over.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -4,11 +4,15 @@ events a second.
 
     cargo build --release
     python3 tests/benches/workbench.py target/release/catbench [--browse SECONDS [--pause SECONDS]]
+    python3 tests/benches/workbench.py target/release/catbench --samples-in-one 100000
 
 Everything goes through a real pseudo-terminal of 150 x 48 cells. A frame is over when the program ends its synchronized
 update. Printed: the first frame and the whole library with a daemon running; from key to frame (50, 99 and 100 of 100) with
 and without the training; the same on a line of 1 Mbit/s; bytes written and processor time in 2 idle seconds; memory before
 and after browsing.
+
+With `--samples-in-one N` there is one concept instead, with N samples in one sampling, and what is printed is from key to
+frame on its samples: moving, rating, filtering, marking, large.
 """
 
 import argparse
@@ -26,7 +30,7 @@ import termios
 import threading
 import time
 
-from library import CONCEPTS, make
+from library import BATCH, CONCEPTS, PNG, make, write
 
 COLUMNS, ROWS = 150, 48
 FRAME_END = b"\x1b[?2026l"
@@ -153,18 +157,65 @@ def browse(terminal, rounds, run=False, pause=0):
     return times
 
 
+def make_one(home, count):
+    """A concept with this many samples, of which every third has a prompt of its own."""
+    folder = home / "many"
+    write(f"{folder}/concept.toml", 'name = "many"\nclass_word = "mug"\nbase_model = "/models/sd15"\n')
+    write(f"{folder}/images/0.png", PNG)
+    batch = f"{folder}/samples/20261123-000000-0000"
+    write(f"{batch}/batch.toml", BATCH.format("many"))
+    lines = [{"type": "started", "pid": 1, "steps": 0, "resumed_from": 0}]
+    for s in range(count):
+        prompt = f"a {{concept}} on grass, view {s // 3}"
+        lines.append({"type": "sample", "step": 500, "path": f"{s:06}.png", "prompt": prompt, "seed": s, "learned": True})
+        with open(f"{batch}/{s:06}.png", "wb") as file:
+            file.write(PNG)
+    lines.append({"type": "finished", "seconds": 1.0})
+    records = (json.dumps({"seq": n, "time": "2026-11-23T13:45:01Z", **line}) for n, line in enumerate(lines))
+    write(f"{batch}/events.jsonl", "\n".join(records) + "\n")
+
+
+def samples_in_one(program, home, environment, count):
+    make_one(home, count)
+    subprocess.run([program, "concept", "list"], env=environment, check=True, stdout=subprocess.DEVNULL)
+    terminal = Terminal(program, environment, "open", "many")
+    terminal.wait_for(FRAME_END)
+    terminal.settle()
+    os.write(terminal.master, b"5")
+    # What was there before, `(0)`, is not drawn again.
+    seconds, _ = terminal.wait_for(f"{count})".encode(), 120)
+    print(f"{count} samples are there after {seconds:.2f} s")
+    terminal.settle()
+    keys = {
+        "move": [b"\x1b[C"] * 40 + [b"\x1b[B"] * 40 + [b"\x1b[6~"] * 20 + [b"G", b"g"] * 10,
+        "rate": [b"\x1b[C", b"+"] * 30,
+        "mark": [b" "] * 40,
+        "large": [b"\r", *[b"\x1b[C", b"+", b" "] * 15, b"\r"],
+        "filter": [b"/", *[bytes([c]) for c in b"view 12"], b"\r", b"\x1b", b"\x1b"] * 4,
+        "which": [b"f"] * 10,
+    }
+    for name, pressed in keys.items():
+        print(f"keys, {name:<9} {percentiles([terminal.press(key) for key in pressed])}", flush=True)
+    print(f"memory          {int(terminal.status('VmRSS')) / 1024:.0f} MiB, peak {int(terminal.status('VmHWM')) / 1024:.0f} MiB")
+    terminal.end()
+    subprocess.run([program, "daemon", "stop"], env=environment, check=True, stdout=subprocess.DEVNULL)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("catbench", type=pathlib.Path)
     parser.add_argument("--browse", type=float, default=60, help="seconds of browsing for the memory")
     parser.add_argument("--pause", type=float, default=0, help="seconds between its keys")
+    parser.add_argument("--samples-in-one", type=int, metavar="N", help="one concept with N samples, and nothing else")
     arguments = parser.parse_args()
     program = str(arguments.catbench.resolve())
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         home = pathlib.Path(folder)
-        make(folder)
         environment = {name: value for name, value in os.environ.items() if name not in ("TMUX", "STY", "NO_COLOR")}
         environment |= {"CATBENCH_HOME": folder, "TERM": "xterm-256color", "COLORTERM": "truecolor", "CATBENCH_IMAGES": "blocks", "COLORFGBG": "15;0"}
+        if arguments.samples_in_one:
+            return samples_in_one(program, home, environment, arguments.samples_in_one)
+        make(folder)
         subprocess.run([program, "daemon", "start"], env=environment, check=True, stdout=subprocess.DEVNULL)
         subprocess.run([program, "concept", "list"], env=environment, check=True, stdout=subprocess.DEVNULL)
 

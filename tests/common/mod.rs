@@ -2,6 +2,8 @@
 #![allow(dead_code, clippy::unwrap_used, missing_docs)]
 
 use std::fs::{File, create_dir_all, write};
+use std::io::{BufRead, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -97,6 +99,54 @@ pub fn is_alive(pid: u64) -> bool {
 /// Kill a process at once.
 pub fn kill(pid: u64) {
     Command::new("kill").args(["-9", &pid.to_string()]).stderr(Stdio::null()).status().unwrap();
+}
+
+/// A daemon as one of a later version would be, with so many jobs running and queued: it has the lock and the socket of the home, says
+/// how it is, and lets go of both when it is asked to stop.
+pub fn later_daemon(workspace: &Workspace, running: usize, queued: usize) -> std::thread::JoinHandle<()> {
+    let internal = workspace.home().join(".catbench");
+    std::fs::create_dir_all(&internal).unwrap();
+    std::fs::set_permissions(&internal, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let lock = std::fs::File::create(internal.join("daemon.lock")).unwrap();
+    lock.try_lock().unwrap();
+    let socket = internal.join("socket");
+    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            // The client may be gone at any time.
+            let _ = stream.write_all(b"{\"protocol\":99,\"version\":\"9.9\"}\n");
+            for line in std::io::BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok).skip(1) {
+                let asked: serde_json::Value = serde_json::from_str(&line).unwrap();
+                let stops = asked["message"]["request"] == "stop";
+                let message = if stops {
+                    serde_json::json!({ "reply": "done" })
+                } else {
+                    serde_json::json!({ "reply": "status", "with": {
+                        "pid": 1, "version": "9.9", "protocol": 99, "home": "/", "socket": "/", "log": "/",
+                        "since": "2026-11-23T13:45:01Z", "clients": 1, "running": running, "queued": queued, "warnings": [],
+                    }})
+                };
+                let reply = serde_json::json!({ "id": asked["id"], "message": message });
+                let _ = stream.write_all(format!("{reply}\n").as_bytes());
+                if stops {
+                    std::fs::remove_file(&socket).unwrap();
+                    return drop(lock);
+                }
+            }
+        }
+    })
+}
+
+/// A file of the queue.
+pub fn queue_file(workspace: &Workspace, number: u64, job: &str) {
+    let folder = workspace.home().join(".catbench/queue");
+    std::fs::create_dir_all(&folder).unwrap();
+    let text = format!(
+        "version = 1\nnumber = {number}\njob = \"{job}\"\ndevice = \"cpu\"\npriority = 0\nposition = {number}.0\n\
+         wanted = \"run\"\nfrom_seq = 0\nsubmitted = \"2026-11-23T13:45:01Z\"\n"
+    );
+    std::fs::write(folder.join(format!("{number}.toml")), text).unwrap();
 }
 
 /// A home with the concept `demo`; its base model is only a name.

@@ -22,7 +22,18 @@ pub struct Screen {
 }
 
 impl Screen {
-    pub fn open(workspace: &Workspace, concept: Option<&str>, place: Place, (width, height): (u16, u16)) -> Self {
+    pub fn open(workspace: &Workspace, concept: Option<&str>, place: Place, size: (u16, u16)) -> Self {
+        Self::open_in(workspace, concept, place, size, Colours::None)
+    }
+
+    /// The same in so many colours.
+    pub fn open_in(
+        workspace: &Workspace,
+        concept: Option<&str>,
+        place: Place,
+        (width, height): (u16, u16),
+        colours: Colours,
+    ) -> Self {
         catbench(workspace, &["daemon", "start"]).output().unwrap();
         let (sender, messages) = channel();
         let setup = Setup {
@@ -30,10 +41,12 @@ impl Screen {
             concept: concept.map(str::to_owned),
             place,
             // Shades of characters: a picture can be read in a snapshot.
+            theme: None,
+            told: None,
             pictures: Choice { backend: Images::Blocks, why: "as asked".into() },
-            colours: Colours::None,
+            colours,
             graph: GraphView::default(),
-            verbs: vec![Verb { name: "model check".into(), about: "Say what a base model is.".into() }],
+            verbs: verbs(),
             explained: vec![("steps".into(), "Optimizer steps.".into())],
         };
         let mut app = App::new(setup, sender);
@@ -67,9 +80,20 @@ impl Screen {
         self
     }
 
-    pub fn draw(&mut self) -> String {
+    /// What the user is told who leaves now.
+    pub fn goes_on(&self) -> Option<String> {
+        self.app.goes_on()
+    }
+
+    /// The cells of a frame, with their colours.
+    pub fn cells(&mut self) -> Buffer {
         let mut buffer = Buffer::empty(self.area);
         self.app.draw(&mut buffer);
+        buffer
+    }
+
+    pub fn draw(&mut self) -> String {
+        let buffer = self.cells();
         let symbols: Vec<&str> = buffer.content.iter().map(ratatui::buffer::Cell::symbol).collect();
         let rows = symbols.chunks(self.area.width as usize).map(|row| row.concat().trim_end().to_owned());
         rows.collect::<Vec<_>>().join("\n")
@@ -104,6 +128,22 @@ impl Screen {
             }
         }
     }
+}
+
+/// Some of the verbs of the command line.
+fn verbs() -> Vec<Verb> {
+    let verb = |name: &str, about: &str, words: &str| Verb {
+        name: name.into(),
+        about: about.into(),
+        words: words.into(),
+        takes_concept: words.starts_with("<CONCEPT>"),
+        needs_words: !words.is_empty(),
+    };
+    vec![
+        verb("runs", "List the runs of a concept, or of all.", ""),
+        verb("model check", "Say what a base model is.", "<FOLDER>"),
+        verb("concept tag", "Add tags to a concept, or take them away; set its notes.", "<CONCEPT> [TAGS]..."),
+    ]
 }
 
 /// Without the memory of the process that the made-up run names: it is a real one, and takes what it takes.

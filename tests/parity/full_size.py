@@ -25,17 +25,32 @@ STEPS = 3
 SIZE = 64  # latents
 
 
+UNET = {
+    "sd1": {"cross_attention_dim": 768, "attention_head_dim": 8, "sample_size": SIZE},
+    "sd2": {"cross_attention_dim": 1024, "attention_head_dim": [5, 10, 20, 20], "use_linear_projection": True, "sample_size": 96},
+}
+TEXT = {
+    "sd1": {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12, "projection_dim": 768, "hidden_act": "quick_gelu"},
+    "sd2": {"hidden_size": 1024, "intermediate_size": 4096, "num_attention_heads": 16, "num_hidden_layers": 23, "hidden_act": "gelu"},
+}
+
+
+def models(family, **tokens):
+    """The UNet, the VAE and the text encoder of Stable Diffusion 1.5 ("sd1") or 2.1 ("sd2"), as their configs give them;
+    `tokens`: special ones of the tokenizer."""
+    unet = UNet2DConditionModel(**UNET[family])  # the other defaults are Stable Diffusion's
+    vae = AutoencoderKL(block_out_channels=(128, 256, 512, 512), down_block_types=("DownEncoderBlock2D",) * 4,
+                        up_block_types=("UpDecoderBlock2D",) * 4, layers_per_block=2, latent_channels=4, sample_size=512)
+    text = {"num_hidden_layers": 12, "max_position_embeddings": 77, "vocab_size": 49408, **tokens, **TEXT[family]}
+    return unet, vae, CLIPTextModel(CLIPTextConfig(**text))
+
+
 def make(folder):
     """The architecture of runwayml/stable-diffusion-v1-5, as its configs give it."""
     tokens = write_tokenizer(folder / "tokenizer", model_max_length=77, tokenizer_json=True)
-    tokens["vocab_size"] = 49408
-    text = CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12,
-                          max_position_embeddings=77, projection_dim=768, hidden_act="quick_gelu", **tokens)
-    unet = UNet2DConditionModel(sample_size=SIZE, cross_attention_dim=768, attention_head_dim=8)  # the defaults are 1.5's
-    vae = AutoencoderKL(block_out_channels=(128, 256, 512, 512), down_block_types=("DownEncoderBlock2D",) * 4,
-                        up_block_types=("UpDecoderBlock2D",) * 4, layers_per_block=2, latent_channels=4, sample_size=512)
+    unet, vae, text = models("sd1", **{**tokens, "vocab_size": 49408})
     scheduler = DDIMScheduler(**scheduler_config(clip_sample=False))
-    save(folder, randomize(CLIPTextModel(text), 1), randomize(unet, 2), randomize(vae, 3), scheduler)
+    save(folder, randomize(text, 1), randomize(unet, 2), randomize(vae, 3), scheduler)
 
 
 def reference(folder):

@@ -155,10 +155,20 @@ impl Outline {
         self.holding(self.decoder, self.denoising_step(batch))
     }
 
-    /// Latents of `batch` pictures, with the encoder in memory, and not yet the UNet.
-    pub fn encoding(&self, batch: usize) -> Cost {
+    /// One look at a picture for a mask: without a gradient, with the encoder in memory.
+    pub fn looking_step(&self) -> Cost {
+        self.holding(self.encoder, self.denoising_step(1))
+    }
+
+    /// Latents of `batch` pictures, with the encoder in memory.
+    pub fn encoding_beside_unet(&self, batch: usize) -> Cost {
         let cost = self.measure(|meter| walk::vae_encode(&self.vae, meter, batch.min(MOST), self.resolution()));
-        let cost = self.holding(self.encoder, cost);
+        self.holding(self.encoder, cost)
+    }
+
+    /// The same with not yet the UNet in memory.
+    pub fn encoding(&self, batch: usize) -> Cost {
+        let cost = self.encoding_beside_unet(batch);
         let unet: usize = self.parts.iter().filter(|part| part.name == "unet").map(|part| part.parameters).sum();
         Cost { peak_bytes: cost.peak_bytes.saturating_sub(unet as u64 * self.numbers.size), ..cost }
     }

@@ -274,6 +274,19 @@ pub(crate) fn attention(
     }))
 }
 
+/// The same without a mask in float32, whatever the values are in: for products of queries and keys that half precision
+/// cannot hold.
+pub(crate) fn attention_in_float(q: &Tracked, k: &Tracked, v: &Tracked, heads: usize) -> Result<Tracked> {
+    let dtype = q.value().dtype();
+    // FlashAttention's kernel has its products in float32 anyway.
+    let fused = cfg!(feature = "flash-attn") && q.value().device().is_cuda();
+    if dtype == DType::F32 || fused {
+        return attention(q, k, v, heads, None);
+    }
+    let float = |x| cast(x, DType::F32);
+    cast(&attention(&float(q)?, &float(k)?, &float(v)?, heads, None)?, dtype)
+}
+
 /// Rows put in front: prefix [n, D], of any float type, and x [B, T, D] → [B, n + T, D], of x's type.
 pub(crate) fn prepend_rows(prefix: &Tracked, x: &Tracked) -> Result<Tracked> {
     let (n, width) = prefix.value().dims2()?;

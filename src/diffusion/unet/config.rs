@@ -23,6 +23,14 @@ impl PerBlock {
         }
     }
 
+    /// As the config writes it.
+    fn as_written(&self) -> String {
+        match self {
+            Self::All(n) => n.to_string(),
+            Self::Each(list) => format!("{list:?}"),
+        }
+    }
+
     fn fits(&self, blocks: usize) -> bool {
         match self {
             Self::All(n) => *n > 0,
@@ -47,6 +55,8 @@ pub(in crate::diffusion) struct Config {
     transformer_layers_per_block: PerBlock,
     pub cross_attention_dim: usize,
     pub use_linear_projection: bool,
+    /// Whether the products of queries and keys are in float32 where all else is in half precision.
+    pub upcast_attention: bool,
     pub norm_num_groups: usize,
     pub norm_eps: f64,
     pub flip_sin_to_cos: bool,
@@ -69,6 +79,7 @@ impl Default for Config {
             transformer_layers_per_block: PerBlock::All(1),
             cross_attention_dim: 1280,
             use_linear_projection: false,
+            upcast_attention: false,
             norm_num_groups: 32,
             norm_eps: 1e-5,
             flip_sin_to_cos: true,
@@ -132,7 +143,8 @@ impl Config {
         let config: Self = part.parse()?;
         let blocks = config.block_out_channels.len();
         if blocks == 0 || config.down_block_types.len() != blocks || config.up_block_types.len() != blocks {
-            let value = format!("{:?} / {:?}", config.down_block_types, config.up_block_types);
+            let list = |types: &[String]| format!("[{}]", types.join(", "));
+            let value = format!("{} / {}", list(&config.down_block_types), list(&config.up_block_types));
             return Err(unsupported("down_block_types / up_block_types", value, format!("{blocks} of each")));
         }
         let types = [
@@ -152,7 +164,7 @@ impl Config {
         for (setting, value) in per_block {
             if !value.fits(blocks) {
                 let supported = format!("one number above 0, or {blocks} of them");
-                return Err(unsupported(setting, format!("{value:?}"), supported));
+                return Err(unsupported(setting, value.as_written(), supported));
             }
         }
         for (block, &channels) in config.block_out_channels.iter().enumerate() {
@@ -161,6 +173,16 @@ impl Config {
                 let supported = format!("multiples of norm_num_groups {} and of {heads} heads", config.norm_num_groups);
                 return Err(unsupported("block_out_channels", channels.to_string(), supported));
             }
+        }
+        // Every block but the last halves the latents.
+        let multiple = 1usize.checked_shl((blocks - 1) as u32).unwrap_or(usize::MAX);
+        if config.sample_size == 0 || !config.sample_size.is_multiple_of(multiple) {
+            let supported =
+                format!("1 or more, and a multiple of {multiple}: {blocks} blocks halve it {} times", blocks - 1);
+            return Err(unsupported("sample_size", config.sample_size.to_string(), supported));
+        }
+        if !(config.norm_eps.is_finite() && config.norm_eps > 0.0) {
+            return Err(unsupported("norm_eps", config.norm_eps.to_string(), "above 0".into()));
         }
         Ok(config)
     }

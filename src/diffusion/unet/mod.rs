@@ -176,6 +176,7 @@ impl Network {
                 layers: config.transformer_layers(block),
                 groups: config.norm_num_groups,
                 linear_projection: config.use_linear_projection,
+                upcast: config.upcast_attention,
             };
             Transformer::load(scope, &options)
         };

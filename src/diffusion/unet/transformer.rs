@@ -38,10 +38,10 @@ impl AttentionMaps {
         };
         let q = split(&q.narrow(0, 0, pictures)?)?;
         let k = if k.dims()[0] == 1 { k.clone() } else { k.narrow(0, 0, pictures)?.contiguous()? };
-        let k = split(&k)?.transpose(2, 3)?;
+        // In float32, which holds every product.
+        let (q, k) = (q.to_dtype(DType::F32)?, split(&k)?.to_dtype(DType::F32)?.transpose(2, 3)?);
         let scale = 1.0 / (q.dims()[3] as f64).sqrt();
-        let weights =
-            candle_nn::ops::softmax(&(q.broadcast_matmul(&k)?.to_dtype(DType::F32)? * scale)?, D::Minus1)?.mean(1)?;
+        let weights = candle_nn::ops::softmax(&(q.broadcast_matmul(&k)? * scale)?, D::Minus1)?.mean(1)?;
         let maps: Vec<Tensor> = self
             .positions
             .iter()
@@ -96,6 +96,7 @@ pub(super) struct Transformer {
     proj_in: LinearWeights,
     blocks: Vec<Block>,
     proj_out: LinearWeights,
+    upcast: bool,
 }
 
 /// Sizes of one transformer.
@@ -106,11 +107,13 @@ pub(super) struct TransformerOptions {
     pub layers: usize,
     pub groups: usize,
     pub linear_projection: bool,
+    /// Whether attention is in float32 whatever the values are in.
+    pub upcast: bool,
 }
 
 impl Transformer {
     pub fn load(scope: &Scope<'_>, options: &TransformerOptions) -> error::Result<Self> {
-        let &TransformerOptions { channels: c, context, heads, layers, groups, linear_projection } = options;
+        let &TransformerOptions { channels: c, context, heads, layers, groups, linear_projection, upcast } = options;
         let projection = |name| {
             let scope = scope.at(name);
             if linear_projection { scope.linear(c, c) } else { scope.pointwise_conv(c, c) }
@@ -133,7 +136,12 @@ impl Transformer {
             proj_in: projection("proj_in")?,
             blocks: (0..layers).map(block).collect::<error::Result<_>>()?,
             proj_out: projection("proj_out")?,
+            upcast,
         })
+    }
+
+    fn attend(&self, q: &Tracked, k: &Tracked, v: &Tracked, heads: usize) -> Result<Tracked> {
+        if self.upcast { ops::attention_in_float(q, k, v, heads) } else { ops::attention(q, k, v, heads, None) }
     }
 
     /// [B, H, W, C] and the text [B or 1, T, context] → [B, H, W, C].
@@ -147,7 +155,7 @@ impl Transformer {
             let q = ops::linear(&normed, &own.q, None)?;
             let k = ops::linear(&normed, &own.k, None)?;
             let v = ops::linear(&normed, &own.v, None)?;
-            let attended = ops::attention(&q, &k, &v, own.heads, None)?;
+            let attended = self.attend(&q, &k, &v, own.heads)?;
             h = ops::linear(&attended, &own.out, Some(&h))?;
 
             let q = ops::linear(&ops::layer_norm(&h, &block.norm2)?, &cross.q, None)?;
@@ -156,7 +164,7 @@ impl Transformer {
             if let Some(maps) = maps {
                 maps.collect(q.value(), k.value(), cross.heads, (height, width))?;
             }
-            let attended = ops::attention(&q, &k, &v, cross.heads, None)?;
+            let attended = self.attend(&q, &k, &v, cross.heads)?;
             h = ops::linear(&attended, &cross.out, Some(&h))?;
 
             let inner = ops::linear(&ops::layer_norm(&h, &block.norm3)?, &block.feed_forward_in, None)?;

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::mpsc;
 
-use super::{Error, Outcome, Progress, SampleJob, StopFlag, estimate, load_model, warn_of_cut_prompts};
+use super::{Error, Outcome, Progress, SampleJob, StopFlag, estimate, load_model, warn_of_prompts};
 use crate::catversion::{Checkpoint, Encoded, Picture, Sampler, denoise_batch};
 use crate::diffusion::BaseModel;
 use crate::image::is_whole;
@@ -96,6 +96,8 @@ pub(super) struct Sampled {
     pub picture: Picture,
     /// Steps that what it shows was trained.
     pub step: usize,
+    /// SHA-256 of the checkpoint.
+    pub checkpoint: Option<String>,
 }
 
 /// A checkpoint in memory, with what pictures record of it.
@@ -112,7 +114,7 @@ impl Sampling<'_> {
             self.plan.iter().flat_map(|planned| [&planned.config.prompt, &planned.config.negative_prompt]).collect();
         let mut prompts: Vec<&String> = prompts.into_iter().collect();
         prompts.sort();
-        warn_of_cut_prompts(prompts, self.subject.class_word, &self.config.concepts, model, log)?;
+        warn_of_prompts(prompts, self.subject.class_word, &self.config.concepts, model, log)?;
         for planned in &self.plan {
             self.config.check_picture(&planned.config).map_err(crate::catversion::Error::from)?;
         }
@@ -280,16 +282,24 @@ pub(super) fn run(
 ) -> Result<Outcome, Error> {
     let spec = &job.spec;
     let pictures = job.folder.pictures()?;
+    let mut denoised = pictures.clone();
+    if let Some(first) = pictures.first().filter(|_| spec.fill_batches) {
+        // Copies fill the batch, and take as much memory.
+        denoised.resize(spec.sample.batch_size.max(pictures.len()), first.clone());
+    }
     let needs = estimate::Job {
         class_word: &spec.class_word,
         train: None,
         sample: &spec.sample,
-        pictures: &pictures,
+        pictures: &denoised,
         photos: 0,
-        score_model: None,
+        score: None,
+        masks: None,
     };
     let root = job.folder.path();
-    let made = made(root, events);
+    let mut made = made(root, events);
+    // What the user has removed is not made again.
+    made.extend(job.concept.removed_of(&job.folder)?);
     let plan = plan(Path::new(""), &pictures, spec.sample.batch_size, spec.fill_batches);
     let model = load_model(&job.models, &spec.base_model, &job.concept, &needs, log)?;
     let subject =
@@ -302,8 +312,8 @@ pub(super) fn run(
     Ok(Outcome::Finished)
 }
 
-/// The pictures that an earlier runner has told of, and that are there whole, each with its mask. What it was killed over is
-/// removed.
+/// The pictures that an earlier runner has told of, and that are there whole, each with its mask, if it has one: it was written
+/// before it was told. What the runner was killed over is removed.
 fn made(root: &Path, events: &[EventRecord]) -> HashSet<PathBuf> {
     for folder in [root.to_owned(), root.join("masks")] {
         for path in std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
@@ -318,5 +328,6 @@ fn made(root: &Path, events: &[EventRecord]) -> HashSet<PathBuf> {
         Event::Sample { path, .. } => Some(path.clone()),
         _ => None,
     });
-    told.filter(|path| is_whole(&root.join(path)) && is_whole(&mask_path(&root.join(path)))).collect()
+    let mask_fits = |mask: PathBuf| !mask.exists() || is_whole(&mask);
+    told.filter(|path| is_whole(&root.join(path)) && mask_fits(mask_path(&root.join(path)))).collect()
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender};
 
 use super::{Planned, Sampled};
-use crate::catversion::{Picture, Undecoded, decode};
+use crate::catversion::{Picture, SMALLEST_PART, Undecoded, decode};
 use crate::diffusion::{Compute, Decoder, Vae};
 use crate::image;
 use crate::protocol::PictureRecord;
@@ -42,11 +42,13 @@ impl Writer<'_> {
         let Made { planned, undecoded, record } = made;
         let picture = self.compute.run(|| decode(self.vae, self.decoder, &undecoded))?;
         write_picture(self.root, &planned.path, &picture, &record)?;
-        Ok(Sampled { planned, picture, step: record.trained_steps() })
+        let (step, checkpoint) = (record.trained_steps(), record.checkpoint.and_then(|used| used.sha256));
+        Ok(Sampled { planned, picture, step, checkpoint })
     }
 }
 
-/// Write `picture` to `path` in `root` with its record, and its mask to `masks/` beside it.
+/// Write `picture` to `path` in `root` with its record, and its mask to `masks/` beside it, which says how it was made. Where
+/// nobody knows where the concept is, there is no mask.
 pub fn write_picture(root: &Path, path: &Path, picture: &Picture, record: &PictureRecord) -> Result<(), Error> {
     let path = root.join(path);
     let mask = mask_path(&path);
@@ -54,7 +56,35 @@ pub fn write_picture(root: &Path, path: &Path, picture: &Picture, record: &Pictu
         std::fs::create_dir_all(folder).map_err(workspace::Error::io("create", folder))?;
     }
     image::write_picture(&path, &picture.image, record)?;
-    Ok(image::write_png(&mask, &picture.mask, &[])?)
+    let Some(pixels) = &picture.mask else {
+        // That of an earlier picture of this name is not its.
+        return match std::fs::remove_file(&mask) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(workspace::Error::io("remove", &mask)(error).into())
+            }
+            _ => Ok(()),
+        };
+    };
+    let how = how(picture, record);
+    let how: Vec<(&str, &str)> = how.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    Ok(image::write_png(&mask, pixels, &how)?)
+}
+
+/// What the mask of a sample says of itself.
+fn how(picture: &Picture, record: &PictureRecord) -> Vec<(&'static str, String)> {
+    let tokens: Vec<String> = picture.tokens.iter().map(usize::to_string).collect();
+    let mut how = vec![
+        ("mask_made_by", "attention".to_owned()),
+        ("caption", record.picture.prompt.clone()),
+        ("tokens", tokens.join(", ")),
+        ("steps", record.picture.steps.to_string()),
+        ("threshold", "otsu".into()),
+        ("smallest_part", SMALLEST_PART.to_string()),
+        ("seed", record.picture.seed.to_string()),
+        ("base_model", record.base_model_sha256.clone()),
+    ];
+    how.extend(record.checkpoint.as_ref().and_then(|used| Some(("checkpoint", used.sha256.clone()?))));
+    how
 }
 
 /// `masks/<name>.png` beside a picture.

@@ -6,9 +6,11 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use unicode_width::UnicodeWidthStr;
 
-use super::{Overlay, Reply, frame, place};
+use super::{Overlay, Reply, frame, hints, place};
 use crate::tui::canvas::{Canvas, Target};
 use crate::tui::deeds::Effect;
+use crate::tui::keymap::overlays::{self, Layer};
+use crate::tui::keymap::{self, Action};
 use crate::tui::theme;
 use crate::tui::widgets::text;
 use crate::tui::world::World;
@@ -42,35 +44,53 @@ impl Input {
 
     /// A key; whether it was one for a line of text.
     pub fn key(&mut self, key: KeyEvent) -> bool {
-        let control = key.modifiers.contains(KeyModifiers::CONTROL);
         let last = self.text.chars().count();
-        match key.code {
-            KeyCode::Char('a') if control => self.at = 0,
-            KeyCode::Char('e') if control => self.at = last,
-            KeyCode::Char('u') if control => {
+        match keymap::find(overlays::TEXT.keys, key) {
+            Some(Action::LineStart) => self.at = 0,
+            Some(Action::LineEnd) => self.at = last,
+            Some(Action::DeleteLine) => {
                 self.text.drain(..self.byte(self.at));
                 self.at = 0;
             }
-            KeyCode::Char('w') if control => {
+            Some(Action::DeleteWord) => {
                 let before: String = self.text.chars().take(self.at).collect();
                 let kept = before.trim_end().rfind(' ').map_or(0, |space| space + 1);
                 self.text.replace_range(kept..before.len(), "");
                 self.at = before[..kept].chars().count();
             }
-            KeyCode::Char(letter) if !control => self.insert(&letter.to_string()),
-            KeyCode::Backspace if self.at > 0 => {
+            Some(Action::DeleteBefore) if self.at > 0 => {
                 self.at -= 1;
                 self.text.remove(self.byte(self.at));
             }
-            KeyCode::Delete if self.at < last => drop(self.text.remove(self.byte(self.at))),
-            KeyCode::Backspace | KeyCode::Delete => {}
-            KeyCode::Left => self.at = self.at.saturating_sub(1),
-            KeyCode::Right => self.at = (self.at + 1).min(last),
-            KeyCode::Home => self.at = 0,
-            KeyCode::End => self.at = last,
-            _ => return false,
+            Some(Action::DeleteUnder) if self.at < last => drop(self.text.remove(self.byte(self.at))),
+            Some(Action::DeleteBefore | Action::DeleteUnder) => {}
+            Some(Action::Left) => self.at = self.at.saturating_sub(1),
+            Some(Action::Right) => self.at = (self.at + 1).min(last),
+            _ => match key.code {
+                KeyCode::Char(letter) if !key.modifiers.contains(KeyModifiers::CONTROL) => {
+                    self.insert(&letter.to_string());
+                }
+                _ => return false,
+            },
         }
         true
+    }
+
+    /// Whether the next letter goes before all others.
+    pub fn is_at_start(&self) -> bool {
+        self.at == 0
+    }
+
+    /// Take out what is right of the cursor: a line of its own, with the cursor at its start.
+    pub fn split(&mut self) -> Self {
+        let text = self.text.split_off(self.byte(self.at));
+        Self { text, at: 0 }
+    }
+
+    /// Append `other`; the cursor is between both.
+    pub fn join(&mut self, other: &Self) {
+        self.at = self.text.chars().count();
+        self.text.push_str(&other.text);
     }
 
     fn byte(&self, letter: usize) -> usize {
@@ -124,13 +144,16 @@ pub struct Entry {
     check: Check,
     deed: Deed,
     wrong: bool,
+    /// Why it was not done.
+    refused: Option<String>,
 }
 
 impl Entry {
-    /// Have `fields` filled in, and do `deed` with them at Enter in the last one.
+    /// Have `fields` filled in, and do `deed` with them at Enter in the last one. It stays until that has been done: what
+    /// is typed is not lost when it fails.
     pub fn new(title: &str, fields: Vec<Field>, deed: impl FnMut(Vec<String>) -> Effect + Send + 'static) -> Self {
         let check: Check = Box::new(|_, _| Ok(String::new()));
-        Self { title: title.into(), fields, focus: 0, check, deed: Box::new(deed), wrong: false }
+        Self { title: title.into(), fields, focus: 0, check, deed: Box::new(deed), wrong: false, refused: None }
     }
 
     /// Say with every key what `check` finds; while it finds an error, nothing is done.
@@ -144,8 +167,13 @@ impl Entry {
 }
 
 impl Overlay for Entry {
+    fn layer(&self) -> &'static Layer {
+        &overlays::ENTRY
+    }
+
     fn place(&self, area: Rect) -> Rect {
-        place(area, 76, 2 * self.fields.len() as u16 + 5)
+        let said = self.refused.as_ref().map_or(2, |why| text::wrap(why, 72).len().max(2)) as u16;
+        place(area, 76, 2 * self.fields.len() as u16 + said + 4)
     }
 
     fn draw(&mut self, canvas: &mut Canvas, area: Rect, world: &World) {
@@ -170,32 +198,42 @@ impl Overlay for Entry {
             canvas.buffer.set_string(inner.x + names as u16 + 3, y + 1, help, theme::faint());
             canvas.target(Rect { y, height: 2, ..inner }, Target::Item { pane: 0, index: i });
         }
-        let (said, style) = match (self.check)(&self.texts(), world) {
-            Ok(said) => (said, theme::good()),
-            Err(wrong) if self.wrong => (format!("✗ {wrong}"), theme::bad()),
-            Err(wrong) => (wrong, theme::faint()),
+        let (said, style) = match ((self.check)(&self.texts(), world), &self.refused) {
+            (_, Some(why)) => (format!("✗ {why}"), theme::bad()),
+            (Ok(said), None) => (said, theme::good()),
+            (Err(wrong), None) if self.wrong => (format!("✗ {wrong}"), theme::bad()),
+            (Err(wrong), None) => (wrong, theme::faint()),
         };
         let lines = text::wrap(&said, width);
-        for (line, y) in lines.iter().zip(inner.bottom().saturating_sub(2)..inner.bottom()) {
+        let top = (inner.y + 2 * self.fields.len() as u16 + 1).min(inner.bottom().saturating_sub(2));
+        for (line, y) in lines.iter().zip(top..inner.bottom().saturating_sub(1)) {
             canvas.buffer.set_stringn(inner.x + 1, y, line, width, style);
         }
+        hints(canvas, inner, self.layer());
     }
 
-    fn key(&mut self, key: KeyEvent, world: &World) -> Reply {
+    fn act(&mut self, action: Action, _: KeyEvent, world: &World) -> Reply {
         let last = self.fields.len() - 1;
-        match key.code {
-            KeyCode::Esc => return Reply::Close,
-            KeyCode::Enter if self.focus == last => {
+        match action {
+            Action::Back => return Reply::Close,
+            Action::Enter if self.focus == last => {
                 let texts = self.texts();
+                self.refused = None;
                 self.wrong = (self.check)(&texts, world).is_err();
                 if !self.wrong {
-                    return Reply::Then((self.deed)(texts));
+                    return Reply::Once((self.deed)(texts));
                 }
             }
-            KeyCode::Enter | KeyCode::Tab | KeyCode::Down => self.focus = (self.focus + 1).min(last),
-            KeyCode::BackTab | KeyCode::Up => self.focus = self.focus.saturating_sub(1),
-            _ => drop(self.fields[self.focus].input.key(key)),
+            Action::Enter | Action::Down => self.focus = (self.focus + 1).min(last),
+            Action::Up => self.focus = self.focus.saturating_sub(1),
+            _ => {}
         }
+        Reply::Stay
+    }
+
+    fn typed(&mut self, key: KeyEvent, _: &World) -> Reply {
+        self.refused = None;
+        self.fields[self.focus].input.key(key);
         Reply::Stay
     }
 
@@ -203,8 +241,13 @@ impl Overlay for Entry {
         self.fields[self.focus].input.insert(text.trim_end_matches(['\n', '\r']));
     }
 
-    fn choose(&mut self, index: usize) {
+    fn choose(&mut self, index: usize, _: bool, _: &World) -> Reply {
         self.focus = index.min(self.fields.len() - 1);
+        Reply::Stay
+    }
+
+    fn refused(&mut self, why: String) {
+        self.refused = Some(why);
     }
 }
 

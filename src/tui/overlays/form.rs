@@ -1,18 +1,20 @@
 //! The settings of a training: each with what it means, what comes of all of them, and what that needs.
 
-use crossterm::event::{KeyCode, KeyEvent};
+use crossterm::event::KeyEvent;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Clear, Widget};
 
 use super::entry::Input;
-use super::{Overlay, Reply};
-use crate::client::{self, words};
+use super::{Overlay, Reply, hints};
+use crate::client::{self, Placement, words};
 use crate::protocol::{Estimate, Preset, TrainConfig};
 use crate::tui::canvas::{Canvas, Target};
 use crate::tui::deeds::{self, Effect};
+use crate::tui::keymap::Action;
+use crate::tui::keymap::overlays::{self, Layer};
 use crate::tui::theme;
-use crate::tui::widgets::list::Choice;
+use crate::tui::widgets::list::{self, Choice};
 use crate::tui::widgets::{pane, text};
 use crate::tui::world::World;
 use crate::workspace::{Concept, effective_settings};
@@ -28,6 +30,11 @@ fn values(name: &str) -> &'static [&'static str] {
         _ => &[],
     }
 }
+
+/// What is no setting of a training but of its place in the queue, with what each is when nothing is typed.
+const QUEUE: [(&str, &str); 2] = [("priority", "0"), ("after", "")];
+/// A device that the queue chooses.
+const ANY: &str = "any";
 
 struct Row {
     name: String,
@@ -47,6 +54,10 @@ pub struct Form {
     estimate: Option<Vec<String>>,
     /// The settings that the estimate was asked for.
     asked: Option<Result<TrainConfig, String>>,
+    /// Why it was not queued.
+    refused: Option<String>,
+    /// The first line that is seen of what they come to, where that has the focus.
+    reading: Option<usize>,
 }
 
 impl Form {
@@ -59,6 +70,8 @@ impl Form {
             explained: explained.to_vec(),
             estimate: None,
             asked: None,
+            refused: None,
+            reading: None,
         };
         let reckon = form.reckon();
         Effect::Many(vec![Effect::over(form), reckon])
@@ -68,8 +81,12 @@ impl Form {
     fn config(&self) -> Result<TrainConfig, String> {
         let mut table = toml::Table::new();
         let like = toml::Table::try_from(TrainConfig::default()).map_err(|error| error.to_string())?;
-        for row in &self.rows {
+        for row in self.rows.iter().filter(|row| QUEUE.iter().all(|(name, _)| row.name != *name)) {
             let typed = row.input.text().trim();
+            if row.name == "device" && typed == ANY {
+                // It is reckoned for the processor: any other has no less.
+                continue;
+            }
             let wrong = |what: &str| format!("{} = {typed}: {what}", row.name);
             let value = match like.get(&row.name) {
                 // The last three layers, unless some are named.
@@ -93,6 +110,26 @@ impl Form {
         let config: TrainConfig = table.try_into().map_err(|error: toml::de::Error| error.message().to_owned())?;
         config.check().map_err(|error| error.to_string())?;
         Ok(config)
+    }
+
+    fn text_of(&self, name: &str) -> &str {
+        self.rows.iter().find(|row| row.name == name).map_or("", |row| row.input.text().trim())
+    }
+
+    /// Where and when it is done, as typed, or which of it is wrong.
+    fn placement(&self) -> Result<Placement, String> {
+        let (priority, after) = (self.text_of("priority"), self.text_of("after"));
+        let numbers = after.split([',', ' ']).filter(|number| !number.is_empty()).map(str::parse);
+        Ok(Placement {
+            any_device: self.text_of("device") == ANY,
+            priority: match priority {
+                "" => 0,
+                priority => priority.parse().map_err(|_| format!("priority = {priority}: must be a whole number"))?,
+            },
+            after: numbers
+                .collect::<Result<_, _>>()
+                .map_err(|_| format!("after = {after}: numbers of jobs with commas, as `:jobs` lists them"))?,
+        })
     }
 
     /// Ask what the settings need, if they are others than those that was asked for last.
@@ -124,8 +161,15 @@ impl Form {
         row.input = Input::new(to);
         if row.name == "preset" {
             let preset = if to == "official" { Preset::Official } else { Preset::Default };
-            self.rows =
-                rows(&TrainConfig { evaluate: self.concept.file.score_model.is_some(), ..TrainConfig::preset(preset) });
+            let evaluate = self.concept.file.score_model.is_some();
+            let mut rows = rows(&TrainConfig { evaluate, ..TrainConfig::preset(preset) });
+            // A preset says nothing of the place in the queue.
+            for (name, _) in QUEUE {
+                if let Some(row) = rows.iter_mut().find(|row| row.name == name) {
+                    row.input = Input::new(self.text_of(name));
+                }
+            }
+            self.rows = rows;
         }
         true
     }
@@ -170,7 +214,8 @@ fn rows(config: &TrainConfig) -> Vec<Row> {
         input: Input::new(&words(table.get(name))),
         usual: words(usual.get(name)),
     };
-    order.into_iter().map(row).collect()
+    let queue = QUEUE.map(|(name, usual)| Row { name: name.into(), input: Input::new(usual), usual: usual.into() });
+    order.into_iter().map(row).chain(queue).collect()
 }
 
 /// What a training needs, in words.
@@ -178,21 +223,82 @@ fn needs(estimate: &Estimate) -> Vec<String> {
     let free = estimate.free.as_ref().map(|free| format!("; {} has {} free", free.limit, words::bytes(free.bytes)));
     let time = &estimate.time;
     let step = time.step_seconds.map(|step| format!(" ({} a step)", words::short_duration(step))).unwrap_or_default();
-    let mut lines = vec![
+    let mut lines: Vec<String> = estimate.refusal.iter().map(|refusal| format!("✗ {refusal}")).collect();
+    lines.extend([
         format!("pictures of {0} × {0} on {1}", estimate.resolution, estimate.device),
         format!("about {} in {}{}", words::bytes(estimate.peak_bytes), estimate.peak_in, free.unwrap_or_default()),
         format!("about {}{step}, {}", words::duration(time.total_seconds), time.how),
-    ];
+    ]);
     for prompt in &estimate.cut_prompts {
         lines.push(format!("! over {} tokens: \"{}\" is not read", prompt.limit, prompt.cut));
     }
-    if let Some(refusal) = &estimate.refusal {
-        lines.push(format!("✗ {refusal}"));
+    for prompt in &estimate.odd_prompts {
+        lines.push(format!("! read otherwise by older programs: {}", prompt.odd.join(" ")));
+    }
+    if let Some(short) = &estimate.short {
+        lines.push(format!("! {short}"));
     }
     lines
 }
 
+impl Form {
+    /// What the chosen setting means, what all of them need, and what they come to.
+    fn lines(&self, world: &World, width: usize) -> Vec<Line<'static>> {
+        let say = |text: &str, style: ratatui::style::Style| {
+            text::wrap(text, width).into_iter().map(move |line| Line::styled(line, style)).collect::<Vec<_>>()
+        };
+        let row = &self.rows[self.choice.index];
+        let explained = self.explained.iter().find(|(name, _)| *name == row.name).map_or("", |(_, text)| text.as_str());
+        let mut lines = say(explained, theme::text());
+        let usual = match (row.name.as_str(), row.usual.as_str()) {
+            ("priority" | "after", "") => "Nothing if not given.".into(),
+            ("priority" | "after", usual) => format!("{usual} if not given."),
+            (_, "") => "The preset has nothing: the last three.".into(),
+            (_, usual) => format!("The preset has {usual}."),
+        };
+        lines.extend(say(&usual, theme::faint()));
+        if !values_of(row).is_empty() {
+            lines.extend(say(&format!("← → : {}", values_of(row).join(", ")), theme::faint()));
+        }
+        lines.push(Line::default());
+        if let Some(why) = &self.refused {
+            lines.extend(say(&format!("✗ {why}"), theme::bad()));
+        }
+        let config = match (self.config(), self.placement()) {
+            (Ok(config), Ok(_)) => config,
+            (Err(wrong), _) | (_, Err(wrong)) => {
+                lines.extend(say(&format!("✗ {wrong}"), theme::bad()));
+                return lines;
+            }
+        };
+        // Before what the settings come to, which may be longer than the pane.
+        lines.push(Line::styled("What it needs", theme::strong()));
+        match &self.estimate {
+            None => lines.push(Line::styled("◌ reckoning", theme::faint())),
+            Some(needs) => lines.extend(
+                needs
+                    .iter()
+                    .flat_map(|need| say(need, if need.starts_with('✗') { theme::bad() } else { theme::text() })),
+            ),
+        }
+        if let Some(job) = world.busy() {
+            let (number, state) = (job.number, job.state.word());
+            let said = format!("! job {number} of this concept is {state}: this one waits for {}", job.device);
+            lines.extend(say(&said, theme::warn()));
+        }
+        lines.extend([Line::default(), Line::styled("What that comes to", theme::strong())]);
+        for (name, value) in effective_settings(&config) {
+            lines.extend(text::rows(name, &value, 11, width, theme::text()));
+        }
+        lines
+    }
+}
+
 impl Overlay for Form {
+    fn layer(&self) -> &'static Layer {
+        &overlays::FORM
+    }
+
     fn place(&self, area: Rect) -> Rect {
         area
     }
@@ -202,8 +308,13 @@ impl Overlay for Form {
         let left = Rect { width: (area.width / 2).clamp(38, 60), height: area.height - 1, ..area };
         let right = Rect { x: left.right() + 1, width: area.width - left.width - 1, ..left };
         let title = format!("Train {}", self.concept.id);
-        let inner =
-            pane::draw(canvas.buffer, left, &title, &Line::styled("● differs from the preset", theme::faint()), true);
+        let inner = pane::draw(
+            canvas.buffer,
+            left,
+            &title,
+            &Line::styled("● differs from the preset", theme::faint()),
+            self.reading.is_none(),
+        );
         let seen = self.choice.seen(self.rows.len(), 1, inner.height as usize);
         let values = inner.width.saturating_sub(26) as usize;
         for index in seen.clone() {
@@ -222,88 +333,80 @@ impl Overlay for Form {
             canvas.buffer.set_line(place.x, place.y, &Line::from(spans), place.width);
             canvas.target(place, Target::Item { pane: 0, index });
         }
-        crate::tui::widgets::list::scrollbar(canvas.buffer, inner, self.rows.len(), seen);
+        list::scrollbar(canvas.buffer, inner, self.rows.len(), seen);
+        let aside = self.reading.map(|_| Line::styled("↑ ↓ scroll", theme::faint())).unwrap_or_default();
         let row = &self.rows[self.choice.index];
-        let inner = pane::draw(canvas.buffer, right, &row.name, &Line::default(), false);
-        let width = inner.width.saturating_sub(1) as usize;
-        let explained = self.explained.iter().find(|(name, _)| *name == row.name).map_or("", |(_, text)| text.as_str());
-        let mut lines: Vec<Line> = text::wrap(explained, width).into_iter().map(Line::raw).collect();
-        let usual = if row.usual.is_empty() { "nothing: the last three" } else { &row.usual };
-        lines.push(Line::styled(format!("The preset has {usual}."), theme::faint()));
-        if !values_of(row).is_empty() {
-            lines.push(Line::styled(format!("← → : {}", values_of(row).join(", ")), theme::faint()));
-        }
-        lines.push(Line::default());
-        match self.config() {
-            Err(wrong) => {
-                lines.extend(
-                    text::wrap(&format!("✗ {wrong}"), width).into_iter().map(|line| Line::styled(line, theme::bad())),
-                );
-            }
-            Ok(config) => {
-                lines.push(Line::styled("What that comes to", theme::strong()));
-                for (name, value) in effective_settings(&config) {
-                    lines.extend(text::rows(name, &value, 11, width, theme::text()));
-                }
-                lines.push(Line::default());
-                lines.push(Line::styled("What it needs", theme::strong()));
-                match &self.estimate {
-                    None => lines.push(Line::styled("◌ reckoning", theme::faint())),
-                    Some(needs) => lines.extend(needs.iter().flat_map(|line| text::wrap(line, width)).map(Line::raw)),
-                }
-            }
-        }
-        if let Some(job) = world.busy() {
-            let said = format!(
-                "! job {} of this concept is {}: this one waits for {}",
-                job.number,
-                job.state.word(),
-                job.device
-            );
-            lines.extend(text::wrap(&said, width).into_iter().map(|line| Line::styled(line, theme::warn())));
-        }
-        text::draw(canvas.buffer, inner, &lines);
-        let hint = " Enter queues it   ↑ ↓ settings   ← → values   Esc back";
-        canvas.buffer.set_stringn(area.x, area.bottom() - 1, hint, area.width as usize, theme::faint());
+        let inner = pane::draw(canvas.buffer, right, &row.name, &aside, self.reading.is_some());
+        canvas.target(inner, Target::Action(Action::NextPane));
+        let lines = self.lines(world, inner.width.saturating_sub(2) as usize);
+        let rows = inner.height as usize;
+        let top = self.reading.unwrap_or(0).min(lines.len().saturating_sub(rows));
+        self.reading = self.reading.map(|_| top);
+        text::draw(canvas.buffer, inner, &lines[top..]);
+        list::scrollbar(canvas.buffer, inner, lines.len(), top..(top + rows).min(lines.len()));
+        hints(canvas, area, self.layer());
     }
 
-    fn key(&mut self, key: KeyEvent, _: &World) -> Reply {
+    fn act(&mut self, action: Action, key: KeyEvent, world: &World) -> Reply {
         let last = self.rows.len() - 1;
-        match key.code {
-            KeyCode::Esc => return Reply::Close,
-            KeyCode::Enter => {
-                if let Ok(config) = self.config() {
-                    return Reply::Then(deeds::train(self.concept.clone(), config));
+        match (action, self.reading) {
+            (Action::Back, None) => return Reply::Close,
+            (Action::Back, Some(_)) => self.reading = None,
+            (Action::NextPane, reading) => self.reading = if reading.is_none() { Some(0) } else { None },
+            (Action::Up, Some(top)) => self.reading = Some(top.saturating_sub(1)),
+            // Drawing brings it back to what there is.
+            (Action::Down, Some(top)) => self.reading = Some(top + 1),
+            (Action::Enter, _) => {
+                if let (Ok(config), Ok(placement)) = (self.config(), self.placement()) {
+                    self.refused = None;
+                    return Reply::Once(deeds::train(self.concept.clone(), config, placement));
                 }
             }
-            KeyCode::Up | KeyCode::BackTab => self.choice.index = self.choice.index.saturating_sub(1),
-            KeyCode::Down | KeyCode::Tab => self.choice.index = (self.choice.index + 1).min(last),
-            KeyCode::PageUp => self.choice.index = 0,
-            KeyCode::PageDown => self.choice.index = last,
-            KeyCode::Right | KeyCode::Char(' ') if self.turn(true) => {}
-            KeyCode::Left if self.turn(false) => {}
-            _ => {
-                let row = &mut self.rows[self.choice.index];
-                if values(&row.name).is_empty() {
-                    row.input.key(key);
-                }
-                // Reckoned once the line is left: not with every letter.
-                return Reply::Stay;
-            }
+            (Action::Up, None) => self.choice.index = self.choice.index.saturating_sub(1),
+            (Action::Down, None) => self.choice.index = (self.choice.index + 1).min(last),
+            (Action::First, _) => self.choice.index = 0,
+            (Action::Last, _) => self.choice.index = last,
+            (Action::Left | Action::Right, _) if !self.turn(action == Action::Right) => return self.typed(key, world),
+            _ => {}
         }
         Reply::Also(self.reckon())
+    }
+
+    fn typed(&mut self, key: KeyEvent, _: &World) -> Reply {
+        self.refused = None;
+        let row = &mut self.rows[self.choice.index];
+        if values(&row.name).is_empty() {
+            row.input.key(key);
+            // Reckoned once the line is left: not with every letter.
+            Reply::Stay
+        } else if key.code == crossterm::event::KeyCode::Char(' ') {
+            self.turn(true);
+            Reply::Also(self.reckon())
+        } else {
+            Reply::Stay
+        }
     }
 
     fn paste(&mut self, text: &str) {
         self.rows[self.choice.index].input.insert(text.trim());
     }
 
-    fn choose(&mut self, index: usize) {
+    fn choose(&mut self, index: usize, again: bool, _: &World) -> Reply {
         self.choice.index = index.min(self.rows.len() - 1);
+        self.reading = None;
+        if again {
+            self.turn(true);
+        }
+        Reply::Also(self.reckon())
     }
 
-    fn tell(&mut self, lines: Vec<String>) {
+    fn tell(&mut self, lines: Vec<String>) -> Effect {
         self.estimate = Some(lines);
+        Effect::None
+    }
+
+    fn refused(&mut self, why: String) {
+        self.refused = Some(why);
     }
 }
 
@@ -328,6 +431,8 @@ mod tests {
             explained: Vec::new(),
             estimate: None,
             asked: None,
+            refused: None,
+            reading: None,
         }
     }
 
@@ -345,7 +450,7 @@ mod tests {
         };
         assert_eq!(form(&config).config().unwrap(), config);
         let all = toml::Table::try_from(&config).unwrap();
-        let mut names: Vec<&str> = all.keys().map(String::as_str).collect();
+        let mut names: Vec<&str> = all.keys().map(String::as_str).chain(["priority", "after"]).collect();
         names.sort_unstable();
         let form = form(&config);
         let mut shown: Vec<&str> = form.rows.iter().map(|row| row.name.as_str()).collect();
@@ -363,6 +468,21 @@ mod tests {
         set(&mut form, "steps", "10");
         set(&mut form, "layers", "1, 0");
         assert!(form.config().unwrap_err().contains("bottom up"));
+    }
+
+    #[test]
+    fn where_and_when_it_is_done_is_typed_too() {
+        let mut form = form(&TrainConfig::default());
+        assert_eq!(form.placement().unwrap(), Placement::default());
+        set(&mut form, "priority", "-2");
+        set(&mut form, "after", "3, 5");
+        set(&mut form, "device", "any");
+        assert_eq!(form.placement().unwrap(), Placement { any_device: true, priority: -2, after: vec![3, 5] });
+        assert_eq!(form.config().unwrap(), TrainConfig::default(), "reckoned for the processor");
+        form.turn(true);
+        assert_eq!(form.placement().unwrap().after, [3, 5], "no preset changes it");
+        set(&mut form, "after", "the last");
+        assert!(form.placement().unwrap_err().starts_with("after = the last:"));
     }
 
     #[test]

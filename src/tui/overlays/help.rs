@@ -1,4 +1,4 @@
-//! All keys of a screen.
+//! All keys: of a screen, and of what lies over one.
 
 use crossterm::event::KeyEvent;
 use ratatui::layout::Rect;
@@ -7,52 +7,64 @@ use ratatui::widgets::{Clear, Widget};
 
 use super::{Overlay, Reply};
 use crate::tui::canvas::Canvas;
-use crate::tui::keymap::{self, Action, BINDINGS, Binding, Place};
+use crate::tui::keymap::overlays::{self, Layer};
+use crate::tui::keymap::{Action, BINDINGS, Binding, Place};
 use crate::tui::theme;
 use crate::tui::widgets::{list, pane, text};
 use crate::tui::world::World;
 
-/// The keys of `place`, those of all screens after its own.
+/// Keys, section by section.
 pub struct Help {
-    place: Place,
-    facts: Vec<(&'static str, String)>,
+    sections: Vec<(&'static str, Vec<&'static Binding>)>,
     top: usize,
     page: usize,
 }
 
 impl Help {
-    /// With facts at its end.
-    pub fn new(place: Place, facts: Vec<(&'static str, String)>) -> Self {
-        Self { place, facts, top: 0, page: 1 }
+    /// The keys of `place`, those of all screens, and those of what lies over screens.
+    pub fn of_screen(place: Place) -> Self {
+        let here = |everywhere: bool| {
+            let shown = move |b: &&Binding| !b.shown.is_empty() && b.is_at(place) && b.places.is_empty() == everywhere;
+            BINDINGS.iter().filter(shown).collect()
+        };
+        let mut sections = vec![(place.word(), here(false)), ("Everywhere", here(true))];
+        sections.extend(overlays::ALL.map(section));
+        Self { sections, top: 0, page: 1 }
+    }
+
+    /// The keys of one overlay, and those with which text is typed.
+    pub fn of_layer(layer: &'static Layer) -> Self {
+        let sections = [layer, &overlays::TEXT, &overlays::HELP].map(section).into();
+        Self { sections, top: 0, page: 1 }
     }
 
     fn lines(&self, width: usize) -> Vec<Line<'static>> {
-        let row = |binding: &Binding| {
-            Line::from(vec![
-                Span::styled(format!("  {:<11}", binding.shown), theme::strong()),
-                Span::raw(text::fit(binding.help, width.saturating_sub(13))),
-            ])
-        };
-        let shown = |binding: &&Binding| !binding.shown.is_empty() && binding.is_at(self.place);
-        let own = BINDINGS.iter().filter(shown).filter(|binding| !binding.places.is_empty());
-        let everywhere = BINDINGS.iter().filter(shown).filter(|binding| binding.places.is_empty());
-        let mut lines = vec![Line::styled(format!(" {}", self.place.word()), theme::focus())];
-        lines.extend(own.map(row));
-        lines.push(Line::styled(" Everywhere", theme::focus()));
-        lines.extend(everywhere.map(row));
-        lines.push(Line::styled(" This program", theme::focus()));
-        for (name, value) in &self.facts {
-            lines.extend(text::rows(name, value, 12, width.saturating_sub(2), theme::text()).into_iter().map(|line| {
-                let mut spans = vec![Span::raw("  ")];
-                spans.extend(line.spans);
-                Line::from(spans)
-            }));
+        let mut lines = Vec::new();
+        for (name, bindings) in &self.sections {
+            lines.push(Line::styled(format!(" {name}"), theme::focus()));
+            for binding in bindings {
+                // The text goes on under itself.
+                let parts = text::wrap(binding.help, width.saturating_sub(13));
+                lines.extend(parts.into_iter().enumerate().map(|(i, part)| {
+                    let shown = if i == 0 { binding.shown } else { "" };
+                    Line::from(vec![Span::styled(format!("  {shown:<11}"), theme::strong()), Span::raw(part)])
+                }));
+            }
         }
+        lines.push(Line::styled(" `:doctor` says how this terminal and machine are used", theme::faint()));
         lines
     }
 }
 
+fn section(layer: &'static Layer) -> (&'static str, Vec<&'static Binding>) {
+    (layer.name, layer.keys.iter().collect())
+}
+
 impl Overlay for Help {
+    fn layer(&self) -> &'static Layer {
+        &overlays::HELP
+    }
+
     fn place(&self, area: Rect) -> Rect {
         area
     }
@@ -75,12 +87,15 @@ impl Overlay for Help {
         list::scrollbar(canvas.buffer, inner, lines.len(), self.top..(self.top + self.page).min(lines.len()));
     }
 
-    fn key(&mut self, key: KeyEvent, _: &World) -> Reply {
-        self.top = match keymap::action(key, self.place) {
-            Some(Action::Down) => self.top + 1,
-            Some(Action::Up) => self.top.saturating_sub(1),
-            Some(Action::PageDown) => self.top + self.page,
-            Some(Action::PageUp) => self.top.saturating_sub(self.page),
+    fn act(&mut self, action: Action, _: KeyEvent, _: &World) -> Reply {
+        self.top = match action {
+            Action::Down => self.top + 1,
+            Action::Up => self.top.saturating_sub(1),
+            Action::PageDown => self.top + self.page,
+            Action::PageUp => self.top.saturating_sub(self.page),
+            Action::First => 0,
+            // Drawing brings it back to what there is.
+            Action::Last => usize::MAX / 2,
             _ => return Reply::Close,
         };
         Reply::Stay

@@ -1,21 +1,30 @@
 //! The mask editor: a photo or a sample, as large as the terminal, and its mask drawn over it with keys and mouse. What is
 //! saved is a grey PNG at the picture's own size.
 
+mod look;
+mod mouse;
+#[cfg(test)]
+mod tests;
+
 use std::path::PathBuf;
 
-use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
-use image::{GrayImage, Rgb, RgbImage};
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseEvent};
+use image::{GrayImage, RgbImage};
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Clear, Widget};
 
+use look::{Look, Shown};
+
 use super::picture::Shot;
 use super::points::Points;
-use super::{Overlay, Reply};
+use super::{Overlay, Reply, hints};
 use crate::image::{self as files, MaskCanvas};
 use crate::protocol::MaskPoint;
-use crate::tui::canvas::Canvas;
+use crate::tui::canvas::{Canvas, Target};
 use crate::tui::deeds::{self, Effect};
+use crate::tui::keymap::Action;
+use crate::tui::keymap::overlays::{self, Layer};
 use crate::tui::theme;
 use crate::tui::world::World;
 use crate::workspace::Concept;
@@ -34,36 +43,38 @@ enum Tool {
     Not,
 }
 
+/// Which key takes which.
+const TOOLS: [(Action, Tool); 7] = [
+    (Action::Brush, Tool::Brush),
+    (Action::Eraser, Tool::Eraser),
+    (Action::Rectangle, Tool::Rectangle),
+    (Action::Lasso, Tool::Lasso),
+    (Action::Wand, Tool::Wand),
+    (Action::Point, Tool::Anything),
+    (Action::NotPoint, Tool::Not),
+];
+
 impl Tool {
-    const ALL: [(Self, char, &'static str); 7] = [
-        (Self::Brush, 'b', "brush"),
-        (Self::Eraser, 'e', "eraser"),
-        (Self::Rectangle, 'r', "rectangle"),
-        (Self::Lasso, 'o', "lasso"),
-        (Self::Wand, 'w', "wand"),
-        (Self::Anything, 'a', "point"),
-        (Self::Not, 'x', "not"),
-    ];
+    fn word(self) -> &'static str {
+        match self {
+            Self::Brush => "brush",
+            Self::Eraser => "eraser",
+            Self::Rectangle => "rectangle",
+            Self::Lasso => "lasso",
+            Self::Wand => "wand",
+            Self::Anything => "point",
+            Self::Not => "not",
+        }
+    }
 }
 
-/// How the mask is shown.
+/// What the button does that is down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Shown {
-    /// What it leaves out stands back.
-    Overlay,
-    /// What it leaves out is black: as masked scores see it.
-    CutOut,
-    /// The mask itself.
-    Mask,
-    /// The picture alone.
-    Picture,
-}
-
-/// What of the picture is seen: the pixel in the middle, and how many pixels of the screen each of its pixels has.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Look {
-    middle: (f32, f32),
-    scale: f32,
+enum Held {
+    /// Puts this value down.
+    Draw(u8),
+    /// Moves what is seen; the cell where it was last.
+    Pan(u16, u16),
 }
 
 /// A picture whose mask is drawn.
@@ -76,7 +87,12 @@ pub struct MaskEditor {
     canvas: MaskCanvas,
     /// As it was when it was read or saved last.
     saved: GrayImage,
+    /// What its file says of how it was made; none where there is no file, or one that cannot be read.
+    text: Option<Vec<(String, String)>>,
     tool: Tool,
+    /// Tools take away what they would put down.
+    subtract: bool,
+    held: Option<Held>,
     shown: Shown,
     radius: f32,
     tolerance: u8,
@@ -92,6 +108,10 @@ pub struct MaskEditor {
     /// What was said last, and a second Esc drops what is not saved.
     said: Option<String>,
     dropping: bool,
+    /// A second S is for a mask that marks nothing.
+    emptying: bool,
+    /// Pictures without a mask.
+    lacking: usize,
 }
 
 /// Where the mask of the picture at `path` is: for a photo beside the photos' folder, for a sample in `masks` beside it.
@@ -110,7 +130,10 @@ impl MaskEditor {
             picture: Err(String::new()),
             canvas: MaskCanvas::new(GrayImage::new(1, 1)),
             saved: GrayImage::new(1, 1),
+            text: None,
             tool: Tool::Brush,
+            subtract: false,
+            held: None,
             shown: Shown::Overlay,
             radius: 8.0,
             tolerance: 24,
@@ -121,6 +144,8 @@ impl MaskEditor {
             drawn: None,
             said: None,
             dropping: false,
+            emptying: false,
+            lacking: 0,
         };
         editor.read();
         editor
@@ -129,14 +154,20 @@ impl MaskEditor {
     fn read(&mut self) {
         self.points.leave();
         (self.corners, self.zoom, self.drawn, self.said) = (Vec::new(), None, None, None);
+        (self.text, self.held, self.emptying) = (None, None, false);
+        self.count_lacking();
         let Some(shot) = self.shots.get(self.index) else { return };
         self.picture = files::read_photo(&shot.path).map_err(|error| error.to_string());
         let (width, height) = self.picture.as_ref().map_or((1, 1), RgbImage::dimensions);
         let path = mask_path(&shot.path);
         let mut mask = GrayImage::new(width, height);
         if path.is_file() {
-            match files::read_mask(&path, (width, height)) {
-                Ok(there) => mask = there,
+            match read_mask(&shot.path, &path, (width, height)) {
+                Ok(there) => {
+                    mask = there;
+                    // Only a PNG says how it was made.
+                    self.text = Some(files::read_png_text(&path).unwrap_or_default());
+                }
                 Err(error) => self.said = Some(format!("{error}: an empty one is begun")),
             }
         }
@@ -155,32 +186,23 @@ impl MaskEditor {
         *self.canvas.mask() != self.saved
     }
 
-    /// What brush and eraser put down.
+    fn count_lacking(&mut self) {
+        self.lacking = self.shots.iter().filter(|shot| !mask_path(&shot.path).is_file()).count();
+    }
+
+    /// What tools put down.
     fn value(&self) -> u8 {
-        if self.tool == Tool::Eraser { 0 } else { 255 }
+        if self.tool == Tool::Eraser || self.subtract { 0 } else { 255 }
     }
 
-    /// All of the picture in `pixels` of the screen.
-    fn whole(&self, pixels: (u32, u32)) -> Look {
-        let (width, height) = self.size();
-        let scale = (pixels.0 as f32 / width).min(pixels.1 as f32 / height);
-        Look { middle: (width / 2.0, height / 2.0), scale }
+    /// By how many pixels the whole mask is grown or shrunk: as the brush is large.
+    fn reach(&self) -> u32 {
+        (self.radius / 8.0).round().max(1.0) as u32
     }
 
-    /// The pixel of the picture that is seen at this cell.
-    fn at(&self, column: u16, row: u16) -> Option<(f32, f32)> {
-        let (area, look, pixels) = self.drawn?;
-        if !area.contains(ratatui::layout::Position::new(column, row)) {
-            return None;
-        }
-        let cell = (pixels.0 as f32 / f32::from(area.width), pixels.1 as f32 / f32::from(area.height));
-        let x = (f32::from(column - area.x) + 0.5) * cell.0;
-        let y = (f32::from(row - area.y) + 0.5) * cell.1;
-        let place = |at: f32, of: u32, middle: f32| (at - of as f32 / 2.0) / look.scale + middle - 0.5;
-        let (x, y) = (place(x, pixels.0, look.middle.0), place(y, pixels.1, look.middle.1));
-        let (width, height) = self.size();
-        (x > -1.0 && y > -1.0 && x < width && y < height)
-            .then(|| (x.clamp(0.0, width - 1.0), y.clamp(0.0, height - 1.0)))
+    /// Over how many pixels its edge is softened.
+    fn softness(&self) -> f32 {
+        (self.radius / 2.0).max(2.0)
     }
 
     fn pointed(&self) -> (u32, u32) {
@@ -209,9 +231,9 @@ impl MaskEditor {
         }
     }
 
-    /// What the tool does where the pointer is.
-    fn apply(&mut self) -> Effect {
-        let (at, value) = (self.pointed(), self.value());
+    /// What the tool does where the pointer is, putting `value` down.
+    fn apply(&mut self, value: u8) -> Effect {
+        let at = self.pointed();
         match self.tool {
             Tool::Brush | Tool::Eraser => self.canvas.line(self.pointer, self.pointer, self.radius, value),
             Tool::Rectangle => match self.corners.pop() {
@@ -234,39 +256,81 @@ impl MaskEditor {
         let (width, height) = self.size();
         let (x, y) = self.pointer;
         self.pointer = ((x + dx).clamp(0.0, width - 1.0), (y + dy).clamp(0.0, height - 1.0));
-        if let (Some(look), Some((_, _, pixels))) = (&mut self.zoom, self.drawn) {
+        if let (Some(look), Some((_, seen, pixels))) = (&mut self.zoom, &mut self.drawn) {
             let follow = |middle: f32, at: f32, of: u32| {
                 let half = of as f32 / look.scale / 2.0;
                 middle.clamp(at - half * 0.9, at + half * 0.9)
             };
             look.middle =
                 (follow(look.middle.0, self.pointer.0, pixels.0), follow(look.middle.1, self.pointer.1, pixels.1));
+            *seen = *look;
         }
     }
 
-    fn zoom(&mut self, factor: f32) {
-        let Some((_, look, pixels)) = self.drawn else { return };
-        let whole = self.whole(pixels).scale;
-        let scale = look.scale * factor;
-        self.zoom = (scale > whole * 1.01).then(|| Look { middle: self.pointer, scale: scale.min(32.0) });
-    }
-
-    /// Save the mask. What to say of it.
-    fn save(&mut self) -> Reply {
+    /// Delete the mask's file.
+    fn delete(&mut self) -> Reply {
         let Some(shot) = self.shots.get(self.index) else { return Reply::Stay };
         let path = mask_path(&shot.path);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                self.said = Some(format!("cannot delete {}: {error}", path.display()));
+                return Reply::Stay;
+            }
+            _ => {}
+        }
+        let taken_up = deeds::taken_up(&shot.path);
+        self.text = None;
+        self.saved.clone_from(self.canvas.mask());
+        self.said = Some(format!("deleted: {}", path.display()));
+        self.count_lacking();
+        Reply::Also(taken_up)
+    }
+
+    /// Save the mask, and say so. One that marks nothing only when asked `again`.
+    fn save(&mut self, again: bool) -> Reply {
+        let Some(shot) = self.shots.get(self.index) else { return Reply::Stay };
+        let path = mask_path(&shot.path);
+        if self.canvas.mask().iter().all(|&value| value < 128) {
+            let there = path.is_file();
+            match (is_photo(&shot.path), again) {
+                (true, _) if !there => {
+                    self.said = Some("nothing is marked: there is nothing to save".into());
+                    return Reply::Stay;
+                }
+                (true, true) => return self.delete(),
+                (true, false) => {
+                    self.said = Some("nothing is marked, as no photo's mask can be: S again deletes the file".into());
+                    self.emptying = true;
+                    return Reply::Stay;
+                }
+                (false, false) => {
+                    let what = "nothing is marked: S again saves that the concept is not in it, D deletes the file";
+                    self.said = Some(what.into());
+                    self.emptying = true;
+                    return Reply::Stay;
+                }
+                (false, true) => {}
+            }
+        }
+        if !self.is_changed() && self.text.is_some() && path.is_file() {
+            self.said = Some(format!("✓ unchanged: {}", path.display()));
+            return Reply::Stay;
+        }
         let written = path.parent().map_or(Ok(()), std::fs::create_dir_all).map_err(|error| error.to_string());
-        let how = self.points.how(self.canvas.mask());
-        let how: Vec<(&str, &str)> = how.iter().map(|(key, value)| (&**key, &**value)).collect();
+        let text = self.points.how(self.canvas.mask(), self.text.as_deref());
+        let how: Vec<(&str, &str)> = text.iter().map(|(key, value)| (&**key, &**value)).collect();
         let written =
             written.and_then(|()| files::write_png(&path, self.canvas.mask(), &how).map_err(|error| error.to_string()));
         if let Err(error) = written {
             self.said = Some(error);
             return Reply::Stay;
         }
+        let taken_up = deeds::taken_up(&shot.path);
+        self.text = Some(text);
         self.saved.clone_from(self.canvas.mask());
         self.said = Some(format!("✓ {}", path.display()));
-        Reply::Also(deeds::taken_up(&shot.path))
+        self.count_lacking();
+        Reply::Also(taken_up)
     }
 
     /// Go to the next picture without a mask, or before the first one round to it; with `any` simply to the next.
@@ -282,70 +346,30 @@ impl MaskEditor {
             _ => self.said = Some("no other lacks a mask: N and P go through all".into()),
         }
     }
+}
 
-    /// The picture as it is shown, at the pixels of the screen.
-    fn compose(&self, picture: &RgbImage, look: Look, pixels: (u32, u32)) -> RgbImage {
-        let (width, height) = picture.dimensions();
-        let mask = self.canvas.mask();
-        let place = |at: u32, of: u32, middle: f32| (at as f32 + 0.5 - of as f32 / 2.0) / look.scale + middle - 0.5;
-        let corner = self.corners.first().filter(|_| self.tool == Tool::Rectangle).copied();
-        RgbImage::from_fn(pixels.0, pixels.1, |px, py| {
-            let (fx, fy) = (place(px, pixels.0, look.middle.0), place(py, pixels.1, look.middle.1));
-            let (x, y) = (fx.round(), fy.round());
-            if x < 0.0 || y < 0.0 || x >= width as f32 || y >= height as f32 {
-                return Rgb([24, 24, 24]);
-            }
-            let (x, y) = (x as u32, y as u32);
-            let Rgb([r, g, b]) = *picture.get_pixel(x, y);
-            let inside = mask.get_pixel(x, y).0[0];
-            // The pointer: its brush as a ring, a cross at its middle, the rectangle that is being drawn as a frame.
-            let (dx, dy) = (fx - self.pointer.0, fy - self.pointer.1);
-            let pixel = 1.0 / look.scale;
-            let brush = matches!(self.tool, Tool::Brush | Tool::Eraser);
-            let ring = brush && ((dx * dx + dy * dy).sqrt() - self.radius).abs() < 0.75 * pixel.max(1.0);
-            let cross = (dx.abs() < 0.6 * pixel.max(1.0) && dy.abs() < 3.0 * pixel)
-                || (dy.abs() < 0.6 * pixel.max(1.0) && dx.abs() < 3.0 * pixel);
-            let near = |a: f32, b: f32| (a - b).abs() < 0.6 * pixel.max(1.0);
-            let between = |v: f32, a: f32, b: f32| v >= a.min(b) && v <= a.max(b);
-            let frame = corner.is_some_and(|(cx, cy)| {
-                let (cx, cy) = (cx as f32, cy as f32);
-                (between(fx, cx, self.pointer.0) && (near(fy, cy) || near(fy, self.pointer.1)))
-                    || (between(fy, cy, self.pointer.1) && (near(fx, cx) || near(fx, self.pointer.0)))
-            });
-            let lasso = self.tool == Tool::Lasso
-                && self.corners.iter().any(|(cx, cy)| near(fx, *cx as f32) && near(fy, *cy as f32));
-            let point = self.points.down().iter().find(|point| {
-                let (dx, dy) = (fx - point.x as f32, fy - point.y as f32);
-                (dx * dx + dy * dy).sqrt() < 1.5 * pixel.max(1.0)
-            });
-            if let Some(point) = point {
-                return if point.concept { Rgb([64, 220, 96]) } else { Rgb([240, 72, 72]) };
-            }
-            if ring || cross || frame || lasso {
-                // Seen on any ground.
-                return if u32::from(r) + u32::from(g) + u32::from(b) > 380 {
-                    Rgb([0, 0, 0])
-                } else {
-                    Rgb([255, 255, 255])
-                };
-            }
-            let mix = |value: u8, tint: u8, share: u16| {
-                ((u16::from(value) * (255 - share) + u16::from(tint) * share) / 255) as u8
-            };
-            match self.shown {
-                Shown::Picture => Rgb([r, g, b]),
-                Shown::Mask => Rgb([inside; 3]),
-                Shown::CutOut => Rgb([r, g, b].map(|value| mix(0, value, u16::from(inside)))),
-                Shown::Overlay => {
-                    let left = u16::from(255 - inside) * 3 / 4;
-                    Rgb([mix(r, 40, left), mix(g, 48, left), mix(b, 72, left)])
-                }
-            }
-        })
+/// Whether a picture is a photo of a concept, not a sample.
+fn is_photo(path: &std::path::Path) -> bool {
+    path.parent().is_some_and(|folder| folder.ends_with("images"))
+}
+
+/// The mask of a picture. That of a sample may mark nothing: nothing of the concept is in it.
+fn read_mask(picture: &std::path::Path, mask: &std::path::Path, size: (u32, u32)) -> Result<GrayImage, files::Error> {
+    if is_photo(picture) {
+        return files::read_mask(mask, size);
     }
+    let read = files::read_any_mask(mask)?;
+    if read.dimensions() == size {
+        return Ok(read);
+    }
+    Err(files::Error::MaskSize { path: mask.to_owned(), found: read.dimensions(), expected: size })
 }
 
 impl Overlay for MaskEditor {
+    fn layer(&self) -> &'static Layer {
+        &overlays::MASK
+    }
+
     fn place(&self, area: Rect) -> Rect {
         area
     }
@@ -354,7 +378,6 @@ impl Overlay for MaskEditor {
         self.take();
         Clear.render(area, canvas.buffer);
         let place = Rect { height: area.height.saturating_sub(3), ..area };
-        let lacking = self.shots.iter().filter(|shot| !mask_path(&shot.path).is_file()).count();
         let name = self
             .shots
             .get(self.index)
@@ -378,13 +401,17 @@ impl Overlay for MaskEditor {
         let mut spans = vec![Span::styled(format!(" {} ", name.unwrap_or_default()), theme::strong())];
         spans.push(Span::styled(
             format!(
-                "{width} × {height}, {share:.1} % marked{}   {lacking} of {} without a mask   ",
+                "{width} × {height}, {share:.1} % marked{}   {} of {} without a mask   ",
                 if self.is_changed() { ", not saved" } else { "" },
+                self.lacking,
                 self.shots.len()
             ),
             theme::faint(),
         ));
         spans.push(Span::raw(format!("{x}, {y}  ")));
+        if self.subtract {
+            spans.push(Span::styled("subtract  ", theme::warn()));
+        }
         spans.push(match self.tool {
             Tool::Wand => Span::raw(format!("tolerance {}", self.tolerance)),
             Tool::Brush | Tool::Eraser => Span::raw(format!("size {:.0}", 2.0 * self.radius + 1.0)),
@@ -393,42 +420,34 @@ impl Overlay for MaskEditor {
             Tool::Rectangle => Span::raw(if self.corners.is_empty() { "first corner" } else { "second corner" }),
         });
         canvas.buffer.set_line(area.x, place.bottom(), &Line::from(spans), area.width);
-        let mut spans = Vec::new();
-        for (tool, key, word) in Tool::ALL {
+        let mut x = area.x;
+        for (action, tool) in TOOLS {
+            let Some(binding) = overlays::MASK.keys.iter().find(|binding| binding.action == action) else { continue };
             let here = tool == self.tool;
-            spans.push(Span::styled(if here { "▸" } else { " " }, theme::focus()));
-            spans.push(Span::styled(key.to_string(), theme::strong()));
-            spans.push(Span::styled(format!(" {word} "), if here { theme::focus() } else { theme::faint() }));
+            let spans = vec![
+                Span::styled(if here { "▸" } else { " " }, theme::focus()),
+                Span::styled(binding.shown, theme::strong()),
+                Span::styled(format!(" {} ", tool.word()), if here { theme::focus() } else { theme::faint() }),
+            ];
+            let line = Line::from(spans);
+            let width = line.width() as u16;
+            canvas.buffer.set_line(x, place.bottom() + 1, &line, area.right().saturating_sub(x));
+            canvas.target(Rect { x, y: place.bottom() + 1, width, height: 1 }, Target::Action(action));
+            x += width + 1;
         }
-        for (key, word) in [("S", "save"), ("u U", "undo redo"), ("[ ]", "size"), ("Space", "put"), ("n", "next")] {
-            spans.push(Span::styled(format!("  {key}"), theme::strong()));
-            spans.push(Span::styled(format!(" {word}"), theme::faint()));
-        }
-        canvas.buffer.set_line(area.x, place.bottom() + 1, &Line::from(spans), area.width);
-        let keys = [
-            ("+ -", "zoom"),
-            ("g s", "grow shrink"),
-            ("f", "feather"),
-            ("i", "invert"),
-            ("v", "view"),
-            ("c", "clear"),
-            ("Esc", "back"),
-        ];
-        let hints = keys.iter().flat_map(|(key, word)| {
-            [Span::styled(format!(" {key}"), theme::strong()), Span::styled(format!(" {word} "), theme::faint())]
-        });
         let line = match &self.said {
             None if self.points.is_busy() => Line::raw(" segmenting…"),
             Some(said) => Line::from(vec![Span::styled(" ! ", theme::warn()), Span::raw(said.clone())]),
-            None => Line::from(hints.collect::<Vec<_>>()),
+            None => return hints(canvas, area, self.layer()),
         };
         canvas.buffer.set_line(area.x, place.bottom() + 2, &line, area.width);
     }
 
-    fn key(&mut self, key: KeyEvent, _: &World) -> Reply {
+    fn act(&mut self, action: Action, key: KeyEvent, _: &World) -> Reply {
         self.said = None;
         self.take();
         let dropping = std::mem::take(&mut self.dropping);
+        let emptying = std::mem::take(&mut self.emptying);
         // A cell of the screen, or with Shift or a capital four.
         let (cell_x, cell_y) = match self.drawn {
             Some((area, look, pixels)) => (
@@ -437,59 +456,66 @@ impl Overlay for MaskEditor {
             ),
             None => (1.0, 1.0),
         };
-        let far = if key.modifiers.contains(KeyModifiers::SHIFT) { 4.0 } else { 1.0 };
-        match key.code {
-            KeyCode::Esc if !self.corners.is_empty() => self.corners.clear(),
-            KeyCode::Esc if self.is_changed() && !dropping => {
+        let capital = matches!(key.code, KeyCode::Char(letter) if letter.is_uppercase());
+        let far = if capital || key.modifiers.contains(KeyModifiers::SHIFT) { 4.0 } else { 1.0 };
+        match action {
+            Action::Back if !self.corners.is_empty() => self.corners.clear(),
+            Action::Back if self.is_changed() && !dropping => {
                 self.said = Some("not saved: S saves it, Esc again drops it".into());
                 self.dropping = true;
             }
-            KeyCode::Esc => return Reply::Close,
-            KeyCode::Left | KeyCode::Char('h' | 'H') => self.step(-cell_x * far, 0.0),
-            KeyCode::Right | KeyCode::Char('l' | 'L') => self.step(cell_x * far, 0.0),
-            KeyCode::Up | KeyCode::Char('k' | 'K') => self.step(0.0, -cell_y * far),
-            KeyCode::Down | KeyCode::Char('j' | 'J') => self.step(0.0, cell_y * far),
-            KeyCode::Enter if self.tool == Tool::Lasso && self.corners.len() > 2 => {
+            Action::Back => return Reply::Close,
+            Action::PanLeft => self.pan_by(-0.25, 0.0),
+            Action::PanRight => self.pan_by(0.25, 0.0),
+            Action::PanUp => self.pan_by(0.0, -0.25),
+            Action::PanDown => self.pan_by(0.0, 0.25),
+            Action::Left => self.step(-cell_x * far, 0.0),
+            Action::Right => self.step(cell_x * far, 0.0),
+            Action::Up => self.step(0.0, -cell_y * far),
+            Action::Down => self.step(0.0, cell_y * far),
+            Action::Put if key.code == KeyCode::Enter && self.tool == Tool::Lasso && self.corners.len() > 2 => {
                 let corners = std::mem::take(&mut self.corners);
-                self.canvas.lasso(&corners, 255);
+                self.canvas.lasso(&corners, self.value());
             }
-            KeyCode::Enter | KeyCode::Char(' ') => return Reply::Also(self.apply()),
-            KeyCode::Char('[') if self.tool == Tool::Wand => self.tolerance = self.tolerance.saturating_sub(4),
-            KeyCode::Char(']') if self.tool == Tool::Wand => self.tolerance = self.tolerance.saturating_add(4),
-            KeyCode::Char('[') => self.radius = (self.radius / 1.5).max(0.5),
-            KeyCode::Char(']') => self.radius = (self.radius * 1.5).min(self.size().0),
-            KeyCode::Char('+' | '=') => self.zoom(1.5),
-            KeyCode::Char('-') => self.zoom(1.0 / 1.5),
-            KeyCode::Char('u') => {
-                self.said = (!self.canvas.undo()).then(|| "nothing to take back".into());
+            Action::Put => return Reply::Also(self.apply(self.value())),
+            Action::Subtract => self.subtract = !self.subtract,
+            Action::Smaller if self.tool == Tool::Wand => self.tolerance = self.tolerance.saturating_sub(4),
+            Action::Bigger if self.tool == Tool::Wand => self.tolerance = self.tolerance.saturating_add(4),
+            Action::Smaller => self.radius = (self.radius / 1.5).max(0.5),
+            Action::Bigger => self.radius = (self.radius * 1.5).min(self.size().0),
+            Action::ZoomIn => self.zoom(1.5, self.pointer_on_screen()),
+            Action::ZoomOut => self.zoom(1.0 / 1.5, self.pointer_on_screen()),
+            Action::Undo => self.said = (!self.canvas.undo()).then(|| "nothing to take back".into()),
+            Action::Redo => self.said = (!self.canvas.redo()).then(|| "nothing to do again".into()),
+            Action::Grow | Action::Shrink => {
+                self.canvas.grow(action == Action::Grow, self.reach());
+                let done = if action == Action::Grow { "grown" } else { "shrunk" };
+                self.said = Some(format!("{done} by {} px: [ and ] set how much, as the brush", self.reach()));
             }
-            KeyCode::Char('U') => {
-                self.said = (!self.canvas.redo()).then(|| "nothing to do again".into());
+            Action::Feather => {
+                self.canvas.feather(self.softness());
+                self.said =
+                    Some(format!("feathered over {:.0} px: [ and ] set how much, as the brush", self.softness()));
             }
-            KeyCode::Char('g') => self.canvas.grow(true),
-            KeyCode::Char('s') => self.canvas.grow(false),
-            KeyCode::Char('f') => self.canvas.feather(4.0),
-            KeyCode::Char('i') => self.canvas.invert(),
-            KeyCode::Char('c') => self.canvas.fill(0),
-            KeyCode::Char('v') => {
-                self.shown = match self.shown {
-                    Shown::Overlay => Shown::CutOut,
-                    Shown::CutOut => Shown::Mask,
-                    Shown::Mask => Shown::Picture,
-                    Shown::Picture => Shown::Overlay,
-                }
+            Action::Invert => self.canvas.invert(),
+            Action::Clear => self.canvas.fill(0),
+            Action::View => self.shown = self.shown.next(),
+            Action::Save => return self.save(emptying),
+            Action::Remove if emptying => return self.delete(),
+            Action::Remove => {
+                self.said = Some("D deletes the file of a mask that marks nothing: c clears it, S asks".into());
             }
-            KeyCode::Char('S') => return self.save(),
-            KeyCode::Char(go @ ('n' | 'N' | 'p' | 'P')) => {
+            Action::NextLacking | Action::PreviousLacking | Action::NextPicture | Action::PreviousPicture => {
                 if self.is_changed() && !dropping {
                     self.said = Some("not saved: S saves it, the same key again drops it".into());
                     self.dropping = true;
                 } else {
-                    self.next(go.is_uppercase(), matches!(go, 'n' | 'N'));
+                    let any = matches!(action, Action::NextPicture | Action::PreviousPicture);
+                    self.next(any, matches!(action, Action::NextLacking | Action::NextPicture));
                 }
             }
-            KeyCode::Char(letter) => {
-                if let Some((tool, ..)) = Tool::ALL.into_iter().find(|(_, key, _)| *key == letter) {
+            tool => {
+                if let Some((_, tool)) = TOOLS.into_iter().find(|(action, _)| *action == tool) {
                     self.tool = tool;
                     self.corners.clear();
                     if !matches!(tool, Tool::Anything | Tool::Not) {
@@ -497,56 +523,14 @@ impl Overlay for MaskEditor {
                     }
                 }
             }
-            _ => {}
         }
         Reply::Stay
     }
 
     fn mouse(&mut self, mouse: MouseEvent) -> Option<Effect> {
         self.take();
-        let Some(at) = self.at(mouse.column, mouse.row) else {
-            self.canvas.end_stroke();
-            return Some(Effect::Draw);
-        };
-        let before = std::mem::replace(&mut self.pointer, at);
-        let erases = |button| button == MouseButton::Right;
-        match mouse.kind {
-            MouseEventKind::Down(button) => {
-                self.said = None;
-                if matches!(self.tool, Tool::Brush | Tool::Eraser) {
-                    let value = if erases(button) { 0 } else { self.value() };
-                    self.canvas.begin_stroke();
-                    self.canvas.line(at, at, self.radius, value);
-                } else if self.tool == Tool::Anything && erases(button) {
-                    return Some(self.point(false));
-                } else {
-                    return Some(self.apply());
-                }
-            }
-            MouseEventKind::Drag(button) if matches!(self.tool, Tool::Brush | Tool::Eraser) => {
-                let value = if erases(button) { 0 } else { self.value() };
-                self.canvas.line(before, at, self.radius, value);
-            }
-            MouseEventKind::Drag(_) if self.tool == Tool::Lasso => return Some(self.apply()),
-            MouseEventKind::Up(_) => {
-                self.canvas.end_stroke();
-                match self.tool {
-                    // Dragged from corner to corner.
-                    Tool::Rectangle if self.corners.first().is_some_and(|corner| *corner != self.pointed()) => {
-                        return Some(self.apply());
-                    }
-                    Tool::Lasso if self.corners.len() > 2 => {
-                        let corners = std::mem::take(&mut self.corners);
-                        self.canvas.lasso(&corners, 255);
-                    }
-                    _ => {}
-                }
-            }
-            MouseEventKind::ScrollUp => self.zoom(1.25),
-            MouseEventKind::ScrollDown => self.zoom(0.8),
-            _ => return Some(Effect::None),
-        }
-        Some(Effect::Draw)
+        // Before anything is drawn nothing can be pointed at.
+        Some(self.follow(mouse).unwrap_or(Effect::None))
     }
 }
 

@@ -1,26 +1,40 @@
 //! The command palette: what can be done now, found by some letters of its name, and every verb of the command line,
 //! which is done as there, with its words after it.
 
-use crossterm::event::{KeyCode, KeyEvent};
+use crossterm::event::KeyEvent;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
 use super::entry::Input;
-use super::{Overlay, Reply, frame, place};
+use super::{Overlay, Reply, frame, hints, place};
+use crate::client::words::shell;
 use crate::tui::canvas::Canvas;
 use crate::tui::deeds::{self, Effect};
-use crate::tui::keymap::{Binding, matches};
+use crate::tui::keymap::overlays::{self, Layer};
+use crate::tui::keymap::{Action, Binding, matches};
 use crate::tui::theme;
 use crate::tui::widgets::list::{self, Choice};
+use crate::tui::widgets::text;
 use crate::tui::world::World;
 
+/// What a verb of the command line begins with in the list, so that it is not taken for what a key does.
+const PROGRAM: &str = "$ catbench";
+/// Rows for what the chosen one does.
+const ABOUT: u16 = 2;
+
 /// A verb of the command line.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Verb {
     /// As typed: "concept import-adapter".
     pub name: String,
     /// What it does.
     pub about: String,
+    /// The words that go after it, as the command line's help names them: "<CONCEPT> [RUN]".
+    pub words: String,
+    /// The first of them is the name of a concept.
+    pub takes_concept: bool,
+    /// It does nothing without words.
+    pub needs_words: bool,
 }
 
 enum Row {
@@ -52,7 +66,7 @@ impl Palette {
         Self { rows, typed: Input::default(), choice: Choice::default() }
     }
 
-    /// The verb that what is typed begins with, the longest one, and whether words follow it.
+    /// The verb that what is typed begins with, the longest one, with a space after it.
     fn verb(&self) -> Option<&str> {
         let typed = self.typed.text().trim_start();
         let begins = |name: &&str| typed.strip_prefix(*name).is_some_and(|rest| rest.starts_with(' '));
@@ -73,11 +87,52 @@ impl Palette {
         }
         found
     }
+
+    fn chosen(&self) -> Option<&Row> {
+        let found = self.found();
+        self.choice.of(found.len()).map(|index| found[index])
+    }
+
+    /// Write the chosen one out: a verb with the open concept, where one goes after it.
+    fn write_out(&mut self, world: &World) {
+        let verb = match self.chosen() {
+            None => return,
+            Some(Row::Key(binding)) => {
+                self.typed = Input::new(binding.command.unwrap_or_default());
+                self.choice = Choice::default();
+                return;
+            }
+            Some(Row::Verb(verb)) => verb,
+        };
+        let concept = world.open.as_ref().filter(|_| verb.takes_concept).map(|open| shell(&open.concept.id));
+        let concept = concept.map(|name| format!("{name} ")).unwrap_or_default();
+        self.typed = Input::new(&format!("{} {concept}", verb.name));
+        self.choice = Choice::default();
+    }
+
+    fn enter(&mut self, world: &World) -> Reply {
+        if self.verb().is_some() {
+            return Reply::Then(deeds::command_line(self.typed.text().trim()));
+        }
+        match self.chosen() {
+            None => Reply::Stay,
+            Some(Row::Key(binding)) => Reply::Then(Effect::Act(binding.action)),
+            Some(Row::Verb(verb)) if !verb.needs_words => Reply::Then(deeds::command_line(&verb.name)),
+            Some(Row::Verb(_)) => {
+                self.write_out(world);
+                Reply::Stay
+            }
+        }
+    }
 }
 
 impl Overlay for Palette {
+    fn layer(&self) -> &'static Layer {
+        &overlays::PALETTE
+    }
+
     fn place(&self, area: Rect) -> Rect {
-        place(area, 78, (self.rows.len() as u16 + 5).min(area.height.saturating_sub(2)))
+        place(area, 96, (self.rows.len() as u16 + 5 + ABOUT).min(area.height.saturating_sub(2)))
     }
 
     fn draw(&mut self, canvas: &mut Canvas, area: Rect, _: &World) {
@@ -85,57 +140,54 @@ impl Overlay for Palette {
         let mut spans = vec![Span::styled(" : ", theme::focus())];
         spans.extend(self.typed.line(inner.width.saturating_sub(4) as usize, true).spans);
         canvas.buffer.set_line(inner.x, inner.y, &Line::from(spans), inner.width);
-        let body = Rect { y: inner.y + 2, height: inner.height.saturating_sub(3), ..inner };
-        let hint = match self.verb() {
-            Some(verb) => format!(" Enter: catbench {verb} ...   --help says what goes after it"),
-            None => " Enter does it   a verb of the command line takes its words first".into(),
+        let body = Rect { y: inner.y + 2, height: inner.height.saturating_sub(4 + ABOUT), ..inner };
+        let width = inner.width.saturating_sub(2) as usize;
+        // All of what the chosen one does, which its row may be too short for.
+        let about = match self.chosen() {
+            Some(Row::Key(binding)) if binding.shown.is_empty() => binding.help.to_owned(),
+            Some(Row::Key(binding)) => format!("{}: {}", binding.shown, binding.help),
+            Some(Row::Verb(verb)) => format!("{PROGRAM} {} {}: {}", verb.name, verb.words, verb.about),
+            None => "nothing of that name can be done now".into(),
         };
-        canvas.buffer.set_stringn(inner.x, inner.bottom() - 1, hint, inner.width as usize, theme::faint());
+        let lines = text::wrap(&about, width);
+        for (line, y) in lines.iter().zip(body.bottom() + 1..inner.bottom() - 1) {
+            canvas.buffer.set_stringn(inner.x + 1, y, line, width, theme::accent());
+        }
+        hints(canvas, inner, self.layer());
         let lines: Vec<Line<'static>> = self
             .found()
             .into_iter()
-            .map(|row| {
-                let (key, about) = match row {
-                    Row::Key(binding) => (binding.shown.to_owned(), binding.help.to_owned()),
-                    Row::Verb(verb) => ("$".into(), verb.about.clone()),
-                };
-                Line::from(vec![
-                    Span::styled(format!(" {:<22} ", row.name()), theme::strong()),
-                    Span::styled(format!("{key:<5} "), theme::faint()),
-                    Span::raw(about),
-                ])
+            .map(|row| match row {
+                Row::Key(binding) => Line::from(vec![
+                    Span::styled(format!(" {:<28} ", row.name()), theme::strong()),
+                    Span::styled(format!("{:<6} ", binding.shown), theme::strong()),
+                    Span::raw(binding.help),
+                ]),
+                Row::Verb(verb) => Line::from(vec![
+                    Span::styled(format!(" {PROGRAM} "), theme::faint()),
+                    Span::styled(format!("{:<24} ", row.name()), theme::strong()),
+                    Span::raw(verb.about.clone()),
+                ]),
             })
             .collect();
-        if lines.is_empty() {
-            canvas.buffer.set_string(inner.x + 3, body.y, "nothing of that name can be done now", theme::faint());
-        }
         let mut choice = self.choice;
         list::draw(canvas, body, 0, &mut choice, lines.len(), true, |i, _| lines[i].clone());
         self.choice = choice;
     }
 
-    fn key(&mut self, key: KeyEvent, _: &World) -> Reply {
-        let len = self.found().len();
-        match key.code {
-            KeyCode::Esc => return Reply::Close,
-            KeyCode::Enter => {
-                if self.verb().is_some() {
-                    return Reply::Then(deeds::command_line(self.typed.text().trim()));
-                }
-                let Some(index) = self.choice.of(len) else { return Reply::Stay };
-                match self.found()[index] {
-                    Row::Key(binding) => return Reply::Then(Effect::Act(binding.action)),
-                    Row::Verb(verb) => self.typed = Input::new(&format!("{} ", verb.name)),
-                }
-            }
-            KeyCode::Up | KeyCode::BackTab => self.choice.index = self.choice.of(len).unwrap_or(0).saturating_sub(1),
-            KeyCode::Down | KeyCode::Tab => self.choice.index = (self.choice.index + 1).min(len.saturating_sub(1)),
-            KeyCode::Backspace if self.typed.text().is_empty() => return Reply::Close,
-            _ => {
-                self.typed.key(key);
-                self.choice = Choice::default();
-            }
+    fn act(&mut self, action: Action, _: KeyEvent, world: &World) -> Reply {
+        match action {
+            Action::Back => return Reply::Close,
+            Action::Enter => return self.enter(world),
+            Action::Complete => self.write_out(world),
+            step => drop(self.choice.step(step, self.found().len())),
         }
+        Reply::Stay
+    }
+
+    fn typed(&mut self, key: KeyEvent, _: &World) -> Reply {
+        self.typed.key(key);
+        self.choice = Choice::default();
         Reply::Stay
     }
 
@@ -143,7 +195,8 @@ impl Overlay for Palette {
         self.typed.insert(text.trim());
     }
 
-    fn choose(&mut self, index: usize) {
+    fn choose(&mut self, index: usize, again: bool, world: &World) -> Reply {
         self.choice.index = index;
+        if again { self.enter(world) } else { Reply::Stay }
     }
 }

@@ -7,9 +7,10 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Clear, Widget};
 
-use super::{Overlay, Reply};
+use super::{Overlay, Reply, hints};
 use crate::tui::canvas::Canvas;
-use crate::tui::keymap::{self, Action, Place};
+use crate::tui::keymap::Action;
+use crate::tui::keymap::overlays::{self, Layer};
 use crate::tui::theme;
 use crate::tui::world::World;
 
@@ -42,6 +43,10 @@ impl Large {
 }
 
 impl Overlay for Large {
+    fn layer(&self) -> &'static Layer {
+        &overlays::PICTURE
+    }
+
     fn place(&self, area: Rect) -> Rect {
         area
     }
@@ -58,19 +63,25 @@ impl Overlay for Large {
             Span::styled(format!("  {name}"), theme::faint()),
         ]);
         canvas.buffer.set_line(area.x, area.bottom() - 2, &title, area.width);
-        let hint = format!(" ← → {} of {}   Esc back", self.index + 1, self.shots.len());
-        canvas.buffer.set_stringn(area.x, area.bottom() - 1, hint, area.width as usize, theme::faint());
+        let row = Rect { y: area.bottom() - 1, height: 1, ..area };
+        let (x, _) = canvas.buffer.set_stringn(
+            row.x,
+            row.y,
+            format!(" {} of {}  ", self.index + 1, self.shots.len()),
+            row.width as usize,
+            theme::faint(),
+        );
+        hints(canvas, Rect { x, width: row.right().saturating_sub(x), ..row }, self.layer());
     }
 
-    fn key(&mut self, key: KeyEvent, _: &World) -> Reply {
+    fn act(&mut self, action: Action, _: KeyEvent, _: &World) -> Reply {
         let last = self.shots.len().saturating_sub(1);
-        self.index = match keymap::action(key, Place::Concept) {
-            Some(Action::Left | Action::Up) => self.index.saturating_sub(1),
-            Some(Action::Right | Action::Down) => (self.index + 1).min(last),
-            Some(Action::First) => 0,
-            Some(Action::Last) => last,
-            Some(Action::Back | Action::Enter | Action::Quit) => return Reply::Close,
-            _ => self.index,
+        self.index = match action {
+            Action::Left => self.index.saturating_sub(1),
+            Action::Right => (self.index + 1).min(last),
+            Action::First => 0,
+            Action::Last => last,
+            _ => return Reply::Close,
         };
         Reply::Stay
     }

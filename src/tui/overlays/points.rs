@@ -125,17 +125,36 @@ impl Points {
         said
     }
 
-    /// How `mask` was made, as its file is to say: by points alone, by hand, or by hand over what points made.
-    pub fn how(&self, mask: &GrayImage) -> Vec<(String, String)> {
-        let by_hand = ("mask_made_by".to_owned(), "hand".to_owned());
-        match self.made.iter().rfind(|made| made.mask == *mask).or(self.made.last()) {
-            Some(made) if made.mask == *mask => made.how.clone(),
-            Some(made) if self.before != *mask => {
-                let settings = made.how.iter().filter(|(key, _)| key != "mask_made_by").cloned();
-                std::iter::once(by_hand).chain(settings).collect()
-            }
-            _ => vec![by_hand],
+    /// How `mask` was made, as its file is to say: by points alone, or by hand over what points made and what `said` how it was
+    /// made; `said` is none where there was nothing.
+    pub fn how(&self, mask: &GrayImage, said: Option<&[(String, String)]>) -> Vec<(String, String)> {
+        if let Some(made) = self.made.iter().rfind(|made| made.mask == *mask) {
+            return made.how.clone();
         }
+        let value = |text: &[(String, String)], wanted: &str| {
+            text.iter().find(|(key, _)| key == wanted).map(|(_, value)| value.clone())
+        };
+        let mut how = vec![("mask_made_by".to_owned(), "hand".to_owned())];
+        let points = self.made.last().filter(|_| self.before != *mask);
+        // What was drawn over something by hand once is still drawn over it.
+        let before = said.map(|text| {
+            let over = value(text, "drawn_over").or_else(|| value(text, "mask_made_by"));
+            over.unwrap_or_else(|| "unknown".into())
+        });
+        let mut over: Vec<String> =
+            before.into_iter().chain(points.and_then(|made| value(&made.how, "mask_made_by"))).collect();
+        over.dedup();
+        if !over.is_empty() {
+            how.push(("drawn_over".into(), over.join(", ")));
+        }
+        let settings = said.into_iter().flatten().chain(points.iter().flat_map(|made| &made.how));
+        for (key, value) in settings.filter(|(key, _)| !["mask_made_by", "drawn_over"].contains(&key.as_str())) {
+            match how.iter_mut().find(|(known, _)| known == key) {
+                Some((_, known)) => known.clone_from(value),
+                None => how.push((key.clone(), value.clone())),
+            }
+        }
+        how
     }
 }
 

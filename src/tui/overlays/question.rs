@@ -1,18 +1,20 @@
 //! A question before something that cannot be taken back at once.
 
-use crossterm::event::{KeyCode, KeyEvent};
+use crossterm::event::KeyEvent;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use super::{Overlay, Reply, frame, place};
-use crate::tui::canvas::Canvas;
+use crate::tui::canvas::{Canvas, Target};
 use crate::tui::deeds::Effect;
+use crate::tui::keymap::Action;
+use crate::tui::keymap::overlays::{self, Layer};
 use crate::tui::theme;
 use crate::tui::widgets::text;
 use crate::tui::world::World;
 
-/// A question that `y` answers with a deed, and anything else with none.
+/// A question that `y` answers with a deed, and `n` with none.
 pub struct Question {
     title: String,
     lines: Vec<String>,
@@ -28,6 +30,10 @@ impl Question {
 }
 
 impl Overlay for Question {
+    fn layer(&self) -> &'static Layer {
+        &overlays::QUESTION
+    }
+
     fn place(&self, area: Rect) -> Rect {
         place(area, 62, self.lines.len() as u16 + 4)
     }
@@ -37,19 +43,25 @@ impl Overlay for Question {
         for (line, y) in self.lines.iter().zip(inner.top()..inner.bottom()) {
             canvas.buffer.set_stringn(inner.x + 1, y, line, inner.width as usize - 1, Style::new());
         }
-        let answers = Line::from(vec![
-            Span::styled(" y ", theme::focus()),
-            Span::raw(format!("{}    ", self.yes.0)),
-            Span::styled("n ", theme::focus()),
-            Span::raw(self.no),
-        ]);
-        canvas.buffer.set_line(inner.x, inner.bottom().saturating_sub(1), &answers, inner.width);
+        let row = Rect { y: inner.bottom().saturating_sub(1), height: 1, ..inner };
+        let mut x = row.x;
+        for (index, (key, word)) in [(" y ", self.yes.0), ("n ", self.no)].into_iter().enumerate() {
+            let answer = Line::from(vec![Span::styled(key, theme::focus()), Span::raw(word)]);
+            let (width, left) = (answer.width() as u16, row.right().saturating_sub(x));
+            canvas.buffer.set_line(x, row.y, &answer, left);
+            canvas.target(Rect { x, width: width.min(left), ..row }, Target::Item { pane: 0, index });
+            x += width + 4;
+        }
     }
 
-    fn key(&mut self, key: KeyEvent, _: &World) -> Reply {
-        match key.code {
-            KeyCode::Char('y') | KeyCode::Enter => self.yes.1.take().map_or(Reply::Close, Reply::Then),
+    fn act(&mut self, action: Action, _: KeyEvent, _: &World) -> Reply {
+        match action {
+            Action::Yes => self.yes.1.take().map_or(Reply::Close, Reply::Then),
             _ => Reply::Close,
         }
+    }
+
+    fn choose(&mut self, index: usize, _: bool, _: &World) -> Reply {
+        if index == 0 { self.yes.1.take().map_or(Reply::Close, Reply::Then) } else { Reply::Close }
     }
 }

@@ -1,75 +1,245 @@
 //! What a sampling needs to be told.
 
+use std::path::Path;
+use std::str::FromStr;
+
 use super::entry::{Entry, Field};
-use crate::protocol::SampleConfig;
-use crate::tui::deeds::{self, Effect};
-use crate::workspace::{Concept, JobFolder, LineCount, PromptList, Values};
+use crate::client;
+use crate::protocol::{Axis, NoiseKind, SampleConfig, SamplerKind};
+use crate::tui::deeds::{self, Effect, Sampling};
+use crate::workspace::{Concept, Home, JobFolder, LineCount, ListNames, PromptList, Values, values_of};
+
+/// What the last line takes, each as on the command line.
+const MORE: &str = "--negative TEXT --noise torch --eta E --checkpoints all --grid seed,prompt --with NAME=0.5";
 
 /// Have prompts and their settings typed, for a sampling with what `run` has learned; without a run, of the class word.
 /// `prompts` stands there already: a prompt, or the name of a prompt list.
 pub fn open(concept: &Concept, run: Option<JobFolder>, prompts: &str) -> Effect {
     let usual = concept.sampling();
-    let lists = concept.folder.join("prompts");
     let fields = vec![
         Field::new("prompts", "a prompt with {concept} in it, or the name of a prompt list", prompts),
         Field::new("images", "a prompt; image i has the seed below plus i", &usual.images_per_prompt.to_string()),
-        Field::new("seed", "of the first image of each prompt", &usual.seed.to_string()),
+        Field::new("seeds", "of the first image of each prompt; also several: 1,2,7..9", &usual.seed.to_string()),
         Field::new("steps", "of denoising", &usual.steps.to_string()),
-        Field::new("guidance", "classifier-free; 1 switches it off", &usual.guidance_scale.to_string()),
-        Field::new("strength", "0 is the base model, 1 as trained", &usual.strength.to_string()),
+        Field::new("guidance", "classifier-free; 1 switches it off; also several", &usual.guidance_scale.to_string()),
+        Field::new(
+            "strength",
+            "0 is the base model, 1 as trained; also several: 0..1..0.25",
+            &usual.strength.to_string(),
+        ),
+        Field::new(
+            "sampler",
+            "ddim, pndm, euler, euler_ancestral, dpmpp_2m, unipc; or euler karras",
+            usual.sampler.word(),
+        ),
+        Field::new("more", MORE, ""),
     ];
     let title = match &run {
         Some(run) => format!("Sample run {}", run.id()),
         None => "Sample the class word: nothing is trained yet".into(),
     };
-    let (concept, lists_again) = (concept.clone(), lists.clone());
-    let entry = Entry::new(&title, fields, move |texts| match config(&texts, &concept, &lists) {
-        Ok((config, list)) => deeds::sample(concept.clone(), run.clone(), config, list),
+    let (of, own) = (concept.clone(), run.clone());
+    let entry = Entry::new(&title, fields, move |texts| match wanted(&texts, &of, own.as_ref()) {
+        Ok(sampling) => deeds::sample(of.clone(), own.clone(), sampling),
         Err(wrong) => Effect::Notice(wrong),
     });
-    let usual = SampleConfig::default();
     Effect::over(entry.checked(move |texts, world| {
         let concept = world.open.as_ref().map(|open| &open.concept).ok_or("no concept is open")?;
-        let (config, list) = config(texts, concept, &lists_again)?;
-        let counts = list.counts(&Values::default(), &config);
+        let Sampling { config, list, values, .. } = wanted(texts, concept, run.as_ref())?;
+        // Counted, not made: this is done with every key.
+        list.count(&values, &config).map_err(|error| error.to_string())?;
+        let counts = list.counts(&values, &config);
         let sum = |of: fn(&LineCount) -> u64| counts.iter().map(of).fold(0, u64::saturating_add);
         let (prompts, images) = (sum(|line| line.prompts), sum(|line| line.pictures));
+        let usual = SampleConfig::default();
         let steps = if config.steps == usual.steps { String::new() } else { format!(", {} steps each", config.steps) };
-        Ok(format!("✓ {images} pictures of {prompts} prompts{steps}; Enter in the last line queues them"))
+        Ok(format!("✓ {images} pictures of {prompts} prompts{steps}; Enter in the last line says what they need"))
     }))
 }
 
-fn config(texts: &[String], concept: &Concept, lists: &std::path::Path) -> Result<(SampleConfig, PromptList), String> {
-    fn number<T: std::str::FromStr>(name: &str, text: &str) -> Result<T, String> {
-        text.parse().map_err(|_| format!("{name}: {text:?} is no number that it can be"))
-    }
-    let [prompts, images, seed, steps, guidance, strength] = texts else { return Err("all lines are needed".into()) };
-    let named = [lists.join(prompts), lists.join(format!("{prompts}.txt"))];
-    let list = named.iter().find(|list| !prompts.is_empty() && list.is_file());
-    let names = concept.list_names();
-    let list = match prompts.as_str() {
-        "" => return Err("a prompt, or the name of a prompt list".into()),
-        prompt => match list {
-            Some(list) => PromptList::read(list, &names).map_err(|error| error.to_string())?,
-            None => PromptList::of_prompts(&[prompt.to_owned()], &names).map_err(|error| error.to_string())?,
-        },
+/// What is typed, as a sampling.
+fn wanted(texts: &[String], concept: &Concept, run: Option<&JobFolder>) -> Result<Sampling, String> {
+    let [prompts, images, seeds, steps, guidance, strength, sampler, more] = texts else {
+        return Err("all lines are needed".into());
     };
     let images_per_prompt: usize = number("images", images)?;
     let steps: usize = number("steps", steps)?;
     if images_per_prompt == 0 || steps == 0 {
         return Err("images and steps are at least 1".into());
     }
-    let config = SampleConfig {
+    let (seeds, guidance_scales, strengths) =
+        (numbers::<u64>("seeds", seeds)?, numbers("guidance", guidance)?, numbers("strength", strength)?);
+    let one = |name: &str| format!("{name}: at least one");
+    let (sampler, karras) =
+        sampler.strip_suffix("karras").map_or((sampler.as_str(), false), |rest| (rest.trim(), true));
+    let known = SamplerKind::ALL.into_iter().find(|kind| kind.word() == sampler);
+    let mut config = SampleConfig {
         prompts: vec![prompts.clone()],
         images_per_prompt,
-        seed: number("seed", seed)?,
+        seed: *seeds.first().ok_or_else(|| one("seeds"))?,
         steps,
-        guidance_scale: number("guidance", guidance)?,
-        strength: number("strength", strength)?,
+        guidance_scale: *guidance_scales.first().ok_or_else(|| one("guidance"))?,
+        strength: *strengths.first().ok_or_else(|| one("strength"))?,
+        sampler: known.ok_or_else(|| format!("sampler: there is no {sampler:?}"))?,
+        karras,
         ..concept.sampling()
     };
-    config.check().map_err(|error| error.to_string())?;
-    // What is too much is told while it is typed.
-    list.pictures(&Values::default(), &config).map_err(|error| error.to_string())?;
-    Ok((config, list))
+    let several = seeds.len() > 1;
+    let mut values = Values {
+        seeds: if several { seeds } else { Vec::new() },
+        guidance_scales,
+        strengths,
+        // Several seeds have one image each, unless another number of them is typed than stands there.
+        images_per_prompt: Some(images_per_prompt)
+            .filter(|images| !several || *images != concept.sampling().images_per_prompt),
+        ..Values::default()
+    };
+    let grid = take_more(more, concept, run, &mut config, &mut values)?;
+    let names = ListNames {
+        concepts: config.concepts.iter().map(|other| other.name.clone()).collect(),
+        ..concept.list_names()
+    };
+    let list = list(prompts, &concept.folder.join("prompts"), &names)?;
+    // Karras and eta are those of lines with another sampler too: each line is looked at later.
+    let whole = SampleConfig { karras: false, eta: 0.0, ..config.clone() };
+    whole.check().map_err(|error| error.to_string())?;
+    Ok(Sampling { config, list, values, grid })
+}
+
+fn list(prompts: &str, lists: &Path, names: &ListNames) -> Result<PromptList, String> {
+    if prompts.is_empty() {
+        return Err("a prompt, or the name of a prompt list".into());
+    }
+    let named = [lists.join(prompts), lists.join(format!("{prompts}.txt"))];
+    match named.iter().find(|list| list.is_file()) {
+        Some(list) => PromptList::read(list, names).map_err(|error| error.to_string()),
+        None => PromptList::of_prompts(&[prompts.to_owned()], names).map_err(|error| error.to_string()),
+    }
+}
+
+fn number<T: FromStr>(name: &str, text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| format!("{name}: {text:?} is no number that it can be"))
+}
+
+/// Numbers between commas, which may be ranges.
+fn numbers<T: FromStr>(name: &str, text: &str) -> Result<Vec<T>, String> {
+    let parts = text.split(',').map(|part| values_of(part.trim()).map_err(|wrong| format!("{name}: {wrong}")));
+    let parts = parts.collect::<Result<Vec<_>, _>>()?;
+    parts.iter().flatten().map(|part| number(name, part)).collect()
+}
+
+/// Take over what is typed as on the command line. The settings of contact sheets' columns and rows are told.
+fn take_more(
+    text: &str,
+    concept: &Concept,
+    run: Option<&JobFolder>,
+    config: &mut SampleConfig,
+    values: &mut Values,
+) -> Result<Vec<Axis>, String> {
+    let words = shell_words::split(text).map_err(|_| "more: a quotation mark has no other".to_owned())?;
+    let mut grid = Vec::new();
+    let mut words = words.into_iter();
+    while let Some(word) = words.next() {
+        let (name, value) = match word.split_once('=') {
+            Some((name, value)) if name.starts_with("--") => (name.to_owned(), Some(value.to_owned())),
+            _ => (word, None),
+        };
+        let Some(value) = value.or_else(|| words.next()) else { return Err(format!("more: {name} without a value")) };
+        match name.as_str() {
+            "--negative" | "--negative-prompt" => config.negative_prompt = value,
+            "--noise" => {
+                let known = NoiseKind::ALL.into_iter().find(|kind| kind.word() == value);
+                config.noise = known.ok_or_else(|| format!("more: {value:?} is neither catbench nor torch"))?;
+            }
+            "--eta" => config.eta = number("eta", &value)?,
+            "--batch-size" => config.batch_size = number("batch-size", &value)?,
+            "--concept-steps" => match numbers("concept-steps", &value)?[..] {
+                [from, to] => config.concept_steps = Some([from, to]),
+                _ => return Err("more: --concept-steps takes two fractions of the steps, as in 0.2,0.8".into()),
+            },
+            "--checkpoints" => {
+                let run = run.ok_or("more: --checkpoints of no run: nothing is trained yet")?;
+                let steps: Vec<String> = value.split(',').map(str::to_owned).collect();
+                values.checkpoints = client::checkpoints(run, &steps).map_err(|error| error.to_string())?;
+            }
+            "--grid" => {
+                grid = value
+                    .split(',')
+                    .map(Axis::from_str)
+                    .collect::<Result<_, _>>()
+                    .map_err(|why| format!("more: {why}"))?;
+            }
+            "--with" => {
+                let home: Home = concept.home().map_err(|error| error.to_string())?;
+                config.concepts.push(client::other_concept(&home, &value).map_err(|error| error.to_string())?);
+            }
+            _ => return Err(format!("more: {name} is none of {MORE} --batch-size N --concept-steps 0.2,0.8")),
+        }
+    }
+    Ok(grid)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn concept(home: &Path) -> Concept {
+        let folder = home.join("mug");
+        std::fs::create_dir_all(folder.join("prompts")).unwrap();
+        std::fs::write(folder.join("concept.toml"), "name = \"mug\"\nclass_word = \"cup\"\nbase_model = \"x\"\n")
+            .unwrap();
+        std::fs::write(folder.join("prompts/two.txt"), "a {concept}\na {class} --sampler euler\n").unwrap();
+        Concept::open(&folder).unwrap()
+    }
+
+    fn typed(texts: [&str; 8], concept: &Concept) -> Result<Sampling, String> {
+        wanted(&texts.map(str::to_owned), concept, None)
+    }
+
+    #[test]
+    fn all_that_commands_take_is_taken() {
+        let home = tempfile::tempdir().unwrap();
+        let concept = concept(home.path());
+        let more = "--negative 'dark, odd' --noise=torch --eta 0 --grid seed,strength --concept-steps 0.2,0.8";
+        let typed = |texts| typed(texts, &concept);
+        let wanted = typed(["a {concept}", "4", "1..3,9", "20", "5", "0..1..0.5", "euler karras", more]).unwrap();
+        let pictures = wanted.list.pictures(&wanted.values, &wanted.config).unwrap();
+        assert_eq!(pictures.len(), 4 * 3);
+        let one = &pictures[1];
+        assert_eq!((one.seed, one.steps, one.sampler, one.karras), (2, 20, SamplerKind::Euler, true));
+        assert_eq!((one.negative_prompt.as_str(), one.noise), ("dark, odd", NoiseKind::Torch));
+        assert_eq!(wanted.grid, [Axis::Seed, Axis::Strength]);
+        assert_eq!(wanted.config.concept_steps, Some([0.2, 0.8]));
+        let listed = typed(["two", "2", "0", "20", "7.5", "1", "ddim", ""]).unwrap();
+        assert_eq!(listed.list.pictures(&listed.values, &listed.config).unwrap().len(), 4);
+    }
+
+    #[test]
+    fn what_cannot_be_is_named() {
+        let home = tempfile::tempdir().unwrap();
+        let concept = concept(home.path());
+        for (place, text, said) in [
+            (0, "", "a prompt, or the name"),
+            (0, "a {cup", "{ without its }"),
+            (1, "0", "at least 1"),
+            (2, "x", "seeds"),
+            (2, "1..99999", "20000 at most"),
+            (4, "", "guidance"),
+            (6, "heun", "there is no \"heun\""),
+            (7, "--noise pink", "neither catbench nor torch"),
+            (7, "--grid colour", "\"colour\""),
+            (7, "--checkpoints all", "nothing is trained yet"),
+            (7, "--with dog", "dog"),
+            (7, "--what 1", "--what"),
+            (7, "--eta", "without a value"),
+            (7, "--negative 'a", "quotation mark"),
+        ] {
+            let mut texts = ["a {concept}", "1", "0", "20", "7.5", "1", "ddim", ""];
+            texts[place] = text;
+            let error = typed(texts, &concept).unwrap_err();
+            assert!(error.contains(said), "{text}: {error}");
+        }
+    }
 }

@@ -77,7 +77,7 @@ pub struct Surface {
     graphics: Graphics,
     reveal: Reveal,
     /// No picture may be drawn here in this frame.
-    covered: Option<Rect>,
+    covered: Vec<Rect>,
 }
 
 impl Surface {
@@ -85,7 +85,7 @@ impl Surface {
     /// has come.
     pub fn new(images: Images, colours: Colours, loaded: impl Fn(Loaded) + Send + 'static) -> Self {
         let (loader, graphics) = (Loader::new(loaded), Graphics::new(images));
-        Self { images, colours, loader, graphics, reveal: Reveal::default(), covered: None }
+        Self { images, colours, loader, graphics, reveal: Reveal::default(), covered: Vec::new() }
     }
 
     /// Draw another way from the next frame on.
@@ -109,8 +109,13 @@ impl Surface {
         self.loader.is_settled()
     }
 
+    /// From here on in this frame no picture is drawn under `covered`.
+    pub fn cover(&mut self, covered: Vec<Rect>) {
+        self.covered = covered;
+    }
+
     /// Begin a frame in which no picture is drawn under `covered`.
-    pub fn begin(&mut self, covered: Option<Rect>) {
+    pub fn begin(&mut self, covered: Vec<Rect>) {
         self.covered = covered;
         self.graphics.begin();
         self.reveal.begin();
@@ -133,7 +138,7 @@ impl Surface {
                 if self.images == Images::Blocks {
                     let rows = self.reveal.rows(place, hash(&key));
                     blocks::draw(buffer, place, rows, &picture, self.colours);
-                } else if self.covered.is_none_or(|covered| !covered.intersects(place)) {
+                } else if !self.covered.iter().any(|covered| covered.intersects(place)) {
                     self.graphics.place(buffer, place, hash(&key), &picture);
                 }
             }

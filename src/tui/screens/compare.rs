@@ -9,7 +9,8 @@ use ratatui::text::{Line, Span};
 
 use super::Screen;
 use super::concept::run_row;
-use crate::protocol::RunRecord;
+use crate::client::words::score_list;
+use crate::protocol::{RunRecord, Score};
 use crate::tui::canvas::{Canvas, Target};
 use crate::tui::deeds::Effect;
 use crate::tui::keymap::Action;
@@ -17,13 +18,15 @@ use crate::tui::overlays::picture::{Large, Shot};
 use crate::tui::theme;
 use crate::tui::widgets::graph::{FAR, Graph, GraphView, Look, NEAR, RunCurves, Series};
 use crate::tui::widgets::list::{self, Choice};
+use crate::tui::widgets::scores::Form;
 use crate::tui::widgets::{pane, text, tiles};
 use crate::tui::world::{Open, World};
 use crate::workspace::{History, JobFolder, Picture};
 
 const RUNS: usize = 0;
-const LOSSES: usize = 1;
-const PICTURES: usize = 2;
+const TABLE: usize = 1;
+const LOSSES: usize = 2;
+const PICTURES: usize = 3;
 /// More runs than these cannot be told apart.
 const MOST: usize = 6;
 
@@ -33,6 +36,8 @@ pub struct Compare {
     focus: usize,
     runs: Choice,
     pictures: Choice,
+    /// The first row that is seen of scores and settings.
+    top: usize,
     /// The runs that are compared, by id; without any, the last two.
     marked: BTreeSet<String>,
     /// What is seen of the losses, where that was drawn, and how many steps it has room for.
@@ -107,6 +112,19 @@ fn learned(history: &History) -> impl Iterator<Item = &Picture> {
     history.pictures.iter().filter(|picture| picture.learned || !picture.evaluation)
 }
 
+/// What the runs are worth, by the name of each score that one of them has; none where none is measured.
+fn scores_of(runs: &[&RunRecord], form: Form) -> Vec<(String, Vec<String>)> {
+    let lists: Vec<_> =
+        runs.iter().map(|run| run.scores.as_ref().map(|both| score_list(&both.after)).unwrap_or_default()).collect();
+    let names = lists.iter().max_by_key(|list| list.len()).map(Vec::as_slice).unwrap_or_default();
+    let value = |list: &Vec<(&str, &Score)>, name: &str| {
+        let found = list.iter().find(|(other, _)| *other == name);
+        found.map_or_else(|| "–".into(), |(_, score)| form.write(score))
+    };
+    let row = |name: &str| (name.to_owned(), lists.iter().map(|list| value(list, name)).collect());
+    names.iter().map(|(name, _)| row(name)).collect()
+}
+
 /// The settings in which the runs differ: their names, and the value of each run.
 fn differences(runs: &[&RunRecord]) -> Vec<(String, Vec<String>)> {
     let table = |run: &&RunRecord| {
@@ -159,24 +177,7 @@ impl Screen for Compare {
             line
         });
 
-        let inner = pane::draw(canvas.buffer, table, "Settings that differ", &Line::default(), false);
-        let found = differences(&compared);
-        if found.is_empty() {
-            text::empty(
-                canvas.buffer,
-                inner,
-                if compared.len() < 2 { "there is nothing to compare with" } else { "none" },
-            );
-        }
-        let each = (inner.width as usize).saturating_sub(18) / compared.len().max(1);
-        for ((name, values), y) in found.iter().zip(inner.top()..inner.bottom()) {
-            let mut spans = vec![Span::styled(format!(" {} ", text::fit(name, 16)), theme::faint())];
-            for (at, value) in values.iter().enumerate() {
-                let style = Look::run(at).style;
-                spans.push(Span::styled(format!("{} ", text::fit(value, each.saturating_sub(1))), style));
-            }
-            canvas.buffer.set_line(inner.x, y, &Line::from(spans), inner.width);
-        }
+        self.table(canvas, table, &compared);
         self.losses(canvas, right, world, &compared);
 
         let detail = shots.first().map(|shot| shot.detail.clone()).unwrap_or_default();
@@ -192,7 +193,7 @@ impl Screen for Compare {
             text::empty(canvas.buffer, inner, "these runs have no pictures of the same prompt and seed");
         }
         let mut all_seen = Choice::default();
-        tiles::draw(canvas, inner, PICTURES, &mut all_seen, &shots, false);
+        tiles::draw_all(canvas, inner, PICTURES, &mut all_seen, &shots, false);
     }
 
     fn act(&mut self, action: Action, world: &mut World) -> Effect {
@@ -202,6 +203,14 @@ impl Screen for Compare {
             return Effect::Draw;
         }
         match action {
+            Action::Up if self.focus == TABLE => {
+                self.top = self.top.saturating_sub(1);
+                Effect::Draw
+            }
+            Action::Down if self.focus == TABLE => {
+                self.top += 1;
+                Effect::Draw
+            }
             Action::Mark => {
                 if self.marked.is_empty() {
                     self.marked = self.compared(open).iter().map(|run| run.id.clone()).collect();
@@ -238,7 +247,15 @@ impl Screen for Compare {
     }
 
     fn panes(&self, _: &World) -> usize {
-        3
+        4
+    }
+
+    fn wheel(&mut self, pane: usize, column: u16, row: u16, down: bool, world: &World) -> bool {
+        let Some(open) = world.open.as_ref().filter(|_| pane == LOSSES) else { return false };
+        let graph = Graph { series: self.series(&self.compared(open)), view: &self.view, steps: self.steps };
+        let (whole, x) = (graph.whole(), graph.x_at(self.plot, column, row));
+        self.view.turn(whole, down, x);
+        true
     }
 
     fn click(&mut self, pane: usize, column: u16, row: u16, world: &World) {
@@ -276,6 +293,39 @@ impl Screen for Compare {
 }
 
 impl Compare {
+    /// What the compared runs are worth, and the settings in which they differ.
+    fn table(&mut self, canvas: &mut Canvas, area: Rect, compared: &[&RunRecord]) {
+        let focused = self.focus == TABLE;
+        let said = if compared.iter().any(|run| run.scores.is_some()) { "95 % intervals" } else { "not measured" };
+        let aside = Line::styled(said, theme::faint());
+        let inner = pane::draw(canvas.buffer, area, "Scores and settings", &aside, focused);
+        canvas.target(inner, Target::Pane(TABLE));
+        let each = (inner.width as usize).saturating_sub(16) / compared.len().max(1);
+        let form = Form::ALL.into_iter().find(|form| form.width() < each).unwrap_or(Form::Close);
+        let found = differences(compared);
+        let same = found.is_empty();
+        let mut rows = scores_of(compared, form);
+        rows.extend(found);
+        let height = inner.height as usize;
+        self.top = self.top.min(rows.len().saturating_sub(height));
+        for ((name, values), y) in rows.iter().skip(self.top).zip(inner.top()..inner.bottom()) {
+            let mut spans = vec![Span::styled(format!(" {} ", text::fit(name, 14)), theme::faint())];
+            for (at, value) in values.iter().enumerate() {
+                let style = Look::run(at).style;
+                spans.push(Span::styled(format!("{} ", text::fit(value, each.saturating_sub(1))), style));
+            }
+            canvas.buffer.set_line(inner.x, y, &Line::from(spans), inner.width);
+        }
+        let rest = Rect { y: inner.y + (rows.len() as u16).min(inner.height), ..inner };
+        let rest = Rect { height: inner.bottom() - rest.y, ..rest };
+        if same && rest.height > 0 {
+            let said =
+                if compared.len() < 2 { "there is nothing to compare with" } else { "their settings are the same" };
+            text::empty(canvas.buffer, rest, said);
+        }
+        list::scrollbar(canvas.buffer, inner, rows.len(), self.top..(self.top + height).min(rows.len()));
+    }
+
     fn losses(&mut self, canvas: &mut Canvas, area: Rect, world: &World, compared: &[&RunRecord]) {
         let title = if self.view.log { "Loss (log)" } else { "Loss" };
         let aside = Line::styled("L log   T time   + - zoom   < > smooth", theme::faint());
@@ -299,7 +349,12 @@ impl Compare {
     fn series<'a>(&'a self, compared: &[&'a RunRecord]) -> Vec<Series<'a>> {
         let of = |(at, run): (usize, &&'a RunRecord)| {
             let name = run.id.get(4..15).unwrap_or(&run.id);
-            self.curves.get(&run.id).map(|curves| curves.series_among(at, name, &self.view))
+            // One alone is seen with its single steps.
+            let look = |curves: &'a RunCurves| match compared.len() {
+                1 => curves.series(&self.view),
+                _ => curves.series_among(at, name, &self.view),
+            };
+            self.curves.get(&run.id).map(look)
         };
         compared.iter().enumerate().filter_map(of).flatten().collect()
     }
@@ -318,6 +373,8 @@ impl Compare {
             Action::Up if on_graph => view.move_cursor(loss, whole, FAR),
             Action::PageUp if on_graph => view.pan(whole, -0.5),
             Action::PageDown if on_graph => view.pan(whole, 0.5),
+            Action::PanLeft => view.pan(whole, -0.5),
+            Action::PanRight => view.pan(whole, 0.5),
             Action::ZoomIn => view.zoom_in(whole),
             Action::ZoomOut => view.zoom_out(whole),
             Action::ByTime => view.toggle_time(loss),

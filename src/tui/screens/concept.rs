@@ -1,13 +1,17 @@
 //! One concept: its photos with their masks, what the preflight finds, its notes, its prompt lists and its runs.
 
+use std::path::PathBuf;
+
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
 use super::Screen;
+use crate::fs;
 use crate::protocol::{RunRecord, TrainConfig};
 use crate::tui::canvas::{Canvas, Target};
 use crate::tui::deeds::{self, Effect};
 use crate::tui::keymap::{Action, Place};
+use crate::tui::overlays::editor::Editor;
 use crate::tui::overlays::entry::{Entry, Field};
 use crate::tui::overlays::mask;
 use crate::tui::overlays::page::Page;
@@ -18,22 +22,25 @@ use crate::tui::theme;
 use crate::tui::widgets::list::{self, Choice};
 use crate::tui::widgets::{pane, text, tiles};
 use crate::tui::world::{Checked, Open, World};
-use crate::workspace::{Concept, JobFolder};
+use crate::workspace::{Concept, JobFolder, PromptList, Values, effective_settings};
 
 const PHOTOS: usize = 0;
 const RUNS: usize = 1;
-const PROMPTS: usize = 2;
+const FINDINGS: usize = 2;
+const PROMPTS: usize = 3;
 
 /// The concept.
 pub struct ConceptScreen {
     focus: usize,
-    choices: [Choice; 3],
+    choices: [Choice; 4],
+    /// The first line that is seen of findings and notes.
+    top: usize,
     masks: bool,
 }
 
 impl Default for ConceptScreen {
     fn default() -> Self {
-        Self { focus: PHOTOS, choices: [Choice::default(); 3], masks: true }
+        Self { focus: PHOTOS, choices: [Choice::default(); 4], top: 0, masks: true }
     }
 }
 
@@ -91,7 +98,7 @@ impl Screen for ConceptScreen {
         if shots.is_empty() {
             text::empty(canvas.buffer, inner, "no photos: put a few into images/, they appear by themselves");
         }
-        tiles::draw(canvas, inner, PHOTOS, &mut self.choices[PHOTOS], &shots, self.focus == PHOTOS);
+        tiles::draw_all(canvas, inner, PHOTOS, &mut self.choices[PHOTOS], &shots, self.focus == PHOTOS);
 
         let aside = Line::styled(if open.runs().is_empty() { "" } else { "newest last" }, theme::faint());
         let inner = pane::draw(canvas.buffer, runs, "Runs", &aside, self.focus == RUNS);
@@ -109,14 +116,19 @@ impl Screen for ConceptScreen {
             Some(Checked::Ready(_)) => Line::styled("✓ ready to train", theme::good()),
             Some(Checked::Wrong(_)) => Line::styled("✗ not ready", theme::bad()),
         };
-        let inner = pane::draw(canvas.buffer, about, "Findings and notes", &aside, false);
-        text::draw(canvas.buffer, inner, &findings(open, world.problem(), inner.width.saturating_sub(1) as usize));
+        let inner = pane::draw(canvas.buffer, about, "Findings and notes", &aside, self.focus == FINDINGS);
+        canvas.target(inner, Target::Pane(FINDINGS));
+        let lines = findings(open, world.problem(), inner.width.saturating_sub(2) as usize);
+        let rows = inner.height as usize;
+        self.top = self.top.min(lines.len().saturating_sub(rows));
+        text::draw(canvas.buffer, inner, &lines[self.top..]);
+        list::scrollbar(canvas.buffer, inner, lines.len(), self.top..(self.top + rows).min(lines.len()));
 
         let inner = pane::draw(canvas.buffer, prompts, "Prompt lists", &Line::default(), self.focus == PROMPTS);
         canvas.target(inner, Target::Pane(PROMPTS));
         let lists = prompt_lists(open);
         if lists.is_empty() {
-            text::empty(canvas.buffer, inner, "none: a text file in prompts/, one prompt a line");
+            text::empty(canvas.buffer, inner, "none: n makes one, with a prompt a line");
         }
         list::draw(
             canvas,
@@ -132,7 +144,10 @@ impl Screen for ConceptScreen {
     fn act(&mut self, action: Action, world: &mut World) -> Effect {
         let Some(open) = &world.open else { return Effect::None };
         let lists = prompt_lists(open);
-        let len = [open.photos.len(), open.runs().len(), lists.len()][self.focus];
+        let len = [open.photos.len(), open.runs().len(), 0, lists.len()][self.focus];
+        if self.focus == FINDINGS && self.scroll(action) {
+            return Effect::Draw;
+        }
         if self.choices[self.focus].step(action, len) {
             return Effect::Draw;
         }
@@ -142,6 +157,10 @@ impl Screen for ConceptScreen {
                 (PHOTOS, Some(index)) => Effect::over(Large::new(shots(open, self.masks), index)),
                 (RUNS, Some(index)) => {
                     Effect::Many(vec![Effect::Show(Some(open.runs()[index].id.clone())), Effect::Go(Place::Train)])
+                }
+                (FINDINGS, _) => {
+                    let all = all_findings(open, world.problem());
+                    Effect::over(Page::new(&format!("Findings of {}", open.concept.id), all))
                 }
                 (PROMPTS, Some(index)) => {
                     let name = lists[index].clone();
@@ -167,12 +186,16 @@ impl Screen for ConceptScreen {
             }
             Action::Tags => library::tags(&world.home, &open.concept.id, &open.concept.file.tags),
             Action::Notes => {
+                if let Some(index) = chosen.filter(|_| self.focus == PROMPTS) {
+                    return edit_list(&open.concept, &lists[index]);
+                }
                 let (home, name) = (world.home.clone(), open.concept.id.clone());
-                let field = Field::new("notes", "one line; concept.toml takes more", &open.concept.file.notes);
-                Effect::over(Entry::new(&format!("Notes on {name}"), vec![field], move |mut texts| {
-                    deeds::edit(&home, &name, None, Some(texts.remove(0)))
+                let title = format!("Notes on {name}");
+                Effect::over(Editor::new(&title, &open.concept.file.notes, move |text| {
+                    deeds::edit(&home, &name, None, Some(text.trim_end().to_owned()))
                 }))
             }
+            Action::NewList => new_list(open),
             _ => Effect::None,
         }
     }
@@ -192,7 +215,7 @@ impl Screen for ConceptScreen {
     }
 
     fn panes(&self, _: &World) -> usize {
-        3
+        4
     }
 
     fn focus(&mut self) -> &mut usize {
@@ -206,6 +229,63 @@ impl Screen for ConceptScreen {
     fn reset(&mut self) {
         *self = Self { masks: self.masks, ..Self::default() };
     }
+}
+
+impl ConceptScreen {
+    /// Scroll findings and notes; whether `action` does that.
+    fn scroll(&mut self, action: Action) -> bool {
+        let top = list::scrolled(self.top, action);
+        self.top = top.unwrap_or(self.top);
+        top.is_some()
+    }
+}
+
+/// Have a prompt list edited, and say meanwhile what it comes to.
+fn edit_list(concept: &Concept, name: &str) -> Effect {
+    let path = concept.folder.join("prompts").join(name);
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Effect::Notice(format!("{}: {error}", path.display())),
+    };
+    let (names, usual, to) = (concept.list_names(), concept.sampling(), path.clone());
+    let editor = Editor::new(&format!("Prompt list {name}: a prompt a line, with {{concept}}"), &text, move |text| {
+        write_list(to.clone(), text)
+    });
+    Effect::over(editor.checked(move |text| {
+        let list = PromptList::parse(text, &path, &names).map_err(|error| error.to_string())?;
+        let counts = list.counts(&Values::default(), &usual);
+        let prompts = counts.iter().fold(0, |sum: u64, line| sum.saturating_add(line.prompts));
+        Ok(format!("✓ {prompts} prompts"))
+    }))
+}
+
+fn write_list(path: PathBuf, text: String) -> Effect {
+    Effect::task("writing the prompt list", move || {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        }
+        fs::write_atomic(&path, text.as_bytes()).map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(deeds::taken_up(&path))
+    })
+}
+
+/// Have a prompt list named, then written.
+fn new_list(open: &Open) -> Effect {
+    let (concept, known) = (open.concept.clone(), prompt_lists(open).to_vec());
+    let field = Field::new("name", "prompts/NAME.txt gets this name", "");
+    let file = |typed: &str| format!("{}.txt", typed.strip_suffix(".txt").unwrap_or(typed));
+    let entry = Entry::new("New prompt list", vec![field], move |texts| edit_list(&concept, &file(&texts[0])));
+    Effect::over(entry.checked(move |texts, _| {
+        let name = &texts[0];
+        if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\', '\0']) {
+            return Err("a name is a file's name: without / and \\, not beginning with .".into());
+        }
+        if known.contains(&file(name)) {
+            return Err(format!("there is a prompt list {name} already: e edits it"));
+        }
+        Ok(format!("✓ {} is written when it is saved", file(name)))
+    }))
 }
 
 /// A run in a line.
@@ -267,6 +347,37 @@ fn findings(open: &Open, problem: Option<&str>, width: usize) -> Vec<Line<'stati
         say("notes", "none: e writes some", theme::faint());
     } else {
         say("notes", &file.notes, theme::text());
+    }
+    lines
+}
+
+/// All that the preflight finds, each photo on its own, and the notes.
+fn all_findings(open: &Open, problem: Option<&str>) -> Vec<String> {
+    let mut lines = Vec::new();
+    lines.extend(problem.map(|problem| format!("✗ files: {problem}")));
+    match &open.checked {
+        None => lines.push("◌ the photos are being checked".into()),
+        Some(Checked::Wrong(wrong)) => lines.push(format!("✗ photos: {wrong}")),
+        Some(Checked::Ready(found)) => {
+            lines.push("✓ ready to train".into());
+            lines.extend(found.warnings.iter().map(|warning| format!("! {warning}")));
+            lines.push(String::new());
+            for photo in &found.photos {
+                let name = photo.path.file_name().unwrap_or_default().to_string_lossy();
+                let mask = if photo.mask.is_some() { "with a mask" } else { "no mask: scored whole" };
+                let how = photo.how_cropped(TrainConfig::default().crop);
+                lines.push(format!("{} {}  {mask}", text::fit(&name, 24), text::fit(&how, 40)));
+            }
+            lines.push(String::new());
+            lines.push("settings of a training, unless it is set up otherwise:".into());
+            for (name, value) in effective_settings(&TrainConfig::default()) {
+                lines.push(format!("  {name:<12} {value}"));
+            }
+        }
+    }
+    if !open.concept.file.notes.is_empty() {
+        lines.extend([String::new(), "notes:".into()]);
+        lines.extend(open.concept.file.notes.lines().map(|line| format!("  {line}")));
     }
     lines
 }

@@ -2,25 +2,23 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
 use super::Screen;
-use crate::image;
 use crate::protocol::ConceptRecord;
 use crate::tui::canvas::{Canvas, Target};
 use crate::tui::deeds::{self, Effect};
 use crate::tui::keymap::{Action, Place};
 use crate::tui::overlays::entry::{Entry, Field};
-use crate::tui::overlays::picker::Picker;
+use crate::tui::overlays::new_concept;
 use crate::tui::overlays::question::Question;
 use crate::tui::theme;
 use crate::tui::widgets::list::{self, Choice};
 use crate::tui::widgets::{pane, text};
 use crate::tui::world::World;
-use crate::workspace::{ConceptFile, Home};
+use crate::workspace::Home;
 
 /// By what the list is sorted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -95,6 +93,11 @@ impl Library {
                     rows.sort_by(|&a, &b| balance(b).total_cmp(&balance(a)));
                 }
             }
+            if self.seen.of.as_ref().is_none_or(|(generation, ..)| *generation != of.0) {
+                // What is gone is not marked any more.
+                let there = |name: &String| concepts.binary_search_by(|known| known.concept.cmp(name)).is_ok();
+                self.marked.retain(there);
+            }
             self.seen = Seen { of: Some(of), rows };
             // The chosen concept stays chosen where it is still seen.
             let same = before.and_then(|name| self.seen.rows.iter().position(|&at| concepts[at].concept == name));
@@ -121,7 +124,7 @@ impl Library {
 impl Screen for Library {
     fn draw(&mut self, canvas: &mut Canvas, area: Rect, world: &World) {
         if world.listed && world.concepts.is_empty() {
-            return welcome(canvas, area, &world.home);
+            return super::welcome::draw(canvas, area, &world.home);
         }
         self.rows(world);
         let right = if area.width >= 120 { area.width * 2 / 5 } else { area.width * 3 / 8 };
@@ -197,7 +200,8 @@ impl Screen for Library {
                 self.order = self.order.next();
                 Effect::Draw
             }
-            Action::New => new_concept(&home),
+            Action::New => new_concept::open(&home),
+            Action::Demo => deeds::demo(&home),
             Action::Tags => {
                 let Some(concept) = self.chosen(world) else { return Effect::None };
                 tags(&home, &concept.concept, &concept.tags)
@@ -213,7 +217,6 @@ impl Screen for Library {
             }
             Action::Remove => {
                 let names = self.meant(world);
-                self.marked.clear();
                 let text =
                     format!("{}, with all that was made from it. U takes it out of the trash again.", names.join(", "));
                 Effect::over(Question::new("Put into the trash?", &text, "remove", "keep", deeds::remove(&home, names)))
@@ -256,7 +259,13 @@ impl Screen for Library {
                 | Action::Export
                 | Action::Mark
         );
-        (chosen && world.concepts.is_empty()).then(|| "there is no concept yet: n makes one".into())
+        let demo = |concept: &ConceptRecord| concept.concept == "demo";
+        match action {
+            _ if chosen && world.concepts.is_empty() => Some("there is no concept yet: n makes one".into()),
+            Action::Sort if world.concepts.len() < 2 => Some("there is nothing to sort".into()),
+            Action::Demo if world.concepts.iter().any(demo) => Some("the demo is here already".into()),
+            _ => None,
+        }
     }
 
     fn panes(&self, _: &World) -> usize {
@@ -351,98 +360,11 @@ fn look_at(canvas: &mut Canvas, area: Rect, world: &World, concept: &ConceptReco
     text::draw(canvas.buffer, below, &lines);
 }
 
-/// What there is to do in an empty home.
-fn welcome(canvas: &mut Canvas, area: Rect, home: &Home) {
-    let lines = [
-        ("", "Teach a diffusion model one thing of yours, from a handful of photos.".to_owned()),
-        ("", String::new()),
-        ("n", "make a concept from a folder of photos".into()),
-        ("i", "import one: the demo is the folder workspaces/demo of the source".into()),
-        ("?", "all keys".into()),
-        ("", String::new()),
-        ("", format!("Home: {}", home.path().display())),
-    ];
-    let top = area.y + area.height.saturating_sub(lines.len() as u16) / 2;
-    let left = area.x + area.width.saturating_sub(72) / 2;
-    for ((key, line), y) in lines.iter().zip(top..area.bottom()) {
-        canvas.buffer.set_string(left, y, key, theme::focus());
-        let x = if key.is_empty() { left } else { left + 3 };
-        canvas.buffer.set_stringn(x, y, line, area.right().saturating_sub(x) as usize, theme::text());
-    }
-}
-
 /// Have tags typed.
 pub fn tags(home: &Home, concept: &str, tags: &[String]) -> Effect {
     let (home, name) = (home.clone(), concept.to_owned());
     let field = Field::new("tags", "words to find it by, with spaces between", &tags.join(" "));
     Effect::over(Entry::new(&format!("Tags of {concept}"), vec![field], move |texts| {
         deeds::edit(&home, &name, Some(texts[0].split_whitespace().map(str::to_owned).collect()), None)
-    }))
-}
-
-/// Have a folder of photos found, then a name, a class word and a model.
-fn new_concept(home: &Home) -> Effect {
-    let home = home.clone();
-    let here = std::env::current_dir().unwrap_or_default();
-    Effect::over(Picker::new("New concept: the folder of its photos", &here, move |images| describe(&home, &images)))
-}
-
-fn describe(home: &Home, images: &Path) -> Effect {
-    let folder = images.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    // A folder called images is the one in the concept's own.
-    let above = images.parent().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
-    let name = if ["images", "photos"].contains(&folder.as_str()) { above.unwrap_or(folder) } else { folder };
-    let models = home.model_names().unwrap_or_default();
-    let beside = images.parent().map(|parent| parent.join("masks")).filter(|masks| masks.is_dir());
-    let known = if models.is_empty() { "none is registered".into() } else { models.join(", ") };
-    let fields = vec![
-        Field::new("name", "its folder in the home gets this name", &name),
-        Field::new("class word", "what it is a kind of, in one word: teapot, dog, backpack", ""),
-        Field::new("base model", &format!("a path, or a registered one: {known}"), models.first().map_or("", |m| m)),
-        Field::new("score model", "the folder of a CLIP model; may stay empty", ""),
-        Field::new(
-            "masks",
-            "a folder of masks named like the photos; may stay empty",
-            &beside.map(|masks| masks.display().to_string()).unwrap_or_default(),
-        ),
-    ];
-    let (home, images) = (home.clone(), images.to_owned());
-    let count = image::list_photos(&images).map_or(0, |photos| photos.len());
-    let entry = Entry::new("New concept", fields, move |texts| {
-        let [name, class_word, base_model, score_model, masks] = texts.try_into().unwrap_or_default();
-        let given = |text: &str| Some(text).filter(|text| !text.is_empty()).map(deeds::path);
-        let base_model = if deeds::path(&base_model).exists() { deeds::path(&base_model) } else { base_model.into() };
-        let file = ConceptFile {
-            name: name.clone(),
-            class_word,
-            base_model,
-            score_model: given(&score_model),
-            dino_model: None,
-            sam_model: None,
-            guidance_scale: None,
-            tags: Vec::new(),
-            notes: String::new(),
-        };
-        deeds::new_concept(&home, name, file, images.clone(), given(&masks))
-    });
-    Effect::over(entry.checked(move |texts, world| {
-        if texts[0].is_empty() || texts[0].contains(['/', '\\', '~']) || texts[0].starts_with(['.', '-']) {
-            return Err("a name is a folder's name: without / \\ ~, not beginning with . or -".into());
-        }
-        if world.home.path().join(&texts[0]).exists() {
-            return Err(format!("there is a concept {} already", texts[0]));
-        }
-        if texts[1].is_empty() {
-            return Err("name what it is a kind of".into());
-        }
-        if !deeds::path(&texts[2]).exists() && world.home.model(&texts[2]).is_err() {
-            return Err("this base model is not there: `:model add` registers one".into());
-        }
-        for (i, what) in [(3, "score model"), (4, "folder of masks")] {
-            if !texts[i].is_empty() && !deeds::path(&texts[i]).is_dir() {
-                return Err(format!("this {what} is not there"));
-            }
-        }
-        Ok(format!("✓ {count} photos will be copied; Enter in the last line makes it"))
     }))
 }

@@ -7,6 +7,7 @@ pub mod library;
 pub mod samples;
 pub mod scores;
 pub mod train;
+mod welcome;
 
 use std::path::PathBuf;
 
@@ -41,6 +42,11 @@ pub trait Screen {
 
     /// A cell of a pane was clicked that is no item.
     fn click(&mut self, _pane: usize, _column: u16, _row: u16, _world: &World) {}
+
+    /// The wheel was turned over a pane; whether that does something else than the keys for up and down.
+    fn wheel(&mut self, _pane: usize, _column: u16, _row: u16, _down: bool, _world: &World) -> bool {
+        false
+    }
 
     /// What is shown must hold these words.
     fn filter(&mut self) -> Option<&mut String> {

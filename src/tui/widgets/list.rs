@@ -21,6 +21,20 @@ pub struct Choice {
     top: usize,
 }
 
+/// The first line that is seen of what has no choice but scrolls, after `action`; none where that does not scroll it. The last
+/// line is cut to what there is when it is drawn.
+pub fn scrolled(top: usize, action: Action) -> Option<usize> {
+    match action {
+        Action::Up => Some(top.saturating_sub(1)),
+        Action::Down => Some(top.saturating_add(1)),
+        Action::PageUp => Some(top.saturating_sub(5)),
+        Action::PageDown => Some(top.saturating_add(5)),
+        Action::First => Some(0),
+        Action::Last => Some(usize::MAX),
+        _ => None,
+    }
+}
+
 impl Default for Choice {
     fn default() -> Self {
         Self { index: 0, columns: 1, rows: 1, top: 0 }

@@ -9,8 +9,51 @@ use crate::client::words::{Change, score_rows};
 use crate::protocol::{Score, Scores};
 use crate::tui::theme;
 
-/// Rows the table takes.
+/// Rows the table takes without DINO.
 pub const HEIGHT: u16 = 4;
+/// Columns it takes with whole intervals.
+const WIDTH: u16 = 79;
+
+/// How a score is written with its interval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// With both ends: `0.812 0.792–0.832`.
+    Ends,
+    /// With half the width of the interval: `0.812 ±.020`.
+    Half,
+    /// The same as close as it can be read: `.812±.020`.
+    Close,
+}
+
+impl Form {
+    /// From the one that says most.
+    pub const ALL: [Self; 3] = [Self::Ends, Self::Half, Self::Close];
+
+    /// Columns it takes.
+    pub fn width(self) -> usize {
+        match self {
+            Self::Ends => 17,
+            Self::Half => 11,
+            Self::Close => 9,
+        }
+    }
+
+    /// `score` so.
+    pub fn write(self, score: &Score) -> String {
+        let half = format!("{:.3}", (score.high - score.low) / 2.0);
+        let half = half.trim_start_matches('0');
+        match self {
+            Self::Ends => format!("{:.3} {:.3}–{:.3}", score.value, score.low, score.high),
+            Self::Half => format!("{:.3} ±{half}", score.value),
+            Self::Close => format!("{}±{half}", format!("{:.3}", score.value).trim_start_matches('0')),
+        }
+    }
+}
+
+/// Rows the table of these takes.
+pub fn height(before: &Scores, after: &Scores) -> u16 {
+    score_rows(before, after).len() as u16
+}
 
 fn style(change: Change) -> Style {
     match change {
@@ -23,33 +66,32 @@ fn style(change: Change) -> Style {
 /// Draw the table, and beside it, where there is room, the intervals on one axis.
 pub fn draw(buffer: &mut Buffer, area: Rect, before: &Scores, after: &Scores) {
     let rows = score_rows(before, after);
-    let interval = |score: &Score| Span::styled(format!(" {:.3}–{:.3}", score.low, score.high), theme::faint());
-    let value = |score: &Score| Span::styled(format!("{:.3}", score.value), theme::strong());
-    for (i, (name, before, after)) in rows.into_iter().enumerate().take(area.height as usize) {
+    let form = if area.width >= WIDTH - 2 { Form::Ends } else { Form::Half };
+    let write = |score: &Score| {
+        let text = form.write(score);
+        let (value, rest) = text.split_at(text.find(' ').unwrap_or(text.len()));
+        [Span::styled(value.to_owned(), theme::strong()), Span::styled(rest.to_owned(), theme::faint())]
+    };
+    for (i, &(name, before, after)) in rows.iter().enumerate().take(area.height as usize) {
         let y = area.y + i as u16;
         let change = Change::between(before, after);
-        let line = Line::from(vec![
-            Span::raw(format!(" {name:<14} ")),
-            value(before),
-            interval(before),
-            Span::styled("  →  ", theme::faint()),
-            value(after),
-            interval(after),
-            Span::styled(format!("   {}", change.words()), style(change)),
-        ]);
-        buffer.set_line(area.x, y, &line, area.width);
-        let table = 79;
-        if area.width > table + 24 {
-            let axis = Rect { x: area.x + table, y, width: area.width - table - 1, height: 1 };
-            lane(buffer, axis, before, after, &rows.map(|(_, before, after)| (before, after)));
+        let mut spans = vec![Span::raw(format!(" {name:<14} "))];
+        spans.extend(write(before));
+        spans.push(Span::styled("  →  ", theme::faint()));
+        spans.extend(write(after));
+        spans.push(Span::styled(format!("   {}", change.words()), style(change)));
+        buffer.set_line(area.x, y, &Line::from(spans), area.width);
+        if area.width > WIDTH + 24 {
+            let axis = Rect { x: area.x + WIDTH, y, width: area.width - WIDTH - 1, height: 1 };
+            lane(buffer, axis, before, after, &rows);
         }
     }
 }
 
 /// Both intervals on one axis, which is the same in every row.
-fn lane(buffer: &mut Buffer, area: Rect, before: &Score, after: &Score, all: &[(&Score, &Score)]) {
-    let low = all.iter().map(|(b, a)| b.low.min(a.low)).fold(f64::INFINITY, f64::min);
-    let high = all.iter().map(|(b, a)| b.high.max(a.high)).fold(f64::NEG_INFINITY, f64::max);
+fn lane(buffer: &mut Buffer, area: Rect, before: &Score, after: &Score, all: &[(&str, &Score, &Score)]) {
+    let low = all.iter().map(|(_, b, a)| b.low.min(a.low)).fold(f64::INFINITY, f64::min);
+    let high = all.iter().map(|(_, b, a)| b.high.max(a.high)).fold(f64::NEG_INFINITY, f64::max);
     let at = |value: f64| {
         let share = ((value - low) / (high - low).max(1e-9)).clamp(0.0, 1.0);
         area.x + (share * f64::from(area.width - 1)).round() as u16
@@ -60,5 +102,18 @@ fn lane(buffer: &mut Buffer, area: Rect, before: &Score, after: &Score, all: &[(
             buffer.set_string(x, area.y, dash, style);
         }
         buffer.set_string(at(score.value), area.y, dot, style);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_score_takes_as_many_columns_as_its_form_says() {
+        let score = Score { value: 0.812, low: 0.792, high: 0.832, n: 10 };
+        let written = Form::ALL.map(|form| form.write(&score));
+        assert_eq!(written, ["0.812 0.792–0.832", "0.812 ±.020", ".812±.020"]);
+        assert_eq!(written.map(|text| text.chars().count()), Form::ALL.map(Form::width));
     }
 }

@@ -1,5 +1,7 @@
 //! Pictures side by side.
 
+use std::ops::Range;
+
 use ratatui::layout::Rect;
 use unicode_width::UnicodeWidthStr;
 
@@ -32,7 +34,7 @@ impl Grid {
             let wide = (width / columns).saturating_sub(1) / 2;
             wide.min((height / rows).saturating_sub(caption))
         };
-        let count = count.max(1) as u16;
+        let count = count.clamp(1, usize::from(u16::MAX)) as u16;
         let best = (1..=count.min(width.max(1)))
             .map(|columns| (side(columns, count.div_ceil(columns)), columns))
             .max_by_key(|&(side, columns)| (side, std::cmp::Reverse(columns)));
@@ -49,24 +51,39 @@ impl Grid {
     }
 }
 
+/// Pictures of a pane.
+#[derive(Debug, Clone)]
+pub struct Tiles {
+    /// The pane.
+    pub pane: usize,
+    /// How many there are.
+    pub len: usize,
+    /// Whether there are words under them.
+    pub captions: bool,
+    /// Those that stand out, beside the chosen one of a pane with the focus.
+    pub lit: Range<usize>,
+    /// The pane has the focus.
+    pub focused: bool,
+}
+
 /// Draw pictures as tiles, scrolled so that the chosen one is seen; it is marked where the pane has the focus. Clicks
-/// choose.
-pub fn draw(canvas: &mut Canvas, area: Rect, pane: usize, choice: &mut Choice, shots: &[Shot], focused: bool) {
-    if shots.is_empty() || area.is_empty() {
+/// choose. Only of those that are seen, `shot` is asked.
+pub fn draw(canvas: &mut Canvas, area: Rect, choice: &mut Choice, tiles: &Tiles, shot: impl Fn(usize) -> Shot) {
+    if tiles.len == 0 || area.is_empty() {
         return;
     }
-    let caption = u16::from(shots.iter().any(|shot| !shot.caption.is_empty()));
-    let grid = Grid::new(area.width, area.height, shots.len(), caption);
-    let seen = choice.seen(shots.len(), grid.columns, grid.rows);
-    let chosen = choice.of(shots.len());
+    let caption = u16::from(tiles.captions);
+    let grid = Grid::new(area.width, area.height, tiles.len, caption);
+    let seen = choice.seen(tiles.len, grid.columns, grid.rows);
+    let chosen = choice.of(tiles.len);
     for index in seen.clone() {
-        let shot = &shots[index];
+        let shot = shot(index);
         let (column, row) = ((index - seen.start) % grid.columns, (index - seen.start) / grid.columns);
         let x = area.x + column as u16 * (2 * grid.side + 1);
         let y = area.y + row as u16 * (grid.side + caption);
         let place = Rect { x: x + 1, y, width: 2 * grid.side, height: grid.side }.intersection(area);
         canvas.surface.draw(canvas.buffer, place, &shot.path, shot.mask.as_deref());
-        let marked = focused && chosen == Some(index);
+        let marked = tiles.lit.contains(&index) || tiles.focused && chosen == Some(index);
         if marked {
             for y in y..place.bottom() {
                 canvas.buffer.set_string(x, y, "▌", theme::focus());
@@ -78,9 +95,16 @@ pub fn draw(canvas: &mut Canvas, area: Rect, pane: usize, choice: &mut Choice, s
             let at = place.x + (place.width - caption.trim_end().width() as u16) / 2;
             canvas.buffer.set_stringn(at, place.bottom(), caption.trim_end(), place.width as usize, style);
         }
-        canvas.target(Rect { height: place.height + caption, ..place }, Target::Item { pane, index });
+        canvas.target(Rect { height: place.height + caption, ..place }, Target::Item { pane: tiles.pane, index });
     }
-    scrollbar(canvas.buffer, area, shots.len(), seen);
+    scrollbar(canvas.buffer, area, tiles.len, seen);
+}
+
+/// Draw all of `shots` as tiles.
+pub fn draw_all(canvas: &mut Canvas, area: Rect, pane: usize, choice: &mut Choice, shots: &[Shot], focused: bool) {
+    let captions = shots.iter().any(|shot| !shot.caption.is_empty());
+    let tiles = Tiles { pane, len: shots.len(), captions, lit: 0..0, focused };
+    draw(canvas, area, choice, &tiles, |index| shots[index].clone());
 }
 
 #[cfg(test)]
@@ -99,5 +123,6 @@ mod tests {
     fn many_pictures_keep_a_size_that_shows_something() {
         let grid = Grid::new(74, 17, 40, 0);
         assert_eq!(grid, Grid { columns: 4, rows: 2, side: 8 });
+        assert_eq!(Grid::new(74, 17, 65_536, 0), grid, "as many as there can be");
     }
 }

@@ -17,7 +17,7 @@ mod options;
 mod template;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,10 +25,10 @@ use std::sync::Arc;
 pub use error::{ListError, Place};
 use error::{Wrong, shown};
 use options::Options;
-use template::{Char, Names, Template};
+use template::{Char, Choice, Names, Template};
 
 use super::Error;
-use crate::protocol::{PictureConfig, SampleConfig};
+use crate::protocol::{PictureConfig, SampleConfig, SettingError};
 
 /// The most pictures of a list.
 pub const MAX_PICTURES: u64 = 20_000;
@@ -65,6 +65,17 @@ pub struct LineCount {
     pub prompts: u64,
     /// Pictures.
     pub pictures: u64,
+}
+
+/// What a list comes to.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Listed {
+    /// The pictures, each once.
+    pub pictures: Vec<PictureConfig>,
+    /// The line that each is of.
+    pub lines: Vec<usize>,
+    /// Lines with pictures that are named before with the same settings, and how many of those: they are made once.
+    pub repeated: Vec<(usize, usize)>,
 }
 
 /// Settings with several values, for lines that do not say their own; an empty list leaves a setting as it is.
@@ -109,6 +120,14 @@ impl PromptList {
         Ok(Self::parse(&read_text(path)?, path, names)?)
     }
 
+    /// The list in what `reader` has, which errors say is in `path`.
+    ///
+    /// # Errors
+    /// As of a file.
+    pub fn read_from(reader: impl Read, path: &Path, names: &ListNames) -> Result<Self, Error> {
+        Ok(Self::parse(&text_of(reader, path)?, path, names)?)
+    }
+
     /// The list in `text`, which errors say is in `path`.
     pub fn parse(text: &str, path: &Path, names: &ListNames) -> Result<Self, ListError> {
         let list = Self::of_lines(numbered(text), path, names)?;
@@ -120,6 +139,12 @@ impl PromptList {
 
     /// The list of these prompts, one a line.
     pub fn of_prompts(prompts: &[String], names: &ListNames) -> Result<Self, ListError> {
+        if let Some(empty) = prompts.iter().position(|prompt| prompt.trim().is_empty()) {
+            let problem = "an empty prompt".into();
+            let remedy = "say what the picture shows, as in \"a {concept} on grass\"".into();
+            let place = Place { line: empty + 1, column: 0 };
+            return Err(ListError { path: "--prompt".into(), place, problem, remedy });
+        }
         let numbered = prompts.iter().enumerate().map(|(i, prompt)| (i + 1, prompt.as_str()));
         Self::of_lines(numbered, Path::new("--prompt"), names)
     }
@@ -152,17 +177,59 @@ impl PromptList {
         self.lines.iter().map(count).collect()
     }
 
-    /// Every picture, line by line: what a line does not say is from `values`, what they do not say from `base`. In a line
+    /// How many pictures it comes to, none of which is made for it.
+    ///
+    /// # Errors
+    /// More of them than [`MAX_PICTURES`], or of their text than memory is for.
+    pub fn count(&self, values: &Values, base: &SampleConfig) -> Result<u64, ListError> {
+        let mut sum = Sum::default();
+        self.lines.iter().try_for_each(|line| sum.add(self, line, line.count(values, base)))?;
+        Ok(sum.pictures)
+    }
+
+    /// Every picture once, line by line: what a line does not say is from `values`, what they do not say from `base`. In a line
     /// the prompt changes slowest, the seed fastest.
     ///
     /// # Errors
-    /// More of them than [`MAX_PICTURES`], or of their text than memory is for; told before any is made.
-    pub fn pictures(&self, values: &Values, base: &SampleConfig) -> Result<Vec<PictureConfig>, ListError> {
-        let mut sum = Sum::default();
+    /// Those of [`count`](Self::count), told before any is made; and settings that do not go together, with the line.
+    pub fn expand(&self, values: &Values, base: &SampleConfig) -> Result<Listed, ListError> {
+        self.count(values, base)?;
+        let mut listed = Listed::default();
+        let mut seen = HashSet::new();
         for line in &self.lines {
-            sum.add(self, line, line.count(values, base))?;
+            let mut repeated = 0;
+            for picture in line.pictures(values, base) {
+                let wrong = |error: SettingError| {
+                    let problem = format!("{} = {}", error.setting, error.value);
+                    self.wrong(Place { line: line.number, column: 0 }, problem, error.cause)
+                };
+                base.check_picture(&picture).map_err(wrong)?;
+                // Numbers are written so that each is told from all others.
+                if seen.insert(format!("{picture:?}")) {
+                    listed.pictures.push(picture);
+                    listed.lines.push(line.number);
+                } else {
+                    repeated += 1;
+                }
+            }
+            if repeated > 0 {
+                listed.repeated.push((line.number, repeated));
+            }
         }
-        Ok(self.lines.iter().flat_map(|line| line.pictures(values, base)).collect())
+        Ok(listed)
+    }
+
+    /// The pictures of [`expand`](Self::expand).
+    ///
+    /// # Errors
+    /// The same.
+    pub fn pictures(&self, values: &Values, base: &SampleConfig) -> Result<Vec<PictureConfig>, ListError> {
+        Ok(self.expand(values, base)?.pictures)
+    }
+
+    /// Line `line` of it as errors name it.
+    pub fn place(&self, line: usize) -> String {
+        format!("{}{}", self.path.display(), Place { line, column: 0 })
     }
 
     /// Whether lines have settings of their own.
@@ -218,7 +285,7 @@ impl Sum {
 impl Line {
     fn parse(number: usize, text: &str, names: &dyn Names) -> Result<Self, Wrong> {
         let all = characters(text)?;
-        let begin = options::begin(&all);
+        let begin = options::begin(&all)?;
         let (prompt, options) = all.split_at(begin);
         let end = prompt.iter().rposition(|(c, _)| !c.is_whitespace()).map_or(0, |last| last + 1);
         if end == 0 {
@@ -335,9 +402,12 @@ fn read_text(path: &Path) -> Result<String, Error> {
     if !std::fs::metadata(path).map_err(io)?.is_file() {
         return Err(Error::invalid(path, "this is no file", "a prompt list is a text file, one prompt a line"));
     }
+    text_of(std::fs::File::open(path).map_err(io)?, path)
+}
+
+fn text_of(reader: impl Read, path: &Path) -> Result<String, Error> {
     let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).map_err(|error| Error::io("read", path)(error))?;
-    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| Error::io("read", path)(error))?;
+    reader.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| Error::io("read", path)(error))?;
     if bytes.len() as u64 > MAX_BYTES {
         let problem = format!("over {} MiB", MAX_BYTES >> 20);
         return Err(Error::invalid(path, problem, "make several lists of it"));
@@ -351,12 +421,24 @@ fn read_text(path: &Path) -> Result<String, Error> {
     })
 }
 
+/// The values that `text` stands for: those of a range, `1..5` or `0..1..0.25`, or itself.
+pub fn values_of(text: &str) -> Result<Vec<String>, String> {
+    let range = match template::Range::parse(text, 0) {
+        None => return Ok(vec![text.to_owned()]),
+        Some(range) => range.map_err(|wrong| format!("{}: {}", wrong.problem, wrong.remedy))?,
+    };
+    if range.count() > MAX_PICTURES {
+        return Err(format!("{text} is {} values: {MAX_PICTURES} at most", range.count()));
+    }
+    Ok((0..range.count()).map(|index| range.number(index)).collect())
+}
+
 /// The names of a list, and the word files that were read.
 struct Known<'a> {
     names: &'a ListNames,
-    files: RefCell<BTreeMap<String, Arc<Vec<Template>>>>,
-    /// Words in all of them.
-    words: Cell<usize>,
+    files: RefCell<BTreeMap<String, Arc<Choice>>>,
+    /// Words in all of them, and their bytes.
+    words: Cell<(u64, u64)>,
     /// In a word file, which must not name others.
     nested: bool,
 }
@@ -381,7 +463,7 @@ impl Names for Known<'_> {
         known.map(|name| format!("{{{name}}}")).collect::<Vec<_>>().join(", ")
     }
 
-    fn words(&self, name: &str, column: usize) -> Result<Arc<Vec<Template>>, Wrong> {
+    fn words(&self, name: &str, column: usize) -> Result<Arc<Choice>, Wrong> {
         if let Some(known) = self.files.borrow().get(name) {
             return Ok(Arc::clone(known));
         }
@@ -403,9 +485,12 @@ impl Names for Known<'_> {
         for (number, line) in numbered(&text) {
             let word = characters(line).and_then(|characters| Template::parse(&characters, &inner));
             words.push(word.map_err(|wrong| Wrong { elsewhere: Some((path.clone(), number)), ..wrong })?);
-            self.words.set(self.words.get() + 1);
-            if self.words.get() as u64 > MAX_PICTURES {
-                let wrong = Wrong::new(0, format!("over {MAX_PICTURES} words in the word files"), "use fewer");
+            let (count, bytes) = self.words.get();
+            let (count, bytes) = (count + 1, bytes + line.len() as u64);
+            self.words.set((count, bytes));
+            if count > MAX_PICTURES || bytes > MAX_BYTES {
+                let problem = format!("over {MAX_PICTURES} words, or {} MiB of them", MAX_BYTES >> 20);
+                let wrong = Wrong::new(0, format!("{problem}, in the word files"), "use fewer");
                 return Err(Wrong { elsewhere: Some((path.clone(), number)), ..wrong });
             }
         }
@@ -413,7 +498,7 @@ impl Names for Known<'_> {
             let wrong = Wrong::new(0, "no word in this file", "write one word or phrase a line");
             return Err(Wrong { elsewhere: Some((path.clone(), 0)), ..wrong });
         }
-        let words = Arc::new(words);
+        let words = Arc::new(Choice::of(words));
         self.files.borrow_mut().insert(name.to_owned(), Arc::clone(&words));
         Ok(words)
     }

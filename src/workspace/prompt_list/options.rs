@@ -24,25 +24,39 @@ pub(super) struct Options {
     pub images_per_prompt: Option<usize>,
 }
 
-/// Where in a line its options begin: at the first word outside of braces that is `-n`, or `--` and a letter.
-pub(super) fn begin(line: &[Char]) -> usize {
-    let (mut depth, mut before) = (0usize, ' ');
-    for (i, &(c, _)) in line.iter().enumerate() {
-        let at = |offset: usize| line.get(i + offset).map(|(c, _)| *c);
-        if c == '-' && before.is_whitespace() && depth == 0 {
-            let ends = |c: Option<char>| c.is_none_or(|c| c.is_whitespace() || c == '=');
-            if at(1) == Some('-') && at(2).is_some_and(char::is_alphabetic) || at(1) == Some('n') && ends(at(2)) {
-                return i;
+/// Where in a line its options begin: at the first word outside of braces that is `-n`, also `-n4`, or `--` and a letter.
+///
+/// # Errors
+/// An option with a long dash, which word processors make of two.
+pub(super) fn begin(line: &[Char]) -> Result<usize, Wrong> {
+    let (mut depth, mut before, mut i) = (0usize, ' ', 0);
+    while let Some(&(c, column)) = line.get(i) {
+        if before.is_whitespace() && depth == 0 {
+            let word: String = line[i..].iter().map(|(c, _)| *c).take_while(|c| !c.is_whitespace()).take(20).collect();
+            let letters = word.strip_prefix("--").is_some_and(|rest| rest.starts_with(char::is_alphabetic));
+            let number = word.strip_prefix("-n").is_some_and(|rest| {
+                rest.is_empty() || rest.starts_with('=') || rest.bytes().all(|byte| byte.is_ascii_digit())
+            });
+            if letters || number {
+                return Ok(i);
+            }
+            let dashed = word.trim_start_matches(['—', '–', '―']);
+            let name = dashed.split('=').next().unwrap_or_default();
+            if dashed.len() < word.len() && (name == "karras" || IS_KNOWN.contains(&format!("--{name}").as_str())) {
+                let problem = format!("{:?} with a long dash", shown(word.chars()));
+                return Err(Wrong::new(column, problem, format!("write --{name}")));
             }
         }
         match c {
-            '{' if before != '\\' => depth += 1,
-            '}' if before != '\\' => depth = depth.saturating_sub(1),
+            '\\' => i += 1,
+            '{' => depth += 1,
+            '}' => depth = depth.saturating_sub(1),
             _ => {}
         }
         before = c;
+        i += 1;
     }
-    line.len()
+    Ok(line.len())
 }
 
 impl Options {
@@ -60,7 +74,10 @@ impl Options {
                         Some(Word { text: word.text[length + 1..].to_vec(), column: column + length + 1 }),
                     )
                 }
-                None => (name, None),
+                None => match name.strip_prefix("-n").filter(|rest| !rest.is_empty()) {
+                    Some(_) => ("-n".into(), Some(Word { text: word.text[2..].to_vec(), column: column + 2 })),
+                    None => (name, None),
+                },
             };
             let twice = || Wrong::new(column, format!("{name} for the second time"), "say it once");
             if name == "--karras" {
@@ -241,6 +258,10 @@ impl Words<'_> {
                 (c, Some((open, _)), _) if c == open => quote = None,
                 ('"' | '\'', None, _) => quote = Some((c, at)),
                 (c, None, _) if c.is_whitespace() && depth == 0 => break,
+                ('\\', _, Some((escaped @ ('{' | '}'), next))) => {
+                    text.extend([(c, at), (escaped, next)]);
+                    self.at += 1;
+                }
                 (c, _, _) => {
                     match c {
                         '{' => depth += 1,

@@ -9,26 +9,41 @@ pub(super) const MAX_DEPTH: usize = 8;
 /// Digits after the point of a range's numbers.
 const MAX_DIGITS: usize = 6;
 
+/// What stands for itself behind a backslash.
+const ESCAPED: [char; 6] = ['{', '}', '|', '_', '#', '-'];
+
 /// A character and its column, from 1.
 pub(super) type Char = (char, usize);
 
-/// A text that stands for several.
-#[derive(Debug, Clone, Default, PartialEq)]
+/// A text that stands for several. What it comes to is known from the start: texts are asked for by the thousand.
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Template {
     parts: Vec<Part>,
+    count: u64,
+    longest: u64,
 }
 
+/// A text, or what has several; what has one alone is put into the text around it.
 #[derive(Debug, Clone, PartialEq)]
 enum Part {
     Text(String),
     /// Alternatives in place, or the lines of a word file, which many places share.
-    Choice(Arc<Vec<Template>>),
+    Choice(Arc<Choice>),
     Range(Range),
+}
+
+/// Texts of which one is taken.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Choice {
+    all: Vec<Template>,
+    /// How many texts the alternatives up to each come to together.
+    ends: Vec<u64>,
+    longest: u64,
 }
 
 /// Decimal numbers from one to another, both included, as whole multiples of 10^-digits.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Range {
+pub(super) struct Range {
     first: i64,
     /// Negative for a falling one.
     step: i64,
@@ -43,7 +58,7 @@ pub(super) trait Names {
     /// The names there are, for errors.
     fn placeholders(&self) -> String;
     /// The lines of the word file `name`, named at `column`.
-    fn words(&self, name: &str, column: usize) -> Result<Arc<Vec<Template>>, Wrong>;
+    fn words(&self, name: &str, column: usize) -> Result<Arc<Choice>, Wrong>;
 }
 
 impl Template {
@@ -56,20 +71,20 @@ impl Template {
         }
     }
 
+    fn of(parts: Vec<Part>) -> Self {
+        let count = parts.iter().fold(1, |count: u64, part| count.saturating_mul(part.count()));
+        let longest = parts.iter().fold(0, |sum: u64, part| sum.saturating_add(part.longest()));
+        Self { parts, count, longest }
+    }
+
     /// How many texts it stands for; `u64::MAX` for that many or more.
     pub fn count(&self) -> u64 {
-        self.parts.iter().fold(1, |count, part| count.saturating_mul(part.count()))
+        self.count
     }
 
     /// Bytes of its longest text, at least.
     pub fn longest(&self) -> u64 {
-        self.parts.iter().fold(0, |sum, part| {
-            sum.saturating_add(match part {
-                Part::Text(text) => text.len() as u64,
-                Part::Choice(all) => all.iter().map(Self::longest).max().unwrap_or(0),
-                Part::Range(_) => 24,
-            })
-        })
+        self.longest
     }
 
     /// The text number `index`, from 0: what stands left changes slowest.
@@ -80,7 +95,7 @@ impl Template {
     }
 
     fn write(&self, mut index: u64, text: &mut String) {
-        let mut rest = self.count();
+        let mut rest = self.count;
         for part in &self.parts {
             rest /= part.count().max(1);
             let own = index / rest.max(1);
@@ -94,21 +109,26 @@ impl Part {
     fn count(&self) -> u64 {
         match self {
             Self::Text(_) => 1,
-            Self::Choice(all) => all.iter().fold(0, |sum, one| sum.saturating_add(one.count())),
+            Self::Choice(choice) => choice.ends.last().copied().unwrap_or(0),
             Self::Range(range) => range.count,
         }
     }
 
-    fn write(&self, mut index: u64, text: &mut String) {
+    fn longest(&self) -> u64 {
+        match self {
+            Self::Text(text) => text.len() as u64,
+            Self::Choice(choice) => choice.longest,
+            Self::Range(_) => 24,
+        }
+    }
+
+    fn write(&self, index: u64, text: &mut String) {
         match self {
             Self::Text(own) => text.push_str(own),
-            Self::Choice(all) => {
-                for one in all.iter() {
-                    let count = one.count();
-                    if index < count {
-                        return one.write(index, text);
-                    }
-                    index -= count;
+            Self::Choice(choice) => {
+                let at = choice.ends.partition_point(|end| *end <= index);
+                if let Some(one) = choice.all.get(at) {
+                    one.write(index - if at == 0 { 0 } else { choice.ends[at - 1] }, text);
                 }
             }
             Self::Range(range) => text.push_str(&range.number(index)),
@@ -116,9 +136,21 @@ impl Part {
     }
 }
 
+impl Choice {
+    pub fn of(all: Vec<Template>) -> Self {
+        let sum = |sum: &mut u64, one: &Template| {
+            *sum = sum.saturating_add(one.count);
+            Some(*sum)
+        };
+        let ends = all.iter().scan(0, sum).collect();
+        let longest = all.iter().map(|one| one.longest).max().unwrap_or(0);
+        Self { all, ends, longest }
+    }
+}
+
 impl Range {
     /// `1..5` or `0..1..0.25`; none for what is no range at all.
-    fn parse(text: &str, column: usize) -> Option<Result<Self, Wrong>> {
+    pub fn parse(text: &str, column: usize) -> Option<Result<Self, Wrong>> {
         let (first, rest) = text.split_once("..")?;
         let (last, step) = rest.split_once("..").map_or((rest, None), |(last, step)| (last, Some(step)));
         let wrong = |problem: String| Wrong::new(column, problem, "write {1..5}, or {0..1..0.25} with a step");
@@ -138,13 +170,18 @@ impl Range {
             if step <= 0 {
                 return Err(wrong("a step of a range that is not above 0".into()));
             }
-            let count = first.abs_diff(last) / step.unsigned_abs() + 1;
+            let count = (first.abs_diff(last) / step.unsigned_abs()).saturating_add(1);
             Ok(Self { first, step: if last < first { -step } else { step }, count, digits: digits as u32 })
         };
         Some(read())
     }
 
-    fn number(self, index: u64) -> String {
+    pub fn count(self) -> u64 {
+        self.count
+    }
+
+    /// The number at `index`, from 0.
+    pub fn number(self, index: u64) -> String {
         let value = i128::from(self.first) + i128::from(index) * i128::from(self.step);
         let scale = 10i128.pow(self.digits);
         let (sign, value) = (if value < 0 { "-" } else { "" }, value.abs());
@@ -167,6 +204,18 @@ fn scaled(text: &str, digits: usize) -> Option<i64> {
         return None;
     }
     format!("{whole}{after:0<digits$}").parse().ok()
+}
+
+/// Where the first of `wanted` is that no backslash stands before.
+fn first_of(text: &[Char], wanted: &[char]) -> Option<usize> {
+    let mut at = 0;
+    while let Some((c, _)) = text.get(at) {
+        if wanted.contains(c) {
+            return Some(at);
+        }
+        at += if *c == '\\' { 2 } else { 1 };
+    }
+    None
 }
 
 struct Parser<'a> {
@@ -197,7 +246,7 @@ impl Parser<'_> {
                     None => self.plain(1),
                 },
                 '\\' => match self.text.get(self.at + 1) {
-                    Some((escaped @ ('{' | '}' | '|' | '_' | '#' | '-'), _)) => {
+                    Some((escaped, _)) if ESCAPED.contains(escaped) => {
                         self.at += 2;
                         Part::Text(String::from(*escaped))
                     }
@@ -208,6 +257,8 @@ impl Parser<'_> {
             };
             match part {
                 Part::Text(more) => text.push_str(&more),
+                // Passed over once here, not again with every text.
+                part if part.count() == 1 => part.write(0, &mut text),
                 part => {
                     if !text.is_empty() {
                         parts.push(Part::Text(std::mem::take(&mut text)));
@@ -219,7 +270,7 @@ impl Parser<'_> {
         if !text.is_empty() {
             parts.push(Part::Text(text));
         }
-        Ok(Template { parts })
+        Ok(Template::of(parts))
     }
 
     /// The next characters as they are.
@@ -247,7 +298,7 @@ impl Parser<'_> {
     fn braces(&mut self, column: usize, depth: usize) -> Result<Part, Wrong> {
         let inside = &self.text[self.at + 1..];
         let unclosed = || Wrong::new(column, "a { without its }", "close it, or write \\{ for a brace");
-        let end = inside.iter().position(|(c, _)| matches!(c, '{' | '}' | '|')).ok_or_else(unclosed)?;
+        let end = first_of(inside, &['{', '}', '|']).ok_or_else(unclosed)?;
         if inside[end].0 == '}' {
             self.at += end + 2;
             let name: String = inside[..end].iter().map(|(c, _)| *c).collect();
@@ -276,6 +327,6 @@ impl Parser<'_> {
             }
         }
         self.at += 1;
-        Ok(Part::Choice(Arc::new(all)))
+        Ok(Part::Choice(Arc::new(Choice::of(all))))
     }
 }

@@ -55,22 +55,22 @@ impl Pattern {
     }
 }
 
-/// An area of dots in several styles. A cell has one style: the one that was drawn last.
+/// An area of dots in layers, each of one style. A cell shows one layer: where several meet, they take turns from column to
+/// column, so that each can be followed and none covers another.
 pub struct Dots {
     area: Rect,
-    cells: Vec<(u8, u8)>,
-    styles: Vec<Style>,
+    layers: Vec<(Style, Vec<u8>)>,
 }
 
 impl Dots {
     /// No dots on `area`.
     pub fn new(area: Rect) -> Self {
-        Self { area, cells: vec![(0, 0); area.width as usize * area.height as usize], styles: Vec::new() }
+        Self { area, layers: Vec::new() }
     }
 
-    /// Draw with `style` from now on.
+    /// Draw a new layer, with `style`, from now on.
     pub fn begin(&mut self, style: Style) {
-        self.styles.push(style);
+        self.layers.push((style, vec![0; self.area.width as usize * self.area.height as usize]));
     }
 
     /// Set the dot `x` from the left and `y` from the top, if there is one.
@@ -78,20 +78,22 @@ impl Dots {
         const BITS: [[u8; 2]; 4] = [[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]];
         let width = self.area.width as usize;
         if x < 2 * width
-            && let Some((bits, style)) = self.cells.get_mut(y / 4 * width + x / 2)
+            && let Some(bits) = self.layers.last_mut().and_then(|(_, cells)| cells.get_mut(y / 4 * width + x / 2))
         {
             *bits |= BITS[y % 4][x % 2];
-            *style = self.styles.len().saturating_sub(1) as u8;
         }
     }
 
     /// Draw the cells that have dots.
     pub fn draw(&self, buffer: &mut Buffer) {
-        for (position, &(bits, style)) in self.area.positions().zip(&self.cells) {
-            if bits > 0 {
-                let symbol = char::from_u32(0x2800 + u32::from(bits)).unwrap_or(' ');
-                let style = self.styles.get(style as usize).copied().unwrap_or_default();
-                buffer[position].set_char(symbol).set_style(style);
+        for (at, position) in self.area.positions().enumerate() {
+            let here = || self.layers.iter().filter(|(_, cells)| cells[at] > 0);
+            let count = here().count();
+            // Pieces of two columns: long enough to tell a pattern by.
+            let turn = (position.x - self.area.x) as usize / 2 % count.max(1);
+            if let Some((style, cells)) = here().nth(turn) {
+                let symbol = char::from_u32(0x2800 + u32::from(cells[at])).unwrap_or(' ');
+                buffer[position].set_char(symbol).set_style(*style);
             }
         }
     }

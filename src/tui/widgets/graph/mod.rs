@@ -96,6 +96,11 @@ impl Graph<'_> {
         Some(Layout { legend: Rect { height: legend, ..area }, plot })
     }
 
+    /// Whether lines must be told apart.
+    fn has_several_lines(&self) -> bool {
+        self.series.iter().filter(|series| matches!(series.data, Data::Curve(_) | Data::Line(_))).count() > 1
+    }
+
     fn is_empty(&self) -> bool {
         self.series.iter().all(|series| match series.data {
             Data::Curve(curve) | Data::Line(curve) => curve.points().is_empty(),
@@ -154,11 +159,14 @@ impl Graph<'_> {
             spans.push(Text::styled(format!("{text}  "), theme::strong()));
         }
         for series in self.series.iter().filter(|series| all || !series.name.is_empty()) {
-            let sign = match series.data {
-                Data::Curve(_) | Data::Line(_) => series.look.pattern.sign(),
-                Data::Marks(_) | Data::Intervals(_) => series.look.mark,
+            let (sign, mark) = match series.data {
+                Data::Curve(_) | Data::Line(_) if self.has_several_lines() => {
+                    (series.look.pattern.sign(), series.look.mark)
+                }
+                Data::Curve(_) | Data::Line(_) => (series.look.pattern.sign(), ""),
+                Data::Marks(_) | Data::Intervals(_) => ("", series.look.mark),
             };
-            spans.push(Text::styled(format!("{sign} "), series.look.style));
+            spans.push(Text::styled(format!("{sign}{mark} "), series.look.style));
             let count = series.name.chars().count();
             if count > most && most >= SHORTEST {
                 // The ends of names tell runs apart.

@@ -1,5 +1,7 @@
 //! Drawing the plot: the axes fitted to what is seen, and the series on them, column by column.
 
+use std::collections::BTreeMap;
+
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
@@ -61,6 +63,7 @@ impl<'a> Plot<'a> {
             buffer.set_string(self.area.x + x, self.area.y, "×", theme::bad());
         }
         self.marks(buffer);
+        self.ends(buffer);
         self.cursor(buffer);
     }
 
@@ -166,15 +169,24 @@ impl<'a> Plot<'a> {
         Some(from + share * (to - from)).filter(|value| value.is_finite())
     }
 
-    /// Marks and intervals, over the lines.
+    /// Marks and intervals, over the lines. No bar of an interval covers a mark; marks in one cell take turns.
     fn marks(&self, buffer: &mut Buffer) {
+        let mut marks: BTreeMap<(u16, u16), Vec<(usize, Look)>> = BTreeMap::new();
+        let mut mark = |buffer: &mut Buffer, i: usize, point: &Point, series: &Series| {
+            let Some((x, y)) = self.cell(point, series.right) else { return };
+            if point.loss.is_finite() {
+                marks.entry((x, y)).or_default().push((i, series.look));
+            } else {
+                buffer.set_string(x, self.area.y, "×", theme::bad());
+            }
+        };
         for series in &self.graph.series {
             match series.data {
                 Data::Marks(points) => {
-                    points.iter().for_each(|point| self.mark(buffer, point, &series.look, series.right));
+                    points.iter().enumerate().for_each(|(i, point)| mark(buffer, i, point, series));
                 }
                 Data::Intervals(values) => {
-                    for value in values {
+                    for (i, value) in values.iter().enumerate() {
                         let Some((x, _)) = self.cell(&value.point, series.right) else { continue };
                         if value.low.is_finite() && value.high.is_finite() {
                             let row = |value: f64| self.area.y + (self.y(value, series.right) / 4) as u16;
@@ -182,20 +194,37 @@ impl<'a> Plot<'a> {
                                 buffer.set_string(x, y, "│", series.look.style);
                             }
                         }
-                        self.mark(buffer, &value.point, &series.look, series.right);
+                        mark(buffer, i, &value.point, series);
                     }
                 }
                 Data::Curve(_) | Data::Line(_) => {}
             }
         }
+        for ((x, y), looks) in marks {
+            let i = looks.iter().map(|(i, _)| *i).max().unwrap_or(0);
+            let (_, look) = looks[i % looks.len()];
+            buffer.set_string(x, y, look.mark, look.style);
+        }
     }
 
-    fn mark(&self, buffer: &mut Buffer, point: &Point, look: &Look, right: bool) {
-        if let Some((x, y)) = self.cell(point, right) {
-            if point.loss.is_finite() {
-                buffer.set_string(x, y, look.mark, look.style);
-            } else {
-                buffer.set_string(x, self.area.y, "×", theme::bad());
+    /// Where there are several lines, the mark of each at its end: it tells them apart without colours too.
+    fn ends(&self, buffer: &mut Buffer) {
+        if !self.graph.has_several_lines() {
+            return;
+        }
+        let mut taken = Vec::new();
+        for series in &self.graph.series {
+            let (Data::Curve(curve) | Data::Line(curve)) = series.data else { continue };
+            let inside = curve.inside(self.span, self.by_time());
+            let Some(last) = inside.rev().find(|&i| curve.mean(i).is_finite()) else { continue };
+            let point = Point { loss: curve.mean(last), ..curve.points()[last] };
+            let Some((x, y)) = self.cell(&point, series.right) else { continue };
+            // Lines that end in one cell have their marks above and below each other.
+            let rows = (0..self.area.height).flat_map(|away| [y.checked_add(away), y.checked_sub(away)]).flatten();
+            let mut rows = rows.filter(|y| (self.area.top()..self.area.bottom()).contains(y));
+            if let Some(y) = rows.find(|&y| !taken.contains(&(x, y))) {
+                taken.push((x, y));
+                buffer.set_string(x, y, series.look.mark, series.look.style);
             }
         }
     }

@@ -142,7 +142,8 @@ impl RunCurves {
         series
     }
 
-    /// What a graph of several runs shows of this one, which is at `index` among them.
+    /// What a graph of several runs shows of this one, which is at `index` among them: the smoothed course alone, for their
+    /// single steps would lie over each other.
     pub fn series_among<'a>(&'a self, index: usize, name: &'a str, view: &GraphView) -> Vec<Series<'a>> {
         let look = Look::run(index);
         if view.quarters {
@@ -157,7 +158,7 @@ impl RunCurves {
                 })
                 .collect();
         }
-        let mut series = vec![Series { name: name.into(), data: Data::Curve(&self.loss), look, right: false }];
+        let mut series = vec![Series { name: name.into(), data: Data::Line(&self.loss), look, right: false }];
         if !self.validation.is_empty() {
             series.push(Series { name: "".into(), data: Data::Marks(&self.validation), look, right: false });
         }

@@ -111,6 +111,11 @@ impl GraphView {
         self.zoom(whole, 1.0 / ZOOM, self.cursor);
     }
 
+    /// The wheel was turned at `x`: look closer there, or, downwards, from further away.
+    pub fn turn(&mut self, whole: Span, down: bool, x: Option<f64>) {
+        self.zoom(whole, if down { 1.0 / ZOOM } else { ZOOM }, x.or(self.cursor));
+    }
+
     /// Show `factor` times as much, so that `around` (the middle, if none) stays where it is.
     pub fn zoom(&mut self, whole: Span, factor: f64, around: Option<f64>) {
         let seen = self.visible(whole);
@@ -156,6 +161,11 @@ impl GraphView {
     /// Put the cursor on the point of `curve` nearest to `x`.
     pub fn place_cursor(&mut self, curve: &Curve, x: f64) {
         self.cursor = curve.nearest(x, self.by_time).map(|i| x_of(&curve.points()[i], self.by_time));
+    }
+
+    /// Put the cursor on the point of `curve` nearest to `step`.
+    pub fn place_cursor_at_step(&mut self, curve: &Curve, step: usize) {
+        self.cursor = curve.nearest(step as f64, false).map(|i| x_of(&curve.points()[i], self.by_time));
     }
 
     /// Take the cursor away; whether there was one.

@@ -1,0 +1,124 @@
+//! What the workbench asks of other threads: what is shown and not known yet.
+
+use std::time::{Duration, Instant};
+
+use super::{App, Message};
+use crate::client;
+use crate::protocol::JobState;
+use crate::tui::keymap::Place;
+use crate::tui::link::{self, Follower};
+use crate::tui::world::{Checked, Open, SampleList};
+use crate::workspace::{JobFolder, checkpoint_scores, graphics_cards, preflight, read_ratings};
+
+/// How often graphics cards are asked for their memory.
+const CARDS_EVERY: Duration = Duration::from_secs(2);
+
+impl App {
+    /// Ask for what is shown and not known, and let go of what is not shown any more.
+    pub(super) fn look_after(&mut self) {
+        let mut wanted = self.screens.at(self.place).follows(&self.world);
+        wanted.retain(|path| path.join("events.jsonl").is_file() || self.world.job(path).is_some());
+        let messages = self.messages.clone();
+        self.world.follow(&wanted, |job| {
+            let (messages, path) = (messages.clone(), job.path().to_owned());
+            Follower::start(job, move |told| {
+                let _ = messages.send(Message::Told(path.clone(), told));
+            })
+        });
+        let Some(open) = &self.world.open else { return };
+        let count = open
+            .details
+            .as_ref()
+            .map_or((0, 0, 0), |details| (details.concept.photos, details.concept.masks, details.concept.incomplete));
+        if self.checked != Some(count) {
+            self.checked = Some(count);
+            self.waited += 1;
+            let (concept, messages) = (open.concept.clone(), self.messages.clone());
+            std::thread::spawn(move || {
+                let checked =
+                    preflight(&concept).map_or_else(|error| Checked::Wrong(error.to_string()), Checked::Ready);
+                let _ = messages.send(Message::Checked(concept.id, checked));
+            });
+        }
+        self.look_for_scores();
+        self.look_at_cards();
+        self.look_for_samples();
+    }
+
+    /// Ask for the samples of the open concept where they are shown and others than those that were asked for; one answer
+    /// is waited for before it is asked again.
+    fn look_for_samples(&mut self) {
+        let Some(open) = self.world.open.as_ref().filter(|_| self.place == Place::Samples) else { return };
+        let key = self.world.samples_key();
+        let known = key.is_some() || self.world.down.is_some();
+        if !known || self.waits_for_samples || self.asked_samples && self.samples_key == key {
+            return;
+        }
+        (self.asked_samples, self.samples_key) = (true, key);
+        self.waits_for_samples = true;
+        self.waited += 1;
+        let (home, name, messages) = (self.world.home.clone(), open.concept.id.clone(), self.messages.clone());
+        std::thread::spawn(move || {
+            // Without a daemon there is only what is followed.
+            let details = client::concept(&home, &name, true);
+            let samples = details.map(|details| details.sample_records).unwrap_or_default();
+            let _ = messages.send(Message::Samples(name, SampleList::new(samples)));
+        });
+    }
+
+    /// Ask for the ratings of the open concept, where they are shown: someone else may have rated too.
+    pub(super) fn ask_ratings(&self) {
+        let Some(open) = self.world.open.as_ref().filter(|open| open.samples.is_some()) else { return };
+        let (folder, name, messages) = (open.concept.folder.clone(), open.concept.id.clone(), self.messages.clone());
+        std::thread::spawn(move || {
+            // What cannot be read is told of on the concept's screen.
+            if let Ok(ratings) = read_ratings(&folder) {
+                let _ = messages.send(Message::Ratings(name, ratings));
+            }
+        });
+    }
+
+    /// Ask for the scores of the shown run's checkpoints when there are others than those that were asked for.
+    fn look_for_scores(&mut self) {
+        let Some(run) = self.world.open.as_ref().filter(|_| self.place == Place::Train).and_then(Open::run) else {
+            return;
+        };
+        let length = std::fs::metadata(run.path.join("scores.jsonl")).map_or(0, |file| file.len());
+        let wanted = Some((run.path.clone(), length));
+        if self.asked_scores == wanted {
+            return;
+        }
+        let (path, messages) = (run.path.clone(), self.messages.clone());
+        self.asked_scores = wanted;
+        self.waited += 1;
+        std::thread::spawn(move || {
+            // What cannot be read is not shown; `catbench score --last` says why.
+            let scores = JobFolder::at(&path).and_then(|run| checkpoint_scores(&run)).unwrap_or_default();
+            let _ = messages.send(Message::CheckpointScores(path, scores));
+        });
+    }
+
+    /// Ask for the memory of the graphics cards now and then, while a job on one is looked at and tells of itself.
+    fn look_at_cards(&mut self) {
+        let job = self.world.current().and_then(|job| self.world.job(job.job.path()));
+        let on_card = job.is_some_and(|job| job.state == JobState::Running && job.device.starts_with("cuda"));
+        if on_card && self.asked_cards.is_none_or(|asked| asked.elapsed() > CARDS_EVERY) {
+            self.asked_cards = Some(Instant::now());
+            let messages = self.messages.clone();
+            std::thread::spawn(move || {
+                let _ = messages.send(Message::Cards(graphics_cards()));
+            });
+        }
+    }
+
+    /// Ask for the open concept as it is now.
+    pub(super) fn ask_details(&self) {
+        let Some(open) = &self.world.open else { return };
+        let (home, name, messages) = (self.world.home.clone(), open.concept.id.clone(), self.messages.clone());
+        std::thread::spawn(move || {
+            if let Ok(update) = link::look(&home, name) {
+                let _ = messages.send(Message::Update(update));
+            }
+        });
+    }
+}
