@@ -23,6 +23,7 @@
 //! | `command` | a command of the command line, run from the palette |
 
 mod app;
+mod backend;
 mod canvas;
 mod chrome;
 mod command;

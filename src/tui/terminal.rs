@@ -1,6 +1,6 @@
 //! Taking the terminal and giving it back, whatever happens.
 
-use std::io::{self, Stdout, Write};
+use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossterm::cursor::{Hide, Show};
@@ -9,7 +9,8 @@ use crossterm::execute;
 use crossterm::style::Print;
 use crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
 use ratatui::Terminal;
-use ratatui::backend::CrosstermBackend;
+
+use super::backend::LeanBackend;
 
 /// Buttons, drags and the wheel are told, in coordinates without a limit; not every move, which floods a slow line.
 const MOUSE: &str = "\x1b[?1000h\x1b[?1002h\x1b[?1006h";
@@ -19,7 +20,7 @@ static TAKEN: AtomicBool = AtomicBool::new(false);
 /// The terminal while the workbench has it. Dropped, it is as it was; so it is after a panic.
 pub struct Screen {
     /// What is drawn on.
-    pub terminal: Terminal<CrosstermBackend<Stdout>>,
+    pub terminal: Terminal<LeanBackend<io::Stdout>>,
 }
 
 impl Screen {
@@ -36,7 +37,7 @@ impl Screen {
             }
         }));
         enter()?;
-        Ok(Self { terminal: Terminal::new(CrosstermBackend::new(io::stdout()))? })
+        Ok(Self { terminal: Terminal::new(LeanBackend::new(io::stdout()))? })
     }
 
     /// Give the terminal back to the shell and stop, as any program does at Ctrl-Z; returns when the shell says `fg`.
