@@ -120,7 +120,7 @@ fn nonsense(folder: &Path) -> Vec<(String, &'static str, &'static str)> {
     let endless = "{1..1000000000}".repeat(40);
     let wide = format!("{} --negative {{1..20000}}", "long ".repeat(3000));
     let many = "a --seed {1..15000}\n".repeat(2);
-    let (shared, product) = (format!("{{{}}}", ["__thousand__"; 1200].join("|")), "__thousand__ ".repeat(30));
+    let (shared, product) = (format!("{{{}}}", vec!["__thousand__"; 1200].join("|")), "__thousand__ ".repeat(30));
     write(folder.join("thousand.txt"), "{w|v}\n".repeat(1000)).unwrap();
     let options = format!("a {}", "--seed {1..20000} ".repeat(300));
     let cases: Vec<(&str, &'static str, &'static str)> = vec![

@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 
-use candle_core::{D, DType, Result, Tensor};
+use candle_core::{Result, Tensor};
 
 use crate::diffusion::error;
 use crate::diffusion::ops::{self, LinearWeights, NormWeights};
@@ -30,29 +30,8 @@ impl AttentionMaps {
     }
 
     /// `q` [B, H · W, heads · d] of pictures of `size`, `k` [B or 1, T, heads · d].
-    fn collect(&self, q: &Tensor, k: &Tensor, heads: usize, size: (usize, usize)) -> Result<()> {
-        let pictures = self.positions.len();
-        let split = |x: &Tensor| {
-            let (b, n, width) = x.dims3()?;
-            x.reshape((b, n, heads, width / heads))?.transpose(1, 2)?.contiguous()
-        };
-        let q = split(&q.narrow(0, 0, pictures)?)?;
-        let k = if k.dims()[0] == 1 { k.clone() } else { k.narrow(0, 0, pictures)?.contiguous()? };
-        // In float32, which holds every product.
-        let (q, k) = (q.to_dtype(DType::F32)?, split(&k)?.to_dtype(DType::F32)?.transpose(2, 3)?);
-        let scale = 1.0 / (q.dims()[3] as f64).sqrt();
-        let weights = candle_nn::ops::softmax(&(q.broadcast_matmul(&k)? * scale)?, D::Minus1)?.mean(1)?;
-        let maps: Vec<Tensor> = self
-            .positions
-            .iter()
-            .enumerate()
-            .map(|(b, positions)| {
-                let ids: Vec<u32> = positions.iter().map(|&p| p as u32).collect();
-                let ids = Tensor::new(ids, weights.device())?;
-                weights.get(b)?.index_select(&ids, 1)?.sum(1)
-            })
-            .collect::<Result<_>>()?;
-        self.maps.borrow_mut().push((size.0, size.1, Tensor::stack(&maps, 0)?));
+    fn collect(&self, q: &Tracked, k: &Tracked, heads: usize, size: (usize, usize)) -> Result<()> {
+        self.maps.borrow_mut().push((size.0, size.1, ops::attention_map(q, k, heads, &self.positions)?));
         Ok(())
     }
 }
@@ -162,7 +141,7 @@ impl Transformer {
             let k = ops::linear(context, &cross.k, None)?;
             let v = ops::linear(context, &cross.v, None)?;
             if let Some(maps) = maps {
-                maps.collect(q.value(), k.value(), cross.heads, (height, width))?;
+                maps.collect(&q, &k, cross.heads, (height, width))?;
             }
             let attended = self.attend(&q, &k, &v, cross.heads)?;
             h = ops::linear(&attended, &cross.out, Some(&h))?;
