@@ -36,8 +36,7 @@ const INDEX: &str = "model_index.json";
 /// The files of a repository that a base model needs, its index first; or its one model file.
 fn wanted(files: &BTreeSet<String>) -> Result<Vec<String>, String> {
     if !files.contains(INDEX) {
-        let models: Vec<&String> =
-            files.iter().filter(|file| file.ends_with(".safetensors") || file.ends_with(".ckpt")).collect();
+        let models: Vec<&String> = files.iter().filter(|file| is_weights(file)).collect();
         return match models.as_slice() {
             [one] => Ok(vec![(*one).clone()]),
             [] => Err("it has neither model_index.json nor a model file".into()),
@@ -78,6 +77,11 @@ fn weights(files: &BTreeSet<String>, part: &str) -> Option<Vec<String>> {
         }
     }
     None
+}
+
+/// Whether a file of this name holds weights.
+fn is_weights(file: &str) -> bool {
+    std::path::Path::new(file).extension().is_some_and(|ending| ending == "safetensors" || ending == "ckpt")
 }
 
 #[cfg(test)]

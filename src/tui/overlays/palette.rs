@@ -29,7 +29,7 @@ pub struct Verb {
     pub name: String,
     /// What it does.
     pub about: String,
-    /// The words that go after it, as the command line's help names them: "<CONCEPT> [RUN]".
+    /// The words that go after it, as the command line's help names them: `<CONCEPT> [RUN]`.
     pub words: String,
     /// The first of them is the name of a concept.
     pub takes_concept: bool,
