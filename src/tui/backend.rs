@@ -9,7 +9,7 @@ use crossterm::style::{Attribute, Print, SetAttribute};
 use ratatui::backend::{Backend, ClearType, CrosstermBackend, WindowSize};
 use ratatui::buffer::Cell;
 use ratatui::layout::{Position, Size};
-use ratatui::style::{Color, Modifier};
+use ratatui::style::Color;
 
 /// From so many blank cells on the command is shorter than they are, with the way there.
 const LEAST: usize = 12;
@@ -26,10 +26,9 @@ impl<W: Write> LeanBackend<W> {
     }
 }
 
-/// Whether a cell looks as one that was erased.
+/// Whether a cell is as one that was erased, to the last attribute.
 fn is_blank(cell: &Cell) -> bool {
-    let seen = Modifier::REVERSED | Modifier::UNDERLINED | Modifier::CROSSED_OUT;
-    cell.symbol() == " " && cell.bg == Color::Reset && !cell.modifier.intersects(seen)
+    cell.symbol() == " " && cell.fg == Color::Reset && cell.bg == Color::Reset && cell.modifier.is_empty()
 }
 
 impl<W: Write> Backend for LeanBackend<W> {
@@ -102,7 +101,7 @@ mod tests {
 
     use ratatui::buffer::Buffer;
     use ratatui::layout::Rect;
-    use ratatui::style::Style;
+    use ratatui::style::{Modifier, Style};
 
     use super::*;
 
