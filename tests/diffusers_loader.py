@@ -116,7 +116,9 @@ with tempfile.TemporaryDirectory() as home:
     pipe = pipeline(DDIMScheduler, "sdpa")
     with loader.load_catversion(pipe, file) as first, loader.load_catversion(pipe, file, placeholder="{other}"):
         both = pictures(pipe, prompts=["a {concept} on grass", "a {other} on grass", "a {concept} and a {other}"])
-        check("two concepts by placeholders of their own", worst([both[0]], [both[1]]) == 0)
+        # PyTorch may round the rows of one batch differently.
+        far = worst([both[0]], [both[1]])
+        check(f"two concepts by placeholders of their own, at most {far} of 255 apart", far <= BAR)
         first.unload()
         alone = pictures(pipe, prompts=["a {other} on grass", "a {other} on grass"])
         check("the one stays when the other goes", worst([alone[0]], [both[1]]) <= BAR)
