@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use serde_json::json;
 
-use super::sample::checkpoint;
 use super::{Error, RunArgs, library, print_json};
 use crate::client;
 use crate::workspace;
@@ -139,14 +138,14 @@ fn import_adapter(args: &ImportAdapterArgs) -> Result<(), Error> {
 fn export_adapter(args: &ExportAdapterArgs) -> Result<(), Error> {
     let (_, run) = args.run.find()?;
     let out = target(&args.out, "pytorch_adapter.bin")?;
-    exported(client::export_adapter(&checkpoint(&run)?, &out, args.force)?, args.run.json);
+    exported(client::export_adapter(&client::last_checkpoint(&run)?, &out, args.force)?, args.run.json);
     Ok(())
 }
 
 fn export_diffusers(args: &ExportDiffusersArgs) -> Result<(), Error> {
     let (concept, run) = args.run.find()?;
     let out = target(&args.out, &format!("{}.safetensors", concept.id))?;
-    exported(client::export_diffusers(&checkpoint(&run)?, &out)?, args.run.json);
+    exported(client::export_diffusers(&client::last_checkpoint(&run)?, &out)?, args.run.json);
     Ok(())
 }
 

@@ -264,11 +264,6 @@ fn embedding(text: &str) -> Result<EmbeddingFile, Error> {
     Ok(EmbeddingFile { path, token, sha256 })
 }
 
-/// The last checkpoint of `run`.
-pub fn checkpoint(run: &JobFolder) -> Result<PathBuf, Error> {
-    Ok(client::last_checkpoint(run)?)
-}
-
 /// The checkpoint that `run` ends with, there already or not.
 pub fn last_checkpoint(run: &JobFolder) -> Result<PathBuf, Error> {
     Ok(run.checkpoint(run.run_spec()?.train.steps))

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::preflight::Told;
-use super::sample::{checkpoint, last_checkpoint};
+use super::sample::last_checkpoint;
 use super::table::{Cell, Column, Format, Table, how_cells, how_columns, notes, score_cells, score_columns};
 use super::train::one_of;
 use super::{Error, PlacementArgs, PromptArgs, RunArgs, follow};
@@ -95,7 +95,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
         }
         Some(run) => {
             let waits = !args.placement.after.is_empty();
-            config.sample.checkpoint = Some(if waits { last_checkpoint(run)? } else { checkpoint(run)? });
+            config.sample.checkpoint = Some(if waits { last_checkpoint(run)? } else { client::last_checkpoint(run)? });
             (ScoreTask::Both, 2)
         }
     };
