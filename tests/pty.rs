@@ -94,6 +94,19 @@ impl Terminal {
         }
     }
 
+    /// Wait until nothing was written for a second.
+    fn settle(&self) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let (mut written, mut since) = (self.bytes_written(), Instant::now());
+        while since.elapsed() < Duration::from_secs(1) {
+            assert!(Instant::now() < deadline, "it never rests:\n{}", self.text());
+            std::thread::sleep(Duration::from_millis(10));
+            if self.bytes_written() != written {
+                (written, since) = (self.bytes_written(), Instant::now());
+            }
+        }
+    }
+
     fn press(&mut self, keys: &str) {
         self.keyboard.write_all(keys.as_bytes()).unwrap();
         self.keyboard.flush().unwrap();
@@ -271,7 +284,9 @@ fn idle_it_writes_nothing_and_takes_no_processor() {
     let workspace = Workspace::new();
     let mut terminal = Terminal::open(&workspace, &[]);
     terminal.wait_for("ready to train");
-    std::thread::sleep(Duration::from_secs(1));
+    // Its pictures come after the text, as late as the machine's other work makes them.
+    terminal.wait_for("▀");
+    terminal.settle();
     let (before, ticks) = (terminal.bytes_written(), terminal.ticks());
     std::thread::sleep(Duration::from_secs(2));
     assert_eq!(terminal.bytes_written(), before);
