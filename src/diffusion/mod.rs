@@ -58,7 +58,7 @@ use candle_core::{Device, Tensor};
 
 pub use attention_mask::{Looking, attention_mask, look, resize_bilinear};
 pub use check::check;
-pub use compute::Compute;
+pub use compute::{Compute, Threads};
 pub use cost::{Cost, Outline, Speed, part_of};
 pub use embedding::Embedding;
 pub use error::{Error, Result};
@@ -79,6 +79,7 @@ pub use unet::{AttentionMaps, UNet, UNetOptions};
 pub use vae::{Decoder, Encoder, Vae};
 pub use weights::Weights;
 
+use self::compute::batches_at_once;
 use crate::protocol::ModelSpec;
 
 /// A frozen text-to-image model (Stable Diffusion 1.x, 2.x and relatives).
@@ -120,6 +121,11 @@ impl BaseModel {
     /// Width and height of the pictures it was trained on, in pixels.
     pub fn resolution(&self) -> usize {
         self.unet.sample_size() * self.vae.factor()
+    }
+
+    /// How many of `batches`, each of `pictures` (both branches counted), to denoise at once.
+    pub fn batches_at_once(&self, pictures: usize, batches: usize) -> usize {
+        batches_at_once(self.compute.is_by_kernels(), self.unet.activation().saturating_mul(pictures), batches)
     }
 
     /// Learn the word of `embedding`: prompts may use it from now on.

@@ -133,18 +133,16 @@ impl Job<'_> {
             }
             pictures = usize::from(train.sample_every > 0);
         }
+        let mut batches = 1;
         if self.samplings() > 0 {
             pictures = pictures.max(self.pictures_at_once());
+            batches = self.pictures.len().div_ceil(pictures);
         }
         if pictures > 0 {
-            // One is decoded while the next are denoised.
-            let (mut denoising, decoding) =
-                (model.picture_step(pictures.saturating_mul(self.guided())), model.decoding(1));
-            if self.samplings() > 0 {
-                denoising.peak_bytes += decoding.peak_bytes;
-            }
-            work.push(("denoising pictures", denoising));
-            work.push(("decoding a picture", decoding));
+            let pictures = pictures.saturating_mul(self.guided());
+            let at_once = model.batches_at_once(pictures, batches);
+            work.push(("denoising pictures", model.picture_step(pictures, at_once)));
+            work.push(("decoding pictures", model.decoding(at_once)));
         }
         work
     }

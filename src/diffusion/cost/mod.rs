@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use self::meter::{Meter, Numbers, Tape, Value};
 use candle_core::Tensor;
 
-use super::compute::Compute;
+use super::compute::{Compute, batches_at_once};
 use super::error::Result;
 use super::kernels::{Mat, gemm};
 use super::unet::Config as UNetConfig;
@@ -150,9 +150,15 @@ impl Outline {
         self.measure(|meter| walk::unet(&self.unet, meter, (batch, side, side), &self.context(meter, batch), false))
     }
 
-    /// The same while pictures are made, with the decoder in memory.
-    pub fn picture_step(&self, batch: usize) -> Cost {
-        self.holding(self.decoder, self.denoising_step(batch))
+    /// The same for `at_once` batches side by side while pictures are made, with the decoder in memory.
+    pub fn picture_step(&self, batch: usize, at_once: usize) -> Cost {
+        self.holding(self.decoder, self.denoising_step(batch).side_by_side(at_once))
+    }
+
+    /// How many of `batches`, each of `pictures` (both branches counted), are denoised at once.
+    pub fn batches_at_once(&self, pictures: usize, batches: usize) -> usize {
+        let activation = self.unet.activation().saturating_mul(pictures);
+        batches_at_once(!self.numbers.tensor_operations, activation, batches)
     }
 
     /// One look at a picture for a mask: without a gradient, with the encoder in memory.
@@ -173,10 +179,10 @@ impl Outline {
         Cost { peak_bytes: cost.peak_bytes.saturating_sub(unet as u64 * self.numbers.size), ..cost }
     }
 
-    /// Pictures of `batch` latents, with the decoder in memory.
-    pub fn decoding(&self, batch: usize) -> Cost {
-        let cost = self.measure(|meter| walk::vae_decode(&self.vae, meter, batch.min(MOST), self.unet.sample_size));
-        self.holding(self.decoder, cost)
+    /// `at_once` pictures of their latents, with the decoder in memory.
+    pub fn decoding(&self, at_once: usize) -> Cost {
+        let cost = self.measure(|meter| walk::vae_decode(&self.vae, meter, 1, self.unet.sample_size));
+        self.holding(self.decoder, cost.side_by_side(at_once))
     }
 
     /// `cost` with `parameters` more weights in memory.
@@ -210,6 +216,15 @@ pub fn part_of(folder: &Path, name: &str) -> Result<PartReport> {
 }
 
 impl Cost {
+    /// `count` of it at the same time, which all together take as long as so many one after the other.
+    fn side_by_side(self, count: usize) -> Self {
+        Self {
+            peak_bytes: self.peak_bytes.saturating_mul(count as u64),
+            flops: self.flops * count as f64,
+            allocated: self.allocated.saturating_mul(count as u64),
+        }
+    }
+
     /// Seconds at `speed`: the matrix products, and what passes through memory.
     pub fn seconds(&self, speed: Speed) -> f64 {
         self.flops / speed.flops + self.allocated as f64 / speed.bytes

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::gemm::{Mat, gemm};
-use super::math::exp;
+use super::math::{exp, sum_by};
 use super::{for_rows, simd, with_scratch};
 
 /// Sizes of an attention: q is [batch, queries, heads · head_dim], k and v are [kv_batch, keys, heads · head_dim].
@@ -103,25 +103,18 @@ pub(crate) fn attention_map(q: &[f32], k: &[f32], shape: &AttnShape, positions: 
             let q = shape.head(q, queries, b, head, first, map.len());
             let k = shape.head(k, keys, shape.kv(b), head, 0, keys);
             gemm(scores, keys, false, q, k.t(), shape.scale(), false);
-            simd(|| {
-                for (row, seen) in scores.chunks_exact_mut(keys).zip(map.iter_mut()) {
-                    let mut largest = f32::MIN;
-                    for &mut x in &mut *row {
-                        largest = largest.max(x);
+            simd(
+                #[inline(always)]
+                || {
+                    for (row, seen) in scores.chunks_exact_mut(keys).zip(map.iter_mut()) {
+                        let largest = row.iter().copied().fold(f32::MIN, f32::max);
+                        row.iter_mut().for_each(|x| *x = exp(*x - largest));
+                        let all = sum_by(keys, |i| row[i]);
+                        let chosen: f32 = positions[b].iter().map(|&key| row[key]).sum();
+                        *seen += chosen / all;
                     }
-                    for x in &mut *row {
-                        *x = exp(*x - largest);
-                    }
-                    let (mut all, mut chosen) = (0.0, 0.0);
-                    for &mut x in &mut *row {
-                        all += x;
-                    }
-                    for &key in &positions[b] {
-                        chosen += row[key];
-                    }
-                    *seen += chosen / all;
-                }
-            });
+                },
+            );
         }
         map.iter_mut().for_each(|seen| *seen /= shape.heads as f32);
     };

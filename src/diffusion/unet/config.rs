@@ -187,6 +187,12 @@ impl Config {
         Ok(config)
     }
 
+    /// Numbers in the first block's result, the largest there is, for one picture.
+    pub(in crate::diffusion) fn activation(&self) -> usize {
+        let channels = self.block_out_channels.first().copied().unwrap_or(0);
+        self.sample_size.saturating_mul(self.sample_size).saturating_mul(channels)
+    }
+
     fn heads_setting(&self) -> &PerBlock {
         self.num_attention_heads.as_ref().unwrap_or(&self.attention_head_dim)
     }

@@ -133,6 +133,11 @@ impl UNet {
         self.config.sample_size
     }
 
+    /// Numbers in its largest activation, for one picture.
+    pub(crate) fn activation(&self) -> usize {
+        self.config.activation()
+    }
+
     /// How many times it halves the latents: their sides must be multiples of 2 to this.
     pub fn halvings(&self) -> usize {
         self.config.block_out_channels.len() - 1

@@ -2,18 +2,16 @@
 //! it was made, its mask beside it, and an event. What an earlier runner of the job has made is not made again.
 
 mod batches;
+mod makers;
 mod sheets;
+mod texts;
 mod writer;
 
-use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
-use std::ops::ControlFlow;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
-use std::sync::mpsc;
 
 use super::{Error, Outcome, Progress, SampleJob, StopFlag, estimate, load_model, warn_of_prompts};
-use crate::catversion::{Checkpoint, Encoded, Picture, Sampler, denoise_batch};
+use crate::catversion::Picture;
 use crate::diffusion::BaseModel;
 use crate::image::is_whole;
 use crate::protocol::{
@@ -22,13 +20,7 @@ use crate::protocol::{
 };
 use crate::workspace::{self, EventLog};
 pub(super) use batches::{Planned, plan};
-use writer::Writer;
 pub(super) use writer::{mask_path, write_picture};
-
-/// Prompts whose encodings are kept: they come back with other seeds and settings soon or never.
-const TEXTS: usize = 64;
-/// Readers of prompts that are kept.
-const SAMPLERS: usize = 8;
 
 /// What pictures are of and made with.
 pub(super) struct Subject<'a> {
@@ -100,14 +92,8 @@ pub(super) struct Sampled {
     pub checkpoint: Option<String>,
 }
 
-/// A checkpoint in memory, with what pictures record of it.
-struct Learned {
-    checkpoint: Checkpoint,
-    used: UsedCheckpoint,
-}
-
 impl Sampling<'_> {
-    /// Make all pictures, and give each to `keep` once it is on disk and told. False when stopped.
+    /// Make all pictures, and give each to `keep` once it is on disk and told, in the order of the batches. False when stopped.
     pub fn run(&self, log: &mut EventLog, stop: &StopFlag, keep: &mut dyn FnMut(Sampled)) -> Result<bool, Error> {
         let model = self.subject.model;
         let prompts: HashSet<&String> =
@@ -118,78 +104,7 @@ impl Sampling<'_> {
         for planned in &self.plan {
             self.config.check_picture(&planned.config).map_err(crate::catversion::Error::from)?;
         }
-        let steps = |planned: &[Planned]| planned.iter().map(|planned| planned.config.steps).sum::<usize>();
-        let batches = batches::pending(&self.plan, self.made);
-        let total = steps(&self.plan);
-        let mut done = total - batches.iter().map(|batch| steps(&batch.pictures)).sum::<usize>();
-        let texts = Texts::new(self);
-        let decoder = model.vae.decoder()?;
-        let writer = Writer { root: self.root, vae: &model.vae, decoder: &decoder, compute: &model.compute };
-        let progress = RefCell::new(Progress::new(log, self.phase));
-        std::thread::scope(|scope| {
-            // One batch is decoded and written while the next is denoised; a third waits for its turn.
-            let (work, batches_made) = mpsc::sync_channel(0);
-            let (told, written) = mpsc::channel();
-            scope.spawn(move || writer.run(&batches_made, &told));
-            let mut take = |written: Result<Sampled, Error>| -> Result<(), Error> {
-                let sampled = written?;
-                progress.borrow_mut().write(sampled.event())?;
-                keep(sampled);
-                Ok(())
-            };
-            for batch in &batches {
-                let learned = batch
-                    .pictures
-                    .iter()
-                    .map(|planned| texts.learned(&planned.config))
-                    .collect::<Result<Vec<_>, _>>()?;
-                let encoded = batch
-                    .pictures
-                    .iter()
-                    .map(|planned| texts.encode(&planned.config))
-                    .collect::<Result<Vec<_>, _>>()?;
-                let mut all: Vec<(&Encoded, &PictureConfig)> =
-                    encoded.iter().zip(&batch.pictures).map(|(text, planned)| (text, &planned.config)).collect();
-                // What a picture becomes depends on how many are denoised together.
-                all.resize(batch.size.max(all.len()), all[0]);
-                let mut went_wrong = None;
-                let denoised = denoise_batch(model, &all, &mut |step, _| {
-                    let mut told = written.try_iter().try_for_each(&mut take);
-                    if told.is_ok() {
-                        told = progress.borrow_mut().tell(done + step * batch.pictures.len(), total);
-                    }
-                    went_wrong = told.err();
-                    if went_wrong.is_some() || stop.is_set() {
-                        ControlFlow::Break(())
-                    } else {
-                        ControlFlow::Continue(())
-                    }
-                })?;
-                if let Some(error) = went_wrong {
-                    return Err(error);
-                }
-                let Some(denoised) = denoised else { break };
-                done += steps(&batch.pictures);
-                let records = batch.pictures.iter().zip(&learned).map(|(planned, learned)| {
-                    let used = learned.as_ref().map(|learned| learned.used.clone());
-                    self.subject.record(self.config, &planned.config, used, batch.size)
-                });
-                let records = records.collect::<Result<Vec<_>, _>>()?;
-                let made: Vec<writer::Made> = batch
-                    .pictures
-                    .iter()
-                    .zip(denoised)
-                    .zip(records)
-                    .map(|((planned, undecoded), record)| writer::Made { planned: planned.clone(), undecoded, record })
-                    .collect();
-                if work.send(made).is_err() {
-                    break;
-                }
-            }
-            drop(work);
-            written.iter().try_for_each(&mut take)?;
-            Ok(!stop.is_set() || done == total)
-        })
+        makers::make(self, batches::pending(&self.plan, self.made), &mut Progress::new(log, self.phase), stop, keep)
     }
 }
 
@@ -199,78 +114,6 @@ impl Sampled {
         let (path, prompt) = (self.planned.path.clone(), prompt.clone());
         Event::Sample { step: self.step, path, prompt, seed: *seed, learned: checkpoint.is_some() }
     }
-}
-
-/// Reads prompts, and remembers what it has read.
-struct Texts<'a> {
-    sampling: &'a Sampling<'a>,
-    checkpoints: RefCell<HashMap<PathBuf, Rc<Learned>>>,
-    samplers: RefCell<Vec<(SampleConfig, Rc<Sampler<'a>>)>>,
-    encoded: RefCell<Vec<((SampleConfig, String), Encoded)>>,
-}
-
-impl<'a> Texts<'a> {
-    fn new(sampling: &'a Sampling<'a>) -> Self {
-        let (checkpoints, samplers, encoded) = (RefCell::default(), RefCell::default(), RefCell::default());
-        Self { sampling, checkpoints, samplers, encoded }
-    }
-
-    /// The checkpoint of `picture`.
-    fn learned(&self, picture: &PictureConfig) -> Result<Option<Rc<Learned>>, Error> {
-        let Some(path) = &picture.checkpoint else { return Ok(None) };
-        if let Some(known) = self.checkpoints.borrow().get(path) {
-            return Ok(Some(Rc::clone(known)));
-        }
-        let checkpoint = Checkpoint::load(path)?;
-        let sha256 = crate::fs::sha256(path).map_err(workspace::Error::io("read", path))?;
-        let used = UsedCheckpoint { path: path.clone(), sha256: Some(sha256), step: checkpoint.meta.step };
-        let learned = Rc::new(Learned { checkpoint, used });
-        self.checkpoints.borrow_mut().insert(path.clone(), Rc::clone(&learned));
-        Ok(Some(learned))
-    }
-
-    /// The prompt of `picture`, read.
-    fn encode(&self, picture: &PictureConfig) -> Result<Encoded, Error> {
-        // What a reader of prompts depends on, and nothing else.
-        let usual = SampleConfig::default();
-        let reader = SampleConfig {
-            negative_prompt: picture.negative_prompt.clone(),
-            checkpoint: picture.checkpoint.clone(),
-            strength: picture.strength,
-            uncond_prefix: self.sampling.config.uncond_prefix,
-            concepts: self.sampling.config.concepts.clone(),
-            concept_steps: self.sampling.config.concept_steps,
-            prompts: Vec::new(),
-            ..usual
-        };
-        let key = (reader, picture.prompt.clone());
-        if let Some((_, known)) = self.encoded.borrow().iter().find(|(known, _)| *known == key) {
-            return Ok(known.clone());
-        }
-        let encoded = self.sampler(&key.0, picture)?.encode(&picture.prompt)?;
-        remember(&mut self.encoded.borrow_mut(), (key, encoded.clone()), TEXTS);
-        Ok(encoded)
-    }
-
-    fn sampler(&self, reader: &SampleConfig, picture: &PictureConfig) -> Result<Rc<Sampler<'a>>, Error> {
-        if let Some((_, known)) = self.samplers.borrow().iter().find(|(known, _)| known == reader) {
-            return Ok(Rc::clone(known));
-        }
-        let learned = self.learned(picture)?;
-        let learned = learned.as_ref().map(|learned| (&learned.checkpoint, learned.used.path.as_path()));
-        let subject = &self.sampling.subject;
-        let sampler = Rc::new(Sampler::new(subject.model, subject.class_word, reader.clone(), learned)?);
-        remember(&mut self.samplers.borrow_mut(), (reader.clone(), Rc::clone(&sampler)), SAMPLERS);
-        Ok(sampler)
-    }
-}
-
-/// Keep `value`, and forget the oldest where there are too many.
-fn remember<T>(values: &mut Vec<T>, value: T, most: usize) {
-    if values.len() == most {
-        values.remove(0);
-    }
-    values.push(value);
 }
 
 /// Do the job, of which an earlier runner has told `events`.

@@ -1,51 +1,12 @@
-//! Decoding pictures and writing them, while others are denoised.
+//! A picture on disk: with its record, and its mask beside it.
 
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, Sender};
 
-use super::{Planned, Sampled};
-use crate::catversion::{Picture, SMALLEST_PART, Undecoded, decode};
-use crate::diffusion::{Compute, Decoder, Vae};
+use crate::catversion::{Picture, SMALLEST_PART};
 use crate::image;
 use crate::protocol::PictureRecord;
 use crate::runner::Error;
 use crate::workspace;
-
-/// A denoised picture.
-pub(super) struct Made {
-    pub planned: Planned,
-    pub undecoded: Undecoded,
-    pub record: PictureRecord,
-}
-
-/// Decodes and writes.
-pub(super) struct Writer<'a> {
-    pub root: &'a Path,
-    pub vae: &'a Vae,
-    pub decoder: &'a Decoder,
-    pub compute: &'a Compute,
-}
-
-impl Writer<'_> {
-    /// Write what comes until nothing more does, nobody listens any more, or something goes wrong.
-    pub fn run(&self, batches: &Receiver<Vec<Made>>, told: &Sender<Result<Sampled, Error>>) {
-        for made in batches.iter().flatten() {
-            let sampled = self.write(made);
-            let failed = sampled.is_err();
-            if told.send(sampled).is_err() || failed {
-                return;
-            }
-        }
-    }
-
-    fn write(&self, made: Made) -> Result<Sampled, Error> {
-        let Made { planned, undecoded, record } = made;
-        let picture = self.compute.run(|| decode(self.vae, self.decoder, &undecoded))?;
-        write_picture(self.root, &planned.path, &picture, &record)?;
-        let (step, checkpoint) = (record.trained_steps(), record.checkpoint.and_then(|used| used.sha256));
-        Ok(Sampled { planned, picture, step, checkpoint })
-    }
-}
 
 /// Write `picture` to `path` in `root` with its record, and its mask to `masks/` beside it, which says how it was made. Where
 /// nobody knows where the concept is, there is no mask.
