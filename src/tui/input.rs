@@ -5,7 +5,7 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crossterm::event;
+use crossterm::event::{self, Event, KeyCode};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl, open};
 
@@ -46,12 +46,31 @@ pub fn listen(to: Sender<Message>, gate: Gate, own: bool) {
 
 /// Send the events that are there. How many.
 fn read(to: &Sender<Message>) -> io::Result<usize> {
-    let mut events = 0;
+    let mut events = Vec::new();
     while event::poll(Duration::ZERO).unwrap_or(false) {
-        drop_send(to, Message::Input(event::read()?));
-        events += 1;
+        events.push(event::read()?);
     }
-    Ok(events)
+    let count = events.len();
+    messages(events).into_iter().for_each(|message| drop_send(to, message));
+    Ok(count)
+}
+
+/// What `events`, which came together, tell. Crossterm takes an answer right behind the Escape key for three keys.
+fn messages(events: Vec<Event>) -> Vec<Message> {
+    let is =
+        |event: &Event, code: KeyCode| matches!(event, Event::Key(key) if key.code == code && key.modifiers.is_empty());
+    let torn_answer = [KeyCode::Esc, KeyCode::Char('['), KeyCode::Char('0'), KeyCode::Char('n')];
+    let mut messages = Vec::new();
+    let mut events = events.as_slice();
+    while let [first, rest @ ..] = events {
+        messages.push(Message::Input(first.clone()));
+        let torn = events.len() >= 4 && events.iter().zip(torn_answer).all(|(event, code)| is(event, code));
+        if torn {
+            messages.push(Message::Answered);
+        }
+        events = if torn { &events[4..] } else { rest };
+    }
+    messages
 }
 
 /// Do this while reading from stdin does not wait.
@@ -74,5 +93,28 @@ fn wait_for_input() -> bool {
             Err(rustix::io::Errno::INTR) => {}
             Err(_) => return false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_right_behind_escape_is_no_keys() {
+        let keys = |codes: &[KeyCode]| codes.iter().map(|code| Event::Key((*code).into())).collect::<Vec<_>>();
+        let told = |codes: &[KeyCode]| {
+            let word = |message| match message {
+                Message::Answered => "answered".to_owned(),
+                Message::Input(Event::Key(key)) => key.code.to_string(),
+                _ => "?".to_owned(),
+            };
+            messages(keys(codes)).into_iter().map(word).collect::<Vec<_>>()
+        };
+        let [esc, open, zero, n, q] =
+            [KeyCode::Esc, KeyCode::Char('['), KeyCode::Char('0'), KeyCode::Char('n'), KeyCode::Char('q')];
+        assert_eq!(told(&[q, esc, open, zero, n, q]), ["q", "Esc", "answered", "q"]);
+        assert_eq!(told(&[esc, open, zero]), ["Esc", "[", "0"]);
+        assert_eq!(told(&[open, zero, n]), ["[", "0", "n"]);
     }
 }
