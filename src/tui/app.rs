@@ -535,6 +535,7 @@ impl App {
             self.surface.begin(Vec::new());
             let text = format!("{} × {} is too small: {} × {} at least", area.width, area.height, LEAST.0, LEAST.1);
             buffer.set_stringn(area.x, area.y, text, area.width as usize, theme::text());
+            self.surface.uncover(buffer);
             return;
         }
         let hints = self.now(|binding| binding.hint.is_some());
@@ -564,6 +565,7 @@ impl App {
         if !notice.is_empty() {
             chrome::notice(&mut canvas, noticed, &notice);
         }
+        self.surface.uncover(buffer);
         if self.setup.colours == Colours::None {
             for cell in &mut buffer.content {
                 if theme::steps_back(cell.fg) {
@@ -602,11 +604,6 @@ impl App {
     /// Print one of the pictures that lie over the frame. Whether more wait.
     pub fn print_picture(&mut self) -> io::Result<bool> {
         self.surface.print_next()
-    }
-
-    /// Whether pictures of an earlier frame would stay on the screen, so that all of it must be drawn again.
-    pub fn leaves_ghosts(&self) -> bool {
-        self.surface.leaves_ghosts()
     }
 
     /// The terminal was cleared or lent out.

@@ -248,12 +248,7 @@ fn event_loop(screen: &mut Screen, app: &mut App, messages: &Receiver<Message>, 
 /// Draw one frame, as one update of the terminal.
 fn draw(screen: &mut Screen, app: &mut App) -> io::Result<()> {
     queue!(io::stdout(), BeginSynchronizedUpdate)?;
-    screen.terminal.draw(|frame| app.draw(frame.buffer_mut()))?;
-    if app.leaves_ghosts() {
-        screen.clear()?;
-        app.forget_screen();
-        screen.terminal.draw(|frame| app.draw(frame.buffer_mut()))?;
-    }
+    screen.draw(|buffer| app.draw(buffer))?;
     app.finish_frame()?;
     crossterm::execute!(io::stdout(), EndSynchronizedUpdate, Print(app.ask()))
 }

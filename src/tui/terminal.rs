@@ -1,6 +1,8 @@
 //! Taking the terminal and giving it back, whatever happens.
 
+use std::cell::RefCell;
 use std::io::{self, Write};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossterm::cursor::{Hide, Show};
@@ -9,8 +11,9 @@ use crossterm::execute;
 use crossterm::style::Print;
 use crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
 use ratatui::Terminal;
+use ratatui::buffer::Buffer;
 
-use super::backend::LeanBackend;
+use super::backend::{Cells, LeanBackend, bridges};
 
 /// Buttons, drags and the wheel are told, in coordinates without a limit; not every move, which floods a slow line.
 const MOUSE: &str = "\x1b[?1000h\x1b[?1002h\x1b[?1006h";
@@ -19,8 +22,11 @@ static TAKEN: AtomicBool = AtomicBool::new(false);
 
 /// The terminal while the workbench has it. Dropped, it is as it was; so it is after a panic.
 pub struct Screen {
-    /// What is drawn on.
-    pub terminal: Terminal<LeanBackend<io::Stdout>>,
+    terminal: Terminal<LeanBackend<io::Stdout>>,
+    /// What is on it.
+    last: Buffer,
+    /// What the backend is to write of it again.
+    bridges: Rc<RefCell<Cells>>,
 }
 
 impl Screen {
@@ -37,7 +43,20 @@ impl Screen {
             }
         }));
         enter()?;
-        Ok(Self { terminal: Terminal::new(LeanBackend::new(io::stdout()))? })
+        let bridges = Rc::default();
+        let terminal = Terminal::new(LeanBackend::new(io::stdout(), Rc::clone(&bridges)))?;
+        Ok(Self { terminal, last: Buffer::default(), bridges })
+    }
+
+    /// Write what `draw` draws, as far as it is not there yet.
+    pub fn draw(&mut self, draw: impl FnOnce(&mut Buffer)) -> io::Result<()> {
+        let Self { terminal, last, bridges: to_write } = self;
+        let drawn = terminal.draw(|frame| {
+            draw(frame.buffer_mut());
+            *to_write.borrow_mut() = bridges(last, frame.buffer_mut());
+        })?;
+        last.clone_from(drawn.buffer);
+        Ok(())
     }
 
     /// Give the terminal back to the shell and stop, as any program does at Ctrl-Z; returns when the shell says `fg`.
@@ -60,6 +79,7 @@ impl Screen {
     /// cursor is, and fails on one that does not answer.)
     pub fn clear(&mut self) -> io::Result<()> {
         let size = self.terminal.size()?;
+        self.last = Buffer::default();
         self.terminal.resize(size.into())
     }
 }

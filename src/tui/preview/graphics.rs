@@ -16,6 +16,9 @@ use super::pace::{self, Pace};
 /// Sixel pictures are printed by viuer in units of so many pixels, whatever the terminal's cells are.
 const VIUER_CELL: (u32, u32) = (6, 12);
 
+/// Pixels of the widest sixel picture that viuer does not squeeze.
+const VIUER_WIDEST: u32 = 1000;
+
 /// Sixel pictures start at the cursor, not in the corner of the screen, and the user's own choice is kept for later.
 const SIXEL_AT_CURSOR: &str = "\x1b[?80s\x1b[?80l";
 /// The user's own choice again.
@@ -28,20 +31,24 @@ const STILL: Duration = Duration::from_millis(60);
 pub struct Graphics {
     images: Images,
     cell: (u32, u32),
+    /// Pieces of pictures that are on the screen, each with the [`Wanted::hash`] of its picture.
     shown: HashMap<Rect, u64>,
-    wanted: Vec<(Rect, u64, Arc<RgbImage>)>,
+    wanted: Vec<Wanted>,
+    /// Those on the screen that this frame has too.
     still: HashMap<Rect, u64>,
     /// The terminal was told where sixel pictures start.
     told: bool,
     pace: Pace,
-    /// Which of the pictures that this frame and the last have come in pieces.
-    pieces: HashMap<(Rect, u64), Pieces>,
+    /// The pieces that have come of each picture, from its top left on, and whether this frame has the picture.
+    pieces: HashMap<u64, (Vec<Rect>, bool)>,
 }
 
-/// How many pixels the pieces of a picture have at most, and whether this frame has it.
-struct Pieces {
-    pixels: usize,
-    seen: bool,
+/// A picture that is not whole yet.
+struct Wanted {
+    area: Rect,
+    /// Of the picture and its place.
+    hash: u64,
+    picture: Arc<RgbImage>,
 }
 
 impl Graphics {
@@ -57,47 +64,45 @@ impl Graphics {
         self.cell
     }
 
-    /// Whether a picture is on the screen that this frame has no place for, and that the text of the frame does not cover:
-    /// cells that are as empty as before are not written again.
-    pub fn leaves_ghosts(&self) -> bool {
-        let wanted = |area: &Rect| self.wanted.iter().any(|(place, ..)| place == area);
-        self.images != Images::Kitty && self.shown.keys().any(|area| !self.still.contains_key(area) && !wanted(area))
-    }
-
     /// Begin a frame.
     pub fn begin(&mut self) {
         self.wanted.clear();
         self.still.clear();
-        self.pieces.values_mut().for_each(|pieces| pieces.seen = false);
+        self.pieces.values_mut().for_each(|(_, seen)| *seen = false);
     }
 
-    /// Leave the cells of `area` out of the frame if `picture` is there already. Else they are blank in this frame,
-    /// which removes what was there before, and the picture is printed over them later.
+    /// Leave the cells of `area` out of the frame as far as `picture` is there already. The others are blank in this frame,
+    /// and what is missing is printed over them later.
     pub fn place(&mut self, buffer: &mut Buffer, area: Rect, hash: u64, picture: &Arc<RgbImage>) {
-        let most = self.pace.piece();
-        let pieces = self.pieces.entry((area, hash)).or_insert(Pieces { pixels: most, seen: true });
-        pieces.seen = true;
-        let all = pieces_of(area, self.images, self.cell, pieces.pixels);
-        if all.len() == 1 {
-            return self.place_piece(buffer, area, hash, || Arc::clone(picture));
+        let hash = super::hash(&(hash, area));
+        for position in area.positions() {
+            buffer[position].set_symbol(" ");
         }
-        for (i, piece) in all.into_iter().enumerate() {
-            self.place_piece(buffer, piece, hash.wrapping_add(1 + i as u64), || Arc::new(cut(picture, area, piece)));
+        let (pieces, seen) = self.pieces.entry(hash).or_default();
+        *seen = true;
+        let missing = pieces.iter().position(|piece| self.shown.get(piece) != Some(&hash));
+        pieces.truncate(missing.unwrap_or(pieces.len()));
+        for piece in pieces.iter() {
+            for position in piece.positions() {
+                buffer[position].set_diff_option(CellDiffOption::Skip);
+            }
+            self.still.insert(*piece, hash);
+        }
+        if next_piece(area, pieces.last(), self.images, self.cell, usize::MAX).is_some() {
+            self.wanted.push(Wanted { area, hash, picture: Arc::clone(picture) });
         }
     }
 
-    fn place_piece(&mut self, buffer: &mut Buffer, area: Rect, hash: u64, picture: impl FnOnce() -> Arc<RgbImage>) {
-        let is_shown = self.shown.get(&area) == Some(&hash);
-        for position in area.positions() {
-            let cell = buffer[position].set_symbol(" ");
-            if is_shown {
-                cell.set_diff_option(CellDiffOption::Skip);
+    /// Have the cells of pictures that this frame has no place for written again, also where they are as empty as before: that
+    /// removes them.
+    pub fn uncover(&self, buffer: &mut Buffer) {
+        let whole = buffer.area;
+        let gone = self.shown.keys().filter(|piece| !self.still.contains_key(*piece));
+        for position in gone.flat_map(|piece| piece.intersection(whole).positions()) {
+            let cell = &mut buffer[position];
+            if cell.diff_option != CellDiffOption::Skip {
+                cell.set_diff_option(CellDiffOption::AlwaysUpdate);
             }
-        }
-        if is_shown {
-            self.still.insert(area, hash);
-        } else {
-            self.wanted.push((area, hash, picture()));
         }
     }
 
@@ -112,7 +117,7 @@ impl Graphics {
             out.flush()?;
         }
         self.shown.clone_from(&self.still);
-        self.pieces.retain(|_, pieces| pieces.seen);
+        self.pieces.retain(|_, (_, seen)| *seen);
         Ok(())
     }
 
@@ -136,28 +141,28 @@ impl Graphics {
         self.pace.answered();
     }
 
-    /// Print one of the pictures that wait. Whether more do.
+    /// Print one piece of the pictures that wait, those asked for first being above. Whether more wait.
     pub fn print_next(&mut self) -> io::Result<bool> {
-        // Those asked for first are above.
-        if self.wanted.is_empty() {
-            return Ok(false);
-        }
-        let (area, hash, picture) = self.wanted.remove(0);
-        if self.images == Images::Sixel && !self.told {
+        let Some(Wanted { area, hash, picture }) = self.wanted.first() else { return Ok(false) };
+        let (pieces, _) = self.pieces.entry(*hash).or_default();
+        let next = |last: Option<&Rect>, pixels| next_piece(*area, last, self.images, self.cell, pixels);
+        if let Some(piece) = next(pieces.last(), self.pace.piece()) {
+            if self.images == Images::Sixel && !self.told {
+                io::stdout().lock().write_all(SIXEL_AT_CURSOR.as_bytes())?;
+                self.told = true;
+            }
+            print(self.images, self.cell, piece, &cut(picture, *area, piece))?;
+            self.shown.insert(piece, *hash);
+            self.still.insert(piece, *hash);
+            pieces.push(piece);
+            let pixels = usize::from(piece.width) * usize::from(piece.height) * (self.cell.0 * self.cell.1) as usize;
+            let ask = if self.pace.wrote(pixels) { pace::ASK } else { "" };
             let mut out = io::stdout().lock();
-            out.write_all(SIXEL_AT_CURSOR.as_bytes())?;
+            out.write_all(ask.as_bytes())?;
             out.flush()?;
-            self.told = true;
         }
-        print(self.images, self.cell, area, &picture)?;
-        io::stdout().flush()?;
-        self.shown.insert(area, hash);
-        self.still.insert(area, hash);
-        let pixels = usize::from(area.width) * usize::from(area.height) * (self.cell.0 * self.cell.1) as usize;
-        if self.pace.wrote(pixels) {
-            let mut out = io::stdout().lock();
-            out.write_all(pace::ASK.as_bytes())?;
-            out.flush()?;
+        if next(pieces.last(), usize::MAX).is_none() {
+            self.wanted.remove(0);
         }
         Ok(!self.wanted.is_empty())
     }
@@ -183,24 +188,37 @@ impl Graphics {
     }
 }
 
-/// The pieces of a picture that fills `area`: of about so many pixels, and of whole units of viuer, so that they join.
-fn pieces_of(area: Rect, images: Images, cell: (u32, u32), pixels: usize) -> Vec<Rect> {
-    let pixels = u32::try_from(pixels).unwrap_or(u32::MAX);
-    let all = u32::from(area.width) * cell.0 * u32::from(area.height) * cell.1;
-    // Not in two halves of which one is a sliver.
-    if all <= pixels.saturating_mul(2) {
-        return vec![area];
-    }
+/// The piece of a picture that fills `area` which comes after `last`; none if that was the last of all. It has about so many
+/// `pixels`, and is as wide as the picture where that many are enough for some lines of cells. Pieces are of whole units of
+/// viuer, so that they join.
+fn next_piece(area: Rect, last: Option<&Rect>, images: Images, cell: (u32, u32), pixels: usize) -> Option<Rect> {
     let unit = |of_viuer: u32, of_cell: u32| match images {
         Images::Sixel => of_viuer / gcd(of_viuer, of_cell),
         _ => 1,
     };
-    let (unit_width, height) = (unit(VIUER_CELL.0, cell.0), unit(VIUER_CELL.1, cell.1));
-    let width = (pixels / (height * cell.1 * cell.0) / unit_width).max(1) * unit_width;
-    let (width, height) = (width.min(u32::from(u16::MAX)) as u16, height as u16);
-    let tops = (area.top()..area.bottom()).step_by(usize::from(height));
-    let all = tops.flat_map(|y| (area.left()..area.right()).step_by(usize::from(width)).map(move |x| (x, y)));
-    all.map(|(x, y)| Rect { x, y, width, height }.intersection(area)).collect()
+    let (unit_width, unit_height) = (unit(VIUER_CELL.0, cell.0), unit(VIUER_CELL.1, cell.1));
+    let cells = u32::try_from(pixels).unwrap_or(u32::MAX) / (cell.0 * cell.1);
+    let lines = (cells / u32::from(area.width.max(1)) / unit_height).max(1) * unit_height;
+    let units = |cells: u32, unit: u32| u16::try_from((cells / unit).max(1) * unit).unwrap_or(u16::MAX);
+    let piece = match last {
+        // The rest of its lines.
+        Some(last) if last.right() < area.right() => {
+            let width = units(cells / u32::from(last.height.max(1)), unit_width);
+            Rect { x: last.right(), width, ..*last }
+        }
+        _ => {
+            let y = last.map_or(area.top(), |last| last.bottom());
+            let width =
+                if cells / lines < u32::from(area.width) { units(cells / lines, unit_width) } else { area.width };
+            Rect { x: area.x, y, width, height: u16::try_from(lines).unwrap_or(u16::MAX) }
+        }
+    };
+    let widest = match images {
+        Images::Sixel => units(VIUER_WIDEST / cell.0, unit_width),
+        _ => u16::MAX,
+    };
+    let piece = Rect { width: piece.width.min(widest), ..piece };
+    Some(piece.intersection(area)).filter(|piece| !piece.is_empty())
 }
 
 fn gcd(a: u32, b: u32) -> u32 {
@@ -251,12 +269,24 @@ fn cell_size() -> (u32, u32) {
 mod tests {
     use super::*;
 
+    /// All pieces of a picture on a line that becomes faster and slower.
+    fn pieces_of(area: Rect, cell: (u32, u32)) -> Vec<Rect> {
+        let mut pieces: Vec<Rect> = Vec::new();
+        for pixels in [0, 6000, 40_000, 1000, 100_000].into_iter().cycle() {
+            match next_piece(area, pieces.last(), Images::Sixel, cell, pixels) {
+                Some(piece) => pieces.push(piece),
+                None => break,
+            }
+        }
+        pieces
+    }
+
     #[test]
-    fn pieces_of_a_picture_are_small_fill_it_and_join_for_viuer() {
+    fn pieces_of_a_picture_fill_it_and_join_for_viuer() {
         let area = Rect { x: 3, y: 2, width: 61, height: 29 };
         for cell in [(6, 12), (8, 17), (9, 18), (10, 20), (7, 14)] {
-            let pieces = pieces_of(area, Images::Sixel, cell, 6000);
-            let cells: u32 = pieces.iter().map(|piece| u32::from(piece.width) * u32::from(piece.height)).sum();
+            let pieces = pieces_of(area, cell);
+            let cells: u32 = pieces.iter().map(|piece| piece.area()).sum();
             assert_eq!(cells, 61 * 29, "{cell:?}");
             assert!(pieces.iter().enumerate().all(|(i, a)| pieces[..i].iter().all(|b| !a.intersects(*b))), "{cell:?}");
             for piece in &pieces {
@@ -265,6 +295,12 @@ mod tests {
                 assert!(last.1 || u32::from(piece.height) * cell.1 % 12 == 0, "{cell:?} {piece:?}");
             }
         }
+        assert_eq!(next_piece(area, None, Images::Sixel, (8, 16), usize::MAX), Some(area));
+        let wide = Rect { width: 300, ..area };
+        assert_eq!(next_piece(wide, None, Images::Sixel, (8, 16), usize::MAX).map(|piece| piece.width), Some(123));
+        // 6000 pixels are 46 cells of 8 × 16: 15 on each of 3 lines.
+        let first = Rect { width: 15, height: 3, ..area };
+        assert_eq!(next_piece(area, None, Images::Sixel, (8, 16), 6000), Some(first));
     }
 
     #[test]
@@ -272,7 +308,7 @@ mod tests {
         let area = Rect { x: 0, y: 0, width: 10, height: 5 };
         let picture = RgbImage::from_fn(83, 91, |x, y| ::image::Rgb([x as u8, y as u8, 0]));
         let mut whole = RgbImage::new(83, 91);
-        for piece in pieces_of(area, Images::Sixel, (8, 18), 6000) {
+        for piece in pieces_of(area, (8, 18)) {
             let part = cut(&picture, area, piece);
             let at = part.get_pixel(0, 0).0;
             imageops::replace(&mut whole, &part, i64::from(at[0]), i64::from(at[1]));

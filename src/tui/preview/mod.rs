@@ -179,10 +179,9 @@ impl Surface {
         }
     }
 
-    /// Whether the terminal must be cleared and drawn again: pictures that are gone would stay. Ask it after the frame was
-    /// drawn.
-    pub fn leaves_ghosts(&self) -> bool {
-        self.graphics.leaves_ghosts()
+    /// Have the frame write over pictures that are gone. Call it when all is drawn.
+    pub fn uncover(&self, buffer: &mut Buffer) {
+        self.graphics.uncover(buffer);
     }
 
     /// Remove pictures that are gone. Call it after the frame was written.

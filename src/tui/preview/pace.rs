@@ -10,7 +10,7 @@ use ratatui::layout::Rect;
 /// Asks the terminal whether it is well; it answers once it has drawn all that came before.
 pub const ASK: &str = "\x1b[5n";
 /// How long a key may wait for pictures.
-const A_PIECE: Duration = Duration::from_millis(30);
+const A_PIECE: Duration = Duration::from_millis(20);
 /// For how long an answer is waited for. A terminal that never gave one is not asked again; one that did gave it together
 /// with a key.
 const SILENCE: Duration = Duration::from_secs(1);
@@ -41,9 +41,9 @@ impl Pace {
         if self.silent { usize::MAX } else { (A_PIECE.as_secs_f64() / self.seconds.max(1e-12)) as usize }
     }
 
-    /// So many units were written. Whether the terminal is to be asked.
+    /// So many units were written, or something else that pictures wait for. Whether the terminal is to be asked.
     pub fn wrote(&mut self, units: usize) -> bool {
-        let ask = units > 0 && !self.silent && self.asked.is_none();
+        let ask = !self.silent && self.asked.is_none();
         if ask {
             self.asked = Some((units, Instant::now()));
         }
@@ -59,6 +59,9 @@ impl Pace {
 
     fn took(&mut self, units: usize, time: Duration) {
         self.way = self.way.min(time);
+        if units == 0 {
+            return;
+        }
         let seconds = time.saturating_sub(self.way).as_secs_f64() / units as f64;
         self.seconds = f64::midpoint(self.seconds, seconds);
     }
@@ -83,38 +86,45 @@ pub struct Reveal {
     new: usize,
     /// Rows are missing.
     more: bool,
+    /// Pictures have their place in this frame, and come once the terminal has drawn it.
+    awaits: bool,
 }
 
 impl Default for Reveal {
     fn default() -> Self {
         // 1 Mbit/s.
-        Self { pace: Pace::new(300e-6), rows: HashMap::new(), new: 0, more: false }
+        Self { pace: Pace::new(300e-6), rows: HashMap::new(), new: 0, more: false, awaits: false }
     }
 }
 
 impl Reveal {
     /// Begin a frame.
     pub fn begin(&mut self) {
-        (self.new, self.more) = (0, false);
+        (self.new, self.more, self.awaits) = (0, false, false);
         self.rows.values_mut().for_each(|(_, seen)| *seen = false);
     }
 
-    /// How many rows of this picture the frame has.
+    /// How many rows of this picture the frame has. One that is more than a piece has none in its first: a key must not wait
+    /// for it beside what else is new on the screen.
     pub fn rows(&mut self, area: Rect, hash: u64) -> u16 {
         let waits = self.pace.waits().is_some();
-        let (rows, seen) = self.rows.entry((area, hash)).or_insert((0, true));
         let width = usize::from(area.width.max(1));
+        let left = self.pace.piece().saturating_sub(self.new);
+        let is_large = width * usize::from(area.height) > left;
+        let known = self.rows.insert((area, hash), (0, true));
+        let (rows, _) = known.unwrap_or_default();
+        self.awaits |= known.is_none() && is_large;
         // One row at least, so that it ends.
-        let most = match self.pace.piece().saturating_sub(self.new) {
-            _ if waits => 0,
+        let most = match left {
+            _ if waits || (known.is_none() && is_large) => 0,
             0 => 0,
             left => (left / width).max(1),
         };
-        let more = most.min(usize::from(area.height - *rows)) as u16;
-        (*rows, *seen) = (*rows + more, true);
+        let more = most.min(usize::from(area.height - rows)) as u16;
+        self.rows.insert((area, hash), (rows + more, true));
         self.new += usize::from(more) * width;
-        self.more |= *rows < area.height;
-        *rows
+        self.more |= rows + more < area.height;
+        rows + more
     }
 
     /// End the frame: of what it did not have nothing is there any more.
@@ -129,7 +139,8 @@ impl Reveal {
 
     /// The frame was written. Whether the terminal is to be asked.
     pub fn wrote(&mut self) -> bool {
-        self.pace.wrote(std::mem::take(&mut self.new))
+        let new = std::mem::take(&mut self.new);
+        (new > 0 || std::mem::take(&mut self.awaits)) && self.pace.wrote(new)
     }
 
     /// Nothing is to be asked.
@@ -165,10 +176,13 @@ mod tests {
     #[test]
     fn the_next_rows_wait_for_the_terminal() {
         let mut reveal = Reveal::default();
-        assert_eq!(frame(&mut reveal), (1, 0), "100 cells of 30 ms");
+        assert_eq!(frame(&mut reveal), (0, 0), "their places alone");
         assert!(reveal.wrote());
-        assert_eq!(frame(&mut reveal), (1, 0), "no answer yet");
+        assert_eq!(frame(&mut reveal), (0, 0), "no answer yet");
         assert!(reveal.due().unwrap() > Instant::now() + SILENCE / 2);
+        reveal.answered();
+        assert_eq!(frame(&mut reveal), (1, 0), "100 cells of 20 ms");
+        assert!(reveal.wrote());
         reveal.answered();
         let mut frames = 0;
         while frame(&mut reveal) != (30, 10) {
@@ -176,6 +190,13 @@ mod tests {
             reveal.answered();
             frames += 1;
         }
+        assert_eq!(reveal.due(), None);
+    }
+
+    #[test]
+    fn on_a_fast_line_pictures_are_there_at_once() {
+        let mut reveal = Reveal { pace: Pace::new(1e-7), ..Reveal::default() };
+        assert_eq!(frame(&mut reveal), (30, 10));
         assert_eq!(reveal.due(), None);
     }
 
@@ -198,6 +219,6 @@ mod tests {
         while frame(&mut reveal) != (30, 10) {}
         reveal.begin();
         reveal.end();
-        assert_eq!(frame(&mut reveal), (1, 0));
+        assert_eq!(frame(&mut reveal), (0, 0));
     }
 }
