@@ -71,9 +71,13 @@ fn copy_of(batch: &Path, name: &str) -> PathBuf {
 }
 
 fn runner(batch: &Path) -> Child {
+    runner_command(batch).spawn().unwrap()
+}
+
+fn runner_command(batch: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_catbench"));
     command.arg("runner").arg(batch).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    command.spawn().unwrap()
+    command
 }
 
 #[test]
@@ -208,6 +212,23 @@ fn what_a_picture_becomes_does_not_depend_on_its_company() {
     for i in 0..4 {
         let mine = read_photo(&one.join(format!("{:03}-seed-{}.png", i + 1, i + 1))).unwrap();
         assert_eq!(mine, read_photo(&other.join(format!("{:03}-seed-{}.png", i + 5, i + 1))).unwrap());
+    }
+}
+
+#[test]
+fn on_any_number_of_threads_the_same_pictures_are_told_in_the_same_order() {
+    let workspace = trained();
+    let lines = ["--prompt", "a {concept} {1..10}", "--prompt", "a cup --steps {2|6}", "-n", "2", "--steps", "3"];
+    let whole = batch_of(&workspace, &[&lines[..], &["--batch-size", "2"]].concat());
+    let (expected, names) = (files(&whole), told(&whole));
+    assert_eq!(names.len(), 24);
+    // 12 batches: with 5 threads as many are made at once, with 7 one after the other.
+    for threads in ["1", "2", "5", "7"] {
+        let other = copy_of(&whole, &format!("20991231-235959-{threads}{threads}{threads}{threads}"));
+        let mut command = runner_command(&other);
+        assert!(command.env("RAYON_NUM_THREADS", threads).status().unwrap().success());
+        assert_eq!(told(&other), names, "{threads} threads");
+        assert!(files(&other) == expected, "{threads} threads");
     }
 }
 

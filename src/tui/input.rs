@@ -51,17 +51,16 @@ fn read(to: &Sender<Message>) -> io::Result<usize> {
         events.push(event::read()?);
     }
     let count = events.len();
-    messages(events).into_iter().for_each(|message| drop_send(to, message));
+    messages(&events).into_iter().for_each(|message| drop_send(to, message));
     Ok(count)
 }
 
 /// What `events`, which came together, tell. Crossterm takes an answer right behind the Escape key for three keys.
-fn messages(events: Vec<Event>) -> Vec<Message> {
+fn messages(mut events: &[Event]) -> Vec<Message> {
     let is =
         |event: &Event, code: KeyCode| matches!(event, Event::Key(key) if key.code == code && key.modifiers.is_empty());
     let torn_answer = [KeyCode::Esc, KeyCode::Char('['), KeyCode::Char('0'), KeyCode::Char('n')];
     let mut messages = Vec::new();
-    let mut events = events.as_slice();
     while let [first, rest @ ..] = events {
         messages.push(Message::Input(first.clone()));
         let torn = events.len() >= 4 && events.iter().zip(torn_answer).all(|(event, code)| is(event, code));
@@ -109,7 +108,7 @@ mod tests {
                 Message::Input(Event::Key(key)) => key.code.to_string(),
                 _ => "?".to_owned(),
             };
-            messages(keys(codes)).into_iter().map(word).collect::<Vec<_>>()
+            messages(&keys(codes)).into_iter().map(word).collect::<Vec<_>>()
         };
         let [esc, open, zero, n, q] =
             [KeyCode::Esc, KeyCode::Char('['), KeyCode::Char('0'), KeyCode::Char('n'), KeyCode::Char('q')];

@@ -31,7 +31,7 @@ pub(super) fn make(
     stop: &StopFlag,
     keep: &mut dyn FnMut(Sampled),
 ) -> Result<bool, Error> {
-    let model = sampling.subject.model;
+    let (model, wanted) = (sampling.subject.model, batches.iter().map(|batch| batch.pictures.len()).sum::<usize>());
     let steps = |planned: &[Planned]| planned.iter().map(|planned| planned.config.steps).sum::<usize>();
     let total = steps(&sampling.plan);
     let done = total - batches.iter().map(|batch| steps(&batch.pictures)).sum::<usize>();
@@ -48,7 +48,7 @@ pub(super) fn make(
     let (tell, turns) = mpsc::channel();
     let work = Work { sampling, texts: Texts::new(sampling), batches: batches.into(), turns: tell };
     let work = Arc::new(Mutex::new(work));
-    std::thread::scope(|scope| {
+    let told = std::thread::scope(|scope| {
         for threads in shares {
             let (to_disk, decoded) = mpsc::sync_channel(WAITING);
             let (makers, work) = (&makers, Arc::clone(&work));
@@ -63,8 +63,7 @@ pub(super) fn make(
         }
         told
     })?;
-    let done = makers.steps().done;
-    Ok(!stop.is_set() || done == total)
+    Ok(!stop.is_set() || told == wanted)
 }
 
 /// Images denoised at once in the largest of `batches`, both branches counted.
@@ -206,14 +205,16 @@ impl<'a, 'b> Makers<'a, 'b> {
         }
     }
 
-    /// Tell of each picture, and give it to `keep`, batch after batch.
-    fn tell(&self, turns: Receiver<Receiver<Told>>, keep: &mut dyn FnMut(Sampled)) -> Result<(), Error> {
+    /// Tell of each picture, and give it to `keep`, batch after batch. How many there were.
+    fn tell(&self, turns: Receiver<Receiver<Told>>, keep: &mut dyn FnMut(Sampled)) -> Result<usize, Error> {
+        let mut count = 0;
         for sampled in turns.into_iter().flatten() {
             let sampled = sampled?;
             self.steps().progress.write(sampled.event())?;
             keep(sampled);
+            count += 1;
         }
-        Ok(())
+        Ok(count)
     }
 }
 
