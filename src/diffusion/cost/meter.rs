@@ -37,6 +37,8 @@ struct Counters {
     numbers: Numbers,
     live: Cell<u64>,
     peak: Cell<u64>,
+    /// The largest scratch of a kernel so far: threads keep it.
+    kept: Cell<u64>,
     /// Bytes of all allocations so far.
     allocated: Cell<u64>,
     /// Floating point operations in matrix products.
@@ -61,8 +63,8 @@ impl Drop for Buffer {
 
 impl Meter {
     pub(super) fn new(numbers: Numbers) -> Self {
-        let (live, peak, allocated, flops) = Default::default();
-        Self(Rc::new(Counters { numbers, live, peak, allocated, flops }))
+        let (live, peak, kept, allocated, flops) = Default::default();
+        Self(Rc::new(Counters { numbers, live, peak, kept, allocated, flops }))
     }
 
     fn bytes(&self, dims: &[usize]) -> u64 {
@@ -109,9 +111,19 @@ impl Meter {
         Rc::new(Buffer { bytes, meter: self.clone() })
     }
 
+    /// Scratch of an operation, until what this gives is dropped.
+    fn scratch(&self, bytes: u64) -> Option<Rc<Buffer>> {
+        if self.0.numbers.tensor_operations {
+            return Some(self.buffer(bytes));
+        }
+        self.0.kept.set(self.0.kept.get().max(bytes));
+        self.0.allocated.set(self.0.allocated.get() + bytes);
+        None
+    }
+
     /// Bytes at the highest point.
     pub(super) fn peak(&self) -> u64 {
-        self.0.peak.get()
+        self.0.peak.get() + self.0.kept.get()
     }
 
     /// Bytes of all allocations so far: each is written once and read about once.
@@ -206,7 +218,7 @@ impl Tape {
             let Some(gradient) = gradients[output].take() else { continue };
             let of_inputs: Vec<Option<Rc<Buffer>>> = match backward {
                 Backward::Plain { gradients, scratch, flops } => {
-                    let _scratch = meter.buffer(scratch);
+                    let _scratch = meter.scratch(scratch);
                     meter.compute(flops);
                     let of = |how| match how {
                         Gradient::None => None,
@@ -285,7 +297,7 @@ fn product(x: &Value, dims: &[usize], flops: f64, scratch: [u64; 2], residual: O
     }
     let flops = if x.is_tracked() { flops } else { 0.0 };
     let y = x.record(dims, &inputs, Vec::new(), Backward::Plain { gradients, scratch, flops });
-    drop(x.meter.buffer(forward));
+    drop(x.meter.scratch(forward));
     y
 }
 
@@ -326,7 +338,7 @@ fn pointwise(x: &Value, dims: &[usize]) -> Value {
     let [forward, scratch] = x.meter.pointwise_scratch(x.dims.iter().product());
     let backward = Backward::Plain { gradients: vec![x.gradient()], scratch, flops: 0.0 };
     let y = x.record(dims, &[x], vec![x.clone()], backward);
-    drop(x.meter.buffer(forward));
+    drop(x.meter.scratch(forward));
     y
 }
 
@@ -403,6 +415,20 @@ mod tests {
         tape.backward(&y);
         assert_eq!(meter.0.live.get(), 8_000);
         assert!((meter.flops() - 3.0 * 2.0 * 10.0 * 100.0 * 100.0).abs() < 1.0);
+    }
+
+    #[test]
+    fn threads_keep_the_scratch_of_the_largest_kernel() {
+        let meter = Meter::new(Numbers::CPU);
+        let x = meter.constant(&[1, 4, 4, 10]);
+        // Patches of 9 pixels, and their results.
+        drop(conv2d(&x, 5, 3, 1, (1, 1), None));
+        let (whole, patches, y) = (4 * 160, 4 * 9 * 160, 4 * 80);
+        assert_eq!(meter.peak(), whole + y + patches);
+        drop(conv2d(&x, 1, 3, 2, (1, 1), None));
+        assert_eq!(meter.peak(), whole + y + patches, "a smaller one has it too");
+        drop(meter.constant(&[1000]));
+        assert_eq!(meter.peak(), whole + 4000 + patches);
     }
 
     #[test]
