@@ -2,39 +2,31 @@
 //! buffer.
 
 mod asks;
+mod effects;
+mod frame;
 mod input;
 
 use std::collections::BTreeMap;
-use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc::{Sender, channel};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crossterm::event::{Event, KeyEventKind};
-use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
-use ratatui::style::{Color, Modifier};
 
-use super::canvas::{Canvas, Target};
-use super::deeds::{self, Effect, Task};
-use super::doctor::{Doctor, theme_words};
+use super::canvas::Target;
+use super::deeds::{Effect, Task};
 use super::graph::GraphView;
-use super::keymap::{Action, BINDINGS, Binding, Place};
+use super::keymap::Place;
 use super::link::{self, Told, Update};
 use super::overlays::Overlay;
 use super::overlays::entry::Input;
-use super::overlays::help::Help;
-use super::overlays::page::Page;
-use super::overlays::palette::Palette;
-use super::preview::{Choice, Colours, Images, Loaded, Surface};
+use super::preview::{Choice, Loaded, Surface};
 use super::screens::{Screen, compare, concept, jobs, library, samples, scores, train};
 use super::world::{Checked, SampleList, World};
-use super::{Setup, chrome, command, leave, theme};
+use super::{Setup, command, leave, theme};
 use crate::protocol::Scores;
 use crate::workspace::{GraphicsCard, Ratings, Settings, Theme};
-
-/// The smallest terminal the screens fit into.
-const LEAST: (u16, u16) = (60, 16);
 
 /// What can happen.
 pub enum Message {
@@ -363,257 +355,6 @@ impl App {
             Message::Said(lines) => return self.apply(Effect::Tell(lines)),
         }
         Next::Draw
-    }
-
-    fn open(&mut self, name: &str) {
-        match self.world.home.concept(name) {
-            Ok(concept) => {
-                self.world.open(concept);
-                self.checked = None;
-                self.asked_samples = false;
-                self.asked_scores = None;
-                for place in Place::ALL {
-                    if place != Place::Library {
-                        self.screens.at(place).reset();
-                    }
-                }
-                self.ask_details();
-            }
-            Err(error) => self.notice = Some(error.to_string()),
-        }
-    }
-
-    /// Do what comes of a key, a command or a task.
-    fn apply(&mut self, effect: Effect) -> Next {
-        match effect {
-            Effect::None => return Next::Wait,
-            Effect::Draw => {}
-            Effect::Notice(text) => self.notice = Some(text),
-            Effect::Act(action) => return self.act(action),
-            Effect::Go(place) => self.go(place),
-            Effect::Open(name) => self.open(&name),
-            Effect::Show(id) => {
-                if let Some(open) = &mut self.world.open {
-                    open.show(id);
-                    self.ask_details();
-                }
-                self.screens.train.reset();
-            }
-            Effect::Over(overlay) => self.overlays.push(overlay),
-            Effect::Do(what, task) => {
-                self.world.doing.push(what.clone());
-                // The desk works as long as this program.
-                let _ = self.desk.send((what, task));
-            }
-            Effect::Aside(what, task) => {
-                self.world.doing.push(what.clone());
-                let messages = self.messages.clone();
-                std::thread::spawn(move || {
-                    let _ = messages.send(Message::Done(what, task()));
-                });
-            }
-            Effect::Run(words) => {
-                self.overlays.push(Box::new(Page::growing(&format!("catbench {}", words.join(" ")), Vec::new())));
-                let messages = self.messages.clone();
-                match command::Running::start(&self.world.home, &words, move |lines| {
-                    let _ = messages.send(Message::Said(lines));
-                }) {
-                    Ok(running) => self.running = Some(running),
-                    Err(error) => self.notice = Some(error.to_string()),
-                }
-            }
-            Effect::Tell(lines) => {
-                let more: Vec<Effect> = self.overlays.iter_mut().map(|overlay| overlay.tell(lines.clone())).collect();
-                for effect in more {
-                    self.apply(effect);
-                }
-            }
-            Effect::Many(effects) => {
-                let mut next = Next::Draw;
-                for effect in effects {
-                    next = self.apply(effect);
-                }
-                return next;
-            }
-            Effect::Quit => return Next::Quit,
-            Effect::Suspend => return Next::Suspend,
-        }
-        Next::Draw
-    }
-
-    fn go(&mut self, place: Place) {
-        let needs = !matches!(place, Place::Library | Place::Jobs | Place::Scores);
-        if needs && self.world.open.is_none() {
-            // Why it could not be opened says more.
-            self.notice.get_or_insert_with(|| "no concept is open: choose one, Enter opens it".into());
-            return;
-        }
-        self.place = place;
-        self.filtering = None;
-    }
-
-    fn act(&mut self, action: Action) -> Next {
-        let world = &mut self.world;
-        let screen = self.screens.at(self.place);
-        if let Some(why) = screen.why_not(action, world) {
-            self.notice = Some(why);
-            return Next::Draw;
-        }
-        let effect = match action {
-            Action::Quit | Action::Interrupt => Effect::Quit,
-            Action::Suspend => Effect::Suspend,
-            Action::Go(place) => Effect::Go(place),
-            Action::Help => Effect::over(Help::of_screen(self.place)),
-            Action::Theme => self.turn_theme(),
-            Action::Demo => deeds::demo(&world.home),
-            Action::Palette => {
-                let now = self.now(|binding| binding.command.is_some());
-                Effect::over(Palette::new(now, &self.setup.verbs))
-            }
-            Action::Doctor => {
-                let (home, pictures) = (world.home.clone(), self.setup.pictures.clone());
-                let theme = theme_words(self.setup.theme, theme::theme());
-                Effect::aside("looking at the machine", move || {
-                    let doctor = Doctor::look(&home, pictures, theme).map_err(|error| error.to_string())?;
-                    let lines = doctor.rows().into_iter().map(|(name, value)| format!("{name:<10} {value}")).collect();
-                    Ok(Effect::over(Page::new("Doctor", lines)))
-                })
-            }
-            Action::NextPane | Action::PreviousPane => {
-                let panes = screen.panes(world).max(1);
-                let step = if action == Action::NextPane { 1 } else { panes - 1 };
-                let focus = screen.focus();
-                *focus = (*focus + step) % panes;
-                Effect::Draw
-            }
-            Action::Filter => {
-                let text = screen.filter().map(|filter| filter.clone()).unwrap_or_default();
-                self.filtering = Some(Input::new(&text));
-                Effect::Draw
-            }
-            Action::PreviousRun | Action::NextRun if self.place != Place::Scores => {
-                let id = world.open.as_ref().and_then(|open| {
-                    let at = open.run_index();
-                    let to = if action == Action::NextRun { at + 1 } else { at.checked_sub(1)? };
-                    Some(open.runs().get(to)?.id.clone())
-                });
-                id.map_or_else(|| Effect::Notice("there is no other run".into()), |id| Effect::Show(Some(id)))
-            }
-            Action::Back => match screen.act(action, world) {
-                // Nothing to go back from on the screen itself: up to the one it came from.
-                Effect::None => match self.place {
-                    Place::Library => Effect::None,
-                    Place::Concept | Place::Jobs | Place::Scores => Effect::Go(Place::Library),
-                    _ => Effect::Go(Place::Concept),
-                },
-                effect => effect,
-            },
-            action => screen.act(action, world),
-        };
-        self.apply(effect)
-    }
-
-    /// What can be done here now, of the bindings that are wanted.
-    fn now(&mut self, wanted: impl Fn(&Binding) -> bool) -> Vec<&'static Binding> {
-        let place = self.place;
-        let screen = self.screens.at(place);
-        let panes = screen.panes(&self.world) > 1;
-        let can = |binding: &&Binding| {
-            let moves = matches!(binding.action, Action::NextPane | Action::PreviousPane);
-            binding.is_at(place)
-                && wanted(binding)
-                && (panes || !moves)
-                && screen.why_not(binding.action, &self.world).is_none()
-        };
-        BINDINGS.iter().filter(can).collect()
-    }
-
-    /// Draw one frame.
-    pub fn draw(&mut self, buffer: &mut Buffer) {
-        let area = buffer.area;
-        if area.width < LEAST.0 || area.height < LEAST.1 {
-            self.surface.begin(Vec::new());
-            let text = format!("{} × {} is too small: {} × {} at least", area.width, area.height, LEAST.0, LEAST.1);
-            buffer.set_stringn(area.x, area.y, text, area.width as usize, theme::text());
-            self.surface.uncover(buffer);
-            return;
-        }
-        let hints = self.now(|binding| binding.hint.is_some());
-        let notice = self.notice.as_ref().map(|text| chrome::notice_lines(text, area.width)).unwrap_or_default();
-        let noticed = Rect { y: area.bottom() - notice.len() as u16, height: notice.len() as u16, ..area };
-        // Of what lies over each other, all under one as large as the screen is hidden.
-        let places: Vec<Rect> = self.overlays.iter().map(|overlay| overlay.place(area)).collect();
-        let hidden = places.iter().rposition(|place| *place == area);
-        let covered = places.iter().copied().chain((!notice.is_empty()).then_some(noticed)).collect();
-        self.surface.begin(covered);
-        let mut canvas = Canvas::new(buffer, &mut self.surface, &mut self.targets);
-        if hidden.is_none() {
-            chrome::tabs(&mut canvas, Rect { height: 1, ..area }, self.place, &self.world);
-            let body = Rect { y: area.y + 1, height: area.height - 2, ..area };
-            self.screens.at(self.place).draw(&mut canvas, body, &self.world);
-            let foot = Rect { y: area.bottom() - 1, height: 1, ..area };
-            chrome::footer(&mut canvas, foot, &self.world, &hints, self.filtering.as_ref());
-        }
-        for (i, overlay) in self.overlays.iter_mut().enumerate().skip(hidden.unwrap_or(0)) {
-            canvas.cover(places.get(i + 1..).unwrap_or_default(), noticed);
-            overlay.draw(&mut canvas, places[i], &self.world);
-        }
-        if let Some((_, what)) = &self.awaited {
-            let foot = Rect { y: area.bottom() - 1, height: 1, ..area };
-            chrome::waiting(&mut canvas, foot, what);
-        }
-        if !notice.is_empty() {
-            chrome::notice(&mut canvas, noticed, &notice);
-        }
-        self.surface.uncover(buffer);
-        if self.setup.colours == Colours::None {
-            for cell in &mut buffer.content {
-                if theme::steps_back(cell.fg) {
-                    cell.modifier.insert(Modifier::DIM);
-                }
-                (cell.fg, cell.bg) = (Color::Reset, Color::Reset);
-            }
-        }
-    }
-
-    /// Remove pictures that are gone. Call it after the frame was written.
-    pub fn finish_frame(&mut self) -> io::Result<()> {
-        self.surface.finish()
-    }
-
-    /// The terminal is not to be asked anything.
-    pub fn never_ask(&mut self) {
-        self.surface.never_ask();
-    }
-
-    /// What to ask the terminal after the frame; [`Message::Answered`] says that it has answered.
-    pub fn ask(&mut self) -> &'static str {
-        self.surface.ask()
-    }
-
-    /// When another frame shows more of the pictures, if they are not whole yet.
-    pub fn more_due(&mut self) -> Option<Instant> {
-        self.surface.more_due()
-    }
-
-    /// For how long nothing must have happened before [`App::print_picture`] is called; none if no picture waits.
-    pub fn patience(&mut self) -> Option<Duration> {
-        self.surface.patience()
-    }
-
-    /// Print one of the pictures that lie over the frame. Whether more wait.
-    pub fn print_picture(&mut self) -> io::Result<bool> {
-        self.surface.print_next()
-    }
-
-    /// The terminal was cleared or lent out.
-    pub fn forget_screen(&mut self) {
-        self.surface.forget();
-    }
-
-    /// Whether viuer reads the terminal's input when it prints.
-    pub fn prints_read_input(&self) -> bool {
-        self.surface.images() == Images::Kitty
     }
 }
 

@@ -87,7 +87,7 @@ fn is_blank(cell: &Cell) -> bool {
 /// What writes cells: it knows where the cursor is, and the colours and attributes that are set.
 struct Pen<'a, W: Write> {
     out: &'a mut W,
-    /// Unknown at first, at the end of a line, and after what terminals may find wider or narrower than we do.
+    /// Unknown at first, and after what terminals may find wider or narrower than we do.
     at: Option<(u16, u16)>,
     /// Only its style counts.
     style: Cell,
