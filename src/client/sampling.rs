@@ -218,9 +218,7 @@ pub fn checkpoints(run: &JobFolder, steps: &[String]) -> Result<Vec<PathBuf>, Er
 pub fn last_checkpoint(run: &JobFolder) -> Result<PathBuf, Error> {
     let history = History::read(run)?;
     let last = history.checkpoints.into_iter().map(|(_, path)| path).rfind(|path| path.is_file());
-    last.ok_or_else(|| {
-        Error::Refused(format!("{}: this run has no checkpoint yet: let it train on", run.path().display()))
-    })
+    last.ok_or_else(|| Error::Refused(format!("run {} has no checkpoint yet: let it train on", run.id())))
 }
 
 /// Another concept as it is named on command lines: `NAME`, of its last run; `NAME@RUN` or `NAME@RUN:STEP`; or the path of a

@@ -11,9 +11,7 @@ use super::overlays::picture::{Large, Shot};
 use super::overlays::question::Question;
 use crate::client::{self, Placement, Reckoned, check_writable};
 use crate::protocol::{Axis, JobChange, JobInfo, JobState, PictureConfig, SampleConfig, ScoreTask, TrainConfig};
-use crate::workspace::{
-    BatchSpec, Concept, ConceptFile, History, Home, JobFolder, PromptList, ScoreSpec, Values, preflight,
-};
+use crate::workspace::{BatchSpec, Concept, ConceptFile, Home, JobFolder, PromptList, ScoreSpec, Values, preflight};
 
 /// Something that takes a moment, and what comes of it.
 pub type Task = Box<dyn FnOnce() -> Result<Effect, String> + Send>;
@@ -125,7 +123,7 @@ pub fn stop(job: JobFolder) -> Effect {
 pub fn score(concept: Concept, run: JobFolder) -> Effect {
     Effect::task("queueing the scoring", move || {
         let mut config = concept.evaluation().map_err(words)?;
-        config.sample.checkpoint = Some(last_checkpoint(&run)?);
+        config.sample.checkpoint = Some(client::last_checkpoint(&run).map_err(words)?);
         let (_, job) = client::score(&concept, &run, config, Placement::default()).map_err(words)?;
         Ok(Effect::Notice(queued(&job)))
     })
@@ -134,7 +132,7 @@ pub fn score(concept: Concept, run: JobFolder) -> Effect {
 /// Queue a scoring of every checkpoint of `run`.
 pub fn score_checkpoints(concept: Concept, run: JobFolder) -> Effect {
     Effect::task("queueing the scoring", move || {
-        last_checkpoint(&run)?;
+        client::last_checkpoint(&run).map_err(words)?;
         let config = concept.evaluation().map_err(words)?;
         let spec = ScoreSpec::new(&concept, Some(&run), ScoreTask::Checkpoints, config).map_err(words)?;
         check_writable(&concept.home().map_err(words)?).map_err(words)?;
@@ -162,7 +160,7 @@ pub struct Sampling {
 pub fn sample(concept: Concept, run: Option<JobFolder>, sampling: Sampling) -> Effect {
     Effect::task("reckoning what it needs", move || {
         let Sampling { config, list, values, grid } = sampling;
-        let checkpoint = run.as_ref().map(last_checkpoint).transpose()?;
+        let checkpoint = run.as_ref().map(client::last_checkpoint).transpose().map_err(words)?;
         let asked = SampleConfig { checkpoint, prompts: Vec::new(), ..config };
         let reckoned = Reckoned::of(&concept, &list, &values, &asked, &grid).map_err(words)?;
         reckoned.refuse().map_err(words)?;
@@ -220,12 +218,6 @@ fn queue_sampling(
         let said = format!("{}{sheets}", queued(&job));
         Ok(Effect::Many(vec![Effect::Go(Place::Samples), Effect::Notice(said)]))
     })
-}
-
-fn last_checkpoint(run: &JobFolder) -> Result<PathBuf, String> {
-    let history = History::read(run).map_err(words)?;
-    let last = history.checkpoints.into_iter().map(|(_, path)| path).rfind(|path| path.is_file());
-    last.ok_or_else(|| format!("run {} has no checkpoint yet: let it train on", run.id()))
 }
 
 /// Change a job of the queue.
