@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 
+use super::sample::count_batches;
 use super::{Error, words};
 use crate::catversion::{Checkpoint, Reading, concatenated_layers};
 use crate::diffusion::{Compute, Cost, Outline, Speed, odd_text, part_of};
@@ -136,7 +137,7 @@ impl Job<'_> {
         let mut batches = 1;
         if self.samplings() > 0 {
             pictures = pictures.max(self.pictures_at_once());
-            batches = self.pictures.len().div_ceil(pictures);
+            batches = count_batches(self.pictures, pictures);
         }
         if pictures > 0 {
             let pictures = pictures.saturating_mul(self.guided());

@@ -55,6 +55,11 @@ pub fn plan(folder: &Path, pictures: &[PictureConfig], batch_size: usize, fill: 
     pictures.iter().enumerate().zip(batches).map(planned).collect()
 }
 
+/// How many batches of `batch_size` the `pictures` make.
+pub fn count(pictures: &[PictureConfig], batch_size: usize) -> usize {
+    pending(&plan(Path::new(""), pictures, batch_size, false), &HashSet::new()).len()
+}
+
 /// Whether two pictures can be denoised together.
 fn go_together(a: &PictureConfig, b: &PictureConfig) -> bool {
     let guided = |picture: &PictureConfig| picture.is_guided();
@@ -100,6 +105,7 @@ mod tests {
             .map(|batch| (batch.size, batch.pictures.iter().map(|planned| planned.config.seed).collect()))
             .collect();
         assert_eq!(of, [(3, vec![0, 2, 3]), (2, vec![1, 4]), (1, vec![5])]);
+        assert_eq!(count(&pictures(&[2, 3, 2, 2, 3, 2]), 3), 3);
         assert_eq!(plan[4].path, Path::new("after/005-seed-4.png"));
         assert_eq!(plan.iter().map(|planned| &planned.path).collect::<HashSet<_>>().len(), 6);
     }

@@ -20,6 +20,9 @@ use crate::runner::{Error, Progress, StopFlag};
 /// Pictures of a maker that wait to be written.
 const WAITING: usize = 4;
 
+/// Batches a maker that may wait behind a slow one to be told: what is not told is made again after a crash.
+const UNTOLD: usize = 4;
+
 /// What becomes of a batch's pictures, one after the other.
 type Told = Result<Sampled, Error>;
 
@@ -45,21 +48,23 @@ pub(super) fn make(
         stop,
         given_up: AtomicBool::new(false),
     };
-    let (tell, turns) = mpsc::channel();
+    let (tell, turns) = mpsc::sync_channel(UNTOLD * shares.len());
     let work = Work { sampling, texts: Texts::new(sampling), batches: batches.into(), turns: tell };
     let work = Arc::new(Mutex::new(work));
     let told = std::thread::scope(|scope| {
+        let mut all = Vec::new();
         for threads in shares {
             let (to_disk, decoded) = mpsc::sync_channel(WAITING);
             let (makers, work) = (&makers, Arc::clone(&work));
-            scope.spawn(move || threads.run(|| makers.compute(&work, &to_disk)));
-            scope.spawn(move || makers.write(&decoded));
+            all.push(scope.spawn(move || threads.run(|| makers.compute(&work, &to_disk))));
+            all.push(scope.spawn(move || makers.write(&decoded)));
         }
         // The turns end with the last maker.
         drop(work);
         let told = makers.tell(turns, keep);
-        if told.is_err() {
-            makers.give_up();
+        for thread in all {
+            // It says what it was about.
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         }
         told
     })?;
@@ -81,7 +86,7 @@ struct Work<'a> {
     texts: Texts<'a>,
     batches: VecDeque<Batch>,
     /// Where each batch will be told, in their order.
-    turns: Sender<Receiver<Told>>,
+    turns: SyncSender<Receiver<Told>>,
 }
 
 /// A batch whose prompts are read.
@@ -159,7 +164,7 @@ impl<'a, 'b> Makers<'a, 'b> {
             let made = prepared.and_then(|prepared| self.compute_batch(prepared, &tell, to_disk));
             if let Err(error) = made {
                 self.give_up();
-                // Nobody listens where something else went wrong before.
+                // Nobody listens once the sampling is over.
                 let _ = tell.send(Err(error));
             }
         }
@@ -194,6 +199,7 @@ impl<'a, 'b> Makers<'a, 'b> {
 
     /// Write what a maker has decoded.
     fn write(&self, decoded: &Receiver<Made>) {
+        let _guard = GivesUpInPanic(self);
         for Made { planned, record, picture, tell } in decoded {
             let written = write_picture(self.sampling.root, &planned.path, &picture, &record);
             let failed = written.is_err();
@@ -205,16 +211,27 @@ impl<'a, 'b> Makers<'a, 'b> {
         }
     }
 
-    /// Tell of each picture, and give it to `keep`, batch after batch. How many there were.
+    /// Tell of each picture, and give it to `keep`, batch after batch. How many there were. When something goes wrong, what is
+    /// on the disk is told all the same.
     fn tell(&self, turns: Receiver<Receiver<Told>>, keep: &mut dyn FnMut(Sampled)) -> Result<usize, Error> {
-        let mut count = 0;
-        for sampled in turns.into_iter().flatten() {
-            let sampled = sampled?;
-            self.steps().progress.write(sampled.event())?;
-            keep(sampled);
-            count += 1;
+        let (mut count, mut went_wrong) = (0, None);
+        for told in turns.into_iter().flatten() {
+            let told = told.and_then(|sampled| {
+                self.steps().progress.write(sampled.event())?;
+                Ok(sampled)
+            });
+            match told {
+                Ok(sampled) => {
+                    keep(sampled);
+                    count += 1;
+                }
+                Err(error) => {
+                    self.give_up();
+                    went_wrong.get_or_insert(error);
+                }
+            }
         }
-        Ok(count)
+        went_wrong.map_or(Ok(count), Err)
     }
 }
 
@@ -226,7 +243,7 @@ impl Steps<'_, '_> {
     }
 }
 
-/// A maker that panics would be noticed only when all others are done.
+/// A thread that panics would be noticed only when all others are done.
 struct GivesUpInPanic<'a, 'b, 'c>(&'a Makers<'b, 'c>);
 
 impl Drop for GivesUpInPanic<'_, '_, '_> {

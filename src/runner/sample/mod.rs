@@ -19,7 +19,7 @@ use crate::protocol::{
     UsedConcept,
 };
 use crate::workspace::{self, EventLog};
-pub(super) use batches::{Planned, plan};
+pub(super) use batches::{Planned, count as count_batches, plan};
 pub(super) use writer::{mask_path, write_picture};
 
 /// What pictures are of and made with.
