@@ -5,7 +5,7 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crossterm::event::{self, Event, KeyCode};
+use crossterm::event::{self, Event, KeyCode, KeyModifiers};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl, open};
 
@@ -44,32 +44,65 @@ pub fn listen(to: Sender<Message>, gate: Gate, own: bool) {
     });
 }
 
+/// Events that are sent together: keys of a flood are not to wait for its end.
+const TOGETHER: usize = 64;
+
 /// Send the events that are there. How many.
 fn read(to: &Sender<Message>) -> io::Result<usize> {
-    let mut events = Vec::new();
-    while event::poll(Duration::ZERO).unwrap_or(false) {
-        events.push(event::read()?);
+    let mut count = 0;
+    loop {
+        let mut events = Vec::new();
+        while events.len() < TOGETHER && event::poll(Duration::ZERO).unwrap_or(false) {
+            events.push(event::read()?);
+        }
+        if events.is_empty() {
+            return Ok(count);
+        }
+        count += events.len();
+        messages(&events).into_iter().for_each(|message| drop_send(to, message));
     }
-    let count = events.len();
-    messages(&events).into_iter().for_each(|message| drop_send(to, message));
-    Ok(count)
 }
 
-/// What `events`, which came together, tell. Crossterm takes an answer right behind the Escape key for three keys.
+/// What `events`, which came together, tell. Crossterm takes an answer right behind the Escape key for three keys, and the
+/// colour of the background, where it comes after its time, for many.
 fn messages(mut events: &[Event]) -> Vec<Message> {
-    let is =
-        |event: &Event, code: KeyCode| matches!(event, Event::Key(key) if key.code == code && key.modifiers.is_empty());
-    let torn_answer = [KeyCode::Esc, KeyCode::Char('['), KeyCode::Char('0'), KeyCode::Char('n')];
     let mut messages = Vec::new();
     while let [first, rest @ ..] = events {
-        messages.push(Message::Input(first.clone()));
-        let torn = events.len() >= 4 && events.iter().zip(torn_answer).all(|(event, code)| is(event, code));
-        if torn {
-            messages.push(Message::Answered);
+        if let Some(after) = behind_colour(events) {
+            events = after;
+            continue;
         }
-        events = if torn { &events[4..] } else { rest };
+        messages.push(Message::Input(first.clone()));
+        events = rest;
+        if is(first, KeyCode::Esc, KeyModifiers::NONE)
+            && let Some(after) = behind(rest, "[0n")
+        {
+            messages.push(Message::Answered);
+            events = after;
+        }
     }
     messages
+}
+
+fn is(event: &Event, code: KeyCode, modifiers: KeyModifiers) -> bool {
+    matches!(event, Event::Key(key) if key.code == code && key.modifiers.difference(KeyModifiers::SHIFT) == modifiers)
+}
+
+/// What comes behind the keys that `text` is made of, if it begins with them.
+fn behind<'a>(events: &'a [Event], text: &str) -> Option<&'a [Event]> {
+    let keys = text.chars().zip(events).filter(|(key, event)| is(event, KeyCode::Char(*key), KeyModifiers::NONE));
+    (keys.count() == text.len()).then(|| &events[text.len()..])
+}
+
+/// What comes behind an answer like `ESC ]11;rgb:1212/1212/1212 BEL`, if it begins with one.
+fn behind_colour(events: &[Event]) -> Option<&[Event]> {
+    let [first, rest @ ..] = events else { return None };
+    let rest = behind(rest, "11;rgb:").filter(|_| is(first, KeyCode::Char(']'), KeyModifiers::ALT))?;
+    let ends = |event: &Event| {
+        is(event, KeyCode::Char('g'), KeyModifiers::CONTROL) || is(event, KeyCode::Char('\\'), KeyModifiers::ALT)
+    };
+    let end = rest.iter().position(ends).map_or(rest.len(), |end| end + 1);
+    Some(&rest[end..])
 }
 
 /// Do this while reading from stdin does not wait.
@@ -97,6 +130,8 @@ fn wait_for_input() -> bool {
 
 #[cfg(test)]
 mod tests {
+    use crossterm::event::KeyEvent;
+
     use super::*;
 
     #[test]
@@ -115,5 +150,19 @@ mod tests {
         assert_eq!(told(&[q, esc, open, zero, n, q]), ["q", "Esc", "answered", "q"]);
         assert_eq!(told(&[esc, open, zero]), ["Esc", "[", "0"]);
         assert_eq!(told(&[open, zero, n]), ["[", "0", "n"]);
+    }
+
+    #[test]
+    fn a_late_answer_about_the_background_is_no_keys() {
+        let key = |code, modifiers| Event::Key(KeyEvent::new(code, modifiers));
+        let typed = |c: char| if c.is_uppercase() { KeyModifiers::SHIFT } else { KeyModifiers::NONE };
+        let colour = "11;rgb:1212/1212/abAB".chars().map(|c| key(KeyCode::Char(c), typed(c)));
+        let (q, begin) = (KeyCode::Char('q').into(), key(KeyCode::Char(']'), KeyModifiers::ALT));
+        for end in [key(KeyCode::Char('g'), KeyModifiers::CONTROL), key(KeyCode::Char('\\'), KeyModifiers::ALT)] {
+            let mut events = vec![begin.clone()];
+            events.extend(colour.clone().chain([end, Event::Key(q)]));
+            assert!(matches!(&messages(&events)[..], [Message::Input(Event::Key(key))] if *key == q));
+        }
+        assert_eq!(messages(&[begin, Event::Key(q)]).len(), 2, "that key itself");
     }
 }

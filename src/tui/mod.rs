@@ -68,6 +68,9 @@ use crate::workspace::{self, Home, Theme};
 
 /// The least time between two frames.
 const FRAME: Duration = Duration::from_millis(33);
+/// How long an answer of the terminal is waited for before it is given back.
+const ANSWER: Duration = Duration::from_millis(150);
+
 /// What the workbench can fail at.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -236,11 +239,28 @@ fn event_loop(screen: &mut Screen, app: &mut App, messages: &Receiver<Message>, 
                 due = Some(Instant::now());
             }
             Next::Suspend => {
+                let_answer_come(app, messages);
                 app.forget_screen();
                 screen.suspend()?;
                 due = Some(Instant::now());
             }
-            Next::Quit => return Ok(()),
+            Next::Quit => {
+                let_answer_come(app, messages);
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Wait a moment for the answer that the terminal still owes, if there is one: the shell would take it for keys.
+fn let_answer_come(app: &mut App, messages: &Receiver<Message>) {
+    let deadline = Instant::now() + ANSWER;
+    while app.awaits_answer() {
+        match messages.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            // Keys behind the one that leaves.
+            Ok(Message::Input(_)) => {}
+            Ok(message) => drop(app.handle(message)),
+            Err(_) => return,
         }
     }
 }

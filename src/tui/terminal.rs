@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crossterm::cursor::{Hide, Show};
 use crossterm::event::{DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste};
 use crossterm::execute;
-use crossterm::style::Print;
+use crossterm::style::{Attribute, Print, SetAttribute};
 use crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
 use ratatui::Terminal;
-use ratatui::buffer::Buffer;
+use ratatui::buffer::{Buffer, CellDiffOption};
 
 use super::backend::{Cells, LeanBackend, bridges};
 
@@ -53,6 +53,13 @@ impl Screen {
         let Self { terminal, last, bridges: to_write } = self;
         let drawn = terminal.draw(|frame| {
             draw(frame.buffer_mut());
+            let cells = frame.buffer_mut().content.iter_mut().zip(&last.content);
+            // Those are written anyway; and marked cells are written in the next frame, too.
+            for (cell, _) in cells.filter(|(_, last)| last.diff_option == CellDiffOption::Skip) {
+                if cell.diff_option == CellDiffOption::AlwaysUpdate {
+                    cell.set_diff_option(CellDiffOption::None);
+                }
+            }
             *to_write.borrow_mut() = bridges(last, frame.buffer_mut());
         })?;
         last.clone_from(drawn.buffer);
@@ -93,7 +100,15 @@ impl Drop for Screen {
 fn enter() -> io::Result<()> {
     enable_raw_mode()?;
     TAKEN.store(true, Ordering::SeqCst);
-    execute!(io::stdout(), EnterAlternateScreen, EnableBracketedPaste, Print(MOUSE), Hide)
+    // Frames change styles by what they differ in: whatever the shell has left set is taken away first.
+    execute!(
+        io::stdout(),
+        EnterAlternateScreen,
+        SetAttribute(Attribute::Reset),
+        EnableBracketedPaste,
+        Print(MOUSE),
+        Hide
+    )
 }
 
 /// Give the terminal back, once.

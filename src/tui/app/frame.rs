@@ -3,15 +3,16 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use crossterm::event::Event;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::{Color, Modifier};
 
-use super::App;
+use super::{App, Message};
 use crate::tui::canvas::Canvas;
 use crate::tui::keymap::{Action, BINDINGS, Binding};
 use crate::tui::preview::{Colours, Images};
-use crate::tui::{chrome, theme};
+use crate::tui::{chrome, drop_send, theme};
 
 /// The smallest terminal the screens fit into.
 const LEAST: (u16, u16) = (60, 16);
@@ -90,7 +91,7 @@ impl App {
         self.surface.never_ask();
     }
 
-    /// What to ask the terminal after the frame; [`Message::Answered`](super::Message::Answered) says that it has answered.
+    /// What to ask the terminal after the frame; [`Message::Answered`] says that it has answered.
     pub fn ask(&mut self) -> &'static str {
         self.surface.ask()
     }
@@ -107,7 +108,16 @@ impl App {
 
     /// Print one of the pictures that lie over the frame. Whether more wait.
     pub fn print_picture(&mut self) -> io::Result<bool> {
-        self.surface.print_next()
+        let more = self.surface.print_next();
+        for key in self.surface.typed() {
+            drop_send(&self.messages, Message::Input(Event::Key(key)));
+        }
+        more
+    }
+
+    /// Whether the terminal still owes an answer.
+    pub fn awaits_answer(&mut self) -> bool {
+        self.surface.awaits_answer()
     }
 
     /// The terminal was cleared or lent out.

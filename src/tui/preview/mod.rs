@@ -14,6 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ::image::RgbImage;
+use crossterm::event::KeyEvent;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
@@ -221,6 +222,16 @@ impl Surface {
     /// Print one picture over the frame. Whether more wait.
     pub fn print_next(&mut self) -> std::io::Result<bool> {
         self.graphics.print_next()
+    }
+
+    /// Keys that were read while pictures were printed.
+    pub fn typed(&mut self) -> Vec<KeyEvent> {
+        self.graphics.typed()
+    }
+
+    /// Whether the terminal still owes an answer.
+    pub fn awaits_answer(&mut self) -> bool {
+        self.reveal.awaits_answer() || self.graphics.awaits_answer()
     }
 
     /// The terminal was cleared or lent out: nothing printed is there any more.

@@ -36,9 +36,9 @@ impl Pace {
         self.silent = true;
     }
 
-    /// How many units make up a piece.
+    /// How many units make up a piece: one at least, or nothing more would come and nothing be learned.
     pub fn piece(&self) -> usize {
-        if self.silent { usize::MAX } else { (A_PIECE.as_secs_f64() / self.seconds.max(1e-12)) as usize }
+        if self.silent { usize::MAX } else { ((A_PIECE.as_secs_f64() / self.seconds.max(1e-12)) as usize).max(1) }
     }
 
     /// So many units were written, or something else that pictures wait for. Whether the terminal is to be asked.
@@ -148,6 +148,11 @@ impl Reveal {
         self.pace.never_ask();
     }
 
+    /// Whether the terminal still owes an answer.
+    pub fn awaits_answer(&mut self) -> bool {
+        self.pace.waits().is_some()
+    }
+
     /// The terminal has answered.
     pub fn answered(&mut self) {
         self.pace.answered();
@@ -210,6 +215,22 @@ mod tests {
                 pace.took(units, Duration::from_secs_f64(0.08 + each * units as f64));
             }
             assert!((least..=most).contains(&pace.piece()), "{each}: {}", pace.piece());
+        }
+    }
+
+    #[test]
+    fn after_slow_answers_pictures_still_come() {
+        let mut reveal = Reveal::default();
+        for _ in 0..8 {
+            // A busy terminal: a second for ten cells.
+            reveal.pace.took(10, Duration::from_millis(5));
+            reveal.pace.took(10, Duration::from_secs(1));
+        }
+        frame(&mut reveal);
+        for rows in 1..=3 {
+            reveal.answered();
+            assert_eq!(frame(&mut reveal), (rows, 0));
+            assert!(reveal.wrote());
         }
     }
 
