@@ -9,7 +9,9 @@ use crossterm::cursor::{Hide, Show};
 use crossterm::event::{DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste};
 use crossterm::execute;
 use crossterm::style::{Attribute, Print, SetAttribute};
-use crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
+use crossterm::terminal::{
+    Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+};
 use ratatui::Terminal;
 use ratatui::buffer::{Buffer, CellDiffOption};
 
@@ -100,15 +102,9 @@ impl Drop for Screen {
 fn enter() -> io::Result<()> {
     enable_raw_mode()?;
     TAKEN.store(true, Ordering::SeqCst);
-    // Frames change styles by what they differ in: whatever the shell has left set is taken away first.
-    execute!(
-        io::stdout(),
-        EnterAlternateScreen,
-        SetAttribute(Attribute::Reset),
-        EnableBracketedPaste,
-        Print(MOUSE),
-        Hide
-    )
+    // Frames change styles by what they differ in, and leave out what is blank: whatever the shell has left is taken away.
+    execute!(io::stdout(), EnterAlternateScreen, SetAttribute(Attribute::Reset), Clear(ClearType::All))?;
+    execute!(io::stdout(), EnableBracketedPaste, Print(MOUSE), Hide)
 }
 
 /// Give the terminal back, once.
