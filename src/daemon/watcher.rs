@@ -10,6 +10,10 @@ use notify::{PollWatcher, RecommendedWatcher, RecursiveMode, Watcher};
 /// How often is looked where the system cannot tell.
 const POLL: Duration = Duration::from_secs(2);
 
+/// Between two concepts when all are looked at because the system has lost count: looking is told of, too, and told faster
+/// than it is taken it would be lost count of again, and all be looked at for ever.
+const ONE_BY_ONE: Duration = Duration::from_micros(500);
+
 /// Tell, from a thread of its own, in which concept's folder under `home` something changes, also in those that come
 /// later. Where the system cannot watch a folder (some network disks, no inotify watches left), it is looked at again and
 /// again instead, which is warned of.
@@ -21,7 +25,13 @@ pub fn start(home: &Path, changed: impl Fn(String) + Send + 'static, warn: impl 
         watch.add(&watch.home.clone(), RecursiveMode::NonRecursive);
         watch.concepts().iter().for_each(|concept| watch.add(&watch.home.join(concept), RecursiveMode::Recursive));
         for event in events {
-            watch.note(event).into_iter().for_each(&changed);
+            let is_of_all = matches!(&event, Ok(event) if event.need_rescan());
+            for concept in watch.note(event) {
+                changed(concept);
+                if is_of_all {
+                    std::thread::sleep(ONE_BY_ONE);
+                }
+            }
         }
     });
 }
@@ -90,7 +100,10 @@ impl Watch {
             // More has happened than the system could tell: it may have been anywhere, and new folders may have come.
             Ok(event) if event.need_rescan() => {
                 let all = self.concepts();
-                all.iter().for_each(|concept| self.add(&self.home.join(concept), RecursiveMode::Recursive));
+                for concept in &all {
+                    self.add(&self.home.join(concept), RecursiveMode::Recursive);
+                    std::thread::sleep(ONE_BY_ONE);
+                }
                 all.into_iter().collect()
             }
             Ok(event) => {

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
 use serde::de::DeserializeOwned;
@@ -22,6 +23,8 @@ const SCHEMA: &[u8] = b"3";
 const VERSION: u8 = 1;
 /// What sled may keep in memory, in bytes.
 const CACHE: u64 = 16 << 20;
+/// For how long another process may hold the store: a daemon that was stopped still writes what it knows.
+const LOCKED: Duration = Duration::from_secs(5);
 
 /// What can be wrong with the store. None of it loses anything: the files hold it all.
 #[derive(Debug, thiserror::Error)]
@@ -150,7 +153,15 @@ impl Store {
 
     fn open_as_it_is(path: &Path) -> Result<Self, Error> {
         let wrong = |source| Error::Sled { path: path.to_owned(), source };
-        let db = sled::Config::new().path(path).cache_capacity(CACHE).open().map_err(wrong)?;
+        let open = || sled::Config::new().path(path).cache_capacity(CACHE).open();
+        let is_locked = |error: &sled::Error| error.to_string().contains("could not acquire lock");
+        let deadline = Instant::now() + LOCKED;
+        let mut opened = open();
+        while opened.as_ref().is_err_and(is_locked) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(20));
+            opened = open();
+        }
+        let db = opened.map_err(wrong)?;
         match db.get("schema").map_err(wrong)? {
             Some(schema) if schema != SCHEMA => return Err(Error::Schema(path.to_owned())),
             Some(_) => {}

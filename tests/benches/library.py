@@ -54,7 +54,9 @@ def main():
 
         def run(*args):
             began = time.perf_counter()
-            done = subprocess.run([program, *args], env=environment, check=True, capture_output=True)
+            done = subprocess.run([program, *args], env=environment, capture_output=True)
+            if done.returncode:
+                raise SystemExit(f"{args}: {done.stderr.decode()}")
             return time.perf_counter() - began, done.stdout
 
         def megabytes(pid):
