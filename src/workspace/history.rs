@@ -1,5 +1,7 @@
 //! What the events of a job say about it so far.
 
+use std::collections::HashSet;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::path::PathBuf;
 
 use super::{Error, EventReader, JobFolder};
@@ -73,6 +75,8 @@ pub struct History {
     pub progress: Option<(Phase, usize, usize)>,
     /// Pictures in the order they were made.
     pub pictures: Vec<Picture>,
+    /// Hashes of the paths of all pictures so far, so that a new one is not looked for among a hundred thousand.
+    hashes: HashSet<u64>,
     /// Steps of the checkpoints.
     pub checkpoints: Vec<(usize, PathBuf)>,
     /// Pictures whose masks were made, and the masks.
@@ -147,7 +151,9 @@ impl History {
             Event::Sample { step, path: relative, prompt, seed, learned } => {
                 let path = self.folder.join(relative);
                 // A scoring made again overwrites its pictures.
-                self.pictures.retain(|picture| picture.path != path);
+                if !self.hashes.insert(BuildHasherDefault::<DefaultHasher>::new().hash_one(&path)) {
+                    self.pictures.retain(|picture| picture.path != path);
+                }
                 // One that the user has removed since is none.
                 if !path.is_file() {
                     return;
@@ -239,6 +245,22 @@ mod tests {
         assert_eq!(history.losses.iter().map(|point| point.seconds).collect::<Vec<_>>(), [1.0, 2.0, 5.0, 6.0]);
         assert_eq!(history.checkpoints.len(), 1);
         assert_eq!(history.end, None);
+    }
+
+    #[test]
+    fn a_picture_made_again_is_there_once_as_the_last() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut history = History { folder: folder.path().to_path_buf(), ..History::default() };
+        let names = |history: &History| -> Vec<_> {
+            let name = |picture: &Picture| picture.path.file_name().map(|name| name.to_string_lossy().into_owned());
+            history.pictures.iter().filter_map(name).collect()
+        };
+        for (seq, name) in ["a.png", "b.png", "a.png", "c.png"].into_iter().enumerate() {
+            std::fs::write(folder.path().join(name), "").unwrap();
+            let sample = Event::Sample { step: 1, path: name.into(), prompt: "a cat".into(), seed: 0, learned: true };
+            history.apply(&EventRecord { seq: seq as u64, time: jiff::Timestamp::UNIX_EPOCH, event: sample });
+        }
+        assert_eq!(names(&history), ["b.png", "a.png", "c.png"]);
     }
 
     #[test]

@@ -146,12 +146,15 @@ fn verbs() -> Vec<Verb> {
     ]
 }
 
-/// Without the memory of the process that the made-up run names: it is a real one, and takes what it takes.
+/// Without the memory of the process that the made-up run names: it is a real one, and takes what it takes. What
+/// stands to its right stays where it would be beside a number of one digit.
 fn steady(text: &str) -> String {
-    let line = |line: &str| match line.find(" MiB of the machine's") {
+    const AFTER: &str = " MiB of the machine's";
+    let line = |line: &str| match line.find(AFTER) {
         Some(end) => {
             let start = line[..end].rfind(' ').map_or(0, |space| space + 1);
-            format!("{}N{}", &line[..start], &line[end..])
+            let (more, right) = (end - start - 1, &line[end + AFTER.len()..]);
+            format!("{}N{AFTER}{:more$}{right}", &line[..start], "").trim_end().to_owned()
         }
         None => line.to_owned(),
     };
