@@ -287,12 +287,15 @@ fn idle_it_writes_nothing_and_takes_no_processor() {
     // Its pictures come after the text, as late as the machine's other work makes them.
     terminal.wait_for("▀");
     terminal.settle();
-    let (before, ticks) = (terminal.bytes_written(), terminal.ticks());
-    std::thread::sleep(Duration::from_secs(2));
+    let before = terminal.bytes_written();
+    // A tick is 10 ms: one in 2 s is 0.5 %. What it does, it does in each of three times; what its machine does, not.
+    let taken = [(); 3].map(|()| {
+        let ticks = terminal.ticks();
+        std::thread::sleep(Duration::from_secs(2));
+        terminal.ticks() - ticks
+    });
     assert_eq!(terminal.bytes_written(), before);
-    // A tick is 10 ms: one in 2 s is 0.5 %.
-    let taken = terminal.ticks() - ticks;
-    assert!(taken <= 1, "{taken} ticks of the processor in 2 s");
+    assert!(taken.iter().any(|taken| *taken <= 1), "{taken:?} ticks of the processor in 2 s each");
     terminal.press("q");
     terminal.ended();
 }
@@ -300,14 +303,18 @@ fn idle_it_writes_nothing_and_takes_no_processor() {
 #[test]
 fn a_terminal_that_answers_no_question_is_no_obstacle() {
     let workspace = Workspace::new();
-    // Nobody answers in this pseudo-terminal, whatever is asked.
-    let mut terminal = Terminal::open(&workspace, &[("TERM", "xterm-kitty")]);
-    let opened = terminal.wait_for("Photos");
-    // The first frame is drawn before anything is asked, so a silent terminal delays only pictures.
-    assert!(opened < Duration::from_secs(1), "{opened:?}");
-    terminal.wait_for("▀");
-    terminal.press("q");
-    terminal.ended();
+    let opened = [(); 3].map(|()| {
+        // Nobody answers in this pseudo-terminal, whatever is asked.
+        let mut terminal = Terminal::open(&workspace, &[("TERM", "xterm-kitty")]);
+        let opened = terminal.wait_for("Photos");
+        terminal.wait_for("▀");
+        terminal.press("q");
+        terminal.ended();
+        opened
+    });
+    // The first frame is drawn before anything is asked, so a silent terminal delays only pictures. What waited for an
+    // answer would wait each time; other work of the machine delays now one, now another.
+    assert!(opened.iter().any(|opened| *opened < Duration::from_secs(1)), "{opened:?}");
 }
 
 #[test]

@@ -38,9 +38,9 @@ fn snapshot_told(name: &str, workspace: &Workspace, place: Place, jobs: &[JobInf
 
 /// A queue with a job in each state; the first of them runs, in `folder`.
 fn queue(folder: &Path, kind: JobKind) -> Vec<JobInfo> {
-    let at = |minute: i64| {
-        "2026-11-23T13:45:01Z".parse::<jiff::Timestamp>().unwrap() + jiff::SignedDuration::from_mins(minute)
-    };
+    // By the clock of this machine, wherever it is: so it is shown.
+    let began = jiff::civil::date(2026, 11, 23).at(13, 45, 1, 0).to_zoned(jiff::tz::TimeZone::system()).unwrap();
+    let at = |minute: i64| began.timestamp() + jiff::SignedDuration::from_mins(minute);
     let job = |number: u64, concept: &str, kind, state, cause: Option<&str>| JobInfo {
         number,
         job: Path::new("/home/me/concepts").join(concept).join("runs").join(RUN),

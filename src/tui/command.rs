@@ -1,6 +1,7 @@
 //! A command of the command line, run from the palette: a process of its own, whose words come line by line.
 
 use std::io::{self, BufRead, BufReader, Read};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,13 +15,14 @@ pub struct Running {
 }
 
 impl Running {
-    /// Run `catbench` with these words in `home`, and `tell` what it writes.
+    /// Run `program`, which is catbench, with these words in `home`, and `tell` what it writes.
     pub fn start(
+        program: &Path,
         home: &Home,
         words: &[String],
         tell: impl Fn(Vec<String>) + Send + Clone + 'static,
     ) -> io::Result<Self> {
-        let mut child = Command::new(std::env::current_exe()?)
+        let mut child = Command::new(program)
             .args(words)
             .env("CATBENCH_HOME", home.path())
             .env("NO_COLOR", "1")

@@ -42,6 +42,7 @@ mod widgets;
 mod world;
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::PoisonError;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
@@ -118,6 +119,8 @@ pub struct Setup {
     pub colours: Colours,
     /// How graphs are looked at.
     pub graph: GraphView,
+    /// The program that these verbs are of.
+    pub program: PathBuf,
     /// The verbs of the command line.
     pub verbs: Vec<Verb>,
     /// What the command line says of each setting of a training.
@@ -142,7 +145,10 @@ pub fn run(home: &Home, start: Start) -> Result<Option<String>, Error> {
     let colours = preview::colours();
     let graph = GraphView::new(&settings);
     let told = None;
-    let setup = Setup { home: home.clone(), concept, place, theme, told, pictures, colours, graph, verbs, explained };
+    // As it is called now: it may be replaced by a newer one meanwhile.
+    let program = std::env::current_exe().unwrap_or_else(|_| "catbench".into());
+    let setup =
+        Setup { home: home.clone(), concept, place, theme, told, pictures, colours, graph, program, verbs, explained };
     let mut app = App::new(setup, sender.clone());
     let own = input::own_input();
     let mut screen = Screen::take()?;

@@ -149,6 +149,11 @@ pub fn queue_file(workspace: &Workspace, number: u64, job: &str) {
     std::fs::write(folder.join(format!("{number}.toml")), text).unwrap();
 }
 
+/// A new folder whose path is short, and as long on every machine: screens show it, and that of a socket has a limit.
+pub fn short_folder() -> tempfile::TempDir {
+    tempfile::tempdir_in("/tmp").unwrap()
+}
+
 /// A home with the concept `demo`; its base model is only a name.
 pub struct Workspace {
     folder: tempfile::TempDir,
@@ -156,7 +161,7 @@ pub struct Workspace {
 
 impl Workspace {
     pub fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = short_folder();
         let workspace = Self { folder };
         let concept = workspace.concept();
         for name in ["images", "masks", "prompts", "base_model", "clip"] {

@@ -46,6 +46,7 @@ impl Screen {
             pictures: Choice { backend: Images::Blocks, why: "as asked".into() },
             colours,
             graph: GraphView::default(),
+            program: env!("CARGO_BIN_EXE_catbench").into(),
             verbs: verbs(),
             explained: vec![("steps".into(), "Optimizer steps.".into())],
         };

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use catbench::image::MaskCanvas;
 use image::GrayImage;
 
-use super::common::Workspace;
+use super::common::{Workspace, short_folder};
 
 /// Columns and rows; the picture has all rows but three.
 const SIZE: (u16, u16) = (80, 24);
@@ -28,7 +28,7 @@ impl Tmux {
             eprintln!("SKIPPED: tmux is not installed, so no mask was drawn in it: apt-get install tmux");
             return None;
         }
-        let tmux = Self { folder: tempfile::tempdir().unwrap() };
+        let tmux = Self { folder: short_folder() };
         let settings = tmux.folder.path().join("tmux.conf");
         std::fs::write(&settings, "set -g status off\nset -g mouse on\nset -s escape-time 0\n").unwrap();
         let home = format!("CATBENCH_HOME={}", workspace.home().display());

@@ -7,7 +7,7 @@ use crossterm::event::{Event as Input, KeyCode, KeyEvent, KeyModifiers};
 
 use super::screen::Screen;
 use super::{SIZES, SMALL, finished, queue};
-use crate::common::{Workspace, catbench, fixture};
+use crate::common::{Workspace, catbench, fixture, short_folder};
 
 fn control(screen: &mut Screen, letter: char) -> &mut Screen {
     screen.send(Input::Key(KeyEvent::new(KeyCode::Char(letter), KeyModifiers::CONTROL)))
@@ -120,7 +120,7 @@ fn the_demo_comes_with_one_key_and_nothing_is_offered_that_is_not_there() {
 #[test]
 fn photos_that_cannot_be_read_are_named_while_a_folder_is_chosen() {
     let workspace = Workspace::new();
-    let elsewhere = tempfile::tempdir().unwrap();
+    let elsewhere = short_folder();
     let photos = elsewhere.path().join("shots");
     std::fs::create_dir_all(&photos).unwrap();
     for photo in std::fs::read_dir(workspace.concept().join("images")).unwrap().flatten() {

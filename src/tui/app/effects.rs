@@ -62,7 +62,7 @@ impl App {
             Effect::Run(words) => {
                 self.overlays.push(Box::new(Page::growing(&format!("catbench {}", words.join(" ")), Vec::new())));
                 let messages = self.messages.clone();
-                match command::Running::start(&self.world.home, &words, move |lines| {
+                match command::Running::start(&self.setup.program, &self.world.home, &words, move |lines| {
                     let _ = messages.send(Message::Said(lines));
                 }) {
                     Ok(running) => self.running = Some(running),
