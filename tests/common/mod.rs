@@ -149,6 +149,11 @@ pub fn queue_file(workspace: &Workspace, number: u64, job: &str) {
     std::fs::write(folder.join(format!("{number}.toml")), text).unwrap();
 }
 
+/// Say that a test was not done, and why; also where what tests print is kept for their failures.
+pub fn skipped(why: &str) {
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
+}
+
 /// A new folder whose path is short, and as long on every machine: screens show it, and that of a socket has a limit.
 pub fn short_folder() -> tempfile::TempDir {
     tempfile::tempdir_in("/tmp").unwrap()

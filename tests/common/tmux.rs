@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use catbench::image::MaskCanvas;
 use image::GrayImage;
 
-use super::common::{Workspace, short_folder};
+use super::common::{Workspace, short_folder, skipped};
 
 /// Columns and rows; the picture has all rows but three.
 const SIZE: (u16, u16) = (80, 24);
@@ -25,7 +25,7 @@ impl Tmux {
     /// None where there is no tmux.
     fn open(workspace: &Workspace) -> Option<Self> {
         if Command::new("tmux").arg("-V").output().is_err() {
-            eprintln!("SKIPPED: tmux is not installed, so no mask was drawn in it: apt-get install tmux");
+            skipped("tmux is not installed, so no mask was drawn in it: apt-get install tmux");
             return None;
         }
         let tmux = Self { folder: short_folder() };
