@@ -57,7 +57,9 @@ impl Screen {
     }
 
     pub fn press(&mut self, code: KeyCode) -> &mut Self {
-        self.send(Input::Key(KeyEvent::new(code, KeyModifiers::NONE)))
+        self.send(Input::Key(KeyEvent::new(code, KeyModifiers::NONE)));
+        assert!(self.last != Next::Wait, "{code:?} is not seen in\n{}", self.draw());
+        self
     }
 
     pub fn tell(&mut self, message: Message) -> &mut Self {

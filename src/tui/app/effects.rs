@@ -78,7 +78,10 @@ impl App {
             Effect::Many(effects) => {
                 let mut next = Next::Draw;
                 for effect in effects {
-                    next = self.apply(effect);
+                    match self.apply(effect) {
+                        Next::Wait => {}
+                        other => next = other,
+                    }
                 }
                 return next;
             }

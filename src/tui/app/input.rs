@@ -38,8 +38,7 @@ impl App {
             }
             return Next::DrawNow;
         }
-        let next = action.map_or(Next::Draw, |action| self.act(action));
-        at_once(next)
+        seen(action.map_or(Next::Draw, |action| self.act(action)))
     }
 
     /// What lies on top does this, or takes the key as text.
@@ -60,7 +59,7 @@ impl App {
 
     fn take_reply(&mut self, reply: Reply) -> Next {
         let effect = match reply {
-            Reply::Stay => return Next::DrawNow,
+            Reply::Stay => Effect::Draw,
             Reply::Also(effect) => effect,
             Reply::Close => {
                 self.close_top();
@@ -80,7 +79,7 @@ impl App {
                 effect
             }
         };
-        at_once(self.apply(effect))
+        seen(self.apply(effect))
     }
 
     fn close_top(&mut self) {
@@ -172,7 +171,12 @@ impl App {
     }
 }
 
-/// The user waits for what a key does.
+/// The user waits for what was done.
 fn at_once(next: Next) -> Next {
     if next == Next::Draw { Next::DrawNow } else { next }
+}
+
+/// The same for what is drawn also where nothing more comes of it: a notice is gone, or what lies on top has changed.
+fn seen(next: Next) -> Next {
+    if next == Next::Wait { Next::DrawNow } else { at_once(next) }
 }

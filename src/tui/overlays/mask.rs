@@ -3,6 +3,7 @@
 
 mod look;
 mod mouse;
+mod on_disk;
 #[cfg(test)]
 mod tests;
 
@@ -19,10 +20,10 @@ use look::{Look, Shown};
 use super::picture::Shot;
 use super::points::Points;
 use super::{Overlay, Reply, hints};
-use crate::image::{self as files, MaskCanvas};
+use crate::image::MaskCanvas;
 use crate::protocol::MaskPoint;
 use crate::tui::canvas::{Canvas, Target};
-use crate::tui::deeds::{self, Effect};
+use crate::tui::deeds::Effect;
 use crate::tui::keymap::Action;
 use crate::tui::keymap::overlays::{self, Layer};
 use crate::tui::theme;
@@ -114,13 +115,6 @@ pub struct MaskEditor {
     lacking: usize,
 }
 
-/// Where the mask of the picture at `path` is: for a photo beside the photos' folder, for a sample in `masks` beside it.
-pub fn mask_path(path: &std::path::Path) -> PathBuf {
-    let folder = path.parent().unwrap_or(path);
-    let masks = if folder.ends_with("images") { folder.with_file_name("masks") } else { folder.join("masks") };
-    files::mask_path(&masks, path)
-}
-
 impl MaskEditor {
     /// Begin with the picture at `index`; `sam_model` is for masks from points.
     pub fn new(shots: Vec<Shot>, index: usize, sam_model: Option<PathBuf>) -> Self {
@@ -151,32 +145,6 @@ impl MaskEditor {
         editor
     }
 
-    fn read(&mut self) {
-        self.points.leave();
-        (self.corners, self.zoom, self.drawn, self.said) = (Vec::new(), None, None, None);
-        (self.text, self.held, self.emptying) = (None, None, false);
-        self.count_lacking();
-        let Some(shot) = self.shots.get(self.index) else { return };
-        self.picture = files::read_photo(&shot.path).map_err(|error| error.to_string());
-        let (width, height) = self.picture.as_ref().map_or((1, 1), RgbImage::dimensions);
-        let path = mask_path(&shot.path);
-        let mut mask = GrayImage::new(width, height);
-        if path.is_file() {
-            match read_mask(&shot.path, &path, (width, height)) {
-                Ok(there) => {
-                    mask = there;
-                    // Only a PNG says how it was made.
-                    self.text = Some(files::read_png_text(&path).unwrap_or_default());
-                }
-                Err(error) => self.said = Some(format!("{error}: an empty one is begun")),
-            }
-        }
-        self.pointer = (width as f32 / 2.0, height as f32 / 2.0);
-        self.radius = (width.min(height) as f32 / 16.0).max(1.0);
-        self.saved.clone_from(&mask);
-        self.canvas = MaskCanvas::new(mask);
-    }
-
     fn size(&self) -> (f32, f32) {
         let (width, height) = self.canvas.mask().dimensions();
         (width as f32, height as f32)
@@ -184,10 +152,6 @@ impl MaskEditor {
 
     fn is_changed(&self) -> bool {
         *self.canvas.mask() != self.saved
-    }
-
-    fn count_lacking(&mut self) {
-        self.lacking = self.shots.iter().filter(|shot| !mask_path(&shot.path).is_file()).count();
     }
 
     /// What tools put down.
@@ -266,103 +230,6 @@ impl MaskEditor {
             *seen = *look;
         }
     }
-
-    /// Delete the mask's file.
-    fn delete(&mut self) -> Reply {
-        let Some(shot) = self.shots.get(self.index) else { return Reply::Stay };
-        let path = mask_path(&shot.path);
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                self.said = Some(format!("cannot delete {}: {error}", path.display()));
-                return Reply::Stay;
-            }
-            _ => {}
-        }
-        let taken_up = deeds::taken_up(&shot.path);
-        self.text = None;
-        self.saved.clone_from(self.canvas.mask());
-        self.said = Some(format!("deleted: {}", path.display()));
-        self.count_lacking();
-        Reply::Also(taken_up)
-    }
-
-    /// Save the mask, and say so. One that marks nothing only when asked `again`.
-    fn save(&mut self, again: bool) -> Reply {
-        let Some(shot) = self.shots.get(self.index) else { return Reply::Stay };
-        let path = mask_path(&shot.path);
-        if self.canvas.mask().iter().all(|&value| value < 128) {
-            let there = path.is_file();
-            match (is_photo(&shot.path), again) {
-                (true, _) if !there => {
-                    self.said = Some("nothing is marked: there is nothing to save".into());
-                    return Reply::Stay;
-                }
-                (true, true) => return self.delete(),
-                (true, false) => {
-                    self.said = Some("nothing is marked, as no photo's mask can be: S again deletes the file".into());
-                    self.emptying = true;
-                    return Reply::Stay;
-                }
-                (false, false) => {
-                    let what = "nothing is marked: S again saves that the concept is not in it, D deletes the file";
-                    self.said = Some(what.into());
-                    self.emptying = true;
-                    return Reply::Stay;
-                }
-                (false, true) => {}
-            }
-        }
-        if !self.is_changed() && self.text.is_some() && path.is_file() {
-            self.said = Some(format!("✓ unchanged: {}", path.display()));
-            return Reply::Stay;
-        }
-        let written = path.parent().map_or(Ok(()), std::fs::create_dir_all).map_err(|error| error.to_string());
-        let text = self.points.how(self.canvas.mask(), self.text.as_deref());
-        let how: Vec<(&str, &str)> = text.iter().map(|(key, value)| (&**key, &**value)).collect();
-        let written =
-            written.and_then(|()| files::write_png(&path, self.canvas.mask(), &how).map_err(|error| error.to_string()));
-        if let Err(error) = written {
-            self.said = Some(error);
-            return Reply::Stay;
-        }
-        let taken_up = deeds::taken_up(&shot.path);
-        self.text = Some(text);
-        self.saved.clone_from(self.canvas.mask());
-        self.said = Some(format!("✓ {}", path.display()));
-        self.count_lacking();
-        Reply::Also(taken_up)
-    }
-
-    /// Go to the next picture without a mask, or before the first one round to it; with `any` simply to the next.
-    fn next(&mut self, any: bool, forwards: bool) {
-        let count = self.shots.len();
-        let order = (1..=count).map(|i| if forwards { self.index + i } else { self.index + count - i } % count);
-        let lacks = |index: &usize| any || !mask_path(&self.shots[*index].path).is_file();
-        match order.into_iter().find(lacks) {
-            Some(index) if index != self.index => {
-                self.index = index;
-                self.read();
-            }
-            _ => self.said = Some("no other lacks a mask: N and P go through all".into()),
-        }
-    }
-}
-
-/// Whether a picture is a photo of a concept, not a sample.
-fn is_photo(path: &std::path::Path) -> bool {
-    path.parent().is_some_and(|folder| folder.ends_with("images"))
-}
-
-/// The mask of a picture. That of a sample may mark nothing: nothing of the concept is in it.
-fn read_mask(picture: &std::path::Path, mask: &std::path::Path, size: (u32, u32)) -> Result<GrayImage, files::Error> {
-    if is_photo(picture) {
-        return files::read_mask(mask, size);
-    }
-    let read = files::read_any_mask(mask)?;
-    if read.dimensions() == size {
-        return Ok(read);
-    }
-    Err(files::Error::MaskSize { path: mask.to_owned(), found: read.dimensions(), expected: size })
 }
 
 impl Overlay for MaskEditor {

@@ -7,7 +7,9 @@ use std::path::Path;
 use crossterm::event::{MouseButton, MouseEventKind};
 use image::Rgb;
 
+use super::on_disk::mask_path;
 use super::*;
+use crate::image as files;
 use crate::tui::keymap::find;
 
 /// A home with a photo or a sample of 64 × 64 pixels, and the editor on it; 80 × 40 cells have 80 × 80 pixels.
