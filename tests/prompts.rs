@@ -50,6 +50,8 @@ fn a_line_becomes_all_that_it_stands_for() {
         ("{concept} in a {mug}", &["{concept} in a {mug}"]),
         ("a (red:1.2) [cup] \\(really\\) a|b", &["a (red:1.2) [cup] \\(really\\) a|b"]),
         ("\\{red\\|blue\\} \\__scenes\\__ __ ____ a_b", &["{red|blue} __scenes__ __ ____ a_b"]),
+        // What would be a name to whoever reads the prompt keeps its backslash.
+        ("\\{x\\} \\{my-cat\\} \\{\\} \\{a b\\}", &["\\{x} \\{my-cat} {} {a b}"]),
         ("\\# a - b -- c -na", &["# a - b -- c -na"]),
         (
             "{a\\}|b} {c\\|d|e} {\\{x|y}",

@@ -53,6 +53,7 @@ fn queue(folder: &Path, kind: JobKind) -> Vec<JobInfo> {
         after: Vec::new(),
         submitted: at(number as i64),
         step: None,
+        progress: None,
     };
     let failed = "step 131: the loss is not a finite number: a lower learning_rate (now 0.01) usually helps";
     vec![

@@ -29,8 +29,12 @@ impl Reading {
             let raw = std::mem::take(&mut piece.text);
             let mut rest = raw.as_str();
             while let Some((before, name, after)) = next_name(rest) {
-                piece.text.push_str(before);
                 rest = after;
+                if let Some(before) = before.strip_suffix('\\') {
+                    piece.text.extend([before, "{", name, "}"]);
+                    continue;
+                }
+                piece.text.push_str(before);
                 match others.iter().position(|other| other.name == name) {
                     _ if name == "concept" => {
                         let start = reading.text.len() + piece.text.len();
@@ -60,7 +64,8 @@ impl Reading {
     }
 }
 
-/// What stands before the first `{name}`, the name, and what comes after. Braces around anything else are text.
+/// What stands before the first `{name}`, the name, and what comes after. Braces around anything else are text, and so is
+/// what has a backslash in front.
 fn next_name(text: &str) -> Option<(&str, &str, &str)> {
     let mut from = 0;
     while let Some(open) = text[from..].find('{').map(|at| from + at) {
@@ -78,8 +83,15 @@ fn next_name(text: &str) -> Option<(&str, &str, &str)> {
 /// What `prompt` says in plain words. Names of other concepts stay as they are.
 pub fn prompt_text(prompt: &str, class_word: &str) -> String {
     let plain = pieces(prompt).map(|pieces| pieces.into_iter().map(|piece| piece.text).collect::<String>());
-    let text = plain.as_deref().unwrap_or(prompt);
-    text.replace("{concept}", class_word).replace("{class}", class_word)
+    let (mut rest, mut text) = (plain.as_deref().unwrap_or(prompt), String::new());
+    while let Some((before, name, after)) = next_name(rest) {
+        rest = after;
+        match before.strip_suffix('\\') {
+            None if ["concept", "class"].contains(&name) => text.extend([before, class_word]),
+            unescaped => text.extend([unescaped.unwrap_or(before), "{", name, "}"]),
+        }
+    }
+    text + rest
 }
 
 #[cfg(test)]
@@ -97,6 +109,8 @@ mod tests {
         assert_eq!((reading.own, reading.others), (Some(15..18), vec![0]));
         let plain = Reading::of("a {class} {of many|few}", "toy", &[cat()]).unwrap();
         assert_eq!((plain.text.as_str(), plain.own, plain.others), ("a toy {of many|few}", None, vec![]));
+        let escaped = Reading::of("\\{x} \\{concept} {concept}", "toy", &[]).unwrap();
+        assert_eq!((escaped.text.as_str(), escaped.own), ("{x} {concept} toy", Some(14..17)));
     }
 
     #[test]
@@ -110,6 +124,7 @@ mod tests {
     fn plain_words_have_no_weights_and_no_concept_of_this_workspace() {
         assert_eq!(prompt_text("a ({concept}:1.5) {my-cat} {class}", "toy"), "a toy {my-cat} toy");
         assert_eq!(prompt_text("a ({concept}:99)", "toy"), "a (toy:99)", "what is refused elsewhere");
+        assert_eq!(prompt_text("\\{concept} {concept}", "toy"), "{concept} toy");
     }
 
     #[test]

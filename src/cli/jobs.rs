@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::{Error, print_json};
 use crate::client;
-use crate::client::Reader;
+use crate::client::{Reader, words};
 use crate::protocol::{JobChange, JobInfo, JobKind, JobState};
 use crate::workspace::{self, Home, JobFolder};
 
@@ -144,11 +144,8 @@ fn again(job: &JobInfo) -> &'static str {
 
 fn row(job: &JobInfo) -> String {
     let kind = job.kind.map_or("gone", JobKind::word);
-    let more = match (&job.cause, job.step) {
-        (Some(cause), _) => cause.lines().next().unwrap_or_default().to_owned(),
-        (None, Some(step)) => format!("step {step}"),
-        (None, None) => String::new(),
-    };
+    let cause = job.cause.as_ref().map(|cause| cause.lines().next().unwrap_or_default().to_owned());
+    let more = cause.or_else(|| words::far(job)).unwrap_or_default();
     let (number, state, concept, device) = (job.number, job.state.word(), &job.concept, &job.device);
     format!("{number:>5}  {state:<9}  {kind:<6}  {concept:<20}  {device:<7}  {:>8}  {more}", job.priority)
 }

@@ -102,13 +102,14 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<(), Error> {
     let concept = super::concept(&args.run.concept)?;
     let run = if args.untrained { None } else { Some(args.run.of(&concept)?) };
+    let home = concept.home()?;
+    let after = |run| client::checkpoint_after(&home, run, &args.placement.after);
     let mut config = SampleConfig {
-        checkpoint: run.as_ref().map(client::last_checkpoint).transpose()?,
+        checkpoint: run.as_ref().map(after).transpose()?,
         embeddings: args.embedding.iter().map(|text| embedding(text)).collect::<Result<_, _>>()?,
         ..concept.sampling()
     };
     args.prompts.apply(&mut config);
-    let home = concept.home()?;
     config.concepts = args.with.iter().map(|text| client::other_concept(&home, text)).collect::<Result<_, _>>()?;
     config.concept_steps = match args.concept_steps[..] {
         [] => None,
@@ -262,9 +263,4 @@ fn embedding(text: &str) -> Result<EmbeddingFile, Error> {
     let path = std::path::absolute(path).map_err(workspace::Error::io("find", Path::new(path)))?;
     let sha256 = crate::fs::sha256(&path).map_err(workspace::Error::io("read", &path))?;
     Ok(EmbeddingFile { path, token, sha256 })
-}
-
-/// The checkpoint that `run` ends with, there already or not.
-pub fn last_checkpoint(run: &JobFolder) -> Result<PathBuf, Error> {
-    Ok(run.checkpoint(run.run_spec()?.train.steps))
 }

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use super::preflight::Told;
-use super::sample::last_checkpoint;
 use super::table::{Cell, Column, Format, Table, how_cells, how_columns, notes, score_cells, score_columns};
 use super::train::one_of;
 use super::{Error, PlacementArgs, PromptArgs, RunArgs, follow};
@@ -94,8 +93,8 @@ pub fn run(args: &Args) -> Result<(), Error> {
             (ScoreTask::Checkpoints, checkpoints + 1)
         }
         Some(run) => {
-            let waits = !args.placement.after.is_empty();
-            config.sample.checkpoint = Some(if waits { last_checkpoint(run)? } else { client::last_checkpoint(run)? });
+            let home = concept.home()?;
+            config.sample.checkpoint = Some(client::checkpoint_after(&home, run, &args.placement.after)?);
             (ScoreTask::Both, 2)
         }
     };

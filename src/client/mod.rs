@@ -28,6 +28,6 @@ pub use hub::download_model;
 pub use jobs::{Placement, change, score, stop, submit, submit_new, warnings};
 pub use library::{pack, rebuild, refresh, remove, rename};
 pub use reader::{Reader, check_writable, concept, jobs};
-pub use sampling::{Reckoned, Room, checkpoints, last_checkpoint, other_concept};
+pub use sampling::{Reckoned, Room, checkpoint_after, checkpoints, last_checkpoint, other_concept};
 pub use segment::{Segmented, Segmenter};
 pub use watch::Watch;

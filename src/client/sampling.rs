@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::{Error, estimate, words};
-use crate::protocol::{Axis, Estimate, OtherConcept, PictureConfig, SampleConfig};
+use crate::protocol::{Axis, Estimate, JobInfo, OtherConcept, PictureConfig, SampleConfig};
 use crate::workspace::{self, Concept, History, Home, JobFolder, LineCount, PromptList, Values, plan_sheets};
 
 /// What is looked for by prompt in other ways than by its whole text: more would take long.
@@ -219,6 +219,16 @@ pub fn last_checkpoint(run: &JobFolder) -> Result<PathBuf, Error> {
     let history = History::read(run)?;
     let last = history.checkpoints.into_iter().map(|(_, path)| path).rfind(|path| path.is_file());
     last.ok_or_else(|| Error::Refused(format!("run {} has no checkpoint yet: let it train on", run.id())))
+}
+
+/// The checkpoint of `run` for a job that starts once the jobs `after` have finished: the one that it ends with, where it
+/// is still to be trained, else its last.
+pub fn checkpoint_after(home: &Home, run: &JobFolder, after: &[u64]) -> Result<PathBuf, Error> {
+    let is_of_run = |job: &JobInfo| job.job == run.path() && !job.state.is_over();
+    if !after.is_empty() && super::jobs(home)?.iter().any(is_of_run) {
+        return Ok(run.checkpoint(run.run_spec()?.train.steps));
+    }
+    last_checkpoint(run)
 }
 
 /// Another concept as it is named on command lines: `NAME`, of its last run; `NAME@RUN` or `NAME@RUN:STEP`; or the path of a

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::image::Provenance;
-use crate::protocol::{OtherConcept, Phase, Score, Scores, UsedConcept};
+use crate::protocol::{JobInfo, OtherConcept, Phase, PhaseProgress, Score, Scores, UsedConcept};
 
 /// What a job is busy with.
 pub fn phase(phase: Phase) -> &'static str {
@@ -16,6 +16,12 @@ pub fn phase(phase: Phase) -> &'static str {
         Phase::Score => "scoring",
         Phase::Mask => "making masks",
     }
+}
+
+/// How far a job is that runs, where its events tell.
+pub fn far(job: &JobInfo) -> Option<String> {
+    let percent = |PhaseProgress { phase: at, done, total }| format!("{}, {} %", phase(at), 100 * done / total.max(1));
+    job.step.map(|step| format!("step {step}")).or_else(|| job.progress.map(percent))
 }
 
 /// Seconds, minutes or hours.

@@ -34,14 +34,24 @@ pub enum Act {
 /// What tells that the events of a job are no longer those that were read: their length and time.
 type Stamp = Option<(u64, SystemTime)>;
 
+/// A job at work.
+struct Attempt {
+    /// On which device.
+    device: String,
+    /// Different for each.
+    number: u64,
+}
+
 /// All jobs.
 pub struct Queue {
     home: Home,
     entries: BTreeMap<u64, QueueEntry>,
     /// The highest number that a file has, one that could not be read too.
     highest: u64,
-    /// Those that a runner has been started for, or adopted, and on which device.
-    at_work: BTreeMap<u64, String>,
+    /// Those that a runner has been started for, or adopted.
+    at_work: BTreeMap<u64, Attempt>,
+    /// How many attempts there were.
+    attempts: u64,
     /// Those that are known to be over: unless their events have changed, these need not be read again.
     over: BTreeMap<u64, (Stamp, How)>,
     /// Why a job failed whose events could not be written.
@@ -60,7 +70,7 @@ impl Queue {
         }
         let QueueFiles { entries, highest, problems } = QueueFiles::read(home)?;
         let (at_work, over, untold) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Ok((Self { home: home.clone(), entries, highest, at_work, over, untold }, problems))
+        Ok((Self { home: home.clone(), entries, highest, at_work, attempts: 0, over, untold }, problems))
     }
 
     /// Queue a job; one that is queued or runs already stays as it is. Its number.
@@ -182,7 +192,7 @@ impl Queue {
 
     /// The next job whose device is free; `all` devices are those that `any` may mean, the best first.
     pub fn next(&self, all: &[String]) -> Option<Turn> {
-        let is_free = |device: &&String| !self.at_work.values().any(|busy| busy == *device);
+        let is_free = |device: &&String| !self.busy().any(|busy| busy == *device);
         let waiting =
             queue::in_turn(&self.entries).into_iter().filter(|entry| !self.at_work.contains_key(&entry.number));
         for entry in waiting {
@@ -215,8 +225,18 @@ impl Queue {
             }
             self.put(QueueEntry { chosen: Some(turn.device.clone()), ..entry })?;
         }
-        self.at_work.insert(turn.number, turn.device.clone());
+        self.attempt(turn);
         Ok(())
+    }
+
+    fn attempt(&mut self, turn: &Turn) {
+        self.attempts += 1;
+        self.at_work.insert(turn.number, Attempt { device: turn.device.clone(), number: self.attempts });
+    }
+
+    /// Which attempt at the job is at work, if one is.
+    pub fn attempt_at(&self, number: u64) -> Option<u64> {
+        self.at_work.get(&number).map(|attempt| attempt.number)
     }
 
     /// A runner of the job has ended, or none could be started. `cause` says why it failed where its events could not be
@@ -250,7 +270,7 @@ impl Queue {
             let Ok(job) = entry.folder(&self.home) else { continue };
             let turn = self.turn(&entry, job, entry.chosen.as_ref().unwrap_or(&entry.device).clone());
             if turn.job.is_held() {
-                self.at_work.insert(number, turn.device.clone());
+                self.attempt(&turn);
                 living.push(turn);
             } else if turn.is_interrupted() {
                 dead.push(turn);
@@ -295,7 +315,7 @@ impl Queue {
 
     /// The devices that jobs are at work on.
     pub fn busy(&self) -> impl Iterator<Item = &String> {
-        self.at_work.values()
+        self.at_work.values().map(|attempt| &attempt.device)
     }
 
     /// The number of the job in the folder at `path`.

@@ -210,7 +210,7 @@ impl Shared {
     }
 
     /// Adopt the runners that an earlier daemon has left, take note of those that died since, and go on.
-    fn take_over(&self) {
+    fn take_over(self: &Arc<Self>) {
         let mut state = self.state();
         let (living, dead) = state.queue.found();
         for turn in dead {
@@ -221,7 +221,7 @@ impl Shared {
         for turn in living {
             log(&format!("job {} runs: adopted", turn.number));
             if state.queue.is_unwanted(turn.number) {
-                stop(turn.job.clone(), false);
+                self.stop(&state, turn.number, false);
             }
             runners::adopt(turn, self.ended.clone());
         }
@@ -266,6 +266,25 @@ impl Shared {
         }
     }
 
+    /// Signal the runner that is at work on a job, once it can hear it; not one that goes on with the job afterwards.
+    fn stop(self: &Arc<Self>, state: &State, number: u64, kill: bool) {
+        let (shared, attempt) = (Arc::clone(self), state.queue.attempt_at(number));
+        tokio::spawn(async move {
+            let deadline = Instant::now() + SIGNAL;
+            while Instant::now() < deadline {
+                {
+                    // Held, so that no other attempt begins meanwhile.
+                    let state = shared.state();
+                    let heard = || state.queue.job(number).is_ok_and(|job| runners::signal(&job, kill));
+                    if state.queue.attempt_at(number) != attempt || heard() {
+                        return;
+                    }
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        });
+    }
+
     /// Wait until the end of a job is taken note of, whose runner is gone already: what is asked of it then is answered
     /// by how it is, not by how it was.
     async fn settled(&self, number: impl Fn(&Queue) -> Option<u64>) {
@@ -295,12 +314,12 @@ impl Shared {
     }
 
     /// Change a job.
-    pub async fn change(&self, number: u64, change: &JobChange) -> Result<JobInfo, Error> {
+    pub async fn change(self: &Arc<Self>, number: u64, change: &JobChange) -> Result<JobInfo, Error> {
         self.settled(|_| Some(number)).await;
         let mut state = self.state();
         let act = state.queue.change(number, change)?;
         if act != Act::Nothing {
-            stop(state.queue.job(number)?, act == Act::Kill);
+            self.stop(&state, number, act == Act::Kill);
         }
         self.schedule(&mut state);
         self.told(Change::Queue);
@@ -396,14 +415,4 @@ impl Drop for Client {
     fn drop(&mut self) {
         self.0.clients.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-/// Signal the runner of `job`, once it can hear it.
-fn stop(job: JobFolder, kill: bool) {
-    tokio::spawn(async move {
-        let deadline = Instant::now() + SIGNAL;
-        while !runners::signal(&job, kill) && Instant::now() < deadline {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    });
 }

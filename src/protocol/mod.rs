@@ -30,7 +30,7 @@ pub use library::{
 };
 pub use model::{IgnoredTensors, ModelReport, ModelSpec, PartReport, Prediction, UNKNOWN, path_or_table};
 pub use picture::{Axis, PictureConfig, PictureRecord, UsedCheckpoint, UsedConcept};
-pub use queue::{Assignment, DISK_FULL, JobChange, JobInfo, JobKind, JobState, Submission};
+pub use queue::{Assignment, DISK_FULL, JobChange, JobInfo, JobKind, JobState, PhaseProgress, Submission};
 pub use request::{EstimateRequest, MaskWork, Reply, Request, ScoreWork};
 pub use sampling::{NoiseKind, OtherConcept, SamplerKind};
 pub use scores::{Backbone, Compared, DinoJudge, ScoreSummary, ScoresAt};

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::Phase;
+
 /// The kinds of job. The settings file in its folder says which it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -113,6 +115,20 @@ pub struct JobInfo {
     pub submitted: jiff::Timestamp,
     /// Optimizer steps done, of a training that runs.
     pub step: Option<usize>,
+    /// What else one that runs is busy with.
+    #[serde(default)]
+    pub progress: Option<PhaseProgress>,
+}
+
+/// How far the phase is that a job is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PhaseProgress {
+    /// Which phase.
+    pub phase: Phase,
+    /// How much of it is done.
+    pub done: usize,
+    /// How much there is.
+    pub total: usize,
 }
 
 /// What is asked of a job in the queue.

@@ -292,7 +292,8 @@ impl Job<'_> {
         }
         let mut base_model: Option<String> = None;
         let others = self.sample.concepts.iter().map(|other| &other.checkpoint);
-        let own = self.sample.checkpoint.iter().filter(|_| !self.sample.concepts.is_empty());
+        // One that is still to be trained is looked at by its job.
+        let own = self.sample.checkpoint.iter().filter(|path| !self.sample.concepts.is_empty() && path.is_file());
         for path in own.chain(others) {
             let checkpoint = Checkpoint::load(path)?;
             checkpoint.check_base_model(base_model.get_or_insert_with(|| checkpoint.meta.base_model.clone()), path)?;

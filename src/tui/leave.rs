@@ -1,7 +1,7 @@
 //! What is said on the terminal when the workbench is left: what goes on, and how to come back to it or stop it.
 
 use super::world::World;
-use crate::client::words::shell;
+use crate::client::words::{self, shell};
 use crate::protocol::{JobKind, JobState, State};
 
 /// What goes on in `world`; none when nothing does.
@@ -28,7 +28,7 @@ pub fn goes_on(world: &World) -> Option<String> {
     let history = world.followed.get(&path).map(|followed| &followed.history);
     let step = match history.map(|history| (history.step(), history.steps)) {
         Some((step, steps)) if steps > 0 => format!(" (step {step} of {steps})"),
-        _ => job.and_then(|job| job.step).map(|step| format!(" (step {step})")).unwrap_or_default(),
+        _ => job.and_then(words::far).map(|far| format!(" ({far})")).unwrap_or_default(),
     };
     let others = [(running.saturating_sub(1), "more running"), (queued, "waiting")];
     let others: Vec<String> =

@@ -7,12 +7,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::client::{self, Daemon, Error, Follow, Reader};
-use crate::protocol::{ConceptDetails, ConceptRecord, DaemonReply, DaemonRequest, EventRecord, JobInfo, State};
+use crate::protocol::{
+    ConceptDetails, ConceptRecord, DaemonReply, DaemonRequest, EventRecord, JobInfo, JobState, State,
+};
 use crate::workspace::{self, History, Home, JobFolder};
 
 /// The least time between two looks at what has changed: a training that tells of hundreds of events a second is not
 /// asked for hundreds of times.
 const PACE: Duration = Duration::from_millis(200);
+/// How often is asked how far the job is that is at work.
+const FAR: Duration = Duration::from_secs(1);
 /// How long is waited before a daemon that could not be reached is tried again.
 const AGAIN: Duration = Duration::from_secs(2);
 /// More concepts than these are asked for all at once.
@@ -89,6 +93,10 @@ fn tell_all(reader: &mut Reader, tell: &impl Fn(Update) -> bool) -> Result<bool,
     Ok(tell(Update::Jobs(reader.jobs()?)) && tell(Update::Concepts(reader.concepts(None, None)?)))
 }
 
+fn is_at_work(jobs: &[JobInfo]) -> bool {
+    jobs.iter().any(|job| job.state == JobState::Running)
+}
+
 /// Follow one daemon until it is gone.
 fn converse(home: &Home, tell: &impl Fn(Update) -> bool) -> Result<Ended, Error> {
     let mut reader = Reader::open(home)?;
@@ -106,12 +114,15 @@ fn converse(home: &Home, tell: &impl Fn(Update) -> bool) -> Result<Ended, Error>
     if !tell_all(&mut reader, tell)? {
         return Ok(Ended::Unheard);
     }
+    let mut works = is_at_work(&reader.jobs()?);
     drop(reader);
     let mut looked = Instant::now();
     let (mut changed, mut queue, mut all) = (BTreeSet::new(), false, false);
     loop {
         let pending = queue || all || !changed.is_empty();
-        let wait = pending.then(|| (looked + PACE).saturating_duration_since(Instant::now()));
+        // How far a job is changes without a word.
+        let pace = if pending { Some(PACE) } else { works.then_some(FAR) };
+        let wait = pace.map(|pace| (looked + pace).saturating_duration_since(Instant::now()));
         match daemon.next(wait)? {
             Some(DaemonReply::Changed { concepts }) => {
                 // A job that begins or ends changes its concept too, and one that goes on its step in the queue.
@@ -121,12 +132,14 @@ fn converse(home: &Home, tell: &impl Fn(Update) -> bool) -> Result<Ended, Error>
             Some(DaemonReply::Resync) => all = true,
             Some(DaemonReply::Leaving) => return Ok(Ended::Left),
             Some(_) => {}
-            None if !pending => {}
+            None if pace.is_none() => {}
             None => {
                 all |= changed.len() > MANY;
-                if queue || all {
+                if queue || all || works {
                     queue = false;
-                    if !tell(Update::Jobs(client::jobs(home)?)) {
+                    let jobs = client::jobs(home)?;
+                    works = is_at_work(&jobs);
+                    if !tell(Update::Jobs(jobs)) {
                         return Ok(Ended::Unheard);
                     }
                 }

@@ -1,7 +1,8 @@
 //! Writing `events.jsonl`.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::{Error, EventReader};
@@ -36,7 +37,19 @@ impl EventLog {
     }
 
     /// Append `event`.
+    ///
+    /// # Errors
+    /// The system's; and that the file is no longer where it was, but for the last event, which is written to it wherever
+    /// it is now.
     pub fn write(&mut self, event: Event) -> Result<(), Error> {
+        if !event.is_last() && !self.is_in_place() {
+            let remedy = "put the folder back where it was, then retry the job";
+            return Err(Error::invalid(
+                &self.path,
+                "the folder of this job was moved or removed while it was done",
+                remedy,
+            ));
+        }
         let durable = event.is_last() || matches!(event, Event::Checkpoint { .. });
         let record = EventRecord { seq: self.next_seq, time: jiff::Timestamp::now(), event };
         let written = serde_json::to_vec(&record).map_err(std::io::Error::from).and_then(|mut line| {
@@ -52,6 +65,11 @@ impl EventLog {
         written.map_err(Error::io("write", &self.path))?;
         self.next_seq += 1;
         Ok(())
+    }
+
+    fn is_in_place(&self) -> bool {
+        let id = |metadata: &Metadata| (metadata.ino(), metadata.dev());
+        matches!((self.file.metadata(), std::fs::metadata(&self.path)), (Ok(own), Ok(there)) if id(&own) == id(&there))
     }
 }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::concept::{read_toml, write_toml};
 use super::{Error, Home, JobFolder};
-use crate::protocol::{Event, JobInfo, JobKind, JobState};
+use crate::protocol::{Event, JobInfo, JobKind, JobState, PhaseProgress};
 
 /// The version of the files that this program writes.
 const VERSION: u32 = 1;
@@ -241,6 +241,7 @@ pub fn list(home: &Home, entries: &BTreeMap<u64, QueueEntry>, how: impl Fn(&Queu
 /// A job as clients see it, given how it is and how others are.
 pub fn info(home: &Home, entry: &QueueEntry, (state, cause): How, others: impl Fn(u64) -> JobState) -> JobInfo {
     let folder = entry.folder(home).ok();
+    let (step, progress) = folder.as_ref().filter(|_| state == JobState::Running).map(far).unwrap_or_default();
     JobInfo {
         number: entry.number,
         job: home.path().join(&entry.job),
@@ -252,17 +253,23 @@ pub fn info(home: &Home, entry: &QueueEntry, (state, cause): How, others: impl F
         priority: entry.priority,
         after: entry.after.clone(),
         submitted: entry.submitted,
-        step: folder.filter(|_| state == JobState::Running).and_then(|folder| step(&folder)),
+        step,
+        progress,
     }
 }
 
-/// The last step of a training, if its last event tells.
-fn step(job: &JobFolder) -> Option<usize> {
-    match job.last_event().ok()??.event {
-        Event::Step { step, .. }
-        | Event::Validation { step, .. }
-        | Event::Checkpoint { step, .. }
-        | Event::Sample { step, .. } => Some(step),
-        _ => None,
+/// How far a job is, as its last events tell: the step of a training, or what else it is busy with.
+fn far(job: &JobFolder) -> (Option<usize>, Option<PhaseProgress>) {
+    let trains = job.kind().is_ok_and(|kind| kind == JobKind::Train);
+    for record in job.last_events().unwrap_or_default().into_iter().rev() {
+        match record.event {
+            Event::Step { step, .. } | Event::Validation { step, .. } | Event::Checkpoint { step, .. } if trains => {
+                return (Some(step), None);
+            }
+            Event::Progress { phase, done, total } => return (None, Some(PhaseProgress { phase, done, total })),
+            Event::Started { .. } => break,
+            _ => {}
+        }
     }
+    (None, None)
 }

@@ -40,10 +40,31 @@ impl JobFolder {
 
     /// The last whole event, found from the end of the file; none before the first.
     pub fn last_event(&self) -> Result<Option<EventRecord>, Error> {
+        let bytes = self.tail()?;
+        let whole = bytes.iter().rposition(|&byte| byte == b'\n').unwrap_or(0);
+        let line = bytes[..whole].rsplit(|&byte| byte == b'\n').next().unwrap_or_default();
+        match serde_json::from_slice(line) {
+            Ok(event) => Ok(Some(event)),
+            Err(_) if bytes.is_empty() || !bytes.contains(&b'\n') && (bytes.len() as u64) < TAIL => Ok(None),
+            // A line longer than the tail, or no event: the reader of all lines says which and where.
+            Err(_) => Ok(EventReader::new(&self.events()).read_new()?.pop()),
+        }
+    }
+
+    /// The whole events among the last bytes of the file, oldest first.
+    pub fn last_events(&self) -> Result<Vec<EventRecord>, Error> {
+        let bytes = self.tail()?;
+        let whole = bytes.iter().rposition(|&byte| byte == b'\n').unwrap_or(0);
+        // The first may be cut.
+        Ok(bytes[..whole].split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect())
+    }
+
+    /// The last bytes of the events.
+    fn tail(&self) -> Result<Vec<u8>, Error> {
         let path = self.events();
         let mut file = match File::open(&path) {
             Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(Error::io("read", &path)(error)),
         };
         let mut bytes = Vec::new();
@@ -53,14 +74,7 @@ impl JobFolder {
             file.take(metadata.len() - start).read_to_end(&mut bytes)
         });
         read.map_err(Error::io("read", &path))?;
-        let whole = bytes.iter().rposition(|&byte| byte == b'\n').unwrap_or(0);
-        let line = bytes[..whole].rsplit(|&byte| byte == b'\n').next().unwrap_or_default();
-        match serde_json::from_slice(line) {
-            Ok(event) => Ok(Some(event)),
-            Err(_) if bytes.is_empty() || !bytes.contains(&b'\n') && (bytes.len() as u64) < TAIL => Ok(None),
-            // A line longer than the tail, or no event: the reader of all lines says which and where.
-            Err(_) => Ok(EventReader::new(&path).read_new()?.pop()),
-        }
+        Ok(bytes)
     }
 
     /// How many events there are.

@@ -5,6 +5,7 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use super::Screen;
+use crate::client::words;
 use crate::protocol::{JobChange, JobInfo, JobKind, JobState};
 use crate::tui::canvas::{Canvas, Target};
 use crate::tui::deeds::{self, Effect};
@@ -207,11 +208,8 @@ fn look(state: JobState) -> (&'static str, Style) {
 fn row(job: &JobInfo, width: usize) -> Line<'static> {
     let (mark, style) = look(job.state);
     let kind = job.kind.map_or("gone", JobKind::word);
-    let more = match (&job.cause, job.step) {
-        (Some(cause), _) => cause.lines().next().unwrap_or_default().to_owned(),
-        (None, Some(step)) => format!("step {step}"),
-        (None, None) => String::new(),
-    };
+    let cause = job.cause.as_ref().map(|cause| cause.lines().next().unwrap_or_default().to_owned());
+    let more = cause.or_else(|| words::far(job)).unwrap_or_default();
     Line::from(vec![
         Span::styled(format!("{:>4} ", job.number), theme::strong()),
         Span::styled(format!(" {mark} {:<10}", job.state.word()), style),

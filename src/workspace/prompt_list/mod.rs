@@ -89,7 +89,8 @@ pub struct Values {
     pub strengths: Vec<f32>,
     /// Checkpoints, absolute.
     pub checkpoints: Vec<PathBuf>,
-    /// Images of each prompt with each seed; none for one where there are several seeds, else as many as is usual.
+    /// Images of each prompt with each seed; none for one with each of `seeds`, or of several of a line, else as many as is
+    /// usual.
     pub images_per_prompt: Option<usize>,
 }
 
@@ -301,8 +302,9 @@ impl Line {
 
     /// Images of each prompt with each seed.
     fn images(&self, values: &Values, base: &SampleConfig) -> usize {
-        let seeds = if self.options.seed.is_empty() { values.seeds.len() } else { self.options.seed.len() };
-        let usual = if seeds > 1 { 1 } else { base.images_per_prompt };
+        let own = &self.options.seed;
+        let one_each = own.len() > 1 || own.is_empty() && !values.seeds.is_empty();
+        let usual = if one_each { 1 } else { base.images_per_prompt };
         self.options.images_per_prompt.or(values.images_per_prompt).unwrap_or(usual)
     }
 

@@ -245,6 +245,8 @@ impl Parser<'_> {
                     Some(name) => Part::Choice(self.names.words(&name, column)?),
                     None => self.plain(1),
                 },
+                // Whoever reads the prompt would take the name for a concept's.
+                '\\' if self.next_is(1, '{') && self.is_name(2) => self.plain(2),
                 '\\' => match self.text.get(self.at + 1) {
                     Some((escaped, _)) if ESCAPED.contains(escaped) => {
                         self.at += 2;
@@ -271,6 +273,13 @@ impl Parser<'_> {
             parts.push(Part::Text(text));
         }
         Ok(Template::of(parts))
+    }
+
+    /// Whether a name and its brace come so many characters from here.
+    fn is_name(&self, offset: usize) -> bool {
+        let rest = &self.text[self.at + offset..];
+        let end = rest.iter().position(|(c, _)| !(c.is_alphanumeric() || "-_.".contains(*c)));
+        end.is_some_and(|end| end > 0 && rest[end].0 == '\\' && rest.get(end + 1).is_some_and(|(c, _)| *c == '}'))
     }
 
     /// The next characters as they are.
