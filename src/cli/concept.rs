@@ -149,8 +149,11 @@ fn export_diffusers(args: &ExportDiffusersArgs) -> Result<(), Error> {
     Ok(())
 }
 
-/// The file to write: `out`, or in the folder `out` the one called `name`.
+/// The file to write: `out`, or in the folder `out` the one called `name`. One that is written as a folder is made.
 fn target(out: &Path, name: &str) -> Result<PathBuf, Error> {
+    if out.as_os_str().as_encoded_bytes().ends_with(b"/") {
+        std::fs::create_dir_all(out).map_err(workspace::Error::io("create", out))?;
+    }
     let out = if out.is_dir() { out.join(name) } else { out.to_owned() };
     Ok(std::path::absolute(&out).map_err(workspace::Error::io("find", &out))?)
 }

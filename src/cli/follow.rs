@@ -1,7 +1,6 @@
 //! Following a job on stderr until it ends, and printing its result.
 
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -14,32 +13,26 @@ use super::{Error, print_json};
 use crate::client::words::{self, Change};
 use crate::client::{self, Follow};
 use crate::protocol::{Event, JobInfo, JobKind, JobState, Phase, Score, Scores, State};
-use crate::workspace::{self, Concept, End, History, JobFolder};
+use crate::workspace::{Concept, End, History, JobFolder};
 
 /// Seconds between progress lines when stderr is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
 /// Follow `job` to its end, then print its result. Ctrl-C leaves it running and says so.
-///
-/// Pictures of a sampling are also copied to `out`, where one is given.
-pub fn follow(
-    concept: &Concept,
-    job: &JobFolder,
-    queued: Option<&JobInfo>,
-    out: Option<&Path>,
-    json: bool,
-) -> Result<(), Error> {
+pub fn follow(concept: &Concept, job: &JobFolder, queued: Option<&JobInfo>, json: bool) -> Result<(), Error> {
     let Some((mut history, ended)) = watch(concept, job, queued, json)? else { return Ok(()) };
     if matches!(job.kind(), Ok(JobKind::Sample)) {
         // By their numbers, which they are not made by.
         history.pictures.sort_by(|a, b| a.path.cmp(&b.path));
+        if let Some(out) = job.batch_spec()?.out.filter(|_| ended == State::Finished) {
+            // The copies are what was asked for.
+            history
+                .pictures
+                .iter_mut()
+                .for_each(|picture| picture.path = out.join(picture.path.file_name().unwrap_or_default()));
+        }
     }
-    if let Some(out) = out.filter(|_| ended == State::Finished) {
-        let mut sheets = job.sheets();
-        sheets.extend(Some(job.legend()).filter(|legend| legend.is_file()));
-        copy_out(&mut history, &sheets, out)?;
-    }
-    finish(concept, job, &history, ended, json)
+    finish(concept, job, queued, &history, ended, json)
 }
 
 /// Follow `job` to its end and print nothing of its result. Whether it has finished: false when Ctrl-C has left it running.
@@ -48,7 +41,7 @@ pub fn follow(
 /// It failed, was stopped or died.
 pub fn quietly(concept: &Concept, job: &JobFolder, queued: Option<&JobInfo>) -> Result<bool, Error> {
     let Some((history, ended)) = watch(concept, job, queued, false)? else { return Ok(false) };
-    failure(concept, job, &history, ended).map_or(Ok(true), Err)
+    failure(concept, job, queued, &history, ended).map_or(Ok(true), Err)
 }
 
 /// Follow `job` to its end; none when Ctrl-C has left it running, which is said then.
@@ -97,20 +90,6 @@ fn watch(
     Ok(Some((follow.history().clone(), ended)))
 }
 
-/// Copy the pictures and sheets of a finished batch to `out`, and let the history name the copies.
-fn copy_out(history: &mut History, sheets: &[PathBuf], out: &Path) -> Result<(), Error> {
-    for sheet in sheets {
-        let target = out.join(sheet.file_name().unwrap_or_default());
-        std::fs::copy(sheet, &target).map_err(workspace::Error::io("write", &target))?;
-    }
-    for picture in &mut history.pictures {
-        let target = out.join(picture.path.file_name().unwrap_or_default());
-        std::fs::copy(&picture.path, &target).map_err(workspace::Error::io("write", &target))?;
-        picture.path = target;
-    }
-    Ok(())
-}
-
 /// Say that `job` goes on by itself, how to come back to it, and how to stop it.
 pub fn say_where(concept: &Concept, job: &JobFolder, queued: Option<&JobInfo>, json: bool) {
     let (name, id) = (words::shell(&concept.id), job.id());
@@ -132,11 +111,19 @@ pub fn say_where(concept: &Concept, job: &JobFolder, queued: Option<&JobInfo>, j
 }
 
 /// Print the result of a job that has ended.
-fn finish(concept: &Concept, job: &JobFolder, history: &History, ended: State, json: bool) -> Result<(), Error> {
+fn finish(
+    concept: &Concept,
+    job: &JobFolder,
+    queued: Option<&JobInfo>,
+    history: &History,
+    ended: State,
+    json: bool,
+) -> Result<(), Error> {
     if json {
         let pictures: Vec<_> = history.pictures.iter().map(|picture| &picture.path).collect();
         print_json(&json!({
             "state": ended,
+            "job": queued.map(|queued| queued.number),
             "path": job.path(),
             "seconds": history.seconds(),
             "steps": history.step(),
@@ -150,7 +137,7 @@ fn finish(concept: &Concept, job: &JobFolder, history: &History, ended: State, j
             })),
         }));
     }
-    if let Some(error) = failure(concept, job, history, ended) {
+    if let Some(error) = failure(concept, job, queued, history, ended) {
         return Err(error);
     }
     if !json {
@@ -160,15 +147,24 @@ fn finish(concept: &Concept, job: &JobFolder, history: &History, ended: State, j
 }
 
 /// What is to be said of a job that has ended but not finished.
-fn failure(concept: &Concept, job: &JobFolder, history: &History, ended: State) -> Option<Error> {
+fn failure(
+    concept: &Concept,
+    job: &JobFolder,
+    queued: Option<&JobInfo>,
+    history: &History,
+    ended: State,
+) -> Option<Error> {
+    let retry = queued.map_or("`catbench jobs retry` with its number".into(), |queued| {
+        format!("`catbench jobs retry {}`", queued.number)
+    });
     let resume = match job.kind() {
         Ok(JobKind::Train) => format!(
             "`catbench train {} --resume {}` goes on from the last checkpoint",
             words::shell(&concept.id),
             job.id()
         ),
-        Ok(JobKind::Sample) => "`catbench jobs retry` with its number makes the pictures that are missing".into(),
-        _ => "`catbench jobs retry` with its number does it again".into(),
+        Ok(JobKind::Sample) => format!("{retry} makes the pictures that are missing"),
+        _ => format!("{retry} does it again"),
     };
     Some(Error::Job(match ended {
         State::Finished => return None,

@@ -36,7 +36,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::client;
-use crate::protocol::{DeviceName, FloatType, SampleConfig, SettingError};
+use crate::protocol::{DeviceName, FloatType, JobKind, SampleConfig, SettingError};
 use crate::workspace::{self, Home};
 
 /// Teach a diffusion model your own concept, and look at it, without leaving the terminal.
@@ -130,6 +130,25 @@ impl RunArgs {
         let concept = concept(&self.concept)?;
         let run = self.of(&concept)?;
         Ok((concept, run))
+    }
+
+    /// The run of `concept`: where none is named, the one that is trained by one of the jobs `after`.
+    fn after(&self, concept: &workspace::Concept, after: &[u64]) -> Result<workspace::JobFolder, Error> {
+        if self.run.is_some() || after.is_empty() {
+            return self.of(concept);
+        }
+        let jobs = client::jobs(&concept.home()?)?;
+        let trainings = jobs
+            .iter()
+            .filter(|job| after.contains(&job.number) && job.kind == Some(JobKind::Train) && job.concept == concept.id);
+        match trainings.collect::<Vec<_>>().as_slice() {
+            [] => self.of(concept),
+            [training] => Ok(workspace::JobFolder::at(&training.job)?),
+            [first, second, ..] => Err(Error::Job(format!(
+                "jobs {} and {} both train {}: name the run that is meant, --run",
+                first.number, second.number, concept.id
+            ))),
+        }
     }
 
     /// The run of `concept`.

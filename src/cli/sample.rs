@@ -10,7 +10,7 @@ use super::train::{one_of, positive};
 use super::{Error, PlacementArgs, PromptArgs, RunArgs, follow, preflight, print_json};
 use crate::client::{self, Reckoned, words};
 use crate::protocol::{Axis, EmbeddingFile, NoiseKind, SampleConfig, SamplerKind};
-use crate::workspace::{self, BatchSpec, Concept, JobFolder, ListNames, PromptList, Values, values_of};
+use crate::workspace::{self, BatchSpec, Concept, JobFolder, ListNames, PromptList, Values, copies, values_of};
 
 /// Prompts that a preview shows.
 const SHOWN: usize = 10;
@@ -101,7 +101,7 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<(), Error> {
     let concept = super::concept(&args.run.concept)?;
-    let run = if args.untrained { None } else { Some(args.run.of(&concept)?) };
+    let run = if args.untrained { None } else { Some(args.run.after(&concept, &args.placement.after)?) };
     let home = concept.home()?;
     let after = |run| client::checkpoint_after(&home, run, &args.placement.after);
     let mut config = SampleConfig {
@@ -152,14 +152,16 @@ pub fn run(args: &Args) -> Result<(), Error> {
         eprintln!("warning: {}", words::plain(warning));
     }
     reckoned.refuse()?;
-    if let Some(out) = &args.out {
-        std::fs::create_dir_all(out).map_err(workspace::Error::io("create", out))?;
+    let absolute = |out: &PathBuf| std::path::absolute(out).map_err(workspace::Error::io("find", out));
+    let out = args.out.as_ref().map(absolute).transpose()?;
+    if let Some(out) = &out {
+        copies::make_room(out, &reckoned.pictures)?;
     }
-    let spec = BatchSpec { grid: args.grid.clone(), ..BatchSpec::new(&concept, run.as_ref(), config)? };
+    let spec = BatchSpec { grid: args.grid.clone(), out, ..BatchSpec::new(&concept, run.as_ref(), config)? };
     client::check_writable(&concept.home()?)?;
     let batch = JobFolder::new_batch(&concept, &spec, &reckoned.pictures)?;
     let job = client::submit_new(&batch, args.placement.placement(args.prompts.device))?;
-    follow::follow(&concept, &batch, Some(&job), args.out.as_deref(), args.run.json)
+    follow::follow(&concept, &batch, Some(&job), args.run.json)
 }
 
 /// What is to be sampled.

@@ -7,7 +7,7 @@ use super::table::{Cell, Column, Format, Table, how_cells, how_columns, notes, s
 use super::train::one_of;
 use super::{Error, PlacementArgs, PromptArgs, RunArgs, follow};
 use crate::client;
-use crate::protocol::{Fill, JobKind, ScoreConfig, ScoreCrop, ScoreSummary, ScoreTask, ScoresAt};
+use crate::protocol::{Fill, ScoreConfig, ScoreCrop, ScoreSummary, ScoreTask, ScoresAt};
 use crate::workspace::{self, Concept, History, JobFolder, ScoreSpec, preflight, read_scores};
 
 /// Options of a scoring.
@@ -84,7 +84,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
         Some(id) => pictures_of(&concept.batch(id)?)?,
         None => args.sample.iter().map(|file| absolute(file)).collect::<Result<_, _>>()?,
     };
-    let run = if files.is_empty() { Some(run_of(args, &concept)?) } else { None };
+    let run = if files.is_empty() { Some(args.run.after(&concept, &args.placement.after)?) } else { None };
     let (task, sides) = match &run {
         None => (ScoreTask::Pictures { files, prompt: args.prompt.clone() }, 0),
         Some(run) if args.checkpoints => {
@@ -112,7 +112,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
     if let (Some(run), ScoreTask::Both) = (&run, &spec.task) {
         let (scoring, job) = client::score(&concept, run, spec.score, placement)?;
         if args.format.is_none() {
-            return follow::follow(&concept, &scoring, Some(&job), None, args.run.json);
+            return follow::follow(&concept, &scoring, Some(&job), args.run.json);
         }
         return if follow::quietly(&concept, &scoring, Some(&job))? { show(args, &scoring) } else { Ok(()) };
     }
@@ -128,25 +128,6 @@ fn work(spec: &ScoreSpec, sides: usize, photos: usize) -> String {
     match &spec.task {
         ScoreTask::Pictures { files, .. } => format!("{} pictures {photos}", files.len()),
         _ => format!("{sides} × {} sampled pictures {photos}", spec.score.sample.pictures().len()),
-    }
-}
-
-/// The run that is measured: the one that is named, else the one whose training the scoring comes after, else the latest.
-fn run_of(args: &Args, concept: &Concept) -> Result<JobFolder, Error> {
-    if args.run.run.is_some() || args.placement.after.is_empty() {
-        return args.run.of(concept);
-    }
-    let jobs = client::jobs(&concept.home()?)?;
-    let trainings = jobs.iter().filter(|job| {
-        args.placement.after.contains(&job.number) && job.kind == Some(JobKind::Train) && job.concept == concept.id
-    });
-    match trainings.collect::<Vec<_>>().as_slice() {
-        [] => args.run.of(concept),
-        [training] => Ok(JobFolder::at(&training.job)?),
-        [first, second, ..] => Err(Error::Job(format!(
-            "jobs {} and {} both train {}: name the run that is scored, --run",
-            first.number, second.number, concept.id
-        ))),
     }
 }
 

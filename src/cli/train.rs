@@ -135,7 +135,7 @@ fn follow_or_leave(args: &Args, concept: &Concept, run: &JobFolder, job: &JobInf
         follow::say_where(concept, run, Some(job), args.json);
         return Ok(());
     }
-    follow::follow(concept, run, Some(job), None, args.json)
+    follow::follow(concept, run, Some(job), args.json)
 }
 
 /// Steps that the last checkpoint of `run` has behind it.
@@ -149,7 +149,7 @@ pub fn demo(json: bool) -> Result<(), Error> {
     let concept = super::concept("demo")?;
     let run = begin(&concept, TrainConfig { evaluate: true, ..TrainConfig::default() }, !json)?;
     let job = client::submit_new(&run, client::Placement::default())?;
-    follow::follow(&concept, &run, Some(&job), None, json)
+    follow::follow(&concept, &run, Some(&job), json)
 }
 
 /// Check all that can be checked, say what will be done, and make the run's folder.

@@ -4,5 +4,5 @@ use super::{Error, RunArgs, follow};
 
 pub fn run(args: &RunArgs) -> Result<(), Error> {
     let (concept, run) = args.find()?;
-    follow::follow(&concept, &run, None, None, args.json)
+    follow::follow(&concept, &run, None, args.json)
 }

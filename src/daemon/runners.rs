@@ -69,7 +69,7 @@ pub fn start(turn: Turn, idle: Option<Runner>, program: PathBuf, ended: Unbounde
         let (runner, cause) = match attend(&turn, idle, &program) {
             Ok(runner) => (runner, None),
             // The job's own files tell what happened; where even they cannot be written, this does.
-            Err(cause) => (None, fail(&turn, &cause).err().map(|error| format!("{cause}; {error}"))),
+            Err(cause) => (None, unwritten(&turn, cause)),
         };
         // Nobody listens only when the daemon is ending.
         let _ = ended.send(Ended { turn, runner, cause });
@@ -81,14 +81,21 @@ pub fn adopt(turn: Turn, ended: UnboundedSender<Ended>) {
     std::thread::spawn(move || {
         let over = turn.job.wait_until_free().map_err(|error| error.to_string());
         let cause = over.and_then(|()| account(&turn, None)).err();
-        let cause = cause.and_then(|cause| fail(&turn, &cause).err().map(|error| format!("{cause}; {error}")));
+        let cause = cause.and_then(|cause| unwritten(&turn, cause));
         let _ = ended.send(Ended { turn, runner: None, cause });
     });
 }
 
 /// Take note of a job whose runner died while no daemon was there.
 pub fn bury(turn: &Turn) -> Option<String> {
-    let cause = account(turn, None).err()?;
+    unwritten(turn, account(turn, None).err()?)
+}
+
+/// Write to the job's events why it has failed. The same where that cannot be, with why not.
+fn unwritten(turn: &Turn, cause: String) -> Option<String> {
+    if !turn.job.path().is_dir() {
+        return Some(cause);
+    }
     fail(turn, &cause).err().map(|error| format!("{cause}; {error}"))
 }
 
@@ -180,6 +187,10 @@ fn account(turn: &Turn, runner: Option<&Runner>) -> Result<(), String> {
         return Ok(());
     }
     let status = runner.and_then(|runner| wait(&runner.exit, EXIT));
+    if !turn.job.path().is_dir() {
+        let path = turn.job.path().display();
+        return Err(format!("{path}: the folder of this job was moved or removed while it was done: put it back"));
+    }
     let how = how_it_ended(status, &turn.job);
     let said = std::fs::read_to_string(turn.job.log()).unwrap_or_default();
     let said =

@@ -102,6 +102,9 @@ pub struct BatchSpec {
     /// Whether batches that are not full are filled with copies, so that every picture is as one among `batch_size`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub fill_batches: bool,
+    /// Where copies of the pictures go, absolute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub out: Option<PathBuf>,
     /// Settings of the sampling; its checkpoint is absolute. What its pictures differ in is in `pictures.jsonl` beside it.
     pub sample: SampleConfig,
 }
@@ -116,6 +119,7 @@ impl BatchSpec {
             run: run.map(|run| run.id().to_owned()),
             grid: Vec::new(),
             fill_batches: false,
+            out: None,
             sample,
         })
     }

@@ -16,6 +16,7 @@
 
 mod bundle;
 mod concept;
+pub mod copies;
 mod demo;
 mod error;
 mod event_log;

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use crate::protocol::PictureConfig;
+use crate::workspace::copies::picture_name;
 
 /// One picture of a plan.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,7 +32,6 @@ pub(super) struct Batch {
 /// Name `pictures` by their number and seed in `folder`, and put those into batches of `batch_size` that can be denoised
 /// together; with `fill` all batches are of that size.
 pub fn plan(folder: &Path, pictures: &[PictureConfig], batch_size: usize, fill: bool) -> Vec<Planned> {
-    let digits = pictures.len().to_string().len().max(3);
     let mut groups: Vec<(&PictureConfig, Vec<usize>)> = Vec::new();
     for (i, picture) in pictures.iter().enumerate() {
         match groups.iter_mut().find(|(first, _)| go_together(first, picture)) {
@@ -47,7 +47,7 @@ pub fn plan(folder: &Path, pictures: &[PictureConfig], batch_size: usize, fill: 
         }
     }
     let planned = |((i, config), (batch, batch_size)): ((usize, &PictureConfig), (usize, usize))| Planned {
-        path: folder.join(format!("{:0digits$}-seed-{}.png", i + 1, config.seed)),
+        path: folder.join(picture_name(i, pictures.len(), config.seed)),
         config: config.clone(),
         batch,
         batch_size,

@@ -18,7 +18,7 @@ use crate::protocol::{
     Event, EventRecord, ModelSpec, OtherConcept, Phase, PictureConfig, PictureRecord, SampleConfig, UsedCheckpoint,
     UsedConcept,
 };
-use crate::workspace::{self, EventLog};
+use crate::workspace::{self, EventLog, copies};
 pub(super) use batches::{Planned, count as count_batches, plan};
 pub(super) use writer::{mask_path, write_picture};
 
@@ -152,6 +152,10 @@ pub(super) fn run(
         return Ok(Outcome::Stopped { step: 0 });
     }
     sheets::write(&job.folder, &pictures, &sampling.plan, &spec.grid)?;
+    if let Some(out) = &spec.out {
+        let pictures: Vec<PathBuf> = sampling.plan.iter().map(|planned| root.join(&planned.path)).collect();
+        copies::copy(&job.folder, &pictures, out)?;
+    }
     Ok(Outcome::Finished)
 }
 
