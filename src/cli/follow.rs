@@ -9,10 +9,11 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 use signal_hook::consts::SIGINT;
 
+use super::table::in_brackets;
 use super::{Error, print_json};
 use crate::client::words::{self, Change};
 use crate::client::{self, Follow};
-use crate::protocol::{Event, JobInfo, JobKind, JobState, Phase, Score, Scores, State};
+use crate::protocol::{Event, JobInfo, JobKind, JobState, Phase, Scores, State};
 use crate::workspace::{Concept, End, History, JobFolder};
 
 /// Seconds between progress lines when stderr is no terminal.
@@ -216,8 +217,12 @@ fn print_result(job: &JobFolder, history: &History) {
 pub fn print_scores(before: &Scores, after: &Scores) {
     println!("{:<14}  {:<22}  {:<22}", "", "before", "after");
     for (name, before, after) in words::score_rows(before, after) {
-        let cell = |score: &Score| format!("{:.3} [{:.3}, {:.3}]", score.value, score.low, score.high);
-        println!("{name:<14}  {:<22}  {:<22}  {}", cell(before), cell(after), Change::between(before, after).words());
+        println!(
+            "{name:<14}  {:<22}  {:<22}  {}",
+            in_brackets(before),
+            in_brackets(after),
+            Change::between(before, after).words()
+        );
     }
     println!("95 % bootstrap intervals over {} and {} pictures", before.masked_clip_i.n, after.masked_clip_i.n);
 }

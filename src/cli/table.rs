@@ -297,7 +297,7 @@ impl Table {
 
     fn latex(&self) -> String {
         let cell = |cell: &Cell| match cell {
-            Cell::Score(score) => {
+            Cell::Score(score) if score.has_interval() => {
                 format!("${:.3}$ {{\\scriptsize $[{:.3}, {:.3}]$}}", score.value, score.low, score.high)
             }
             other => tex(&words(other)),
@@ -318,12 +318,21 @@ impl Table {
     }
 }
 
+/// A score with its interval; of one sample there is none.
+pub fn in_brackets(score: &Score) -> String {
+    if score.has_interval() {
+        format!("{:.3} [{:.3}, {:.3}]", score.value, score.low, score.high)
+    } else {
+        format!("{:.3} (n = {})", score.value, score.n)
+    }
+}
+
 /// A cell as people read it.
 fn words(cell: &Cell) -> String {
     match cell {
         Cell::Text(text) => text.clone(),
         Cell::Count(count) => count.to_string(),
-        Cell::Score(score) => format!("{:.3} [{:.3}, {:.3}]", score.value, score.low, score.high),
+        Cell::Score(score) => in_brackets(score),
         Cell::Nothing(why) if why.is_empty() => "-".into(),
         Cell::Nothing(why) => format!("- ({why})"),
     }

@@ -135,14 +135,17 @@ pub enum Change {
     Up,
     /// The intervals lie apart, downwards.
     Down,
-    /// They overlap.
+    /// They overlap, or there are none. Pictures of the same prompts and seeds may differ all the same: a table of runs pairs
+    /// them.
     Unclear,
 }
 
 impl Change {
     /// From one score to another.
     pub fn between(before: &Score, after: &Score) -> Self {
-        if after.low > before.high {
+        if !(before.has_interval() && after.has_interval()) {
+            Self::Unclear
+        } else if after.low > before.high {
             Self::Up
         } else if after.high < before.low {
             Self::Down
@@ -154,9 +157,9 @@ impl Change {
     /// With a mark, so that it can be told without a colour.
     pub fn words(self) -> &'static str {
         match self {
-            Self::Up => "▲ clearly up",
-            Self::Down => "▼ clearly down",
-            Self::Unclear => "= no clear change",
+            Self::Up => "▲ intervals apart",
+            Self::Down => "▼ intervals apart",
+            Self::Unclear => "= not told apart",
         }
     }
 }

@@ -52,6 +52,13 @@ pub struct Score {
     pub n: usize,
 }
 
+impl Score {
+    /// Whether the interval says anything: of one sample there is none, and its ends are the value.
+    pub fn has_interval(&self) -> bool {
+        self.n > 1
+    }
+}
+
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]

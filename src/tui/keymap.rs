@@ -310,10 +310,12 @@ pub const BINDINGS: &[Binding] = &[
         .at(&[Train]),
     key(Action::PreviousRun, &[Char('[')], "[", "the run before").command("previous run").at(&[Train, Samples, Scores]),
     key(Action::NextRun, &[Char(']')], "]", "the next run").command("next run").at(&[Train, Samples, Scores]),
-    key(Action::Better, &[Char('+'), Char('=')], "+", "rate it higher: up to 5").command("rate higher").at(&[Samples]),
+    key(Action::Better, &[Char('+'), Char('=')], "+", "rate it higher: up to 5")
+        .command("rate higher")
+        .hint("rate")
+        .at(&[Samples]),
     key(Action::Worse, &[Char('-')], "-", "rate it lower; below 1 it has no rating")
         .command("rate lower")
-        .hint("rate")
         .at(&[Samples]),
     key(Action::Provenance, &[Char('w')], "w", "what made this picture").command("provenance").at(&[Samples]),
     key(Action::Whose, &[Char('f')], "f", "which samples: all, of the run, of samplings, rated, in the trash")

@@ -131,6 +131,11 @@ impl Field {
     }
 }
 
+/// Columns of the box, where the screen has them.
+const WIDTH: u16 = 76;
+/// Lines of what is to be typed, at most.
+const HELP: usize = 3;
+
 /// What is said of what is typed: what is wrong with it, or what will be done.
 type Check = Box<dyn Fn(&[String], &World) -> Result<String, String> + Send>;
 /// What is done with it.
@@ -161,6 +166,43 @@ impl Entry {
         Self { check: Box::new(check), ..self }
     }
 
+    /// Columns that names take.
+    fn names(&self) -> usize {
+        self.fields.iter().map(|field| field.name.width()).max().unwrap_or(0)
+    }
+
+    /// Columns that are left beside the names.
+    fn room(&self, width: u16) -> usize {
+        (width as usize).saturating_sub(self.names() + 4)
+    }
+
+    /// The fields as rows, each with its field: what is to be typed stands under them, where `height` has no room for that
+    /// only under the one that is typed.
+    fn rows(&self, width: u16, height: usize) -> Vec<(usize, Line<'static>)> {
+        let (names, room) = (self.names(), self.room(width));
+        let all = 2 * self.fields.len() <= height;
+        let mut rows = Vec::new();
+        for (i, field) in self.fields.iter().enumerate() {
+            let focused = i == self.focus;
+            let mark = if focused { "▸" } else { " " };
+            let mut spans = vec![
+                Span::styled(mark, theme::focus()),
+                Span::styled(text::fit(field.name, names), if focused { theme::focus() } else { theme::strong() }),
+                Span::raw("  "),
+            ];
+            spans.extend(field.input.line(room, focused).spans);
+            rows.push((i, Line::from(spans)));
+            let help = match focused {
+                true => text::wrap(&field.help, room).into_iter().take(HELP).collect(),
+                false if all => vec![text::fit(&field.help, room)],
+                false => Vec::new(),
+            };
+            let indent = " ".repeat(names + 3);
+            rows.extend(help.iter().map(|help| (i, Line::styled(format!("{indent}{help}"), theme::faint()))));
+        }
+        rows
+    }
+
     fn texts(&self) -> Vec<String> {
         self.fields.iter().map(|field| field.input.text().trim().to_owned()).collect()
     }
@@ -172,32 +214,15 @@ impl Overlay for Entry {
     }
 
     fn place(&self, area: Rect) -> Rect {
-        let said = self.refused.as_ref().map_or(2, |why| text::wrap(why, 72).len().max(2)) as u16;
-        place(area, 76, 2 * self.fields.len() as u16 + said + 4)
+        let said = self.refused.as_ref().map_or(2, |why| text::wrap(why, WIDTH as usize - 4).len().max(2)) as u16;
+        let longest = self.fields.iter().map(|field| text::wrap(&field.help, self.room(WIDTH - 2)).len()).max();
+        let more = longest.unwrap_or(1).clamp(1, HELP) as u16 - 1;
+        place(area, WIDTH, 2 * self.fields.len() as u16 + more + said + 4)
     }
 
     fn draw(&mut self, canvas: &mut Canvas, area: Rect, world: &World) {
         let inner = frame(canvas, area, &self.title);
-        let names = self.fields.iter().map(|field| field.name.width()).max().unwrap_or(0);
         let width = inner.width.saturating_sub(1) as usize;
-        for (i, field) in self.fields.iter().enumerate() {
-            let y = inner.y + 2 * i as u16;
-            if y + 1 >= inner.bottom() {
-                break;
-            }
-            let focused = i == self.focus;
-            let mark = if focused { "▸" } else { " " };
-            let mut spans = vec![
-                Span::styled(mark, theme::focus()),
-                Span::styled(text::fit(field.name, names), if focused { theme::focus() } else { theme::strong() }),
-                Span::raw("  "),
-            ];
-            spans.extend(field.input.line(width.saturating_sub(names + 3), focused).spans);
-            canvas.buffer.set_line(inner.x, y, &Line::from(spans), inner.width);
-            let help = text::fit(&field.help, width.saturating_sub(names + 3));
-            canvas.buffer.set_string(inner.x + names as u16 + 3, y + 1, help, theme::faint());
-            canvas.target(Rect { y, height: 2, ..inner }, Target::Item { pane: 0, index: i });
-        }
         let (said, style) = match ((self.check)(&self.texts(), world), &self.refused) {
             (_, Some(why)) => (format!("✗ {why}"), theme::bad()),
             (Ok(said), None) => (said, theme::good()),
@@ -205,7 +230,16 @@ impl Overlay for Entry {
             (Err(wrong), None) => (wrong, theme::faint()),
         };
         let lines = text::wrap(&said, width);
-        let top = (inner.y + 2 * self.fields.len() as u16 + 1).min(inner.bottom().saturating_sub(2));
+        let room = (inner.height as usize).saturating_sub(2 + lines.len().clamp(1, 2));
+        let rows = self.rows(inner.width, room);
+        // The line that is typed, and what is said of it, are always seen.
+        let last = rows.iter().rposition(|(index, _)| *index == self.focus).unwrap_or(0);
+        let first = (last + 1).saturating_sub(room);
+        for ((index, line), y) in rows.iter().skip(first).take(room).zip(inner.y..) {
+            canvas.buffer.set_line(inner.x, y, line, inner.width);
+            canvas.target(Rect { y, height: 1, ..inner }, Target::Item { pane: 0, index: *index });
+        }
+        let top = inner.y + rows.len().min(room) as u16 + 1;
         for (line, y) in lines.iter().zip(top..inner.bottom().saturating_sub(1)) {
             canvas.buffer.set_stringn(inner.x + 1, y, line, width, style);
         }

@@ -66,9 +66,16 @@ impl Palette {
         Self { rows, typed: Input::default(), choice: Choice::default() }
     }
 
+    /// What is typed, also as it is written in a shell: `$ catbench runs`.
+    fn written(&self) -> &str {
+        let typed = self.typed.text().trim_start();
+        let typed = typed.strip_prefix('$').map_or(typed, str::trim_start);
+        typed.strip_prefix("catbench ").map_or(typed, str::trim_start)
+    }
+
     /// The verb that what is typed begins with, the longest one, with a space after it.
     fn verb(&self) -> Option<&str> {
-        let typed = self.typed.text().trim_start();
+        let typed = self.written();
         let begins = |name: &&str| typed.strip_prefix(*name).is_some_and(|rest| rest.starts_with(' '));
         let verbs = self.rows.iter().filter(|row| matches!(row, Row::Verb(_))).map(Row::name);
         verbs.filter(begins).max_by_key(|name| name.len())
@@ -78,7 +85,7 @@ impl Palette {
         if let Some(verb) = self.verb() {
             return self.rows.iter().filter(|row| matches!(row, Row::Verb(_)) && row.name() == verb).collect();
         }
-        let typed = self.typed.text();
+        let typed = self.written();
         let mut found: Vec<&Row> = self.rows.iter().filter(|row| matches(row.name(), typed)).collect();
         // What begins with it comes first, then what has it as a word.
         let rank = |row: &&Row| (!row.name().starts_with(typed), !row.name().contains(typed));
@@ -112,7 +119,7 @@ impl Palette {
 
     fn enter(&mut self, world: &World) -> Reply {
         if self.verb().is_some() {
-            return Reply::Then(deeds::command_line(self.typed.text().trim()));
+            return Reply::Then(deeds::command_line(self.written().trim()));
         }
         match self.chosen() {
             None => Reply::Stay,

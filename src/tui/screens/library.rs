@@ -16,6 +16,7 @@ use crate::tui::overlays::new_concept;
 use crate::tui::overlays::question::Question;
 use crate::tui::theme;
 use crate::tui::widgets::list::{self, Choice};
+use crate::tui::widgets::scores::Form;
 use crate::tui::widgets::{pane, text};
 use crate::tui::world::World;
 use crate::workspace::Home;
@@ -350,7 +351,7 @@ fn look_at(canvas: &mut Canvas, area: Rect, world: &World, concept: &ConceptReco
     say("photos", format!("{}, {} with a mask", concept.photos, concept.masks));
     say("runs", format!("{}, {} samples", concept.runs, concept.samples));
     if let Some(scores) = &concept.score {
-        let score = |score: &crate::protocol::Score| format!("{:.3} ({:.3}–{:.3})", score.value, score.low, score.high);
+        let score = |score| Form::Ends.write(score);
         say("masked", format!("{} CLIP-I", score(&scores.masked_clip_i)));
         say("CLIP-T", score(&scores.clip_t));
         say("balance", score(&scores.balance));

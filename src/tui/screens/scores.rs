@@ -225,7 +225,7 @@ impl Scores {
         let count = columns(open.runs().iter().filter_map(|run| run.scores.as_ref()).map(|both| &both.after));
         // Names as long as they may be: their dates tell runs apart.
         let width = inner.width.saturating_sub(1) as usize;
-        let whole = width >= 26 + count * (Form::Half.width() + 2);
+        let whole = width >= 26 + count * (Form::Wider.width() + 2);
         let name = if whole { 21 } else { 10 };
         let columns = Columns::new(width.saturating_sub(name + 2), count, self.first);
         self.first = columns.seen.start;
@@ -279,7 +279,7 @@ impl Scores {
         }
         let count = columns(measured.iter().filter_map(|concept| concept.score.as_ref()));
         let width = inner.width.saturating_sub(1) as usize;
-        let name = if width >= 26 + count * (Form::Half.width() + 2) { 22 } else { 11 };
+        let name = if width >= 26 + count * (Form::Wider.width() + 2) { 22 } else { 11 };
         let columns = Columns::new(width.saturating_sub(name + 1), count, self.first);
         let head = format!("  {}{}", text::fit("concept", name), columns.head());
         canvas.buffer.set_stringn(inner.x, inner.y, head, inner.width as usize, theme::faint());
@@ -414,7 +414,7 @@ mod tests {
             (columns.form, columns.seen)
         };
         assert_eq!(seen(120, 4, 0), (Form::Ends, 0..4));
-        assert_eq!(seen(54, 4, 0), (Form::Half, 0..4));
+        assert_eq!(seen(54, 4, 0), (Form::Wider, 0..4));
         assert_eq!(seen(68, 6, 0), (Form::Close, 0..6));
         assert_eq!(seen(46, 6, 0), (Form::Close, 0..4));
         assert_eq!(seen(46, 6, 9), (Form::Close, 2..6));

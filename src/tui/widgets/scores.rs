@@ -19,33 +19,35 @@ const WIDTH: u16 = 79;
 pub enum Form {
     /// With both ends: `0.812 0.792–0.832`.
     Ends,
-    /// With half the width of the interval: `0.812 ±.020`.
-    Half,
+    /// With the wider side of the interval: `0.812 ±.020`.
+    Wider,
     /// The same as close as it can be read: `.812±.020`.
     Close,
 }
 
 impl Form {
     /// From the one that says most.
-    pub const ALL: [Self; 3] = [Self::Ends, Self::Half, Self::Close];
+    pub const ALL: [Self; 3] = [Self::Ends, Self::Wider, Self::Close];
 
     /// Columns it takes.
     pub fn width(self) -> usize {
         match self {
             Self::Ends => 17,
-            Self::Half => 11,
+            Self::Wider => 11,
             Self::Close => 9,
         }
     }
 
     /// `score` so.
     pub fn write(self, score: &Score) -> String {
-        let half = format!("{:.3}", (score.high - score.low) / 2.0);
-        let half = half.trim_start_matches('0');
+        // It is seldom as wide on both sides, and is not to seem narrower than it is.
+        let wider = format!("{:.3}", (score.high - score.value).max(score.value - score.low));
+        let wider = wider.trim_start_matches('0');
         match self {
+            _ if !score.has_interval() => format!("{:.3}", score.value),
             Self::Ends => format!("{:.3} {:.3}–{:.3}", score.value, score.low, score.high),
-            Self::Half => format!("{:.3} ±{half}", score.value),
-            Self::Close => format!("{}±{half}", format!("{:.3}", score.value).trim_start_matches('0')),
+            Self::Wider => format!("{:.3} ±{wider}", score.value),
+            Self::Close => format!("{}±{wider}", format!("{:.3}", score.value).trim_start_matches('0')),
         }
     }
 }
@@ -66,7 +68,7 @@ fn style(change: Change) -> Style {
 /// Draw the table, and beside it, where there is room, the intervals on one axis.
 pub fn draw(buffer: &mut Buffer, area: Rect, before: &Scores, after: &Scores) {
     let rows = score_rows(before, after);
-    let form = if area.width >= WIDTH - 2 { Form::Ends } else { Form::Half };
+    let form = if area.width >= WIDTH - 2 { Form::Ends } else { Form::Wider };
     let write = |score: &Score| {
         let text = form.write(score);
         let (value, rest) = text.split_at(text.find(' ').unwrap_or(text.len()));
@@ -115,5 +117,8 @@ mod tests {
         let written = Form::ALL.map(|form| form.write(&score));
         assert_eq!(written, ["0.812 0.792–0.832", "0.812 ±.020", ".812±.020"]);
         assert_eq!(written.map(|text| text.chars().count()), Form::ALL.map(Form::width));
+        let lopsided = Score { high: 0.912, ..score };
+        assert_eq!(Form::Wider.write(&lopsided), "0.812 ±.100");
+        assert_eq!(Form::Ends.write(&Score { n: 1, ..lopsided }), "0.812", "of one sample there is no interval");
     }
 }

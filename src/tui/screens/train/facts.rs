@@ -187,7 +187,7 @@ pub(super) fn what_it_takes(world: &World, width: usize) -> Vec<Line<'static>> {
 pub(super) fn measured(world: &World, step: Option<usize>) -> Option<String> {
     let all = &world.open.as_ref()?.checkpoint_scores;
     let (step, found) = all.range(..=step.unwrap_or(usize::MAX)).next_back()?;
-    let score = |score: &Score| scores::Form::Half.write(score);
+    let score = |score: &Score| scores::Form::Wider.write(score);
     Some(format!("step {step}: balance {}  CLIP-T {}", score(&found.balance), score(&found.clip_t)))
 }
 
