@@ -217,7 +217,7 @@ fn preview(reckoned: &Reckoned, json: bool) {
     for warning in warnings {
         println!("warning: {}", words::plain(warning));
     }
-    println!("{:<9} {} of {prompts} prompts", "pictures", pictures.len());
+    println!("{:<9} {} of {}", "pictures", pictures.len(), words::count(*prompts as u64, "prompt"));
     println!("{:<9} {}", "time", reckoned.time());
     println!("{:<9} {}", "disk", room.words());
 }

@@ -24,6 +24,11 @@ pub fn far(job: &JobInfo) -> Option<String> {
     job.step.map(|step| format!("step {step}")).or_else(|| job.progress.map(percent))
 }
 
+/// `1 prompt`, `2 prompts`.
+pub fn count(number: u64, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
 /// Seconds, minutes or hours.
 pub fn duration(seconds: f64) -> String {
     let whole = seconds.round() as u64;

@@ -9,6 +9,7 @@ use super::overlays::Overlay;
 use super::overlays::page::Page;
 use super::overlays::picture::{Large, Shot};
 use super::overlays::question::Question;
+use crate::client::words::count;
 use crate::client::{self, Placement, Reckoned, check_writable};
 use crate::protocol::{Axis, JobChange, JobInfo, JobState, PictureConfig, SampleConfig, ScoreTask, TrainConfig};
 use crate::workspace::{BatchSpec, Concept, ConceptFile, Home, JobFolder, PromptList, ScoreSpec, Values, preflight};
@@ -166,7 +167,11 @@ pub fn sample(concept: Concept, run: Option<JobFolder>, sampling: Sampling) -> E
         reckoned.refuse().map_err(words)?;
         let lines = reckoned.counts.iter().map(|line| line.text.clone()).collect();
         let asked = SampleConfig { prompts: lines, ..asked };
-        let title = format!("Sample {} pictures of {} prompts?", reckoned.pictures.len(), reckoned.prompts);
+        let title = format!(
+            "Sample {} of {}?",
+            count(reckoned.pictures.len() as u64, "picture"),
+            count(reckoned.prompts as u64, "prompt")
+        );
         let mut said = vec![format!("{}; disk {}.", reckoned.time(), reckoned.room.words())];
         said.extend(reckoned.warnings.iter().take(WARNINGS).map(|warning| format!("! {warning}.")));
         if reckoned.warnings.len() > WARNINGS {

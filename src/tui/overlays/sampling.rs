@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use super::entry::{Entry, Field};
 use crate::client;
+use crate::client::words::count;
 use crate::protocol::{Axis, NoiseKind, SampleConfig, SamplerKind};
 use crate::tui::deeds::{self, Effect, Sampling};
 use crate::workspace::{Concept, Home, JobFolder, LineCount, ListNames, PromptList, Values, values_of};
@@ -53,7 +54,11 @@ pub fn open(concept: &Concept, run: Option<JobFolder>, prompts: &str) -> Effect 
         let (prompts, images) = (sum(|line| line.prompts), sum(|line| line.pictures));
         let usual = SampleConfig::default();
         let steps = if config.steps == usual.steps { String::new() } else { format!(", {} steps each", config.steps) };
-        Ok(format!("✓ {images} pictures of {prompts} prompts{steps}; Enter in the last line says what they need"))
+        Ok(format!(
+            "✓ {} of {}{steps}; Enter in the last line says what they need",
+            count(images, "picture"),
+            count(prompts, "prompt")
+        ))
     }))
 }
 

@@ -6,6 +6,7 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
 use super::Screen;
+use crate::client::words::count;
 use crate::fs;
 use crate::protocol::{RunRecord, TrainConfig};
 use crate::tui::canvas::{Canvas, Target};
@@ -256,7 +257,7 @@ fn edit_list(concept: &Concept, name: &str) -> Effect {
         let list = PromptList::parse(text, &path, &names).map_err(|error| error.to_string())?;
         let counts = list.counts(&Values::default(), &usual);
         let prompts = counts.iter().fold(0, |sum: u64, line| sum.saturating_add(line.prompts));
-        Ok(format!("✓ {prompts} prompts"))
+        Ok(format!("✓ {}", count(prompts, "prompt")))
     }))
 }
 
