@@ -96,8 +96,19 @@ fn an_unknown_concept_or_run_says_what_there_is() {
     let workspace = Workspace::new();
     catbench(&workspace).args(["train", "cat"]).assert().code(1).stderr(contains("there is demo"));
     catbench(&workspace).args(["train", "../demo"]).assert().code(1).stderr(contains("no concept"));
-    catbench(&workspace).args(["score", "demo"]).assert().code(1).stderr(contains("no run"));
-    catbench(&workspace).args(["stop", "demo", "--run", "2"]).assert().code(1).stderr(contains("catbench runs demo"));
+    catbench(&workspace).args(["score", "demo"]).assert().code(1).stderr(contains("no run yet: `catbench train`"));
+    let run = workspace.run().train(20).end(Event::Stopped { step: 20 }).write();
+    let id = run.folder.file_name().unwrap().to_str().unwrap().to_owned();
+    catbench(&workspace).args(["stop", "demo", "--run", "3"]).assert().code(1).stderr(contains("catbench runs demo"));
+    std::fs::create_dir(workspace.concept().join("runs/20261123-140000-aaaa")).unwrap();
+    for file in ["run.toml", "events.jsonl"] {
+        std::fs::copy(run.folder.join(file), workspace.concept().join("runs/20261123-140000-aaaa").join(file)).unwrap();
+    }
+    catbench(&workspace)
+        .args(["score", "demo", "--run", "2026"])
+        .assert()
+        .code(1)
+        .stderr(contains("several runs").and(contains(id)));
 }
 
 #[test]
@@ -126,7 +137,7 @@ fn watching_a_run_that_has_ended_gives_its_result_at_once() {
     let workspace = Workspace::new();
     workspace.run().train(500).evaluate().end(Event::Finished { seconds: 203.0 }).write();
     let watched = catbench(&workspace).args(["watch", "demo"]).assert().code(0);
-    watched.stdout(contains("masked CLIP-I")).stdout(contains("clearly up")).stdout(contains("500 steps"));
+    watched.stdout(contains("masked CLIP-I")).stdout(contains("▲ intervals apart")).stdout(contains("500 steps"));
     let output = catbench(&workspace).args(["watch", "demo", "--json"]).output().unwrap();
     let last = String::from_utf8(output.stdout).unwrap();
     let json: serde_json::Value = serde_json::from_str(last.lines().last().unwrap()).unwrap();

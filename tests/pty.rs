@@ -385,7 +385,7 @@ fn the_whole_journey_by_keys_from_a_folder_of_photos_to_a_comparison() {
     terminal.wait_for("Sample run");
     terminal.press("\x15a {concept} on a beach\r\x151\r");
     terminal.press("\r\x153\r\r");
-    terminal.wait_for("1 pictures of 1 prompts");
+    terminal.wait_for("1 picture of 1 prompt");
     terminal.press("\r\r\r");
     terminal.wait_for("queue them");
     terminal.press("y");

@@ -7,7 +7,7 @@ use super::{Error, print_json};
 use crate::client;
 use crate::client::{Reader, words};
 use crate::protocol::{JobChange, JobInfo, JobKind, JobState};
-use crate::workspace::{self, Home, JobFolder};
+use crate::workspace::{self, History, Home, JobFolder};
 
 /// Jobs that are over which are listed without `--all`.
 const LAST: usize = 10;
@@ -119,7 +119,10 @@ fn list(args: &ListArgs) -> Result<(), Error> {
         return Ok(());
     }
     if jobs.is_empty() {
-        println!("no jobs yet: catbench train CONCEPT");
+        match &args.concept {
+            Some(concept) => println!("no jobs of {}: catbench train {0}", words::shell(concept)),
+            None => println!("no jobs yet: catbench train CONCEPT"),
+        }
         return Ok(());
     }
     println!("{:>5}  {:<9}  {:<6}  {:<20}  {:<7}  {:>8}", "job", "state", "kind", "concept", "device", "priority");
@@ -189,8 +192,10 @@ fn log(args: &JobArgs) -> Result<(), Error> {
         return Ok(());
     }
     print!("{text}");
-    if let Some(cause) = &job.cause {
-        println!("{}: {cause}", job.state.word());
+    for warning in &History::read(&JobFolder::at(&job.job)?)?.warnings {
+        println!("warning: {}", words::plain(warning));
     }
+    let more = job.cause.clone().or_else(|| words::far(&job));
+    println!("{}{}", job.state.word(), more.map(|more| format!(": {more}")).unwrap_or_default());
     Ok(())
 }

@@ -37,7 +37,7 @@ pub struct NewArgs {
     #[arg(long, value_name = "FILE")]
     sam_model: Option<PathBuf>,
     /// A word to find it by; may be given several times.
-    #[arg(long = "tag")]
+    #[arg(long = "tag", value_parser = tag_word)]
     tags: Vec<String>,
     /// Print one JSON object.
     #[arg(long)]
@@ -77,6 +77,7 @@ pub struct TagArgs {
     #[command(flatten)]
     concept: NameArgs,
     /// Tags to add.
+    #[arg(value_parser = tag_word)]
     tags: Vec<String>,
     /// A tag to take away; may be given several times.
     #[arg(long, value_name = "TAG")]
@@ -184,6 +185,15 @@ pub fn new(args: &NewArgs) -> Result<(), Error> {
     };
     client::check_writable(&home)?;
     let concept = home.new_concept(&args.name, &file, &args.images, args.masks.as_deref())?;
+    if let Some(masks) = &args.masks {
+        // They are in it already: what is left is what did not fit.
+        let report = concept.import_masks(masks, false)?;
+        for (names, what) in
+            [(report.without_photo, "a mask of no photo"), (report.without_mask, "a photo without a mask")]
+        {
+            names.iter().for_each(|name| eprintln!("warning: {}: {what}", client::words::plain(name)));
+        }
+    }
     came(&home, &concept, args.json);
     Ok(())
 }
@@ -224,7 +234,15 @@ pub fn list(args: &ListArgs) -> Result<(), Error> {
         return Ok(());
     }
     if concepts.is_empty() {
-        println!("no concepts: catbench concept new NAME --class WORD --images DIR");
+        let filtered = args.tag.is_some() || args.matching.is_some();
+        println!(
+            "{}",
+            if filtered {
+                "no concept is so"
+            } else {
+                "no concepts: catbench concept new NAME --class WORD --images DIR"
+            }
+        );
         return Ok(());
     }
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
@@ -290,6 +308,12 @@ pub fn show(args: &NameArgs) -> Result<(), Error> {
         super::runs::print(&details.run_records, false);
     }
     Ok(())
+}
+
+/// A tag as it is listed: without spaces around it, and something.
+fn tag_word(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if text.is_empty() { Err("a tag is a word".into()) } else { Ok(text.to_owned()) }
 }
 
 pub fn tag(args: &TagArgs) -> Result<(), Error> {

@@ -34,6 +34,12 @@ pub enum Error {
         /// Its format.
         kind: String,
     },
+    /// A PNG is needed.
+    #[error("{} is no PNG: only those say how they were made", path.display())]
+    NotPng {
+        /// The file.
+        path: PathBuf,
+    },
     /// The content ends too early or does not decode.
     #[error("{} is truncated or damaged ({reason}): copy or export it again", path.display())]
     Damaged {

@@ -1,7 +1,7 @@
 //! PNG out, with the provenance of a picture as text inside it, and that text in again.
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use ::image::{ColorType, ImageBuffer, PixelWithColorType};
@@ -57,10 +57,18 @@ pub fn png_size(path: &Path) -> Result<(u32, u32), Error> {
     Ok(decoder.read_header_info().map_err(damaged(path))?.size())
 }
 
+/// How every PNG begins.
+const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
+
 /// A reader of the PNG in `path` with little room for its text, once its size has been looked at.
 fn decoder(path: &Path) -> Result<png::Decoder<BufReader<File>>, Error> {
     let file = open(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
-    let mut decoder = png::Decoder::new_with_limits(BufReader::new(file), png::Limits { bytes: 4 * MAX_TEXT });
+    let mut file = BufReader::new(file);
+    let begin = file.fill_buf().map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
+    if !SIGNATURE.starts_with(&begin[..begin.len().min(SIGNATURE.len())]) {
+        return Err(Error::NotPng { path: path.to_path_buf() });
+    }
+    let mut decoder = png::Decoder::new_with_limits(file, png::Limits { bytes: 4 * MAX_TEXT });
     decoder.set_ignore_iccp_chunk(true);
     let (width, height) = decoder.read_header_info().map_err(damaged(path))?.size();
     check_size(path, width, height)?;

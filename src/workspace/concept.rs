@@ -251,16 +251,16 @@ impl Concept {
 
     /// One of its trainings: an id, the unambiguous start of one, or `latest`.
     pub fn run(&self, id: &str) -> Result<JobFolder, Error> {
-        let missing = || Error::NoRun { id: id.into(), concept: self.id.clone() };
         let mut runs = self.runs()?;
-        if id == "latest" {
-            return runs.pop().ok_or_else(missing);
+        if id == "latest" || runs.is_empty() {
+            return runs.pop().ok_or_else(|| Error::NoRuns { concept: self.id.clone() });
         }
         runs.retain(|run| run.id().starts_with(id));
-        match runs.len() {
-            1 => runs.pop().ok_or_else(missing),
-            _ => Err(missing()),
+        if runs.len() > 1 {
+            let ids = runs.iter().map(JobFolder::id).collect::<Vec<_>>().join(", ");
+            return Err(Error::ManyRuns { start: id.into(), ids });
         }
+        runs.pop().ok_or_else(|| Error::NoRun { id: id.into(), concept: self.id.clone() })
     }
 }
 

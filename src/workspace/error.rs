@@ -47,6 +47,20 @@ pub enum Error {
         /// What to do.
         hint: String,
     },
+    /// No run at all.
+    #[error("concept {concept:?} has no run yet: `catbench train` with it makes one")]
+    NoRuns {
+        /// The concept.
+        concept: String,
+    },
+    /// The start of several ids.
+    #[error("{start:?} begins the ids of several runs: {ids}")]
+    ManyRuns {
+        /// As asked for.
+        start: String,
+        /// Those runs.
+        ids: String,
+    },
     /// No run of that id.
     #[error("no run {id:?} of concept {concept:?}: `catbench runs {concept}` lists them")]
     NoRun {

@@ -110,7 +110,11 @@ impl Home {
         std::fs::rename(&concept.folder, &target).map_err(Error::io("rename", &concept.folder))?;
         // Its removed samples go with it; there may be none.
         let _ = std::fs::rename(self.removed_samples(from), self.removed_samples(to));
-        Concept::open(&target)
+        let mut concept = Concept::open(&target)?;
+        if concept.file.name == from {
+            concept.set(|document| document["name"] = value(to))?;
+        }
+        Ok(concept)
     }
 
     fn trash(&self) -> PathBuf {
@@ -203,16 +207,23 @@ fn when(path: &Path) -> String {
 impl Concept {
     /// Change tags and notes in `concept.toml`; the rest of it, comments too, stays as it is.
     pub fn edit(&mut self, tags: Option<&[String]>, notes: Option<&str>) -> Result<(), Error> {
+        self.set(|document| {
+            if let Some(tags) = tags {
+                document["tags"] = value(tags.iter().collect::<toml_edit::Array>());
+            }
+            if let Some(notes) = notes {
+                document["notes"] = value(notes);
+            }
+        })
+    }
+
+    /// Change `concept.toml` by `change`.
+    fn set(&mut self, change: impl FnOnce(&mut DocumentMut)) -> Result<(), Error> {
         let path = self.folder.join("concept.toml");
         let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
         let wrong = |message: String| Error::Toml { path: path.clone(), message };
         let mut document: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| wrong(error.to_string()))?;
-        if let Some(tags) = tags {
-            document["tags"] = value(tags.iter().collect::<toml_edit::Array>());
-        }
-        if let Some(notes) = notes {
-            document["notes"] = value(notes);
-        }
+        change(&mut document);
         crate::fs::write_atomic(&path, document.to_string().as_bytes()).map_err(Error::io("write", &path))?;
         *self = Self::open(&self.folder)?;
         Ok(())
