@@ -7,11 +7,13 @@ mod overlays;
 #[path = "common/screen.rs"]
 mod screen;
 
+use std::io::Write;
 use std::path::Path;
 
-use catbench::protocol::{Event, JobInfo, JobKind, JobState};
+use catbench::protocol::{Event, EventRecord, JobInfo, JobKind, JobState, Phase};
 use catbench::tui::{Message, Next, Place, Update};
-use common::{RUN, Workspace, catbench};
+use catbench::workspace::EventReader;
+use common::{RUN, Workspace, catbench, queue_file};
 use crossterm::event::KeyCode;
 use ratatui::layout::Rect;
 use screen::Screen;
@@ -412,6 +414,26 @@ fn at_the_least_size_a_scored_run_shows_its_loss() {
         "{text}"
     );
     insta::assert_snapshot!("finished-60x16", text);
+}
+
+#[test]
+fn the_queue_shows_how_far_the_job_at_work_is_by_itself() {
+    let workspace = Workspace::new();
+    let run = workspace.run().train(60).write().hold();
+    queue_file(&workspace, 1, &format!("demo/runs/{RUN}"));
+    let mut screen = Screen::open(&workspace, Some("demo"), Place::Jobs, SMALL);
+    screen.wait_for("step 60");
+    let tell = |event: Event| {
+        let seq = EventReader::new(&run.folder.join("events.jsonl")).read_new().unwrap().len() as u64;
+        let record = EventRecord { seq, time: jiff::Timestamp::now(), event };
+        let mut events = std::fs::OpenOptions::new().append(true).open(run.folder.join("events.jsonl")).unwrap();
+        events.write_all((serde_json::to_string(&record).unwrap() + "\n").as_bytes()).unwrap();
+    };
+    // Nothing in the queue changes, and no key is pressed.
+    tell(Event::Step { step: 61, loss: 0.1, loss_by_quarter: [None; 4], seconds: 0.3 });
+    screen.wait_for("step 61");
+    tell(Event::Progress { phase: Phase::Sample, done: 3, total: 4 });
+    screen.wait_for("75 %, samp");
 }
 
 #[test]

@@ -20,7 +20,8 @@ pub fn phase(phase: Phase) -> &'static str {
 
 /// How far a job is that runs, where its events tell.
 pub fn far(job: &JobInfo) -> Option<String> {
-    let percent = |PhaseProgress { phase: at, done, total }| format!("{}, {} %", phase(at), 100 * done / total.max(1));
+    // The number first: a narrow row has room for little else.
+    let percent = |PhaseProgress { phase: at, done, total }| format!("{} %, {}", 100 * done / total.max(1), phase(at));
     job.step.map(|step| format!("step {step}")).or_else(|| job.progress.map(percent))
 }
 
