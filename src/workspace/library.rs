@@ -86,6 +86,10 @@ impl Home {
             return Err(Error::invalid(self.path(), problem, "name what the concept is a kind of: teapot, dog"));
         }
         let photos = image::list_photos(images)?;
+        if let Some(masks) = masks {
+            // A folder that is not there would be one without masks.
+            std::fs::read_dir(masks).map_err(Error::io("read", masks))?;
+        }
         self.make_concept(name, |folder| {
             write_toml(&folder.join("concept.toml"), file)?;
             std::fs::create_dir_all(folder.join("prompts")).map_err(Error::io("create", folder))?;
