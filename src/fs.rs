@@ -1,6 +1,8 @@
 //! Whole files or nothing: write to a temporary name beside the target, sync, rename. And what is in them, as a hash.
 
+use std::fs::{File, Metadata};
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
@@ -11,17 +13,23 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let name = path.file_name().ok_or_else(|| io::Error::other("a path without a file name"))?;
     let temporary = folder.join(format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id()));
     let written = (|| {
-        let mut file = std::fs::File::create(&temporary)?;
+        let mut file = File::create(&temporary)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         std::fs::rename(&temporary, path)?;
         // The rename itself is durable once the folder is synced.
-        std::fs::File::open(folder)?.sync_all()
+        File::open(folder)?.sync_all()
     })();
     if written.is_err() {
         let _ = std::fs::remove_file(&temporary);
     }
     written
+}
+
+/// Whether the open `file` is still the one at `path`: it may have been moved or removed, or another put in its place.
+pub fn is_at(file: &File, path: &Path) -> bool {
+    let id = |metadata: &Metadata| (metadata.ino(), metadata.dev());
+    matches!((file.metadata(), std::fs::metadata(path)), (Ok(own), Ok(there)) if id(&own) == id(&there))
 }
 
 /// SHA-256 of the file at `path`, in lower-case hexadecimal. What is no file is refused: a pipe would be waited for, and a

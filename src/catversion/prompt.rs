@@ -64,8 +64,8 @@ impl Reading {
     }
 }
 
-/// What stands before the first `{name}`, the name, and what comes after. Braces around anything else are text, and so is
-/// what has a backslash in front.
+/// What stands before the first `{name}`, the name, and what comes after. Braces around anything else are text; so
+/// are those behind a backslash, with which what stands before then ends.
 fn next_name(text: &str) -> Option<(&str, &str, &str)> {
     let mut from = 0;
     while let Some(open) = text[from..].find('{').map(|at| from + at) {

@@ -158,7 +158,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
         copies::make_room(out, &reckoned.pictures)?;
     }
     let spec = BatchSpec { grid: args.grid.clone(), out, ..BatchSpec::new(&concept, run.as_ref(), config)? };
-    client::check_writable(&concept.home()?)?;
+    client::check_writable(&home)?;
     let batch = JobFolder::new_batch(&concept, &spec, &reckoned.pictures)?;
     let job = client::submit_new(&batch, args.placement.placement(args.prompts.device))?;
     follow::follow(&concept, &batch, Some(&job), args.run.json)

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::train::one_of;
+use crate::client::words::count;
 use crate::protocol::{Backbone, Score, ScoreSummary, Scores};
 
 /// How a table is written.
@@ -145,7 +146,7 @@ pub fn notes(lines: &[&ScoreSummary]) -> Vec<String> {
     };
     for line in lines {
         let n = line.scores.masked_clip_i.n;
-        say(format!("95 % bootstrap intervals, n = {n} sample{}", if n == 1 { "" } else { "s" }));
+        say(format!("95 % bootstrap intervals, n = {}", count(n as u64, "sample")));
         // With one prompt its samples are drawn.
         line.resampled.and_then(|count| few(count, "prompt or sample")).into_iter().for_each(&mut say);
         say(format!(

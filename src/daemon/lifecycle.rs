@@ -1,7 +1,7 @@
 //! One daemon a home: its lock, its socket, its end, and what may end it against the user's will.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -41,8 +41,7 @@ impl Lock {
 
     /// Whether the home is still the one that was locked, and not gone or another.
     pub fn is_in_place(&self) -> bool {
-        let same = |a: &std::fs::Metadata, b: &std::fs::Metadata| a.ino() == b.ino() && a.dev() == b.dev();
-        matches!((self.file.metadata(), std::fs::metadata(&self.path)), (Ok(held), Ok(there)) if same(&held, &there))
+        crate::fs::is_at(&self.file, &self.path)
     }
 }
 

@@ -89,8 +89,8 @@ pub fn listen(home: Home, tell: impl Fn(Update) -> bool + Send + 'static) {
 }
 
 /// Tell of the queue and of all concepts. Whether somebody listens.
-fn tell_all(reader: &mut Reader, tell: &impl Fn(Update) -> bool) -> Result<bool, Error> {
-    Ok(tell(Update::Jobs(reader.jobs()?)) && tell(Update::Concepts(reader.concepts(None, None)?)))
+fn tell_all(jobs: Vec<JobInfo>, reader: &mut Reader, tell: &impl Fn(Update) -> bool) -> Result<bool, Error> {
+    Ok(tell(Update::Jobs(jobs)) && tell(Update::Concepts(reader.concepts(None, None)?)))
 }
 
 fn is_at_work(jobs: &[JobInfo]) -> bool {
@@ -104,17 +104,18 @@ fn converse(home: &Home, tell: &impl Fn(Update) -> bool) -> Result<Ended, Error>
         return Ok(Ended::Unheard);
     }
     if reader.read_only().is_some() {
-        return Ok(if tell_all(&mut reader, tell)? { Ended::Other } else { Ended::Unheard });
+        return Ok(if tell_all(reader.jobs()?, &mut reader, tell)? { Ended::Other } else { Ended::Unheard });
     }
     let mut daemon = Daemon::start(home)?;
     daemon.send(DaemonRequest::Watch { concept: None })?;
     for news in reader.news()? {
         tell(Update::News(news));
     }
-    if !tell_all(&mut reader, tell)? {
+    let jobs = reader.jobs()?;
+    let mut works = is_at_work(&jobs);
+    if !tell_all(jobs, &mut reader, tell)? {
         return Ok(Ended::Unheard);
     }
-    let mut works = is_at_work(&reader.jobs()?);
     drop(reader);
     let mut looked = Instant::now();
     let (mut changed, mut queue, mut all) = (BTreeSet::new(), false, false);

@@ -1,8 +1,7 @@
 //! Writing `events.jsonl`.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::{Error, EventReader};
@@ -42,7 +41,7 @@ impl EventLog {
     /// The system's; and that the file is no longer where it was, but for the last event, which is written to it wherever
     /// it is now.
     pub fn write(&mut self, event: Event) -> Result<(), Error> {
-        if !event.is_last() && !self.is_in_place() {
+        if !event.is_last() && !crate::fs::is_at(&self.file, &self.path) {
             let remedy = "put the folder back where it was, then retry the job";
             return Err(Error::invalid(
                 &self.path,
@@ -65,11 +64,6 @@ impl EventLog {
         written.map_err(Error::io("write", &self.path))?;
         self.next_seq += 1;
         Ok(())
-    }
-
-    fn is_in_place(&self) -> bool {
-        let id = |metadata: &Metadata| (metadata.ino(), metadata.dev());
-        matches!((self.file.metadata(), std::fs::metadata(&self.path)), (Ok(own), Ok(there)) if id(&own) == id(&there))
     }
 }
 
