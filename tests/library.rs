@@ -434,6 +434,21 @@ fn what_appears_changes_or_vanishes_in_a_workspace_is_taken_up_within_a_second_a
 }
 
 #[test]
+fn what_changes_while_the_daemon_begins_to_watch_is_taken_up() {
+    let workspace = Workspace::new();
+    // Much to watch, and nothing to read.
+    for other in 0..4 {
+        for folder in 0..1500 {
+            fs::create_dir_all(workspace.home().join(format!("other{other}/{folder}"))).unwrap();
+        }
+    }
+    let mut client = Told::new(&workspace);
+    let photo = workspace.concept().join("images/beach.png");
+    let new = workspace.concept().join("images/new.png");
+    client.sees("a photo", || drop(fs::copy(photo, new).unwrap()), |demo| demo.concept.photos == 6);
+}
+
+#[test]
 fn a_workspace_copied_in_appears_with_its_runs_and_scores() {
     let (here, there) = (scored(), Workspace::new());
     catbench(&there, &["daemon", "start"]).assert().code(0);

@@ -2,6 +2,7 @@
 //! up once it has been quiet for a moment; what is asked is answered from the store, after what is known to have changed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -46,11 +47,13 @@ pub struct Librarian {
 }
 
 impl Librarian {
-    /// Open the store, make it as the files are, and keep it so. `taken_up` is told of each concept that has changed;
+    /// Open the store, make it as the files are, and keep it so. The files are read once `watched` is closed, or what changes
+    /// between the reading and the watching would be seen by neither. `taken_up` is told of each concept that has changed;
     /// `warn` of a store that had to be rebuilt. A store that cannot be opened, or written to any more, is tried again until it
     /// can: there may have been no room on the disk.
     pub fn start(
         home: &Home,
+        watched: Receiver<Infallible>,
         taken_up: impl Fn(&str) + Send + 'static,
         warn: impl Fn(String) + Send + 'static,
     ) -> Self {
@@ -58,6 +61,8 @@ impl Librarian {
         let missing = Arc::default();
         let (home, why) = (home.clone(), Arc::clone(&missing));
         std::thread::spawn(move || {
+            // Nothing ever comes: its end is the word.
+            let _ = watched.recv();
             let taken_up: Rc<dyn Fn(&str)> = Rc::new(taken_up);
             let mut asked: Option<Task> = None;
             loop {

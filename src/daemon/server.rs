@@ -75,8 +75,10 @@ pub async fn serve(home: &Home, lock: Lock, settings: Settings) -> Result<(), Er
     let warnings = Arc::new(Mutex::new(warnings));
     let untold = Arc::new(Mutex::new(Vec::new()));
     let (told, warned, news) = (changes.clone(), Arc::clone(&warnings), Arc::clone(&untold));
+    let (watching, watched) = std::sync::mpsc::channel();
     let librarian = Librarian::start(
         home,
+        watched,
         move |concept| {
             // Nobody may be listening.
             let _ = told.send(Change::Concept(concept.to_owned()));
@@ -109,7 +111,7 @@ pub async fn serve(home: &Home, lock: Lock, settings: Settings) -> Result<(), Er
         // Nobody may be listening.
         let _ = changes.send(Change::Files(concept));
     };
-    watcher::start(home.path(), changed, move |warning| {
+    watcher::start(home.path(), watching, changed, move |warning| {
         log(&warning);
         warnings.lock().unwrap_or_else(PoisonError::into_inner).push(warning);
     });

@@ -1,6 +1,7 @@
 //! Taking note of what changes in the folders of concepts.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
@@ -15,15 +16,21 @@ const POLL: Duration = Duration::from_secs(2);
 const ONE_BY_ONE: Duration = Duration::from_micros(500);
 
 /// Tell, from a thread of its own, in which concept's folder under `home` something changes, also in those that come
-/// later. Where the system cannot watch a folder (some network disks, no inotify watches left), it is looked at again and
+/// later. `begun` is dropped once all are watched. Where the system cannot watch a folder (some network disks, no inotify watches left), it is looked at again and
 /// again instead, which is warned of.
-pub fn start(home: &Path, changed: impl Fn(String) + Send + 'static, warn: impl Fn(String) + Send + 'static) {
+pub fn start(
+    home: &Path,
+    begun: Sender<Infallible>,
+    changed: impl Fn(String) + Send + 'static,
+    warn: impl Fn(String) + Send + 'static,
+) {
     let home = home.to_path_buf();
     std::thread::spawn(move || {
         let (sender, events) = channel();
         let mut watch = Watch::new(home, sender, Box::new(warn));
         watch.add(&watch.home.clone(), RecursiveMode::NonRecursive);
         watch.concepts().iter().for_each(|concept| watch.add(&watch.home.join(concept), RecursiveMode::Recursive));
+        drop(begun);
         for event in events {
             let is_of_all = matches!(&event, Ok(event) if event.need_rescan());
             for concept in watch.note(event) {
