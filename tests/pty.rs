@@ -124,17 +124,30 @@ impl Terminal {
             assert!(Instant::now() < deadline, "it does not end:\n{}", self.text());
             std::thread::sleep(Duration::from_millis(5));
         }
-        std::thread::sleep(Duration::from_millis(50));
-        self.assert_given_back();
+        self.wait_until_given_back();
         self.text()
     }
 
-    fn assert_given_back(&self) {
-        let parser = self.parser.lock().unwrap();
-        assert!(!parser.screen().alternate_screen(), "the alternate screen is still on");
-        assert!(!parser.screen().hide_cursor(), "the cursor is still hidden");
-        let modes = format!("{:?}", self.master.get_termios().unwrap().local_flags);
-        assert!(modes.contains("ICANON"), "raw mode is still on: {modes}");
+    /// Wait until the terminal is as it was: its last words may still be on their way.
+    fn wait_until_given_back(&self) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let kept = {
+                let parser = self.parser.lock().unwrap();
+                let modes = format!("{:?}", self.master.get_termios().unwrap().local_flags);
+                [
+                    (parser.screen().alternate_screen(), "the alternate screen is still on"),
+                    (parser.screen().hide_cursor(), "the cursor is still hidden"),
+                    (!modes.contains("ICANON"), "raw mode is still on"),
+                ]
+                .map(|(kept, what)| kept.then_some(what))
+            };
+            if kept == [None; 3] {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{kept:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// How much of the processor it has taken, all threads together, in hundredths of a second.
@@ -186,13 +199,7 @@ fn ctrl_z_gives_the_terminal_back_and_fg_takes_it_again() {
     let mut terminal = Terminal::open(&workspace, &[]);
     terminal.wait_for("Photos");
     terminal.press("\x1a");
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while terminal.parser.lock().unwrap().screen().alternate_screen() {
-        assert!(Instant::now() < deadline, "it does not stop");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    std::thread::sleep(Duration::from_millis(100));
-    terminal.assert_given_back();
+    terminal.wait_until_given_back();
     terminal.signal("CONT");
     terminal.wait_for("Photos");
     terminal.press("?");
@@ -261,7 +268,7 @@ fn a_panic_gives_the_terminal_back() {
     terminal.wait_for("a fault in some thread");
     let written = String::from_utf8_lossy(&terminal.written.lock().unwrap()).into_owned();
     assert!(written.contains("\x1b[?1049h"), "it had the terminal");
-    terminal.assert_given_back();
+    terminal.wait_until_given_back();
 }
 
 #[test]
