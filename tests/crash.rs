@@ -108,7 +108,7 @@ fn a_runner_killed_twenty_times_is_retried_to_the_same_bytes() {
     catbench(&workspace, &["wait", &whole.to_string()]).assert().code(0);
     let (number, run) = queue_training(&workspace, 400, &[]);
     let mut moments = Moments(2);
-    let mut shown_after = Vec::new();
+    let mut slowest = Duration::ZERO;
     for round in 0..20 {
         let from = events(&run).len();
         wait_until("it is at work again", || runner(&run).is_some() && records(&run).len() > from + 12);
@@ -117,14 +117,12 @@ fn a_runner_killed_twenty_times_is_retried_to_the_same_bytes() {
         kill(pid);
         let began = Instant::now();
         wait_until("it is shown as failed", || job_state(&workspace, number) == JobState::Failed);
-        shown_after.push(began.elapsed());
+        slowest = slowest.max(began.elapsed());
         let job = jobs(&workspace).into_iter().find(|job| job.number == number).unwrap();
         assert!(job.cause.as_ref().is_some_and(|cause| cause.contains("signal 9")), "{:?}", job.cause);
         catbench(&workspace, &["jobs", "retry", &number.to_string()]).assert().code(0);
     }
-    // Other work of the machine may delay one or two, not what is slow by itself.
-    shown_after.sort();
-    assert!(shown_after[17] < Duration::from_secs(2), "{shown_after:?}");
+    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
     catbench(&workspace, &["wait", &number.to_string()]).assert().code(0);
     assert_trained(&run, 400);
     let last = "checkpoints/step-000400.safetensors";

@@ -269,7 +269,7 @@ fn a_packed_concept_is_held_to_its_manifest() {
     fs::write(&out, overlapping(100_000, 50)).unwrap();
     let began = Instant::now();
     import("bomb").code(1).stderr(contains("do not trust it").or(contains("no packed concept")));
-    assert!(began.elapsed() < Duration::from_secs(30) && !there.home().join("bomb").exists());
+    assert!(began.elapsed() < Duration::from_secs(5) && !there.home().join("bomb").exists());
     repacked(&out, &files);
     import("copy").code(0).stderr(contains("warning").not());
     assert!(!there.concept().with_file_name("copy").join("manifest.toml").exists());
@@ -315,8 +315,6 @@ fn a_store_that_is_deleted_or_garbage_is_rebuilt_and_says_the_same() {
 struct Told {
     home: Home,
     watch: Daemon,
-    /// How long it took to be told, and of what.
-    taken: Vec<(Duration, &'static str)>,
 }
 
 impl Told {
@@ -326,33 +324,26 @@ impl Told {
         let home = Home::at(workspace.home()).unwrap();
         let mut watch = Daemon::start(&home).unwrap();
         watch.send(DaemonRequest::Watch { concept: Some("demo".into()) }).unwrap();
-        assert_eq!(watch.next(Some(Duration::from_secs(60))).unwrap(), Some(DaemonReply::Done));
-        Self { home, watch, taken: Vec::new() }
+        assert_eq!(watch.next(Some(Duration::from_secs(5))).unwrap(), Some(DaemonReply::Done));
+        Self { home, watch }
     }
 
-    /// Do something to the files, and be told of it.
-    fn sees(&mut self, what: &'static str, act: impl FnOnce(), is: impl Fn(&ConceptDetails) -> bool) {
+    /// Do something to the files, and see it within a second.
+    fn sees(&mut self, what: &str, act: impl FnOnce(), is: impl Fn(&ConceptDetails) -> bool) {
         assert!(!is(&client::concept(&self.home, "demo", true).unwrap()), "{what}: before anything was done");
         act();
         let began = Instant::now();
         loop {
-            let left = Duration::from_secs(20).saturating_sub(began.elapsed());
+            let left = Duration::from_secs(1).saturating_sub(began.elapsed());
             let told = self.watch.next(Some(left)).unwrap();
             let demo = client::concept(&self.home, "demo", true).unwrap();
             match told {
                 Some(DaemonReply::Changed { .. } | DaemonReply::Resync) if is(&demo) => break,
                 Some(_) => {}
-                None => panic!("{what}: never told of: {demo:?}"),
+                None => panic!("{what}: not taken up within a second: {demo:?}"),
             }
         }
-        self.taken.push((began.elapsed(), what));
-    }
-
-    /// All but a few were told of within a second: those few, other work of the machine may have delayed.
-    fn assert_within_a_second(mut self) {
-        self.taken.sort();
-        let most = self.taken.len() * 3 / 4;
-        assert!(self.taken[most].0 < Duration::from_secs(1), "{:?}", self.taken);
+        assert!(began.elapsed() < Duration::from_secs(1), "{what}: took {:?}", began.elapsed());
     }
 }
 
@@ -440,7 +431,6 @@ fn what_appears_changes_or_vanishes_in_a_workspace_is_taken_up_within_a_second_a
         || rename(&workspace.concept(), "concept.toml", text.as_bytes()),
         |demo| demo.notes == "by hand",
     );
-    client.assert_within_a_second();
 }
 
 #[test]

@@ -150,10 +150,15 @@ impl Terminal {
         }
     }
 
+    /// What the system says of the process, from its state on.
+    fn stat(&self) -> Vec<String> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.process_id().unwrap())).unwrap();
+        stat.rsplit(") ").next().unwrap().split(' ').map(str::to_owned).collect()
+    }
+
     /// How much of the processor it has taken, all threads together, in hundredths of a second.
     fn ticks(&self) -> u64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.process_id().unwrap())).unwrap();
-        let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
+        let fields = self.stat();
         fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
     }
 
@@ -199,6 +204,8 @@ fn ctrl_z_gives_the_terminal_back_and_fg_takes_it_again() {
     let mut terminal = Terminal::open(&workspace, &[]);
     terminal.wait_for("Photos");
     terminal.press("\x1a");
+    // One that goes on before it has stopped would stop for good.
+    common::wait_until("it stops", || terminal.stat()[0] == "T");
     terminal.wait_until_given_back();
     terminal.signal("CONT");
     terminal.wait_for("Photos");

@@ -16,8 +16,8 @@ const POLL: Duration = Duration::from_secs(2);
 const ONE_BY_ONE: Duration = Duration::from_micros(500);
 
 /// Tell, from a thread of its own, in which concept's folder under `home` something changes, also in those that come
-/// later. `begun` is dropped once all are watched. Where the system cannot watch a folder (some network disks, no inotify watches left), it is looked at again and
-/// again instead, which is warned of.
+/// later. `begun` is dropped once all are watched. Where the system cannot watch a folder (some network disks, no inotify
+/// watches left), it is looked at again and again instead, which is warned of.
 pub fn start(
     home: &Path,
     begun: Sender<Infallible>,
