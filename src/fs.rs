@@ -26,6 +26,20 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
     written
 }
 
+/// Make `folder` and those above it, but not `root` or what is above that: a `root` that was moved is not begun anew where it
+/// was.
+pub fn create_below(root: &Path, folder: &Path) -> io::Result<()> {
+    let mut path = root.to_path_buf();
+    for part in folder.strip_prefix(root).map_err(io::Error::other)? {
+        path.push(part);
+        match std::fs::create_dir(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
+            created => created?,
+        }
+    }
+    Ok(())
+}
+
 /// Whether the open `file` is still the one at `path`: it may have been moved or removed, or another put in its place.
 pub fn is_at(file: &File, path: &Path) -> bool {
     let id = |metadata: &Metadata| (metadata.ino(), metadata.dev());
@@ -41,4 +55,26 @@ pub fn sha256(path: &Path) -> io::Result<String> {
     let mut hash = Sha256::new();
     io::copy(&mut std::fs::File::open(path)?, &mut hash)?;
     Ok(format!("{:x}", hash.finalize()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn folders_are_made_below_a_root_but_never_the_root() {
+        let folder = tempfile::tempdir().unwrap();
+        let (root, below) = (folder.path().join("run"), folder.path().join("run/samples/masks"));
+        assert_eq!(create_below(&root, &below).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert!(!root.exists());
+        std::fs::create_dir(&root).unwrap();
+        for _ in 0..2 {
+            create_below(&root, &below).unwrap();
+            assert!(below.is_dir());
+        }
+        std::fs::write(root.join("file"), "").unwrap();
+        assert!(create_below(&root, &root.join("file/x")).is_err());
+    }
 }

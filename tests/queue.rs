@@ -58,18 +58,25 @@ fn a_sampling_is_of_the_checkpoint_that_its_training_ends_with_and_stop_means_th
 #[test]
 fn a_training_whose_folder_is_moved_ends_and_says_so() {
     let workspace = Workspace::with_models();
-    let (number, run) = queue_training(&workspace, 4000, &[]);
-    common::wait_for_step(&run, 15);
+    // A checkpoint at each step: what it cannot write first is now a checkpoint, now an event.
+    let steps = ["--steps", "4000", "--batch-size", "1", "--checkpoint-every", "1", "--validate-every", "0"];
+    let queued = json(&workspace, &[&["train", "demo", "--detach", "--sample-every", "0"][..], &steps].concat());
+    let (number, run) = (queued["job"].as_u64().unwrap(), std::path::PathBuf::from(queued["path"].as_str().unwrap()));
     let moved = workspace.home().join("moved");
-    std::fs::rename(workspace.concept(), &moved).unwrap();
-    wait_until("it has failed", || job_state(&workspace, number) == JobState::Failed);
-    assert!(!workspace.concept().exists(), "something was written where it was");
-    let cause = jobs(&workspace)[0].cause.clone().unwrap();
-    assert!(cause.contains("moved or removed"), "{cause}");
-    std::fs::rename(&moved, workspace.concept()).unwrap();
-    let last = events(&run).pop();
-    assert!(matches!(&last, Some(Event::Failed { message }) if message.contains("moved or removed")), "{last:?}");
-    catbench(&workspace, &["jobs", "retry", &number.to_string()]).assert().code(0);
+    for round in 0..8 {
+        let from = events(&run).len();
+        wait_until("it is at work", || events(&run).len() > from + 6);
+        std::fs::rename(workspace.concept(), &moved).unwrap();
+        wait_until("it has failed", || job_state(&workspace, number) == JobState::Failed);
+        assert!(!workspace.concept().exists(), "round {round}: something was written where it was");
+        let cause = jobs(&workspace)[0].cause.clone().unwrap();
+        assert!(cause.contains("moved or removed"), "round {round}: {cause}");
+        std::fs::rename(&moved, workspace.concept()).unwrap();
+        let last = events(&run).pop();
+        let said = matches!(&last, Some(Event::Failed { message }) if message.contains("moved or removed"));
+        assert!(said, "round {round}: {last:?}");
+        catbench(&workspace, &["jobs", "retry", &number.to_string()]).assert().code(0);
+    }
     let from = events(&run).len();
     wait_until("it goes on", || events(&run).len() > from + 3);
     catbench(&workspace, &["jobs", "cancel", &number.to_string()]).assert().code(0);

@@ -262,6 +262,8 @@ fn run(folder: &Path, from_seq: Option<u64>, models: &Models, stop: &StopFlag) -
         let message = message.or_else(|| panic.downcast_ref::<&str>().map(|m| (*m).to_owned())).unwrap_or_default();
         Err(Error::Panic { message, log: folder.log() })
     });
+    // Whatever it could not read or write then, this is why.
+    let done = done.map_err(|error| log.check_in_place().map_or_else(Error::from, |()| error));
     log.write(match &done {
         Ok(Outcome::Finished) => Event::Finished { seconds: began.elapsed().as_secs_f64() },
         Ok(Outcome::Stopped { step }) => Event::Stopped { step: *step },

@@ -164,7 +164,7 @@ pub(super) fn save(job: &JobFolder, checkpoint: &Checkpoint, log: &mut EventLog)
     let step = checkpoint.meta.step;
     let path = checkpoint_path(step);
     let folder = job.path().join("checkpoints");
-    std::fs::create_dir_all(&folder).map_err(workspace::Error::io("create", &folder))?;
+    crate::fs::create_below(job.path(), &folder).map_err(workspace::Error::io("create", &folder))?;
     checkpoint.save(&job.path().join(&path))?;
     Ok(log.write(Event::Checkpoint { step, path })?)
 }

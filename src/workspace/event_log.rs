@@ -35,19 +35,26 @@ impl EventLog {
         self.next_seq
     }
 
+    /// Refuse to go on where the file is no longer where it was: the job's folder was moved or removed.
+    ///
+    /// # Errors
+    /// Just that.
+    pub fn check_in_place(&self) -> Result<(), Error> {
+        if crate::fs::is_at(&self.file, &self.path) {
+            return Ok(());
+        }
+        let problem = "the folder of this job was moved or removed while it was done";
+        Err(Error::invalid(&self.path, problem, "put the folder back where it was, then retry the job"))
+    }
+
     /// Append `event`.
     ///
     /// # Errors
     /// The system's; and that the file is no longer where it was, but for the last event, which is written to it wherever
     /// it is now.
     pub fn write(&mut self, event: Event) -> Result<(), Error> {
-        if !event.is_last() && !crate::fs::is_at(&self.file, &self.path) {
-            let remedy = "put the folder back where it was, then retry the job";
-            return Err(Error::invalid(
-                &self.path,
-                "the folder of this job was moved or removed while it was done",
-                remedy,
-            ));
+        if !event.is_last() {
+            self.check_in_place()?;
         }
         let durable = event.is_last() || matches!(event, Event::Checkpoint { .. });
         let record = EventRecord { seq: self.next_seq, time: jiff::Timestamp::now(), event };

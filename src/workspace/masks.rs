@@ -128,7 +128,7 @@ impl Concept {
     pub fn write_mask(&self, picture: &Path, mask: &GrayImage, how: &[(&str, &str)]) -> Result<PathBuf, Error> {
         let path = self.mask_of(picture);
         let folder = path.parent().unwrap_or(&self.folder);
-        std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+        crate::fs::create_below(folder.parent().unwrap_or(folder), folder).map_err(Error::io("create", folder))?;
         image::write_png(&path, mask, how)?;
         Ok(path)
     }

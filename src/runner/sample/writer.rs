@@ -14,7 +14,7 @@ pub fn write_picture(root: &Path, path: &Path, picture: &Picture, record: &Pictu
     let path = root.join(path);
     let mask = mask_path(&path);
     if let Some(folder) = mask.parent() {
-        std::fs::create_dir_all(folder).map_err(workspace::Error::io("create", folder))?;
+        crate::fs::create_below(root, folder).map_err(workspace::Error::io("create", folder))?;
     }
     image::write_picture(&path, &picture.image, record)?;
     let Some(pixels) = &picture.mask else {
