@@ -21,7 +21,7 @@ use predicates::str::contains;
 
 fn record() -> PictureRecord {
     let picture = PictureConfig {
-        negative_prompt: "dark, blurry: ugly".into(),
+        negative_prompt: "dark, \\{concept}: ugly".into(),
         sampler: SamplerKind::DpmPlusPlus2m,
         karras: true,
         ..SampleConfig::default().picture("a {concept} on (grass:1.2)".into(), u64::MAX)
@@ -59,7 +59,7 @@ fn a_picture_tells_other_programs_and_this_one_how_it_was_made() {
     assert_eq!(read_provenance(&path).unwrap(), Provenance::Record(Box::new(record())));
     let text = read_png_text(&path).unwrap();
     let parameters = &text.iter().find(|(key, _)| key == "parameters").unwrap().1;
-    let expected = "a teapot on (grass:1.2)\nNegative prompt: dark, blurry: ugly\nSteps: 50, Sampler: DPM++ 2M, Schedule type: \
+    let expected = "a teapot on (grass:1.2)\nNegative prompt: dark, {concept}: ugly\nSteps: 50, Sampler: DPM++ 2M, Schedule type: \
                     Karras, CFG scale: 7.5, Seed: 18446744073709551615, Size: 8x8, Model hash: 6ce0161689, Model: v1-5, \
                     Version: catbench 0.1.0";
     assert_eq!(parameters, expected);

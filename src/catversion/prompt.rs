@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::error::Result;
 use crate::diffusion::{Error, Piece, pieces};
-use crate::protocol::OtherConcept;
+use crate::protocol::{OtherConcept, next_name, with_class_words};
 
 /// A prompt with class words in place of concepts.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,34 +64,10 @@ impl Reading {
     }
 }
 
-/// What stands before the first `{name}`, the name, and what comes after. Braces around anything else are text; so
-/// are those behind a backslash, with which what stands before then ends.
-fn next_name(text: &str) -> Option<(&str, &str, &str)> {
-    let mut from = 0;
-    while let Some(open) = text[from..].find('{').map(|at| from + at) {
-        let inner = &text[open + 1..];
-        let length =
-            inner.find(|c: char| !(c.is_alphanumeric() || c == '-' || c == '_' || c == '.')).unwrap_or(inner.len());
-        if length > 0 && inner[length..].starts_with('}') {
-            return Some((&text[..open], &inner[..length], &inner[length + 1..]));
-        }
-        from = open + 1;
-    }
-    None
-}
-
 /// What `prompt` says in plain words. Names of other concepts stay as they are.
 pub fn prompt_text(prompt: &str, class_word: &str) -> String {
     let plain = pieces(prompt).map(|pieces| pieces.into_iter().map(|piece| piece.text).collect::<String>());
-    let (mut rest, mut text) = (plain.as_deref().unwrap_or(prompt), String::new());
-    while let Some((before, name, after)) = next_name(rest) {
-        rest = after;
-        match before.strip_suffix('\\') {
-            None if ["concept", "class"].contains(&name) => text.extend([before, class_word]),
-            unescaped => text.extend([unescaped.unwrap_or(before), "{", name, "}"]),
-        }
-    }
-    text + rest
+    with_class_words(plain.as_deref().unwrap_or(prompt), class_word, &[])
 }
 
 #[cfg(test)]

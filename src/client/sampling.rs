@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::{Error, estimate, words};
-use crate::protocol::{Axis, Estimate, JobInfo, OtherConcept, PictureConfig, SampleConfig};
+use crate::protocol::{Axis, Estimate, JobInfo, OtherConcept, PictureConfig, SampleConfig, with_class_words};
 use crate::workspace::{self, Concept, History, Home, JobFolder, LineCount, PromptList, Values, plan_sheets};
 
 /// What is looked for by prompt in other ways than by its whole text: more would take long.
@@ -148,10 +148,8 @@ impl Lines<'_> {
 
     /// A prompt with class words in place of concepts, as the estimate tells of it but for weights.
     fn read(&self, prompt: &str) -> String {
-        let class_word = &self.concept.file.class_word;
-        let own = prompt.replace("{concept}", class_word).replace("{class}", class_word);
-        let others = self.config.concepts.iter();
-        others.fold(own, |text, other| text.replace(&format!("{{{}}}", other.name), &other.class_word))
+        let others: Vec<&OtherConcept> = self.config.concepts.iter().collect();
+        with_class_words(prompt, &self.concept.file.class_word, &others)
     }
 
     fn warnings(&self, estimate: &Estimate) -> Vec<String> {

@@ -7,7 +7,7 @@ use ::image::RgbImage;
 
 use super::png::{read_png_text, write_png};
 use super::{Error, Parameters};
-use crate::protocol::{PictureRecord, SamplerKind};
+use crate::protocol::{OtherConcept, PictureRecord, SamplerKind, with_class_words};
 
 /// The keyword of the whole record.
 const RECORD: &str = "catbench";
@@ -124,11 +124,8 @@ fn parameters(record: &PictureRecord) -> Parameters {
         settings.push(("Eta", picture.eta.to_string()));
     }
     settings.push(("Version", format!("catbench {}", record.version)));
-    let with_word = |text: &str| {
-        let own = text.replace("{concept}", &record.class_word).replace("{class}", &record.class_word);
-        let others = record.concepts.iter().map(|used| &used.concept);
-        others.fold(own, |text, other| text.replace(&format!("{{{}}}", other.name), &other.class_word))
-    };
+    let others: Vec<&OtherConcept> = record.concepts.iter().map(|used| &used.concept).collect();
+    let with_word = |text: &str| with_class_words(text, &record.class_word, &others);
     Parameters {
         prompt: with_word(&picture.prompt),
         negative_prompt: with_word(&picture.negative_prompt),

@@ -9,6 +9,7 @@ mod estimate;
 mod event;
 mod library;
 mod model;
+mod names;
 mod picture;
 mod queue;
 mod request;
@@ -29,6 +30,7 @@ pub use library::{
     StoreCounts,
 };
 pub use model::{IgnoredTensors, ModelReport, ModelSpec, PartReport, Prediction, UNKNOWN, path_or_table};
+pub use names::{next_name, with_class_words};
 pub use picture::{Axis, PictureConfig, PictureRecord, UsedCheckpoint, UsedConcept};
 pub use queue::{Assignment, DISK_FULL, JobChange, JobInfo, JobKind, JobState, PhaseProgress, Submission};
 pub use request::{EstimateRequest, MaskWork, Reply, Request, ScoreWork};

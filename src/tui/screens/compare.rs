@@ -10,7 +10,7 @@ use ratatui::text::{Line, Span};
 use super::Screen;
 use super::concept::run_row;
 use crate::client::words::score_list;
-use crate::protocol::{RunRecord, Score};
+use crate::protocol::{RunRecord, Score, with_class_words};
 use crate::tui::canvas::{Canvas, Target};
 use crate::tui::deeds::Effect;
 use crate::tui::keymap::Action;
@@ -91,7 +91,7 @@ impl Compare {
             Some(Shot {
                 path: picture.path.clone(),
                 title: run.id.clone(),
-                detail: format!("{} #{seed}", prompt.replace("{concept}", &open.concept.file.class_word)),
+                detail: format!("{} #{seed}", with_class_words(prompt, &open.concept.file.class_word, &[])),
                 caption: format!("{} step {}", Look::run(at).mark, picture.step),
                 mask: None,
             })

@@ -12,7 +12,7 @@ use ratatui::text::{Line, Span};
 use super::Screen;
 use crate::client::words;
 use crate::image;
-use crate::protocol::SampleRecord;
+use crate::protocol::{SampleRecord, with_class_words};
 use crate::tui::canvas::{Canvas, Target};
 use crate::tui::deeds::{self, Effect};
 use crate::tui::keymap::Action;
@@ -172,7 +172,7 @@ impl Samples {
     }
 
     fn shot(&self, open: &Open, sample: &SampleRecord, by_step: bool) -> Shot {
-        let prompt = sample.prompt.replace("{concept}", &open.concept.file.class_word);
+        let prompt = with_class_words(&sample.prompt, &open.concept.file.class_word, &[]);
         let mark = if self.marked.contains(&sample.path) { "✓" } else { "" };
         let stars = stars(sample.rating);
         let caption = match (self.whose, by_step) {
@@ -209,7 +209,7 @@ impl Samples {
             Span::styled(shot.title, theme::strong()),
             Span::raw(format!(
                 "  {} #{}",
-                sample.prompt.replace("{concept}", &open.concept.file.class_word),
+                with_class_words(&sample.prompt, &open.concept.file.class_word, &[]),
                 sample.seed
             )),
         ]);
@@ -304,7 +304,7 @@ impl Screen for Samples {
             let inner = pane::draw(canvas.buffer, area, "This one", &stars, false);
             let learned =
                 if sample.learned { "with the residual embeddings" } else { "without the residual embeddings" };
-            let prompt = sample.prompt.replace("{concept}", &open.concept.file.class_word);
+            let prompt = with_class_words(&sample.prompt, &open.concept.file.class_word, &[]);
             let how = match self.whose {
                 Whose::Trash => String::new(),
                 _ => format!("#{}  step {}, {learned}", sample.seed, sample.step),

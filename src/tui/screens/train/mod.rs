@@ -11,7 +11,7 @@ use ratatui::text::{Line, Span};
 
 use super::Screen;
 use super::concept::shown;
-use crate::protocol::{State, TrainConfig};
+use crate::protocol::{State, TrainConfig, with_class_words};
 use crate::tui::canvas::{Canvas, Target};
 use crate::tui::deeds::{self, Effect};
 use crate::tui::keymap::Action;
@@ -142,7 +142,7 @@ impl Train {
         let shot = |picture: &Picture, title: String, caption: String| Shot {
             path: picture.path.clone(),
             title,
-            detail: format!("{} #{}", picture.prompt.replace("{concept}", class_word), picture.seed),
+            detail: format!("{} #{}", with_class_words(&picture.prompt, class_word, &[]), picture.seed),
             caption,
             mask: None,
         };

@@ -1,0 +1,52 @@
+//! Names of concepts in prompts: `{concept}` is the learned one, `{class}` its class word alone, `{name}` the concept of
+//! another workspace. A backslash before the brace makes it text.
+
+use super::OtherConcept;
+
+/// What stands before the first `{name}` of `prompt`, the name, and what comes after. Braces around anything else are text; so
+/// are those behind a backslash, with which what stands before then ends.
+pub fn next_name(prompt: &str) -> Option<(&str, &str, &str)> {
+    let mut from = 0;
+    while let Some(open) = prompt[from..].find('{').map(|at| from + at) {
+        let inner = &prompt[open + 1..];
+        let length =
+            inner.find(|c: char| !(c.is_alphanumeric() || c == '-' || c == '_' || c == '.')).unwrap_or(inner.len());
+        if length > 0 && inner[length..].starts_with('}') {
+            return Some((&prompt[..open], &inner[..length], &inner[length + 1..]));
+        }
+        from = open + 1;
+    }
+    None
+}
+
+/// `prompt` with class words in place of names, also of `others`. A name of none of them stays as it is.
+pub fn with_class_words(prompt: &str, class_word: &str, others: &[&OtherConcept]) -> String {
+    let (mut rest, mut text) = (prompt, String::new());
+    while let Some((before, name, after)) = next_name(rest) {
+        rest = after;
+        let escaped = before.strip_suffix('\\');
+        let other = || others.iter().find(|other| other.name == name).map(|other| &*other.class_word);
+        let word = if ["concept", "class"].contains(&name) { Some(class_word) } else { other() };
+        match word.filter(|_| escaped.is_none()) {
+            Some(word) => text.extend([before, word]),
+            None => text.extend([escaped.unwrap_or(before), "{", name, "}"]),
+        }
+    }
+    text + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_become_class_words_but_for_escaped_and_unknown_ones() {
+        let cat =
+            OtherConcept { name: "my-cat".into(), class_word: "cat".into(), checkpoint: "/c".into(), strength: 1.0 };
+        let read = |prompt| with_class_words(prompt, "toy", &[&cat]);
+        assert_eq!(read("a {concept}, {my-cat} and {class}: {my-cat}"), "a toy, cat and toy: cat");
+        assert_eq!(read("\\{concept} {concept} \\{my-cat}"), "{concept} toy {my-cat}");
+        assert_eq!(read("{x} {a b} {} {concept"), "{x} {a b} {} {concept");
+        assert_eq!(with_class_words("{my-cat} {concept}", "{class}", &[]), "{my-cat} {class}", "words are no prompts");
+    }
+}
