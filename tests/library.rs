@@ -68,6 +68,15 @@ fn a_concept_is_made_tagged_renamed_removed_and_restored() {
     let matching =
         |text| json(&workspace, &["concept", "list", "--matching", text])["concepts"].as_array().unwrap().len();
     assert_eq!((matching("HOT"), matching("cup"), matching("cold")), (1, 1, 0), "notes and names, in any case");
+
+    let broken = workspace.home().join("cup/concept.toml");
+    fs::write(&broken, "class_word = ").unwrap();
+    catbench(&workspace, &["concept", "remove", "cup"]).assert().code(0);
+    assert!(!workspace.home().join("cup").exists(), "also a broken one can be removed");
+    catbench(&workspace, &["concept", "restore", "cup"]).assert().code(1).stderr(contains("cup/concept.toml"));
+    assert_eq!(fs::read_to_string(&broken).unwrap(), "class_word = ", "it is back, to be mended");
+    fs::create_dir(workspace.home().join("plain")).unwrap();
+    catbench(&workspace, &["concept", "remove", "plain"]).assert().code(1).stderr(contains("no concept.toml"));
 }
 
 #[test]

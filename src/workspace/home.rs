@@ -66,12 +66,17 @@ impl Home {
 
     /// The concept of that name.
     pub fn concept(&self, name: &str) -> Result<Concept, Error> {
+        Concept::open(&self.concept_folder(name)?)
+    }
+
+    /// The folder `name`, of a concept that may be damaged.
+    pub(super) fn concept_folder(&self, name: &str) -> Result<PathBuf, Error> {
         let plain = !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', '\0']);
         let folder = self.path.join(name);
         if !plain || !folder.is_dir() {
             return Err(Error::NoConcept { name: name.into(), home: self.path.clone(), hint: self.hint(name) });
         }
-        Concept::open(&folder)
+        Ok(folder)
     }
 
     /// The names of all concepts, sorted: every folder with a `concept.toml`.

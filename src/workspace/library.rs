@@ -130,14 +130,21 @@ impl Home {
         self.trash().join("samples").join(concept)
     }
 
-    /// Put a concept into the trash. Where it is there.
+    /// Put a concept into the trash, also one whose `concept.toml` is broken. Where it is there.
+    ///
+    /// # Errors
+    /// No folder of this name with a `concept.toml`, or it cannot be moved.
     pub fn remove_concept(&self, name: &str) -> Result<PathBuf, Error> {
-        let concept = self.concept(name)?;
+        let folder = self.concept_folder(name)?;
+        if !folder.join("concept.toml").is_file() {
+            // It says what is missing.
+            Concept::open(&folder)?;
+        }
         self.make_internal()?;
         let trash = self.trash();
         std::fs::create_dir_all(&trash).map_err(Error::io("create", &trash))?;
         let target = trash.join(format!("{name}~{}", jiff::Zoned::now().strftime("%Y%m%d-%H%M%S%.6f")));
-        std::fs::rename(&concept.folder, &target).map_err(Error::io("remove", &concept.folder))?;
+        std::fs::rename(&folder, &target).map_err(Error::io("remove", &folder))?;
         Ok(target)
     }
 
