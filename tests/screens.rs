@@ -185,7 +185,7 @@ fn a_failed_run_says_why_and_how_to_go_on() {
 }
 
 #[test]
-fn a_run_whose_runner_died_is_interrupted_and_not_running() {
+fn a_run_that_nobody_works_on_any_more_is_interrupted_and_not_running() {
     let workspace = Workspace::new();
     workspace.run().train(130).write();
     let text = Screen::open(&workspace, Some("demo"), Place::Train, SMALL).text();

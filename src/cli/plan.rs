@@ -20,7 +20,7 @@ use crate::protocol::{
     JobChange, JobInfo, JobState, MaskConfig, SampleConfig, ScoreConfig, ScoreSummary, ScoreTask, ScoresAt, State,
     TrainConfig,
 };
-use crate::workspace::{self, Concept, History, Home, JobFolder, RunSpec, ScoreSpec, read_scores, state};
+use crate::workspace::{self, Concept, Home, JobFolder, RunSpec, ScoreSpec, read_scores};
 
 /// One training and its scoring.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -456,14 +456,14 @@ impl CellResult {
 }
 
 fn finished(job: &JobFolder) -> Result<bool, Error> {
-    Ok(state(job, &History::read(job)?) == State::Finished)
+    Ok(job.look()?.0 == State::Finished)
 }
 
 /// Why a cell has no scores: the first of its jobs that has not finished.
 fn why<const N: usize>(jobs: [&Option<JobFolder>; N]) -> Result<String, Error> {
     for job in jobs.into_iter().flatten() {
-        let history = History::read(job)?;
-        match (state(job, &history), &history.end) {
+        let (state, history) = job.look()?;
+        match (state, &history.end) {
             (State::Finished, _) => {}
             (_, Some(crate::workspace::End::Failed { message })) => return Ok(message.clone()),
             (state, _) => return Ok(state.word().to_owned()),

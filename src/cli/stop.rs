@@ -8,7 +8,7 @@ use super::{Error, RunArgs, print_json};
 use crate::client;
 use crate::client::words::shell;
 use crate::protocol::State;
-use crate::workspace::{Concept, History, JobFolder, state};
+use crate::workspace::{Concept, JobFolder};
 
 /// Seconds to wait for the runner: a step and a checkpoint.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -27,8 +27,7 @@ pub fn run(args: &RunArgs) -> Result<(), Error> {
     client::stop(&run)?;
     let deadline = Instant::now() + PATIENCE;
     let (state, history) = loop {
-        let history = History::read(&run)?;
-        let how = state(&run, &history);
+        let (how, history) = run.look()?;
         if how != State::Running {
             break (how, history);
         }

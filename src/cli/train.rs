@@ -7,7 +7,7 @@ use super::{Error, PlacementArgs, Where, follow};
 use crate::client;
 use crate::client::words::shell;
 use crate::protocol::{Crop, FloatType, Init, JobInfo, Preset, State, TrainConfig};
-use crate::workspace::{Concept, History, JobFolder, Preflight, preflight, state};
+use crate::workspace::{Concept, History, JobFolder, Preflight, preflight};
 
 /// Options of a training. What is not given is as in the preset.
 #[derive(Debug, clap::Args)]
@@ -169,7 +169,7 @@ fn begin(concept: &Concept, config: TrainConfig, say: bool) -> Result<JobFolder,
 /// A run that has something left to do and is not being done, and what was looked at for it.
 fn resumable(concept: &Concept, id: &str) -> Result<(JobFolder, Preflight), Error> {
     let run = concept.run(id)?;
-    match state(&run, &History::read(&run)?) {
+    match run.look()?.0 {
         State::Running => Err(Error::Job(format!(
             "{} is running: `catbench watch {} --run {}` follows it",
             run.id(),

@@ -56,6 +56,8 @@ pub struct Queue {
     over: BTreeMap<u64, (Stamp, How)>,
     /// Why a job failed whose events could not be written.
     untold: BTreeMap<u64, String>,
+    /// A job was left out whose last runner was on its way out.
+    held_back: bool,
 }
 
 impl Queue {
@@ -70,7 +72,8 @@ impl Queue {
         }
         let QueueFiles { entries, highest, problems } = QueueFiles::read(home)?;
         let (at_work, over, untold) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Ok((Self { home: home.clone(), entries, highest, at_work, attempts: 0, over, untold }, problems))
+        let held_back = false;
+        Ok((Self { home: home.clone(), entries, highest, at_work, attempts: 0, over, untold, held_back }, problems))
     }
 
     /// Queue a job; one that is queued or runs already stays as it is. Its number.
@@ -191,7 +194,14 @@ impl Queue {
     }
 
     /// The next job whose device is free; `all` devices are those that `any` may mean, the best first.
-    pub fn next(&self, all: &[String]) -> Option<Turn> {
+    pub fn next(&mut self, all: &[String]) -> Option<Turn> {
+        let mut held_back = false;
+        let turn = self.first(all, &mut held_back);
+        self.held_back = held_back;
+        turn
+    }
+
+    fn first(&self, all: &[String], held_back: &mut bool) -> Option<Turn> {
         let is_free = |device: &&String| !self.busy().any(|busy| busy == *device);
         let waiting =
             queue::in_turn(&self.entries).into_iter().filter(|entry| !self.at_work.contains_key(&entry.number));
@@ -207,8 +217,14 @@ impl Queue {
             if !job.is_held() {
                 return Some(self.turn(entry, job, device.clone()));
             }
+            *held_back = true;
         }
         None
+    }
+
+    /// Whether the turn of a job has come whose last runner was still on its way out: nothing tells when that is gone.
+    pub fn is_held_back(&self) -> bool {
+        self.held_back
     }
 
     fn turn(&self, entry: &QueueEntry, job: JobFolder, device: String) -> Turn {
@@ -281,14 +297,14 @@ impl Queue {
         (living, dead)
     }
 
-    /// Whether a job's runner is gone already, though not yet taken note of.
+    /// Whether a job's runner is gone already or has written its last event, though that is not yet taken note of.
     pub fn is_ending(&self, number: u64) -> bool {
         let begun = |job: &JobFolder, entry: &QueueEntry| job.event_count().is_ok_and(|count| count > entry.from_seq);
+        let has_ended = |job: &JobFolder| matches!(job.last_event(), Ok(Some(last)) if last.event.is_last());
         self.at_work.contains_key(&number)
-            && self
-                .entries
-                .get(&number)
-                .is_some_and(|entry| self.job(number).is_ok_and(|job| begun(&job, entry) && !job.is_held()))
+            && self.entries.get(&number).is_some_and(|entry| {
+                self.job(number).is_ok_and(|job| begun(&job, entry) && (!job.is_held() || has_ended(&job)))
+            })
     }
 
     /// Whether a job that is at work should not be.

@@ -143,6 +143,7 @@ pub async fn serve(home: &Home, lock: Lock, settings: Settings) -> Result<(), Er
                 if !lock.is_in_place() {
                     break "its home is gone";
                 }
+                shared.look_again();
                 if shared.is_busy() {
                     busy = Instant::now();
                 } else if settings.idle.is_some_and(|longest| busy.elapsed() >= longest) {
@@ -242,6 +243,14 @@ impl Shared {
             log(&format!("job {} begins on {}: {}", turn.number, turn.device, turn.job.path().display()));
             let idle = state.idle.remove(&turn.device);
             runners::start(turn, idle, self.program.clone(), self.ended.clone());
+        }
+    }
+
+    /// Start jobs whose turn has come, but for the last runner that still had them.
+    fn look_again(&self) {
+        let mut state = self.state();
+        if state.queue.is_held_back() {
+            self.schedule(&mut state);
         }
     }
 

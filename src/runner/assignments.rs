@@ -37,7 +37,8 @@ impl Assignments {
         let deadline = Instant::now() + KEEP;
         while !stop.is_set() && Instant::now() < deadline {
             match self.lines.recv_timeout(LOOK) {
-                Ok(assignment) => return Some(assignment),
+                // Asked to stop meanwhile, it leaves the job to another.
+                Ok(assignment) => return Some(assignment).filter(|_| !stop.is_set()),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return None,
             }

@@ -272,8 +272,18 @@ fn run(folder: &Path, from_seq: Option<u64>, models: &Models, stop: &StopFlag) -
     done
 }
 
-/// The lock that says a runner lives, with its process id. Others hold it for a moment when they look, so wait a little.
-fn take_lock(folder: &JobFolder) -> Result<File, Error> {
+/// The lock that says a runner lives.
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // The process id of one that has let go of it must not be signalled while the next one writes its own.
+        let _ = self.0.set_len(0);
+    }
+}
+
+/// Take the lock of a job, and write the own process id into it. Others hold it for a moment when they look, so wait a little.
+fn take_lock(folder: &JobFolder) -> Result<Lock, Error> {
     let path = folder.lock();
     let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
     let mut file = file.map_err(workspace::Error::io("create", &path))?;
@@ -284,7 +294,7 @@ fn take_lock(folder: &JobFolder) -> Result<File, Error> {
                 let pid = std::process::id().to_string();
                 let written = file.set_len(0).and_then(|()| file.write_all(pid.as_bytes()));
                 written.map_err(workspace::Error::io("write", &path))?;
-                return Ok(file);
+                return Ok(Lock(file));
             }
             Err(TryLockError::Error(error)) => return Err(workspace::Error::io("lock", &path)(error).into()),
             Err(TryLockError::WouldBlock) if Instant::now() < deadline => {

@@ -28,6 +28,9 @@ use super::{Setup, command, leave, theme};
 use crate::protocol::Scores;
 use crate::workspace::{GraphicsCard, Ratings, Settings, Theme};
 
+/// Photos, masks, and photos that are still being written.
+type PhotoCounts = (usize, usize, usize);
+
 /// What can happen.
 pub enum Message {
     /// A key, a paste, a click, a new size.
@@ -48,8 +51,8 @@ pub enum Message {
     Update(Update),
     /// A follower tells of the job in this folder.
     Told(PathBuf, Told),
-    /// The photos of this concept have been checked.
-    Checked(String, Checked),
+    /// The photos of this concept have been checked, when there were so many photos and masks.
+    Checked(String, PhotoCounts, Checked),
     /// The samples of this concept have come.
     Samples(String, SampleList),
     /// The ratings of this concept have come.
@@ -140,7 +143,7 @@ pub struct App {
     /// When the graphics cards were last asked for their memory.
     asked_cards: Option<Instant>,
     /// Photos and masks as they were when they were last checked.
-    checked: Option<(usize, usize, usize)>,
+    checked: Option<PhotoCounts>,
     waited: usize,
 }
 
@@ -296,6 +299,8 @@ impl App {
             Message::Update(update) => {
                 match &update {
                     Update::News(news) => self.notice = Some(news.clone()),
+                    // Nobody told of what has changed in the open one meanwhile.
+                    Update::Concepts(_) => self.ask_details(),
                     Update::ReadOnly(Some(why)) if self.world.read_only.is_none() => self.notice = Some(why.clone()),
                     _ => {}
                 }
@@ -310,9 +315,11 @@ impl App {
                     self.ask_details();
                 }
             }
-            Message::Checked(name, checked) => {
+            Message::Checked(name, counts, checked) => {
                 self.waited -= 1;
-                if let Some(open) = self.world.open.as_mut().filter(|open| open.concept.id == name) {
+                // One that was asked for earlier may come later.
+                let latest = self.checked == Some(counts);
+                if let Some(open) = self.world.open.as_mut().filter(|open| latest && open.concept.id == name) {
                     open.checked = Some(checked);
                 }
             }

@@ -211,14 +211,21 @@ impl Drop for Follower {
 
 /// The last thing to tell; none when nobody listens any more.
 fn follow(job: &JobFolder, gone: &AtomicBool, tell: &impl Fn(Told)) -> Result<Option<Told>, Error> {
+    // In this order: of a job that ends meanwhile it is told that it is at work, and then how it ended.
+    let held = job.is_held();
+    let last = job.last_event()?.map(|event| event.seq);
     let mut follow = Follow::new(job)?;
-    // What is there already comes in one piece, whatever its length.
-    let mut wait = Duration::from_millis(30);
-    while !gone.load(Ordering::Relaxed) && follow.next(wait)?.is_some() {
-        wait = if follow.is_behind() { wait } else { Duration::from_millis(5) };
+    // What is there already comes in one piece, whatever its length and however long that takes.
+    let mut told = None;
+    while told < last && !gone.load(Ordering::Relaxed) {
+        match follow.next(NOTICE)? {
+            Some(event) => told = Some(event.seq),
+            None if follow.over().is_some() => break,
+            None => {}
+        }
     }
     let history = follow.history().clone();
-    let state = workspace::state(job, &history);
+    let state = if held { State::Running } else { workspace::state(job, &history) };
     tell(Told::Whole(Box::new(history), state));
     let mut events = Vec::new();
     while !gone.load(Ordering::Relaxed) {
@@ -228,7 +235,8 @@ fn follow(job: &JobFolder, gone: &AtomicBool, tell: &impl Fn(Told)) -> Result<Op
                 events.push(event);
             }
             tell(Told::More(std::mem::take(&mut events)));
-            return Ok(Some(Told::Over(state)));
+            // Asked again: with the last events read it knows the end.
+            return Ok(Some(Told::Over(follow.over().unwrap_or(state))));
         }
         events.extend(follow.next(NOTICE)?);
         if !events.is_empty() && (!follow.is_behind() || events.len() >= BATCH) {

@@ -151,6 +151,8 @@ pub fn run(home: &Home, start: Start) -> Result<Option<String>, Error> {
         Setup { home: home.clone(), concept, place, theme, told, pictures, colours, graph, program, verbs, explained };
     let mut app = App::new(setup, sender.clone());
     let own = input::own_input();
+    // Before the terminal is taken: one who ends this while it asks questions wants it back too.
+    listen_to_signals(&sender)?;
     let mut screen = Screen::take()?;
     // First something to see, then the questions to the terminal, whose answers may take their time.
     draw(&mut screen, &mut app)?;
@@ -172,7 +174,6 @@ pub fn run(home: &Home, start: Start) -> Result<Option<String>, Error> {
         app.never_ask();
     }
     let gate = Gate::default();
-    listen_to_signals(&sender)?;
     input::listen(sender.clone(), Gate::clone(&gate), own);
     app.connect();
     let ended = event_loop(&mut screen, &mut app, &messages, &gate);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{Concept, Error, History, Home, JobFolder, Ratings, read_ratings, state};
+use super::{Concept, Error, History, Home, JobFolder, Ratings, read_ratings};
 use crate::image;
 use crate::protocol::{
     BothScores, CheckpointRecord, ConceptDetails, ConceptRecord, FileRecord, JobKind, RunRecord, SampleRecord, State,
@@ -114,13 +114,13 @@ impl RunSummary {
     /// Read a run of `concept`.
     pub fn read(concept: &str, run: &JobFolder) -> Result<Self, Error> {
         let spec = run.run_spec()?;
-        let history = History::read(run)?;
+        let (state, history) = run.look()?;
         let scoring = JobFolder::at(&run.evaluation()).ok().map(|job| History::read(&job)).transpose()?;
         let both = |(before, after): (&_, &_)| BothScores { before: Clone::clone(before), after: Clone::clone(after) };
         let record = RunRecord {
             concept: concept.to_owned(),
             id: run.id().to_owned(),
-            state: state(run, &history),
+            state,
             path: run.path().to_owned(),
             imported: spec.imported.map(|imported| imported.file),
             steps: history.step(),

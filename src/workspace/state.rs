@@ -21,6 +21,17 @@ pub fn state(job: &JobFolder, history: &History) -> State {
 }
 
 impl JobFolder {
+    /// How the job is, with its history. Its lock is asked first: the events of a runner that has let go of it are all there,
+    /// and one that is in its last event is still at work.
+    ///
+    /// # Errors
+    /// Its events cannot be read.
+    pub fn look(&self) -> Result<(State, History), Error> {
+        let held = self.is_held();
+        let history = History::read(self)?;
+        Ok((if held { State::Running } else { state(self, &history) }, history))
+    }
+
     /// Whether a runner holds the job's lock.
     pub fn is_held(&self) -> bool {
         let Ok(file) = File::open(self.lock()) else { return false };

@@ -26,18 +26,18 @@ impl App {
             })
         });
         let Some(open) = &self.world.open else { return };
-        let count = open
+        let counts = open
             .details
             .as_ref()
             .map_or((0, 0, 0), |details| (details.concept.photos, details.concept.masks, details.concept.incomplete));
-        if self.checked != Some(count) {
-            self.checked = Some(count);
+        if self.checked != Some(counts) {
+            self.checked = Some(counts);
             self.waited += 1;
             let (concept, messages) = (open.concept.clone(), self.messages.clone());
             std::thread::spawn(move || {
                 let checked =
                     preflight(&concept).map_or_else(|error| Checked::Wrong(error.to_string()), Checked::Ready);
-                let _ = messages.send(Message::Checked(concept.id, checked));
+                let _ = messages.send(Message::Checked(concept.id, counts, checked));
             });
         }
         self.look_for_scores();
