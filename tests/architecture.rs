@@ -16,7 +16,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("segment", &["fs", "protocol", "image", "diffusion"]),
     ("catversion", &["fs", "protocol", "image", "diffusion"]),
     ("runner", &["fs", "protocol", "image", "workspace", "diffusion", "metrics", "segment", "catversion", "sys"]),
-    ("store", &["protocol"]),
+    ("store", &["fs", "protocol"]),
     ("daemon", &["fs", "protocol", "image", "workspace", "store", "sys"]),
     ("client", &["fs", "protocol", "image", "workspace", "sys"]),
     ("tui", &["fs", "protocol", "image", "workspace", "client", "sys"]),

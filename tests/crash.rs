@@ -104,9 +104,9 @@ fn a_daemon_killed_twenty_times_loses_no_event_and_no_job() {
 #[test]
 fn a_runner_killed_twenty_times_is_retried_to_the_same_bytes() {
     let workspace = Workspace::with_models();
-    let (whole, undisturbed) = queue_training(&workspace, 400, &[]);
+    let (whole, undisturbed) = queue_training(&workspace, 1200, &[]);
     catbench(&workspace, &["wait", &whole.to_string()]).assert().code(0);
-    let (number, run) = queue_training(&workspace, 400, &[]);
+    let (number, run) = queue_training(&workspace, 1200, &[]);
     let mut moments = Moments(2);
     let mut slowest = Duration::ZERO;
     for round in 0..20 {
@@ -124,8 +124,8 @@ fn a_runner_killed_twenty_times_is_retried_to_the_same_bytes() {
     }
     assert!(slowest < Duration::from_secs(2), "{slowest:?}");
     catbench(&workspace, &["wait", &number.to_string()]).assert().code(0);
-    assert_trained(&run, 400);
-    let last = "checkpoints/step-000400.safetensors";
+    assert_trained(&run, 1200);
+    let last = "checkpoints/step-001200.safetensors";
     assert_eq!(std::fs::read(undisturbed.join(last)).unwrap(), std::fs::read(run.join(last)).unwrap());
 }
 

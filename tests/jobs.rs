@@ -42,9 +42,10 @@ fn runs(workspace: &Workspace) -> Vec<PathBuf> {
 #[test]
 fn a_training_killed_and_resumed_ends_with_the_same_bytes() {
     let workspace = workspace();
-    let whole = train(&workspace, &["--steps", "40", "--checkpoint-every", "10"]);
+    // Many enough that it is not through before it is killed.
+    let whole = train(&workspace, &["--steps", "200", "--checkpoint-every", "10"]);
 
-    let killed = train(&workspace, &["--steps", "40", "--checkpoint-every", "10", "--detach"]);
+    let killed = train(&workspace, &["--steps", "200", "--checkpoint-every", "10", "--detach"]);
     wait_for_step(&killed, 20);
     let pid: String = std::fs::read_to_string(killed.join("runner.lock")).unwrap();
     Command::new("kill").args(["-9", pid.trim()]).status().unwrap();
@@ -53,7 +54,7 @@ fn a_training_killed_and_resumed_ends_with_the_same_bytes() {
     let id = killed.file_name().unwrap().to_str().unwrap().to_owned();
     catbench(&workspace, &["train", "demo", "--resume", &id]).assert().code(0);
 
-    let last = "checkpoints/step-000040.safetensors";
+    let last = "checkpoints/step-000200.safetensors";
     assert_eq!(read(whole.join(last)).unwrap(), read(killed.join(last)).unwrap());
     let events = events(&killed);
     assert!(matches!(events.last(), Some(Event::Finished { .. })));
@@ -62,8 +63,9 @@ fn a_training_killed_and_resumed_ends_with_the_same_bytes() {
 #[test]
 fn a_training_stopped_by_sigterm_writes_a_checkpoint_and_goes_on() {
     let workspace = workspace();
-    let whole = train(&workspace, &["--steps", "60"]);
-    let stopped = train(&workspace, &["--steps", "60", "--checkpoint-every", "60", "--detach"]);
+    // Many enough that it is not through before it hears of it, which waits for the disk.
+    let whole = train(&workspace, &["--steps", "400"]);
+    let stopped = train(&workspace, &["--steps", "400", "--checkpoint-every", "400", "--detach"]);
     wait_for_step(&stopped, 5);
     catbench(&workspace, &["stop", "demo"]).assert().code(0);
     let deadline = Instant::now() + Duration::from_secs(60);
@@ -72,11 +74,11 @@ fn a_training_stopped_by_sigterm_writes_a_checkpoint_and_goes_on() {
         std::thread::sleep(Duration::from_millis(10));
     }
     let Some(Event::Stopped { step }) = events(&stopped).pop() else { panic!("{:?}", events(&stopped).pop()) };
-    assert!((5..60).contains(&step) && stopped.join(format!("checkpoints/step-{step:06}.safetensors")).is_file());
+    assert!((5..400).contains(&step) && stopped.join(format!("checkpoints/step-{step:06}.safetensors")).is_file());
     catbench(&workspace, &["train", "demo", "--resume", "latest"]).assert().code(0);
     // The checkpoint interval differs between the two, the learned numbers do not.
     let numbers = |run: &Path| {
-        let path = run.join("checkpoints/step-000060.safetensors");
+        let path = run.join("checkpoints/step-000400.safetensors");
         catbench::catversion::Checkpoint::load(&path).unwrap().embeddings.numbers().unwrap()
     };
     assert_eq!(numbers(&whole), numbers(&stopped));

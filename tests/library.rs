@@ -90,7 +90,7 @@ fn a_concept_is_listed_with_how_it_stands_and_what_stands_for_it() {
     assert_eq!(first["sample"], newest.as_str(), "the newest learned one");
     // One that is at work is seen as running without anything having changed in its files, and as interrupted after it.
     let run = workspace.run().train(10).write();
-    assert_eq!(listed(&workspace)["state"], "interrupted");
+    wait_until("it is taken up", || listed(&workspace)["state"] == "interrupted");
     let run = run.hold();
     assert_eq!(listed(&workspace)["state"], "running");
     drop(run);

@@ -141,7 +141,10 @@ fn what_fits_the_machine_but_not_what_is_free_now_may_wait_for_it() {
     let each = (bytes(&large["peak_bytes"]) - bytes(&small["peak_bytes"])) / 1000.0;
     let between = estimate(f64::midpoint(free, total) / 0.85 / each);
     assert_eq!(between["refusal"], Value::Null, "{between}");
-    assert!(between["short"].as_str().is_some_and(|short| short.contains("free now")), "{between}");
+    // What is free is another figure each time it is asked: other tests come and go.
+    let fits = 0.85 * bytes(&between["peak_bytes"]) <= bytes(&between["free"]["bytes"]);
+    assert_eq!(between["short"].as_str().is_none_or(|short| !short.contains("free now")), fits, "{between}");
+    assert!(!fits || bytes(&between["free"]["bytes"]) > free, "it fits only where more has become free: {between}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The jobs and their order: the files of the queue, and which of them are at work.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -56,8 +56,8 @@ pub struct Queue {
     over: BTreeMap<u64, (Stamp, How)>,
     /// Why a job failed whose events could not be written.
     untold: BTreeMap<u64, String>,
-    /// A job was left out whose last runner was on its way out.
-    held_back: bool,
+    /// Jobs whose turn has come, but that a runner holds which was not begun here.
+    held_back: BTreeSet<u64>,
 }
 
 impl Queue {
@@ -72,7 +72,7 @@ impl Queue {
         }
         let QueueFiles { entries, highest, problems } = QueueFiles::read(home)?;
         let (at_work, over, untold) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        let held_back = false;
+        let held_back = BTreeSet::new();
         Ok((Self { home: home.clone(), entries, highest, at_work, attempts: 0, over, untold, held_back }, problems))
     }
 
@@ -195,36 +195,60 @@ impl Queue {
 
     /// The next job whose device is free; `all` devices are those that `any` may mean, the best first.
     pub fn next(&mut self, all: &[String]) -> Option<Turn> {
-        let mut held_back = false;
-        let turn = self.first(all, &mut held_back);
+        let (turn, held_back) = self.first(all);
         self.held_back = held_back;
         turn
     }
 
-    fn first(&self, all: &[String], held_back: &mut bool) -> Option<Turn> {
-        let is_free = |device: &&String| !self.busy().any(|busy| busy == *device);
+    /// That job, and those before it that have a runner though none was begun here.
+    fn first(&self, all: &[String]) -> (Option<Turn>, BTreeSet<u64>) {
+        let mut busy: BTreeSet<&String> = self.busy().collect();
+        let mut held_back = BTreeSet::new();
         let waiting =
             queue::in_turn(&self.entries).into_iter().filter(|entry| !self.at_work.contains_key(&entry.number));
         for entry in waiting {
-            let device =
-                if entry.device == ANY { all.iter().find(is_free) } else { Some(&entry.device).filter(is_free) };
+            let free = |device: &&String| !busy.contains(device);
+            let device = if entry.device == ANY { all.iter().find(free) } else { Some(&entry.device).filter(free) };
             let Some(device) = device else { continue };
-            if self.state(entry.number).0 != JobState::Queued || self.waits_for(entry).is_some() {
+            let state = self.state(entry.number).0;
+            if ![JobState::Queued, JobState::Running].contains(&state) || self.waits_for(entry).is_some() {
                 continue;
             }
             let Ok(job) = self.job(entry.number) else { continue };
-            // The runner of an earlier attempt that is still on its way out.
-            if !job.is_held() {
-                return Some(self.turn(entry, job, device.clone()));
+            if state == JobState::Queued && !job.is_held() {
+                return (Some(self.turn(entry, job, device.clone())), held_back);
             }
-            *held_back = true;
+            // Its device is not free either.
+            busy.insert(entry.chosen.as_ref().unwrap_or(device));
+            held_back.insert(entry.number);
         }
-        None
+        (None, held_back)
     }
 
-    /// Whether the turn of a job has come whose last runner was still on its way out: nothing tells when that is gone.
+    /// Whether the turn of a job has come that has a runner already: one of an earlier attempt that is on its way out, or one
+    /// that an earlier daemon had started and that took the job up just now. Nothing tells what becomes of it.
     pub fn is_held_back(&self) -> bool {
-        self.held_back
+        !self.held_back.is_empty()
+    }
+
+    /// Those of them that are at work on their job after all; they count as begun from now on.
+    pub fn orphans(&mut self) -> Vec<Turn> {
+        let mut orphans = Vec::new();
+        for number in self.held_back.clone() {
+            let Some(entry) = self.entries.get(&number).filter(|entry| self.is_taken_up(entry)) else { continue };
+            let Ok(job) = self.job(number) else { continue };
+            let turn = self.turn(entry, job, entry.chosen.as_ref().unwrap_or(&entry.device).clone());
+            self.held_back.remove(&number);
+            self.attempt(&turn);
+            orphans.push(turn);
+        }
+        orphans
+    }
+
+    /// Whether a runner has this attempt at a job in hand.
+    fn is_taken_up(&self, entry: &QueueEntry) -> bool {
+        let begun = |job: &JobFolder| job.event_count().is_ok_and(|count| count > entry.from_seq);
+        self.job(entry.number).is_ok_and(|job| begun(&job) && job.is_held())
     }
 
     fn turn(&self, entry: &QueueEntry, job: JobFolder, device: String) -> Turn {
@@ -342,7 +366,8 @@ impl Queue {
 
     /// How a job is, and why it failed.
     pub fn state(&self, number: u64) -> How {
-        if self.at_work.contains_key(&number) {
+        let is_orphan = || self.held_back.contains(&number) && self.entry(number).is_ok_and(|e| self.is_taken_up(e));
+        if self.at_work.contains_key(&number) || is_orphan() {
             return (JobState::Running, None);
         }
         if let Some(cause) = self.untold.get(&number) {

@@ -13,7 +13,7 @@ use tokio::sync::{broadcast, watch};
 
 use super::library::Librarian;
 use super::lifecycle::{Lock, Socket, logout_warning};
-use super::queue::{ANY, Act, Queue};
+use super::queue::{ANY, Act, Queue, Turn};
 use super::runners::{self, Ended, Runner};
 use super::{Error, Settings, connection, devices, watcher};
 use crate::protocol::{DaemonStatus, DeviceName, JobChange, JobInfo, JobState, PROTOCOL, Submission};
@@ -221,18 +221,24 @@ impl Shared {
             let cause = runners::bury(&turn);
             Self::note_end(&mut state, turn.number, cause);
         }
-        for turn in living {
-            log(&format!("job {} runs: adopted", turn.number));
-            if state.queue.is_unwanted(turn.number) {
-                self.stop(&state, turn.number, false);
-            }
-            runners::adopt(turn, self.ended.clone());
-        }
+        self.adopt(&state, living);
         self.schedule(&mut state);
     }
 
+    fn adopt(self: &Arc<Self>, state: &State, living: Vec<Turn>) {
+        for turn in living {
+            log(&format!("job {} runs: adopted", turn.number));
+            if state.queue.is_unwanted(turn.number) {
+                self.stop(state, turn.number, false);
+            }
+            runners::adopt(turn, self.ended.clone());
+        }
+    }
+
     /// Start every job whose turn has come.
-    fn schedule(&self, state: &mut State) {
+    fn schedule(self: &Arc<Self>, state: &mut State) {
+        let orphans = state.queue.orphans();
+        self.adopt(state, orphans);
         loop {
             let Some(turn) = state.queue.next(&self.devices) else { return };
             if let Err(error) = state.queue.begin(&turn) {
@@ -246,8 +252,8 @@ impl Shared {
         }
     }
 
-    /// Start jobs whose turn has come, but for the last runner that still had them.
-    fn look_again(&self) {
+    /// See what has become of the jobs that had a runner when their turn came.
+    fn look_again(self: &Arc<Self>) {
         let mut state = self.state();
         if state.queue.is_held_back() {
             self.schedule(&mut state);
@@ -261,7 +267,7 @@ impl Shared {
     }
 
     /// A job is not at work any more.
-    fn ended(&self, ended: Ended) {
+    fn ended(self: &Arc<Self>, ended: Ended) {
         let Ended { turn, runner, cause } = ended;
         let mut state = self.state();
         Self::note_end(&mut state, turn.number, cause);
@@ -310,7 +316,7 @@ impl Shared {
     }
 
     /// Queue a job, and start it if its turn has come.
-    pub async fn submit(&self, submission: &Submission) -> Result<JobInfo, Error> {
+    pub async fn submit(self: &Arc<Self>, submission: &Submission) -> Result<JobInfo, Error> {
         let named: Result<DeviceName, _> = submission.device.parse();
         if submission.device != ANY && !named.is_ok_and(DeviceName::is_built_in) {
             let (device, there) = (submission.device.clone(), self.devices.join(", "));

@@ -153,6 +153,9 @@ impl Store {
 
     fn open_as_it_is(path: &Path) -> Result<Self, Error> {
         let wrong = |source| Error::Sled { path: path.to_owned(), source };
+        // sled makes them with all above them, also where that was removed with the home just now.
+        let home = path.parent().unwrap_or(path);
+        crate::fs::create_below(home, &path.join("blobs")).map_err(|error| wrong(error.into()))?;
         let open = || sled::Config::new().path(path).cache_capacity(CACHE).open();
         let is_locked = |error: &sled::Error| error.to_string().contains("could not acquire lock");
         let deadline = Instant::now() + LOCKED;
@@ -398,9 +401,19 @@ mod tests {
     #[test]
     fn a_store_of_another_schema_or_version_or_of_garbage_is_put_aside() {
         type Spoil = fn(&Path);
+        // What has dropped it may hold it for a moment more.
+        fn open(path: &Path) -> sled::Db {
+            let deadline = Instant::now() + LOCKED;
+            loop {
+                match sled::open(path) {
+                    Err(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(20)),
+                    opened => return opened.unwrap(),
+                }
+            }
+        }
         let spoils: [Spoil; 3] = [
-            |path| drop(sled::open(path).unwrap().insert("schema", "99").unwrap()),
-            |path| drop(sled::open(path).unwrap().open_tree("photos").unwrap().insert("a", b"\x63{}").unwrap()),
+            |path| drop(open(path).insert("schema", "99").unwrap()),
+            |path| drop(open(path).open_tree("photos").unwrap().insert("a", b"\x63{}").unwrap()),
             |path| {
                 for file in std::fs::read_dir(path).unwrap().map(|file| file.unwrap().path()) {
                     if file.is_file() {
