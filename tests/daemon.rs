@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use assert_cmd::assert::OutputAssertExt;
 use catbench::client;
 use catbench::protocol::{Event, JobChange, JobState, PROTOCOL};
-use catbench::workspace::Home;
+use catbench::workspace::{EventLog, Home};
 use common::{Workspace, catbench, events, job_state, jobs, json, later_daemon, queue_file, records, wait_until};
 use predicates::boolean::PredicateBooleanExt;
 use predicates::str::contains;
@@ -102,6 +102,41 @@ fn a_paused_training_leaves_its_device_and_goes_on_to_the_same_bytes() {
     catbench(&workspace, &["wait", &id]).assert().code(0);
     let last = "checkpoints/step-000300.safetensors";
     assert_eq!(std::fs::read(whole_run.join(last)).unwrap(), std::fs::read(run.join(last)).unwrap());
+}
+
+#[test]
+fn a_job_that_a_forgotten_runner_takes_up_is_adopted_and_one_that_is_let_go_begins() {
+    let workspace = Workspace::with_models();
+    let (first, run) = queue(&workspace, 4000, &[]);
+    let (taken, taken_run) = queue(&workspace, 2, &[]);
+    let (after, _) = queue(&workspace, 2, &[]);
+    common::wait_for_step(&run, 1);
+    // As a runner that was started by a daemon which was killed before it had the lock.
+    let lock = std::fs::File::create(taken_run.join("runner.lock")).unwrap();
+    lock.lock().unwrap();
+    catbench(&workspace, &["jobs", "cancel", &first.to_string()]).assert().code(0);
+    wait_until("the device is free", || job_state(&workspace, first).is_over());
+    let states = || [taken, after].map(|number| job_state(&workspace, number));
+    assert_eq!(states(), [JobState::Queued; 2], "who has it has its device");
+    let (mut log, _) = EventLog::open(&taken_run.join("events.jsonl")).unwrap();
+    log.write(Event::Started { pid: std::process::id(), steps: 2, resumed_from: 0 }).unwrap();
+    // More than a look of the daemon's own.
+    let until = Instant::now() + Duration::from_millis(1500);
+    while Instant::now() < until {
+        assert_eq!(states(), [JobState::Running, JobState::Queued]);
+    }
+    log.write(Event::Stopped { step: 1 }).unwrap();
+    drop(lock);
+    catbench(&workspace, &["wait", &after.to_string()]).assert().code(0);
+    assert_eq!(job_state(&workspace, taken), JobState::Stopped);
+
+    // Held by one that had it before: tried again, its turn comes when that lets go.
+    let lock = std::fs::File::open(taken_run.join("runner.lock")).unwrap();
+    lock.lock().unwrap();
+    catbench(&workspace, &["jobs", "retry", &taken.to_string()]).assert().code(0);
+    assert_eq!(job_state(&workspace, taken), JobState::Queued);
+    drop(lock);
+    catbench(&workspace, &["wait", &taken.to_string()]).assert().code(0);
 }
 
 #[test]
