@@ -148,6 +148,19 @@ fn what_fits_the_machine_but_not_what_is_free_now_may_wait_for_it() {
 }
 
 #[test]
+fn a_masked_loss_without_any_mask_is_warned_of() {
+    let workspace = Workspace::with_models();
+    let args = ["train", "demo", "--masked-loss", "--dry-run"];
+    catbench(&workspace, &args).assert().code(0).stdout(contains("masked_loss is of no use").not());
+    std::fs::remove_dir_all(workspace.concept().join("masks")).unwrap();
+    catbench(&workspace, &args).assert().code(0).stdout(contains("masked_loss is of no use: no photo has a mask"));
+    let json = catbench(&workspace, &[&args[..], &["--json"]].concat()).output().unwrap();
+    let json: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert!(json["warnings"][0].as_str().unwrap().contains("masked_loss"), "{json}");
+    catbench(&workspace, &args[..2]).arg("--dry-run").assert().code(0).stdout(contains("masked_loss").not());
+}
+
+#[test]
 fn layers_that_the_text_encoder_does_not_have_are_refused_before_the_queue() {
     let workspace = Workspace::with_models();
     for more in [&[][..], &["--dry-run"]] {

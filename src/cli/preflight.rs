@@ -83,7 +83,7 @@ pub fn dry_run(concept: &Concept, told: &Told<'_>, estimate: &Estimate, json: bo
             "concept": concept.id,
             "photos": photos,
             "settings": told.train.map(|(_, config)| config),
-            "warnings": told.train.map(|(checked, _)| &checked.warnings),
+            "warnings": told.train.map(|(checked, config)| checked.training_warnings(config)),
             "estimate": estimate,
         }));
     } else {
@@ -121,7 +121,7 @@ fn rows(told: &Told<'_>, estimate: &Estimate) -> Rows {
             let mask = if photo.mask.is_some() { "mask" } else { "no mask" };
             rows.push(("photo", format!("{name}: {}, {mask}", photo.how_cropped(config.crop))));
         }
-        rows.extend(checked.warnings.iter().map(|warning| ("warning", warning.clone())));
+        rows.extend(checked.training_warnings(config).into_iter().map(|warning| ("warning", warning)));
         rows.extend(effective_settings(config));
     }
     rows.extend(estimate.prompt_warnings().into_iter().map(|warning| ("warning", warning)));

@@ -45,6 +45,17 @@ impl Photo {
     }
 }
 
+impl Preflight {
+    /// What a training with `config` should know of them: also that it asks for masks where there are none.
+    pub fn training_warnings(&self, config: &TrainConfig) -> Vec<String> {
+        let mut warnings = self.warnings.clone();
+        if config.masked_loss && self.photos.iter().all(|photo| photo.mask.is_none()) {
+            warnings.push("masked_loss is of no use: no photo has a mask, so whole pictures count".into());
+        }
+        warnings
+    }
+}
+
 /// The settings a training will use, by name, as people read them.
 pub fn effective_settings(config: &TrainConfig) -> Vec<(&'static str, String)> {
     let preset = match config.preset {

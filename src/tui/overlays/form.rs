@@ -16,7 +16,7 @@ use crate::tui::keymap::overlays::{self, Layer};
 use crate::tui::theme;
 use crate::tui::widgets::list::{self, Choice};
 use crate::tui::widgets::{pane, text};
-use crate::tui::world::World;
+use crate::tui::world::{Checked, World};
 use crate::workspace::{Concept, effective_settings};
 
 /// What a setting with few values can be.
@@ -280,6 +280,10 @@ impl Form {
                     .iter()
                     .flat_map(|need| say(need, if need.starts_with('✗') { theme::bad() } else { theme::text() })),
             ),
+        }
+        if let Some(Checked::Ready(found)) = world.open.as_ref().and_then(|open| open.checked.as_ref()) {
+            let warnings = found.training_warnings(&config);
+            lines.extend(warnings.iter().flat_map(|warning| say(&format!("! {warning}"), theme::warn())));
         }
         if let Some(job) = world.busy() {
             let (number, state) = (job.number, job.state.word());
