@@ -31,6 +31,7 @@ fn wrong_usage_ends_with_2() {
         catbench(&workspace).args(args).assert().code(2);
     }
     catbench(&workspace).arg("--version").assert().code(0).stdout(contains("catbench"));
+    catbench(&workspace).arg("--help").assert().code(0).stdout(contains("CATBENCH_HOME"));
 }
 
 /// A training of what `spoil` has made of the concept is refused, names what is wrong, and makes no folder.

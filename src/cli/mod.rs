@@ -39,9 +39,18 @@ use crate::client;
 use crate::protocol::{DeviceName, FloatType, JobKind, SampleConfig, SettingError};
 use crate::workspace::{self, Home};
 
+/// What is set for all commands, at the end of the help.
+const ENVIRONMENT: &str = "\
+Environment:
+  CATBENCH_HOME    folder of all concepts; else ./workspaces where there is one,
+                   else catbench in $XDG_DATA_HOME or ~/.local/share
+  CATBENCH_IMAGES  how the workbench draws pictures, as `catbench open --images`
+  CATBENCH_THEME   its colours, as `catbench open --theme`
+  NO_COLOR         no colours";
+
 /// Teach a diffusion model your own concept, and look at it, without leaving the terminal.
 #[derive(Debug, Parser)]
-#[command(name = "catbench", version)]
+#[command(name = "catbench", version, after_help = ENVIRONMENT)]
 pub struct Cli {
     #[command(subcommand)]
     verb: Option<Verb>,
