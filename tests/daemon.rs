@@ -46,6 +46,25 @@ fn ten_clients_at_once_start_one_daemon() {
 }
 
 #[test]
+fn a_client_that_is_stopped_while_it_waits_for_an_answer_gets_it_when_it_goes_on() {
+    let workspace = Workspace::new();
+    let pid = json(&workspace, &["daemon", "start"])["daemon"]["pid"].as_u64().unwrap();
+    let signal = |name: &str, pid: u64| {
+        assert!(std::process::Command::new("kill").args([name, &pid.to_string()]).status().unwrap().success());
+    };
+    signal("-STOP", pid);
+    let mut client = catbench(&workspace, &["daemon", "status"]);
+    let client = client.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    for _ in 0..20 {
+        signal("-STOP", client.id().into());
+        signal("-CONT", client.id().into());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    signal("-CONT", pid);
+    client.wait_with_output().unwrap().assert().code(0);
+}
+
+#[test]
 fn a_daemon_whose_home_is_removed_ends() {
     // Also one that has just begun, and makes its store meanwhile.
     for is_busy in [false, true] {

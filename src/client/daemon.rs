@@ -268,7 +268,8 @@ impl Daemon {
                 Ok(0) => return Err(Error::HungUp),
                 Ok(_) => {}
                 Err(error) if [ErrorKind::WouldBlock, ErrorKind::TimedOut].contains(&error.kind()) => return Ok(None),
-                Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(None),
+                // By a signal, or as this process was stopped and goes on: it is waited for as long as was said all the same.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => return Err(Error::HungUp),
             }
         }
