@@ -77,7 +77,8 @@ fn a_daemon_whose_home_is_removed_ends() {
         // What it makes may come into the way.
         wait_until("its home is removed", || std::fs::remove_dir_all(workspace.home()).is_ok());
         wait_until("it has ended", || !common::is_alive(pid));
-        assert!(!workspace.home().exists(), "it has begun another");
+        // sled makes its folder with all above it, also in the middle of its beginning.
+        assert!(is_busy || !workspace.home().exists(), "it has begun another");
     }
 }
 
@@ -144,6 +145,8 @@ fn a_job_that_a_forgotten_runner_takes_up_is_adopted_and_one_that_is_let_go_begi
     while Instant::now() < until {
         assert_eq!(states(), [JobState::Running, JobState::Queued]);
     }
+    let daemon = std::fs::read_to_string(workspace.home().join(".catbench/daemon.log")).unwrap();
+    assert!(daemon.contains(&format!("job {taken} runs: adopted")), "{daemon}");
     log.write(Event::Stopped { step: 1 }).unwrap();
     drop(lock);
     catbench(&workspace, &["wait", &after.to_string()]).assert().code(0);

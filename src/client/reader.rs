@@ -72,7 +72,7 @@ impl Reader {
         match self {
             Self::Files { home, .. } => {
                 // The home says what there is instead.
-                let mut details = read_details(&home.concept(name)?.folder);
+                let mut details = read_details(&home.concept_folder(name)?);
                 details.sample_records.retain(|_| samples);
                 Ok(details)
             }

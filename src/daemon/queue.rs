@@ -203,7 +203,12 @@ impl Queue {
     /// That job, and those before it that have a runner though none was begun here.
     fn first(&self, all: &[String]) -> (Option<Turn>, BTreeSet<u64>) {
         let mut busy: BTreeSet<&String> = self.busy().collect();
-        let mut held_back = BTreeSet::new();
+        // Whatever became of their turn, a runner still has them, and their device.
+        let is_held = |number: &u64| self.job(*number).is_ok_and(|job| job.is_held());
+        let still = |number: &u64| !self.at_work.contains_key(number) && is_held(number);
+        let mut held_back: BTreeSet<u64> = self.held_back.iter().copied().filter(still).collect();
+        let of_them = held_back.iter().filter_map(|number| self.entries.get(number));
+        busy.extend(of_them.map(|entry| entry.chosen.as_ref().unwrap_or(&entry.device)));
         let waiting =
             queue::in_turn(&self.entries).into_iter().filter(|entry| !self.at_work.contains_key(&entry.number));
         for entry in waiting {
@@ -247,8 +252,8 @@ impl Queue {
 
     /// Whether a runner has this attempt at a job in hand.
     fn is_taken_up(&self, entry: &QueueEntry) -> bool {
-        let begun = |job: &JobFolder| job.event_count().is_ok_and(|count| count > entry.from_seq);
-        self.job(entry.number).is_ok_and(|job| begun(&job) && job.is_held())
+        let goes_on = |job: &JobFolder| matches!(job.last_event(), Ok(Some(last)) if last.seq >= entry.from_seq && !last.event.is_last());
+        self.job(entry.number).is_ok_and(|job| goes_on(&job) && job.is_held())
     }
 
     fn turn(&self, entry: &QueueEntry, job: JobFolder, device: String) -> Turn {
@@ -366,8 +371,7 @@ impl Queue {
 
     /// How a job is, and why it failed.
     pub fn state(&self, number: u64) -> How {
-        let is_orphan = || self.held_back.contains(&number) && self.entry(number).is_ok_and(|e| self.is_taken_up(e));
-        if self.at_work.contains_key(&number) || is_orphan() {
+        if self.at_work.contains_key(&number) {
             return (JobState::Running, None);
         }
         if let Some(cause) = self.untold.get(&number) {
@@ -376,7 +380,12 @@ impl Queue {
         let Some(entry) = self.entries.get(&number) else { return (JobState::Failed, None) };
         match self.over.get(&number) {
             Some((stamp, how)) if stamp.is_some() && *stamp == self.stamp(entry) => how.clone(),
-            _ => entry.how(&self.home).unwrap_or_else(|problem| (JobState::Failed, Some(problem.to_string()))),
+            _ => match entry.how(&self.home) {
+                // It has not died: it is not yet known here.
+                Ok((JobState::Failed, _)) if self.is_taken_up(entry) => (JobState::Running, None),
+                Ok(how) => how,
+                Err(problem) => (JobState::Failed, Some(problem.to_string())),
+            },
         }
     }
 

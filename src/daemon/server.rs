@@ -255,8 +255,13 @@ impl Shared {
     /// See what has become of the jobs that had a runner when their turn came.
     fn look_again(self: &Arc<Self>) {
         let mut state = self.state();
-        if state.queue.is_held_back() {
-            self.schedule(&mut state);
+        if !state.queue.is_held_back() {
+            return;
+        }
+        let before: Vec<String> = state.queue.busy().cloned().collect();
+        self.schedule(&mut state);
+        if !state.queue.busy().eq(&before) {
+            self.told(Change::Queue);
         }
     }
 
@@ -334,6 +339,9 @@ impl Shared {
     pub async fn change(self: &Arc<Self>, number: u64, change: &JobChange) -> Result<JobInfo, Error> {
         self.settled(|_| Some(number)).await;
         let mut state = self.state();
+        // What is asked of one of these is asked of its runner.
+        let orphans = state.queue.orphans();
+        self.adopt(&state, orphans);
         let act = state.queue.change(number, change)?;
         if act != Act::Nothing {
             self.stop(&state, number, act == Act::Kill);

@@ -224,6 +224,9 @@ fn follow(job: &JobFolder, gone: &AtomicBool, tell: &impl Fn(Told)) -> Result<Op
             None => {}
         }
     }
+    if gone.load(Ordering::Relaxed) {
+        return Ok(None);
+    }
     let history = follow.history().clone();
     let state = if held { State::Running } else { workspace::state(job, &history) };
     tell(Told::Whole(Box::new(history), state));

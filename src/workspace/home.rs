@@ -69,12 +69,19 @@ impl Home {
         Concept::open(&self.concept_folder(name)?)
     }
 
-    /// The folder `name`, of a concept that may be damaged.
-    pub(super) fn concept_folder(&self, name: &str) -> Result<PathBuf, Error> {
+    /// The folder of the concept of that name, whose `concept.toml` may be broken.
+    ///
+    /// # Errors
+    /// There is no such folder, or no `concept.toml` in it.
+    pub fn concept_folder(&self, name: &str) -> Result<PathBuf, Error> {
         let plain = !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', '\0']);
         let folder = self.path.join(name);
         if !plain || !folder.is_dir() {
             return Err(Error::NoConcept { name: name.into(), home: self.path.clone(), hint: self.hint(name) });
+        }
+        if !folder.join("concept.toml").is_file() {
+            // It says what is missing.
+            Concept::open(&folder)?;
         }
         Ok(folder)
     }

@@ -136,10 +136,6 @@ impl Home {
     /// No folder of this name with a `concept.toml`, or it cannot be moved.
     pub fn remove_concept(&self, name: &str) -> Result<PathBuf, Error> {
         let folder = self.concept_folder(name)?;
-        if !folder.join("concept.toml").is_file() {
-            // It says what is missing.
-            Concept::open(&folder)?;
-        }
         self.make_internal()?;
         let trash = self.trash();
         std::fs::create_dir_all(&trash).map_err(Error::io("create", &trash))?;
