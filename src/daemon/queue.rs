@@ -208,7 +208,7 @@ impl Queue {
         let still = |number: &u64| !self.at_work.contains_key(number) && is_held(number);
         let mut held_back: BTreeSet<u64> = self.held_back.iter().copied().filter(still).collect();
         let of_them = held_back.iter().filter_map(|number| self.entries.get(number));
-        busy.extend(of_them.map(|entry| entry.chosen.as_ref().unwrap_or(&entry.device)));
+        busy.extend(of_them.map(QueueEntry::settled_device));
         let waiting =
             queue::in_turn(&self.entries).into_iter().filter(|entry| !self.at_work.contains_key(&entry.number));
         for entry in waiting {
@@ -242,7 +242,7 @@ impl Queue {
         for number in self.held_back.clone() {
             let Some(entry) = self.entries.get(&number).filter(|entry| self.is_taken_up(entry)) else { continue };
             let Ok(job) = self.job(number) else { continue };
-            let turn = self.turn(entry, job, entry.chosen.as_ref().unwrap_or(&entry.device).clone());
+            let turn = self.turn(entry, job, entry.settled_device().clone());
             self.held_back.remove(&number);
             self.attempt(&turn);
             orphans.push(turn);
@@ -313,7 +313,7 @@ impl Queue {
         let (mut living, mut dead) = (Vec::new(), Vec::new());
         for (number, entry) in self.entries.clone() {
             let Ok(job) = entry.folder(&self.home) else { continue };
-            let turn = self.turn(&entry, job, entry.chosen.as_ref().unwrap_or(&entry.device).clone());
+            let turn = self.turn(&entry, job, entry.settled_device().clone());
             if turn.job.is_held() {
                 self.attempt(&turn);
                 living.push(turn);
@@ -328,12 +328,11 @@ impl Queue {
 
     /// Whether a job's runner is gone already or has written its last event, though that is not yet taken note of.
     pub fn is_ending(&self, number: u64) -> bool {
-        let begun = |job: &JobFolder, entry: &QueueEntry| job.event_count().is_ok_and(|count| count > entry.from_seq);
-        let has_ended = |job: &JobFolder| matches!(job.last_event(), Ok(Some(last)) if last.event.is_last());
+        let begun = |entry: &QueueEntry| {
+            self.job(number).is_ok_and(|job| job.event_count().is_ok_and(|count| count > entry.from_seq))
+        };
         self.at_work.contains_key(&number)
-            && self.entries.get(&number).is_some_and(|entry| {
-                self.job(number).is_ok_and(|job| begun(&job, entry) && (!job.is_held() || has_ended(&job)))
-            })
+            && self.entries.get(&number).is_some_and(|entry| begun(entry) && !self.is_taken_up(entry))
     }
 
     /// Whether a job that is at work should not be.

@@ -235,10 +235,14 @@ impl Shared {
         }
     }
 
-    /// Start every job whose turn has come.
-    fn schedule(self: &Arc<Self>, state: &mut State) {
+    fn adopt_orphans(self: &Arc<Self>, state: &mut State) {
         let orphans = state.queue.orphans();
         self.adopt(state, orphans);
+    }
+
+    /// Start every job whose turn has come.
+    fn schedule(self: &Arc<Self>, state: &mut State) {
+        self.adopt_orphans(state);
         loop {
             let Some(turn) = state.queue.next(&self.devices) else { return };
             if let Err(error) = state.queue.begin(&turn) {
@@ -340,8 +344,7 @@ impl Shared {
         self.settled(|_| Some(number)).await;
         let mut state = self.state();
         // What is asked of one of these is asked of its runner.
-        let orphans = state.queue.orphans();
-        self.adopt(&state, orphans);
+        self.adopt_orphans(&mut state);
         let act = state.queue.change(number, change)?;
         if act != Act::Nothing {
             self.stop(&state, number, act == Act::Kill);

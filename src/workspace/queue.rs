@@ -124,6 +124,11 @@ impl QueueEntry {
         self.job.iter().next().unwrap_or_default().to_string_lossy().into_owned()
     }
 
+    /// Its device as far as that is known: the one that `any` came to mean when it was begun.
+    pub fn settled_device(&self) -> &String {
+        self.chosen.as_ref().unwrap_or(&self.device)
+    }
+
     /// How the job is when no runner is at work on it.
     ///
     /// # Errors
@@ -249,7 +254,7 @@ pub fn info(home: &Home, entry: &QueueEntry, (state, cause): How, others: impl F
         kind: folder.as_ref().and_then(|folder| folder.kind().ok()),
         state,
         cause: if state == JobState::Queued { waits_for(entry, others) } else { cause },
-        device: entry.chosen.as_ref().unwrap_or(&entry.device).clone(),
+        device: entry.settled_device().clone(),
         priority: entry.priority,
         after: entry.after.clone(),
         submitted: entry.submitted,
