@@ -23,7 +23,7 @@ pub use folder::{PHOTO_EXTENSIONS, list_photos, mask_path};
 pub use grid::{Labels, can_be_written, contact_sheet};
 pub use paint::MaskCanvas;
 pub use parameters::Parameters;
-pub use png::{png_size, read_png_text, write_png};
+pub use png::{mask_confidence, png_size, read_png_text, write_png};
 pub use provenance::{Provenance, read_provenance, write_picture};
 pub use read::{MAX_PIXELS, read_alpha, read_any_mask, read_mask, read_photo, turned};
 pub use resample::{Filter, resize, resize_bicubic, resize_part};

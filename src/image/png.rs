@@ -115,6 +115,13 @@ pub fn read_png_text(path: &Path) -> Result<Vec<(String, String)>, Error> {
     Ok(text)
 }
 
+/// What the mask in `path` says of its own worth, 0 to 1; none where it says nothing, as one drawn by hand, or cannot be read.
+pub fn mask_confidence(path: &Path) -> Option<f64> {
+    let text = read_png_text(path).ok()?;
+    let said = text.iter().find(|(key, _)| key == "confidence").and_then(|(_, value)| value.parse::<f64>().ok());
+    said.filter(|confidence| (0.0..=1.0).contains(confidence))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

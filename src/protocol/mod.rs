@@ -8,6 +8,7 @@ mod device;
 mod estimate;
 mod event;
 mod library;
+mod masks;
 mod model;
 mod names;
 mod picture;
@@ -29,6 +30,7 @@ pub use library::{
     BothScores, CheckpointRecord, ConceptDetails, ConceptRecord, FileRecord, RunRecord, SampleRecord, Scores, State,
     StoreCounts,
 };
+pub use masks::{DOUBTFUL_BELOW, MaskMaker, MaskQuality};
 pub use model::{IgnoredTensors, ModelReport, ModelSpec, PartReport, Prediction, UNKNOWN, path_or_table};
 pub use names::{next_name, with_class_words};
 pub use picture::{Axis, PictureConfig, PictureRecord, UsedCheckpoint, UsedConcept};

@@ -1,0 +1,61 @@
+//! Who makes masks, and what a mask is worth.
+
+use serde::{Deserialize, Serialize};
+
+/// What makes the masks of samples and photos.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MaskMaker {
+    /// The untrained base model: where its denoiser sees the class word in the finished picture, refined by the picture's colours.
+    #[default]
+    BaseModel,
+    /// Segment Anything, asked with points and a box from the base model's mask.
+    Sam,
+    /// A network that was trained on masks of one world: concept.toml's `segmenter`.
+    Segmenter,
+    /// Nobody: pictures are made without masks and scored whole.
+    Nobody,
+}
+
+impl MaskMaker {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::BaseModel, Self::Sam, Self::Segmenter, Self::Nobody];
+
+    /// As in settings files.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::BaseModel => "base_model",
+            Self::Sam => "sam",
+            Self::Segmenter => "segmenter",
+            Self::Nobody => "nobody",
+        }
+    }
+}
+
+/// How much evidence the base model gathers for a mask.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MaskQuality {
+    /// Few looks at the picture: at most a tenth of the time that sampling it took.
+    #[default]
+    Fast,
+    /// More looks.
+    Best,
+}
+
+impl MaskQuality {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Fast, Self::Best];
+
+    /// As in settings files.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Fast => "fast",
+            Self::Best => "best",
+        }
+    }
+}
+
+/// A mask whose confidence is lower is doubtful. Confidence is the agreement (intersection over union) of the masks that
+/// independent parts of the evidence give.
+pub const DOUBTFUL_BELOW: f64 = 0.75;
