@@ -34,6 +34,7 @@ pub mod daemon;
 pub mod diffusion;
 pub mod fs;
 pub mod image;
+pub mod masks;
 pub mod metrics;
 pub mod protocol;
 pub mod runner;

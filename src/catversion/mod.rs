@@ -27,5 +27,5 @@ pub use embeddings::ResidualEmbeddings;
 pub use error::{Error, Result};
 pub use optimizer::AdamW;
 pub use prompt::{Reading, prompt_text};
-pub use sample::{Encoded, Picture, SMALLEST_PART, Sampler, Undecoded, decode, denoise_batch};
+pub use sample::{Encoded, Sampler, decode, denoise_batch};
 pub use trainer::{Draw, Launched, StepLoss, Trainer, TrainingPhoto, concatenated_layers};

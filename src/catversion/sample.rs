@@ -6,34 +6,16 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use candle_core::Tensor;
-use image::{GrayImage, RgbImage};
+use image::RgbImage;
 
 use super::checkpoint::Checkpoint;
 use super::embeddings::ResidualEmbeddings;
 use super::error::Result;
 use super::prompt::Reading;
 use crate::diffusion::{
-    self, BaseModel, Decoder, Denoising, PictureNoise, Prefix, Texts, Vae, attention_mask, denoise, emphasize,
-    to_images,
+    self, BaseModel, Decoder, Denoising, PictureNoise, Prefix, Texts, Vae, denoise, emphasize, to_images,
 };
-use crate::image::clean_mask;
 use crate::protocol::{PictureConfig, SampleConfig};
-
-/// Parts and holes of a picture's mask smaller than this share of its largest part are cleaned away, as those of photos' masks
-/// are by default.
-pub const SMALLEST_PART: f64 = 0.1;
-
-/// One picture made.
-#[derive(Debug, Clone)]
-pub struct Picture {
-    /// The picture.
-    pub image: RgbImage,
-    /// White where it looked at `tokens`, without crumbs; all black where it never did. None where its prompt names neither the
-    /// concept nor the class word: then nobody knows.
-    pub mask: Option<GrayImage>,
-    /// Positions of the tokens whose attention made the mask.
-    pub tokens: Vec<usize>,
-}
 
 /// What was learned of one concept.
 struct Learned {
@@ -64,8 +46,6 @@ pub struct Encoded {
     texts: Texts,
     /// The part of the denoising in which that is read, and what is read before and after.
     otherwise: Option<([f64; 2], Texts)>,
-    /// Token positions whose attention makes the mask.
-    positions: Vec<usize>,
 }
 
 /// Reads prompts for pictures that agree in what is learned, its strength, and what the unconditional branch reads.
@@ -148,38 +128,18 @@ impl<'a> Sampler<'a> {
         Ok(Encoded {
             texts: self.texts(&reading, true)?,
             otherwise: otherwise.transpose()?,
-            positions: self.positions(&reading)?,
         })
     }
-
-    /// The tokens whose attention makes the mask: of the concept, or else of its class word.
-    fn positions(&self, reading: &Reading) -> Result<Vec<usize>> {
-        let tokenizer = &self.model.tokenizer;
-        Ok(match &reading.own {
-            Some(own) => tokenizer.positions_at(&reading.text, own.clone())?,
-            None => tokenizer.positions_of(&reading.text, &self.class_word)?,
-        })
-    }
-}
-
-/// A denoised picture that is not decoded yet.
-pub struct Undecoded {
-    /// Scaled latents [1, C, h, w].
-    latents: Tensor,
-    /// Where it looked at `tokens`, [h', w'] in 0 to 1; none where there are none.
-    attention: Option<Tensor>,
-    /// Positions of the tokens of the concept, or else of its class word.
-    tokens: Vec<usize>,
 }
 
 /// Denoise a batch of pictures, which agree in noise, sampler, steps, in the part of the steps with concepts, and in whether
-/// they are guided at all. What one becomes depends on how many there are, because sums are rounded otherwise, but on nothing
+/// they are guided at all: scaled latents [1, C, h, w] of each. What one becomes depends on how many there are, because sums are rounded otherwise, but on nothing
 /// else of the others. `progress` is told (denoising steps done, all) and may break off; then the result is none.
 pub fn denoise_batch(
     model: &BaseModel,
     batch: &[(&Encoded, &PictureConfig)],
     progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
-) -> Result<Option<Vec<Undecoded>>> {
+) -> Result<Option<Vec<Tensor>>> {
     let Some((text, first)) = batch.first() else { return Ok(Some(Vec::new())) };
     let all =
         |of: &dyn Fn(&Encoded) -> Tensor| Tensor::cat(&batch.iter().map(|(text, _)| of(text)).collect::<Vec<_>>(), 0);
@@ -202,30 +162,17 @@ pub fn denoise_batch(
         sampler: first.sampler,
         karras: first.karras,
         eta: first.eta,
-        mask_positions: batch.iter().map(|(text, _)| text.positions.clone()).collect(),
     };
     let seeds: Vec<u64> = batch.iter().map(|(_, picture)| picture.seed).collect();
     let mut noise = PictureNoise::new(first.noise, &seeds);
     let start = model.initial_latents(&mut noise)?;
-    let Some(result) = denoise(model, &start, &mut noise, &job, progress)? else { return Ok(None) };
-    let picture = |(i, (text, _)): (usize, &(&Encoded, &PictureConfig))| {
-        let attention = result.attention.as_ref().filter(|_| !text.positions.is_empty());
-        Ok(Undecoded {
-            latents: result.latents.narrow(0, i, 1)?.contiguous()?,
-            attention: attention.map(|maps| maps.get(i)).transpose()?,
-            tokens: text.positions.clone(),
-        })
-    };
-    batch.iter().enumerate().map(picture).collect::<Result<_>>().map(Some)
+    let Some(latents) = denoise(model, &start, &mut noise, &job, progress)? else { return Ok(None) };
+    let each = (0..batch.len()).map(|i| latents.narrow(0, i, 1)?.contiguous());
+    Ok(Some(each.collect::<candle_core::Result<_>>()?))
 }
 
-/// Decode a denoised picture.
-pub fn decode(vae: &Vae, decoder: &Decoder, undecoded: &Undecoded) -> Result<Picture> {
-    let pixels = decoder.decode(&vae.unscale(&undecoded.latents)?)?;
-    let Some(image) = to_images(&pixels)?.pop() else {
-        return Err(diffusion::Error::Setting("no picture".into()).into());
-    };
-    let cut = |map| attention_mask(map, image.dimensions(), None).map(|mask| clean_mask(&mask, SMALLEST_PART));
-    let mask = undecoded.attention.as_ref().map(cut).transpose()?;
-    Ok(Picture { image, mask, tokens: undecoded.tokens.clone() })
+/// The picture of scaled `latents` [1, C, h, w].
+pub fn decode(vae: &Vae, decoder: &Decoder, latents: &Tensor) -> Result<RgbImage> {
+    let pixels = decoder.decode(&vae.unscale(latents)?)?;
+    Ok(to_images(&pixels)?.pop().ok_or_else(|| diffusion::Error::Setting("no picture".into()))?)
 }

@@ -14,7 +14,7 @@ use super::table::{Cell, Column, Format, Table, few, how_cells, how_columns, not
 use super::{Error, Where, print_json};
 use crate::client;
 use crate::protocol::{
-    Compared, MaskConfig, ModelSpec, SampleConfig, ScoreConfig, ScoreCrop, ScoreSummary, TrainConfig,
+    Compared, MaskConfig, MaskMaker, MaskQuality, ModelSpec, SampleConfig, ScoreConfig, ScoreCrop, ScoreSummary, TrainConfig,
 };
 use crate::workspace::{self, Concept, ConceptFile, Home, preflight};
 
@@ -66,10 +66,14 @@ struct Protocol {
     /// Where its masks are, likewise.
     masks: Option<String>,
     /// How photos get masks that have none there; without, they count whole.
-    photo_masks: Option<PhotoMasks>,
+    photo_masks: Option<MaskMaker>,
     base_model: Option<PathBuf>,
     score_model: Option<PathBuf>,
     dino_model: Option<PathBuf>,
+    /// The weights of Segment Anything, for masks by it.
+    sam_model: Option<PathBuf>,
+    /// A segmenter of the subjects' world, for masks by it.
+    segmenter: Option<PathBuf>,
     /// What it does not say is as the preset has it.
     #[serde(default, deserialize_with = "training")]
     train: TrainConfig,
@@ -81,14 +85,6 @@ struct Protocol {
     prompts: BTreeMap<String, Vec<String>>,
     #[serde(rename = "subject")]
     subjects: Vec<Subject>,
-}
-
-/// How photos get masks.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum PhotoMasks {
-    /// From where the base model looks at the class word.
-    Attention,
 }
 
 #[derive(Debug, Deserialize)]
@@ -191,7 +187,8 @@ impl Args {
             base_model,
             score_model: Some(absolute(score_model)?),
             dino_model: model(&self.dino_model, &protocol.dino_model).map(absolute).transpose()?,
-            sam_model: None,
+            sam_model: model(&None, &protocol.sam_model).map(absolute).transpose()?,
+            segmenter: model(&None, &protocol.segmenter).map(absolute).transpose()?,
             guidance_scale: Some(protocol.sample.guidance_scale),
             tags: vec![protocol.name.clone()],
             notes: String::new(),
@@ -215,10 +212,10 @@ impl Args {
             if let Some(device) = self.device.map(Where::device) {
                 (train.device, sample.device) = (device, device);
             }
-            let photo_masks = protocol.photo_masks.map(|PhotoMasks::Attention| MaskConfig {
+            let photo_masks = protocol.photo_masks.filter(|maker| *maker != MaskMaker::Nobody).map(|maker| MaskConfig {
                 device: train.device,
                 dtype: train.dtype,
-                ..MaskConfig::default()
+                ..MaskConfig::of(maker, MaskQuality::Best)
             });
             let usual = ScoreConfig::default();
             let (fill, crop) = (protocol.fill.unwrap_or(usual.fill), protocol.crop.unwrap_or(usual.crop));

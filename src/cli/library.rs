@@ -179,6 +179,7 @@ pub fn new(args: &NewArgs) -> Result<(), Error> {
         score_model: args.score_model.as_ref().map(std::path::absolute).transpose()?,
         dino_model: args.dino_model.as_ref().map(std::path::absolute).transpose()?,
         sam_model: args.sam_model.as_ref().map(std::path::absolute).transpose()?,
+        segmenter: None,
         guidance_scale: None,
         tags: args.tags.clone(),
         notes: String::new(),

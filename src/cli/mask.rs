@@ -6,9 +6,9 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::preflight::Told;
-use super::{Error, PlacementArgs, Where, follow, print_json, train};
+use super::{Error, PlacementArgs, Where, follow, mask_bench, print_json, train};
 use crate::client;
-use crate::protocol::{FloatType, MaskConfig, MaskPoint, SegmentRequest};
+use crate::protocol::{FloatType, MaskConfig, MaskMaker, MaskPoint, MaskQuality, SegmentRequest};
 use crate::workspace::{self, Concept, History, JobFolder, MaskProblem};
 
 /// What to do.
@@ -22,9 +22,11 @@ pub struct Args {
 enum What {
     /// Take masks from a folder of PNGs with the names of the photos, or from the transparency of the photos.
     Import(ImportArgs),
-    /// Make masks where the base model looks at the class word, which needs no other model; or with --sam at points, by Segment
-    /// Anything.
+    /// Make masks where the base model sees the class word, which needs no other model; or by Segment Anything, or with --sam at
+    /// points.
     Make(Box<MakeArgs>),
+    /// Compare ways of making masks on pictures whose true masks are known: overlap, borders, which masks are called doubtful.
+    Bench(mask_bench::Args),
     /// Look at every mask of photos and of all samples, also those of runs and scorings: which are missing, and which are empty,
     /// full, of another size or coloured. Ends with 1 if one cannot be used.
     Check(CheckArgs),
@@ -52,8 +54,8 @@ struct ImportArgs {
 struct MakeArgs {
     /// The concept.
     concept: String,
-    /// Pictures to make masks for, photos or samples; without, the photos that have none. Samples get their masks while they are
-    /// made, from the same attention.
+    /// Pictures to make masks for, photos or samples; without, the photos that have none. Samples get the same masks while they are
+    /// made.
     #[arg(value_name = "PICTURE")]
     pictures: Vec<PathBuf>,
     /// For the samples of a sampling that have no mask: its id, the start of it, or `latest`.
@@ -62,6 +64,12 @@ struct MakeArgs {
     /// Also for those that have a mask.
     #[arg(long)]
     replace: bool,
+    /// Who makes them: base_model, sam (asked where base_model sees the class word) or segmenter; base_model if not given.
+    #[arg(long, value_name = "MAKER", value_parser = mask_bench::maker, conflicts_with = "sam")]
+    masks: Option<MaskMaker>,
+    /// How closely the base model looks: fast or best; best if not given.
+    #[arg(long, value_parser = mask_bench::quality, conflicts_with = "sam")]
+    mask_quality: Option<MaskQuality>,
     /// By Segment Anything at the points given, with the weights that concept.toml names as `sam_model`.
     #[arg(long, requires_all = ["points", "pictures"], conflicts_with_all = [
         "replace", "caption", "timesteps", "draws", "seed", "device", "dtype", "priority", "after", "dry_run",
@@ -120,6 +128,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
     match &args.what {
         What::Import(args) => import(args),
         What::Make(args) => make(args),
+        What::Bench(args) => mask_bench::run(args),
         What::Check(args) => check(args),
     }
 }
@@ -200,8 +209,14 @@ fn make(args: &MakeArgs) -> Result<(), Error> {
     if args.sam {
         return segment(args, &concept);
     }
-    let usual = MaskConfig::default();
+    let maker = args.masks.unwrap_or_default();
+    if maker == MaskMaker::Nobody {
+        return Err(Error::Job("--masks nobody makes none: name base_model, sam or segmenter".into()));
+    }
+    concept.check_masks_by(maker)?;
+    let usual = MaskConfig::of(maker, args.mask_quality.unwrap_or(MaskQuality::Best));
     let config = MaskConfig {
+        maker,
         caption: args.caption.clone().unwrap_or(usual.caption),
         timesteps: args.timesteps.clone().unwrap_or(usual.timesteps),
         draws: args.draws.unwrap_or(usual.draws),
@@ -218,7 +233,7 @@ fn make(args: &MakeArgs) -> Result<(), Error> {
         return Err(Error::Job(format!("every {of} has a mask: --replace makes them anew")));
     }
     let estimate = client::estimate_of(client::mask_request(&concept, pictures.len(), config.clone())?)?;
-    let looks = config.timesteps.len() * config.draws;
+    let looks = config.looks();
     let told = Told::work("masks", format!("{} pictures, {looks} looks at each", pictures.len()));
     if args.dry_run {
         return super::preflight::dry_run(&concept, &told, &estimate, args.json);

@@ -12,6 +12,7 @@ mod jobs;
 mod library;
 mod manual;
 mod mask;
+mod mask_bench;
 mod material;
 mod model;
 mod open;
@@ -36,7 +37,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::client;
-use crate::protocol::{DeviceName, FloatType, JobKind, SampleConfig, SettingError};
+use crate::protocol::{DeviceName, FloatType, JobKind, MaskMaker, MaskQuality, SampleConfig, SettingError};
 use crate::workspace::{self, Home};
 
 /// What is set for all commands, at the end of the help.
@@ -227,6 +228,13 @@ struct PromptArgs {
     /// Classifier-free guidance; 1 switches it off. Without: the concept's, else 7.5.
     #[arg(long)]
     guidance_scale: Option<f64>,
+    /// Who makes the masks: base_model (the untrained one looks for the class word), sam (Segment Anything, asked where base_model
+    /// sees it), segmenter (concept.toml's), or nobody; base_model if not given.
+    #[arg(long, value_name = "MAKER", value_parser = mask_bench::maker)]
+    masks: Option<MaskMaker>,
+    /// How closely the base model looks for them: fast, at most a tenth of the time of the pictures, or best; fast if not given.
+    #[arg(long, value_parser = mask_bench::quality)]
+    mask_quality: Option<MaskQuality>,
     /// What computes: cpu, cuda:0 (or another number), metal, or `any` for the first that is free; cpu if not given.
     #[arg(long)]
     device: Option<Where>,
@@ -241,6 +249,8 @@ impl PromptArgs {
         config.images_per_prompt = self.images_per_prompt.unwrap_or(config.images_per_prompt);
         config.seed = self.seed;
         config.guidance_scale = self.guidance_scale.unwrap_or(config.guidance_scale);
+        config.masks = self.masks.unwrap_or(config.masks);
+        config.mask_quality = self.mask_quality.unwrap_or(config.mask_quality);
         config.device = self.device.map_or(config.device, Where::device);
         config.dtype = self.dtype.unwrap_or(config.dtype);
     }

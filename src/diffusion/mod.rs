@@ -9,7 +9,7 @@
 //! | `scheduler` | noise schedule |
 //! | `samplers/` | from noise to latents in few steps: DDIM, PNDM, Euler, DPM++, UniPC |
 //! | `sampler` | guided denoising |
-//! | `attention_mask` | masks from where the denoiser looks |
+//! | `look` | what the denoiser's attention sees in a finished picture |
 //! | `tape` | reverse-mode differentiation |
 //! | `ops/` | the operations, forward and backward: by CPU kernels, by candle's tensor operations |
 //! | `kernels/` | the CPU kernels |
@@ -23,7 +23,6 @@
 //! | `noise`, `torch_noise` | random numbers, our own and torch's |
 //! | `pixels` | pictures |
 
-mod attention_mask;
 mod check;
 mod clip_merges;
 mod compute;
@@ -34,6 +33,7 @@ mod files;
 mod hash;
 mod infer;
 mod kernels;
+mod look;
 mod noise;
 pub(crate) mod ops;
 mod original;
@@ -56,7 +56,6 @@ use std::path::Path;
 
 use candle_core::{Device, Tensor};
 
-pub use attention_mask::{Looking, attention_mask, look, resize_bilinear};
 pub use check::check;
 pub use compute::{Compute, Threads};
 pub use cost::{Cost, Outline, Speed, part_of};
@@ -64,10 +63,11 @@ pub use embedding::Embedding;
 pub use error::{Error, Result};
 pub use files::ModelFiles;
 pub(crate) use kernels::AttnMask;
+pub use look::{Looking, Looks, looks_at_once};
 pub use noise::{Noise, PictureNoise, Stream};
 pub use pixels::{to_images, to_tensor};
 pub use prompt_weights::{Piece, emphasize, pieces};
-pub use sampler::{Denoising, Latents, Texts, denoise};
+pub use sampler::{Denoising, Texts, denoise};
 pub use samplers::Solver;
 pub use scheduler::{PredictionType, Schedule};
 pub use tape::{Gradients, Tape, Tracked};
@@ -75,9 +75,10 @@ pub use tensor_file::{TensorFile, TensorInfo};
 pub use text_encoder::{Prefix, PrefixLayer, TextEncoder};
 pub use tokenizer::{Tokenizer, Tokens, odd_text};
 pub use torch_noise::TorchGenerator;
-pub use unet::{AttentionMaps, UNet, UNetOptions};
+pub use unet::{CrossSeen, OwnSeen, Probe, UNet, UNetOptions};
 pub use vae::{Decoder, Encoder, Vae};
-pub use weights::Weights;
+pub(crate) use weights::Part;
+pub use weights::{Scope, Weights};
 
 use self::compute::batches_at_once;
 use crate::protocol::ModelSpec;

@@ -1,13 +1,11 @@
-//! Guided denoising (Ho and Salimans 2022, arXiv 2207.12598) with any sampler, following where the picture looks at the
-//! class word meanwhile.
+//! Guided denoising (Ho and Salimans 2022, arXiv 2207.12598) with any sampler.
 
 use std::ops::ControlFlow;
 
 use candle_core::Tensor;
 
-use super::attention_mask::Attention;
 use super::error::{Error, Result};
-use super::unet::{AttentionMaps, UNetOptions};
+use super::unet::UNetOptions;
 use super::{BaseModel, PictureNoise};
 use crate::protocol::SamplerKind;
 
@@ -37,16 +35,6 @@ pub struct Denoising<'a> {
     pub karras: bool,
     /// DDIM's η.
     pub eta: f64,
-    /// For each picture, the token positions whose attention makes its mask; empty for no masks.
-    pub mask_positions: Vec<Vec<usize>>,
-}
-
-/// What [`denoise`] gives.
-pub struct Latents {
-    /// Scaled latents [B, C, h, w].
-    pub latents: Tensor,
-    /// Where each picture looked at the followed tokens, [B, h', w'] in 0 to 1, where asked.
-    pub attention: Option<Tensor>,
 }
 
 impl BaseModel {
@@ -58,7 +46,7 @@ impl BaseModel {
 }
 
 impl Texts {
-    /// For the UNet, all at once: what is shown first, as the attention maps follow the first pictures of the batch.
+    /// For the UNet, all at once: what is shown first.
     fn side_by_side(&self, guided: bool) -> Result<Tensor> {
         if !guided {
             return Ok(self.context.clone());
@@ -69,7 +57,7 @@ impl Texts {
     }
 }
 
-/// Denoise `latents` [B, C, h, w], standard normal noise. `noise` is where samplers that put noise in get it, the same that
+/// The scaled latents [B, C, h, w] that `latents`, standard normal noise of that shape, are denoised to. `noise` is where samplers that put noise in get it, the same that
 /// gave the latents. `progress` is told (steps done, steps) and may break off; then the result is none.
 pub fn denoise(
     model: &BaseModel,
@@ -77,7 +65,7 @@ pub fn denoise(
     noise: &mut PictureNoise,
     job: &Denoising<'_>,
     progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
-) -> Result<Option<Latents>> {
+) -> Result<Option<Tensor>> {
     let batch = latents.dims()[0];
     let texts = [Some(job.texts), job.otherwise.map(|(_, texts)| texts)];
     if noise.pictures() != batch || texts.into_iter().flatten().any(|texts| texts.context.dims()[0] != batch) {
@@ -93,7 +81,6 @@ pub fn denoise(
     let context = job.texts.side_by_side(guided)?;
     let otherwise =
         job.otherwise.map(|(part, texts)| Ok::<_, Error>((part, texts.side_by_side(guided)?))).transpose()?;
-    let mut attention = Attention::new(batch);
     let device = model.compute.device();
     let mut x = latents.to_device(device)?;
     // Times 1 is the same to the last bit.
@@ -107,12 +94,9 @@ pub fn denoise(
         };
         let input = solver.scale_model_input(&x)?;
         let input = if guided { Tensor::cat(&[&input, &input], 0)? } else { input };
-        let (output, maps) = model.compute.run(|| {
-            let maps = (!job.mask_positions.is_empty()).then(|| AttentionMaps::new(job.mask_positions.clone()));
-            let options = UNetOptions { maps: maps.as_ref(), ..UNetOptions::default() };
+        let output = model.compute.run(|| {
             let timesteps = vec![t; input.dims()[0]];
-            let output = model.unet.forward(&input, &timesteps, &context.into(), options)?.value().clone();
-            Ok::<_, Error>((output, maps))
+            Ok::<_, Error>(model.unet.forward(&input, &timesteps, &context.into(), UNetOptions::default())?.value().clone())
         })?;
         let output = if guided {
             let (cond, uncond) = (output.narrow(0, 0, batch)?, output.narrow(0, batch, batch)?);
@@ -122,13 +106,9 @@ pub fn denoise(
         };
         let drawn = solver.needs_noise().then(|| noise.next(&x.dims()[1..])?.to_device(device)).transpose()?;
         x = solver.step(&output, &x, drawn.as_ref())?;
-        if let Some(maps) = maps {
-            attention.add(maps)?;
-        }
         if progress((done + 1) * job.steps / timesteps.len(), job.steps).is_break() {
             return Ok(None);
         }
     }
-    let attention = (!job.mask_positions.is_empty()).then(|| attention.combine()).transpose()?;
-    Ok(Some(Latents { latents: x, attention }))
+    Ok(Some(x))
 }

@@ -5,11 +5,16 @@ use ::image::{GrayImage, Luma};
 /// `mask` (white above half, black below) without its parts smaller than `smallest` of its largest, and with holes smaller
 /// than that filled. Parts touch at edges, holes at corners too.
 pub fn clean_mask(mask: &GrayImage, smallest: f64) -> GrayImage {
+    clean_parts_and_holes(mask, smallest, smallest)
+}
+
+/// The same with another least share for holes: what is seen through a handle is no crumb.
+pub fn clean_parts_and_holes(mask: &GrayImage, smallest: f64, smallest_hole: f64) -> GrayImage {
     let (width, height) = mask.dimensions();
     let mut white: Vec<bool> = mask.iter().map(|&value| value >= 128).collect();
     let parts = parts(&white, width as usize, true);
     let Some(largest) = parts.iter().map(Vec::len).max() else { return GrayImage::new(width, height) };
-    let least = smallest * largest as f64;
+    let (least, least_hole) = (smallest * largest as f64, smallest_hole * largest as f64);
     for part in parts.iter().filter(|part| (part.len() as f64) < least) {
         part.iter().for_each(|&at| white[at] = false);
     }
@@ -19,7 +24,7 @@ pub fn clean_mask(mask: &GrayImage, smallest: f64) -> GrayImage {
     let holes = self::parts(&white, line, false);
     let filled: Vec<usize> = holes
         .into_iter()
-        .filter(|hole| (hole.len() as f64) < least && !hole.iter().any(|&at| at_border(at)))
+        .filter(|hole| (hole.len() as f64) < least_hole && !hole.iter().any(|&at| at_border(at)))
         .flatten()
         .collect();
     filled.into_iter().for_each(|at| white[at] = true);

@@ -115,11 +115,29 @@ pub fn read_png_text(path: &Path) -> Result<Vec<(String, String)>, Error> {
     Ok(text)
 }
 
+/// What a mask says of itself in its PNG text.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct MaskSays {
+    /// What made it (`mask_made_by`): a network, an editor, a file it was brought in from.
+    pub made_by: Option<String>,
+    /// How sure its maker is of it, 0 to 1.
+    pub confidence: Option<f64>,
+}
+
+/// What the mask in `path` says of itself; nothing where it cannot be read.
+pub fn mask_says(path: &Path) -> MaskSays {
+    let text = read_png_text(path).unwrap_or_default();
+    let value = |key: &str| text.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str());
+    let confidence = value("confidence").and_then(|value| value.parse::<f64>().ok());
+    MaskSays {
+        made_by: value("mask_made_by").map(str::to_owned),
+        confidence: confidence.filter(|confidence| (0.0..=1.0).contains(confidence)),
+    }
+}
+
 /// What the mask in `path` says of its own worth, 0 to 1; none where it says nothing, as one drawn by hand, or cannot be read.
 pub fn mask_confidence(path: &Path) -> Option<f64> {
-    let text = read_png_text(path).ok()?;
-    let said = text.iter().find(|(key, _)| key == "confidence").and_then(|(_, value)| value.parse::<f64>().ok());
-    said.filter(|confidence| (0.0..=1.0).contains(confidence))
+    mask_says(path).confidence
 }
 
 #[cfg(test)]

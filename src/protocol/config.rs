@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::device::{DeviceName, FloatType};
+use super::masks::{MaskMaker, MaskQuality};
 use super::sampling::{NoiseKind, OtherConcept, SamplerKind};
 
 /// A named set of training settings.
@@ -289,6 +290,10 @@ pub struct SampleConfig {
     pub uncond_prefix: bool,
     /// Images denoised at once.
     pub batch_size: usize,
+    /// Who makes the pictures' masks.
+    pub masks: MaskMaker,
+    /// How closely the base model looks for them.
+    pub mask_quality: MaskQuality,
     /// What computes: `cpu`, `cuda:N` or `metal`.
     pub device: DeviceName,
     /// Type of the weights and of activations.
@@ -319,6 +324,8 @@ impl Default for SampleConfig {
             concept_steps: None,
             uncond_prefix: false,
             batch_size: 4,
+            masks: MaskMaker::default(),
+            mask_quality: MaskQuality::default(),
             device: DeviceName::Cpu,
             dtype: FloatType::F32,
             embeddings: Vec::new(),
@@ -328,6 +335,12 @@ impl Default for SampleConfig {
 }
 
 impl SampleConfig {
+    /// How the pictures' masks are made.
+    pub fn mask_config(&self) -> MaskConfig {
+        let (device, dtype) = (self.device, self.dtype);
+        MaskConfig { device, dtype, ..MaskConfig::of(self.masks, self.mask_quality) }
+    }
+
     /// Refuse settings that cannot work, whatever the base model.
     pub fn check(&self) -> Result<(), SettingError> {
         if self.batch_size == 0 {
@@ -423,11 +436,13 @@ impl Default for ScoreConfig {
     }
 }
 
-/// Settings of masks made by the base model's own attention: the photo is noised to a few timesteps, and where the denoiser
-/// looks at the class word is where the concept is.
+/// Settings of masks. All but `maker` say how the untrained base model looks at a picture: it is noised to a few timesteps, and
+/// where the denoiser sees the class word is where the concept is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MaskConfig {
+    /// Who makes them.
+    pub maker: MaskMaker,
     /// What the denoiser reads; `{class}` stands for the class word.
     pub caption: String,
     /// The timesteps that the photo is noised to, of the schedule's.
@@ -448,10 +463,22 @@ pub struct MaskConfig {
 
 impl Default for MaskConfig {
     fn default() -> Self {
+        Self::of(MaskMaker::default(), MaskQuality::Best)
+    }
+}
+
+impl MaskConfig {
+    /// Masks by `maker`, which looks as `quality` says.
+    pub fn of(maker: MaskMaker, quality: MaskQuality) -> Self {
+        let (timesteps, draws) = match quality {
+            MaskQuality::Fast => (vec![100, 200, 400], 1),
+            MaskQuality::Best => (vec![100, 200, 300, 400], 3),
+        };
         Self {
+            maker,
             caption: "a photo of a {class}".into(),
-            timesteps: vec![200, 400, 600],
-            draws: 4,
+            timesteps,
+            draws,
             threshold: None,
             smallest_part: 0.1,
             seed: 0,
@@ -459,9 +486,12 @@ impl Default for MaskConfig {
             dtype: FloatType::F32,
         }
     }
-}
 
-impl MaskConfig {
+    /// How often each picture is looked at.
+    pub fn looks(&self) -> usize {
+        if self.maker.looks() { self.timesteps.len() * self.draws } else { 1 }
+    }
+
     /// Refuse settings that cannot work, whatever the base model.
     pub fn check(&self) -> Result<(), SettingError> {
         self.device.check(self.dtype)?;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 pub enum MaskMaker {
     /// The untrained base model: where its denoiser sees the class word in the finished picture, refined by the picture's colours.
     #[default]
+    #[serde(alias = "attention")]
     BaseModel,
     /// Segment Anything, asked with points and a box from the base model's mask.
     Sam,
@@ -20,6 +21,11 @@ pub enum MaskMaker {
 impl MaskMaker {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::BaseModel, Self::Sam, Self::Segmenter, Self::Nobody];
+
+    /// Whether it looks at pictures with the base model.
+    pub fn looks(self) -> bool {
+        matches!(self, Self::BaseModel | Self::Sam)
+    }
 
     /// As in settings files.
     pub fn word(self) -> &'static str {

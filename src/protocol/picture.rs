@@ -98,6 +98,8 @@ impl SampleConfig {
             concept_steps: self.concept_steps,
             uncond_prefix: self.uncond_prefix,
             batch_size: self.batch_size,
+            masks: self.masks,
+            mask_quality: self.mask_quality,
             device: self.device,
             dtype: self.dtype,
             embeddings: Vec::new(),

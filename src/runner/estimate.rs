@@ -169,7 +169,7 @@ impl Job<'_> {
         let one = |steps: usize, is_guided: bool| steps as f64 * if is_guided { guided } else { alone } + decoding;
         let listed: f64 = self.pictures.iter().map(|picture| one(picture.steps, picture.is_guided())).sum();
         let mask = self.masks.map(|MaskWork { mask, .. }| {
-            seconds(model.encoding_beside_unet(1)) + (mask.timesteps.len() * mask.draws) as f64 * alone
+            if mask.maker.looks() { seconds(model.encoding_beside_unet(1)) + mask.looks() as f64 * alone } else { 0.0 }
         });
         let picture = match (mask, self.pictures.len()) {
             (Some(mask), _) => mask,

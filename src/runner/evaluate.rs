@@ -60,6 +60,7 @@ impl Evaluation<'_> {
                     base_model: self.base_model,
                     model: self.model,
                 },
+                concept: self.concept,
                 config: &settings,
                 plan: plan(&self.folder.join(name), &settings.pictures(), settings.batch_size, false),
                 made: &HashSet::new(),
@@ -81,10 +82,10 @@ impl Evaluation<'_> {
         Ok(Outcome::Finished)
     }
 
-    fn scored(&self, Sampled { planned, picture, .. }: Sampled) -> ScoredSample {
+    fn scored(&self, Sampled { planned, picture, mask, .. }: Sampled) -> ScoredSample {
         ScoredSample {
-            image: picture.image,
-            mask: picture.mask,
+            image: picture,
+            mask: mask.map(|made| made.mask),
             prompt_text: prompt_text(&planned.config.prompt, self.class_word),
             seed: planned.config.seed,
         }

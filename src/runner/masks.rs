@@ -1,22 +1,44 @@
-//! A masking job: for each picture a mask from where the base model looks at the class word in it.
+//! A masking job: a mask for each picture, or makers of masks compared on pictures whose true masks are known.
 
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufWriter, Write};
 use std::ops::ControlFlow;
+use std::rc::Rc;
+use std::time::Instant;
 
+use super::mask_makers::{MadeMask, MaskMakers};
 use super::{Error, MaskJob, Outcome, Progress, StopFlag, estimate, load_model, warn_of_prompts};
-use crate::diffusion::{BaseModel, Encoder, Looking, attention_mask, look, to_tensor};
-use crate::image::{clean_mask, read_photo, resize_bicubic};
+use crate::diffusion::BaseModel;
+use crate::image::{read_mask, read_photo};
+use crate::masks::agreement::{boundary_f, iou};
 use crate::protocol::{Event, MaskConfig, MaskWork, Phase, SampleConfig};
-use crate::workspace::EventLog;
+use crate::workspace::{self, BenchLine, EventLog, MaskBench, MaskWay, TruePicture};
 
 /// Do the job.
 pub(super) fn run(job: &MaskJob, log: &mut EventLog, stop: &StopFlag) -> Result<Outcome, Error> {
-    let (spec, config) = (&job.spec, &job.spec.mask);
+    let config = &job.spec.mask;
     config.check().map_err(crate::catversion::Error::from)?;
-    let caption = config.caption.replace("{class}", &spec.class_word);
-    let sample = SampleConfig { device: config.device, dtype: config.dtype, ..SampleConfig::default() };
-    let masks = MaskWork { pictures: spec.pictures.len(), mask: config.clone() };
+    match &job.spec.bench {
+        Some(bench) => compare(job, bench, log, stop),
+        None => make(job, log, stop),
+    }
+}
+
+/// The base model, unless no maker looks with it. `looks` of it are taken at `pictures`.
+fn base_model(
+    job: &MaskJob,
+    configs: &[MaskConfig],
+    pictures: usize,
+    log: &mut EventLog,
+) -> Result<Option<Rc<BaseModel>>, Error> {
+    let Some(most) = configs.iter().filter(|config| config.maker.looks()).max_by_key(|config| config.looks()) else {
+        return Ok(None);
+    };
+    let sample = SampleConfig { device: most.device, dtype: most.dtype, ..SampleConfig::default() };
+    let masks = MaskWork { pictures, mask: most.clone() };
     let needs = estimate::Job {
-        class_word: &spec.class_word,
+        class_word: &job.spec.class_word,
         train: None,
         sample: &sample,
         pictures: &[],
@@ -24,39 +46,91 @@ pub(super) fn run(job: &MaskJob, log: &mut EventLog, stop: &StopFlag) -> Result<
         score: None,
         masks: Some(&masks),
     };
-    let model = load_model(&job.models, &spec.base_model, &job.concept, &needs, log)?;
-    check_timesteps(&config.timesteps, model.schedule.num_train_timesteps())?;
-    warn_of_prompts([&caption], &spec.class_word, &[], &model, log)?;
-    let positions = model.tokenizer.positions_of(&caption, &spec.class_word)?;
-    let context = model.text_encoder.forward(&model.token_ids(&caption)?, None)?.value().clone();
-    let encoder = model.vae.encoder()?;
-    let looks = config.timesteps.len() * config.draws;
-    let total = spec.pictures.len() * looks;
+    let model = load_model(&job.models, &job.spec.base_model, &job.concept, &needs, log)?;
+    check_timesteps(&most.timesteps, model.schedule.num_train_timesteps())?;
+    Ok(Some(model))
+}
+
+/// A mask for each picture.
+fn make(job: &MaskJob, log: &mut EventLog, stop: &StopFlag) -> Result<Outcome, Error> {
+    let (spec, config) = (&job.spec, &job.spec.mask);
+    let model = base_model(job, std::slice::from_ref(config), spec.pictures.len(), log)?;
+    if let Some(model) = &model {
+        let caption = config.caption.replace("{class}", &spec.class_word);
+        warn_of_prompts([&caption], &spec.class_word, &[], model, log)?;
+    }
+    let makers = MaskMakers::load(config, &spec.class_word, &job.concept, model.as_deref())?;
+    let (looks, total) = (config.looks(), spec.pictures.len() * config.looks());
     for (done, path) in spec.pictures.iter().enumerate() {
-        let photo = read_photo(path)?;
-        let latents = latents(&model, &encoder, &photo)?;
-        let (timesteps, draws) = (config.timesteps.as_slice(), config.draws);
-        let looking = Looking { context: &context, positions: &positions, timesteps, draws, seed: config.seed };
-        let mut progress = Progress::new(log, Phase::Mask);
-        let mut told = Ok(());
-        let map = look(&model, &latents, &looking, &mut |taken, _| {
-            told = progress.tell(done * looks + taken, total);
-            if told.is_err() || stop.is_set() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })?;
-        told?;
-        let Some(map) = map else { return Ok(Outcome::Stopped { step: 0 }) };
-        let mask = attention_mask(&map, photo.dimensions(), config.threshold)?;
-        let mask = clean_mask(&mask, config.smallest_part);
-        if mask.iter().all(|&value| value == 0) {
-            let message = format!("{}: the model sees no {} in it: no mask was made", path.display(), spec.class_word);
+        let picture = read_photo(path)?;
+        let Some(made) = mask(&makers, &picture, (done * looks, total), log, stop)? else {
+            return Ok(Outcome::Stopped { step: 0 });
+        };
+        if made.mask.iter().all(|&value| value == 0) {
+            let message = format!("{}: no {} is seen in it: no mask was made", path.display(), spec.class_word);
             log.write(Event::Warning { message })?;
             continue;
         }
-        let made = how(config, &caption, &positions, &model.hash);
-        let text: Vec<(&str, &str)> = made.iter().map(|(key, value)| (*key, value.as_str())).collect();
-        let target = job.concept.write_mask(path, &mask, &text)?;
+        let target = job.concept.write_mask(path, &made.mask, &made.text())?;
         log.write(Event::Masked { picture: path.clone(), mask: target })?;
     }
+    Ok(Outcome::Finished)
+}
+
+/// The mask of `picture`, with progress told from `done` of `total` looks on. None when stopped.
+fn mask(
+    makers: &MaskMakers<'_>,
+    picture: &::image::RgbImage,
+    (done, total): (usize, usize),
+    log: &mut EventLog,
+    stop: &StopFlag,
+) -> Result<Option<MadeMask>, Error> {
+    let mut progress = Progress::new(log, Phase::Mask);
+    let mut told = Ok(());
+    if stop.is_set() {
+        return Ok(None);
+    }
+    let made = makers.mask(picture, &mut |taken, _| {
+        told = progress.tell(done + taken, total);
+        if told.is_err() || stop.is_set() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    told.map(|()| made)
+}
+
+/// Every way on every picture, a line of `bench.jsonl` each, and the masks themselves in a folder a way.
+fn compare(job: &MaskJob, bench: &MaskBench, log: &mut EventLog, stop: &StopFlag) -> Result<Outcome, Error> {
+    let (device, dtype) = (job.spec.mask.device, job.spec.mask.dtype);
+    let of = |way: &MaskWay| MaskConfig { device, dtype, ..MaskConfig::of(way.maker, way.quality) };
+    let configs: Vec<MaskConfig> = bench.ways.iter().map(of).collect();
+    let model = base_model(job, &configs, bench.pictures.len() * bench.ways.len(), log)?;
+    let path = job.folder.bench_lines();
+    let mut lines = BufWriter::new(File::create(&path).map_err(workspace::Error::io("write", &path))?);
+    let total = configs.iter().map(MaskConfig::looks).sum::<usize>() * bench.pictures.len();
+    let mut done = 0;
+    for (way, config) in configs.iter().enumerate() {
+        let mut makers = HashMap::new();
+        let folder = job.folder.path().join("masks").join(format!("{way}-{}", config.maker.word()));
+        crate::fs::create_below(job.folder.path(), &folder).map_err(workspace::Error::io("create", &folder))?;
+        for (number, TruePicture { picture: path, mask: truth, class_word }) in bench.pictures.iter().enumerate() {
+            if !makers.contains_key(class_word) {
+                let made = MaskMakers::load(config, class_word, &job.concept, model.as_deref())?;
+                makers.insert(class_word, made);
+            }
+            let picture = read_photo(path)?;
+            let truth = read_mask(truth, picture.dimensions())?;
+            let begin = Instant::now();
+            let made = mask(&makers[class_word], &picture, (done, total), log, stop)?;
+            let Some(made) = made else { return Ok(Outcome::Stopped { step: 0 }) };
+            let seconds = begin.elapsed().as_secs_f64();
+            done += config.looks();
+            made.write(&folder.join(format!("{number:05}.png")))?;
+            let (iou, boundary_f) = (iou(&made.mask, &truth), boundary_f(&made.mask, &truth));
+            let line = BenchLine { way, picture: path.clone(), iou, boundary_f, confidence: made.confidence, seconds };
+            let written = serde_json::to_writer(&mut lines, &line).map_err(std::io::Error::from);
+            written.and_then(|()| lines.write_all(b"\n")).map_err(workspace::Error::io("write", &job.folder.bench_lines()))?;
+        }
+    }
+    lines.flush().map_err(workspace::Error::io("write", &path))?;
     Ok(Outcome::Finished)
 }
 
@@ -70,28 +144,4 @@ pub(super) fn check_timesteps(timesteps: &[usize], limit: usize) -> Result<(), E
             Err(crate::catversion::Error::Setting { setting: "timesteps", value, cause }.into())
         }
     }
-}
-
-/// The whole photo at the model's resolution as scaled latents [1, C, h, w].
-fn latents(model: &BaseModel, encoder: &Encoder, photo: &image::RgbImage) -> Result<candle_core::Tensor, Error> {
-    let side = model.resolution() as u32;
-    let pixels = to_tensor(&[resize_bicubic(photo, side, side)])?;
-    let (mean, _) = encoder.encode(&pixels)?;
-    Ok(model.vae.scale(&mean)?)
-}
-
-/// What the mask says of itself.
-fn how(config: &MaskConfig, caption: &str, tokens: &[usize], base_model: &str) -> Vec<(&'static str, String)> {
-    let list = |numbers: &[usize]| numbers.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
-    vec![
-        ("mask_made_by", "attention".into()),
-        ("caption", caption.to_owned()),
-        ("tokens", list(tokens)),
-        ("timesteps", list(&config.timesteps)),
-        ("draws", config.draws.to_string()),
-        ("threshold", config.threshold.map_or("otsu".into(), |threshold| threshold.to_string())),
-        ("smallest_part", config.smallest_part.to_string()),
-        ("seed", config.seed.to_string()),
-        ("base_model", base_model.to_owned()),
-    ]
 }

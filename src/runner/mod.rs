@@ -9,6 +9,7 @@ mod compare;
 mod estimate;
 mod evaluate;
 mod judge;
+mod mask_makers;
 mod masks;
 mod models;
 mod sample;

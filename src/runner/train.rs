@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use super::mask_makers::MaskMakers;
 use super::sample::{Subject, write_picture};
 use super::{Error, Outcome, Progress, StopFlag, TrainJob, estimate, evaluate, load_model, warn_of_prompts};
 use crate::catversion::{Checkpoint, Launched, Sampler, Trainer, TrainingPhoto, decode, denoise_batch};
@@ -194,8 +195,10 @@ fn picture(job: &TrainJob, model: &BaseModel, trainer: &Trainer<'_>, log: &mut E
     let text = sampler.encode(&wanted.prompt)?;
     let denoised = denoise_batch(model, &[(&text, &wanted)], &mut |_, _| std::ops::ControlFlow::Continue(()))?;
     let decoder = model.vae.decoder()?;
-    for undecoded in denoised.into_iter().flatten() {
-        let picture = decode(&model.vae, &decoder, &undecoded)?;
+    let masks = MaskMakers::load(&settings.mask_config(), &job.spec.class_word, &job.concept, Some(model))?;
+    for latents in denoised.into_iter().flatten() {
+        let picture = decode(&model.vae, &decoder, &latents)?;
+        let mask = masks.mask(&picture, &mut |_, _| std::ops::ControlFlow::Continue(()))?;
         let path = PathBuf::from(format!("samples/step-{step:06}-seed-{}.png", wanted.seed));
         let used = learned.map(|_| UsedCheckpoint { path: file.clone(), sha256: sha256(&file).ok(), step });
         let subject = Subject {
@@ -204,7 +207,7 @@ fn picture(job: &TrainJob, model: &BaseModel, trainer: &Trainer<'_>, log: &mut E
             base_model: &job.spec.base_model,
             model,
         };
-        write_picture(job.folder.path(), &path, &picture, &subject.record(settings, &wanted, used, 1)?)?;
+        write_picture(job.folder.path(), &path, (&picture, mask.as_ref()), &subject.record(settings, &wanted, used, 1)?)?;
         log.write(Event::Sample { step, path, prompt: wanted.prompt.clone(), seed: wanted.seed, learned: step > 0 })?;
     }
     Ok(())

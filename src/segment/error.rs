@@ -24,6 +24,17 @@ pub enum Error {
         /// What is wrong, and what to do.
         reason: String,
     },
+    /// A file of a segmenter of one world is missing or damaged.
+    #[error("segmenter: {0}")]
+    NetworkFile(diffusion::Error),
+    /// The folder of one holds something else.
+    #[error("segmenter: {}: {cause}", path.display())]
+    Network {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong.
+        cause: String,
+    },
     /// A point beside the photo.
     #[error(
         "the point {},{} is outside of the photo, which is {} x {} pixels: points are counted from its upper left corner, \

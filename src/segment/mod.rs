@@ -8,6 +8,7 @@
 mod decoder;
 mod error;
 mod kind;
+mod network;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -22,9 +23,10 @@ use image::{GrayImage, Luma, RgbImage};
 use self::decoder::MaskDecoder;
 pub use self::error::Error;
 use self::kind::Kind;
-use crate::diffusion::{TensorFile, resize_bilinear};
+pub use self::network::MaskNetwork;
+use crate::diffusion::TensorFile;
 use crate::fs::sha256;
-use crate::image::{Filter, resize};
+use crate::image::{Filter, resize, resize_map};
 use crate::protocol::MaskPoint;
 
 /// Side of the square that the encoder sees; the photo lies in its upper left corner.
@@ -51,6 +53,8 @@ enum Encoder {
 pub struct Segmenter {
     encoder: Encoder,
     prompts: PromptEncoder,
+    /// What is added to the place of a box's upper left and of its lower right corner, [1, 256] each.
+    corners: [Tensor; 2],
     decoder: MaskDecoder,
     /// Its file.
     pub path: PathBuf,
@@ -95,9 +99,11 @@ impl Segmenter {
             }
         };
         let grid = (SIDE / PATCH, SIDE / PATCH);
+        let corner = |i: usize| weights.get((1, WIDTH), &format!("prompt_encoder.point_embeddings.{i}.weight"));
         Ok(Self {
             encoder,
             prompts: PromptEncoder::new(WIDTH, grid, (SIDE, SIDE), 16, weights.pp("prompt_encoder")).map_err(wrong)?,
+            corners: [corner(2).map_err(wrong)?, corner(3).map_err(wrong)?],
             decoder: MaskDecoder::new(&weights.pp("mask_decoder")).map_err(wrong)?,
             sha256: sha256(path).map_err(|source| Error::Read { path: path.to_owned(), source })?,
             path: path.to_owned(),
@@ -131,11 +137,17 @@ impl Segmenter {
     }
 
     /// The logits of the four masks, [4, 256, 256], of the square that the encoder saw, and how good the model takes each of
-    /// the four to be. The first is for several points; the others are a part, a larger part and the whole at a single one.
+    /// the four to be. The first is for several points or a box; the others are a part, a larger part and the whole at a single
+    /// point. The concept lies in `frame`, where one is given: left, top, right and bottom, in pixels of the photo.
     ///
     /// # Errors
     /// No point that shows the concept, one outside of the photo, a failing computation.
-    pub fn logits(&self, photo: &Encoded, points: &[MaskPoint]) -> Result<(Tensor, Vec<f32>), Error> {
+    pub fn logits(
+        &self,
+        photo: &Encoded,
+        points: &[MaskPoint],
+        frame: Option<[u32; 4]>,
+    ) -> Result<(Tensor, Vec<f32>), Error> {
         let (width, height) = photo.size;
         if let Some(outside) = points.iter().find(|point| point.x >= width || point.y >= height) {
             return Err(Error::Outside { point: (outside.x, outside.y), size: photo.size });
@@ -145,14 +157,25 @@ impl Segmenter {
         }
         // In pixels of the square; the prompt encoder goes to the middle of the pixel by itself.
         let to = |at: u32, of: u32, scaled: u32| (f64::from(at) * f64::from(scaled) / f64::from(of)) as f32;
-        let places: Vec<f32> = points
-            .iter()
-            .flat_map(|point| [to(point.x, width, photo.scaled.0), to(point.y, height, photo.scaled.1)])
-            .collect();
-        let labels: Vec<f32> = points.iter().map(|point| f32::from(u8::from(point.concept))).collect();
-        let places = Tensor::from_vec(places, (1, points.len(), 2), &Device::Cpu)?;
-        let labels = Tensor::from_vec(labels, (1, points.len()), &Device::Cpu)?;
-        let (sparse, dense) = self.prompts.forward(Some((&places, &labels)), None, None)?;
+        let place = |x: u32, y: u32| [to(x, width, photo.scaled.0), to(y, height, photo.scaled.1)];
+        let mut places: Vec<f32> = points.iter().flat_map(|point| place(point.x, point.y)).collect();
+        let mut labels: Vec<f32> = points.iter().map(|point| f32::from(u8::from(point.concept))).collect();
+        if let Some([left, top, right, bottom]) = frame {
+            places.extend(place(left, top).into_iter().chain(place(right, bottom)));
+            // No label of candle's: it gives the bare places of the corners.
+            labels.extend([2.0, 2.0]);
+        }
+        let count = labels.len();
+        let places = Tensor::from_vec(places, (1, count, 2), &Device::Cpu)?;
+        let labels = Tensor::from_vec(labels, (1, count), &Device::Cpu)?;
+        let (mut sparse, dense) = self.prompts.forward(Some((&places, &labels)), None, None)?;
+        if frame.is_some() {
+            // With a box there is no padding, which comes last. (candle's own boxes cannot stand beside points.)
+            let marked = sparse.narrow(1, 0, points.len())?;
+            let corners = Tensor::stack(&[&self.corners[0], &self.corners[1]], 1)?;
+            let corners = (sparse.narrow(1, points.len(), 2)? + corners)?;
+            sparse = Tensor::cat(&[marked, corners], 1)?;
+        }
         let (masks, quality) = self.decoder.forward(&photo.features, &self.prompts.get_dense_pe()?, &sparse, &dense)?;
         Ok((masks, quality.to_vec1()?))
     }
@@ -164,23 +187,36 @@ impl Segmenter {
     /// # Errors
     /// As [`logits`](Self::logits); weights that give no numbers.
     pub fn mask(&self, photo: &Encoded, points: &[MaskPoint], threshold: f64) -> Result<GrayImage, Error> {
-        let (logits, quality) = self.logits(photo, points)?;
+        let (logits, quality) = self.logits(photo, points, None)?;
         let best = match points {
             [_] => (1..quality.len()).max_by(|&a, &b| quality[a].total_cmp(&quality[b])).unwrap_or(0),
             _ => 0,
         };
-        let logits = logits.get(best)?;
+        self.to_mask(photo, &logits.get(best)?, threshold)
+    }
+
+    /// All four masks at `points` and in `frame`, as [`logits`](Self::logits) has them.
+    ///
+    /// # Errors
+    /// As there; weights that give no numbers.
+    pub fn masks(&self, photo: &Encoded, points: &[MaskPoint], frame: [u32; 4]) -> Result<Vec<GrayImage>, Error> {
+        let (logits, _) = self.logits(photo, points, Some(frame))?;
+        (0..logits.dim(0)?).map(|i| self.to_mask(photo, &logits.get(i)?, 0.5)).collect()
+    }
+
+    /// The mask of `logits` [256, 256] of the square, of the photo's own size.
+    fn to_mask(&self, photo: &Encoded, logits: &Tensor, threshold: f64) -> Result<GrayImage, Error> {
         let (rows, columns) = logits.dims2()?;
         let low = logits.flatten_all()?.to_vec1::<f32>()?;
         if low.iter().any(|logit| !logit.is_finite()) {
             return Err(Error::model(&self.path, "these weights give no numbers: take the published file".into()));
         }
         // Through the square, as the authors do, so that edges lie where theirs do.
-        let square = resize_bilinear(&low, (rows, columns), (SIDE, SIDE));
+        let square = resize_map(&low, (rows, columns), (SIDE, SIDE));
         let size = |(width, height): (u32, u32)| (height as usize, width as usize);
         let (height, width) = size(photo.scaled);
         let seen: Vec<f32> = square.chunks_exact(SIDE).take(height).flat_map(|row| &row[..width]).copied().collect();
-        let own = resize_bilinear(&seen, (height, width), size(photo.size));
+        let own = resize_map(&seen, (height, width), size(photo.size));
         let least = (threshold / (1.0 - threshold)).ln() as f32;
         let mut mask = GrayImage::new(photo.size.0, photo.size.1);
         mask.pixels_mut().zip(own).for_each(|(pixel, logit)| *pixel = Luma([if logit > least { 255 } else { 0 }]));

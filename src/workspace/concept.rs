@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::job::JOBS;
 use super::{Error, Home, JobFolder, ListNames, PromptList};
 use crate::image;
-use crate::protocol::{ModelSpec, SampleConfig, ScoreConfig};
+use crate::protocol::{MaskMaker, ModelSpec, SampleConfig, ScoreConfig};
 
 /// `concept.toml`, edited by hand too.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,6 +29,9 @@ pub struct ConceptFile {
     /// The weights of Segment Anything or MobileSAM, which make masks from points: a file; likewise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sam_model: Option<PathBuf>,
+    /// A network that was trained on masks of one world, which makes masks of its pictures: a folder; likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segmenter: Option<PathBuf>,
     /// Classifier-free guidance of its samples, where the base model likes another than the usual 7.5.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guidance_scale: Option<f64>,
@@ -116,6 +119,30 @@ impl Concept {
             Error::invalid(&self.folder.join("concept.toml"), "sam_model is missing", remedy)
         };
         self.file.sam_model.as_ref().map(|path| self.folder.join(path)).ok_or_else(missing)
+    }
+
+    /// The folder of its segmenter, absolute.
+    ///
+    /// # Errors
+    /// `concept.toml` names none.
+    pub fn segmenter(&self) -> Result<PathBuf, Error> {
+        let missing = || {
+            let remedy = "only worlds that one was trained for have such a network, as the demo has: take the masks of base_model or sam";
+            Error::invalid(&self.folder.join("concept.toml"), "segmenter is missing", remedy)
+        };
+        self.file.segmenter.as_ref().map(|path| self.folder.join(path)).ok_or_else(missing)
+    }
+
+    /// Refuse a maker of masks whose model `concept.toml` does not name.
+    ///
+    /// # Errors
+    /// Such a maker.
+    pub fn check_masks_by(&self, maker: MaskMaker) -> Result<(), Error> {
+        match maker {
+            MaskMaker::Sam => self.sam_model().map(drop),
+            MaskMaker::Segmenter => self.segmenter().map(drop),
+            MaskMaker::BaseModel | MaskMaker::Nobody => Ok(()),
+        }
     }
 
     /// The folder of its photos.

@@ -9,7 +9,7 @@ const NAME: &str = "demo";
 /// Names the folder of the demo, for a program far from its source.
 const VARIABLE: &str = "CATBENCH_DEMO";
 /// What of its folder makes the concept; the rest is how it was made.
-const PARTS: [&str; 5] = ["base_model", "clip", "images", "masks", "prompts"];
+const PARTS: [&str; 6] = ["base_model", "clip", "images", "masks", "prompts", "segmenter"];
 
 impl Home {
     /// The demo concept: where it is not in this home yet, a copy of it (24 MB) is made.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::concept::{read_toml, write_toml};
 use super::{Concept, Error, new_id};
 use crate::protocol::{
-    Axis, DeviceName, JobKind, MaskConfig, ModelSpec, PictureConfig, SampleConfig, ScoreConfig, ScoreTask, TrainConfig,
+    Axis, DeviceName, JobKind, MaskConfig, MaskMaker, MaskQuality, ModelSpec, PictureConfig, SampleConfig, ScoreConfig, ScoreTask, TrainConfig,
     path_or_table,
 };
 
@@ -171,21 +171,73 @@ impl ScoreSpec {
     }
 }
 
-/// `mask.toml`: masks made by the base model's own attention.
+/// `mask.toml`: masks to make, or makers of masks to compare.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MaskSpec {
     /// The concept's name.
     pub concept: String,
-    /// Its class word, whose attention it is.
+    /// Its class word, which is looked for.
     pub class_word: String,
-    /// The pictures, absolute.
+    /// The pictures, absolute; those of a bench are in it.
     pub pictures: Vec<PathBuf>,
     /// The frozen diffusion model, absolute.
     #[serde(with = "path_or_table")]
     pub base_model: ModelSpec,
     /// How.
     pub mask: MaskConfig,
+    /// Makers that are to be compared; then nothing is written beside the pictures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bench: Option<MaskBench>,
+}
+
+/// Makers of masks, compared on pictures whose true masks are known.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MaskBench {
+    /// The makers.
+    pub ways: Vec<MaskWay>,
+    /// The pictures.
+    pub pictures: Vec<TruePicture>,
+}
+
+/// A way of making masks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MaskWay {
+    /// Who makes them.
+    pub maker: MaskMaker,
+    /// How closely the base model looks.
+    pub quality: MaskQuality,
+}
+
+/// A picture whose true mask is known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TruePicture {
+    /// The picture, absolute.
+    pub picture: PathBuf,
+    /// Its true mask, absolute.
+    pub mask: PathBuf,
+    /// What it shows.
+    pub class_word: String,
+}
+
+/// A line of a bench's `bench.jsonl`: one mask against the true one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BenchLine {
+    /// The way's place among the bench's.
+    pub way: usize,
+    /// The picture.
+    pub picture: PathBuf,
+    /// Intersection over union, 0 to 1.
+    pub iou: f64,
+    /// Boundary F, 0 to 1.
+    pub boundary_f: f64,
+    /// What the mask says of its own worth.
+    pub confidence: Option<f64>,
+    /// What making it took.
+    pub seconds: f64,
 }
 
 /// Where a run keeps its checkpoint after `step` steps, from its folder.
@@ -298,8 +350,27 @@ impl JobFolder {
             base_model: concept.base_model()?,
             pictures,
             mask,
+            bench: None,
         };
         Self::create(new_id(&concept.folder.join(JOBS))?, "mask.toml", &spec)
+    }
+
+    /// The folder of a new comparison of makers of masks, on the device of `mask`.
+    pub fn new_mask_bench(concept: &Concept, bench: MaskBench, mask: MaskConfig) -> Result<Self, Error> {
+        let spec = MaskSpec {
+            concept: concept.id.clone(),
+            class_word: concept.file.class_word.clone(),
+            base_model: concept.base_model()?,
+            pictures: Vec::new(),
+            mask,
+            bench: Some(bench),
+        };
+        Self::create(new_id(&concept.folder.join(JOBS))?, "mask.toml", &spec)
+    }
+
+    /// Where a bench of masks writes its lines.
+    pub fn bench_lines(&self) -> PathBuf {
+        self.path.join("bench.jsonl")
     }
 
     fn create<T: Serialize>(path: PathBuf, file_name: &str, spec: &T) -> Result<Self, Error> {

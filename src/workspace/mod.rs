@@ -51,7 +51,9 @@ pub use hashes::HashCache;
 pub use history::{End, History, Picture, Point};
 pub use home::Home;
 pub use id::new_id;
-pub use job::{BatchSpec, Imported, JobFolder, MaskSpec, RunSpec, ScoreSpec, checkpoint_path};
+pub use job::{
+    BatchSpec, BenchLine, Imported, JobFolder, MaskBench, MaskSpec, MaskWay, RunSpec, ScoreSpec, TruePicture, checkpoint_path,
+};
 pub use masks::{MaskImport, MaskProblem};
 pub use memory::{free_disk, free_memory, own_memory, total_memory};
 pub use models::Copying;

@@ -47,7 +47,6 @@ fn guided_sampling(c: &mut Criterion) {
         sampler: SamplerKind::Ddim,
         karras: false,
         eta: 0.0,
-        mask_positions: Vec::new(),
     };
     let mut group = c.benchmark_group("guided");
     group.sample_size(10);

@@ -97,7 +97,6 @@ impl Reference {
             sampler: SamplerKind::Ddim,
             karras: false,
             eta: 0.0,
-            mask_positions: Vec::new(),
         };
         let mut go_on = |_, _| ControlFlow::Continue(());
         let mut noise = PictureNoise::new(NoiseKind::Catbench, &seeds);

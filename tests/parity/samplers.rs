@@ -82,7 +82,6 @@ fn every_sampler_agrees_on_the_latents_of_tiny_models() {
                     sampler: case.sampler,
                     karras: case.karras,
                     eta: case.eta,
-                    mask_positions: Vec::new(),
                 };
                 let mut noise = PictureNoise::new(NoiseKind::Torch, &seeds);
                 let start = model.initial_latents(&mut noise).unwrap();

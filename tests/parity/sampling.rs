@@ -102,7 +102,6 @@ fn the_same_seed_gives_the_same_bytes() {
             sampler: SamplerKind::Ddim,
             karras: false,
             eta,
-            mask_positions: vec![vec![2, 3]; seeds.len()],
         };
         let mut noise = PictureNoise::new(kind, seeds);
         let start = model.initial_latents(&mut noise).unwrap();

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::gemm::{Mat, gemm};
-use super::math::{exp, sum_by};
-use super::{for_rows, simd, with_scratch};
+use super::math::exp;
+use super::{for_rows, simd};
 
 /// Sizes of an attention: q is [batch, queries, heads · head_dim], k and v are [kv_batch, keys, heads · head_dim].
 #[derive(Debug, Clone, Copy)]
@@ -91,41 +91,6 @@ impl AttnMask {
             row[..mask.hidden(key, first_query, lanes)].fill(value);
         }
     }
-}
-
-/// Where pictures look: of each query the probabilities of the keys in `positions[b]`, summed over them and averaged over the
-/// heads, [pictures, queries]. It is told of the first `positions.len()` pictures of the batch.
-pub(crate) fn attention_map(q: &[f32], k: &[f32], shape: &AttnShape, positions: &[Vec<usize>]) -> Vec<f32> {
-    let (queries, keys) = (shape.queries, shape.keys);
-    let mut maps = vec![0f32; positions.len() * queries];
-    let look = |b: usize, first: usize, map: &mut [f32], scores: &mut [f32]| {
-        for head in 0..shape.heads {
-            let q = shape.head(q, queries, b, head, first, map.len());
-            let k = shape.head(k, keys, shape.kv(b), head, 0, keys);
-            gemm(scores, keys, false, q, k.t(), shape.scale(), false);
-            simd(
-                #[inline(always)]
-                || {
-                    for (row, seen) in scores.chunks_exact_mut(keys).zip(map.iter_mut()) {
-                        let largest = row.iter().copied().fold(f32::MIN, f32::max);
-                        row.iter_mut().for_each(|x| *x = exp(*x - largest));
-                        let all = sum_by(keys, |i| row[i]);
-                        let chosen: f32 = positions[b].iter().map(|&key| row[key]).sum();
-                        *seen += chosen / all;
-                    }
-                },
-            );
-        }
-        map.iter_mut().for_each(|seen| *seen /= shape.heads as f32);
-    };
-    // Of pictures of which no key is asked for nothing is looked at.
-    let asked = maps.par_chunks_mut(queries.max(1)).enumerate().filter(|(b, _)| !positions[*b].is_empty());
-    asked.for_each(|(b, map)| {
-        map.par_chunks_mut(KEYS).enumerate().for_each(|(tile, map)| {
-            with_scratch(map.len() * keys, |scores| look(b, tile * KEYS, map, scores));
-        });
-    });
-    maps
 }
 
 /// A score that stands for one that is not seen: its probability vanishes, and differences of it are numbers.
@@ -341,7 +306,7 @@ pub(crate) fn attention_backward(
 mod tests {
     use proptest::prelude::*;
 
-    use super::{AttnMask, AttnShape, KEYS, QUERIES, attention_backward, attention_forward, attention_map};
+    use super::{AttnMask, AttnShape, KEYS, QUERIES, attention_backward, attention_forward};
 
     fn numbers(n: usize, seed: usize) -> Vec<f32> {
         (0..n).map(|i| ((i * 7919 + seed * 104_729) % 1000) as f32 / 250.0 - 2.0).collect()
@@ -416,28 +381,6 @@ mod tests {
                 prop_assert_eq!(got.len(), wanted.len());
                 for (got, wanted) in got.iter().zip(wanted) {
                     prop_assert!((f64::from(*got) - wanted).abs() < 1e-5 * largest, "{name}: {got} {wanted} {shape:?}");
-                }
-            }
-        }
-    }
-
-    /// Values that are 1 at the chosen keys and 0 elsewhere come out as the probabilities of these.
-    #[test]
-    fn a_map_is_what_attention_makes_of_ones() {
-        for (kv_batch, queries) in [(2, KEYS + 5), (1, 9)] {
-            let shape = AttnShape { batch: 2, kv_batch, queries, keys: 20, heads: 3, head_dim: 4 };
-            let width = shape.heads * shape.head_dim;
-            let (q, k) = (numbers(2 * queries * width, 1), numbers(kv_batch * shape.keys * width, 2));
-            let positions = [vec![3, 19], vec![0]];
-            let maps = attention_map(&q, &k, &shape, &positions);
-            for (b, chosen) in positions.iter().enumerate() {
-                let ones = |i: usize| f32::from(u8::from(chosen.contains(&(i / width % shape.keys))));
-                let v: Vec<f32> = (0..k.len()).map(ones).collect();
-                let (out, _) = attention_forward(&q, &k, &v, &shape, None);
-                for (i, seen) in maps[b * queries..(b + 1) * queries].iter().enumerate() {
-                    let row = &out[(b * queries + i) * width..][..width];
-                    let wanted = row.iter().sum::<f32>() / width as f32;
-                    assert!((seen - wanted).abs() < 1e-6, "{seen} {wanted}");
                 }
             }
         }

@@ -10,7 +10,7 @@ mod math;
 mod norm;
 mod pointwise;
 
-pub(crate) use attention::{AttnMask, AttnShape, attention_backward, attention_forward, attention_map};
+pub(crate) use attention::{AttnMask, AttnShape, attention_backward, attention_forward};
 pub(crate) use conv::{ConvShape, conv2d_backward, conv2d_forward};
 pub(crate) use gemm::{Mat, gemm, linear_forward, product};
 pub(crate) use norm::{NormShape, group_norm_backward, group_norm_forward, layer_norm_backward, layer_norm_forward};

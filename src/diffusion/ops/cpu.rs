@@ -188,11 +188,6 @@ impl Computation for Kernels {
         Ok((out, Box::new(backward)))
     }
 
-    fn attention_map(&self, q: &Tensor, k: &Tensor, shape: AttnShape, positions: &[Vec<usize>]) -> Result<Tensor> {
-        let map = kernels::attention_map(&numbers(q)?, &numbers(k)?, &shape, positions);
-        tensor(map, &[positions.len(), shape.queries])
-    }
-
     fn concat_channels(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
         let last = a.rank() - 1;
         let (na, nb) = (a.dims()[last], b.dims()[last]);

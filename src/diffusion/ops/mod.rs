@@ -66,7 +66,6 @@ trait Computation {
     fn layer_norm(&self, x: &Tensor, weights: &NormWeights) -> Result<Tensor>;
     fn layer_norm_backward(&self, x: &Tensor, weights: &NormWeights, grad: &Tensor) -> Result<Tensor>;
     fn attention(&self, qkv: [Tensor; 3], shape: AttnShape, mask: Option<AttnMask>) -> Result<(Tensor, AttnBackward)>;
-    fn attention_map(&self, q: &Tensor, k: &Tensor, shape: AttnShape, positions: &[Vec<usize>]) -> Result<Tensor>;
     fn concat_channels(&self, a: &Tensor, b: &Tensor) -> Result<Tensor>;
     /// The channels `start..start + n`.
     fn narrow_channels(&self, x: &Tensor, start: usize, n: usize) -> Result<Tensor>;
@@ -286,21 +285,6 @@ pub(crate) fn attention_in_float(q: &Tracked, k: &Tracked, v: &Tracked, heads: u
     }
     let float = |x| cast(x, DType::F32);
     cast(&attention(&float(q)?, &float(k)?, &float(v)?, heads, None)?, dtype)
-}
-
-/// Where pictures look: `q` [B, H · W, heads · d], `k` [B or 1, T, heads · d] and key positions of the first pictures → their
-/// probabilities, summed over the positions and averaged over the heads, [pictures, H · W], in float32.
-pub(crate) fn attention_map(q: &Tracked, k: &Tracked, heads: usize, positions: &[Vec<usize>]) -> Result<Tensor> {
-    let (batch, queries, width) = q.value().dims3()?;
-    let (kv_batch, keys, _) = k.value().dims3()?;
-    if positions.len() > batch || positions.iter().flatten().any(|&position| position >= keys) {
-        bail!(
-            "an attention map of {} pictures of {batch}, with {keys} keys, is asked for {positions:?}",
-            positions.len()
-        );
-    }
-    let shape = AttnShape { batch, kv_batch, queries, keys, heads, head_dim: width / heads };
-    q.form().computation().attention_map(q.value(), k.value(), shape, positions)
 }
 
 /// Rows put in front: prefix [n, D], of any float type, and x [B, T, D] → [B, n + T, D], of x's type.

@@ -257,29 +257,6 @@ impl Computation for Tensors {
         Ok((out, Box::new(backward)))
     }
 
-    fn attention_map(&self, q: &Tensor, k: &Tensor, shape: AttnShape, positions: &[Vec<usize>]) -> Result<Tensor> {
-        let (heads, pictures) = (shape.heads, positions.len());
-        let split = |x: &Tensor| {
-            let (b, n, width) = x.dims3()?;
-            // In float32, which holds every product.
-            x.to_dtype(DType::F32)?.reshape((b, n, heads, width / heads))?.transpose(1, 2)?.contiguous()
-        };
-        let q = split(&q.narrow(0, 0, pictures)?)?;
-        let k = split(&if shape.kv_batch == 1 { k.clone() } else { k.narrow(0, 0, pictures)? })?;
-        let scale = 1.0 / (shape.head_dim as f64).sqrt();
-        let scores = (q.broadcast_matmul(&k.transpose(2, 3)?.contiguous()?)? * scale)?;
-        let weights = candle_nn::ops::softmax(&scores, D::Minus1)?.mean(1)?;
-        let maps: Vec<Tensor> = positions
-            .iter()
-            .enumerate()
-            .map(|(b, positions)| {
-                let ids: Vec<u32> = positions.iter().map(|&p| p as u32).collect();
-                weights.get(b)?.index_select(&Tensor::new(ids, weights.device())?, 1)?.sum(1)
-            })
-            .collect::<Result<_>>()?;
-        Tensor::stack(&maps, 0)
-    }
-
     fn concat_channels(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
         channels_last(&Tensor::cat(&[channels_first(a)?.contiguous()?, channels_first(b)?.contiguous()?], 1)?)
     }

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use candle_core::{DType, Device, Tensor};
 
 pub(super) use self::config::Config;
-pub use self::transformer::AttentionMaps;
+pub use self::transformer::{CrossSeen, OwnSeen, Probe};
 use self::transformer::{Transformer, TransformerOptions};
 use super::compute::Compute;
 use super::error::{Error, Result};
@@ -33,11 +33,11 @@ impl Layer {
         context: &Tracked,
         options: &UNetOptions<'_>,
     ) -> candle_core::Result<Tracked> {
-        if options.gradient_checkpointing && (x.is_tracked() || context.is_tracked()) && options.maps.is_none() {
+        if options.gradient_checkpointing && (x.is_tracked() || context.is_tracked()) && options.probe.is_none() {
             let (layer, time) = (self.clone(), time.clone());
             return checkpoint(&[x, context], move |inputs| layer.run(&inputs[0], &time, &inputs[1], None));
         }
-        self.run(x, time, context, options.maps)
+        self.run(x, time, context, options.probe)
     }
 
     fn run(
@@ -45,11 +45,11 @@ impl Layer {
         x: &Tracked,
         time: &Tensor,
         context: &Tracked,
-        maps: Option<&AttentionMaps>,
+        probe: Option<&Probe>,
     ) -> candle_core::Result<Tracked> {
         let h = self.resnet.forward(x, Some(time))?;
         match &self.transformer {
-            Some(transformer) => transformer.forward(&h, context, maps),
+            Some(transformer) => transformer.forward(&h, context, probe),
             None => Ok(h),
         }
     }
@@ -66,8 +66,8 @@ struct Block {
 pub struct UNetOptions<'a> {
     /// Recompute each layer in the backward pass instead of keeping its activations.
     pub gradient_checkpointing: bool,
-    /// Collect cross-attention maps.
-    pub maps: Option<&'a AttentionMaps>,
+    /// Collect what attention sees.
+    pub probe: Option<&'a Probe>,
 }
 
 /// The denoiser. It is read when it is first used: what comes before a training, above all photos to latents, then has its

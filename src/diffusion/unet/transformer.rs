@@ -3,37 +3,107 @@
 
 use std::cell::RefCell;
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor, bail};
 
 use crate::diffusion::error;
 use crate::diffusion::ops::{self, LinearWeights, NormWeights};
 use crate::diffusion::tape::Tracked;
 use crate::diffusion::weights::Scope;
 
-/// Collects where the picture looks at chosen tokens: the cross-attention probabilities, averaged over heads.
-pub struct AttentionMaps {
-    /// For each picture of the batch, the token positions to follow.
-    positions: Vec<Vec<usize>>,
-    /// (height, width, map [B, height · width]) of every cross-attention passed.
-    maps: RefCell<Vec<(usize, usize, Tensor)>>,
+/// Collects what a picture's own pixels and its text are to each of its places, while a UNet looks at it.
+pub struct Probe {
+    /// Positions of the class word's tokens in the text.
+    class: Vec<usize>,
+    cross: RefCell<Vec<CrossSeen>>,
+    own: RefCell<Vec<OwnSeen>>,
 }
 
-impl AttentionMaps {
-    /// Follow `positions[b]` in picture b. Pictures beyond the list are not followed.
-    pub fn new(positions: Vec<Vec<usize>>) -> Self {
-        Self { positions, maps: RefCell::default() }
+/// What one cross-attention saw.
+pub struct CrossSeen {
+    /// Height and width of its places.
+    pub size: (usize, usize),
+    /// How many heads it has.
+    pub heads: usize,
+    /// [B, H · W, heads, 2] in float32: the probability of the class word's tokens together, and that of the text's first
+    /// token, where attention goes that finds nothing.
+    pub probabilities: Tensor,
+}
+
+/// Queries and keys of one self-attention, [B, H · W, heads · d].
+#[derive(Clone)]
+pub struct OwnSeen {
+    /// Height and width of its places.
+    pub size: (usize, usize),
+    heads: usize,
+    q: Tensor,
+    k: Tensor,
+}
+
+impl Probe {
+    /// Look for the tokens at `class`.
+    pub fn new(class: Vec<usize>) -> Self {
+        Self { class, cross: RefCell::default(), own: RefCell::default() }
     }
 
-    /// What was collected: (height, width, map [B, height · width]) of every cross-attention passed.
-    pub fn into_maps(self) -> Vec<(usize, usize, Tensor)> {
-        self.maps.into_inner()
+    /// What was collected: all cross-attentions passed, and the self-attentions with the most places.
+    pub fn into_seen(self) -> (Vec<CrossSeen>, Vec<OwnSeen>) {
+        (self.cross.into_inner(), self.own.into_inner())
     }
 
-    /// `q` [B, H · W, heads · d] of pictures of `size`, `k` [B or 1, T, heads · d].
-    fn collect(&self, q: &Tracked, k: &Tracked, heads: usize, size: (usize, usize)) -> Result<()> {
-        self.maps.borrow_mut().push((size.0, size.1, ops::attention_map(q, k, heads, &self.positions)?));
+    /// `q` [B, H · W, heads · d] of pictures of `size`, `k` [1, T, heads · d]. Values that are 1 at the tokens in question and 0
+    /// elsewhere come out of attention as their probabilities.
+    fn see_text(&self, q: &Tracked, k: &Tracked, heads: usize, size: (usize, usize)) -> Result<()> {
+        let (batch, places, width) = q.value().dims3()?;
+        let (texts, tokens, _) = k.value().dims3()?;
+        let head_dim = width / heads;
+        if head_dim < 2 || self.class.iter().any(|&position| position >= tokens) {
+            bail!("heads of width {head_dim} and a text of {tokens} tokens cannot be asked for tokens {:?}", self.class);
+        }
+        let mut values = vec![0f32; texts * tokens * width];
+        for (row, value) in values.chunks_exact_mut(width).enumerate() {
+            let token = row % tokens;
+            for head in value.chunks_exact_mut(head_dim) {
+                head[0] = f32::from(u8::from(self.class.contains(&token)));
+                head[1] = f32::from(u8::from(token == 0));
+            }
+        }
+        let values = Tensor::from_vec(values, (texts, tokens, width), k.value().device())?;
+        let seen = ops::attention(&in_float(q.value())?, &in_float(k.value())?, &Tracked::from(values), heads, None)?;
+        let seen = seen.value().reshape((batch, places, heads, head_dim))?.narrow(3, 0, 2)?;
+        let probabilities = seen.contiguous()?.to_device(&Device::Cpu)?;
+        self.cross.borrow_mut().push(CrossSeen { size, heads, probabilities });
         Ok(())
     }
+
+    /// Keep queries and keys, unless others have more places.
+    fn see_itself(&self, q: &Tracked, k: &Tracked, heads: usize, size: (usize, usize)) {
+        let mut own = self.own.borrow_mut();
+        let most = own.first().map_or(0, |seen| seen.size.0 * seen.size.1);
+        if size.0 * size.1 > most {
+            own.clear();
+        }
+        if size.0 * size.1 >= most {
+            own.push(OwnSeen { size, heads, q: q.value().clone(), k: k.value().clone() });
+        }
+    }
+}
+
+impl OwnSeen {
+    /// S · `map`: what each place gathers of a `map` [H · W] by self-attention, averaged over pictures and heads, [H · W].
+    pub fn gather(&self, map: &[f32]) -> Result<Vec<f32>> {
+        let (batch, places, width) = self.q.dims3()?;
+        let head_dim = width / self.heads;
+        let rows = Tensor::new(map, self.k.device())?.reshape((1, places, 1))?;
+        let values = rows.expand((batch, places, width))?.contiguous()?;
+        let out = ops::attention(&in_float(&self.q)?, &in_float(&self.k)?, &Tracked::from(values), self.heads, None)?;
+        // All columns of a head are the same.
+        let heads = out.value().reshape((batch, places, self.heads, head_dim))?.narrow(3, 0, 1)?;
+        heads.mean((0, 2, 3))?.to_vec1::<f32>()
+    }
+}
+
+fn in_float(x: &Tensor) -> Result<Tracked> {
+    Ok(Tracked::from(x.to_dtype(DType::F32)?))
 }
 
 #[derive(Clone)]
@@ -124,7 +194,7 @@ impl Transformer {
     }
 
     /// [B, H, W, C] and the text [B or 1, T, context] → [B, H, W, C].
-    pub fn forward(&self, x: &Tracked, context: &Tracked, maps: Option<&AttentionMaps>) -> Result<Tracked> {
+    pub fn forward(&self, x: &Tracked, context: &Tracked, probe: Option<&Probe>) -> Result<Tracked> {
         let (b, height, width, c) = x.value().dims4()?;
         let normed = ops::group_norm(x, &self.norm, self.groups, false)?;
         let mut h = ops::reshape(&ops::linear(&normed, &self.proj_in, None)?, &[b, height * width, c])?;
@@ -134,14 +204,17 @@ impl Transformer {
             let q = ops::linear(&normed, &own.q, None)?;
             let k = ops::linear(&normed, &own.k, None)?;
             let v = ops::linear(&normed, &own.v, None)?;
+            if let Some(probe) = probe {
+                probe.see_itself(&q, &k, own.heads, (height, width));
+            }
             let attended = self.attend(&q, &k, &v, own.heads)?;
             h = ops::linear(&attended, &own.out, Some(&h))?;
 
             let q = ops::linear(&ops::layer_norm(&h, &block.norm2)?, &cross.q, None)?;
             let k = ops::linear(context, &cross.k, None)?;
             let v = ops::linear(context, &cross.v, None)?;
-            if let Some(maps) = maps {
-                maps.collect(&q, &k, cross.heads, (height, width))?;
+            if let Some(probe) = probe {
+                probe.see_text(&q, &k, cross.heads, (height, width))?;
             }
             let attended = self.attend(&q, &k, &v, cross.heads)?;
             h = ops::linear(&attended, &cross.out, Some(&h))?;

@@ -8,13 +8,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use candle_core::Tensor;
+use image::RgbImage;
+
 use super::batches::Batch;
 use super::texts::Texts;
 use super::writer::write_picture;
 use super::{Planned, Sampled, Sampling};
-use crate::catversion::{Encoded, Picture, Undecoded, decode, denoise_batch};
+use crate::catversion::{Encoded, decode, denoise_batch};
 use crate::diffusion::Decoder;
 use crate::protocol::{PictureConfig, PictureRecord};
+use crate::runner::mask_makers::{MadeMask, MaskMakers};
 use crate::runner::{Error, Progress, StopFlag};
 
 /// Pictures of a maker that wait to be written.
@@ -44,6 +48,7 @@ pub(super) fn make(
     let makers = Makers {
         sampling,
         decoder: model.vae.decoder()?,
+        masks: MaskMakers::load(&sampling.config.mask_config(), sampling.subject.class_word, sampling.concept, Some(model))?,
         steps: Mutex::new(Steps { progress, done, total }),
         stop,
         given_up: AtomicBool::new(false),
@@ -117,11 +122,12 @@ impl Work<'_> {
     }
 }
 
-/// A decoded picture.
+/// A decoded picture with its mask.
 struct Made {
     planned: Planned,
     record: PictureRecord,
-    picture: Picture,
+    picture: RgbImage,
+    mask: Option<MadeMask>,
     tell: Sender<Told>,
 }
 
@@ -136,6 +142,7 @@ struct Steps<'a, 'b> {
 struct Makers<'a, 'b> {
     sampling: &'a Sampling<'a>,
     decoder: Decoder,
+    masks: MaskMakers<'a>,
     steps: Mutex<Steps<'a, 'b>>,
     stop: &'a StopFlag,
     /// Something went wrong: the others need not go on.
@@ -173,9 +180,10 @@ impl<'a, 'b> Makers<'a, 'b> {
     fn compute_batch(&self, batch: Prepared, tell: &Sender<Told>, to_disk: &SyncSender<Made>) -> Result<(), Error> {
         let model = self.sampling.subject.model;
         let Some(denoised) = self.denoise(&batch)? else { return Ok(()) };
-        for ((planned, record), undecoded) in batch.pictures.into_iter().zip(denoised) {
-            let picture = model.compute.run(|| decode(&model.vae, &self.decoder, &undecoded))?;
-            if to_disk.send(Made { planned, record, picture, tell: tell.clone() }).is_err() {
+        for ((planned, record), latents) in batch.pictures.into_iter().zip(denoised) {
+            let picture = model.compute.run(|| decode(&model.vae, &self.decoder, &latents))?;
+            let mask = self.masks.mask(&picture, &mut |_, _| ControlFlow::Continue(()))?;
+            if to_disk.send(Made { planned, record, picture, mask, tell: tell.clone() }).is_err() {
                 break;
             }
         }
@@ -183,7 +191,7 @@ impl<'a, 'b> Makers<'a, 'b> {
     }
 
     /// The latents of a batch. None when it was broken off.
-    fn denoise(&self, batch: &Prepared) -> Result<Option<Vec<Undecoded>>, Error> {
+    fn denoise(&self, batch: &Prepared) -> Result<Option<Vec<Tensor>>, Error> {
         let mut all: Vec<(&Encoded, &PictureConfig)> =
             batch.encoded.iter().zip(&batch.pictures).map(|(text, (planned, _))| (text, &planned.config)).collect();
         // What a picture becomes depends on how many are denoised together.
@@ -200,11 +208,11 @@ impl<'a, 'b> Makers<'a, 'b> {
     /// Write what a maker has decoded.
     fn write(&self, decoded: &Receiver<Made>) {
         let _guard = GivesUpInPanic(self);
-        for Made { planned, record, picture, tell } in decoded {
-            let written = write_picture(self.sampling.root, &planned.path, &picture, &record);
+        for Made { planned, record, picture, mask, tell } in decoded {
+            let written = write_picture(self.sampling.root, &planned.path, (&picture, mask.as_ref()), &record);
             let failed = written.is_err();
             let (step, checkpoint) = (record.trained_steps(), record.checkpoint.and_then(|used| used.sha256));
-            let told = tell.send(written.map(|()| Sampled { planned, picture, step, checkpoint }));
+            let told = tell.send(written.map(|()| Sampled { planned, picture, mask, step, checkpoint }));
             if failed || told.is_err() {
                 return self.give_up();
             }

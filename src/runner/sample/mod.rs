@@ -10,15 +10,17 @@ mod writer;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+use ::image::RgbImage;
+
+use super::mask_makers::MadeMask;
 use super::{Error, Outcome, Progress, SampleJob, StopFlag, estimate, load_model, warn_of_prompts};
-use crate::catversion::Picture;
 use crate::diffusion::BaseModel;
 use crate::image::is_whole;
 use crate::protocol::{
     Event, EventRecord, ModelSpec, OtherConcept, Phase, PictureConfig, PictureRecord, SampleConfig, UsedCheckpoint,
     UsedConcept,
 };
-use crate::workspace::{self, EventLog, copies};
+use crate::workspace::{self, Concept, EventLog, copies};
 pub(super) use batches::{Planned, count as count_batches, plan};
 pub(super) use writer::{mask_path, write_picture};
 
@@ -71,6 +73,8 @@ impl Subject<'_> {
 /// One plan of pictures to make.
 pub(super) struct Sampling<'a> {
     pub subject: Subject<'a>,
+    /// Whose models make masks.
+    pub concept: &'a Concept,
     /// What all pictures agree in.
     pub config: &'a SampleConfig,
     /// The pictures, where they go from `root`, and in which batches.
@@ -85,7 +89,8 @@ pub(super) struct Sampling<'a> {
 /// A picture that [`Sampling::run`] made.
 pub(super) struct Sampled {
     pub planned: Planned,
-    pub picture: Picture,
+    pub picture: RgbImage,
+    pub mask: Option<MadeMask>,
     /// Steps that what it shows was trained.
     pub step: usize,
     /// SHA-256 of the checkpoint.
@@ -147,7 +152,8 @@ pub(super) fn run(
     let model = load_model(&job.models, &spec.base_model, &job.concept, &needs, log)?;
     let subject =
         Subject { concept: &spec.concept, class_word: &spec.class_word, base_model: &spec.base_model, model: &model };
-    let sampling = Sampling { subject, config: &spec.sample, plan, made: &made, root, phase: Phase::Sample };
+    let concept = &job.concept;
+    let sampling = Sampling { subject, concept, config: &spec.sample, plan, made: &made, root, phase: Phase::Sample };
     if !sampling.run(log, stop, &mut |_| {})? {
         return Ok(Outcome::Stopped { step: 0 });
     }

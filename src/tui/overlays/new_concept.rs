@@ -45,6 +45,7 @@ fn describe(home: &Home, images: &Path, photos: Photos) -> Effect {
             score_model: given(&score_model),
             dino_model: None,
             sam_model: None,
+            segmenter: None,
             guidance_scale: None,
             tags: Vec::new(),
             notes: String::new(),

@@ -1,0 +1,211 @@
+//! `catbench mask bench`: ways of making masks on pictures whose true masks are known.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+
+use super::preflight::Told;
+use super::table::{Cell, Column, Format, Table};
+use super::{Error, PlacementArgs, Where, follow, train};
+use crate::client;
+use crate::image::{list_photos, mask_path, mask_says};
+use crate::protocol::{DOUBTFUL_BELOW, FloatType, MaskConfig, MaskMaker, MaskQuality};
+use crate::workspace::{self, BenchLine, Concept, JobFolder, MaskBench, MaskWay, TruePicture};
+
+/// Options of a comparison.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The concept whose base model, segmenter and Segment Anything make the masks.
+    concept: String,
+    /// Pictures in `images` of this folder and their true masks in `masks`; or folders named by class word with these two.
+    /// Without: the concept's photos whose masks were drawn, brought in or are exact.
+    #[arg(value_name = "DIR")]
+    folder: Option<PathBuf>,
+    /// Only this maker: base_model, sam or segmenter; may be given several times. Without: all whose models there are.
+    #[arg(long = "masks", value_name = "MAKER", value_parser = maker)]
+    makers: Vec<MaskMaker>,
+    /// Only this quality of base_model's and sam's masks: fast or best.
+    #[arg(long, value_parser = quality)]
+    mask_quality: Option<MaskQuality>,
+    /// What computes: cpu, cuda:0 (or another number), metal, or `any` for the first that is free; cpu if not given.
+    #[arg(long)]
+    device: Option<Where>,
+    /// Type of the weights and of activations: f32, bf16 or f16; f32 if not given.
+    #[arg(long, value_parser = train::dtype)]
+    dtype: Option<FloatType>,
+    #[command(flatten)]
+    placement: PlacementArgs,
+    /// How the table is printed: text, csv, json, markdown or latex.
+    #[arg(long, default_value = "text")]
+    format: Format,
+}
+
+/// A maker of masks.
+pub fn maker(text: &str) -> Result<MaskMaker, String> {
+    train::one_of(text, &MaskMaker::ALL.map(|maker| (maker.word(), maker)))
+}
+
+/// How closely it looks.
+pub fn quality(text: &str) -> Result<MaskQuality, String> {
+    train::one_of(text, &MaskQuality::ALL.map(|quality| (quality.word(), quality)))
+}
+
+/// Compare them.
+pub fn run(args: &Args) -> Result<(), Error> {
+    let concept = super::concept(&args.concept)?;
+    let pictures = match &args.folder {
+        Some(folder) => in_folder(folder, &concept)?,
+        None => of_photos(&concept)?,
+    };
+    let ways = args.ways(&concept)?;
+    let mask = MaskConfig {
+        device: args.device.map_or(MaskConfig::default().device, Where::device),
+        dtype: args.dtype.unwrap_or_default(),
+        ..MaskConfig::default()
+    };
+    let most = ways.iter().max_by_key(|way| MaskConfig::of(way.maker, way.quality).looks());
+    let (maker, quality) = most.map_or((MaskMaker::Segmenter, MaskQuality::Fast), |way| (way.maker, way.quality));
+    let (device, dtype) = (mask.device, mask.dtype);
+    let needs = MaskConfig { device, dtype, ..MaskConfig::of(maker, quality) };
+    let estimate = client::estimate_of(client::mask_request(&concept, pictures.len() * ways.len(), needs)?)?;
+    if args.format == Format::Text {
+        let told = Told::work("masks", format!("{} ways of {} pictures", ways.len(), pictures.len()));
+        super::preflight::say(&concept, &told, &estimate);
+    }
+    super::preflight::refuse(&estimate)?;
+    client::check_writable(&concept.home()?)?;
+    let bench = MaskBench { ways: ways.clone(), pictures };
+    let job = JobFolder::new_mask_bench(&concept, bench, mask)?;
+    let queued = client::submit_new(&job, args.placement.placement(args.device))?;
+    if !follow::quietly(&concept, &job, Some(&queued))? {
+        return Ok(());
+    }
+    let lines = read_lines(&job)?;
+    print!("{}", table(&ways, &lines, &job).render(args.format));
+    Ok(())
+}
+
+impl Args {
+    /// Those that are asked for, or all that there are models of.
+    fn ways(&self, concept: &Concept) -> Result<Vec<MaskWay>, Error> {
+        let makers = if self.makers.is_empty() {
+            let has = |maker: &MaskMaker| *maker != MaskMaker::Nobody && concept.check_masks_by(*maker).is_ok();
+            MaskMaker::ALL.into_iter().filter(has).collect()
+        } else {
+            self.makers.clone()
+        };
+        let mut ways = Vec::new();
+        for maker in makers {
+            concept.check_masks_by(maker)?;
+            let qualities = MaskQuality::ALL.into_iter().filter(|quality| self.mask_quality.is_none_or(|q| q == *quality));
+            ways.extend(qualities.map(|quality| MaskWay { maker, quality }).take(if maker.looks() { 2 } else { 1 }));
+        }
+        ways.retain(|way| way.maker != MaskMaker::Nobody);
+        Ok(ways)
+    }
+}
+
+/// The photos of `concept` whose masks are no maker's.
+fn of_photos(concept: &Concept) -> Result<Vec<TruePicture>, Error> {
+    let made = MaskMaker::ALL.map(MaskMaker::word).into_iter().chain(["attention", "segment_anything"]).collect::<Vec<_>>();
+    let is_true = |mask: &Path| {
+        let by = mask_says(mask).made_by;
+        mask.is_file() && by.is_none_or(|by| !made.contains(&by.as_str()))
+    };
+    let class_word = &concept.file.class_word;
+    let true_picture = |picture: PathBuf| TruePicture { mask: concept.mask_path(&picture), picture, class_word: class_word.clone() };
+    let mut pictures: Vec<TruePicture> = concept.photos()?.into_iter().map(true_picture).collect();
+    pictures.retain(|picture| is_true(&picture.mask));
+    if pictures.is_empty() {
+        let problem = "no photo of it has a mask that was drawn or brought in: name a folder with images and masks";
+        return Err(Error::Job(format!("{}: {problem}", concept.id)));
+    }
+    Ok(pictures)
+}
+
+/// The pictures with masks of a folder, or of its folders by class word.
+fn in_folder(folder: &Path, concept: &Concept) -> Result<Vec<TruePicture>, Error> {
+    let folder = std::path::absolute(folder).map_err(workspace::Error::io("find", folder))?;
+    let mut places = vec![(folder.clone(), concept.file.class_word.clone())];
+    if !folder.join("images").is_dir() {
+        places.clear();
+        for entry in std::fs::read_dir(&folder).map_err(workspace::Error::io("read", &folder))? {
+            let path = entry.map_err(workspace::Error::io("read", &folder))?.path();
+            if path.join("images").is_dir() {
+                let class_word = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                places.push((path, class_word));
+            }
+        }
+        places.sort();
+    }
+    let mut pictures = Vec::new();
+    for (place, class_word) in places {
+        for picture in list_photos(&place.join("images"))? {
+            let mask = mask_path(&place.join("masks"), &picture);
+            if mask.is_file() {
+                pictures.push(TruePicture { picture, mask, class_word: class_word.clone() });
+            }
+        }
+    }
+    if pictures.is_empty() {
+        let remedy = "put pictures into images/ and their true masks into masks/, or both into a folder a class word";
+        return Err(workspace::Error::invalid(&folder, "no picture with a mask is in it", remedy).into());
+    }
+    Ok(pictures)
+}
+
+fn read_lines(job: &JobFolder) -> Result<Vec<BenchLine>, Error> {
+    let path = job.bench_lines();
+    let text = std::fs::read_to_string(&path).map_err(workspace::Error::io("read", &path))?;
+    let parse = |line: &str| {
+        let problem = |error: serde_json::Error| workspace::Error::invalid(&path, error.to_string(), "run the bench again");
+        Ok(serde_json::from_str(line).map_err(problem)?)
+    };
+    text.lines().map(parse).collect()
+}
+
+/// A row a way.
+fn table(ways: &[MaskWay], lines: &[BenchLine], job: &JobFolder) -> Table {
+    let mut by_way: BTreeMap<usize, Vec<&BenchLine>> = BTreeMap::new();
+    lines.iter().for_each(|line| by_way.entry(line.way).or_default().push(line));
+    let columns = [
+        ("masks", "masks"),
+        ("quality", "quality"),
+        ("pictures", "pictures"),
+        ("iou", "IoU"),
+        ("iou_p10", "10th percentile"),
+        ("iou_min", "least"),
+        ("below_0_6", "below 0.6"),
+        ("doubtful_below_0_6", "doubtful of these"),
+        ("doubtful_others", "of the others"),
+        ("boundary_f", "boundary F"),
+        ("seconds", "s a picture"),
+    ];
+    let rows = by_way.into_iter().map(|(way, lines)| {
+        let mut ious: Vec<f64> = lines.iter().map(|line| line.iou).collect();
+        ious.sort_by(f64::total_cmp);
+        let mean = |of: fn(&BenchLine) -> f64| lines.iter().map(|line| of(line)).sum::<f64>() / lines.len() as f64;
+        let doubtful = |line: &&&BenchLine| line.confidence.is_some_and(|confidence| confidence < DOUBTFUL_BELOW);
+        let (wrong, right): (Vec<&BenchLine>, Vec<&BenchLine>) = lines.iter().partition(|line| line.iou < 0.6);
+        let number = |x: f64, digits: usize| Cell::Text(format!("{x:.digits$}"));
+        let MaskWay { maker, quality } = ways[way];
+        vec![
+            maker.word().into(),
+            if maker.looks() { quality.word().into() } else { Cell::Nothing(String::new()) },
+            Cell::Count(lines.len()),
+            number(mean(|line| line.iou), 3),
+            number(ious[lines.len() / 10], 3),
+            number(ious[0], 3),
+            Cell::Count(wrong.len()),
+            Cell::Count(wrong.iter().filter(doubtful).count()),
+            Cell::Count(right.iter().filter(doubtful).count()),
+            number(mean(|line| line.boundary_f), 3),
+            number(mean(|line| line.seconds), 3),
+        ]
+    });
+    Table {
+        columns: columns.map(|(key, title)| Column::new(key, title)).into(),
+        rows: rows.collect(),
+        notes: vec![format!("the masks and a line for each are in {}", job.path().display())],
+    }
+}

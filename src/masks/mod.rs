@@ -1,0 +1,119 @@
+//! Masks of a concept in finished pictures, photos and samples alike, by means that nothing learned can bend: the **untrained**
+//! base model looks at the picture with the text "a photo of a {class}" (`diffusion::Looking`), what its attention sees becomes a
+//! map of where the concept is (`soft`), and the picture's colours give that its border (`refine`).
+//!
+//! A mask's confidence is the agreement of the masks that two independent halves of the evidence give.
+
+pub mod agreement;
+mod colours;
+mod max_flow;
+mod refine;
+mod sam;
+mod soft;
+
+use std::ops::ControlFlow;
+
+use candle_core::Tensor;
+use image::{GrayImage, RgbImage};
+
+use self::agreement::iou;
+pub use self::refine::{Refined, Refining, SMALLEST_PART, refine};
+pub use self::sam::sam_mask;
+pub use self::soft::{Part, soft_map};
+use crate::diffusion::{BaseModel, Encoder, Error, Looking, Result, to_tensor};
+use crate::image::resize_bicubic;
+use crate::protocol::{MaskConfig, MaskMaker};
+
+/// A mask, and what it is worth.
+#[derive(Debug, Clone)]
+pub struct Mask {
+    /// White where the concept is, of the picture's size; all black where the model sees none.
+    pub mask: GrayImage,
+    /// Agreement of independent halves of the evidence, 0 to 1; 0 for an empty mask.
+    pub confidence: f64,
+}
+
+/// The base model as a maker of masks.
+pub struct BaseModelMasks<'a> {
+    model: &'a BaseModel,
+    encoder: Encoder,
+    config: MaskConfig,
+    /// What it reads.
+    caption: String,
+    /// Positions of the class word's tokens in the caption.
+    class: Vec<usize>,
+    /// The caption, [1, T, D].
+    context: Tensor,
+}
+
+impl<'a> BaseModelMasks<'a> {
+    /// A maker of masks of `class_word`.
+    ///
+    /// # Errors
+    /// A caption in which the class word was cut off, a failing computation.
+    pub fn new(model: &'a BaseModel, class_word: &str, config: &MaskConfig) -> Result<Self> {
+        let caption = config.caption.replace("{class}", class_word);
+        let class = model.tokenizer.positions_of(&caption, class_word)?;
+        if class.is_empty() {
+            let cause = format!("the caption {caption:?} of masks has no tokens of the class word {class_word:?}");
+            return Err(Error::Setting(cause));
+        }
+        let context = model.text_encoder.forward(&model.token_ids(&caption)?, None)?.value().clone();
+        Ok(Self { model, encoder: model.vae.encoder()?, config: config.clone(), caption, class, context })
+    }
+
+    /// What a mask says of how it was made.
+    pub fn how(&self) -> Vec<(&'static str, String)> {
+        let list = |numbers: &[usize]| numbers.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+        let MaskConfig { timesteps, draws, threshold, smallest_part, seed, .. } = &self.config;
+        vec![
+            ("mask_made_by", MaskMaker::BaseModel.word().into()),
+            ("caption", self.caption.clone()),
+            ("tokens", list(&self.class)),
+            ("timesteps", list(timesteps)),
+            ("draws", draws.to_string()),
+            ("threshold", threshold.map_or("otsu".into(), |threshold| threshold.to_string())),
+            ("refined_by", "grabcut".into()),
+            ("smallest_part", smallest_part.to_string()),
+            ("seed", seed.to_string()),
+            ("base_model", self.model.hash.clone()),
+        ]
+    }
+
+    /// The mask of `picture`, which is seen squeezed to the model's square. `progress` is told (looks taken, all) and may
+    /// break off; then the result is none. The same picture gives the same mask, whatever it was made with.
+    ///
+    /// # Errors
+    /// A failing computation.
+    pub fn mask(
+        &self,
+        picture: &RgbImage,
+        progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
+    ) -> Result<Option<Mask>> {
+        let side = self.model.resolution() as u32;
+        let pixels = to_tensor(&[resize_bicubic(picture, side, side)])?;
+        let latents = self.model.compute.run(|| {
+            let (mean, _) = self.encoder.encode(&pixels)?;
+            self.model.vae.scale(&mean)
+        })?;
+        let MaskConfig { timesteps, draws, seed, .. } = &self.config;
+        let looking =
+            Looking { context: &self.context, class: &self.class, timesteps, draws: *draws, seed: *seed };
+        let Some(looks) = looking.look(self.model, &latents, progress)? else { return Ok(None) };
+        let refining = Refining { threshold: self.config.threshold, smallest_part: self.config.smallest_part, ..Refining::default() };
+        let of = |part| -> Result<Option<Refined>> {
+            let soft = self.model.compute.run(|| soft_map(&looks, part))?;
+            Ok(soft.map(|(soft, size)| refine(picture, &soft, size, &refining)))
+        };
+        let Some(whole) = of(Part::All)? else {
+            let (width, height) = picture.dimensions();
+            return Ok(Some(Mask { mask: GrayImage::new(width, height), confidence: 0.0 }));
+        };
+        let confidence = match (of(Part::Half(0))?, of(Part::Half(1))?) {
+            (Some(first), Some(second)) => iou(&first.mask, &second.mask),
+            _ => 0.0,
+        };
+        let empty = whole.mask.iter().all(|&value| value == 0);
+        Ok(Some(Mask { mask: whole.mask, confidence: if empty { 0.0 } else { confidence } }))
+    }
+}
