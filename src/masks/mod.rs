@@ -2,7 +2,7 @@
 //! base model looks at the picture with the text "a photo of a {class}" (`diffusion::Looking`), what its attention sees becomes a
 //! map of where the concept is (`soft`), and the picture's colours give that its border (`refine`).
 //!
-//! A mask's confidence is the agreement of the masks that two independent halves of the evidence give.
+//! A mask's confidence is how far the masks agree that independent parts of the evidence give.
 
 pub mod agreement;
 mod colours;
@@ -17,9 +17,10 @@ use candle_core::Tensor;
 use image::{GrayImage, RgbImage};
 
 use self::agreement::iou;
-pub use self::refine::{Refined, Refining, SMALLEST_PART, refine};
+pub use self::refine::SMALLEST_PART;
+use self::refine::{Refined, Refining, refine};
 pub use self::sam::sam_mask;
-pub use self::soft::{Part, soft_map};
+use self::soft::{Part, SoftMap, soft_maps};
 use crate::diffusion::{BaseModel, Encoder, Error, Looking, Result, to_tensor};
 use crate::image::resize_bicubic;
 use crate::protocol::{MaskConfig, MaskMaker};
@@ -29,7 +30,7 @@ use crate::protocol::{MaskConfig, MaskMaker};
 pub struct Mask {
     /// White where the concept is, of the picture's size; all black where the model sees none.
     pub mask: GrayImage,
-    /// Agreement of independent halves of the evidence, 0 to 1; 0 for an empty mask.
+    /// How far independent parts of the evidence agree, 0 to 1; 0 for an empty mask.
     pub confidence: f64,
 }
 
@@ -100,20 +101,34 @@ impl<'a> BaseModelMasks<'a> {
         let looking =
             Looking { context: &self.context, class: &self.class, timesteps, draws: *draws, seed: *seed };
         let Some(looks) = looking.look(self.model, &latents, progress)? else { return Ok(None) };
-        let refining = Refining { threshold: self.config.threshold, smallest_part: self.config.smallest_part, ..Refining::default() };
-        let of = |part| -> Result<Option<Refined>> {
-            let soft = self.model.compute.run(|| soft_map(&looks, part))?;
-            Ok(soft.map(|(soft, size)| refine(picture, &soft, size, &refining)))
-        };
-        let Some(whole) = of(Part::All)? else {
+        let (threshold, smallest_part) = (self.config.threshold, self.config.smallest_part);
+        let refining = Refining { threshold, smallest_part, ..Refining::default() };
+        let soft = self.model.compute.run(|| soft_maps(&looks, &PARTS))?;
+        let Some(whole) = &soft[0] else {
             let (width, height) = picture.dimensions();
             return Ok(Some(Mask { mask: GrayImage::new(width, height), confidence: 0.0 }));
         };
-        let confidence = match (of(Part::Half(0))?, of(Part::Half(1))?) {
-            (Some(first), Some(second)) => iou(&first.mask, &second.mask),
-            _ => 0.0,
-        };
-        let empty = whole.mask.iter().all(|&value| value == 0);
-        Ok(Some(Mask { mask: whole.mask, confidence: if empty { 0.0 } else { confidence } }))
+        let refined = refine(picture, &whole.map, whole.size, &refining);
+        let empty = refined.mask.iter().all(|&value| value == 0);
+        let confidence = if empty { 0.0 } else { confidence(picture, &soft, &refined, &refining) };
+        Ok(Some(Mask { mask: refined.mask, confidence }))
     }
 }
+
+/// All of the evidence, and its halves side by side.
+const PARTS: [Part; 5] = [Part::All, Part::Heads(0), Part::Heads(1), Part::Looks(0), Part::Looks(1)];
+
+/// How far a mask can be trusted, 0 to 1: agreement (intersection over union) of what even and odd heads give, of what the first
+/// and the last looks give, and of attention alone with attention and colours, times how clearly the map falls in two. Each is low for
+/// another kind of failure.
+fn confidence(picture: &RgbImage, soft: &[Option<SoftMap>], whole: &Refined, refining: &Refining) -> f64 {
+    let refining = Refining { side: HALVES_SIDE, ..*refining };
+    let mask = |part: usize| Some(refine(picture, &soft[part].as_ref()?.map, soft[part].as_ref()?.size, &refining).mask);
+    let agreement = |a: usize, b: usize| Some(iou(&mask(a)?, &mask(b)?));
+    let of_halves = agreement(1, 2).zip(agreement(3, 4)).map_or(0.0, |(heads, looks)| heads * looks);
+    let clear = soft[0].as_ref().map_or(0.0, |soft| soft.separability);
+    of_halves * iou(&whole.rough, &whole.mask) * clear
+}
+
+/// The longer side, in pixels, at which halves are compared.
+const HALVES_SIDE: u32 = 128;

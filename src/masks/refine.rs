@@ -9,9 +9,6 @@ use super::colours::{Colour, Mixture};
 use super::max_flow::{Grid, NEIGHBOURS};
 use crate::image::{clean_mask, clean_parts_and_holes, otsu, resize_bicubic, resize_map};
 
-/// The longer side, in pixels, that a border is sought at; a larger picture's mask is enlarged from it.
-const SIDE: u32 = 256;
-
 /// Parts and holes smaller than this share of the largest part are cleaned away.
 pub const SMALLEST_PART: f64 = 0.1;
 
@@ -31,6 +28,8 @@ const MOST_EVIDENCE: f64 = 5.0;
 /// How a border is sought.
 #[derive(Debug, Clone, Copy)]
 pub struct Refining {
+    /// The longer side, in pixels, that a border is sought at; a larger picture's mask is enlarged from it.
+    pub side: u32,
     /// Rounds of learning the colours and cutting.
     pub rounds: usize,
     /// The band outside of the map's border, as a share of the picture's longer side.
@@ -49,7 +48,7 @@ pub struct Refining {
 
 impl Default for Refining {
     fn default() -> Self {
-        Self { rounds: 3, band: 1.0 / 12.0, sure: 0.5, prior: 1.0, area: (0.3, 2.0), threshold: None, smallest_part: SMALLEST_PART }
+        Self { side: 256, rounds: 3, band: 1.0 / 12.0, sure: 0.2, prior: 1.0, area: (0.1, 2.0), threshold: None, smallest_part: SMALLEST_PART }
     }
 }
 
@@ -64,7 +63,7 @@ pub struct Refined {
 /// The mask in `picture` of the map `soft` of height and width `size`, 0 to 1.
 pub fn refine(picture: &RgbImage, soft: &[f32], size: (usize, usize), how: &Refining) -> Refined {
     let (width, height) = picture.dimensions();
-    let scale = (f64::from(SIDE) / f64::from(width.max(height))).min(1.0);
+    let scale = (f64::from(how.side) / f64::from(width.max(height))).min(1.0);
     let scaled = |side: u32| ((f64::from(side) * scale).round() as u32).max(1);
     let (w, h) = (scaled(width), scaled(height));
     let small = if scale < 1.0 { resize_bicubic(picture, w, h) } else { picture.clone() };

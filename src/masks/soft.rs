@@ -14,27 +14,52 @@ use crate::image::{otsu, resize_map, stretch};
 pub enum Part {
     /// All of it.
     All,
-    /// The first or second half (0 or 1): of each head every other look, in turn with its neighbours, so that halves share no
-    /// head's look.
-    Half(usize),
+    /// The even or the odd heads (0 or 1).
+    Heads(usize),
+    /// The first or the second half of the looks (0 or 1): other timesteps, and other draws of noise. All where there is one look.
+    Looks(usize),
 }
 
 impl Part {
-    fn has(self, look: usize, head: usize) -> bool {
+    fn has(self, (look, looks): (usize, usize), head: usize) -> bool {
         match self {
-            Self::All => true,
-            Self::Half(half) => (look + head) % 2 == half,
+            Self::Heads(half) => head % 2 == half,
+            Self::Looks(half) if looks > 1 => if half == 0 { look < looks / 2 } else { look >= looks - looks / 2 },
+            Self::All | Self::Looks(_) => true,
         }
     }
 }
 
-/// Where the concept is, [h · w] in 0 to 1, and h and w. None without any contrast.
+/// Where the concept is.
+pub struct SoftMap {
+    /// [h · w] in 0 to 1.
+    pub map: Vec<f32>,
+    /// h and w.
+    pub size: (usize, usize),
+    /// How clearly it falls in two: the share of its variance between both classes, 0 to 1.
+    pub separability: f64,
+}
+
+/// Where the concept is by each part of the evidence; none without any contrast.
 ///
 /// # Errors
 /// A failing computation.
-pub fn soft_map(looks: &Looks, part: Part) -> Result<Option<(Vec<f32>, (usize, usize))>> {
+pub fn soft_maps(looks: &Looks, parts: &[Part]) -> Result<Vec<Option<SoftMap>>> {
     let sizes = looks.cross.iter().map(|seen| seen.size).chain(looks.own.iter().map(|seen| seen.size));
-    let Some(size) = sizes.max_by_key(|(h, w)| h * w) else { return Ok(None) };
+    let size = sizes.max_by_key(|(h, w)| h * w).unwrap_or((1, 1));
+    let merged = parts.iter().map(|&part| merge(looks, part, size)).collect::<Result<Vec<_>>>()?;
+    let there: Vec<Vec<f32>> = merged.iter().flatten().cloned().collect();
+    let mut gathered = gather(looks, there, size)?.into_iter();
+    let mut soft = |map: Option<Vec<f32>>| {
+        let map = map.and_then(|_| gathered.next()).and_then(|map| stretch(&map))?;
+        let separability = otsu(&map).1;
+        Some(SoftMap { map, size, separability })
+    };
+    Ok(merged.into_iter().map(&mut soft).collect())
+}
+
+/// The clearest quarter of the cross-attentions, averaged.
+fn merge(looks: &Looks, part: Part, size: (usize, usize)) -> Result<Option<Vec<f32>>> {
     let mut layers = Vec::new();
     for seen in &looks.cross {
         let ratio = ratio(seen, part)?;
@@ -44,13 +69,22 @@ pub fn soft_map(looks: &Looks, part: Part) -> Result<Option<(Vec<f32>, (usize, u
     }
     layers.sort_by(|a, b| b.0.total_cmp(&a.0));
     layers.truncate(looks.cross.len().div_ceil(4));
-    let Some(map) = mean(layers.iter().map(|(_, map)| map.as_slice()), size.0 * size.1) else { return Ok(None) };
-    let mut gathered = Vec::new();
-    for own in &looks.own {
-        gathered.push(resize_map(&own.gather(&resize_map(&map, size, own.size))?, own.size, size));
+    Ok(mean(layers.into_iter().map(|(_, map)| map)))
+}
+
+/// What self-attention gathers of each map, averaged over the layers.
+fn gather(looks: &Looks, maps: Vec<Vec<f32>>, size: (usize, usize)) -> Result<Vec<Vec<f32>>> {
+    if looks.own.is_empty() || maps.is_empty() {
+        return Ok(maps);
     }
-    let map = mean(gathered.iter().map(Vec::as_slice), map.len()).unwrap_or(map);
-    Ok(stretch(&map).map(|map| (map, size)))
+    let mut sums = vec![vec![0f32; size.0 * size.1]; maps.len()];
+    for own in &looks.own {
+        let maps: Vec<Vec<f32>> = maps.iter().map(|map| resize_map(map, size, own.size)).collect();
+        for (sum, gathered) in sums.iter_mut().zip(own.gather(&maps)?) {
+            sum.iter_mut().zip(resize_map(&gathered, own.size, size)).for_each(|(s, x)| *s += x);
+        }
+    }
+    Ok(sums)
 }
 
 /// c / (c + b) of one cross-attention, [h · w].
@@ -60,8 +94,7 @@ fn ratio(seen: &CrossSeen, part: Part) -> Result<Vec<f32>> {
     let mut sums = vec![[0f32; 2]; places];
     for (look, numbers) in numbers.chunks_exact(places * heads * 2).enumerate().take(looks) {
         for (sum, numbers) in sums.iter_mut().zip(numbers.chunks_exact(heads * 2)) {
-            for (head, pair) in numbers.chunks_exact(2).enumerate().filter(|(head, _)| part.has(look, *head)) {
-                debug_assert!(head < heads);
+            for (_, pair) in numbers.chunks_exact(2).enumerate().filter(|(head, _)| part.has((look, looks), *head)) {
                 sum[0] += pair[0];
                 sum[1] += pair[1];
             }
@@ -70,11 +103,17 @@ fn ratio(seen: &CrossSeen, part: Part) -> Result<Vec<f32>> {
     Ok(sums.iter().map(|[class, first]| class / (class + first).max(f32::MIN_POSITIVE)).collect())
 }
 
-fn mean<'a>(maps: impl Iterator<Item = &'a [f32]>, len: usize) -> Option<Vec<f32>> {
-    let (mut sum, mut count) = (vec![0f32; len], 0);
+fn mean(maps: impl Iterator<Item = Vec<f32>>) -> Option<Vec<f32>> {
+    let (mut sum, mut count): (Option<Vec<f32>>, f32) = (None, 0.0);
     for map in maps {
-        sum.iter_mut().zip(map).for_each(|(s, x)| *s += x);
-        count += 1;
+        count += 1.0;
+        sum = Some(match sum.take() {
+            None => map,
+            Some(mut sum) => {
+                sum.iter_mut().zip(map).for_each(|(s, x)| *s += x);
+                sum
+            }
+        });
     }
-    (count > 0).then(|| sum.iter().map(|s| s / count as f32).collect())
+    sum.map(|sum| sum.iter().map(|s| s / count).collect())
 }

@@ -89,16 +89,26 @@ impl Probe {
 }
 
 impl OwnSeen {
-    /// S · `map`: what each place gathers of a `map` [H · W] by self-attention, averaged over pictures and heads, [H · W].
-    pub fn gather(&self, map: &[f32]) -> Result<Vec<f32>> {
+    /// S · m for each m of `maps`, [H · W]: what each place gathers of it by self-attention, averaged over pictures and heads.
+    pub fn gather(&self, maps: &[Vec<f32>]) -> Result<Vec<Vec<f32>>> {
         let (batch, places, width) = self.q.dims3()?;
         let head_dim = width / self.heads;
-        let rows = Tensor::new(map, self.k.device())?.reshape((1, places, 1))?;
-        let values = rows.expand((batch, places, width))?.contiguous()?;
-        let out = ops::attention(&in_float(&self.q)?, &in_float(&self.k)?, &Tracked::from(values), self.heads, None)?;
-        // All columns of a head are the same.
-        let heads = out.value().reshape((batch, places, self.heads, head_dim))?.narrow(3, 0, 1)?;
-        heads.mean((0, 2, 3))?.to_vec1::<f32>()
+        let (q, k) = (in_float(&self.q)?, in_float(&self.k)?);
+        let mut gathered = Vec::new();
+        // A column of each head's values is a map.
+        for maps in maps.chunks(head_dim) {
+            let mut values = vec![0f32; places * head_dim];
+            for (place, value) in values.chunks_exact_mut(head_dim).enumerate() {
+                value.iter_mut().zip(maps).for_each(|(value, map)| *value = map[place]);
+            }
+            let values = Tensor::from_vec(values, (1, places, head_dim), self.k.device())?;
+            let values = values.repeat((batch, 1, self.heads))?.contiguous()?;
+            let out = ops::attention(&q, &k, &Tracked::from(values), self.heads, None)?;
+            let mean = out.value().reshape((batch, places, self.heads, head_dim))?.mean((0, 2))?;
+            let mean = mean.t()?.contiguous()?.to_vec2::<f32>()?;
+            gathered.extend(mean.into_iter().take(maps.len()));
+        }
+        Ok(gathered)
     }
 }
 
