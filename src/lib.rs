@@ -10,7 +10,8 @@
 //! | [`diffusion`] | the frozen base model, differentiable where CatVersion needs it |
 //! | [`sys`] | what the system gives only through unsafe calls |
 //! | [`image`] | photos, masks, Pillow-exact resampling, contact sheets, PNG with text |
-//! | [`segment`] | Segment Anything: masks from points |
+//! | [`segment`] | Segment Anything: masks from points; the segmenter of a world |
+//! | [`masks`] | masks of finished pictures by the untrained base model, and how alike masks are |
 //! | [`metrics`] | CLIP scores of samples against photos and prompts, with their intervals |
 //! | [`workspace`] | the files of a concept: settings, photos, job folders, events |
 //! | [`runner`] | what does a job: a process of its own |
@@ -24,8 +25,9 @@
 //! # Dependency rule
 //!
 //! `tui`, `cli` → `client` → `protocol`, `workspace` ← `daemon` → `store`. Clients and the daemon know each other only by `protocol`.
-//! Only `runner` uses `catversion`, `diffusion`, `metrics` and `segment`, and those four know nothing of processes or screens
-//! (`metrics` and `segment` read their models with the readers of `diffusion` and compute with its operations). `tests/architecture.rs` checks it.
+//! Only `runner` uses `catversion`, `diffusion`, `metrics`, `segment` and `masks`, and those five know nothing of processes or screens
+//! (`metrics` and `segment` read their models with the readers of `diffusion` and compute with its operations; `masks` looks with
+//! `diffusion` and asks `segment`). `tests/architecture.rs` checks it.
 
 pub mod catversion;
 pub mod cli;

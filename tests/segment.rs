@@ -35,13 +35,22 @@ fn compare(name: &str, references: &[(&str, f32)]) {
     let photo = RgbImage::from_fn(96, 64, |x, y| Rgb([(x * 2) as u8, (y * 3) as u8, (x * y % 256) as u8]));
     let encoded = segmenter.encode(&photo).unwrap();
     let first = MaskPoint { x: 40, y: 20, concept: true };
-    let prompts = [("one", vec![first]), ("two", vec![first, MaskPoint { x: 80, y: 50, concept: false }])];
-    for (prompt, points) in prompts {
-        let (logits, quality) = segmenter.logits(&encoded, &points).unwrap();
+    let other = |x, y, concept| vec![first, MaskPoint { x, y, concept }];
+    let frame = [20, 10, 70, 50];
+    let prompts = [
+        ("one", vec![first], None),
+        ("two", other(80, 50, false), None),
+        ("box", other(30, 40, true), Some(frame)),
+    ];
+    for (prompt, points, frame) in prompts {
+        let (logits, quality) = segmenter.logits(&encoded, &points, frame).unwrap();
         let every = Tensor::arange_step(0u32, 256, 4, &Device::Cpu).unwrap();
         let logits = logits.index_select(&every, 1).unwrap().index_select(&every, 2).unwrap();
         let quality = Tensor::new(quality, &Device::Cpu).unwrap();
-        let mask = segmenter.mask(&encoded, &points, 0.5).unwrap();
+        let mask = match frame {
+            None => segmenter.mask(&encoded, &points, 0.5).unwrap(),
+            Some(frame) => segmenter.masks(&encoded, &points, frame).unwrap().swap_remove(0),
+        };
         assert_eq!(mask.dimensions(), (96, 64), "of the photo's own size");
         for (reference, allowed) in references {
             let place = fixture("segment_anything").join(name).join(format!("{reference}.safetensors"));

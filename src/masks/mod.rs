@@ -116,16 +116,17 @@ impl<'a> BaseModelMasks<'a> {
 }
 
 /// All of the evidence, and its halves side by side.
-const PARTS: [Part; 5] = [Part::All, Part::Heads(0), Part::Heads(1), Part::Looks(0), Part::Looks(1)];
+const PARTS: [Part; 7] =
+    [Part::All, Part::Heads(0), Part::Heads(1), Part::Looks(0), Part::Looks(1), Part::Own(0), Part::Own(1)];
 
-/// How far a mask can be trusted, 0 to 1: agreement (intersection over union) of what even and odd heads give, of what the first
-/// and the last looks give, and of attention alone with attention and colours, times how clearly the map falls in two. Each is low for
-/// another kind of failure.
+/// How far a mask can be trusted, 0 to 1: the product of the agreements (intersection over union) of what even and odd heads
+/// give, the first and the last looks, even and odd layers of self-attention, and attention alone with attention and colours; times how
+/// clearly the map falls in two. Each is low for another kind of failure.
 fn confidence(picture: &RgbImage, soft: &[Option<SoftMap>], whole: &Refined, refining: &Refining) -> f64 {
     let refining = Refining { side: HALVES_SIDE, ..*refining };
     let mask = |part: usize| Some(refine(picture, &soft[part].as_ref()?.map, soft[part].as_ref()?.size, &refining).mask);
     let agreement = |a: usize, b: usize| Some(iou(&mask(a)?, &mask(b)?));
-    let of_halves = agreement(1, 2).zip(agreement(3, 4)).map_or(0.0, |(heads, looks)| heads * looks);
+    let of_halves = [(1, 2), (3, 4), (5, 6)].map(|(a, b)| agreement(a, b).unwrap_or(0.0)).iter().product::<f64>();
     let clear = soft[0].as_ref().map_or(0.0, |soft| soft.separability);
     of_halves * iou(&whole.rough, &whole.mask) * clear
 }

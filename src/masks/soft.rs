@@ -18,6 +18,8 @@ pub enum Part {
     Heads(usize),
     /// The first or the second half of the looks (0 or 1): other timesteps, and other draws of noise. All where there is one look.
     Looks(usize),
+    /// The even or the odd layers of self-attention that gather. All where there is one.
+    Own(usize),
 }
 
 impl Part {
@@ -25,7 +27,14 @@ impl Part {
         match self {
             Self::Heads(half) => head % 2 == half,
             Self::Looks(half) if looks > 1 => if half == 0 { look < looks / 2 } else { look >= looks - looks / 2 },
-            Self::All | Self::Looks(_) => true,
+            Self::All | Self::Looks(_) | Self::Own(_) => true,
+        }
+    }
+
+    fn has_own(self, layer: usize, layers: usize) -> bool {
+        match self {
+            Self::Own(half) if layers > 1 => layer % 2 == half,
+            _ => true,
         }
     }
 }
@@ -48,7 +57,7 @@ pub fn soft_maps(looks: &Looks, parts: &[Part]) -> Result<Vec<Option<SoftMap>>> 
     let sizes = looks.cross.iter().map(|seen| seen.size).chain(looks.own.iter().map(|seen| seen.size));
     let size = sizes.max_by_key(|(h, w)| h * w).unwrap_or((1, 1));
     let merged = parts.iter().map(|&part| merge(looks, part, size)).collect::<Result<Vec<_>>>()?;
-    let there: Vec<Vec<f32>> = merged.iter().flatten().cloned().collect();
+    let there = parts.iter().copied().zip(&merged).filter_map(|(part, map)| Some((part, map.clone()?))).collect();
     let mut gathered = gather(looks, there, size)?.into_iter();
     let mut soft = |map: Option<Vec<f32>>| {
         let map = map.and_then(|_| gathered.next()).and_then(|map| stretch(&map))?;
@@ -72,16 +81,19 @@ fn merge(looks: &Looks, part: Part, size: (usize, usize)) -> Result<Option<Vec<f
     Ok(mean(layers.into_iter().map(|(_, map)| map)))
 }
 
-/// What self-attention gathers of each map, averaged over the layers.
-fn gather(looks: &Looks, maps: Vec<Vec<f32>>, size: (usize, usize)) -> Result<Vec<Vec<f32>>> {
+/// What self-attention gathers of each part's map, averaged over the layers that the part has.
+fn gather(looks: &Looks, maps: Vec<(Part, Vec<f32>)>, size: (usize, usize)) -> Result<Vec<Vec<f32>>> {
     if looks.own.is_empty() || maps.is_empty() {
-        return Ok(maps);
+        return Ok(maps.into_iter().map(|(_, map)| map).collect());
     }
     let mut sums = vec![vec![0f32; size.0 * size.1]; maps.len()];
-    for own in &looks.own {
-        let maps: Vec<Vec<f32>> = maps.iter().map(|map| resize_map(map, size, own.size)).collect();
-        for (sum, gathered) in sums.iter_mut().zip(own.gather(&maps)?) {
-            sum.iter_mut().zip(resize_map(&gathered, own.size, size)).for_each(|(s, x)| *s += x);
+    for (layer, own) in looks.own.iter().enumerate() {
+        let small: Vec<Vec<f32>> = maps.iter().map(|(_, map)| resize_map(map, size, own.size)).collect();
+        let gathered = own.gather(&small)?;
+        for ((sum, (part, _)), gathered) in sums.iter_mut().zip(&maps).zip(gathered) {
+            if part.has_own(layer, looks.own.len()) {
+                sum.iter_mut().zip(resize_map(&gathered, own.size, size)).for_each(|(s, x)| *s += x);
+            }
         }
     }
     Ok(sums)

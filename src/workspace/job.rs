@@ -66,6 +66,7 @@ pub struct RunSpec {
 impl RunSpec {
     /// A training of `concept` as it is now. Its pictures are made where it trains.
     pub fn new(concept: &Concept, train: TrainConfig, mut evaluation: ScoreConfig) -> Result<Self, Error> {
+        concept.check_masks_by(evaluation.sample.masks)?;
         evaluation.sample.device = train.device;
         evaluation.sample.dtype = train.dtype;
         Ok(Self {
@@ -112,6 +113,7 @@ pub struct BatchSpec {
 impl BatchSpec {
     /// A sampling of `concept` as it is now, with the embeddings of `run`.
     pub fn new(concept: &Concept, run: Option<&JobFolder>, sample: SampleConfig) -> Result<Self, Error> {
+        concept.check_masks_by(sample.masks)?;
         Ok(Self {
             concept: concept.id.clone(),
             class_word: concept.file.class_word.clone(),
@@ -158,6 +160,7 @@ impl ScoreSpec {
             let path = concept.folder.join("concept.toml");
             Error::invalid(&path, "score_model is missing", "name the folder of a CLIP model")
         })?;
+        concept.check_masks_by(score.sample.masks)?;
         Ok(Self {
             concept: concept.id.clone(),
             class_word: concept.file.class_word.clone(),

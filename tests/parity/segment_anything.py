@@ -22,7 +22,9 @@ from segment_anything import modeling  # noqa: E402
 OUT = Path(__file__).parent.parent / "fixtures" / "segment_anything"
 SIZE = (96, 64)
 """Width and height of the photo: not square, so that it is padded."""
-PROMPTS = {"one": [(40, 20, 1)], "two": [(40, 20, 1), (80, 50, 0)]}
+PROMPTS = {"one": [(40, 20, 1)], "two": [(40, 20, 1), (80, 50, 0)], "box": [(40, 20, 1), (30, 40, 1)]}
+BOXES = {"box": (20, 10, 70, 50)}
+"""Left, top, right, bottom."""
 
 
 def numbers(name, count):
@@ -82,11 +84,13 @@ def export(name, model, predictor, file="reference"):
         for prompt, points in PROMPTS.items():
             coords, labels = np.array([p[:2] for p in points], dtype=np.float32), np.array([p[2] for p in points])
             moved = torch.from_numpy(predictor.transform.apply_coords(coords, predictor.original_size)).float()[None]
-            sparse, dense = model.prompt_encoder(points=(moved, torch.from_numpy(labels)[None]), boxes=None, masks=None)
+            box = np.array(BOXES[prompt], dtype=np.float32) if prompt in BOXES else None
+            boxes = box if box is None else torch.from_numpy(predictor.transform.apply_boxes(box[None], predictor.original_size)).float()
+            sparse, dense = model.prompt_encoder(points=(moved, torch.from_numpy(labels)[None]), boxes=boxes, masks=None)
             logits, quality = model.mask_decoder.predict_masks(
                 image_embeddings=predictor.features, image_pe=model.prompt_encoder.get_dense_pe(),
                 sparse_prompt_embeddings=sparse, dense_prompt_embeddings=dense)
-            masks, scores, _ = predictor.predict(coords, labels, multimask_output=len(points) == 1)
+            masks, scores, _ = predictor.predict(coords, labels, box=box, multimask_output=len(points) == 1)
             results[f"{prompt}.logits"] = logits[0, :, ::4, ::4].contiguous()
             results[f"{prompt}.quality"] = quality[0].contiguous()
             results[f"{prompt}.mask"] = torch.from_numpy(masks[scores.argmax()].astype(np.uint8) * 255).contiguous()
@@ -94,7 +98,7 @@ def export(name, model, predictor, file="reference"):
     folder = OUT / name
     folder.mkdir(parents=True, exist_ok=True)
     save_file(results, folder / f"{file}.safetensors")
-    (folder / "reference.json").write_text(json.dumps({"points": PROMPTS, "shapes": shapes}, indent=1) + "\n")
+    (folder / "reference.json").write_text(json.dumps({"points": PROMPTS, "boxes": BOXES, "shapes": shapes}, indent=1) + "\n")
 
 
 def approximate(module):
