@@ -57,7 +57,7 @@ impl Looking<'_> {
         let latents = latents.to_device(device)?;
         let mut batches: Vec<Vec<CrossSeen>> = Vec::new();
         let mut own = Vec::new();
-        let (all, at_once) = (self.count(), looks_at_once(model));
+        let (all, at_once) = (self.count(), looks_at_once(model.unet.activation()));
         for first in (0..all).step_by(at_once) {
             let looks = first..(first + at_once).min(all);
             let timesteps: Vec<u32> = looks.clone().map(|look| self.timesteps[look / self.draws] as u32).collect();
@@ -82,9 +82,10 @@ impl Looking<'_> {
     }
 }
 
-/// How many looks go through the denoiser together. It depends on the model alone, so that a mask depends on nothing else.
-pub fn looks_at_once(model: &BaseModel) -> usize {
-    (ACTIVATION_AT_ONCE / model.unet.activation().max(1)).max(1)
+/// How many looks go through a denoiser together whose largest activation has so many numbers. It depends on the model alone, so
+/// that a mask depends on nothing else.
+pub(super) fn looks_at_once(activation: usize) -> usize {
+    (ACTIVATION_AT_ONCE / activation.max(1)).max(1)
 }
 
 /// The looks of all batches in the batch of each cross-attention.

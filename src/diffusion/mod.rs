@@ -63,7 +63,7 @@ pub use embedding::Embedding;
 pub use error::{Error, Result};
 pub use files::ModelFiles;
 pub(crate) use kernels::AttnMask;
-pub use look::{Looking, Looks, looks_at_once};
+pub use look::{Looking, Looks};
 pub use noise::{Noise, PictureNoise, Stream};
 pub use pixels::{to_images, to_tensor};
 pub use prompt_weights::{Piece, emphasize, pieces};

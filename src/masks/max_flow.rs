@@ -266,15 +266,16 @@ mod tests {
 
     use super::*;
 
+    /// What a place costs that `t` joins to the terminals, on the source's side or on the sink's.
+    fn terminal_cost(t: i32, source: bool) -> i32 {
+        if source { (-t).max(0) } else { t.max(0) }
+    }
+
     /// The smallest cost of all ways to part the grid.
     fn smallest(width: usize, terminal: &[i32], edges: &[(usize, usize, i32)]) -> i32 {
         let cost = |sides: u32| {
             let of_source = |place: usize| sides >> place & 1 == 1;
-            let terminals = terminal.iter().enumerate().map(|(place, &t)| match t {
-                1.. if !of_source(place) => t,
-                ..0 if of_source(place) => -t,
-                _ => 0,
-            });
+            let terminals = terminal.iter().enumerate().map(|(place, &t)| terminal_cost(t, of_source(place)));
             let grid = Grid::new(width, terminal.len() / width);
             let cut = edges.iter().map(|&(place, d, capacity)| match grid.neighbour(place, d) {
                 Some(other) if of_source(place) != of_source(other) => capacity,
@@ -300,11 +301,7 @@ mod tests {
             edges.iter().for_each(|&(place, d, capacity)| grid.join(place, d, capacity));
             let shape = Grid::new(width, 3);
             let side = grid.cut();
-            let terminals: i32 = terminal.iter().zip(&side).map(|(&t, &source)| match t {
-                1.. if !source => t,
-                ..0 if source => -t,
-                _ => 0,
-            }).sum();
+            let terminals: i32 = terminal.iter().zip(&side).map(|(&t, &source)| terminal_cost(t, source)).sum();
             let cut: i32 = edges.iter().map(|&(place, d, capacity)| match shape.neighbour(place, d) {
                 Some(other) if side[place] != side[other] => capacity,
                 _ => 0,

@@ -8,8 +8,8 @@ use super::{Error, words};
 use crate::catversion::{Checkpoint, Reading, concatenated_layers};
 use crate::diffusion::{Compute, Cost, Outline, Speed, odd_text, part_of};
 use crate::protocol::{
-    CutPrompt, DeviceName, Estimate, EstimateRequest, FloatType, MaskWork, Memory, ModelSpec, OddPrompt, PartReport,
-    PictureConfig, SampleConfig, ScoreWork, TimeEstimate, TrainConfig,
+    CutPrompt, DeviceName, Estimate, EstimateRequest, FloatType, MaskConfig, Memory, ModelSpec, OddPrompt,
+    MaskWork, PartReport, PictureConfig, SampleConfig, ScoreWork, TimeEstimate, TrainConfig,
 };
 use crate::workspace::{free_memory, own_memory, total_memory};
 
@@ -99,7 +99,8 @@ impl Job<'_> {
 
     /// Whether the base model is loaded: not to measure pictures that are there.
     fn loads_base_model(&self) -> bool {
-        self.train.is_some() || self.masks.is_some() || self.samplings() > 0
+        let looks = self.masks.is_some_and(|masks| masks.mask.maker.looks());
+        self.train.is_some() || looks || self.samplings() > 0
     }
 
     /// Images that are measured.
@@ -122,9 +123,9 @@ impl Job<'_> {
     fn work(&self, model: &Outline) -> Vec<(&'static str, Cost)> {
         let mut work = Vec::new();
         let mut pictures = 0;
-        if self.masks.is_some() {
+        if let Some(masks) = self.masks.filter(|masks| masks.mask.maker.looks()) {
             work.push(("encoding a picture", model.encoding_beside_unet(1)));
-            work.push(("looking at a picture", model.looking_step()));
+            work.push(("looking at a picture", model.looking_step(masks.mask.looks())));
         }
         if let Some(train) = self.train {
             work.push(("encoding a photo", model.encoding(1)));
@@ -142,8 +143,16 @@ impl Job<'_> {
         if pictures > 0 {
             let pictures = pictures.saturating_mul(self.guided());
             let at_once = model.batches_at_once(pictures, batches);
-            work.push(("denoising pictures", model.picture_step(pictures, at_once)));
-            work.push(("decoding pictures", model.decoding(at_once)));
+            let (denoising, decoding) = (model.picture_step(pictures, at_once), model.decoding(at_once));
+            if self.sample.masks.looks() {
+                let looks = self.sample.mask_config().looks();
+                work.push(("denoising pictures", model.beside_encoder(denoising)));
+                work.push(("decoding pictures", model.beside_encoder(decoding)));
+                work.push(("looking at pictures", model.looking_beside_decoder(looks, at_once)));
+            } else {
+                work.push(("denoising pictures", denoising));
+                work.push(("decoding pictures", decoding));
+            }
         }
         work
     }
@@ -166,11 +175,16 @@ impl Job<'_> {
         let seconds = |cost: Cost| cost.seconds(speed);
         let (decoding, alone) = (seconds(model.decoding(1)), seconds(model.denoising_step(1)));
         let guided = seconds(model.denoising_step(2));
-        let one = |steps: usize, is_guided: bool| steps as f64 * if is_guided { guided } else { alone } + decoding;
+        let looking = |mask: &MaskConfig| {
+            let looks = mask.looks() as f64;
+            if mask.maker.looks() { seconds(model.encoding_beside_unet(1)) + looks * alone } else { 0.0 }
+        };
+        let masking = looking(&self.sample.mask_config());
+        let one = |steps: usize, is_guided: bool| {
+            steps as f64 * if is_guided { guided } else { alone } + decoding + masking
+        };
         let listed: f64 = self.pictures.iter().map(|picture| one(picture.steps, picture.is_guided())).sum();
-        let mask = self.masks.map(|MaskWork { mask, .. }| {
-            if mask.maker.looks() { seconds(model.encoding_beside_unet(1)) + mask.looks() as f64 * alone } else { 0.0 }
-        });
+        let mask = self.masks.map(|masks| looking(&masks.mask));
         let picture = match (mask, self.pictures.len()) {
             (Some(mask), _) => mask,
             (None, 0) => one(self.sample.steps, true),

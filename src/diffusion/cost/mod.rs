@@ -14,6 +14,7 @@ use candle_core::Tensor;
 use super::compute::{Compute, batches_at_once};
 use super::error::Result;
 use super::kernels::{Mat, gemm};
+use super::look::looks_at_once;
 use super::unet::Config as UNetConfig;
 use super::vae::{Config as VaeConfig, Vae};
 use super::weights::Weights;
@@ -161,9 +162,21 @@ impl Outline {
         batches_at_once(!self.numbers.tensor_operations, activation, batches)
     }
 
-    /// One look at a picture for a mask: without a gradient, with the encoder in memory.
-    pub fn looking_step(&self) -> Cost {
-        self.holding(self.encoder, self.denoising_step(1))
+    /// So many looks at a picture for a mask, as many of them together as there are: without a gradient, with the encoder in memory.
+    pub fn looking_step(&self, looks: usize) -> Cost {
+        self.holding(self.encoder, self.denoising_step(looks.min(looks_at_once(self.unet.activation()))))
+    }
+
+    /// `cost` of making pictures, `at_once` batches side by side, beside the encoder that their masks need.
+    pub fn beside_encoder(&self, cost: Cost) -> Cost {
+        self.holding(self.encoder, cost)
+    }
+
+    /// So many looks at each of `at_once` pictures while pictures are made, with the decoder in memory.
+    pub fn looking_beside_decoder(&self, looks: usize, at_once: usize) -> Cost {
+        let looks = looks.min(looks_at_once(self.unet.activation()));
+        let cost = self.denoising_step(looks).side_by_side(at_once);
+        self.holding(self.encoder, self.holding(self.decoder, cost))
     }
 
     /// Latents of `batch` pictures, with the encoder in memory.
