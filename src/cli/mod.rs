@@ -227,10 +227,10 @@ struct PromptArgs {
     /// Classifier-free guidance; 1 switches it off. Without: the concept's, else 7.5.
     #[arg(long)]
     guidance_scale: Option<f64>,
-    /// What computes: cpu, cuda:0 (or another number), metal, or `any` for the first that is free; cpu if not given.
+    /// What computes: cpu, cuda:0 (or another number), metal, or `any` for the first that is free; cpu if none is named.
     #[arg(long)]
     device: Option<Where>,
-    /// Type of the weights and of activations: f32, bf16 or f16; f32 if not given.
+    /// Type of the weights and of activations: f32, bf16 or f16; f32 if none is named.
     #[arg(long, value_parser = train::dtype)]
     dtype: Option<FloatType>,
 }
