@@ -25,6 +25,7 @@ fn wrong_usage_ends_with_2() {
         &["train", "demo", "--steps", "0"],
         &["train", "demo", "--learning-rate", "fast"],
         &["train", "demo", "--preset", "best"],
+        &["train", "demo", "--evaluate=perhaps"],
         &["sample", "demo", "--prompt", "a", "--prompts", "b"],
         &["score", "demo", "--fill", "pink"],
     ] {
@@ -77,6 +78,24 @@ fn a_missing_class_word_is_named() {
     refused(|concept| std::fs::write(concept.join("concept.toml"), toml).unwrap(), &["concept.toml", "class_word"]);
     let toml = "name = \"demo\"\nclass_word = \" \"\nbase_model = \"base_model\"\n";
     refused(|concept| std::fs::write(concept.join("concept.toml"), toml).unwrap(), &["class_word is empty"]);
+}
+
+#[test]
+fn settings_of_the_concept_that_no_training_can_start_from_are_named() {
+    for (settings, said) in [
+        ("stepz = 3", "stepz is no setting of a training; there is "),
+        ("steps = \"many\"", "steps = \"many\": must be a whole number, 0 or more"),
+        ("learning_rate = 0", "learning_rate = 0: must be above 0"),
+        ("preset = \"best\"", "preset = \"best\": "),
+        ("caption = \"a toy\"", "must contain {class}"),
+    ] {
+        let spoil = |concept: &std::path::Path| {
+            let toml =
+                format!("name = \"demo\"\nclass_word = \"cup\"\nbase_model = \"base_model\"\n[train]\n{settings}\n");
+            std::fs::write(concept.join("concept.toml"), toml).unwrap();
+        };
+        refused(spoil, &["demo/concept.toml", "[train]", said]);
+    }
 }
 
 #[test]

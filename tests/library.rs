@@ -80,6 +80,36 @@ fn a_concept_is_made_tagged_renamed_removed_and_restored() {
 }
 
 #[test]
+fn what_trainings_start_from_stays_with_the_concept() {
+    let (workspace, there) = (Workspace::new(), Workspace::new());
+    workspace.trains_with("steps = 300 # enough\nlearning_rate = 1");
+    let settings = serde_json::json!({ "steps": 300, "learning_rate": 1 });
+    let shown = |workspace: &Workspace, name: &str| json(workspace, &["concept", "show", name])["concept"].clone();
+    assert_eq!(shown(&workspace, "demo")["train"], settings);
+    let said = catbench(&workspace, &["concept", "show", "demo"]).assert().code(0);
+    said.stdout(contains("training    learning_rate 1, steps 300\n"));
+    let table = "# measured\n[train]\nsteps = 300 # enough\nlearning_rate = 1\n";
+    catbench(&workspace, &["concept", "tag", "demo", "red", "--notes", "hot"]).assert().code(0);
+    catbench(&workspace, &["concept", "rename", "demo", "pot"]).assert().code(0);
+    let file = fs::read_to_string(workspace.home().join("pot/concept.toml")).unwrap();
+    assert!(file.ends_with(table), "it is written back as it was: {file}");
+    let pot = shown(&workspace, "pot");
+    assert_eq!((&pot["name"], &pot["tags"][0], &pot["train"]), (&"pot".into(), &"red".into(), &settings));
+
+    let out = there.home().join("pot.zip");
+    catbench(&workspace, &["concept", "export", "pot", "--out", out.to_str().unwrap()]).assert().code(0);
+    catbench(&there, &["concept", "import", out.to_str().unwrap()]).assert().code(0);
+    assert_eq!(shown(&there, "pot")["train"], settings);
+    assert_eq!(shown(&there, "demo")["train"], serde_json::Value::Null, "one without");
+
+    let path = workspace.home().join("pot/concept.toml");
+    fs::write(path, file.replace("300", "0")).unwrap();
+    wait_until("what is wrong with it is told", || {
+        listed(&workspace)["problem"].as_str().is_some_and(|problem| problem.contains("steps = 0: must be 1 or more"))
+    });
+}
+
+#[test]
 fn a_concept_is_listed_with_how_it_stands_and_what_stands_for_it() {
     let workspace = scored();
     let first = listed(&workspace);

@@ -7,7 +7,8 @@ use std::path::Path;
 
 use assert_cmd::assert::OutputAssertExt;
 use catbench::diffusion::Outline;
-use catbench::protocol::ModelSpec;
+use catbench::protocol::{Init, ModelSpec, TrainConfig};
+use catbench::workspace::Home;
 use common::{Workspace, catbench, fixture};
 use predicates::boolean::PredicateBooleanExt;
 use predicates::str::contains;
@@ -207,4 +208,65 @@ fn going_on_with_a_run_says_what_is_left_of_it() {
     assert_eq!(json["settings"]["steps"], 500);
     assert!(json["estimate"]["time"]["total_seconds"].as_f64() > Some(0.0), "{json}");
     assert_eq!(events(), before, "a dry run did something");
+}
+
+#[test]
+fn a_training_starts_from_its_concept_and_options_or_a_preset_go_before_that() {
+    let workspace = Workspace::with_models();
+    workspace.trains_with("preset = \"official\"\nsteps = 300\nlayers = [0, 2]\nmasked_loss = true");
+    let dry = |more: &[&str]| {
+        let output =
+            catbench(&workspace, &[&["train", "demo", "--dry-run", "--json"], more].concat()).output().unwrap();
+        let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let [settings, from] = ["settings", "from_concept"].map(|key| json[key].clone());
+        (settings, from)
+    };
+    let (settings, from) = dry(&[]);
+    assert_eq!((&settings["preset"], &settings["init"]), (&"official".into(), &"normal".into()), "{settings}");
+    assert_eq!((&settings["steps"], &settings["batch_size"]), (&300.into(), &2.into()), "{settings}");
+    let layers = serde_json::json!([0, 2]);
+    let all = serde_json::json!({ "preset": "official", "steps": 300, "layers": layers, "masked_loss": true });
+    assert_eq!((&settings["layers"], from), (&layers, all));
+
+    let (settings, from) = dry(&["--steps", "20", "--masked-loss=false", "--batch-size", "1"]);
+    assert_eq!(
+        (&settings["steps"], &settings["batch_size"]),
+        (&20.into(), &1.into()),
+        "options go before it: {settings}"
+    );
+    assert_eq!((&settings["masked_loss"], &settings["init"]), (&false.into(), &"normal".into()), "{settings}");
+    assert_eq!(from, serde_json::json!({ "preset": "official", "layers": layers }));
+
+    let (settings, from) = dry(&["--preset", "default", "--seed", "3"]);
+    let expected = TrainConfig { seed: 3, ..TrainConfig::default() };
+    assert_eq!(serde_json::from_value::<TrainConfig>(settings).unwrap(), expected, "a preset stands alone");
+    assert_eq!(from, serde_json::json!({}));
+
+    let said = catbench(&workspace, &["train", "demo", "--dry-run", "--layers", "1"]).assert().code(0);
+    let row = "starts from concept.toml: masked_loss true, preset official, steps 300\n";
+    said.stdout(contains(row).and(contains("300 × 2 images")));
+    let said = catbench(&workspace, &["train", "demo", "--dry-run", "--preset", "official"]).assert().code(0);
+    said.stdout(contains("starts from").not().and(contains("1000 × 2 images")));
+    nothing_was_made(&workspace);
+}
+
+#[test]
+fn a_run_records_all_of_its_settings_whatever_becomes_of_the_concept() {
+    let workspace = Workspace::with_models();
+    let plain = std::fs::read_to_string(workspace.concept().join("concept.toml")).unwrap();
+    workspace.trains_with("steps = 2\nbatch_size = 1\nsample_every = 0\nvalidate_every = 0\ninit = \"normal\"");
+    let said = catbench(&workspace, &["train", "demo"]).assert().code(0);
+    said.stderr(contains("starts from concept.toml: batch_size 1, init normal, "));
+    std::fs::write(workspace.concept().join("concept.toml"), plain).unwrap();
+    let concept = Home::at(workspace.home()).unwrap().concept("demo").unwrap();
+    let train = concept.run("latest").unwrap().run_spec().unwrap().train;
+    let expected = TrainConfig {
+        steps: 2,
+        batch_size: 1,
+        sample_every: 0,
+        validate_every: 0,
+        init: Init::Normal,
+        ..TrainConfig::default()
+    };
+    assert_eq!(train, expected);
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use assert_cmd::assert::OutputAssertExt;
 use catbench::image::{read_png_text, write_png};
+use catbench::protocol::{Init, Preset, TrainConfig};
 use common::{Workspace, catbench, fixture};
 use image::{GrayImage, Luma, Rgb, RgbImage, Rgba, RgbaImage};
 use predicates::boolean::PredicateBooleanExt;
@@ -354,6 +355,35 @@ fn a_sweep_trains_each_setting_once_and_can_be_asked_for_again() {
 }
 
 #[test]
+fn a_sweep_starts_from_the_concept_and_from_a_preset_alone_where_one_is_named() {
+    let workspace = workspace();
+    workspace.trains_with("steps = 10\nbatch_size = 1\ninit = \"normal\"\nlayers = [1]\nevaluate = true");
+    let sweep = |name: &str, args: &[&str]| {
+        let args = [&["sweep", "demo", "--name", name, "--detach", "-n", "1"], args].concat();
+        let output = catbench(&workspace, &args).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        let plan = workspace.home().join(".catbench/plans").join(format!("{name}.toml"));
+        let plan = std::fs::read_to_string(plan).unwrap_or_else(|_| panic!("{said}"));
+        let plan: toml::Table = plan.parse().unwrap();
+        let trains = plan["cell"].as_array().unwrap().iter().map(|cell| cell["train"].clone().try_into().unwrap());
+        (trains.collect::<Vec<TrainConfig>>(), said)
+    };
+    let quiet = TrainConfig { sample_every: 0, validate_every: 0, ..TrainConfig::default() };
+    let own = TrainConfig { steps: 10, batch_size: 1, init: Init::Normal, ..quiet.clone() };
+    let (trains, said) = sweep("own", &["--grid", "layers=0,0+1", "--set", "steps=7"]);
+    let cells = [vec![0], vec![0, 1]].map(|layers| TrainConfig { layers: Some(layers), steps: 7, ..own.clone() });
+    assert_eq!(trains, cells, "each cell is scored by a job of its own");
+    assert!(said.contains("starts from concept.toml: batch_size 1, init normal\n"), "{said}");
+
+    let plain = ["--grid", "preset=default,official", "--set", "steps=7", "--set", "batch_size=1"];
+    let (trains, said) = sweep("plain", &plain);
+    let official = TrainConfig { sample_every: 0, validate_every: 0, ..TrainConfig::preset(Preset::Official) };
+    let cells = [quiet, official].map(|preset| TrainConfig { steps: 7, batch_size: 1, ..preset });
+    assert_eq!(trains, cells);
+    assert!(!said.contains("starts from"), "{said}");
+}
+
+#[test]
 fn a_sweep_of_sampling_settings_trains_once_and_measures_what_comes_without_the_concept_for_each() {
     let workspace = workspace();
     let args = ["sweep", "demo", "--grid", "guidance_scale=1,3", "--grid", "fill=black,grey", "--set", "steps=10"];
@@ -414,7 +444,9 @@ fn a_protocol_makes_its_subjects_and_one_table_of_them() {
     let value = |row: usize| rows[row]["masked_clip_i"]["value"].as_f64().unwrap();
     assert!((value(6) - f64::midpoint(value(0), value(3))).abs() < 1e-9);
     assert!((value(8) - (value(7) - value(6))).abs() < 1e-9, "{found}");
-    assert!(workspace.home().join("tiny-cup/concept.toml").is_file());
+    // What trainings of a subject's concept start from elsewhere is no matter of the protocol.
+    let file = workspace.home().join("tiny-cup/concept.toml");
+    write(&file, std::fs::read_to_string(&file).unwrap() + "[train]\nsteps = 3\n").unwrap();
     assert_eq!(table(&workspace, &["bench", path]), found, "nothing is done again");
     let alone = table(&workspace, &["bench", path, "--only", "pot"]);
     assert_eq!(alone["rows"].as_array().unwrap()[..], rows[3..6], "one of them");

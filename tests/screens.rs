@@ -144,6 +144,16 @@ fn before_the_first_run_it_says_what_a_training_would_do() {
 }
 
 #[test]
+fn what_trainings_of_a_concept_start_from_is_said_before_the_first_one_and_on_its_screen() {
+    let workspace = Workspace::new();
+    workspace.trains_with("steps = 300\nlayers = [0, 1]");
+    for place in [Place::Concept, Place::Train] {
+        let text = Screen::open(&workspace, Some("demo"), place, SIZES[1]).text();
+        assert!(text.contains("layers 0,1, steps 300"), "{text}");
+    }
+}
+
+#[test]
 fn a_running_training_shows_its_loss_and_samples() {
     let workspace = Workspace::new();
     let _run = workspace.run().train(230).write().hold();

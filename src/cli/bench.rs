@@ -14,14 +14,14 @@ use super::table::{Cell, Column, Format, Table, few, how_cells, how_columns, not
 use super::{Error, Where, print_json};
 use crate::client;
 use crate::protocol::{
-    Compared, MaskConfig, MaskMaker, MaskQuality, ModelSpec, SampleConfig, ScoreConfig, ScoreCrop, ScoreSummary, TrainConfig,
+    Compared, MaskConfig, MaskMaker, MaskQuality, ModelSpec, SampleConfig, ScoreConfig, ScoreCrop, ScoreSummary, TrainStart,
 };
 use crate::workspace::{self, Concept, ConceptFile, Home, preflight};
 
 /// Options of a protocol.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The protocol's file.
+    /// The protocol's file. Trainings are as its [train] says, whatever [train] of a subject's concept.toml has.
     protocol: PathBuf,
     /// The folder that the protocol's `images` and `masks` are in, if not its own.
     #[arg(long, value_name = "DIR")]
@@ -74,9 +74,9 @@ struct Protocol {
     sam_model: Option<PathBuf>,
     /// A segmenter of the subjects' world, for masks by it.
     segmenter: Option<PathBuf>,
-    /// What it does not say is as the preset has it.
-    #[serde(default, deserialize_with = "training")]
-    train: TrainConfig,
+    /// What all trainings start from; `[train]` of a subject's concept has no part in it.
+    #[serde(default)]
+    train: TrainStart,
     #[serde(default)]
     sample: SampleConfig,
     fill: Option<crate::protocol::Fill>,
@@ -95,17 +95,6 @@ struct Subject {
     class: String,
     /// The name of its list of prompts.
     prompts: String,
-}
-
-/// The settings of a training, those that are not said from their preset.
-fn training<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<TrainConfig, D::Error> {
-    use serde::de::Error as _;
-    let said = toml::Table::deserialize(deserializer)?;
-    let preset = said.get("preset").cloned().map(toml::Value::try_into).transpose().map_err(D::Error::custom)?;
-    let preset = preset.map_or_else(TrainConfig::default, TrainConfig::preset);
-    let mut table = toml::Table::try_from(preset).map_err(D::Error::custom)?;
-    table.extend(said);
-    table.try_into().map_err(D::Error::custom)
 }
 
 impl Protocol {
@@ -140,7 +129,6 @@ impl Protocol {
         if !protocol.images.contains("{subject}") {
             return wrong("images does not say {subject}".into(), "write where each subject's photos are");
         }
-        protocol.train.check()?;
         protocol.sample.check()?;
         Ok(protocol)
     }
@@ -192,6 +180,7 @@ impl Args {
             guidance_scale: Some(protocol.sample.guidance_scale),
             tags: vec![protocol.name.clone()],
             notes: String::new(),
+            train: TrainStart::default(),
         };
         Ok(home.new_concept(&name, &file, &folder(&protocol.images), masks.as_deref())?)
     }
@@ -206,7 +195,7 @@ impl Args {
             let concept = self.concept(home, protocol, subject)?;
             super::take_up(home, &concept);
             preflight(&concept)?;
-            let mut train = protocol.train.clone();
+            let mut train = protocol.train.config().clone();
             let mut sample =
                 SampleConfig { prompts: protocol.prompts[&subject.prompts].clone(), ..protocol.sample.clone() };
             if let Some(device) = self.device.map(Where::device) {

@@ -7,7 +7,8 @@ use serde_json::json;
 
 use super::{Error, print_json};
 use crate::client;
-use crate::client::words::{plain, shell};
+use crate::client::words::{plain, settings, shell};
+use crate::protocol::TrainStart;
 use crate::workspace::{Concept, ConceptFile, Home, read_details};
 
 /// Options of `concept new`.
@@ -183,6 +184,7 @@ pub fn new(args: &NewArgs) -> Result<(), Error> {
         guidance_scale: None,
         tags: args.tags.clone(),
         notes: String::new(),
+        train: TrainStart::default(),
     };
     client::check_writable(&home)?;
     let concept = home.new_concept(&args.name, &file, &args.images, args.masks.as_deref())?;
@@ -294,6 +296,7 @@ pub fn show(args: &NameArgs) -> Result<(), Error> {
         ("concept", format!("{} (a kind of {})", c.name, c.class_word)),
         ("base model", c.base_model.clone()),
         ("tags", c.tags.join(", ")),
+        ("training", settings(&c.train)),
         ("notes", details.notes.clone()),
         ("photos", files(&details.photo_files)),
         ("masks", files(&details.mask_files)),

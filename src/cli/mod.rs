@@ -235,10 +235,10 @@ struct PromptArgs {
     /// How closely the base model looks for them: fast, at most a tenth of the time of the pictures, or best; fast if not given.
     #[arg(long, value_parser = mask_bench::quality)]
     mask_quality: Option<MaskQuality>,
-    /// What computes: cpu, cuda:0 (or another number), metal, or `any` for the first that is free; cpu if not given.
+    /// What computes: cpu, cuda:0 (or another number), metal, or `any` for the first that is free; cpu if none is named.
     #[arg(long)]
     device: Option<Where>,
-    /// Type of the weights and of activations: f32, bf16 or f16; f32 if not given.
+    /// Type of the weights and of activations: f32, bf16 or f16; f32 if none is named.
     #[arg(long, value_parser = train::dtype)]
     dtype: Option<FloatType>,
 }

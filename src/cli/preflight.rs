@@ -15,6 +15,8 @@ pub type Rows = Vec<(&'static str, String)>;
 pub struct Told<'a> {
     /// What was looked at for a training, and its settings.
     pub train: Option<(&'a Preflight, &'a TrainConfig)>,
+    /// The settings among them that come from concept.toml.
+    pub from_concept: toml::Table,
     /// More of it, in words.
     pub rows: Rows,
 }
@@ -22,12 +24,12 @@ pub struct Told<'a> {
 impl<'a> Told<'a> {
     /// A training.
     pub fn train(checked: &'a Preflight, config: &'a TrainConfig) -> Self {
-        Self { train: Some((checked, config)), rows: Vec::new() }
+        Self { train: Some((checked, config)), ..Self::default() }
     }
 
     /// Something else, and how much of it.
     pub fn work(name: &'static str, value: String) -> Self {
-        Self { train: None, rows: vec![(name, value)] }
+        Self { rows: vec![(name, value)], ..Self::default() }
     }
 }
 
@@ -43,6 +45,11 @@ pub fn say(concept: &Concept, told: &Told<'_>, estimate: &Estimate) {
     let (id, class_word) = (&concept.id, &concept.file.class_word);
     print_err(&[("concept", format!("{id} (a kind of {class_word})"))]);
     print_err(&rows(told, &estimate));
+}
+
+/// Say on stderr which settings of all trainings of a plan come from concept.toml.
+pub fn say_start(from_concept: &toml::Table) {
+    print_err(words::from_concept(from_concept).as_slice());
 }
 
 /// Say on stderr what all jobs of a plan need together, of which each may say something else.
@@ -83,6 +90,7 @@ pub fn dry_run(concept: &Concept, told: &Told<'_>, estimate: &Estimate, json: bo
             "concept": concept.id,
             "photos": photos,
             "settings": told.train.map(|(_, config)| config),
+            "from_concept": told.train.map(|_| &told.from_concept),
             "warnings": told.train.map(|(checked, config)| checked.training_warnings(config)),
             "estimate": estimate,
         }));
@@ -122,6 +130,7 @@ fn rows(told: &Told<'_>, estimate: &Estimate) -> Rows {
             rows.push(("photo", format!("{name}: {}, {mask}", photo.how_cropped(config.crop))));
         }
         rows.extend(checked.training_warnings(config).into_iter().map(|warning| ("warning", warning)));
+        rows.extend(words::from_concept(&told.from_concept));
         rows.extend(effective_settings(config));
     }
     rows.extend(estimate.prompt_warnings().into_iter().map(|warning| ("warning", warning)));

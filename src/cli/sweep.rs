@@ -8,7 +8,7 @@ use super::score::{HowArgs, difference_cells};
 use super::table::{Cell, Column, Format, Table, how_cells, how_columns, notes, score_cells, score_columns};
 use super::{Error, PromptArgs, Where, print_json, train};
 use crate::client;
-use crate::protocol::{ScoreConfig, ScoreSummary, TrainConfig};
+use crate::protocol::{Preset, SampleConfig, ScoreConfig, ScoreSummary, TrainConfig, with_setting};
 use crate::workspace::{Concept, preflight};
 
 /// Options of a sweep.
@@ -16,10 +16,11 @@ use crate::workspace::{Concept, preflight};
 pub struct Args {
     /// The concept.
     concept: String,
-    /// A setting and its values, as in `n=1,2`; may be given several times. Any training setting has its name as in run.toml,
-    /// `preset` among them; `n` is prefix_length, `lr` learning_rate. Names that are none of these are settings of the sampling
-    /// (`strength`, `guidance_scale`, `sampler`, ...; `sample.steps` where the training has one of that name) or how pictures are
-    /// measured (`fill`, `score.crop`). Layers that belong together are joined by plus signs: `layers=9+10+11,11`.
+    /// A setting and its values, as in `n=1,2`; may be given several times. Any training setting has its name as in run.toml;
+    /// `n` is prefix_length, `lr` learning_rate. What is not named is as `[train]` of concept.toml has it, else as in the preset;
+    /// with `preset=default,official` it is as that preset alone has it. Names that are no settings of the training are settings
+    /// of the sampling (`strength`, `guidance_scale`, `sampler`, ...; `sample.steps` where the training has one of that name) or
+    /// how pictures are measured (`fill`, `score.crop`). Layers that belong together are joined by plus signs: `layers=9+10+11,11`.
     #[arg(long, value_name = "SETTING=VALUES", required_unless_present = "layers_study")]
     grid: Vec<String>,
     /// A setting that is the same everywhere, as in `steps=200`; may be given several times.
@@ -92,7 +93,7 @@ fn group_of<'a>(name: &'a str, text: &str, (train, score): &Settings) -> Result<
     Err("it is a setting neither of the training (as in run.toml) nor of the sampling, nor fill or crop".into())
 }
 
-/// `settings` with `name` set to what `text` says. A preset sets all that it has settings for.
+/// `settings` with `name` set to what `text` says.
 fn with(settings: &Settings, name: &str, text: &str) -> Result<Settings, Error> {
     let wrong =
         |problem: &dyn std::fmt::Display| Error::Job(format!("{name}={text}: {}", problem.to_string().trim_end()));
@@ -109,51 +110,32 @@ fn with(settings: &Settings, name: &str, text: &str) -> Result<Settings, Error> 
     };
     let value = value.map_err(|error| wrong(&error))?;
     match group {
-        Group::Train if key == "preset" => {
-            let preset = value.try_into().map_err(|error| wrong(&error))?;
-            let TrainConfig { validate_every, sample_every, device, dtype, .. } = *train;
-            let train = TrainConfig { validate_every, sample_every, device, dtype, ..TrainConfig::preset(preset) };
-            Ok((train, score.clone()))
-        }
-        Group::Train => Ok((set(train, key, value).map_err(|error| wrong(&error))?, score.clone())),
+        Group::Train => Ok((with_setting(train, key, value).map_err(|error| wrong(&error))?, score.clone())),
         Group::Sample if ["prompts", "checkpoint", "embeddings", "concepts"].contains(&key) => {
             Err(wrong(&"this cannot differ from cell to cell"))
         }
         Group::Sample => {
-            let sample = set(&score.sample, key, value).map_err(|error| wrong(&error))?;
+            let sample = with_setting(&score.sample, key, value).map_err(|error| wrong(&error))?;
             Ok((train.clone(), ScoreConfig { sample, ..score.clone() }))
         }
         Group::Score if ["fill", "crop"].contains(&key) => {
             let word = value.as_str().map_or_else(|| value.to_string(), |word| word.replace('-', "_"));
-            let score = set(score, key, toml::Value::String(word)).map_err(|error| wrong(&error))?;
+            let score = with_setting(score, key, toml::Value::String(word)).map_err(|error| wrong(&error))?;
             Ok((train.clone(), score))
         }
         Group::Score => Err(wrong(&"only fill and crop say how pictures are measured")),
     }
 }
 
-/// `config` with `key` set.
-fn set<T: serde::Serialize + serde::de::DeserializeOwned>(
-    config: &T,
-    key: &str,
-    value: toml::Value,
-) -> Result<T, String> {
-    let mut table = toml::Table::try_from(config).map_err(|error| error.to_string())?;
-    let is_float = table.get(key).is_some_and(toml::Value::is_float);
-    table.insert(key.to_owned(), if is_float { number(value) } else { value });
-    table.try_into().map_err(|error: toml::de::Error| error.to_string())
-}
-
-/// `settings` with all of `values` set: presets first, so that what is said beside them holds.
+/// `settings` with all of `values` set.
 fn with_all(settings: &Settings, values: &[(String, String)]) -> Result<Settings, Error> {
-    let presets = values.iter().filter(|(name, _)| name == "preset");
-    let others = values.iter().filter(|(name, _)| name != "preset");
-    presets.chain(others).try_fold(settings.clone(), |settings, (name, value)| with(&settings, name, value))
+    values.iter().try_fold(settings.clone(), |settings, (name, value)| with(&settings, name, value))
 }
 
-/// A whole number where a fraction belongs.
-fn number(value: toml::Value) -> toml::Value {
-    value.as_integer().map_or(value, |whole| toml::Value::Float(whole as f64))
+/// The preset that `values` name.
+fn preset_of(values: &[(String, String)]) -> Result<Option<Preset>, Error> {
+    let named = values.iter().rfind(|(name, _)| name == "preset");
+    named.map(|(name, value)| Ok(with(&Settings::default(), name, value)?.0.preset)).transpose()
 }
 
 /// `SETTING=VALUES` in its parts.
@@ -199,25 +181,31 @@ impl Args {
         Ok(axes)
     }
 
-    /// What all cells have in common, but for what `--set` says.
-    fn base(&self, concept: &Concept) -> Result<Settings, Error> {
+    /// How all cells are scored, but for what `--set` says.
+    fn scoring(&self, concept: &Concept) -> Result<ScoreConfig, Error> {
         let mut score = concept.evaluation()?;
         self.how.apply(&mut score);
         self.prompts.apply_with_prompts(&mut score.sample, concept)?;
         score.sample.steps = self.sample_steps.unwrap_or(score.sample.steps);
-        // Pictures on the way and validations are looked at by nobody here.
-        let train = TrainConfig {
-            sample_every: 0,
-            validate_every: 0,
-            device: score.sample.device,
-            dtype: score.sample.dtype,
-            ..TrainConfig::default()
-        };
-        Ok((train, score))
+        Ok(score)
     }
 
-    fn cells(&self, concept: &Concept) -> Result<Vec<PlanCell>, Error> {
-        let base = self.base(concept)?;
+    /// What a training of a sweep starts from, where one alone starts from `train`.
+    fn start(&self, train: TrainConfig) -> TrainConfig {
+        TrainConfig {
+            // Pictures on the way and validations are looked at by nobody here, and each cell has a scoring of its own.
+            sample_every: 0,
+            validate_every: 0,
+            evaluate: false,
+            device: self.prompts.device.map_or(train.device, Where::device),
+            dtype: self.prompts.dtype.unwrap_or(train.dtype),
+            ..train
+        }
+    }
+
+    /// The cells, and the settings that all their trainings have from concept.toml.
+    fn cells(&self, concept: &Concept) -> Result<(Vec<PlanCell>, toml::Table), Error> {
+        let usual = self.scoring(concept)?;
         let material = Material::of(&concept.home()?, concept, true)?;
         let mut cells: Vec<Vec<(String, String)>> = vec![Vec::new()];
         for (name, values) in self.axes(concept)? {
@@ -230,9 +218,16 @@ impl Args {
             Ok((name.to_owned(), value.to_owned()))
         };
         let same = self.set.iter().map(same).collect::<Result<Vec<_>, Error>>()?;
-        let mut planned = Vec::new();
+        let (mut planned, mut from_concept) = (Vec::new(), concept.file.train.said().clone());
         for cell in cells {
-            let (mut train, score) = with_all(&base, &[&same[..], &cell[..]].concat())?;
+            let values = [&same[..], &cell[..]].concat();
+            let preset = preset_of(&values)?;
+            let start = self.start(preset.map_or_else(|| concept.train_config(), TrainConfig::preset));
+            // Pictures are made where it trains, as those of a training alone.
+            let sample = SampleConfig { device: start.device, dtype: start.dtype, ..usual.sample.clone() };
+            let (mut train, score) = with_all(&(start, ScoreConfig { sample, ..usual.clone() }), &values)?;
+            let kept = concept.file.train.kept_in(&train);
+            from_concept.retain(|name, _| preset.is_none() && kept.contains_key(name));
             // One checkpoint, at the end, is all that is needed.
             train.checkpoint_every = train.checkpoint_every.max(train.steps);
             train.check()?;
@@ -249,7 +244,7 @@ impl Args {
                 score,
             });
         }
-        Ok(planned)
+        Ok((planned, from_concept))
     }
 
     fn plan_name(&self, concept: &Concept) -> String {
@@ -267,7 +262,11 @@ pub fn run(args: &Args) -> Result<(), Error> {
     preflight(&concept)?;
     let home = concept.home()?;
     client::check_writable(&home)?;
-    let mut plan = Plan::open(&home, &args.plan_name(&concept), args.cells(&concept)?)?;
+    let (cells, from_concept) = args.cells(&concept)?;
+    let mut plan = Plan::open(&home, &args.plan_name(&concept), cells)?;
+    if args.format != Format::Json {
+        super::preflight::say_start(&from_concept);
+    }
     plan.preflight(args.format != Format::Json)?;
     let numbers = plan.submit(args.priority, matches!(args.prompts.device, Some(Where::Any)))?;
     if args.detach {
@@ -418,13 +417,14 @@ mod tests {
     }
 
     #[test]
-    fn a_preset_sets_all_of_it_and_what_is_said_beside_it_holds() {
+    fn the_last_preset_that_is_named_counts() {
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        let all = |values: &[(String, String)]| with_all(&Settings::default(), values).unwrap().0;
-        let official = all(&[pair("steps", "20"), pair("preset", "official")]);
-        let expected = TrainConfig { steps: 20, ..TrainConfig::preset(crate::protocol::Preset::Official) };
-        assert_eq!(official, expected);
-        assert_eq!(all(&[pair("preset", "default")]), TrainConfig::default());
+        let values = [pair("preset", "default"), pair("steps", "20"), pair("preset", "official")];
+        assert_eq!(preset_of(&values).unwrap(), Some(Preset::Official));
+        assert_eq!(preset_of(&values[1..2]).unwrap(), None);
+        let official = (TrainConfig::preset(Preset::Official), ScoreConfig::default());
+        let expected = TrainConfig { steps: 20, ..official.0.clone() };
+        assert_eq!(with_all(&official, &values).unwrap().0, expected, "what is said beside it holds");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `catbench train`: learn a concept.
 
-use clap::{ArgAction, ArgGroup};
+use clap::ArgGroup;
 
 use super::preflight::Told;
 use super::{Error, PlacementArgs, Where, follow};
@@ -9,9 +9,8 @@ use crate::client::words::shell;
 use crate::protocol::{Crop, FloatType, Init, JobInfo, Preset, State, TrainConfig};
 use crate::workspace::{Concept, History, JobFolder, Preflight, preflight};
 
-/// Options of a training. What is not given is as in the preset.
+/// Options of a training. What is not given is as `[train]` of concept.toml has it, else as in the preset.
 #[derive(Debug, clap::Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[command(group = ArgGroup::new("settings").multiple(true))]
 pub struct Args {
     /// The concept: a folder of the home.
@@ -19,7 +18,8 @@ pub struct Args {
     /// Go on with a run that was stopped, interrupted or failed: its id, or `latest`.
     #[arg(long, value_name = "RUN", conflicts_with = "settings")]
     resume: Option<String>,
-    /// A named set of settings: `default` is the paper's formula, `official` what the authors' code does.
+    /// A named set of settings: `default` is the paper's formula, `official` what the authors' code does. It leaves out [train]
+    /// of concept.toml, which trainings start from if no preset is given.
     #[arg(long, group = "settings", value_parser = preset)]
     preset: Option<Preset>,
     /// Optimizer steps.
@@ -37,7 +37,7 @@ pub struct Args {
     /// Learned rows put in front of the keys and values of each layer.
     #[arg(long, group = "settings", value_parser = positive)]
     prefix_length: Option<usize>,
-    /// Concatenated layers of the text encoder, counted from 0, as in 9,10,11; the last three if not given.
+    /// Concatenated layers of the text encoder, counted from 0, as in 9,10,11; the last three if none are named.
     #[arg(long, group = "settings", value_delimiter = ',')]
     layers: Option<Vec<usize>>,
     /// Added to the prefix logits: 0 in the formula, 1 in the authors' code.
@@ -56,11 +56,13 @@ pub struct Args {
     #[arg(long, group = "settings", value_parser = probability)]
     flip_probability: Option<f64>,
     /// Loss over the mask only, where a photo has one.
-    #[arg(long, group = "settings", action = ArgAction::SetTrue)]
-    masked_loss: bool,
+    #[arg(long, group = "settings", value_name = "BOOL", num_args = 0..=1)]
+    #[arg(require_equals = true, default_missing_value = "true")]
+    masked_loss: Option<bool>,
     /// Recompute each UNet block in the backward pass: less memory, more time.
-    #[arg(long, group = "settings", action = ArgAction::SetTrue)]
-    gradient_checkpointing: bool,
+    #[arg(long, group = "settings", value_name = "BOOL", num_args = 0..=1)]
+    #[arg(require_equals = true, default_missing_value = "true")]
+    gradient_checkpointing: Option<bool>,
     /// Seed of everything random in the training.
     #[arg(long, group = "settings")]
     seed: Option<u64>,
@@ -76,15 +78,16 @@ pub struct Args {
     /// Prompt of the sample pictures; {concept} stands for the learned concept.
     #[arg(long, group = "settings")]
     sample_prompt: Option<String>,
-    /// What computes: cpu, cuda:0 (or another number), metal, or `any` for the first that is free; cpu if not given.
+    /// What computes: cpu, cuda:0 (or another number), metal, or `any` for the first that is free; cpu if none is named.
     #[arg(long, group = "settings")]
     device: Option<Where>,
-    /// Type of the frozen weights and of activations: f32, bf16 or f16; f32 if not given.
+    /// Type of the frozen weights and of activations: f32, bf16 or f16; f32 if none is named.
     #[arg(long, group = "settings", value_parser = dtype)]
     dtype: Option<FloatType>,
     /// After training, sample the concept's prompt list before and after and score both.
-    #[arg(long, group = "settings")]
-    evaluate: bool,
+    #[arg(long, group = "settings", value_name = "BOOL", num_args = 0..=1)]
+    #[arg(require_equals = true, default_missing_value = "true")]
+    evaluate: Option<bool>,
     #[command(flatten)]
     placement: PlacementArgs,
     /// Start in the background and return at once.
@@ -118,14 +121,16 @@ pub fn run(args: &Args) -> Result<(), Error> {
 }
 
 fn new(args: &Args, concept: &Concept) -> Result<(), Error> {
+    let config = args.config(concept);
+    let kept = if args.preset.is_some() { toml::Table::new() } else { concept.file.train.kept_in(&config) };
     if args.dry_run {
-        let config = args.config();
         config.check()?;
         let (checked, sample) = (preflight(concept)?, concept.evaluation()?.sample);
         let estimate = client::estimate(concept, Some(&config), &sample, None, config.evaluate)?;
-        return super::preflight::dry_run(concept, &Told::train(&checked, &config), &estimate, args.json);
+        let told = Told { from_concept: kept, ..Told::train(&checked, &config) };
+        return super::preflight::dry_run(concept, &told, &estimate, args.json);
     }
-    let run = begin(concept, args.config(), !args.json)?;
+    let run = begin(concept, config, kept, !args.json)?;
     let job = client::submit_new(&run, args.placement.placement(args.device))?;
     follow_or_leave(args, concept, &run, &job)
 }
@@ -147,19 +152,23 @@ fn steps_done(run: &JobFolder) -> Result<usize, Error> {
 /// The demo without a screen: train and score.
 pub fn demo(json: bool) -> Result<(), Error> {
     let concept = super::concept("demo")?;
-    let run = begin(&concept, TrainConfig { evaluate: true, ..TrainConfig::default() }, !json)?;
+    let config = TrainConfig { evaluate: true, ..concept.train_config() };
+    let kept = concept.file.train.kept_in(&config);
+    let run = begin(&concept, config, kept, !json)?;
     let job = client::submit_new(&run, client::Placement::default())?;
     follow::follow(&concept, &run, Some(&job), json)
 }
 
-/// Check all that can be checked, say what will be done, and make the run's folder.
-fn begin(concept: &Concept, config: TrainConfig, say: bool) -> Result<JobFolder, Error> {
+/// Check all that can be checked, say what will be done, and make the run's folder. `from_concept` is what of `config` comes from
+/// concept.toml.
+fn begin(concept: &Concept, config: TrainConfig, from_concept: toml::Table, say: bool) -> Result<JobFolder, Error> {
     config.check()?;
     let checked = preflight(concept)?;
     let evaluation = concept.evaluation()?;
     let estimate = client::estimate(concept, Some(&config), &evaluation.sample, None, config.evaluate)?;
     if say {
-        super::preflight::say(concept, &Told::train(&checked, &config), &estimate);
+        let told = Told { from_concept, ..Told::train(&checked, &config) };
+        super::preflight::say(concept, &told, &estimate);
     }
     super::preflight::refuse(&estimate)?;
     client::check_writable(&concept.home()?)?;
@@ -189,31 +198,32 @@ fn resumable(concept: &Concept, id: &str) -> Result<(JobFolder, Preflight), Erro
 }
 
 impl Args {
-    fn config(&self) -> TrainConfig {
-        let preset = TrainConfig::preset(self.preset.unwrap_or(Preset::Default));
+    /// What is given, over what a training of `concept` starts from.
+    fn config(&self, concept: &Concept) -> TrainConfig {
+        let start = self.preset.map_or_else(|| concept.train_config(), TrainConfig::preset);
         TrainConfig {
-            preset: preset.preset,
-            steps: self.steps.unwrap_or(preset.steps),
-            batch_size: self.batch_size.unwrap_or(preset.batch_size),
-            learning_rate: self.learning_rate.unwrap_or(preset.learning_rate),
-            weight_decay: self.weight_decay.unwrap_or(preset.weight_decay),
-            prefix_length: self.prefix_length.unwrap_or(preset.prefix_length),
-            layers: self.layers.clone().or(preset.layers),
-            prefix_bias: self.prefix_bias.unwrap_or(preset.prefix_bias),
-            init: self.init.unwrap_or(preset.init),
-            caption: self.caption.clone().unwrap_or(preset.caption),
-            crop: self.crop.unwrap_or(preset.crop),
-            flip_probability: self.flip_probability.unwrap_or(preset.flip_probability),
-            masked_loss: self.masked_loss || preset.masked_loss,
-            gradient_checkpointing: self.gradient_checkpointing || preset.gradient_checkpointing,
-            seed: self.seed.unwrap_or(preset.seed),
-            checkpoint_every: self.checkpoint_every.unwrap_or(preset.checkpoint_every),
-            validate_every: self.validate_every.unwrap_or(preset.validate_every),
-            sample_every: self.sample_every.unwrap_or(preset.sample_every),
-            sample_prompt: self.sample_prompt.clone().unwrap_or(preset.sample_prompt),
-            evaluate: self.evaluate || preset.evaluate,
-            device: self.device.map_or(preset.device, Where::device),
-            dtype: self.dtype.unwrap_or(preset.dtype),
+            preset: start.preset,
+            steps: self.steps.unwrap_or(start.steps),
+            batch_size: self.batch_size.unwrap_or(start.batch_size),
+            learning_rate: self.learning_rate.unwrap_or(start.learning_rate),
+            weight_decay: self.weight_decay.unwrap_or(start.weight_decay),
+            prefix_length: self.prefix_length.unwrap_or(start.prefix_length),
+            layers: self.layers.clone().or(start.layers),
+            prefix_bias: self.prefix_bias.unwrap_or(start.prefix_bias),
+            init: self.init.unwrap_or(start.init),
+            caption: self.caption.clone().unwrap_or(start.caption),
+            crop: self.crop.unwrap_or(start.crop),
+            flip_probability: self.flip_probability.unwrap_or(start.flip_probability),
+            masked_loss: self.masked_loss.unwrap_or(start.masked_loss),
+            gradient_checkpointing: self.gradient_checkpointing.unwrap_or(start.gradient_checkpointing),
+            seed: self.seed.unwrap_or(start.seed),
+            checkpoint_every: self.checkpoint_every.unwrap_or(start.checkpoint_every),
+            validate_every: self.validate_every.unwrap_or(start.validate_every),
+            sample_every: self.sample_every.unwrap_or(start.sample_every),
+            sample_prompt: self.sample_prompt.clone().unwrap_or(start.sample_prompt),
+            evaluate: self.evaluate.unwrap_or(start.evaluate),
+            device: self.device.map_or(start.device, Where::device),
+            dtype: self.dtype.unwrap_or(start.dtype),
         }
     }
 }

@@ -49,6 +49,25 @@ pub fn short_duration(seconds: f64) -> String {
     }
 }
 
+/// A value of a setting, as it is typed.
+pub fn setting(value: &toml::Value) -> String {
+    match value {
+        toml::Value::String(text) => text.clone(),
+        toml::Value::Array(values) => values.iter().map(setting).collect::<Vec<_>>().join(","),
+        value => value.to_string(),
+    }
+}
+
+/// Settings with their values: `layers 0,1,2, steps 500`.
+pub fn settings(table: &toml::Table) -> String {
+    table.iter().map(|(name, value)| format!("{name} {}", setting(value))).collect::<Vec<_>>().join(", ")
+}
+
+/// The row that says which settings of a training come from the concept's file; none where none does.
+pub fn from_concept(kept: &toml::Table) -> Option<(&'static str, String)> {
+    (!kept.is_empty()).then(|| ("starts from", format!("concept.toml: {}", settings(kept))))
+}
+
 /// `text` as one word of a command line, to be pasted.
 pub fn shell(text: &str) -> Cow<'_, str> {
     let plain = |c: char| c.is_alphanumeric() || "-_.,:/@+=".contains(c);

@@ -75,6 +75,9 @@ pub struct ConceptRecord {
     pub base_model: String,
     /// Words to find it by.
     pub tags: Vec<String>,
+    /// The settings that its trainings start from, as written in its file, where they are other than the default preset's.
+    #[serde(default, skip_serializing_if = "toml::Table::is_empty")]
+    pub train: toml::Table,
     /// How many whole photos it has.
     pub photos: usize,
     /// How many whole masks.

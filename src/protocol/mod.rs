@@ -17,6 +17,7 @@ mod request;
 mod sampling;
 mod scores;
 mod segment;
+mod start;
 
 pub use config::{
     Crop, EmbeddingFile, Fill, Init, MaskConfig, Preset, SampleConfig, ScoreConfig, ScoreCrop, ScoreTask, SettingError,
@@ -39,3 +40,4 @@ pub use request::{EstimateRequest, MaskWork, Reply, Request, ScoreWork};
 pub use sampling::{NoiseKind, OtherConcept, SamplerKind};
 pub use scores::{Backbone, Compared, DinoJudge, ScoreSummary, ScoresAt};
 pub use segment::{MaskPoint, SegmentReply, SegmentRequest};
+pub use start::{StartError, TrainStart, with_setting};

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::job::JOBS;
 use super::{Error, Home, JobFolder, ListNames, PromptList};
 use crate::image;
-use crate::protocol::{MaskMaker, ModelSpec, SampleConfig, ScoreConfig};
+use crate::protocol::{MaskMaker, ModelSpec, SampleConfig, ScoreConfig, TrainConfig, TrainStart};
 
 /// `concept.toml`, edited by hand too.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -41,6 +41,9 @@ pub struct ConceptFile {
     /// Free text.
     #[serde(default)]
     pub notes: String,
+    /// What its trainings start from.
+    #[serde(default, skip_serializing_if = "TrainStart::is_empty")]
+    pub train: TrainStart,
 }
 
 /// One concept and its folder.
@@ -226,6 +229,11 @@ impl Concept {
         }
         lists.sort();
         Ok(lists)
+    }
+
+    /// What a training of it starts from, unless a command names a preset.
+    pub fn train_config(&self) -> TrainConfig {
+        self.file.train.config().clone()
     }
 
     /// How it is sampled, unless a command says otherwise.

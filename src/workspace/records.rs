@@ -29,6 +29,7 @@ impl Concept {
             class_word: String::new(),
             base_model: String::new(),
             tags: Vec::new(),
+            train: toml::Table::new(),
             photos: whole(photos),
             masks: whole(masks),
             incomplete,
@@ -54,6 +55,7 @@ impl Concept {
                 record.class_word = file.class_word;
                 record.base_model = file.base_model.to_string_lossy().into_owned();
                 record.tags = file.tags;
+                record.train = file.train.into();
                 notes = file.notes;
             }
             Err(problem) => record.problem = Some(problem.to_string()),

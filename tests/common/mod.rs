@@ -209,6 +209,13 @@ impl Workspace {
             .unwrap();
     }
 
+    /// Have its trainings start from these settings.
+    pub fn trains_with(&self, settings: &str) {
+        let path = self.concept().join("concept.toml");
+        let toml = std::fs::read_to_string(&path).unwrap();
+        write(path, format!("{toml}\n# measured\n[train]\n{settings}\n")).unwrap();
+    }
+
     /// Begin a run of 500 steps; its events are written by the caller.
     pub fn run(&self) -> Run {
         let folder = self.concept().join("runs").join(RUN);

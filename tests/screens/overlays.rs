@@ -68,6 +68,14 @@ fn every_overlay_at_both_sizes() {
         screen.text();
         screen.tell(needs());
     });
+    let untrained = Workspace::new();
+    untrained.trains_with("steps = 300\nlayers = [0, 1]");
+    snapshot("form_of_the_concept", &untrained, Place::Train, |screen| {
+        screen.press(KeyCode::Char('t')).press(KeyCode::Down).press(KeyCode::Down).press(KeyCode::Char('0'));
+        screen.press(KeyCode::Up);
+        screen.text();
+        screen.tell(needs());
+    });
     let images = workspace.concept().join("images");
     snapshot("picker", &workspace, Place::Library, |screen| {
         screen.press(KeyCode::Char('n')).type_text(images.to_str().unwrap()).press(KeyCode::Enter);

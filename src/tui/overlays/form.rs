@@ -8,7 +8,7 @@ use ratatui::widgets::{Clear, Widget};
 use super::entry::Input;
 use super::{Overlay, Reply, hints};
 use crate::client::{self, Placement, words};
-use crate::protocol::{Estimate, Preset, TrainConfig};
+use crate::protocol::{Estimate, Preset, TrainConfig, TrainStart};
 use crate::tui::canvas::{Canvas, Target};
 use crate::tui::deeds::{self, Effect};
 use crate::tui::keymap::Action;
@@ -19,10 +19,11 @@ use crate::tui::widgets::{pane, text};
 use crate::tui::world::{Checked, World};
 use crate::workspace::{Concept, effective_settings};
 
-/// What a setting with few values can be.
-fn values(name: &str) -> &'static [&'static str] {
+/// What a setting with few values can be, of a concept whose trainings start from `start`.
+fn values(name: &str, start: &TrainStart) -> &'static [&'static str] {
     match name {
-        "preset" => &["default", "official"],
+        "preset" if start.is_empty() => &["default", "official"],
+        "preset" => &[CONCEPT, "default", "official"],
         "init" => &["class_word", "normal"],
         "crop" => &["center", "squash"],
         "dtype" => &["f32", "bf16", "f16"],
@@ -35,12 +36,34 @@ fn values(name: &str) -> &'static [&'static str] {
 const QUEUE: [(&str, &str); 2] = [("priority", "0"), ("after", "")];
 /// A device that the queue chooses.
 const ANY: &str = "any";
+/// In place of a preset: what the concept's file lays over one.
+const CONCEPT: &str = "concept.toml";
 
 struct Row {
     name: String,
     input: Input,
     /// As the preset has it.
-    usual: String,
+    preset: String,
+    /// As concept.toml has it, where that is started from and says it.
+    said: Option<String>,
+}
+
+impl Row {
+    /// As it is when nothing is changed.
+    fn usual(&self) -> &str {
+        self.said.as_ref().unwrap_or(&self.preset)
+    }
+
+    /// Where its value comes from, as a mark.
+    fn mark(&self) -> &'static str {
+        if self.input.text() != self.usual() {
+            "● "
+        } else if self.said.is_some() {
+            "◆ "
+        } else {
+            "  "
+        }
+    }
 }
 
 /// The form.
@@ -65,7 +88,7 @@ impl Form {
     pub fn open(concept: &Concept, config: &TrainConfig, explained: &[(String, String)]) -> Effect {
         let mut form = Self {
             concept: concept.clone(),
-            rows: rows(config),
+            rows: rows(config, &concept.file.train),
             choice: Choice::default(),
             explained: explained.to_vec(),
             estimate: None,
@@ -85,6 +108,11 @@ impl Form {
             let typed = row.input.text().trim();
             if row.name == "device" && typed == ANY {
                 // It is reckoned for the processor: any other has no less.
+                continue;
+            }
+            if typed == CONCEPT && row.name == "preset" {
+                let preset = toml::Value::try_from(self.concept.train_config().preset);
+                table.insert(row.name.clone(), preset.map_err(|error| error.to_string())?);
                 continue;
             }
             let wrong = |what: &str| format!("{} = {typed}: {what}", row.name);
@@ -114,6 +142,21 @@ impl Form {
 
     fn text_of(&self, name: &str) -> &str {
         self.rows.iter().find(|row| row.name == name).map_or("", |row| row.input.text().trim())
+    }
+
+    /// Whether it starts from concept.toml.
+    fn starts_from_concept(&self) -> bool {
+        self.text_of("preset") == CONCEPT
+    }
+
+    /// The settings of `config` that come from there.
+    fn kept(&self, config: &TrainConfig) -> toml::Table {
+        if self.starts_from_concept() { self.concept.file.train.kept_in(config) } else { toml::Table::new() }
+    }
+
+    /// What the marks of the settings mean.
+    fn marks(&self) -> &'static str {
+        if self.starts_from_concept() { "◆ concept.toml  ● differs" } else { "● differs from the preset" }
     }
 
     /// Where and when it is done, as typed, or which of it is wrong.
@@ -152,7 +195,7 @@ impl Form {
     /// Give a setting with few values the next or the one before.
     fn turn(&mut self, on: bool) -> bool {
         let row = &mut self.rows[self.choice.index];
-        let values = values(&row.name);
+        let values = values(&row.name, &self.concept.file.train);
         if values.is_empty() {
             return false;
         }
@@ -160,9 +203,14 @@ impl Form {
         let to = values[(at + if on { 1 } else { values.len() - 1 }) % values.len()];
         row.input = Input::new(to);
         if row.name == "preset" {
-            let preset = if to == "official" { Preset::Official } else { Preset::Default };
-            let evaluate = self.concept.file.score_model.is_some();
-            let mut rows = rows(&TrainConfig { evaluate, ..TrainConfig::preset(preset) });
+            let mut rows = match to {
+                CONCEPT => rows(&usual(&self.concept), &self.concept.file.train),
+                preset => {
+                    let preset = if preset == "official" { Preset::Official } else { Preset::Default };
+                    let evaluate = self.concept.file.score_model.is_some();
+                    rows(&TrainConfig { evaluate, ..TrainConfig::preset(preset) }, &TrainStart::default())
+                }
+            };
             // A preset says nothing of the place in the queue.
             for (name, _) in QUEUE {
                 if let Some(row) = rows.iter_mut().find(|row| row.name == name) {
@@ -175,16 +223,22 @@ impl Form {
     }
 }
 
-/// The settings by name, as typed. The layers, which a preset leaves open, come after the length of the prefix.
-fn rows(config: &TrainConfig) -> Vec<Row> {
-    let usual = toml::Table::try_from(TrainConfig::preset(config.preset)).unwrap_or_default();
-    let table = toml::Table::try_from(config).unwrap_or_default();
-    let words = |value: Option<&toml::Value>| match value {
-        None => String::new(),
-        Some(toml::Value::String(text)) => text.clone(),
-        Some(toml::Value::Array(numbers)) => numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
-        Some(value) => value.to_string(),
-    };
+/// The settings that a training of `concept` begins with here: scored at its end where there is a model for that, unless
+/// concept.toml says otherwise.
+pub fn usual(concept: &Concept) -> TrainConfig {
+    let config = concept.train_config();
+    let said = concept.file.train.said().contains_key("evaluate");
+    TrainConfig { evaluate: if said { config.evaluate } else { concept.file.score_model.is_some() }, ..config }
+}
+
+/// The settings by name, as typed. The layers, which a preset leaves open, come after the length of the prefix. Where `config`
+/// has all that `start` says, it is taken to start from there.
+fn rows(config: &TrainConfig, start: &TrainStart) -> Vec<Row> {
+    let [table, preset, own] = [config, &TrainConfig::preset(config.preset), start.config()]
+        .map(|config| toml::Table::try_from(config).unwrap_or_default());
+    let words = |value: Option<&toml::Value>| value.map(words::setting).unwrap_or_default();
+    let whole = config.preset == start.config().preset && start.kept_in(config) == *start.said();
+    let from_concept = whole && !start.is_empty();
     let order = [
         "preset",
         "steps",
@@ -209,12 +263,22 @@ fn rows(config: &TrainConfig) -> Vec<Row> {
         "dtype",
         "gradient_checkpointing",
     ];
-    let row = |name: &str| Row {
-        name: name.to_owned(),
-        input: Input::new(&words(table.get(name))),
-        usual: words(usual.get(name)),
+    let row = |name: &str| {
+        let said = from_concept && name != "preset" && start.said().contains_key(name);
+        let begins_with = |value: String| if from_concept && name == "preset" { CONCEPT.into() } else { value };
+        Row {
+            name: name.to_owned(),
+            input: Input::new(&begins_with(words(table.get(name)))),
+            preset: begins_with(words(preset.get(name))),
+            said: said.then(|| words(own.get(name))),
+        }
     };
-    let queue = QUEUE.map(|(name, usual)| Row { name: name.into(), input: Input::new(usual), usual: usual.into() });
+    let queue = QUEUE.map(|(name, usual)| Row {
+        name: name.into(),
+        input: Input::new(usual),
+        preset: usual.into(),
+        said: None,
+    });
     order.into_iter().map(row).chain(queue).collect()
 }
 
@@ -250,15 +314,20 @@ impl Form {
         let row = &self.rows[self.choice.index];
         let explained = self.explained.iter().find(|(name, _)| *name == row.name).map_or("", |(_, text)| text.as_str());
         let mut lines = say(explained, theme::text());
-        let usual = match (row.name.as_str(), row.usual.as_str()) {
+        let usual = match (row.name.as_str(), row.preset.as_str()) {
             ("priority" | "after", "") => "Nothing if not given.".into(),
             ("priority" | "after", usual) => format!("{usual} if not given."),
+            (_, CONCEPT) => format!("concept.toml has {}.", words::settings(self.concept.file.train.said())),
             (_, "") => "The preset has nothing: the last three.".into(),
-            (_, usual) => format!("The preset has {usual}."),
+            (_, preset) => format!("The preset has {preset}."),
         };
+        if let Some(said) = &row.said {
+            lines.extend(say(&format!("concept.toml has {said}."), theme::text()));
+        }
         lines.extend(say(&usual, theme::faint()));
-        if !values_of(row).is_empty() {
-            lines.extend(say(&format!("← → : {}", values_of(row).join(", ")), theme::faint()));
+        let values = values(&row.name, &self.concept.file.train);
+        if !values.is_empty() {
+            lines.extend(say(&format!("← → : {}", values.join(", ")), theme::faint()));
         }
         lines.push(Line::default());
         if let Some(why) = &self.refused {
@@ -291,7 +360,7 @@ impl Form {
             lines.extend(say(&said, theme::warn()));
         }
         lines.extend([Line::default(), Line::styled("What that comes to", theme::strong())]);
-        for (name, value) in effective_settings(&config) {
+        for (name, value) in words::from_concept(&self.kept(&config)).into_iter().chain(effective_settings(&config)) {
             lines.extend(text::rows(name, &value, 11, width, theme::text()));
         }
         lines
@@ -316,7 +385,7 @@ impl Overlay for Form {
             canvas.buffer,
             left,
             &title,
-            &Line::styled("● differs from the preset", theme::faint()),
+            &Line::styled(self.marks(), theme::faint()),
             self.reading.is_none(),
         );
         let seen = self.choice.seen(self.rows.len(), 1, inner.height as usize);
@@ -326,11 +395,10 @@ impl Overlay for Form {
             let chosen = index == self.choice.index;
             let place = Rect { y: inner.y + (index - seen.start) as u16, height: 1, ..inner };
             let mark = if chosen { "▸" } else { " " };
-            let differs = if row.input.text() == row.usual { "  " } else { "● " };
             let style = if chosen { theme::focus() } else { theme::text() };
             let mut spans = vec![
                 Span::styled(mark, theme::focus()),
-                Span::styled(differs, theme::accent()),
+                Span::styled(row.mark(), theme::accent()),
                 Span::styled(text::fit(&row.name, 23), style),
             ];
             spans.extend(row.input.line(values, chosen).spans);
@@ -379,7 +447,7 @@ impl Overlay for Form {
     fn typed(&mut self, key: KeyEvent, _: &World) -> Reply {
         self.refused = None;
         let row = &mut self.rows[self.choice.index];
-        if values(&row.name).is_empty() {
+        if values(&row.name, &self.concept.file.train).is_empty() {
             row.input.key(key);
             // Reckoned once the line is left: not with every letter.
             Reply::Stay
@@ -414,10 +482,6 @@ impl Overlay for Form {
     }
 }
 
-fn values_of(row: &Row) -> &'static [&'static str] {
-    values(&row.name)
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -425,12 +489,19 @@ mod tests {
     use super::*;
     use crate::protocol::{Init, TrainConfig};
 
+    fn concept(train: &str) -> Concept {
+        let file = format!("name = \"x\"\nclass_word = \"mug\"\nbase_model = \"m\"\n{train}");
+        Concept { id: "x".into(), folder: "/x".into(), file: toml::from_str(&file).unwrap() }
+    }
+
     fn form(config: &TrainConfig) -> Form {
-        let file = "name = \"x\"\nclass_word = \"mug\"\nbase_model = \"m\"\n";
-        let concept = Concept { id: "x".into(), folder: "/x".into(), file: toml::from_str(file).unwrap() };
+        form_of(concept(""), config)
+    }
+
+    fn form_of(concept: Concept, config: &TrainConfig) -> Form {
         Form {
+            rows: rows(config, &concept.file.train),
             concept,
-            rows: rows(config),
             choice: Choice::default(),
             explained: Vec::new(),
             estimate: None,
@@ -494,5 +565,42 @@ mod tests {
         let mut form = form(&TrainConfig::default());
         assert!(form.turn(true));
         assert_eq!(form.config().unwrap(), TrainConfig::preset(Preset::Official));
+    }
+
+    /// The marks of settings, by name.
+    fn marked(form: &Form) -> Vec<(&str, &str)> {
+        let marked = form.rows.iter().filter(|row| row.mark() != "  ");
+        marked.map(|row| (row.name.as_str(), row.mark().trim())).collect()
+    }
+
+    #[test]
+    fn what_comes_from_the_concept_is_marked_and_a_preset_stands_without_it() {
+        let said = concept("[train]\nsteps = 300\nlayers = [0, 1]\nmasked_loss = true\n");
+        let mut form = form_of(said.clone(), &usual(&said));
+        assert_eq!(form.config().unwrap(), said.train_config());
+        assert_eq!(form.text_of("preset"), CONCEPT);
+        assert_eq!(marked(&form), [("steps", "◆"), ("layers", "◆"), ("masked_loss", "◆")]);
+        set(&mut form, "steps", "500");
+        set(&mut form, "seed", "3");
+        assert_eq!(marked(&form), [("steps", "●"), ("layers", "◆"), ("masked_loss", "◆"), ("seed", "●")]);
+        assert!(form.turn(true));
+        assert_eq!(form.config().unwrap(), TrainConfig::default());
+        assert!(form.turn(true));
+        assert_eq!(form.config().unwrap(), TrainConfig::preset(Preset::Official));
+        assert_eq!(marked(&form), []);
+        assert!(form.turn(true));
+        assert_eq!(form.config().unwrap(), said.train_config(), "and back");
+        assert_eq!(
+            form_of(said, &TrainConfig::default()).text_of("preset"),
+            "default",
+            "a run that was set up otherwise"
+        );
+    }
+
+    #[test]
+    fn a_training_is_scored_where_it_can_be_unless_the_concept_says_otherwise() {
+        let evaluates = |toml: &str| usual(&concept(toml)).evaluate;
+        let cases = ["", "score_model = \"c\"\n", "score_model = \"c\"\n[train]\nevaluate = false\n"];
+        assert_eq!(cases.map(evaluates), [false, true, false]);
     }
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::entry::{Entry, Field};
 use super::picker::{Photos, Picker};
+use crate::protocol::TrainStart;
 use crate::tui::deeds::{self, Effect};
 use crate::workspace::{ConceptFile, Home};
 
@@ -49,6 +50,7 @@ fn describe(home: &Home, images: &Path, photos: Photos) -> Effect {
             guidance_scale: None,
             tags: Vec::new(),
             notes: String::new(),
+            train: TrainStart::default(),
         };
         deeds::new_concept(&home, name, file, images.clone(), given(&masks))
     });

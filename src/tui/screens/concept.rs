@@ -6,9 +6,9 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
 use super::Screen;
-use crate::client::words::count;
+use crate::client::words::{self, count};
 use crate::fs;
-use crate::protocol::{RunRecord, TrainConfig};
+use crate::protocol::RunRecord;
 use crate::tui::canvas::{Canvas, Target};
 use crate::tui::deeds::{self, Effect};
 use crate::tui::keymap::{Action, Place};
@@ -51,6 +51,7 @@ fn shots(open: &Open, masks: bool) -> Vec<Shot> {
         Some(Checked::Ready(found)) => Some(&found.photos),
         _ => None,
     };
+    let crop = open.concept.file.train.config().crop;
     let shot = |path: &std::path::PathBuf| {
         let found = photos.and_then(|photos| photos.iter().find(|photo| photo.path == *path));
         let mask = open.concept.mask_path(path);
@@ -58,7 +59,7 @@ fn shots(open: &Open, masks: bool) -> Vec<Shot> {
         Shot {
             path: path.clone(),
             title: "Photo".into(),
-            detail: found.map(|photo| photo.how_cropped(TrainConfig::default().crop)).unwrap_or_default(),
+            detail: found.map(|photo| photo.how_cropped(crop)).unwrap_or_default(),
             caption: if has_mask { String::new() } else { "no mask".into() },
             mask: (masks && has_mask).then_some(mask),
         }
@@ -320,7 +321,7 @@ fn findings(open: &Open, problem: Option<&str>, width: usize) -> Vec<Line<'stati
         Some(Checked::Wrong(wrong)) => say("✗ photos", wrong, theme::bad()),
         Some(Checked::Ready(found)) => {
             let mut sizes: Vec<(String, usize)> = Vec::new();
-            for how in found.photos.iter().map(|photo| photo.how_cropped(TrainConfig::default().crop)) {
+            for how in found.photos.iter().map(|photo| photo.how_cropped(file.train.config().crop)) {
                 match sizes.iter_mut().find(|(known, _)| *known == how) {
                     Some((_, count)) => *count += 1,
                     None => sizes.push((how, 1)),
@@ -344,6 +345,9 @@ fn findings(open: &Open, problem: Option<&str>, width: usize) -> Vec<Line<'stati
     if let Some(model) = &file.score_model {
         say("scores by", &model.display().to_string(), theme::text());
     }
+    if !file.train.is_empty() {
+        say("training", &words::settings(file.train.said()), theme::text());
+    }
     if file.notes.is_empty() {
         say("notes", "none: e writes some", theme::faint());
     } else {
@@ -354,6 +358,7 @@ fn findings(open: &Open, problem: Option<&str>, width: usize) -> Vec<Line<'stati
 
 /// All that the preflight finds, each photo on its own, and the notes.
 fn all_findings(open: &Open, problem: Option<&str>) -> Vec<String> {
+    let train = &open.concept.file.train;
     let mut lines = Vec::new();
     lines.extend(problem.map(|problem| format!("✗ files: {problem}")));
     match &open.checked {
@@ -366,12 +371,13 @@ fn all_findings(open: &Open, problem: Option<&str>) -> Vec<String> {
             for photo in &found.photos {
                 let name = photo.path.file_name().unwrap_or_default().to_string_lossy();
                 let mask = if photo.mask.is_some() { "with a mask" } else { "no mask: scored whole" };
-                let how = photo.how_cropped(TrainConfig::default().crop);
+                let how = photo.how_cropped(train.config().crop);
                 lines.push(format!("{} {}  {mask}", text::fit(&name, 24), text::fit(&how, 40)));
             }
             lines.push(String::new());
             lines.push("settings of a training, unless it is set up otherwise:".into());
-            for (name, value) in effective_settings(&TrainConfig::default()) {
+            for (name, value) in words::from_concept(train.said()).into_iter().chain(effective_settings(train.config()))
+            {
                 lines.push(format!("  {name:<12} {value}"));
             }
         }

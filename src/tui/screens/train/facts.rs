@@ -254,7 +254,9 @@ pub(super) fn setup(canvas: &mut Canvas, area: Rect, world: &World) {
                 Span::raw(" starts: it shows every setting first, what it means and what it needs. As it stands:"),
             ]));
             lines.push(Line::default());
-            for (name, value) in effective_settings(&usual(world)) {
+            let config = usual(world);
+            let from_concept = words::from_concept(&open.concept.file.train.kept_in(&config));
+            for (name, value) in from_concept.into_iter().chain(effective_settings(&config)) {
                 lines.extend(text::rows(name, &value, 12, width, theme::text()));
             }
             for warning in &found.warnings {

@@ -15,7 +15,7 @@ use crate::protocol::{State, TrainConfig, with_class_words};
 use crate::tui::canvas::{Canvas, Target};
 use crate::tui::deeds::{self, Effect};
 use crate::tui::keymap::Action;
-use crate::tui::overlays::form::Form;
+use crate::tui::overlays::form::{self, Form};
 use crate::tui::overlays::page::Page;
 use crate::tui::overlays::picture::{Large, Shot};
 use crate::tui::overlays::question::Question;
@@ -462,10 +462,7 @@ impl Train {
 fn usual(world: &World) -> TrainConfig {
     let last = world.open.as_ref().and_then(|open| open.run()).and_then(|run| JobFolder::at(&run.path).ok());
     let config = last.and_then(|run| run.run_spec().ok()).map(|spec| spec.train);
-    config.unwrap_or_else(|| TrainConfig {
-        evaluate: world.open.as_ref().is_some_and(|open| open.concept.file.score_model.is_some()),
-        ..TrainConfig::default()
-    })
+    config.or_else(|| Some(form::usual(&world.open.as_ref()?.concept))).unwrap_or_default()
 }
 
 /// Whether a run is scored by its own runner once it is trained.
