@@ -9,7 +9,7 @@ use catbench::metrics::{
     ClipScorer, DinoScorer, EmbeddingCache, Error, LOOKS, Measuring, PictureModel, Preprocessor, ScoreRecord,
     ScoredMask, ScoredPhoto, ScoredSample, balance, compare, pool,
 };
-use catbench::protocol::{Fill, MaskReport, ScoreCrop, ScoreSummary};
+use catbench::protocol::{DOUBTFUL_BELOW, Fill, MaskReport, ScoreCrop, ScoreSummary};
 use image::{GrayImage, Luma, Rgb, RgbImage};
 use serde_json::Value;
 
@@ -211,7 +211,7 @@ fn two_scorings_are_compared_pair_by_pair() {
 /// The samples with masks that `maker` made, sure of those with an even seed only.
 fn made_by(maker: &str, mut samples: Vec<ScoredSample>) -> Vec<ScoredSample> {
     for sample in &mut samples {
-        let confidence = Some(if sample.seed % 2 == 0 { 0.75 } else { 0.74 });
+        let confidence = Some(DOUBTFUL_BELOW - if sample.seed % 2 == 0 { 0.0 } else { 0.01 });
         sample.mask.as_mut().unwrap().says = MaskSays { made_by: Some(maker.into()), confidence };
     }
     samples
@@ -226,7 +226,7 @@ fn a_score_says_what_it_is_without_doubtful_masks_and_with_other_masks() {
     let certain: Vec<_> = all.iter().filter(|sample| sample.seed % 2 == 0).cloned().collect();
     let alone = measure(&certain).unwrap().scores;
     let masks = &record.scores.masks;
-    assert_eq!(masks.samples_doubtful, 2, "below 0.75, not at it");
+    assert_eq!(masks.samples_doubtful, 2, "below the limit, not at it");
     assert_eq!(masks.without_doubtful.as_deref(), Some(&alone), "the same draws of the rest");
     assert_eq!(alone.masks.samples_doubtful, 0);
     let dependence = masks.mask_dependence.unwrap();
@@ -264,12 +264,12 @@ fn a_score_says_what_it_is_without_doubtful_masks_and_with_other_masks() {
     thin[0].mask = Some(GrayImage::from_fn(48, 40, |x, _| Luma([if x / 2 == 9 { 255 } else { 0 }])).into());
     photos[0].1 = Some(ScoredMask {
         pixels: GrayImage::from_fn(48, 40, |x, _| Luma([if x < 20 { 255 } else { 0 }])),
-        says: MaskSays { made_by: Some("sam".into()), confidence: Some(0.5) },
+        says: MaskSays { made_by: Some("sam".into()), confidence: Some(0.2) },
     });
     let record = self::measure(&scorer, &photos, &thin, Fill::Black, 10, &mut |_, _| {}).unwrap();
     assert_eq!((record.masks_too_thin, record.photos_doubtful), (1, 1));
     let photo = &record.photos[0];
-    assert_eq!((photo.mask_made_by.as_deref(), photo.mask_confidence), (Some("sam"), Some(0.5)));
+    assert_eq!((photo.mask_made_by.as_deref(), photo.mask_confidence), (Some("sam"), Some(0.2)));
     let read: ScoreRecord = serde_json::from_str(&serde_json::to_string(&record).unwrap()).unwrap();
     let says = |record: &ScoreRecord| {
         let samples = record.samples.iter().map(|sample| (sample.mask_made_by.clone(), sample.mask_confidence));

@@ -4,7 +4,7 @@ Catbench's code: an independent reading of the definitions in src/metrics/measur
     python tests/parity/masked_scores.py --clip DIR [--dino DIR] --photos DIR --masks DIR --samples DIR [--class-word WORD]
 
 Samples are PNGs whose text chunk `prompt` says what they show; their masks are in `masks/` in their folder. Masks have the
-name of their picture with the ending .png; one whose text chunk `confidence` is below 0.75 is doubtful. Prints one JSON object:
+name of their picture with the ending .png; one whose text chunk `confidence` is below 0.5 is doubtful. Prints one JSON object:
 fill -> crop -> score -> value. `mask_dependence` is masked CLIP-I with all masks grown and shrunk by 5 % of their box,
 `dino_mask_dependence` the same of masked DINO, `without_doubtful` the scores without samples whose mask is doubtful.
 
@@ -29,6 +29,7 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 FILLS = ("black", "white", "grey", "mean")
 CROPS = ("whole", "mask_box")
+DOUBTFUL_BELOW = 0.5
 
 
 def read(path):
@@ -165,7 +166,7 @@ def load(args):
     files = sorted(args.samples.glob("*.png"))
     samples = [(read(p), read_mask(args.samples / "masks" / p.name)) for p in files]
     prompts = [Image.open(p).text["prompt"].replace("{concept}", args.class_word) for p in files]
-    doubtful = np.array([read_confidence(args.samples / "masks" / p.name) < 0.75 for p in files])
+    doubtful = np.array([read_confidence(args.samples / "masks" / p.name) < DOUBTFUL_BELOW for p in files])
     return photos, samples, prompts, doubtful
 
 
@@ -203,7 +204,7 @@ def make_fixture(folder):
             said = PngInfo()
             if i < 2:
                 said.add_text("mask_made_by", "base_model")
-                said.add_text("confidence", ["0.93", "0.74"][i])
+                said.add_text("confidence", ["0.93", "0.49"][i])
             Image.fromarray(mask).save(folder / "samples" / "masks" / f"{i:03}.png", pnginfo=said)
 
 
