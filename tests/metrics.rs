@@ -4,12 +4,12 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
-use catbench::image::{read_any_mask, read_mask, read_photo, read_png_text};
+use catbench::image::{MaskSays, mask_says, read_any_mask, read_mask, read_photo, read_png_text};
 use catbench::metrics::{
-    ClipScorer, DinoScorer, EmbeddingCache, Error, Measuring, PictureModel, Preprocessor, ScoreRecord, ScoredSample,
-    balance, compare, pool,
+    ClipScorer, DinoScorer, EmbeddingCache, Error, LOOKS, Measuring, PictureModel, Preprocessor, ScoreRecord,
+    ScoredMask, ScoredPhoto, ScoredSample, balance, compare, pool,
 };
-use catbench::protocol::{Fill, ScoreCrop};
+use catbench::protocol::{DOUBTFUL_BELOW, Fill, MaskReport, ScoreCrop, ScoreSummary};
 use image::{GrayImage, Luma, Rgb, RgbImage};
 use serde_json::Value;
 
@@ -24,7 +24,7 @@ fn tiny_dino() -> PathBuf {
 /// Whole pictures by `scorer` alone, nothing kept.
 fn measure(
     scorer: &ClipScorer,
-    photos: &[(RgbImage, Option<GrayImage>)],
+    photos: &[ScoredPhoto],
     samples: &[ScoredSample],
     fill: Fill,
     resamples: usize,
@@ -95,16 +95,16 @@ fn samples(object: [u8; 3]) -> Vec<ScoredSample> {
     with_seeds
         .map(|((prompt, scene), seed)| {
             let (image, mask) = picture(object, *scene, 16.0 + 5.0 * seed as f32);
-            ScoredSample { image, mask: Some(mask), prompt_text: (*prompt).into(), seed }
+            ScoredSample { image, mask: Some(mask.into()), prompt_text: (*prompt).into(), seed }
         })
         .collect()
 }
 
-fn photos() -> Vec<(RgbImage, Option<GrayImage>)> {
+fn photos() -> Vec<ScoredPhoto> {
     [[30, 140, 30], [200, 180, 120]]
         .iter()
         .map(|&scene| picture([220, 40, 60], scene, 24.0))
-        .map(|(image, mask)| (image, Some(mask)))
+        .map(|(image, mask)| (image, Some(mask.into())))
         .collect()
 }
 
@@ -116,7 +116,7 @@ fn a_record_holds_what_was_measured_on_what_and_how() {
     let mut progress = |done, total| heard.push((done, total));
     let record = measure(&scorer, &photos, &samples, Fill::Grey, 500, &mut progress).unwrap();
 
-    assert_eq!(heard.last(), Some(&(16, 16)), "2 photos and 6 samples, masked and whole");
+    assert_eq!(heard.last(), Some(&(8 * LOOKS, 8 * LOOKS)), "2 photos and 6 samples, each in all its looks");
     assert!(heard.windows(2).all(|pair| pair[0].0 < pair[1].0));
     assert_eq!((record.photos.len(), record.samples.len(), record.scores.masked_clip_i.n), (2, 6, 6));
     assert_eq!((record.fill_colour, record.backbone.name.as_str()), ([128; 3], "tiny_clip"));
@@ -137,8 +137,8 @@ fn a_record_holds_what_was_measured_on_what_and_how() {
     let (mut masked, mut unmasked, mut text) = (0.0, 0.0, 0.0);
     for sample in &samples {
         for (image, mask) in &photos {
-            let sample_mask = sample.mask.as_ref().unwrap();
-            let (a, b) = (filled(&sample.image, sample_mask), filled(image, mask.as_ref().unwrap()));
+            let pixels = |mask: &Option<ScoredMask>| mask.as_ref().unwrap().pixels.clone();
+            let (a, b) = (filled(&sample.image, &pixels(&sample.mask)), filled(image, &pixels(mask)));
             masked += cosine(&embed(a), &embed(b)) / 12.0;
             unmasked += cosine(&embed(sample.image.clone()), &embed(image.clone())) / 12.0;
         }
@@ -208,13 +208,147 @@ fn two_scorings_are_compared_pair_by_pair() {
     assert!(compare(&before, &fewer).unwrap_err().to_string().contains("no prompt and seed"));
 }
 
+/// The samples with masks that `maker` made, sure of those with an even seed only.
+fn made_by(maker: &str, mut samples: Vec<ScoredSample>) -> Vec<ScoredSample> {
+    for sample in &mut samples {
+        let confidence = Some(DOUBTFUL_BELOW - if sample.seed % 2 == 0 { 0.0 } else { 0.01 });
+        sample.mask.as_mut().unwrap().says = MaskSays { made_by: Some(maker.into()), confidence };
+    }
+    samples
+}
+
+#[test]
+fn a_score_says_what_it_is_without_doubtful_masks_and_with_other_masks() {
+    let scorer = scorer();
+    let measure = |samples: &[ScoredSample]| measure(&scorer, &photos(), samples, Fill::Black, 300, &mut |_, _| {});
+    let all = made_by("base_model", samples([220, 90, 60]));
+    let record = measure(&all).unwrap();
+    let certain: Vec<_> = all.iter().filter(|sample| sample.seed % 2 == 0).cloned().collect();
+    let alone = measure(&certain).unwrap().scores;
+    let masks = &record.scores.masks;
+    assert_eq!(masks.samples_doubtful, 2, "below the limit, not at it");
+    assert_eq!(masks.without_doubtful.as_deref(), Some(&alone), "the same draws of the rest");
+    assert_eq!(alone.masks.samples_doubtful, 0);
+    let dependence = masks.mask_dependence.unwrap();
+    let of = |value: fn(&catbench::metrics::SampleRecord) -> f64| record.samples.iter().map(value).sum::<f64>() / 6.0;
+    assert!((dependence.grown - of(|sample| sample.mask_dependence.unwrap().grown)).abs() < 1e-12);
+    assert!((dependence.shrunk - of(|sample| sample.mask_dependence.unwrap().shrunk)).abs() < 1e-12);
+    let differ = |a: f64, b: f64| (a - b).abs() > 1e-4;
+    assert!(differ(dependence.grown, dependence.shrunk) && differ(dependence.grown, record.scores.masked_clip_i.value));
+    assert_eq!((masks.dino_mask_dependence, record.masks_too_thin, record.photos_doubtful), (None, 0, 0));
+
+    // With the grown masks as masks the score is what was said.
+    let grown = |mask: &Option<ScoredMask>| {
+        // 0.05 · 17 pixels, rounded
+        Some(catbench::image::grow_mask(&mask.as_ref().unwrap().pixels, 1).into())
+    };
+    let (mut photos, mut samples) = (photos(), all.clone());
+    photos.iter_mut().for_each(|(_, mask)| *mask = grown(mask));
+    samples.iter_mut().for_each(|sample| sample.mask = grown(&sample.mask));
+    let with_grown = self::measure(&scorer, &photos, &samples, Fill::Black, 10, &mut |_, _| {}).unwrap();
+    assert!((with_grown.scores.masked_clip_i.value - dependence.grown).abs() < 1e-9);
+
+    // All doubtful: nothing is left. No masks: nothing depends on them.
+    let mut doubtful = all.clone();
+    doubtful.iter_mut().for_each(|sample| sample.mask.as_mut().unwrap().says.confidence = Some(0.2));
+    let masks = measure(&doubtful).unwrap().scores.masks;
+    assert_eq!((masks.samples_doubtful, masks.without_doubtful), (6, None));
+    doubtful.iter_mut().for_each(|sample| sample.mask = None);
+    photos.iter_mut().for_each(|(_, mask)| *mask = None);
+    let mut total = 0;
+    let bare = self::measure(&scorer, &photos, &doubtful, Fill::Black, 10, &mut |_, all| total = all).unwrap();
+    assert_eq!((bare.scores.masks, total, bare.mask_makers.len()), (MaskReport::default(), 16, 0));
+
+    // A line 2 pixels wide cannot be shrunk; a photo may be doubtful too.
+    let mut thin = all;
+    thin[0].mask = Some(GrayImage::from_fn(48, 40, |x, _| Luma([if x / 2 == 9 { 255 } else { 0 }])).into());
+    photos[0].1 = Some(ScoredMask {
+        pixels: GrayImage::from_fn(48, 40, |x, _| Luma([if x < 20 { 255 } else { 0 }])),
+        says: MaskSays { made_by: Some("sam".into()), confidence: Some(0.2) },
+    });
+    let record = self::measure(&scorer, &photos, &thin, Fill::Black, 10, &mut |_, _| {}).unwrap();
+    assert_eq!((record.masks_too_thin, record.photos_doubtful), (1, 1));
+    let photo = &record.photos[0];
+    assert_eq!((photo.mask_made_by.as_deref(), photo.mask_confidence), (Some("sam"), Some(0.2)));
+    let read: ScoreRecord = serde_json::from_str(&serde_json::to_string(&record).unwrap()).unwrap();
+    let says = |record: &ScoreRecord| {
+        let samples = record.samples.iter().map(|sample| (sample.mask_made_by.clone(), sample.mask_confidence));
+        (samples.collect::<Vec<_>>(), record.photos.clone(), record.mask_makers.clone(), record.masks_too_thin)
+    };
+    assert_eq!(says(&read), says(&record));
+    assert_eq!(read.scores.masks.without_doubtful.unwrap().masked_clip_i.n, 4);
+    let [again, first] = [&read.samples[1], &record.samples[1]].map(|sample| sample.mask_dependence.unwrap());
+    assert!((again.grown - first.grown).abs() < 1e-12 && (again.shrunk - first.shrunk).abs() < 1e-12);
+}
+
+#[test]
+fn a_difference_says_what_it_owes_to_the_masks() {
+    let scorer = scorer();
+    let score = |object, maker: &str| {
+        let samples = made_by(maker, samples(object));
+        measure(&scorer, &photos(), &samples, Fill::Black, 300, &mut |_, _| {}).unwrap()
+    };
+    let (before, after) = (score([60, 60, 220], "base_model"), score([220, 40, 60], "base_model"));
+    let found = compare(&before, &after).unwrap().scores.masks;
+    let [a, b] = [&before, &after].map(|record| record.scores.masks.mask_dependence.unwrap());
+    let difference = found.mask_dependence.unwrap();
+    assert!((difference.grown - (b.grown - a.grown)).abs() < 1e-12);
+    assert!((difference.shrunk - (b.shrunk - a.shrunk)).abs() < 1e-12);
+    // A pair is doubtful where either mask is.
+    let mut more = after.clone();
+    more.samples[0].mask_confidence = Some(0.1);
+    let found = compare(&before, &more).unwrap().scores.masks;
+    assert_eq!((found.samples_doubtful, found.without_doubtful.unwrap().masked_clip_i.n), (3, 3));
+
+    let other = score([220, 40, 60], "sam");
+    let refused = compare(&before, &other).unwrap_err().to_string();
+    assert!(
+        refused.ends_with("they differ in how the masks were made (by base_model; by sam); score both again"),
+        "{refused}"
+    );
+    let pooled = pool(&[(before.clone(), after.clone()), (before.clone(), after)]).unwrap();
+    assert_eq!((pooled.first.masks.samples_doubtful, pooled.difference.scores.masks.samples_doubtful), (4, 4));
+    assert!(pooled.difference.scores.masks.mask_dependence.is_some());
+    let mixed = pool(&[(before.clone(), before), (other.clone(), other)]).unwrap_err().to_string();
+    assert!(mixed.contains("how the masks were made (by base_model; by sam)"), "{mixed}");
+}
+
+/// A line of version 0.1.0, before masks said what made them and how sure it was.
+#[test]
+fn a_line_from_before_masks_had_makers_is_read_and_told_apart() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/scores-before-mask-makers.jsonl");
+    let line = std::fs::read_to_string(path).unwrap();
+    let old: ScoreRecord = serde_json::from_str(&line).unwrap();
+    let summary: ScoreSummary = serde_json::from_str(&line).unwrap();
+    assert_eq!((old.scores.clone(), summary.photos_doubtful, summary.mask_makers.len()), (summary.scores, 0, 0));
+    assert_eq!(old.scores.masks, MaskReport::default());
+    assert!(old.samples.iter().all(|sample| sample.mask.is_some() && sample.mask_made_by.is_none()));
+
+    // The same pictures again.
+    let scorer = scorer();
+    let measure = |maker: Option<&str>| {
+        let mut samples = samples([220, 40, 60]);
+        let masks = samples.iter_mut().flat_map(|sample| &mut sample.mask);
+        masks.for_each(|mask| mask.says.made_by = maker.map(str::to_owned));
+        measure(&scorer, &photos(), &samples, Fill::Grey, 500, &mut |_, _| {}).unwrap()
+    };
+    let again = measure(Some("attention"));
+    assert!((again.scores.masked_clip_i.value - old.scores.masked_clip_i.value).abs() < 1e-6);
+    let difference = compare(&old, &again).unwrap().scores;
+    assert!(difference.masked_clip_i.value.abs() < 1e-6 && difference.masks.mask_dependence.is_none());
+    for (maker, said) in [(Some("base_model"), "(by attention; by base_model)"), (None, "(by attention; by unknown)")] {
+        let refused = compare(&old, &measure(maker)).unwrap_err().to_string();
+        assert!(refused.contains(said), "{refused}");
+    }
+}
+
 #[test]
 fn missing_and_empty_masks_are_measured_and_told() {
     let scorer = scorer();
     let (mut photos, mut samples) = (photos(), samples([220, 40, 60]));
     photos[1].1 = None;
     samples[0].mask = None;
-    samples[1].mask = Some(GrayImage::new(48, 40));
+    samples[1].mask = Some(GrayImage::new(48, 40).into());
     let record = measure(&scorer, &photos, &samples, Fill::Black, 100, &mut |_, _| {}).unwrap();
     assert_eq!((record.photos_unmasked, record.samples_unmasked, record.samples_empty), (1, 1, 1));
     assert!(record.photos[1].mask.is_none() && record.samples[0].mask.is_none() && record.samples[1].mask_empty);
@@ -234,7 +368,7 @@ fn what_cannot_be_measured_is_refused_first() {
     assert_eq!(run(&[], &samples([1; 3])), "there are no photos to measure");
     assert_eq!(run(&photos(), &[]), "there are no samples to measure");
     let mut wrong = samples([1; 3]);
-    wrong[4].mask = Some(GrayImage::new(40, 48));
+    wrong[4].mask = Some(GrayImage::new(40, 48).into());
     let message = run(&photos(), &wrong);
     assert!(message.contains("\"a cup at night\" with seed 1 is 40 x 48 pixels, the picture 48 x 40"), "{message}");
     wrong[4].mask = None;
@@ -373,6 +507,20 @@ fn a_folder_that_holds_no_dino_is_named() {
     assert!(message.contains("config.json") && message.contains("\"clip\""), "{message}");
 }
 
+/// Every value of `expected` is in `found`: a score's, or one with other masks.
+fn check_scores(found: &Value, expected: &Value, what: &str) {
+    for (name, expected) in expected.as_object().unwrap() {
+        let found = &found[name];
+        if expected.is_object() {
+            check_scores(found, expected, &format!("{what}, {name}"));
+            continue;
+        }
+        let value = found.as_f64().or(found["value"].as_f64()).unwrap();
+        let difference = (value - expected.as_f64().unwrap()).abs();
+        assert!(difference <= 1e-5, "{what}, {name}: {difference}");
+    }
+}
+
 /// What `tests/parity/masked_scores.py` read and computed.
 #[test]
 fn masked_scores_equal_an_independent_script_for_each_fill_and_crop() {
@@ -388,7 +536,7 @@ fn masked_scores_equal_an_independent_script_for_each_fill_and_crop() {
         .map(|path| {
             let photo = read_photo(path).unwrap();
             let mask = folder.join("masks").join(path.file_name().unwrap());
-            let mask = mask.is_file().then(|| read_mask(&mask, photo.dimensions()).unwrap());
+            let mask = mask.is_file().then(|| read_mask(&mask, photo.dimensions()).unwrap().into());
             (photo, mask)
         })
         .collect();
@@ -400,7 +548,9 @@ fn masked_scores_equal_an_independent_script_for_each_fill_and_crop() {
             let mask = folder.join("samples/masks").join(path.file_name().unwrap());
             ScoredSample {
                 image: read_photo(path).unwrap(),
-                mask: mask.is_file().then(|| read_any_mask(&mask).unwrap()),
+                mask: mask
+                    .is_file()
+                    .then(|| ScoredMask { pixels: read_any_mask(&mask).unwrap(), says: mask_says(&mask) }),
                 prompt_text: said("prompt").replace("{concept}", "teapot"),
                 seed: said("seed").parse().unwrap(),
             }
@@ -413,10 +563,11 @@ fn masked_scores_equal_an_independent_script_for_each_fill_and_crop() {
             let measuring = Measuring { clip: &clip, dino: Some(&dino), fill, crop, resamples: 10, cache: None };
             let record = measuring.measure(&photos, &samples, &mut |_, _| {}).unwrap();
             let found = serde_json::to_value(&record).unwrap();
-            for (name, expected) in expected[fill.word()][crop.word()].as_object().unwrap() {
-                let difference = (found[name]["value"].as_f64().unwrap() - expected.as_f64().unwrap()).abs();
-                assert!(difference <= 1e-5, "{name}, {fill:?}, {crop:?}: {difference}");
-            }
+            let expected = &expected[fill.word()][crop.word()];
+            assert!(expected["without_doubtful"].is_object() && expected["dino_mask_dependence"].is_object());
+            check_scores(&found, expected, &format!("{fill:?}, {crop:?}"));
+            assert_eq!((record.scores.masks.samples_doubtful, &found["samples_doubtful"]), (1, &1.into()));
+            assert_eq!(record.mask_makers, ["base_model", "unknown"]);
             assert_eq!((record.photos_unmasked, record.samples_unmasked), (1, 1));
             assert_eq!((record.samples_empty, record.samples_full, record.crop), (1, 1, crop));
         }
@@ -436,11 +587,9 @@ fn embeddings_are_kept_and_give_the_same_scores() {
     let first = run(Some(&cache));
     let file = folder.path().join(format!("{}.bin", first.backbone.sha256));
     let bytes = std::fs::metadata(&file).unwrap().len();
-    assert_eq!(
-        bytes,
-        14 * (32 + 4 * 20 + 8),
-        "6 samples cut out and whole, 2 photos whole: cut out they are as a sample"
-    );
+    let embedded = bytes as usize / (32 + 4 * 20 + 8);
+    // Cut out by their masks as they are and shrunk, the photos are as a sample.
+    assert_eq!(embedded, 6 * LOOKS + 2 * 2, "6 samples in all their looks, 2 photos whole and with their masks grown");
     let next = EmbeddingCache::of(folder.path());
     let again = run(Some(&next));
     assert_eq!(std::fs::metadata(&file).unwrap().len(), bytes, "nothing was embedded again");

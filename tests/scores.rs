@@ -109,6 +109,53 @@ fn samples_that_are_there_are_scored_and_odd_masks_are_named() {
 }
 
 #[test]
+fn doubtful_masks_are_named_and_the_scores_without_them_stand_beside() {
+    let workspace = workspace();
+    let folder = tempfile::tempdir().unwrap();
+    let says = |path: &Path, confidence: &str| {
+        let pixels = image::open(path).unwrap().into_luma8();
+        write_png(path, &pixels, &[("mask_made_by", "base_model"), ("confidence", confidence)]).unwrap();
+    };
+    let made = |name: &str, radius: u32, confidence: &str| {
+        let disc = |x: u32, y: u32| x.abs_diff(20) + y.abs_diff(25) < radius;
+        let disc = GrayImage::from_fn(48, 48, |x, y| Luma([if disc(x, y) { 255 } else { 0 }]));
+        let path = sample(folder.path(), name, Some("a {concept} on grass"), Some(disc));
+        says(&folder.path().join("masks").join(name), confidence);
+        path.to_str().unwrap().to_owned()
+    };
+    let files = [made("a.png", 12, "0.9"), made("b.png", 9, "0.5"), made("c.png", 14, "0.4"), made("d.png", 7, "0.1")];
+    says(&workspace.concept().join("masks/grass.png"), "0.3");
+    let args = [&["score", "demo", "--sample"], &files.each_ref().map(String::as_str)[..]].concat();
+    let named = contains("2 samples, each has a doubtful mask: \"a teapot on grass\" seed 0, ");
+    catbench(&workspace, &args).assert().code(0).stderr(
+        named
+            .and(contains("; the scores without such samples stand beside"))
+            .and(contains("1 photo has a doubtful mask: grass.png; correct it by hand")),
+    );
+    let found = table(&workspace, &args);
+    let row = &found["rows"][0];
+    assert_eq!((&row["samples_doubtful"], &row["mask_makers"]), (&2.into(), &"base_model".into()), "{row}");
+    assert_eq!((&row["masked_clip_i"]["n"], &row["masked_clip_i_without_doubtful"]["n"]), (&4.into(), &2.into()));
+    let ends = ["grown", "shrunk"].map(|end| row["mask_dependence"][end].as_f64().unwrap());
+    assert!(ends[0] != ends[1] && row["dino_mask_dependence"]["grown"].is_f64(), "{row}");
+    let notes = found["notes"].to_string();
+    for said in [
+        "2 samples have a doubtful mask: its confidence is below 0.5",
+        "1 photo has a doubtful mask, on which all masked scores rest",
+        "masks ±5 %: masked scores with all masks, of samples and photos, grown and shrunk by 5 % of their box",
+        "masks of samples made by: base_model",
+    ] {
+        assert!(notes.contains(said), "{said}: {notes}");
+    }
+    let text = output(&workspace, &args);
+    for said in ["masks ±5 %", " .. ", "doubtful", "masked CLIP-I without"] {
+        assert!(text.contains(said), "{said}: {text}");
+    }
+    let latex = output(&workspace, &[&args[..], &["--format", "latex"]].concat());
+    assert!(latex.contains("$ .. $") && latex.contains("masks ±5 \\%"), "{latex}");
+}
+
+#[test]
 fn a_run_its_checkpoints_and_several_runs_are_scored_in_every_form() {
     let workspace = workspace();
     let (first, second) = (train(&workspace), train(&workspace));
@@ -126,7 +173,9 @@ fn a_run_its_checkpoints_and_several_runs_are_scored_in_every_form() {
             "{csv}"
         );
         assert_eq!(csv.lines().count(), 3, "untrained and learned: {csv}");
-        assert!(csv.lines().next().unwrap().ends_with(",fill,crop,judge") && csv.contains(",black,whole,tiny_clip "));
+        let header = csv.lines().next().unwrap();
+        assert!(header.ends_with(",fill,crop,mask_makers,judge") && csv.contains(",black,whole,"), "{csv}");
+        assert!(header.contains(",mask_dependence_grown,mask_dependence_shrunk,dino_mask_dependence_grown,"), "{csv}");
     }
     let again = ["score", "demo", "--run", &first, "--last", "--checkpoints"];
     assert_eq!(table(&workspace, &again), curve, "the recorded table again");
@@ -279,7 +328,8 @@ fn masks_come_from_a_folder_from_transparency_and_from_the_base_model_and_say_so
     let made = output(&workspace, &make);
     assert_eq!(made.lines().count(), 2, "only those that had none: {made}");
     let text = said("snow.png");
-    for (key, value) in [("mask_made_by", "base_model"), ("caption", "a photo of a teapot"), ("timesteps", "200, 400")] {
+    for (key, value) in [("mask_made_by", "base_model"), ("caption", "a photo of a teapot"), ("timesteps", "200, 400")]
+    {
         assert!(text.contains(&(key.into(), value.into())), "{text:?}");
     }
     assert_eq!(image::open(masks.join("snow.png")).unwrap().into_luma8().dimensions(), (64, 64));

@@ -216,6 +216,33 @@ fn samples_scores_and_comparisons_are_shown() {
 }
 
 #[test]
+fn scores_are_shown_with_what_they_owe_to_their_masks() {
+    let workspace = finished();
+    let path = workspace.concept().join("runs").join(RUN).join("events.jsonl");
+    let score = |value: f64| serde_json::json!({ "value": value, "low": value - 0.03, "high": value + 0.03, "n": 10 });
+    let with_masks = |line: &str| {
+        let mut event: serde_json::Value = serde_json::from_str(line).unwrap();
+        if event["balance"].is_object() {
+            let rise = if event["learned"] == true { 0.2 } else { 0.0 };
+            event["masked_dino"] = score(0.402 + rise);
+            event["dino"] = score(0.381 + rise);
+            event["mask_dependence"] = serde_json::json!({ "grown": 0.598 + rise, "shrunk": 0.621 + rise });
+            event["dino_mask_dependence"] = serde_json::json!({ "grown": 0.39 + rise, "shrunk": 0.404 + rise });
+            let mut rest = event.clone();
+            rest["masked_clip_i"] = score(0.627 + rise);
+            rest["masked_clip_i"]["n"] = 7.into();
+            event["samples_doubtful"] = 3.into();
+            event["without_doubtful"] = rest;
+        }
+        event.to_string() + "\n"
+    };
+    let events: String = std::fs::read_to_string(&path).unwrap().lines().map(with_masks).collect();
+    std::fs::write(&path, events).unwrap();
+    snapshot("scores_masks", &workspace, Place::Scores);
+    snapshot("finished_masks", &workspace, Place::Train);
+}
+
+#[test]
 fn without_a_run_each_screen_says_what_comes_there_and_how() {
     let workspace = Workspace::new();
     std::fs::remove_dir_all(workspace.concept().join("images")).unwrap();

@@ -10,7 +10,7 @@ use super::material::{self, Material};
 use super::model::named_or_path;
 use super::plan::{Cell as PlanCell, CellResult, JobIds, Plan};
 use super::score::difference_cells;
-use super::table::{Cell, Column, Format, Table, few, how_cells, how_columns, notes, score_cells, score_columns};
+use super::table::{Cell, Column, Format, ScoreColumns, Table, few, how_cells, how_columns, notes};
 use super::{Error, Where, print_json};
 use crate::client;
 use crate::protocol::{
@@ -314,7 +314,7 @@ fn table(plan: &Plan) -> Result<Table, Error> {
     let results = plan.cells.iter().map(|cell| plan.result(cell)).collect::<Result<Vec<_>, _>>()?;
     let lines: Vec<&ScoreSummary> =
         results.iter().flat_map(|result| [&result.before, &result.after]).flatten().collect();
-    let dino = lines.iter().any(|line| line.scores.dino.is_some());
+    let shown = ScoreColumns::of(&lines);
     let pair = |result: &CellResult| Some((result.at(false)?, result.at(true)?));
     let pairs: Vec<_> = results.iter().filter_map(pair).collect();
     let mut asked: Vec<Vec<_>> = pairs.iter().map(|pair| vec![pair.clone()]).collect();
@@ -326,7 +326,7 @@ fn table(plan: &Plan) -> Result<Table, Error> {
     let mut table = Table {
         columns: [Column::new("subject", "subject"), Column::new("concept", "concept")]
             .into_iter()
-            .chain(score_columns(dino, "", ""))
+            .chain(shown.columns("", ""))
             .chain(how_columns())
             .collect(),
         notes: notes(&lines),
@@ -334,13 +334,13 @@ fn table(plan: &Plan) -> Result<Table, Error> {
     };
     for (cell, result) in plan.cells.iter().zip(&results) {
         if pair(result).is_some() {
-            add(&mut table, &cell.label, compared.next(), dino, result.after.as_ref());
+            add(&mut table, &cell.label, compared.next(), shown, result.after.as_ref());
         } else {
             table.notes.push(format!("{}: {}", cell.label, result.problem.as_deref().unwrap_or("not measured")));
         }
     }
     if let Some(all) = compared.next() {
-        add(&mut table, "all", Some(all), dino, lines.first().copied());
+        add(&mut table, "all", Some(all), shown, lines.first().copied());
         table.notes.push("all: whole subjects are resampled".into());
         table.notes.extend(few(count, "subject").map(|few| format!("all: {few}")));
     }
@@ -353,19 +353,19 @@ fn add(
     table: &mut Table,
     name: &str,
     compared: Option<Result<Compared, String>>,
-    dino: bool,
+    shown: ScoreColumns,
     how: Option<&ScoreSummary>,
 ) {
     if let Some(Ok(both)) = &compared {
         for (side, scores) in [("untrained", &both.first), ("learned", &both.second)] {
             let mut row: Vec<Cell> = vec![name.into(), side.into()];
-            row.extend(score_cells(scores, dino));
+            row.extend(shown.cells(scores));
             row.extend(how_cells(how));
             table.rows.push(row);
         }
     }
     let mut row: Vec<Cell> = vec![name.into(), "Δ".into()];
-    row.extend(difference_cells(compared, dino, name, &mut table.notes));
+    row.extend(difference_cells(compared, shown, name, &mut table.notes));
     row.extend(how_cells(how));
     table.rows.push(row);
 }

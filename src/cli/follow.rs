@@ -9,9 +9,9 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 use signal_hook::consts::SIGINT;
 
-use super::table::in_brackets;
+use super::table::{between, in_brackets};
 use super::{Error, print_json};
-use crate::client::words::{self, Change};
+use crate::client::words::{self, Change, MaskRow, OfMasks};
 use crate::client::{self, Follow};
 use crate::protocol::{Event, JobInfo, JobKind, JobState, Phase, Scores, State};
 use crate::workspace::{Concept, End, History, JobFolder};
@@ -134,7 +134,7 @@ fn finish(
             "pictures": pictures,
             "sheets": job.sheets(),
             "scores": history.scores(None).map(|(before, after)| json!({
-                "before": scores_json(before), "after": scores_json(after),
+                "before": before, "after": after,
             })),
         }));
     }
@@ -224,15 +224,16 @@ pub fn print_scores(before: &Scores, after: &Scores) {
             Change::between(before, after).words()
         );
     }
+    let words = |side: &OfMasks| match side {
+        OfMasks::Dependence(dependence) => between(*dependence),
+        OfMasks::Score(score) => in_brackets(score),
+        OfMasks::Nothing => "-".into(),
+    };
+    for MaskRow { name, sides, remark } in words::mask_rows(before, after) {
+        let [before, after] = sides.each_ref().map(words);
+        println!("{name:<14}  {before:<22}  {after:<22}  {remark}");
+    }
     println!("95 % bootstrap intervals over {} and {} pictures", before.masked_clip_i.n, after.masked_clip_i.n);
-}
-
-/// Scores as JSON.
-pub fn scores_json(scores: &Scores) -> serde_json::Value {
-    json!({
-        "masked_clip_i": scores.masked_clip_i, "clip_i": scores.clip_i,
-        "clip_t": scores.clip_t, "balance": scores.balance,
-    })
 }
 
 /// A bar with ETA on a terminal, else a line now and then.

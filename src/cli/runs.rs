@@ -2,7 +2,6 @@
 
 use serde_json::json;
 
-use super::follow::scores_json;
 use super::train::one_of;
 use super::{Error, print_json};
 use crate::protocol::{RunRecord, State};
@@ -59,9 +58,7 @@ fn object(run: &RunRecord) -> serde_json::Value {
     json!({
         "concept": run.concept, "id": run.id, "state": run.state, "path": run.path, "imported": run.imported,
         "steps": run.steps, "of": run.of, "loss": run.loss, "validation_loss": run.validation_loss,
-        "scores": run.scores.as_ref().map(|scores| json!({
-            "before": scores_json(&scores.before), "after": scores_json(&scores.after),
-        })),
+        "scores": run.scores,
     })
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::preflight::Told;
-use super::table::{Cell, Column, Format, Table, how_cells, how_columns, notes, score_cells, score_columns};
+use super::table::{Cell, Column, Format, ScoreColumns, Table, how_cells, how_columns, notes};
 use super::train::one_of;
 use super::{Error, PlacementArgs, PromptArgs, RunArgs, follow};
 use crate::client;
@@ -184,18 +184,19 @@ fn show(args: &Args, job: &JobFolder) -> Result<(), Error> {
     });
     lines.reverse();
     lines.sort_by_key(|line| (line.step, line.learned));
-    let dino = lines.iter().any(|line| line.scores.dino.is_some());
+    let all: Vec<&ScoreSummary> = lines.iter().collect();
+    let shown = ScoreColumns::of(&all);
     let told_apart = apart(&lines);
     let mut columns = vec![Column::new("step", "step"), Column::new("concept", "concept")];
     columns.extend(told_apart.iter().map(|(key, _)| Column::new(key, key)));
-    columns.extend(score_columns(dino, "", ""));
+    columns.extend(shown.columns("", ""));
     columns.extend(how_columns());
-    let mut table = Table { columns, notes: notes(&lines.iter().collect::<Vec<_>>()), ..Table::default() };
+    let mut table = Table { columns, notes: notes(&all), ..Table::default() };
     for line in &lines {
         let mut row: Vec<Cell> =
             vec![Cell::Count(line.step), if line.learned { "learned".into() } else { "untrained".into() }];
         row.extend(told_apart.iter().map(|(_, cell)| cell(line)));
-        row.extend(score_cells(&line.scores, dino));
+        row.extend(shown.cells(&line.scores));
         row.extend(how_cells(Some(line)));
         table.rows.push(row);
     }
@@ -248,12 +249,13 @@ fn compare(args: &Args) -> Result<(), Error> {
     let Some((first, rest)) = scored.split_first() else { return Ok(()) };
     let rows = rest.iter().map(|(_, at, _)| vec![(first.1.clone(), at.clone())]).collect();
     let compared = client::compare(rows)?;
-    let dino = scored.iter().all(|(.., line)| line.scores.dino.is_some());
     let lines: Vec<&ScoreSummary> = scored.iter().map(|(.., line)| line).collect();
+    let dino = lines.iter().all(|line| line.scores.dino.is_some());
+    let shown = ScoreColumns { dino, ..ScoreColumns::of(&lines) };
     let mut table = Table {
         columns: std::iter::once(Column::new("run", "run"))
-            .chain(score_columns(dino, "", ""))
-            .chain(score_columns(dino, "_difference", "Δ "))
+            .chain(shown.columns("", ""))
+            .chain(shown.columns("_difference", "Δ "))
             .chain(how_columns())
             .collect(),
         notes: notes(&lines),
@@ -263,8 +265,8 @@ fn compare(args: &Args) -> Result<(), Error> {
     let differences = std::iter::once(None).chain(compared.into_iter().map(Some));
     for ((name, _, line), difference) in scored.iter().zip(differences) {
         let mut row: Vec<Cell> = vec![Cell::Text(name.clone())];
-        row.extend(score_cells(&line.scores, dino));
-        row.extend(difference_cells(difference, dino, name, &mut table.notes));
+        row.extend(shown.cells(&line.scores));
+        row.extend(difference_cells(difference, shown, name, &mut table.notes));
         row.extend(how_cells(Some(line)));
         table.rows.push(row);
     }
@@ -275,7 +277,7 @@ fn compare(args: &Args) -> Result<(), Error> {
 /// The cells of a difference; where there is none, `notes` says why of `name`.
 pub fn difference_cells(
     difference: Option<Result<crate::protocol::Compared, String>>,
-    dino: bool,
+    shown: ScoreColumns,
     name: &str,
     notes: &mut Vec<String>,
 ) -> Vec<Cell> {
@@ -284,13 +286,13 @@ pub fn difference_cells(
             if compared.unpaired > 0 {
                 notes.push(format!("{name}: {} samples of either side have no partner", compared.unpaired));
             }
-            score_cells(&compared.difference, dino)
+            shown.cells(&compared.difference)
         }
         other => {
             if let Some(Err(why)) = other {
                 notes.push(format!("{name}: {why}"));
             }
-            vec![Cell::Nothing(String::new()); score_columns(dino, "", "").len()]
+            shown.nothing()
         }
     }
 }

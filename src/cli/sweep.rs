@@ -5,7 +5,7 @@ use serde_json::json;
 use super::material::Material;
 use super::plan::{Cell as PlanCell, CellResult, JobIds, Plan};
 use super::score::{HowArgs, difference_cells};
-use super::table::{Cell, Column, Format, Table, how_cells, how_columns, notes, score_cells, score_columns};
+use super::table::{Cell, Column, Format, ScoreColumns, Table, how_cells, how_columns, notes};
 use super::{Error, PromptArgs, Where, print_json, train};
 use crate::client;
 use crate::protocol::{Preset, SampleConfig, ScoreConfig, ScoreSummary, TrainConfig, with_setting};
@@ -292,13 +292,13 @@ fn table(plan: &Plan, study: bool) -> Result<Table, Error> {
     let mut compared = client::compare(pairs.iter().flatten().map(|pair| vec![pair.clone()]).collect())?.into_iter();
     let lines: Vec<&ScoreSummary> =
         results.iter().flat_map(|result| [&result.before, &result.after]).flatten().collect();
-    let dino = lines.iter().any(|line| line.scores.dino.is_some());
+    let shown = ScoreColumns::of(&lines);
     let mut table = Table {
         columns: keys
             .iter()
             .map(|key| Column::new(key, key))
-            .chain(score_columns(dino, "", ""))
-            .chain(score_columns(dino, "_difference", "Δ "))
+            .chain(shown.columns("", ""))
+            .chain(shown.columns("_difference", "Δ "))
             .chain(how_columns())
             .collect(),
         notes: notes(&lines),
@@ -326,16 +326,16 @@ fn table(plan: &Plan, study: bool) -> Result<Table, Error> {
         };
         let mut row: Vec<Cell> = keys.iter().map(value).collect();
         if let Some(before) = &result.before {
-            row.extend(score_cells(&before.scores, dino));
+            row.extend(shown.cells(&before.scores));
         }
         table.rows.push(filled(row, result.before.as_ref()));
     }
     for ((cell, result), pair) in plan.cells.iter().zip(&results).zip(&pairs) {
         let mut row: Vec<Cell> = keys.iter().map(|key| Cell::Text(cell.settings[key].clone())).collect();
         if let Some(after) = &result.after {
-            row.extend(score_cells(&after.scores, dino));
+            row.extend(shown.cells(&after.scores));
             let difference = pair.as_ref().and_then(|_| compared.next());
-            row.extend(difference_cells(difference, dino, &cell.label, &mut table.notes));
+            row.extend(difference_cells(difference, shown, &cell.label, &mut table.notes));
         }
         if let Some(problem) = &result.problem {
             table.notes.push(format!("{}: {problem}", cell.label));

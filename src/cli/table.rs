@@ -3,8 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::train::one_of;
-use crate::client::words::count;
-use crate::protocol::{Backbone, Score, ScoreSummary, Scores};
+use crate::client::words::{count, mask_margin};
+use crate::protocol::{Backbone, DOUBTFUL_BELOW, MASK_MARGIN, MaskDependence, Score, ScoreSummary, Scores};
 
 /// How a table is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +45,8 @@ pub enum Cell {
     Count(usize),
     /// A score with its interval.
     Score(Score),
+    /// A masked score with all masks grown and shrunk.
+    Dependence(MaskDependence),
     /// Nothing was measured, and why where it is known.
     Nothing(String),
 }
@@ -58,6 +60,12 @@ impl From<&str> for Cell {
 impl From<Option<&Score>> for Cell {
     fn from(score: Option<&Score>) -> Self {
         score.map_or_else(|| Self::Nothing(String::new()), |score| Self::Score(score.clone()))
+    }
+}
+
+impl From<Option<MaskDependence>> for Cell {
+    fn from(dependence: Option<MaskDependence>) -> Self {
+        dependence.map_or_else(|| Self::Nothing(String::new()), Self::Dependence)
     }
 }
 
@@ -93,36 +101,91 @@ pub struct Table {
     pub notes: Vec<String>,
 }
 
-/// The columns of scores; those of DINO where one judged.
-pub fn score_columns(dino: bool, suffix: &str, before: &str) -> Vec<Column> {
-    let four = [("masked_clip_i", "masked CLIP-I"), ("clip_i", "CLIP-I"), ("clip_t", "CLIP-T"), ("balance", "balance")];
-    let two = [("masked_dino", "masked DINO"), ("dino", "DINO")];
-    let all = four.iter().chain(if dino { &two[..] } else { &[] });
-    all.map(|(key, title)| Column::new(&format!("{key}{suffix}"), &format!("{before}{title}"))).collect()
+/// Which columns of scores a table has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ScoreColumns {
+    /// Those of DINO.
+    pub dino: bool,
+    /// Those with masks grown and shrunk.
+    pub masks: bool,
+    /// Those without doubtful masks.
+    pub doubtful: bool,
 }
 
-/// The cells of [`score_columns`].
-pub fn score_cells(scores: &Scores, dino: bool) -> Vec<Cell> {
-    let four = [&scores.masked_clip_i, &scores.clip_i, &scores.clip_t, &scores.balance];
-    let mut cells: Vec<Cell> = four.into_iter().map(|score| Some(score).into()).collect();
-    if dino {
-        cells.extend([scores.masked_dino.as_ref().into(), scores.dino.as_ref().into()]);
+impl ScoreColumns {
+    /// What is in any of `lines`.
+    pub fn of(lines: &[&ScoreSummary]) -> Self {
+        let any = |is: fn(&Scores) -> bool| lines.iter().any(|line| is(&line.scores));
+        Self {
+            dino: any(|scores| scores.dino.is_some()),
+            masks: any(|scores| scores.masks.mask_dependence.is_some()),
+            doubtful: any(|scores| scores.masks.samples_doubtful > 0),
+        }
     }
-    cells
+
+    /// The columns; `suffix` is added to their names for programs, `before` stands before those for people.
+    pub fn columns(self, suffix: &str, before: &str) -> Vec<Column> {
+        let margin = mask_margin();
+        let all = [
+            (true, "masked_clip_i", "masked CLIP-I".to_owned()),
+            (true, "clip_i", "CLIP-I".into()),
+            (true, "clip_t", "CLIP-T".into()),
+            (true, "balance", "balance".into()),
+            (self.dino, "masked_dino", "masked DINO".into()),
+            (self.dino, "dino", "DINO".into()),
+            (self.masks, "mask_dependence", format!("masks {margin}")),
+            (self.masks && self.dino, "dino_mask_dependence", format!("masks {margin}, DINO")),
+            (self.doubtful, "samples_doubtful", "doubtful".into()),
+            (self.doubtful, "masked_clip_i_without_doubtful", "masked CLIP-I without them".into()),
+        ];
+        let column = |(_, key, title): &(bool, &str, String)| {
+            Column::new(&format!("{key}{suffix}"), &format!("{before}{title}"))
+        };
+        all.iter().filter(|(is_there, ..)| *is_there).map(column).collect()
+    }
+
+    /// The cells of [`Self::columns`].
+    pub fn cells(self, scores: &Scores) -> Vec<Cell> {
+        let four = [&scores.masked_clip_i, &scores.clip_i, &scores.clip_t, &scores.balance];
+        let mut cells: Vec<Cell> = four.into_iter().map(|score| Some(score).into()).collect();
+        let masks = &scores.masks;
+        if self.dino {
+            cells.extend([scores.masked_dino.as_ref().into(), scores.dino.as_ref().into()]);
+        }
+        if self.masks {
+            cells.push(masks.mask_dependence.into());
+        }
+        if self.masks && self.dino {
+            cells.push(masks.dino_mask_dependence.into());
+        }
+        if self.doubtful {
+            let rest = masks.without_doubtful.as_ref().map(|rest| &rest.masked_clip_i);
+            // Where nothing is doubtful, that is all.
+            let rest = rest.or((masks.samples_doubtful == 0).then_some(&scores.masked_clip_i));
+            cells.extend([Cell::Count(masks.samples_doubtful), rest.into()]);
+        }
+        cells
+    }
+
+    /// As many cells, of scores that there are none of.
+    pub fn nothing(self) -> Vec<Cell> {
+        vec![Cell::Nothing(String::new()); self.columns("", "").len()]
+    }
 }
 
 /// The columns of how scores were measured, which people read in the notes.
-pub fn how_columns() -> [Column; 3] {
-    ["fill", "crop", "judge"].map(Column::unseen)
+pub fn how_columns() -> [Column; 4] {
+    ["fill", "crop", "mask_makers", "judge"].map(Column::unseen)
 }
 
 /// The cells of [`how_columns`].
-pub fn how_cells(line: Option<&ScoreSummary>) -> [Cell; 3] {
-    let Some(line) = line else { return [const { Cell::Nothing(String::new()) }; 3] };
+pub fn how_cells(line: Option<&ScoreSummary>) -> [Cell; 4] {
+    let Some(line) = line else { return [const { Cell::Nothing(String::new()) }; 4] };
     let judge = |backbone: &Backbone| format!("{} {}", backbone.name, backbone.sha256);
     let judges = std::iter::once(&line.backbone).chain(line.dino_judge.as_ref().map(|dino| &dino.backbone));
     let judges: Vec<String> = judges.map(judge).collect();
-    [line.fill.word().into(), line.crop.word().into(), Cell::Text(judges.join("; "))]
+    let makers = Cell::Text(line.mask_makers.join("; "));
+    [line.fill.word().into(), line.crop.word().into(), makers, Cell::Text(judges.join("; "))]
 }
 
 /// Fewer prompts or subjects than these make an interval rough.
@@ -166,7 +229,24 @@ pub fn notes(lines: &[&ScoreSummary]) -> Vec<String> {
             1 => say("1 photo has no mask and counts whole, also in masked scores".into()),
             count => say(format!("{count} photos have no mask and count whole, also in masked scores")),
         }
+        match line.photos_doubtful {
+            0 => {}
+            1 => say("1 photo has a doubtful mask, on which all masked scores rest".into()),
+            count => say(format!("{count} photos have a doubtful mask, on which all masked scores rest")),
+        }
+        if line.scores.masks.mask_dependence.is_some() {
+            let by = 100.0 * MASK_MARGIN;
+            say(format!(
+                "masks {}: masked scores with all masks, of samples and photos, grown and shrunk by {by} % of their box",
+                mask_margin()
+            ));
+        }
+        match line.mask_makers.as_slice() {
+            [] => {}
+            makers => say(format!("masks of samples made by: {}", makers.join(", "))),
+        }
     }
+    let doubtful = |have: &str| format!("{have} a doubtful mask: its confidence is below {DOUBTFUL_BELOW}");
     let of_all = |count: fn(&ScoreSummary) -> usize| lines.iter().map(|line| count(line)).sum::<usize>();
     for (count, one, many) in [
         (of_all(|line| line.samples_unmasked), "has no mask and counts whole", "have no mask and count whole"),
@@ -180,6 +260,7 @@ pub fn notes(lines: &[&ScoreSummary]) -> Vec<String> {
             "has a mask that marks everything and counts whole",
             "have a mask that marks everything and count whole",
         ),
+        (of_all(|line| line.scores.masks.samples_doubtful), &doubtful("has"), &doubtful("have")),
     ] {
         match count {
             0 => {}
@@ -230,33 +311,36 @@ impl Table {
         text
     }
 
-    /// Whether a column holds scores.
-    fn has_scores(&self, column: usize) -> bool {
-        self.rows.iter().any(|row| matches!(row.get(column), Some(Cell::Score(_))))
+    /// What a column's name is followed by where it is several ones in CSV.
+    fn parts(&self, column: usize) -> &'static [&'static str] {
+        let parts = |row: &Vec<Cell>| match row.get(column)? {
+            Cell::Score(_) => Some(&["", "_low", "_high", "_n"][..]),
+            Cell::Dependence(_) => Some(&["_grown", "_shrunk"][..]),
+            Cell::Text(_) | Cell::Count(_) | Cell::Nothing(_) => None,
+        };
+        self.rows.iter().find_map(parts).unwrap_or(&[""])
     }
 
     fn csv(&self) -> String {
-        let parts = ["", "_low", "_high", "_n"];
-        let mut header = Vec::new();
-        for (i, column) in self.columns.iter().enumerate() {
-            let parts = if self.has_scores(i) { &parts[..] } else { &parts[..1] };
-            header.extend(parts.iter().map(|part| format!("{}{part}", column.key)));
-        }
-        let mut lines = vec![header];
+        let parts: Vec<_> = (0..self.columns.len()).map(|i| self.parts(i)).collect();
+        let names = self.columns.iter().zip(&parts);
+        let header =
+            names.flat_map(|(column, parts)| parts.iter().map(|part| format!("{}{part}", column.key))).collect();
+        let mut lines: Vec<Vec<String>> = vec![header];
         for row in &self.rows {
             let mut line = Vec::new();
-            for (i, cell) in row.iter().enumerate() {
-                match cell {
+            for (cell, parts) in row.iter().zip(&parts) {
+                let mut cells = match cell {
                     Cell::Score(Score { value, low, high, n }) => {
-                        line.extend([value.to_string(), low.to_string(), high.to_string(), n.to_string()]);
+                        vec![value.to_string(), low.to_string(), high.to_string(), n.to_string()]
                     }
-                    Cell::Text(text) => line.push(text.clone()),
-                    Cell::Count(count) => line.push(count.to_string()),
-                    Cell::Nothing(_) => line.push(String::new()),
-                }
-                if self.has_scores(i) && !matches!(cell, Cell::Score(_)) {
-                    line.extend([const { String::new() }; 3]);
-                }
+                    Cell::Dependence(MaskDependence { grown, shrunk }) => vec![grown.to_string(), shrunk.to_string()],
+                    Cell::Text(text) => vec![text.clone()],
+                    Cell::Count(count) => vec![count.to_string()],
+                    Cell::Nothing(_) => Vec::new(),
+                };
+                cells.resize(parts.len(), String::new());
+                line.append(&mut cells);
             }
             lines.push(line);
         }
@@ -273,6 +357,7 @@ impl Table {
                 Cell::Text(text) => json!(text),
                 Cell::Count(count) => json!(count),
                 Cell::Score(score) => json!(score),
+                Cell::Dependence(dependence) => json!(dependence),
                 Cell::Nothing(_) => Value::Null,
             };
             let fields = self.columns.iter().zip(row).map(|(column, cell)| (column.key.clone(), value(cell)));
@@ -301,10 +386,11 @@ impl Table {
             Cell::Score(score) if score.has_interval() => {
                 format!("${:.3}$ {{\\scriptsize $[{:.3}, {:.3}]$}}", score.value, score.low, score.high)
             }
+            Cell::Dependence(dependence) => format!("${}$", between(*dependence).replace(" .. ", "$ .. $")),
             other => tex(&words(other)),
         };
         let seen = (0..self.columns.len()).filter(|&i| self.columns[i].title.is_some());
-        let columns: String = seen.map(|i| if self.has_scores(i) { 'r' } else { 'l' }).collect();
+        let columns: String = seen.map(|i| if self.parts(i).len() > 1 { 'r' } else { 'l' }).collect();
         let line = |cells: Vec<String>| format!("{} \\\\\n", cells.join(" & "));
         let mut text = String::new();
         for note in &self.notes {
@@ -328,12 +414,19 @@ pub fn in_brackets(score: &Score) -> String {
     }
 }
 
+/// From the smaller to the larger of a masked score with all masks grown and shrunk.
+pub fn between(dependence: MaskDependence) -> String {
+    let (low, high) = dependence.ends();
+    format!("{low:.3} .. {high:.3}")
+}
+
 /// A cell as people read it.
 fn words(cell: &Cell) -> String {
     match cell {
         Cell::Text(text) => text.clone(),
         Cell::Count(count) => count.to_string(),
         Cell::Score(score) => in_brackets(score),
+        Cell::Dependence(dependence) => between(*dependence),
         Cell::Nothing(why) if why.is_empty() => "-".into(),
         Cell::Nothing(why) => format!("- ({why})"),
     }
@@ -363,14 +456,20 @@ mod tests {
 
     fn table() -> Table {
         Table {
-            columns: vec![Column::new("run", "run"), Column::unseen("step"), Column::new("clip_t", "Δ CLIP-T")],
+            columns: vec![
+                Column::new("run", "run"),
+                Column::unseen("step"),
+                Column::new("masks", "masks"),
+                Column::new("clip_t", "Δ CLIP-T"),
+            ],
             rows: vec![
                 vec![
                     "a_b, \"c\" | 5 %".into(),
                     Cell::Count(20),
+                    Cell::Dependence(MaskDependence { grown: 0.75, shrunk: 0.5 }),
                     Cell::Score(Score { value: 0.25, low: 0.2, high: 0.3125, n: 40 }),
                 ],
-                vec!["plain".into(), Cell::Count(0), Cell::Nothing("it failed".into())],
+                vec!["plain".into(), Cell::Count(0), Cell::Nothing(String::new()), Cell::Nothing("it failed".into())],
             ],
             notes: vec!["n = 40".into()],
         }
@@ -378,18 +477,29 @@ mod tests {
 
     #[test]
     fn a_table_has_five_forms() {
-        let text =
-            "run             Δ CLIP-T\na_b, \"c\" | 5 %  0.250 [0.200, 0.312]\nplain           - (it failed)\nn = 40\n";
-        assert_eq!(table().render(Format::Text), text);
-        let csv = "run,step,clip_t,clip_t_low,clip_t_high,clip_t_n\n\"a_b, \"\"c\"\" | 5 %\",20,0.25,0.2,0.3125,40\nplain,0,,,,\n";
-        assert_eq!(table().render(Format::Csv), csv);
+        let text = [
+            "run             masks           Δ CLIP-T",
+            "a_b, \"c\" | 5 %  0.500 .. 0.750  0.250 [0.200, 0.312]",
+            "plain           -               - (it failed)",
+            "n = 40",
+        ];
+        assert_eq!(table().render(Format::Text), text.join("\n") + "\n");
+        let csv = [
+            "run,step,masks_grown,masks_shrunk,clip_t,clip_t_low,clip_t_high,clip_t_n",
+            "\"a_b, \"\"c\"\" | 5 %\",20,0.75,0.5,0.25,0.2,0.3125,40",
+            "plain,0,,,,,,",
+        ];
+        assert_eq!(table().render(Format::Csv), csv.join("\n") + "\n");
         let json: Value = serde_json::from_str(&table().render(Format::Json)).unwrap();
         assert_eq!((&json["rows"][0]["clip_t"]["high"], &json["rows"][0]["step"]), (&json!(0.3125), &json!(20)));
         assert_eq!((&json["rows"][1]["clip_t"], &json["notes"][0]), (&Value::Null, &json!("n = 40")));
-        let markdown = "| run | Δ CLIP-T |\n| --- | --- |\n| a_b, \"c\" \\| 5 % | 0.250 [0.200, 0.312] |\n";
-        assert!(table().render(Format::Markdown).starts_with(markdown));
+        assert_eq!(json["rows"][0]["masks"], json!({ "grown": 0.75, "shrunk": 0.5 }));
+        let row = "| a_b, \"c\" \\| 5 % | 0.500 .. 0.750 | 0.250 [0.200, 0.312] |";
+        let markdown = format!("| run | masks | Δ CLIP-T |\n| --- | --- | --- |\n{row}\n");
+        assert!(table().render(Format::Markdown).starts_with(&markdown));
         let latex = table().render(Format::Latex);
-        assert!(latex.contains("\\begin{tabular}{lr}") && latex.contains("a\\_b, \"c\" | 5 \\% & $0.250$"), "{latex}");
-        assert!(latex.contains("run & $\\Delta$ CLIP-T \\\\") && latex.starts_with("% n = 40\n"), "{latex}");
+        let row = "a\\_b, \"c\" | 5 \\% & $0.500$ .. $0.750$ & $0.250$";
+        assert!(latex.contains("\\begin{tabular}{lrr}") && latex.contains(row), "{latex}");
+        assert!(latex.contains("run & masks & $\\Delta$ CLIP-T \\\\") && latex.starts_with("% n = 40\n"), "{latex}");
     }
 }

@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 
 use crate::image::Provenance;
-use crate::protocol::{JobInfo, OtherConcept, Phase, PhaseProgress, Score, Scores, UsedConcept};
+use crate::protocol::{
+    JobInfo, MASK_MARGIN, MaskDependence, OtherConcept, Phase, PhaseProgress, Score, Scores, UsedConcept,
+};
 
 /// What a job is busy with.
 pub fn phase(phase: Phase) -> &'static str {
@@ -211,9 +213,95 @@ pub fn score_rows<'a>(before: &'a Scores, after: &'a Scores) -> Vec<(&'static st
     score_list(before).into_iter().filter_map(pair).collect()
 }
 
+/// What stands for one side in a row about masks.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum OfMasks<'a> {
+    /// A masked score with all masks grown and shrunk.
+    Dependence(MaskDependence),
+    /// A score without what is doubtful.
+    Score(&'a Score),
+    /// It is not known.
+    Nothing,
+}
+
+/// A row beneath the scores of both sides about the masks behind them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MaskRow<'a> {
+    /// What it is called.
+    pub name: String,
+    /// Before and after.
+    pub sides: [OfMasks<'a>; 2],
+    /// What is to be said of it.
+    pub remark: String,
+}
+
+/// What masks are grown and shrunk by, as in `±5 %`.
+pub fn mask_margin() -> String {
+    format!("±{} %", 100.0 * MASK_MARGIN)
+}
+
+/// What masks do to the masked scores of both sides, the row that matters most first; nothing where nothing is known of it.
+pub fn mask_rows<'a>(before: &'a Scores, after: &'a Scores) -> Vec<MaskRow<'a>> {
+    let sides = [before, after];
+    let dependence = |what: &str, of: fn(&Scores) -> Option<MaskDependence>| {
+        let sides = sides.map(|scores| of(scores).map_or(OfMasks::Nothing, OfMasks::Dependence));
+        MaskRow { name: format!("{what} {}", mask_margin()), sides, remark: "grown and shrunk".into() }
+    };
+    let [few, many] = sides.map(|scores| scores.masks.samples_doubtful);
+    let certain = |scores: &'a Scores| match &scores.masks.without_doubtful {
+        Some(rest) => OfMasks::Score(&rest.masked_clip_i),
+        None if scores.masks.samples_doubtful == 0 => OfMasks::Score(&scores.masked_clip_i),
+        None => OfMasks::Nothing,
+    };
+    let rows = [
+        (true, dependence("masks", |scores| scores.masks.mask_dependence)),
+        (
+            few + many > 0,
+            MaskRow {
+                name: "not doubtful".into(),
+                sides: sides.map(certain),
+                remark: format!("without {few} and {many}"),
+            },
+        ),
+        (true, dependence("DINO", |scores| scores.masks.dino_mask_dependence)),
+    ];
+    let known = |row: &MaskRow| row.sides.iter().any(|side| *side != OfMasks::Nothing);
+    rows.into_iter().filter(|(is_wanted, row)| *is_wanted && known(row)).map(|(_, row)| row).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::MaskReport;
+
+    #[test]
+    fn rows_about_masks_are_there_where_something_is_known() {
+        let score = |value: f64| Score { value, low: value - 0.1, high: value + 0.1, n: 10 };
+        let scores = |masks: MaskReport| Scores {
+            masked_clip_i: score(0.6),
+            clip_i: score(0.5),
+            clip_t: score(0.3),
+            balance: score(0.4),
+            masked_dino: None,
+            dino: None,
+            masks,
+        };
+        let old = scores(MaskReport::default());
+        assert_eq!(mask_rows(&old, &old), []);
+        let dependence = MaskDependence { grown: 0.58, shrunk: 0.61 };
+        let new = scores(MaskReport { mask_dependence: Some(dependence), ..MaskReport::default() });
+        let rows = mask_rows(&old, &new);
+        let [row] = rows.as_slice() else { panic!("{rows:?}") };
+        assert_eq!((row.name.as_str(), row.sides), ("masks ±5 %", [OfMasks::Nothing, OfMasks::Dependence(dependence)]));
+        let rest = Box::new(scores(MaskReport::default()));
+        let doubtful =
+            scores(MaskReport { samples_doubtful: 3, without_doubtful: Some(rest), ..MaskReport::default() });
+        let all = scores(MaskReport { samples_doubtful: 10, ..MaskReport::default() });
+        let rows = mask_rows(&doubtful, &all);
+        let [row] = rows.as_slice() else { panic!("{rows:?}") };
+        assert_eq!((row.name.as_str(), row.remark.as_str()), ("not doubtful", "without 3 and 10"));
+        assert_eq!(row.sides, [OfMasks::Score(&score(0.6)), OfMasks::Nothing]);
+    }
 
     #[test]
     fn a_change_is_clear_only_when_the_intervals_lie_apart() {

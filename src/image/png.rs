@@ -181,6 +181,24 @@ mod tests {
     }
 
     #[test]
+    fn a_mask_says_who_made_it_and_how_sure_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mask.png");
+        let says = |text: &[(&str, &str)]| {
+            write_png(&path, &GrayImage::new(2, 2), text).unwrap();
+            mask_says(&path)
+        };
+        let made_by = Some("base_model".to_owned());
+        let sure = MaskSays { made_by: made_by.clone(), confidence: Some(0.625) };
+        assert_eq!(says(&[("mask_made_by", "base_model"), ("confidence", "0.625")]), sure);
+        for nonsense in ["1.5", "-0.1", "NaN", "sure"] {
+            let said = says(&[("mask_made_by", "base_model"), ("confidence", nonsense)]);
+            assert_eq!(said, MaskSays { made_by: made_by.clone(), confidence: None }, "{nonsense}");
+        }
+        assert_eq!((says(&[]), mask_says(Path::new("/nowhere.png"))), (MaskSays::default(), MaskSays::default()));
+    }
+
+    #[test]
     fn what_cannot_be_written_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("sample.png");

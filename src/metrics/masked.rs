@@ -3,7 +3,24 @@
 use image::{GrayImage, Rgb, RgbImage, imageops};
 
 use super::{Error, Preprocessor};
-use crate::protocol::Fill;
+use crate::image::{MaskSays, grow_mask, shrink_mask};
+use crate::protocol::{Fill, MASK_MARGIN};
+
+/// A mask, and what it says of itself.
+#[derive(Debug, Clone)]
+pub struct ScoredMask {
+    /// White where the concept is, of the size of its picture.
+    pub pixels: GrayImage,
+    /// What made it, and how sure that is of it.
+    pub says: MaskSays,
+}
+
+impl From<GrayImage> for ScoredMask {
+    /// One that says nothing of itself.
+    fn from(pixels: GrayImage) -> Self {
+        Self { pixels, says: MaskSays::default() }
+    }
+}
 
 /// The colour of a fill; `mean` is what `preprocessor`'s normalisation takes to 0.
 pub fn fill_colour(fill: Fill, preprocessor: &Preprocessor) -> [u8; 3] {
@@ -38,6 +55,27 @@ fn mask_box(mask: &GrayImage) -> Option<(u32, u32, u32, u32)> {
     let (left, right) = (marked().map(|(x, ..)| x).min()?, marked().map(|(x, ..)| x).max()?);
     let (top, bottom) = (marked().map(|(_, y, _)| y).min()?, marked().map(|(_, y, _)| y).max()?);
     Some((left, top, right - left + 1, bottom - top + 1))
+}
+
+/// Pixels by which `mask` is grown and shrunk, at least 1; none where it marks nothing.
+fn margin(mask: &GrayImage) -> Option<u32> {
+    let (_, _, width, height) = mask_box(mask)?;
+    Some((MASK_MARGIN * (f64::from(width) * f64::from(height)).sqrt()).round().max(1.0) as u32)
+}
+
+/// `mask` grown by [`MASK_MARGIN`] of its box; as it is where it marks nothing.
+pub(super) fn grown(mask: &GrayImage) -> GrayImage {
+    margin(mask).map_or_else(|| mask.clone(), |margin| grow_mask(mask, margin))
+}
+
+/// `mask` shrunk by [`MASK_MARGIN`] of its box; as it is where that would leave nothing.
+pub(super) fn shrunk(mask: &GrayImage) -> GrayImage {
+    margin(mask).and_then(|margin| shrink_mask(mask, margin)).unwrap_or_else(|| mask.clone())
+}
+
+/// Whether `mask` marks something, of which nothing would be left shrunk.
+pub(super) fn is_too_thin(mask: &GrayImage) -> bool {
+    margin(mask).is_some_and(|margin| shrink_mask(mask, margin).is_none())
 }
 
 /// The box of `mask` cut out of `filled`, in the middle of a square of `colour` (the spare pixel of an odd margin after it);
@@ -79,6 +117,26 @@ mod tests {
         assert_eq!((square.get_pixel(0, 0).0, square.get_pixel(2, 1).0), ([20, 10, 1], [40, 20, 1]));
         assert_eq!(square.get_pixel(1, 2).0, [9; 3], "the spare row comes after");
         assert_eq!(crop_to_mask(picture.clone(), &GrayImage::new(7, 5), [9; 3]), picture);
+    }
+
+    #[test]
+    fn a_mask_grows_and_shrinks_by_a_part_of_its_box_and_a_thin_one_is_kept() {
+        let block = |width: u32, height: u32| {
+            let inside = |x: u32, y: u32| (20..20 + width).contains(&x) && (20..20 + height).contains(&y);
+            GrayImage::from_fn(100, 100, |x, y| Luma([if inside(x, y) { 255 } else { 0 }]))
+        };
+        let size = |mask: &GrayImage| mask_box(mask).map(|(_, _, width, height)| (width, height)).unwrap();
+        // 0.05 · sqrt(40 · 60) = 2.4, 0.05 · sqrt(50 · 50) = 2.5, 0.05 · sqrt(9 · 9) = 0.45
+        for ((width, height), margin) in [((40, 60), 2), ((50, 50), 3), ((9, 9), 1)] {
+            let mask = block(width, height);
+            assert_eq!(size(&grown(&mask)), (width + 2 * margin, height + 2 * margin));
+            assert_eq!(size(&shrunk(&mask)), (width - 2 * margin, height - 2 * margin));
+            assert!(!is_too_thin(&mask));
+        }
+        let line = block(70, 2);
+        assert!(is_too_thin(&line) && shrunk(&line) == line && size(&grown(&line)) == (72, 4));
+        let empty = GrayImage::new(9, 9);
+        assert!(!is_too_thin(&empty) && grown(&empty) == empty && shrunk(&empty) == empty);
     }
 
     #[test]

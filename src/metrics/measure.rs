@@ -8,6 +8,9 @@
 //! - *Balance*: [`balance`](super::balance) of the two.
 //! - *Masked DINO*, *DINO*: as masked CLIP-I and CLIP-I, by a DINO model where one is given.
 //!
+//! How far the masked scores hang on their masks is measured too: all masks, of samples and photos, are grown and shrunk by
+//! [`MASK_MARGIN`](crate::protocol::MASK_MARGIN), and the masked scores computed with each.
+//!
 //! A picture without a mask counts whole, and the record says so (`mask` is none). A sample whose mask is empty, since nothing of
 //! the concept was found in it, is measured as the definition has it: it is all fill. It is not left out, which would reward
 //! failing altogether, and the record marks it (`mask_empty`), as it marks a mask that leaves nothing out (`mask_full`).
@@ -17,14 +20,20 @@ use image::{GrayImage, RgbImage};
 use sha2::{Digest, Sha256};
 
 use super::cache::{EmbeddingCache, Key};
-use super::compare::by_prompt;
 use super::file::sha256;
-use super::masked::{crop_to_mask, fill_colour, fill_outside};
+use super::masked::{ScoredMask, crop_to_mask, fill_colour, fill_outside, grown, is_too_thin, shrunk};
 use super::model::{BATCH, PictureModel};
-use super::records::{self, PhotoRecord, SampleRecord, ScoreRecord};
+use super::records::{self, PhotoRecord, SampleRecord, ScoreRecord, UNSAID};
 use super::statistics::Bootstrap;
 use super::{ClipScorer, DinoScorer, Error};
-use crate::protocol::{DinoJudge, Fill, ScoreCrop};
+use crate::protocol::{DinoJudge, Fill, MaskDependence, ScoreCrop, is_doubtful};
+
+/// How often a picture is embedded by each model: whole, masked, and with its mask grown and shrunk. Where no picture has a mask,
+/// only whole and masked.
+pub const LOOKS: usize = 4;
+
+/// A photo and its mask, where it has one.
+pub type ScoredPhoto = (RgbImage, Option<ScoredMask>);
 
 /// A sample to be measured.
 #[derive(Debug, Clone)]
@@ -32,7 +41,7 @@ pub struct ScoredSample {
     /// The picture.
     pub image: RgbImage,
     /// Where the concept is in it, white, of the same size; none if nobody knows.
-    pub mask: Option<GrayImage>,
+    pub mask: Option<ScoredMask>,
     /// What the sample should show, the class word in place of the concept's own word.
     pub prompt_text: String,
     /// Its seed.
@@ -58,9 +67,14 @@ pub struct Measuring<'a> {
 /// A picture and its mask.
 type Masked<'a> = (&'a RgbImage, Option<&'a GrayImage>);
 
+/// What of a picture and its mask is embedded.
+type Look<'a> = dyn Fn(Masked) -> Result<RgbImage, Error> + 'a;
+
 /// For each sample the mean over the photos, and what was the fill.
 struct Likeness {
     masked: Vec<f64>,
+    /// With all masks grown and shrunk; none where no picture has a mask.
+    dependence: Option<Vec<MaskDependence>>,
     whole: Vec<f64>,
     /// Of the whole samples, [S, D].
     samples: Tensor,
@@ -69,13 +83,13 @@ struct Likeness {
 
 impl Measuring<'_> {
     /// Measure `samples` against `photos` and their prompts. `progress` hears (pictures embedded, pictures in all); every
-    /// picture is embedded twice by each model, masked and whole.
+    /// picture is embedded [`LOOKS`] times by each model.
     ///
     /// # Errors
     /// No photos or no samples, a mask of another size than its picture, a prompt over the model's length, a failing computation.
     pub fn measure(
         &self,
-        photos: &[(RgbImage, Option<GrayImage>)],
+        photos: &[ScoredPhoto],
         samples: &[ScoredSample],
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<ScoreRecord, Error> {
@@ -89,9 +103,11 @@ impl Measuring<'_> {
         check_sizes(photos, samples)?;
         let texts = distinct(samples);
         let text_embeds = self.clip.text_embeds(&texts)?;
-        let photo_pairs: Vec<Masked> = photos.iter().map(|(image, mask)| (image, mask.as_ref())).collect();
-        let sample_pairs: Vec<Masked> = samples.iter().map(|sample| (&sample.image, sample.mask.as_ref())).collect();
-        let each = 2 * (photos.len() + samples.len());
+        let photo_pairs: Vec<Masked> = photos.iter().map(|(image, mask)| (image, pixels(mask.as_ref()))).collect();
+        let sample_pairs: Vec<Masked> =
+            samples.iter().map(|sample| (&sample.image, pixels(sample.mask.as_ref()))).collect();
+        let masks = || photo_pairs.iter().chain(&sample_pairs).filter_map(|(_, mask)| *mask);
+        let each = if masks().next().is_some() { LOOKS } else { 2 } * (photos.len() + samples.len());
         let total = if self.dino.is_some() { 2 * each } else { each };
         let clip = self.likeness(self.clip, &photo_pairs, &sample_pairs, &mut |done| progress(done, total))?;
         let dino = self
@@ -104,27 +120,32 @@ impl Measuring<'_> {
             .enumerate()
             .map(|(index, sample)| {
                 let text = texts.iter().position(|text| *text == sample.prompt_text).unwrap_or(0);
-                let all = |is: fn(&u8) -> bool| sample.mask.as_ref().is_some_and(|mask| mask.iter().all(is));
+                let all = |is: fn(&u8) -> bool| pixels(sample.mask.as_ref()).is_some_and(|mask| mask.iter().all(is));
+                let says = sample.mask.as_ref().map(|mask| &mask.says);
+                let of = |likeness: &Likeness| likeness.dependence.as_ref().map(|all| all[index]);
                 SampleRecord {
                     prompt: sample.prompt_text.clone(),
                     seed: sample.seed,
                     image: pixels_sha256(sample.image.dimensions(), &sample.image),
-                    mask: sample.mask.as_ref().map(|mask| pixels_sha256(mask.dimensions(), mask)),
+                    mask: pixels(sample.mask.as_ref()).map(|mask| pixels_sha256(mask.dimensions(), mask)),
                     mask_empty: all(|&value| value == 0),
                     mask_full: all(|&value| value == 255),
+                    // Who does not say it is not from before there was anything to say.
+                    mask_made_by: says.map(|says| says.made_by.clone().unwrap_or_else(|| UNSAID.to_owned())),
+                    mask_confidence: says.and_then(|says| says.confidence),
                     masked_clip_i: clip.masked[index],
                     clip_i: clip.whole[index],
                     clip_t: f64::from(cosines[index][text]),
                     masked_dino: dino.as_ref().map(|dino| dino.masked[index]),
                     dino: dino.as_ref().map(|dino| dino.whole[index]),
+                    mask_dependence: of(&clip),
+                    dino_mask_dependence: dino.as_ref().and_then(of),
                 }
             })
             .collect();
         let bootstrap = Bootstrap { resamples: self.resamples, seed: 0 };
-        let rows = records.iter().map(|record| (record.prompt.clone(), records::row(record)));
-        let groups = by_prompt(rows);
-        let scores = records::scores(bootstrap, &groups);
-        let resampled = if let [one] = groups.as_slice() { one.len() } else { groups.len() };
+        let scores = records::scores_by_prompt(bootstrap, &records);
+        let resampled = if let [_] = texts.as_slice() { records.len() } else { texts.len() };
         let prompts = records.iter().flat_map(|record| [record.prompt.as_bytes(), &[0]]);
         Ok(ScoreRecord {
             scores,
@@ -146,11 +167,20 @@ impl Measuring<'_> {
             samples_unmasked: samples.iter().filter(|sample| sample.mask.is_none()).count(),
             samples_empty: records.iter().filter(|record| record.mask_empty).count(),
             samples_full: records.iter().filter(|record| record.mask_full).count(),
+            photos_doubtful: photos
+                .iter()
+                .flat_map(|(_, mask)| mask)
+                .filter(|mask| is_doubtful(mask.says.confidence))
+                .count(),
+            masks_too_thin: masks().filter(|mask| is_too_thin(mask)).count(),
+            mask_makers: records::makers(&records).into_iter().map(str::to_owned).collect(),
             photos: photos
                 .iter()
                 .map(|(image, mask)| PhotoRecord {
                     image: pixels_sha256(image.dimensions(), image),
-                    mask: mask.as_ref().map(|mask| pixels_sha256(mask.dimensions(), mask)),
+                    mask: pixels(mask.as_ref()).map(|mask| pixels_sha256(mask.dimensions(), mask)),
+                    mask_made_by: mask.as_ref().and_then(|mask| mask.says.made_by.clone()),
+                    mask_confidence: mask.as_ref().and_then(|mask| mask.says.confidence),
                 })
                 .collect(),
             samples: records,
@@ -166,27 +196,35 @@ impl Measuring<'_> {
         progress: &mut dyn FnMut(usize),
     ) -> Result<Likeness, Error> {
         let fill_colour = fill_colour(self.fill, model.preprocessor());
-        let cut = |(image, mask): Masked| match mask {
-            None => Ok(image.clone()),
-            Some(mask) => {
-                let filled = fill_outside(image, mask, fill_colour, "a picture")?;
-                Ok(match self.crop {
-                    ScoreCrop::Whole => filled,
-                    ScoreCrop::MaskBox => crop_to_mask(filled, mask, fill_colour),
-                })
-            }
+        let cut = |image: &RgbImage, mask: &GrayImage| {
+            let filled = fill_outside(image, mask, fill_colour, "a picture")?;
+            Ok(match self.crop {
+                ScoreCrop::Whole => filled,
+                ScoreCrop::MaskBox => crop_to_mask(filled, mask, fill_colour),
+            })
         };
-        let whole = |(image, _): Masked| Ok(image.clone());
+        let with_mask = |change: fn(&GrayImage) -> GrayImage| {
+            move |(image, mask): Masked| mask.map_or_else(|| Ok(image.clone()), |mask| cut(image, &change(mask)))
+        };
         let mut before = 0;
-        let mut embed = |pictures: &[Masked], look: &dyn Fn(Masked) -> Result<RgbImage, Error>| {
+        let mut embed = |pictures: &[Masked], look: &Look| {
             let embeds = self.embeds(model, pictures, look, &mut |done| progress(before + done));
             before += pictures.len();
             embeds
         };
-        let masked = mean_cosines(&embed(samples, &cut)?, &embed(photos, &cut)?)?;
+        let mut like = |look: &Look| mean_cosines(&embed(samples, look)?, &embed(photos, look)?);
+        let masked = like(&|(image, mask)| mask.map_or_else(|| Ok(image.clone()), |mask| cut(image, mask)))?;
+        let has_masks = samples.iter().chain(photos).any(|(_, mask)| mask.is_some());
+        let dependence = if has_masks {
+            let (grown, shrunk) = (like(&with_mask(grown))?, like(&with_mask(shrunk))?);
+            Some(grown.into_iter().zip(shrunk).map(|(grown, shrunk)| MaskDependence { grown, shrunk }).collect())
+        } else {
+            None
+        };
+        let whole = |(image, _): Masked| Ok(image.clone());
         let whole_samples = embed(samples, &whole)?;
         let likeness = mean_cosines(&whole_samples, &embed(photos, &whole)?)?;
-        Ok(Likeness { masked, whole: likeness, samples: whole_samples, fill_colour })
+        Ok(Likeness { masked, dependence, whole: likeness, samples: whole_samples, fill_colour })
     }
 
     /// The embeddings [N, D] of what `look` makes of `pictures`; a batch of them is in memory at a time.
@@ -194,7 +232,7 @@ impl Measuring<'_> {
         &self,
         model: &dyn PictureModel,
         pictures: &[Masked],
-        look: &dyn Fn(Masked) -> Result<RgbImage, Error>,
+        look: &Look,
         done: &mut dyn FnMut(usize),
     ) -> Result<Tensor, Error> {
         let (name, width) = (&model.backbone().sha256, model.width());
@@ -221,6 +259,11 @@ impl Measuring<'_> {
     }
 }
 
+/// The pixels of a mask, where there is one.
+fn pixels(mask: Option<&ScoredMask>) -> Option<&GrayImage> {
+    mask.map(|mask| &mask.pixels)
+}
+
 /// What an embedding depends on besides its model.
 fn key(preprocessing: &str, picture: &RgbImage) -> Key {
     let (width, height) = picture.dimensions();
@@ -231,7 +274,7 @@ fn key(preprocessing: &str, picture: &RgbImage) -> Key {
 }
 
 /// Every mask must lie on its picture.
-fn check_sizes(photos: &[(RgbImage, Option<GrayImage>)], samples: &[ScoredSample]) -> Result<(), Error> {
+fn check_sizes(photos: &[ScoredPhoto], samples: &[ScoredSample]) -> Result<(), Error> {
     let check = |image: &RgbImage, mask: Option<&GrayImage>, what: &dyn Fn() -> String| match mask {
         Some(mask) if mask.dimensions() != image.dimensions() => {
             Err(Error::MaskSize { what: what(), found: mask.dimensions(), expected: image.dimensions() })
@@ -239,11 +282,11 @@ fn check_sizes(photos: &[(RgbImage, Option<GrayImage>)], samples: &[ScoredSample
         _ => Ok(()),
     };
     for (index, (image, mask)) in photos.iter().enumerate() {
-        check(image, mask.as_ref(), &|| format!("photo {}", index + 1))?;
+        check(image, pixels(mask.as_ref()), &|| format!("photo {}", index + 1))?;
     }
     for sample in samples {
         let what = || format!("the sample of {:?} with seed {}", sample.prompt_text, sample.seed);
-        check(&sample.image, sample.mask.as_ref(), &what)?;
+        check(&sample.image, pixels(sample.mask.as_ref()), &what)?;
     }
     Ok(())
 }

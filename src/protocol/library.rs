@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::Score;
+use super::{MaskReport, Score};
 
 /// How a job is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +60,9 @@ pub struct Scores {
     /// DINO of the whole pictures, likewise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dino: Option<Score>,
+    /// What they owe to the masks.
+    #[serde(flatten)]
+    pub masks: MaskReport,
 }
 
 /// A concept in short.

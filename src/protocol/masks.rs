@@ -65,3 +65,8 @@ impl MaskQuality {
 /// A mask whose confidence, 0 to 1, is lower is doubtful. On pictures of the demo world 1 of 20 right masks is called so, on small,
 /// noisy and hidden objects 4 of 5 wrong ones (`catbench mask bench`).
 pub const DOUBTFUL_BELOW: f64 = 0.5;
+
+/// Whether a mask of this confidence is doubtful. One that says nothing of its worth, as one drawn by hand, is not.
+pub fn is_doubtful(confidence: Option<f64>) -> bool {
+    confidence.is_some_and(|confidence| confidence < DOUBTFUL_BELOW)
+}

@@ -31,13 +31,13 @@ pub use library::{
     BothScores, CheckpointRecord, ConceptDetails, ConceptRecord, FileRecord, RunRecord, SampleRecord, Scores, State,
     StoreCounts,
 };
-pub use masks::{DOUBTFUL_BELOW, MaskMaker, MaskQuality};
+pub use masks::{DOUBTFUL_BELOW, MaskMaker, MaskQuality, is_doubtful};
 pub use model::{IgnoredTensors, ModelReport, ModelSpec, PartReport, Prediction, UNKNOWN, path_or_table};
 pub use names::{next_name, with_class_words};
 pub use picture::{Axis, PictureConfig, PictureRecord, UsedCheckpoint, UsedConcept};
 pub use queue::{Assignment, DISK_FULL, JobChange, JobInfo, JobKind, JobState, PhaseProgress, Submission};
 pub use request::{EstimateRequest, MaskWork, Reply, Request, ScoreWork};
 pub use sampling::{NoiseKind, OtherConcept, SamplerKind};
-pub use scores::{Backbone, Compared, DinoJudge, ScoreSummary, ScoresAt};
+pub use scores::{Backbone, Compared, DinoJudge, MASK_MARGIN, MaskDependence, MaskReport, ScoreSummary, ScoresAt};
 pub use segment::{MaskPoint, SegmentReply, SegmentRequest};
 pub use start::{StartError, TrainStart, with_setting};

@@ -26,6 +26,49 @@ pub struct DinoJudge {
     pub preprocessing: String,
 }
 
+/// By how much masks are grown and shrunk to see how far a masked score depends on them: the radius of a disc as a part of
+/// sqrt(width · height) of a mask's box.
+pub const MASK_MARGIN: f64 = 0.05;
+
+/// A masked score measured again with all masks, of samples and photos, a little larger and a little smaller: [`MASK_MARGIN`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct MaskDependence {
+    /// With all masks grown; −1..1, of a difference −2..2.
+    pub grown: f64,
+    /// With all masks shrunk, likewise.
+    pub shrunk: f64,
+}
+
+impl MaskDependence {
+    /// The smaller and the larger of the two.
+    pub fn ends(self) -> (f64, f64) {
+        (self.grown.min(self.shrunk), self.grown.max(self.shrunk))
+    }
+}
+
+/// What scores owe to the masks they were measured with.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct MaskReport {
+    /// Masked CLIP-I with other masks; none where no picture has a mask, or where it was not measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mask_dependence: Option<MaskDependence>,
+    /// The same of masked DINO, where a DINO model judged too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dino_mask_dependence: Option<MaskDependence>,
+    /// Samples whose mask is doubtful: its confidence is below [`DOUBTFUL_BELOW`](super::DOUBTFUL_BELOW). Of a difference the pairs
+    /// in which either mask is.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub samples_doubtful: usize,
+    /// The scores without them; none where there are none, or where nothing else is left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub without_doubtful: Option<Box<Scores>>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
 /// One line of a `scores.jsonl` without its single samples and photos.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ScoreSummary {
@@ -71,6 +114,15 @@ pub struct ScoreSummary {
     /// Samples whose mask marks everything.
     #[serde(default)]
     pub samples_full: usize,
+    /// Photos whose mask is doubtful.
+    #[serde(default)]
+    pub photos_doubtful: usize,
+    /// Masks, of samples and photos, that are too thin to be shrunk: they were kept as they are.
+    #[serde(default)]
+    pub masks_too_thin: usize,
+    /// What made the masks of the samples, each once, in order; empty where no sample has one, or where it was not recorded.
+    #[serde(default)]
+    pub mask_makers: Vec<String>,
 }
 
 /// Where a line of scores is: the last one of its job that fits.
@@ -92,7 +144,8 @@ pub struct Compared {
     pub first: Scores,
     /// The second side.
     pub second: Scores,
-    /// Second minus first; an interval that leaves out 0 speaks of a difference.
+    /// Second minus first, also with other masks and without pairs of doubtful ones; an interval that leaves out 0 speaks of a
+    /// difference.
     pub difference: Scores,
     /// Samples of either side that had no partner.
     pub unpaired: usize,

@@ -7,6 +7,7 @@ use super::sample::count_batches;
 use super::{Error, words};
 use crate::catversion::{Checkpoint, Reading, concatenated_layers};
 use crate::diffusion::{Compute, Cost, Outline, Speed, odd_text, part_of};
+use crate::metrics::LOOKS;
 use crate::protocol::{
     CutPrompt, DeviceName, Estimate, EstimateRequest, FloatType, MaskConfig, Memory, ModelSpec, OddPrompt,
     MaskWork, PartReport, PictureConfig, SampleConfig, ScoreWork, TimeEstimate, TrainConfig,
@@ -219,9 +220,9 @@ impl Job<'_> {
         )
     }
 
-    /// Seconds to measure one image, whole and masked.
+    /// Seconds to measure one image, in all its looks.
     fn measuring(&self, speed: Speed) -> f64 {
-        self.score.as_ref().map_or(0.0, |score| 2.0 * score.flops / speed.flops)
+        self.score.as_ref().map_or(0.0, |score| LOOKS as f64 * score.flops / speed.flops)
     }
 
     /// Why a job cannot be done in so much memory, and the setting that would fit. `left`: as in "has 2.0 GiB free".

@@ -9,8 +9,8 @@ use super::sample::{Sampled, Sampling, Subject, mask_path, plan};
 use super::{Error, Outcome, ScoreJob, StopFlag, estimate, load_model};
 use crate::catversion::prompt_text;
 use crate::diffusion::BaseModel;
-use crate::image::{Provenance, read_any_mask, read_photo, read_provenance};
-use crate::metrics::ScoredSample;
+use crate::image::{Provenance, mask_says, read_any_mask, read_photo, read_provenance};
+use crate::metrics::{ScoredMask, ScoredSample};
 use crate::protocol::{ModelSpec, Phase, SampleConfig, ScoreConfig, ScoreTask};
 use crate::workspace::{self, Concept, EventLog, History, JobFolder, read_scores};
 
@@ -83,9 +83,11 @@ impl Evaluation<'_> {
     }
 
     fn scored(&self, Sampled { planned, picture, mask, .. }: Sampled) -> ScoredSample {
+        // What the mask says of itself stands in its file, which has just been written.
+        let says = || mask_says(&mask_path(&self.job.path().join(&planned.path)));
         ScoredSample {
             image: picture,
-            mask: mask.map(|made| made.mask),
+            mask: mask.map(|made| ScoredMask { pixels: made.mask, says: says() }),
             prompt_text: prompt_text(&planned.config.prompt, self.class_word),
             seed: planned.config.seed,
         }
@@ -140,14 +142,7 @@ fn pictures(job: &ScoreJob, files: &[PathBuf], prompt: Option<&str>, log: &mut E
     let mut groups: Vec<(Made, Vec<ScoredSample>)> = Vec::new();
     for path in files {
         let image = read_photo(path)?;
-        let mask = mask_path(path);
-        let mask = if mask.is_file() { Some(read_any_mask(&mask)?) } else { None };
-        if let Some(found) =
-            mask.as_ref().map(::image::GrayImage::dimensions).filter(|found| *found != image.dimensions())
-        {
-            let expected = image.dimensions();
-            return Err(crate::image::Error::MaskSize { path: mask_path(path), found, expected }.into());
-        }
+        let mask = read_mask_of(path, image.dimensions())?;
         // Only a PNG says how it was made.
         let said = read_provenance(path).unwrap_or(Provenance::Nothing);
         let Some(prompt) = prompt.or_else(|| said.prompt()) else {
@@ -167,6 +162,19 @@ fn pictures(job: &ScoreJob, files: &[PathBuf], prompt: Option<&str>, log: &mut E
         judge.measure(samples, made, None, log)?;
     }
     Ok(Outcome::Finished)
+}
+
+/// The mask beside the picture at `path`, which has `size`; it may mark nothing.
+fn read_mask_of(path: &Path, size: (u32, u32)) -> Result<Option<ScoredMask>, Error> {
+    let path = mask_path(path);
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let pixels = read_any_mask(&path)?;
+    if pixels.dimensions() != size {
+        return Err(crate::image::Error::MaskSize { path, found: pixels.dimensions(), expected: size }.into());
+    }
+    Ok(Some(ScoredMask { pixels, says: mask_says(&path) }))
 }
 
 /// What a picture says made it.

@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use image::{GrayImage, RgbImage};
 use serde::Serialize;
 
 use super::{Error, Progress};
-use crate::metrics::{ClipScorer, DinoScorer, EmbeddingCache, Measuring, ScoreRecord, ScoredSample};
-use crate::protocol::{Event, Phase, SampleConfig, ScoreConfig};
+use crate::image::mask_says;
+use crate::metrics::{
+    ClipScorer, DinoScorer, EmbeddingCache, Measuring, ScoreRecord, ScoredMask, ScoredPhoto, ScoredSample,
+};
+use crate::protocol::{Event, Phase, SampleConfig, ScoreConfig, is_doubtful};
 use crate::workspace::{self, Concept, EventLog, JobFolder};
 
 /// What measures the pictures of one job.
@@ -16,7 +18,7 @@ pub(super) struct Judge<'a> {
     clip: ClipScorer,
     dino: Option<DinoScorer>,
     cache: EmbeddingCache,
-    photos: Vec<(RgbImage, Option<GrayImage>)>,
+    photos: Vec<ScoredPhoto>,
     config: &'a ScoreConfig,
     /// The `scores.jsonl` that is written to.
     scores: PathBuf,
@@ -65,14 +67,20 @@ impl<'a> Judge<'a> {
         log: &mut EventLog,
     ) -> Result<Self, Error> {
         let paths = concept.photos()?;
-        let photos = paths.iter().map(|path| concept.read_photo(path)).collect::<Result<Vec<_>, _>>()?;
-        let names = |is: &dyn Fn(&Option<GrayImage>) -> bool| {
-            let of_kind = paths.iter().zip(&photos).filter(|(_, (_, mask))| is(mask));
+        let read = |path: &PathBuf| {
+            let (photo, mask) = concept.read_photo(path)?;
+            let says = || mask_says(&concept.mask_path(path));
+            Ok::<ScoredPhoto, Error>((photo, mask.map(|pixels| ScoredMask { pixels, says: says() })))
+        };
+        let photos = paths.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        let names = |is: &dyn Fn(Option<&ScoredMask>) -> bool| {
+            let of_kind = paths.iter().zip(&photos).filter(|(_, (_, mask))| is(mask.as_ref()));
             of_kind.map(|(path, _)| file_name(path)).collect::<Vec<_>>()
         };
-        warn(log, "photo", "has no mask and is scored whole", &names(&Option::is_none))?;
-        let full = |mask: &Option<GrayImage>| mask.as_ref().is_some_and(is_full);
-        warn(log, "photo", "has a mask that marks everything and is scored whole", &names(&full))?;
+        warn(log, "photo", "has no mask and is scored whole", &names(&|mask| mask.is_none()), "")?;
+        warn(log, "photo", "has a mask that marks everything and is scored whole", &names(&is_full), "")?;
+        let remedy = "; correct it by hand, for all masked scores rest on the photos";
+        warn(log, "photo", "has a doubtful mask", &names(&has_doubts), remedy)?;
         Ok(Self {
             clip: ClipScorer::load(score_model, &Device::Cpu)?,
             dino: dino_model.map(|folder| DinoScorer::load(folder, &Device::Cpu)).transpose()?,
@@ -98,15 +106,20 @@ impl<'a> Judge<'a> {
         sample: Option<&SampleConfig>,
         log: &mut EventLog,
     ) -> Result<(), Error> {
-        let names = |is: &dyn Fn(&Option<GrayImage>) -> bool| {
-            let of_kind = samples.iter().filter(|sample| is(&sample.mask));
+        let names = |is: &dyn Fn(Option<&ScoredMask>) -> bool| {
+            let of_kind = samples.iter().filter(|sample| is(sample.mask.as_ref()));
             of_kind.map(|sample| format!("\"{}\" seed {}", sample.prompt_text, sample.seed)).collect::<Vec<_>>()
         };
-        let empty = |mask: &Option<GrayImage>| mask.as_ref().is_some_and(|mask| mask.iter().all(|&value| value == 0));
-        let full = |mask: &Option<GrayImage>| mask.as_ref().is_some_and(is_full);
-        warn(log, "sample", "has no mask and is scored whole", &names(&Option::is_none))?;
-        warn(log, "sample", "has an empty mask and is scored as all fill", &names(&empty))?;
-        warn(log, "sample", "has a mask that marks everything and is scored whole", &names(&full))?;
+        warn(log, "sample", "has no mask and is scored whole", &names(&|mask| mask.is_none()), "")?;
+        warn(log, "sample", "has an empty mask and is scored as all fill", &names(&is_empty), "")?;
+        warn(log, "sample", "has a mask that marks everything and is scored whole", &names(&is_full), "")?;
+        let doubtful = names(&has_doubts);
+        let rest = if doubtful.len() < samples.len() {
+            "; the scores without such samples stand beside"
+        } else {
+            "; without such samples none is left"
+        };
+        warn(log, "sample", "has a doubtful mask", &doubtful, rest)?;
         let measuring = Measuring {
             clip: &self.clip,
             dino: self.dino.as_ref(),
@@ -131,17 +144,30 @@ impl<'a> Judge<'a> {
     }
 }
 
-fn is_full(mask: &GrayImage) -> bool {
-    mask.iter().all(|&value| value == 255)
+/// Whether there is a mask with all pixels as `is` says.
+fn all(mask: Option<&ScoredMask>, is: impl Fn(u8) -> bool) -> bool {
+    mask.is_some_and(|mask| mask.pixels.iter().all(|&value| is(value)))
+}
+
+fn is_full(mask: Option<&ScoredMask>) -> bool {
+    all(mask, |value| value == 255)
+}
+
+fn is_empty(mask: Option<&ScoredMask>) -> bool {
+    all(mask, |value| value == 0)
+}
+
+fn has_doubts(mask: Option<&ScoredMask>) -> bool {
+    is_doubtful(mask.and_then(|mask| mask.says.confidence))
 }
 
 fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// Say of how many pictures, and which, something is so; nothing where there are none.
-fn warn(log: &mut EventLog, kind: &str, what: &str, names: &[String]) -> Result<(), Error> {
-    let message = match names {
+/// Say of how many pictures, and which, something is so, and what follows from it; nothing where there are none.
+fn warn(log: &mut EventLog, kind: &str, what: &str, names: &[String], follows: &str) -> Result<(), Error> {
+    let which = match names {
         [] => return Ok(()),
         [one] => format!("1 {kind} {what}: {one}"),
         [first, second] => format!("2 {kind}s, each {what}: {first}, {second}"),
@@ -149,7 +175,7 @@ fn warn(log: &mut EventLog, kind: &str, what: &str, names: &[String]) -> Result<
             format!("{} {kind}s, each {what}: {first}, {second} and {} more", names.len(), rest.len())
         }
     };
-    Ok(log.write(Event::Warning { message })?)
+    Ok(log.write(Event::Warning { message: which + follows })?)
 }
 
 fn append(path: &Path, line: &ScoreLine) -> Result<(), Error> {

@@ -6,7 +6,7 @@
     python tests/benches/compare_score.py DIR/clip-b32 [--threads 2] [--pictures 101] [--rounds 3]
 
 Both read the same 512 x 512 JPEGs (5 photos, the rest samples), fill outside the same masks, and embed every picture
-masked and whole, and the prompts. The model is loaded before the clock runs. transformers does it as its users do: Pillow,
+whole, masked and with the mask grown and shrunk, and the prompts. The model is loaded before the clock runs. transformers does it as its users do: Pillow,
 `CLIPImageProcessorPil`, batches of 16. Printed: the seconds of each round, pictures a second of the best, their ratio (bar:
 1.3), and the scores of both, which must agree.
 """
@@ -48,17 +48,21 @@ def by_transformers(model, processor, tokenizer, files):
     began = time.perf_counter()
     pictures = [np.asarray(Image.open(f).convert("RGB")) for f in files]
     y, x = np.mgrid[:512, :512]
-    mask = ((abs(x - 256) < 128) & (abs(y - 256) < 128))[..., None].astype(np.uint8)
-    masked = [p * mask for p in pictures]
+    x, y = abs(x - 256), abs(y - 256)
+    # By a disc of 5 % of the box of 255 x 255.
+    grown = np.maximum(x - 127, 0) ** 2 + np.maximum(y - 127, 0) ** 2 <= 13**2
+    masks = [mask[..., None].astype(np.uint8) for mask in (np.maximum(x, y) < 128, grown, np.maximum(x, y) < 115)]
+    masked = [[p * mask for p in pictures] for mask in masks]
     prompts = [f"a photo of a teapot {i % 10}" for i in range(len(files) - 5)]
     with torch.no_grad():
-        a, b = embed(masked), embed(pictures)
+        (a, *others), b = [embed(look) for look in masked], embed(pictures)
         distinct = sorted(set(prompts))
         ids = tokenizer(distinct, padding="max_length", return_tensors="pt").input_ids
         texts = unit(model.text_projection(model.text_model(input_ids=ids).pooler_output))
         t = texts[[distinct.index(p) for p in prompts]]
         scores = {"masked_clip_i": float((a[5:] @ a[:5].T).mean()), "clip_t": float((b[5:] * t).sum(-1).mean())}
-        (b[5:] @ b[:5].T).mean()
+        for other in (b, *others):
+            (other[5:] @ other[:5].T).mean()
     return time.perf_counter() - began, scores
 
 

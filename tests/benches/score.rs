@@ -33,12 +33,12 @@ fn main() {
     };
     let pictures: Vec<_> = files.par_iter().map(read).collect();
     let (photos, samples) = pictures.split_at(5);
-    let photos: Vec<_> = photos.iter().map(|(image, mask)| (image.clone(), Some(mask.clone()))).collect();
+    let photos: Vec<_> = photos.iter().map(|(image, mask)| (image.clone(), Some(mask.clone().into()))).collect();
     let samples: Vec<_> = (0..)
         .zip(samples)
         .map(|(seed, (image, mask))| ScoredSample {
             image: image.clone(),
-            mask: Some(mask.clone()),
+            mask: Some(mask.clone().into()),
             prompt_text: format!("a photo of a teapot {}", seed % 10),
             seed,
         })

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use std::time::{Duration, Instant};
 
-use catbench::protocol::{Event, EventRecord, JobInfo, JobState, Phase, Score, Scores};
+use catbench::protocol::{Event, EventRecord, JobInfo, JobState, MaskReport, Phase, Score, Scores};
 use catbench::workspace::EventReader;
 use image::{GrayImage, Luma, Rgb, RgbImage};
 
@@ -357,6 +357,7 @@ impl Run {
                 balance: score(0.415 + shift / 3.0, 0.012),
                 masked_dino: None,
                 dino: None,
+                masks: MaskReport::default(),
             };
             self.tell(Event::Scored { learned, scores });
         }

@@ -4,7 +4,9 @@ Catbench's code: an independent reading of the definitions in src/metrics/measur
     python tests/parity/masked_scores.py --clip DIR [--dino DIR] --photos DIR --masks DIR --samples DIR [--class-word WORD]
 
 Samples are PNGs whose text chunk `prompt` says what they show; their masks are in `masks/` in their folder. Masks have the
-name of their picture with the ending .png. Prints one JSON object: fill -> crop -> score -> value.
+name of their picture with the ending .png; one whose text chunk `confidence` is below 0.5 is doubtful. Prints one JSON object:
+fill -> crop -> score -> value. `mask_dependence` is masked CLIP-I with all masks grown and shrunk by 5 % of their box,
+`dino_mask_dependence` the same of masked DINO, `without_doubtful` the scores without samples whose mask is doubtful.
 
     python tests/parity/masked_scores.py --fixture
 
@@ -27,6 +29,7 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 FILLS = ("black", "white", "grey", "mean")
 CROPS = ("whole", "mask_box")
+DOUBTFUL_BELOW = 0.5
 
 
 def read(path):
@@ -35,6 +38,34 @@ def read(path):
 
 def read_mask(path):
     return np.asarray(Image.open(path).convert("L")) if path.is_file() else None
+
+
+def read_confidence(path):
+    return float(Image.open(path).text.get("confidence", "nan")) if path.is_file() else float("nan")
+
+
+def within(marked, radius):
+    """Where a pixel that is marked lies within a disc: the disc moved along all of its pixels."""
+    height, width = marked.shape
+    near = np.zeros_like(marked)
+    for dy in range(-radius, radius + 1):
+        for dx in range(-radius, radius + 1):
+            if dx * dx + dy * dy <= radius * radius:
+                to = near[max(dy, 0) : height + min(dy, 0), max(dx, 0) : width + min(dx, 0)]
+                to |= marked[max(-dy, 0) : height + min(-dy, 0), max(-dx, 0) : width + min(-dx, 0)]
+    return near
+
+
+def grown_or_shrunk(mask, grow):
+    ys, xs = np.nonzero(mask >= 128)
+    if len(xs) == 0:
+        return mask
+    area = (xs.max() - xs.min() + 1) * (ys.max() - ys.min() + 1)
+    radius = max(1, int(np.floor(0.05 * np.sqrt(area) + 0.5)))
+    if grow:
+        return np.where(within(mask >= 128, radius), 255, mask).astype(np.uint8)
+    shrunk = np.where(within(mask < 128, radius), 0, mask).astype(np.uint8)
+    return shrunk if (shrunk >= 128).any() else mask
 
 
 def colour(fill, mean):
@@ -91,23 +122,40 @@ class Judge:
 
 
 def likeness(judge, photos, samples, fill, crop):
-    """Masked and whole: the mean over all pairs."""
+    """For each sample the mean over the photos: masked, with masks grown, with masks shrunk, and whole."""
+
+    def with_mask(change):
+        return lambda p, m: cut(p, None if m is None else change(m), colour(fill, judge.mean), crop)
+
+    masked = [lambda m: m, lambda m: grown_or_shrunk(m, True), lambda m: grown_or_shrunk(m, False)]
     values = []
-    for look in (lambda p, m: cut(p, m, colour(fill, judge.mean), crop), lambda p, m: p):
+    for look in [with_mask(change) for change in masked] + [lambda p, m: p]:
         a, b = (judge.pictures([look(*pair) for pair in side]) for side in (samples, photos))
-        values.append(float((a @ b.T).mean()))
+        values.append((a @ b.T).mean(1))
     return values
 
 
-def scores(clip, dino, photos, samples, prompts):
-    text = float((clip.pictures([p for p, _ in samples]) * clip.texts(prompts)).sum(-1).mean())
+def table_row(clip, dino, texts, which):
+    """The scores over the samples in `which`."""
+    masked, grown, shrunk, whole, text = (float(values[which].mean()) for values in (*clip, texts))
+    row = {"masked_clip_i": masked, "clip_i": whole, "clip_t": text, "balance": (max(masked, 0) * max(text, 0)) ** 0.5}
+    row["mask_dependence"] = {"grown": grown, "shrunk": shrunk}
+    if dino is not None:
+        row["masked_dino"], grown, shrunk, row["dino"] = (float(values[which].mean()) for values in dino)
+        row["dino_mask_dependence"] = {"grown": grown, "shrunk": shrunk}
+    return row
+
+
+def scores(clip, dino, photos, samples, prompts, doubtful):
+    texts = (clip.pictures([p for p, _ in samples]) * clip.texts(prompts)).sum(-1)
     table = {}
     for fill in FILLS:
         for crop in CROPS:
-            masked, whole = likeness(clip, photos, samples, fill, crop)
-            row = {"masked_clip_i": masked, "clip_i": whole, "clip_t": text, "balance": (max(masked, 0) * max(text, 0)) ** 0.5}
-            if dino is not None:
-                row["masked_dino"], row["dino"] = likeness(dino, photos, samples, fill, crop)
+            by_clip = likeness(clip, photos, samples, fill, crop)
+            by_dino = None if dino is None else likeness(dino, photos, samples, fill, crop)
+            row = table_row(by_clip, by_dino, texts, np.ones(len(samples), bool))
+            if doubtful.any() and not doubtful.all():
+                row["without_doubtful"] = table_row(by_clip, by_dino, texts, ~doubtful)
             table.setdefault(fill, {})[crop] = row
     return table
 
@@ -118,11 +166,13 @@ def load(args):
     files = sorted(args.samples.glob("*.png"))
     samples = [(read(p), read_mask(args.samples / "masks" / p.name)) for p in files]
     prompts = [Image.open(p).text["prompt"].replace("{concept}", args.class_word) for p in files]
-    return photos, samples, prompts
+    doubtful = np.array([read_confidence(args.samples / "masks" / p.name) < DOUBTFUL_BELOW for p in files])
+    return photos, samples, prompts, doubtful
 
 
 def make_fixture(folder):
-    """Photos and samples of odd sizes; soft and hard masks, one that touches the border, one that marks nothing, one missing."""
+    """Photos and samples of odd sizes; soft and hard masks, one that touches the border, one that marks nothing, one missing;
+    one that is doubtful and one that is not."""
     shutil.rmtree(folder, ignore_errors=True)
     for name in ("photos", "masks", "samples/masks"):
         (folder / name).mkdir(parents=True)
@@ -151,7 +201,11 @@ def make_fixture(folder):
         text.add_itxt("seed", str(i // 2))
         Image.fromarray(picture(52, 52, (30 * i, 90, 150 - 20 * i))).save(folder / "samples" / f"{i:03}.png", pnginfo=text)
         if mask is not None:
-            Image.fromarray(mask).save(folder / "samples" / "masks" / f"{i:03}.png")
+            said = PngInfo()
+            if i < 2:
+                said.add_text("mask_made_by", "base_model")
+                said.add_text("confidence", ["0.93", "0.49"][i])
+            Image.fromarray(mask).save(folder / "samples" / "masks" / f"{i:03}.png", pnginfo=said)
 
 
 def main():

@@ -20,6 +20,9 @@ use crate::workspace::JobFolder;
 const RUNS: usize = 0;
 const CONCEPTS: usize = 1;
 
+/// Rows of the list of runs that stay whatever else is to be said.
+const LEAST_RUNS: u16 = 3;
+
 /// The names of the scores, and how they are called where there is little room.
 const NAMES: [(&str, &str); 6] = [
     ("masked CLIP-I", "m CLIP-I"),
@@ -220,7 +223,9 @@ impl Scores {
             return text::empty(canvas.buffer, inner, said);
         }
         let both = self.run(world).and_then(|run| run.scores.as_ref());
-        let table = both.map_or(scores::HEIGHT, |both| scores::height(&both.before, &both.after)) + 1;
+        let [least, whole] = both.map_or([scores::HEIGHT; 2], |both| scores::heights(&both.before, &both.after));
+        // Room for its title and a few runs comes first.
+        let table = whole.min(inner.height.saturating_sub(LEAST_RUNS + 2)).max(least) + 1;
         let list = Rect { height: inner.height.saturating_sub(table + 1), ..inner };
         let count = columns(open.runs().iter().filter_map(|run| run.scores.as_ref()).map(|both| &both.after));
         // Names as long as they may be: their dates tell runs apart.

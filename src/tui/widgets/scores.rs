@@ -5,8 +5,8 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
-use crate::client::words::{Change, score_rows};
-use crate::protocol::{Score, Scores};
+use crate::client::words::{Change, MaskRow, OfMasks, mask_rows, score_rows};
+use crate::protocol::{MaskDependence, Score, Scores};
 use crate::tui::theme;
 
 /// Rows the table takes without DINO.
@@ -52,9 +52,10 @@ impl Form {
     }
 }
 
-/// Rows the table of these takes.
-pub fn height(before: &Scores, after: &Scores) -> u16 {
-    score_rows(before, after).len() as u16
+/// Rows the table of these takes, at least and with what is to be said of the masks.
+pub fn heights(before: &Scores, after: &Scores) -> [u16; 2] {
+    let scores = score_rows(before, after).len();
+    [scores, scores + mask_rows(before, after).len()].map(|rows| rows as u16)
 }
 
 fn style(change: Change) -> Style {
@@ -65,7 +66,8 @@ fn style(change: Change) -> Style {
     }
 }
 
-/// Draw the table, and beside it, where there is room, the intervals on one axis.
+/// Draw the table, beneath it what is to be said of the masks, as far as there is room, and beside it, where there is room, the
+/// intervals on one axis.
 pub fn draw(buffer: &mut Buffer, area: Rect, before: &Scores, after: &Scores) {
     let rows = score_rows(before, after);
     let form = if area.width >= WIDTH - 2 { Form::Ends } else { Form::Wider };
@@ -74,6 +76,17 @@ pub fn draw(buffer: &mut Buffer, area: Rect, before: &Scores, after: &Scores) {
         let (value, rest) = text.split_at(text.find(' ').unwrap_or(text.len()));
         [Span::styled(value.to_owned(), theme::strong()), Span::styled(rest.to_owned(), theme::faint())]
     };
+    let below = (area.y + rows.len() as u16)..area.bottom();
+    for (MaskRow { name, sides, remark }, y) in mask_rows(before, after).iter().zip(below) {
+        let [before, after] = sides.each_ref().map(|side| match side {
+            OfMasks::Dependence(dependence) => between(*dependence),
+            OfMasks::Score(score) => form.write(score),
+            OfMasks::Nothing => "–".into(),
+        });
+        let width = form.width();
+        let text = format!(" {name:<14} {before:<width$}  →  {after:<width$}   {remark}");
+        buffer.set_stringn(area.x, y, text, area.width as usize, theme::faint());
+    }
     for (i, &(name, before, after)) in rows.iter().enumerate().take(area.height as usize) {
         let y = area.y + i as u16;
         let change = Change::between(before, after);
@@ -88,6 +101,12 @@ pub fn draw(buffer: &mut Buffer, area: Rect, before: &Scores, after: &Scores) {
             lane(buffer, axis, before, after, &rows);
         }
     }
+}
+
+/// From the smaller to the larger of a masked score with all masks grown and shrunk.
+fn between(dependence: MaskDependence) -> String {
+    let (low, high) = dependence.ends();
+    format!("{low:.3}–{high:.3}")
 }
 
 /// Both intervals on one axis, which is the same in every row.

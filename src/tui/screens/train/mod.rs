@@ -176,10 +176,11 @@ impl Screen for Train {
         let evaluated = world.compared().is_some();
         // Where there is little room, first the table of the scores is one line, then the pictures go; the loss stays.
         let found = world.run().and_then(|run| run.history.scores(world.scoring().map(|scoring| &scoring.history)));
-        let table = found.map_or(scores::HEIGHT, |(before, after)| scores::height(before, after)) + 1;
-        let table = match rest.height {
+        let heights = found.map_or([scores::HEIGHT; 2], |(before, after)| scores::heights(before, after));
+        let [least, whole] = heights.map(|height| height + 1);
+        let table = match rest.height.saturating_sub(7 + LEAST_LOSS) {
             _ if !evaluated => 0,
-            height if height >= table + 7 + LEAST_LOSS => table,
+            room if room >= least => whole.min(room),
             _ => 1,
         };
         let table = take_bottom(&mut rest, table);
