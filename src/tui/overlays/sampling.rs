@@ -6,7 +6,7 @@ use std::str::FromStr;
 use super::entry::{Entry, Field};
 use crate::client;
 use crate::client::words::count;
-use crate::protocol::{Axis, NoiseKind, SampleConfig, SamplerKind};
+use crate::protocol::{Axis, MaskMaker, MaskQuality, NoiseKind, SampleConfig, SamplerKind};
 use crate::tui::deeds::{self, Effect, Sampling};
 use crate::workspace::{Concept, Home, JobFolder, LineCount, ListNames, PromptList, Values, values_of};
 
@@ -157,6 +157,18 @@ fn take_more(
                 config.noise = known.ok_or_else(|| format!("more: {value:?} is neither catbench nor torch"))?;
             }
             "--eta" => config.eta = number("eta", &value)?,
+            "--masks" => {
+                let known = MaskMaker::ALL.into_iter().find(|maker| maker.word() == value);
+                config.masks = known.ok_or_else(|| {
+                    let makers = MaskMaker::ALL.map(MaskMaker::word).join(", ");
+                    format!("more: --masks {value:?} is none of {makers}")
+                })?;
+            }
+            "--mask-quality" => {
+                let known = MaskQuality::ALL.into_iter().find(|quality| quality.word() == value);
+                config.mask_quality =
+                    known.ok_or_else(|| format!("more: --mask-quality {value:?} is neither fast nor best"))?;
+            }
             "--batch-size" => config.batch_size = number("batch-size", &value)?,
             "--concept-steps" => match numbers("concept-steps", &value)?[..] {
                 [from, to] => config.concept_steps = Some([from, to]),
@@ -178,7 +190,7 @@ fn take_more(
                 let home: Home = concept.home().map_err(|error| error.to_string())?;
                 config.concepts.push(client::other_concept(&home, &value).map_err(|error| error.to_string())?);
             }
-            _ => return Err(format!("more: {name} is none of {MORE} --batch-size N --concept-steps 0.2,0.8")),
+            _ => return Err(format!("more: {name} is none of {MORE} --batch-size N --concept-steps 0.2,0.8 --masks sam --mask-quality best")),
         }
     }
     Ok(grid)
@@ -234,6 +246,8 @@ mod tests {
             (4, "", "guidance"),
             (6, "heun", "there is no \"heun\""),
             (7, "--noise pink", "neither catbench nor torch"),
+            (7, "--masks attention", "none of base_model, sam, segmenter, nobody"),
+            (7, "--mask-quality good", "neither fast nor best"),
             (7, "--grid colour", "\"colour\""),
             (7, "--checkpoints all", "nothing is trained yet"),
             (7, "--with dog", "dog"),
