@@ -26,7 +26,7 @@ enum What {
     /// Anything.
     Make(Box<MakeArgs>),
     /// Look at every mask of photos and of all samples, also those of runs and scorings: which are missing, and which are empty,
-    /// full, of another size or coloured. Ends with 1 if one cannot be used.
+    /// full, of another size, coloured or doubtful. Ends with 1 if one cannot be used.
     Check(CheckArgs),
 }
 
@@ -268,8 +268,8 @@ fn check(args: &CheckArgs) -> Result<(), Error> {
     if args.json {
         let rows: Vec<_> = problems
             .iter()
-            .map(|MaskProblem { picture, problem, usable }| {
-                json!({ "picture": picture, "problem": problem, "usable": usable })
+            .map(|MaskProblem { picture, problem, usable, confidence }| {
+                json!({ "picture": picture, "problem": problem, "usable": usable, "confidence": confidence })
             })
             .collect();
         print_json(&json!({ "problems": rows }));

@@ -88,6 +88,7 @@ mod tests {
             step: 0,
             learned: true,
             rating: None,
+            mask: None,
         };
         let mut list = SampleList::new((0..3).map(sample).collect());
         assert!(list.knows(Path::new("samples/a/2.png")) && !list.knows(Path::new("samples/a/3.png")));

@@ -209,11 +209,13 @@ fn record(picture: &Picture, open: &Open) -> SampleRecord {
         step: picture.step,
         learned: picture.learned,
         rating: None,
+        // The store tells of masks once the job is over.
+        mask: None,
     }
 }
 
 /// A picture in the trash: what it was made of, only the picture itself says.
 fn record_of(removed: &RemovedSample) -> SampleRecord {
     let prompt = removed.picture.display().to_string();
-    SampleRecord { path: removed.path.clone(), prompt, seed: 0, step: 0, learned: true, rating: None }
+    SampleRecord { path: removed.path.clone(), prompt, seed: 0, step: 0, learned: true, rating: None, mask: None }
 }
