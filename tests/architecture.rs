@@ -16,7 +16,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("segment", &["fs", "protocol", "image", "diffusion"]),
     ("masks", &["protocol", "image", "diffusion", "segment"]),
     ("catversion", &["fs", "protocol", "image", "diffusion"]),
-    ("runner", &["fs", "protocol", "image", "workspace", "diffusion", "metrics", "segment", "masks", "catversion", "sys"]),
+    (
+        "runner",
+        &["fs", "protocol", "image", "workspace", "diffusion", "metrics", "segment", "masks", "catversion", "sys"],
+    ),
     ("store", &["fs", "protocol"]),
     ("daemon", &["fs", "protocol", "image", "workspace", "store", "sys"]),
     ("client", &["fs", "protocol", "image", "workspace", "sys"]),

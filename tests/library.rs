@@ -5,14 +5,14 @@ mod common;
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use assert_cmd::assert::OutputAssertExt;
 use catbench::client::{self, Daemon};
 use catbench::protocol::{ConceptDetails, DaemonReply, DaemonRequest, Event};
 use catbench::workspace::Home;
-use common::{Workspace, catbench, json, wait_until};
+use common::{Workspace, catbench, give_mask, json, wait_until};
 use predicates::boolean::PredicateBooleanExt;
 use predicates::str::contains;
 
@@ -368,7 +368,7 @@ impl Told {
     }
 
     /// Do something to the files, and see it within a second.
-    fn sees(&mut self, what: &str, act: impl FnOnce(), is: impl Fn(&ConceptDetails) -> bool) {
+    fn sees(&mut self, what: &str, act: impl FnOnce(), is: impl Fn(&ConceptDetails) -> bool) -> ConceptDetails {
         assert!(!is(&client::concept(&self.home, "demo", true).unwrap()), "{what}: before anything was done");
         act();
         let began = Instant::now();
@@ -377,12 +377,14 @@ impl Told {
             let told = self.watch.next(Some(left)).unwrap();
             let demo = client::concept(&self.home, "demo", true).unwrap();
             match told {
-                Some(DaemonReply::Changed { .. } | DaemonReply::Resync) if is(&demo) => break,
+                Some(DaemonReply::Changed { .. } | DaemonReply::Resync) if is(&demo) => {
+                    assert!(began.elapsed() < Duration::from_secs(1), "{what}: took {:?}", began.elapsed());
+                    return demo;
+                }
                 Some(_) => {}
                 None => panic!("{what}: not taken up within a second: {demo:?}"),
             }
         }
-        assert!(began.elapsed() < Duration::from_secs(1), "{what}: took {:?}", began.elapsed());
     }
 }
 
@@ -470,6 +472,68 @@ fn what_appears_changes_or_vanishes_in_a_workspace_is_taken_up_within_a_second_a
         || rename(&workspace.concept(), "concept.toml", text.as_bytes()),
         |demo| demo.notes == "by hand",
     );
+}
+
+#[test]
+fn what_masks_of_samples_say_of_themselves_is_indexed_and_read_again_when_one_changes() {
+    let workspace = Workspace::new();
+    let sampling = workspace.sampling(4, 4).end(Event::Finished { seconds: 1.0 }).write();
+    let pictures: Vec<PathBuf> = (0..4).map(|i| sampling.folder.join(format!("{i:03}.png"))).collect();
+    let mut client = Told::new(&workspace);
+    let confidences = |demo: &ConceptDetails| -> Vec<Option<f64>> {
+        demo.sample_records.iter().map(|sample| sample.mask.and_then(|mask| mask.confidence)).collect()
+    };
+    let is = |demo: &ConceptDetails, wanted: [Option<f64>; 4]| confidences(demo) == wanted;
+    assert!(is(&client::concept(&client.home, "demo", true).unwrap(), [None; 4]));
+    let first = client.sees(
+        "masks that come",
+        || {
+            give_mask(&pictures[1], Some("0.41"));
+            give_mask(&pictures[2], None);
+        },
+        |demo| is(demo, [None, Some(0.41), None, None]) && demo.sample_records[2].mask.is_some(),
+    );
+    let mask = give_mask(&pictures[3], Some("0.9"));
+    let other = fs::read(&mask).unwrap();
+    client.sees(
+        "a mask that is written over where it is",
+        || fs::write(pictures[1].with_file_name("masks").join("001.png"), &other).unwrap(),
+        |demo| is(demo, [None, Some(0.9), None, Some(0.9)]) && demo.concept.changed > first.concept.changed,
+    );
+    client.sees(
+        "a mask that is gone",
+        || fs::remove_file(&mask).unwrap(),
+        |demo| is(demo, [None, Some(0.9), None, None]) && demo.sample_records[3].mask.is_none(),
+    );
+    let before = said(&workspace);
+    catbench(&workspace, &["daemon", "rebuild"]).assert().code(0);
+    assert_eq!(said(&workspace), before);
+    // What changes while no daemon watches is found when the next one begins.
+    catbench(&workspace, &["daemon", "stop"]).assert().code(0);
+    give_mask(&pictures[0], Some("0.2"));
+    let demo = &json(&workspace, &["concept", "show", "demo"])["concept"];
+    assert_eq!(demo["sample_records"][0]["mask"]["confidence"], 0.2);
+    assert_eq!(demo["sample_records"][1]["mask"]["confidence"], 0.9);
+}
+
+#[test]
+fn doubtful_masks_are_listed_and_usable() {
+    let workspace = Workspace::new();
+    let sampling = workspace.sampling(2, 2).end(Event::Finished { seconds: 1.0 }).write();
+    give_mask(&sampling.folder.join("000.png"), Some("0.41"));
+    give_mask(&sampling.folder.join("001.png"), Some("0.75"));
+    let photo = give_mask(&workspace.concept().join("images/snow.png"), Some("0.6"));
+    fs::rename(photo, workspace.concept().join("masks/snow.png")).unwrap();
+    let said = |name: &str, confidence: &str| {
+        contains(format!("{name}.png: its mask is doubtful ({confidence}): look at it, or draw it by hand\n"))
+    };
+    let checked = catbench(&workspace, &["mask", "check", "demo"]).assert().code(0);
+    checked.stdout(said("000", "0.41").and(said("snow", "0.60")).and(contains("001").not()));
+    let problems = json(&workspace, &["mask", "check", "demo"])["problems"].clone();
+    let of = |i: usize| (&problems[i]["confidence"], &problems[i]["usable"]);
+    assert_eq!((of(0), of(1)), ((&0.6.into(), &true.into()), (&0.41.into(), &true.into())), "{problems}");
+    let shown = catbench(&workspace, &["concept", "show", "demo"]).assert().code(0);
+    shown.stdout(contains("snow.png (mask doubtful 0.60), table.png"));
 }
 
 #[test]

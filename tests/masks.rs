@@ -87,7 +87,8 @@ fn makers_without_their_model_are_refused_before_anything_is_done() {
 #[test]
 fn the_segmenter_computes_what_pytorch_does() {
     let network = MaskNetwork::load(&demo().join("segmenter")).unwrap();
-    let reference = candle_core::safetensors::load(fixture("segmenter").join("reference.safetensors"), &Device::Cpu).unwrap();
+    let reference =
+        candle_core::safetensors::load(fixture("segmenter").join("reference.safetensors"), &Device::Cpu).unwrap();
     for i in 0..reference["pictures"].dim(0).unwrap() {
         let pixels = reference["pictures"].get(i).unwrap().flatten_all().unwrap().to_vec1::<u8>().unwrap();
         let picture = RgbImage::from_raw(64, 64, pixels).unwrap();

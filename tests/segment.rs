@@ -37,11 +37,8 @@ fn compare(name: &str, references: &[(&str, f32)]) {
     let first = MaskPoint { x: 40, y: 20, concept: true };
     let other = |x, y, concept| vec![first, MaskPoint { x, y, concept }];
     let frame = [20, 10, 70, 50];
-    let prompts = [
-        ("one", vec![first], None),
-        ("two", other(80, 50, false), None),
-        ("box", other(30, 40, true), Some(frame)),
-    ];
+    let prompts =
+        [("one", vec![first], None), ("two", other(80, 50, false), None), ("box", other(30, 40, true), Some(frame))];
     for (prompt, points, frame) in prompts {
         let (logits, quality) = segmenter.logits(&encoded, &points, frame).unwrap();
         let every = Tensor::arange_step(0u32, 256, 4, &Device::Cpu).unwrap();

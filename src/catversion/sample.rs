@@ -125,10 +125,7 @@ impl<'a> Sampler<'a> {
         let reading = self.read(prompt)?;
         let otherwise =
             self.config.concept_steps.map(|part| Ok::<_, super::Error>((part, self.texts(&reading, false)?)));
-        Ok(Encoded {
-            texts: self.texts(&reading, true)?,
-            otherwise: otherwise.transpose()?,
-        })
+        Ok(Encoded { texts: self.texts(&reading, true)?, otherwise: otherwise.transpose()? })
     }
 }
 

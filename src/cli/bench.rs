@@ -14,7 +14,8 @@ use super::table::{Cell, Column, Format, ScoreColumns, Table, few, how_cells, ho
 use super::{Error, Where, print_json};
 use crate::client;
 use crate::protocol::{
-    Compared, MaskConfig, MaskMaker, MaskQuality, ModelSpec, SampleConfig, ScoreConfig, ScoreCrop, ScoreSummary, TrainStart,
+    Compared, MaskConfig, MaskMaker, MaskQuality, ModelSpec, SampleConfig, ScoreConfig, ScoreCrop, ScoreSummary,
+    TrainStart,
 };
 use crate::workspace::{self, Concept, ConceptFile, Home, preflight};
 
@@ -201,10 +202,8 @@ impl Args {
             if let Some(device) = self.device.map(Where::device) {
                 (train.device, sample.device) = (device, device);
             }
-            let photo_masks = protocol.photo_masks.filter(|maker| *maker != MaskMaker::Nobody).map(|maker| MaskConfig {
-                device: train.device,
-                dtype: train.dtype,
-                ..MaskConfig::of(maker, MaskQuality::Best)
+            let photo_masks = protocol.photo_masks.filter(|maker| *maker != MaskMaker::Nobody).map(|maker| {
+                MaskConfig { device: train.device, dtype: train.dtype, ..MaskConfig::of(maker, MaskQuality::Best) }
             });
             let usual = ScoreConfig::default();
             let (fill, crop) = (protocol.fill.unwrap_or(usual.fill), protocol.crop.unwrap_or(usual.crop));

@@ -7,8 +7,8 @@ use serde_json::json;
 
 use super::{Error, print_json};
 use crate::client;
-use crate::client::words::{plain, settings, shell};
-use crate::protocol::TrainStart;
+use crate::client::words::{self, plain, settings, shell};
+use crate::protocol::{FileRecord, TrainStart, doubt};
 use crate::workspace::{Concept, ConceptFile, Home, read_details};
 
 /// Options of `concept new`.
@@ -194,7 +194,7 @@ pub fn new(args: &NewArgs) -> Result<(), Error> {
         for (names, what) in
             [(report.without_photo, "a mask of no photo"), (report.without_mask, "a photo without a mask")]
         {
-            names.iter().for_each(|name| eprintln!("warning: {}: {what}", client::words::plain(name)));
+            names.iter().for_each(|name| eprintln!("warning: {}: {what}", plain(name)));
         }
     }
     came(&home, &concept, args.json);
@@ -286,9 +286,11 @@ pub fn show(args: &NameArgs) -> Result<(), Error> {
         return Ok(());
     }
     let c = &details.concept;
-    let files = |files: &[crate::protocol::FileRecord]| {
-        let name = |file: &crate::protocol::FileRecord| {
-            if file.whole { file.name.clone() } else { format!("{} (not whole)", file.name) }
+    let files = |files: &[FileRecord]| {
+        let name = |file: &FileRecord| match doubt(file.confidence) {
+            _ if !file.whole => format!("{} (not whole)", file.name),
+            Some(confidence) => format!("{} ({})", file.name, words::doubtful(confidence)),
+            None => file.name.clone(),
         };
         files.iter().map(name).collect::<Vec<_>>().join(", ")
     };

@@ -28,7 +28,7 @@ enum What {
     /// Compare ways of making masks on pictures whose true masks are known: overlap, borders, which masks are called doubtful.
     Bench(mask_bench::Args),
     /// Look at every mask of photos and of all samples, also those of runs and scorings: which are missing, and which are empty,
-    /// full, of another size or coloured. Ends with 1 if one cannot be used.
+    /// full, of another size, coloured or doubtful. Ends with 1 if one cannot be used.
     Check(CheckArgs),
 }
 
@@ -283,8 +283,8 @@ fn check(args: &CheckArgs) -> Result<(), Error> {
     if args.json {
         let rows: Vec<_> = problems
             .iter()
-            .map(|MaskProblem { picture, problem, usable }| {
-                json!({ "picture": picture, "problem": problem, "usable": usable })
+            .map(|MaskProblem { picture, problem, usable, confidence }| {
+                json!({ "picture": picture, "problem": problem, "usable": usable, "confidence": confidence })
             })
             .collect();
         print_json(&json!({ "problems": rows }));

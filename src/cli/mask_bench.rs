@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-
 use super::preflight::Told;
 use super::table::{Cell, Column, Format, Table};
 use super::{Error, PlacementArgs, Where, follow, train};
@@ -97,7 +96,8 @@ impl Args {
         let mut ways = Vec::new();
         for maker in makers {
             concept.check_masks_by(maker)?;
-            let qualities = MaskQuality::ALL.into_iter().filter(|quality| self.mask_quality.is_none_or(|q| q == *quality));
+            let qualities =
+                MaskQuality::ALL.into_iter().filter(|quality| self.mask_quality.is_none_or(|q| q == *quality));
             ways.extend(qualities.map(|quality| MaskWay { maker, quality }).take(if maker.looks() { 2 } else { 1 }));
         }
         ways.retain(|way| way.maker != MaskMaker::Nobody);
@@ -107,13 +107,15 @@ impl Args {
 
 /// The photos of `concept` whose masks are no maker's.
 fn of_photos(concept: &Concept) -> Result<Vec<TruePicture>, Error> {
-    let made = MaskMaker::ALL.map(MaskMaker::word).into_iter().chain(["attention", "segment_anything"]).collect::<Vec<_>>();
+    let made =
+        MaskMaker::ALL.map(MaskMaker::word).into_iter().chain(["attention", "segment_anything"]).collect::<Vec<_>>();
     let is_true = |mask: &Path| {
         let by = mask_says(mask).made_by;
         mask.is_file() && by.is_none_or(|by| !made.contains(&by.as_str()))
     };
     let class_word = &concept.file.class_word;
-    let true_picture = |picture: PathBuf| TruePicture { mask: concept.mask_path(&picture), picture, class_word: class_word.clone() };
+    let true_picture =
+        |picture: PathBuf| TruePicture { mask: concept.mask_path(&picture), picture, class_word: class_word.clone() };
     let mut pictures: Vec<TruePicture> = concept.photos()?.into_iter().map(true_picture).collect();
     pictures.retain(|picture| is_true(&picture.mask));
     if pictures.is_empty() {
@@ -158,7 +160,8 @@ fn read_lines(job: &JobFolder) -> Result<Vec<BenchLine>, Error> {
     let path = job.bench_lines();
     let text = std::fs::read_to_string(&path).map_err(workspace::Error::io("read", &path))?;
     let parse = |line: &str| {
-        let problem = |error: serde_json::Error| workspace::Error::invalid(&path, error.to_string(), "run the bench again");
+        let problem =
+            |error: serde_json::Error| workspace::Error::invalid(&path, error.to_string(), "run the bench again");
         Ok(serde_json::from_str(line).map_err(problem)?)
     };
     text.lines().map(parse).collect()

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::image::Provenance;
 use crate::protocol::{
-    JobInfo, MASK_MARGIN, MaskDependence, OtherConcept, Phase, PhaseProgress, Score, Scores, UsedConcept,
+    JobInfo, MASK_MARGIN, MaskDependence, OtherConcept, Phase, PhaseProgress, Score, Scores, UsedConcept, two_digits,
 };
 
 /// What a job is busy with.
@@ -30,6 +30,11 @@ pub fn far(job: &JobInfo) -> Option<String> {
 /// `1 prompt`, `2 prompts`.
 pub fn count(number: u64, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+/// `mask doubtful 0.41`.
+pub fn doubtful(confidence: f64) -> String {
+    format!("mask doubtful {}", two_digits(confidence))
 }
 
 /// Seconds, minutes or hours.

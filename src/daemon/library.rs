@@ -14,11 +14,12 @@ use tokio::sync::oneshot;
 
 use super::Error;
 use super::server::log;
-use crate::protocol::{ConceptDetails, ConceptRecord, RunRecord, State, StoreCounts};
+use super::watcher::Changed;
+use crate::protocol::{ConceptDetails, ConceptRecord, MaskRecord, RunRecord, State, StoreCounts};
 use crate::store::{self, JobRecord, Store, key, numbered};
 use crate::workspace::{
-    Concept, Home, JobContents, JobFolder, Ratings, RunSummary, fingerprint, rate, read_ratings, scoring_of, standing,
-    state_now,
+    Concept, Home, JobContents, JobFolder, KnownMasks, Ratings, RunSummary, fingerprint, look_at_masks, masks_at,
+    masks_changed, rate, read_ratings, scoring_of, standing, state_now,
 };
 
 /// A folder is read once nothing has changed in it for so long.
@@ -34,7 +35,7 @@ type Task = Box<dyn FnOnce(Option<&mut Library>) -> bool + Send>;
 
 enum Note {
     /// Something has changed in the folder of a concept.
-    Changed(String),
+    Changed(Changed),
     Task(Task),
 }
 
@@ -71,7 +72,8 @@ impl Librarian {
                         told.into_iter().for_each(&warn);
                         set(&why, None);
                         let (home, taken_up) = (home.clone(), Rc::clone(&taken_up));
-                        let mut library = Library { home, store, dirty: Dirty::new(), taken_up };
+                        let mut library =
+                            Library { home, store, dirty: Dirty::new(), masks: BTreeSet::new(), taken_up };
                         // sled panics where it cannot write, and is of no more use then.
                         let attend = AssertUnwindSafe(|| library.attend(&received, asked.take(), &warn));
                         match std::panic::catch_unwind(attend) {
@@ -102,10 +104,10 @@ impl Librarian {
         self.missing.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Something has changed in the folder of `concept`.
-    pub fn changed(&self, concept: String) {
+    /// Something has changed in the folder of a concept.
+    pub fn changed(&self, change: Changed) {
         // The other end lives as long as the daemon.
-        let _ = self.notes.send(Note::Changed(concept));
+        let _ = self.notes.send(Note::Changed(change));
     }
 
     /// Ask the library.
@@ -167,8 +169,23 @@ pub struct Library {
     home: Home,
     store: Store,
     dirty: Dirty,
+    /// Concepts and jobs a mask of whose samples may have changed.
+    masks: BTreeSet<(String, String)>,
     /// Told of each concept that has changed.
     taken_up: Rc<dyn Fn(&str)>,
+}
+
+/// What has come of looking at a concept's runs and samplings.
+#[derive(Default)]
+struct Jobs {
+    /// One has come, changed or gone.
+    changed: bool,
+    /// A mask of a sample has come, changed or gone.
+    masks: bool,
+    /// When they have changed last.
+    newest: jiff::Timestamp,
+    /// What is wrong with the first that cannot be read.
+    problem: Option<String>,
 }
 
 impl Library {
@@ -199,8 +216,9 @@ impl Library {
                 None => notes.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             match note {
-                Ok(Note::Changed(concept)) => {
+                Ok(Note::Changed(Changed { concept, masks_of })) => {
                     let now = Instant::now();
+                    self.masks.extend(masks_of.map(|job| (concept.clone(), job)));
                     self.dirty.entry(concept).or_insert((now, now)).1 = now;
                 }
                 Ok(Note::Task(task)) => {
@@ -274,7 +292,7 @@ impl Library {
             return Ok(known);
         }
         let (photos, masks) =
-            (Concept::picture_files(&folder.join("images")), Concept::picture_files(&folder.join("masks")));
+            (Concept::picture_files(&folder.join("images")), Concept::mask_files(&folder.join("masks")));
         let prompts = Concept::prompt_files(&folder);
         let mut changed = false;
         let Store { photos: of_photos, masks: of_masks, prompts: of_prompts, .. } = &self.store;
@@ -287,7 +305,8 @@ impl Library {
                 }
             }
         }
-        let (jobs_changed, newest, unreadable) = self.refresh_jobs(concept, &folder)?;
+        let Jobs { changed: jobs_changed, masks: masks_changed, newest, problem: unreadable } =
+            self.refresh_jobs(concept, &folder)?;
         let (of_files, notes) = Concept::record(&folder, &photos, &masks, &prompts);
         let known = self.store.concepts.get(&path)?;
         // Ratings that cannot be read are told of, and none until they can.
@@ -325,7 +344,7 @@ impl Library {
             changed = true;
             self.store.notes.insert(&path, &notes)?;
         }
-        Ok(changed | jobs_changed | rated)
+        Ok(changed | jobs_changed | masks_changed | rated)
     }
 
     /// Give the samples of a concept their ratings. The one that stands for it.
@@ -341,41 +360,70 @@ impl Library {
         Ok(standing(samples.iter().map(|(_, sample)| sample)))
     }
 
-    /// The same for its runs and samplings. Whether anything has changed, when they did last, and what is wrong with the first
-    /// that cannot be read.
-    fn refresh_jobs(
-        &mut self,
-        concept: &str,
-        folder: &Path,
-    ) -> Result<(bool, jiff::Timestamp, Option<String>), store::Error> {
-        let (mut changed, mut problem) = (false, None);
+    /// The same for its runs and samplings.
+    fn refresh_jobs(&mut self, concept: &str, folder: &Path) -> Result<Jobs, store::Error> {
+        let mut jobs = Jobs::default();
         let mut there = BTreeSet::new();
         for job in JobContents::all(folder) {
             let name = job.path().strip_prefix(folder).unwrap_or(job.path()).to_string_lossy().into_owned();
             let path = key(&[concept, &name]);
             let now = fingerprint(&job);
             let known = self.store.jobs.get(&path)?;
+            let touched = self.masks.remove(&(concept.to_owned(), name.clone()));
             // Of one that is at work only its beginning and its end are taken up.
             if known.as_ref().is_none_or(|known| known.fingerprint != now && !job.is_held()) {
-                changed = true;
+                jobs.changed = true;
+                let masks = self.known_masks(&path, known.as_ref())?;
                 self.forget_job(concept, &name, job.id())?;
                 // All is read before anything is kept.
-                match JobContents::read(folder, &job) {
+                match JobContents::read(folder, &job, &masks) {
                     Ok(contents) => self.keep_job(concept, job.id(), contents, now)?,
-                    Err(error) => drop(problem.get_or_insert(error.to_string())),
+                    Err(error) => drop(jobs.problem.get_or_insert(error.to_string())),
+                }
+            } else if let Some(known) = known {
+                let masks = masks_changed(&job);
+                if (touched || known.masks != masks) && !job.is_held() {
+                    jobs.masks |= self.look_at_masks(folder, &path, JobRecord { masks, ..known })?;
                 }
             }
             there.insert(name);
         }
         for name in self.store.jobs.names_under(&key(&[concept]))? {
             if !there.contains(&name) {
-                changed = true;
+                jobs.changed = true;
                 let id = name.rsplit('/').next().unwrap_or_default();
                 self.forget_job(concept, &name, id)?;
             }
         }
         let newest = self.store.jobs.under(&key(&[concept]))?.into_iter().map(|job| job.changed).max();
-        Ok((changed, newest.unwrap_or_default(), problem))
+        jobs.newest = newest.unwrap_or_default();
+        Ok(jobs)
+    }
+
+    /// What is known of the masks of the samples of the job at `path`.
+    fn known_masks(&self, path: &[u8], job: Option<&JobRecord>) -> Result<KnownMasks, store::Error> {
+        if job.is_none_or(|job| job.masks.is_none()) {
+            return Ok(KnownMasks::new());
+        }
+        let samples = self.store.samples.under(path)?.into_iter();
+        Ok(samples.filter_map(|sample| Some((sample.path, sample.mask?))).collect())
+    }
+
+    /// Look at the masks of the samples of the job at `path`, whose record becomes `job`. Whether one is another than before.
+    fn look_at_masks(&self, folder: &Path, path: &[u8], job: JobRecord) -> Result<bool, store::Error> {
+        let (keys, mut samples): (Vec<_>, Vec<_>) = self.store.samples.entries_under(path)?.into_iter().unzip();
+        let before: Vec<Option<MaskRecord>> = samples.iter().map(|sample| sample.mask).collect();
+        look_at_masks(folder, &mut samples);
+        let mut changed = false;
+        for ((key, sample), before) in keys.iter().zip(&samples).zip(before) {
+            if sample.mask != before {
+                changed = true;
+                self.store.samples.insert(key, sample)?;
+            }
+        }
+        let at = masks_at(job.masks, &samples);
+        self.store.jobs.insert(path, &JobRecord { changed: job.changed.max(at), ..job })?;
+        Ok(changed)
     }
 
     fn forget_job(&self, concept: &str, name: &str, id: &str) -> Result<(), store::Error> {
@@ -398,7 +446,7 @@ impl Library {
         contents: JobContents,
         fingerprint: String,
     ) -> Result<(), store::Error> {
-        let JobContents { name, kind, changed, settings, run, checkpoints, samples } = contents;
+        let JobContents { name, kind, changed, masks, settings, run, checkpoints, samples } = contents;
         for checkpoint in &checkpoints {
             self.store.checkpoints.insert(&numbered(&[concept, id], checkpoint.step as u64), checkpoint)?;
         }
@@ -415,7 +463,7 @@ impl Library {
         for (i, sample) in samples.iter().enumerate() {
             self.store.samples.insert(&numbered(&[concept, &name], i as u64), sample)?;
         }
-        self.store.jobs.insert(&key(&[concept, &name]), &JobRecord { kind, fingerprint, changed })
+        self.store.jobs.insert(&key(&[concept, &name]), &JobRecord { kind, fingerprint, changed, masks })
     }
 
     /// Take up what is known to have changed.

@@ -106,10 +106,10 @@ pub async fn serve(home: &Home, lock: Lock, settings: Settings) -> Result<(), Er
     log(&format!("serving {} at {}", home.path().display(), home.socket().display()));
     shared.take_over();
     let (changes, librarian) = (shared.changes.clone(), shared.librarian.clone());
-    let changed = move |concept: String| {
-        librarian.changed(concept.clone());
+    let changed = move |change: watcher::Changed| {
+        librarian.changed(change.clone());
         // Nobody may be listening.
-        let _ = changes.send(Change::Files(concept));
+        let _ = changes.send(Change::Files(change.concept));
     };
     watcher::start(home.path(), watching, changed, move |warning| {
         log(&warning);
@@ -410,7 +410,7 @@ impl Shared {
     }
 
     fn moved(&self, concept: &str) {
-        self.librarian.changed(concept.to_owned());
+        self.librarian.changed(watcher::Changed::any(concept.to_owned()));
         self.told(Change::Files(concept.to_owned()));
     }
 

@@ -15,13 +15,29 @@ const POLL: Duration = Duration::from_secs(2);
 /// than it is taken it would be lost count of again, and all be looked at for ever.
 const ONE_BY_ONE: Duration = Duration::from_micros(500);
 
+/// Something may have changed in the folder of a concept.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Changed {
+    /// Which.
+    pub concept: String,
+    /// The job a mask of whose samples it is, from the concept's folder: `runs/ID` or `samples/ID`.
+    pub masks_of: Option<String>,
+}
+
+impl Changed {
+    /// Anything in the folder of `concept`.
+    pub fn any(concept: String) -> Self {
+        Self { concept, masks_of: None }
+    }
+}
+
 /// Tell, from a thread of its own, in which concept's folder under `home` something changes, also in those that come
 /// later. `begun` is dropped once all are watched. Where the system cannot watch a folder (some network disks, no inotify
 /// watches left), it is looked at again and again instead, which is warned of.
 pub fn start(
     home: &Path,
     begun: Sender<Infallible>,
-    changed: impl Fn(String) + Send + 'static,
+    changed: impl Fn(Changed) + Send + 'static,
     warn: impl Fn(String) + Send + 'static,
 ) {
     let home = home.to_path_buf();
@@ -33,8 +49,8 @@ pub fn start(
         drop(begun);
         for event in events {
             let is_of_all = matches!(&event, Ok(event) if event.need_rescan());
-            for concept in watch.note(event) {
-                changed(concept);
+            for change in watch.note(event) {
+                changed(change);
                 if is_of_all {
                     std::thread::sleep(ONE_BY_ONE);
                 }
@@ -75,6 +91,16 @@ impl Watch {
         (!name.starts_with('.')).then(|| name.to_owned())
     }
 
+    /// What a change of the file at `path` is.
+    fn change_of(&self, path: &Path) -> Option<Changed> {
+        let concept = self.concept_of(path)?;
+        let inside = path.strip_prefix(self.home.join(&concept)).ok()?;
+        let mut parts = inside.iter().filter_map(|part| part.to_str());
+        let job = parts.next().filter(|kind| ["runs", "samples"].contains(kind)).zip(parts.next());
+        let is_mask = path.parent().is_some_and(|folder| folder.ends_with("masks"));
+        Some(Changed { concept, masks_of: job.filter(|_| is_mask).map(|(kind, id)| format!("{kind}/{id}")) })
+    }
+
     /// Watch `folder`.
     fn add(&mut self, folder: &Path, mode: RecursiveMode) {
         match self.told.as_mut().map(|watcher| watcher.watch(folder, mode)) {
@@ -101,8 +127,8 @@ impl Watch {
         }
     }
 
-    /// The concepts in which something may have changed.
-    fn note(&mut self, noted: Noted) -> BTreeSet<String> {
+    /// What may have changed.
+    fn note(&mut self, noted: Noted) -> BTreeSet<Changed> {
         match noted {
             // More has happened than the system could tell: it may have been anywhere, and new folders may have come.
             Ok(event) if event.need_rescan() => {
@@ -111,7 +137,7 @@ impl Watch {
                     self.add(&self.home.join(concept), RecursiveMode::Recursive);
                     std::thread::sleep(ONE_BY_ONE);
                 }
-                all.into_iter().collect()
+                all.into_iter().map(Changed::any).collect()
             }
             Ok(event) => {
                 for path in &event.paths {
@@ -120,7 +146,7 @@ impl Watch {
                         self.add(path, RecursiveMode::Recursive);
                     }
                 }
-                event.paths.iter().filter_map(|path| self.concept_of(path)).collect()
+                event.paths.iter().filter_map(|path| self.change_of(path)).collect()
             }
             // A folder has come in one that is watched, and cannot be.
             Err(error) => {
@@ -128,7 +154,7 @@ impl Watch {
                 for concept in &concepts {
                     self.look_at(&self.home.join(concept), RecursiveMode::Recursive, &error.to_string());
                 }
-                concepts
+                concepts.into_iter().map(Changed::any).collect()
             }
         }
     }
@@ -171,19 +197,23 @@ mod tests {
         let warned = Arc::clone(&warnings);
         let mut watch =
             Watch::new(home.path().to_owned(), sender, Box::new(move |warning| warned.lock().unwrap().push(warning)));
-        let all = BTreeSet::from(["cup".to_owned(), "mug".to_owned()]);
+        let all = BTreeSet::from(["cup", "mug"].map(|name| Changed::any(name.into())));
+        let mug = BTreeSet::from([Changed::any("mug".into())]);
         assert_eq!(watch.note(Ok(Event::new(EventKind::Other).set_flag(Flag::Rescan))), all);
         assert!(warnings.lock().unwrap().is_empty());
 
         let photo = home.path().join("mug/images/new.png");
         watch.told = None;
         let failed = notify::Error::new(notify::ErrorKind::MaxFilesWatch).add_path(photo.clone());
-        assert_eq!(watch.note(Err(failed)), BTreeSet::from(["mug".to_owned()]));
+        assert_eq!(watch.note(Err(failed)), mug);
         let said = warnings.lock().unwrap().concat();
         assert!(said.contains("mug") && said.contains("looked at every 2 s"), "{said}");
         std::fs::create_dir(photo.parent().unwrap()).unwrap();
         std::fs::write(&photo, "x").unwrap();
         let seen = events.recv_timeout(3 * POLL).unwrap();
-        assert_eq!(watch.note(seen), BTreeSet::from(["mug".to_owned()]));
+        assert_eq!(watch.note(seen), mug);
+        let mask = Event::new(EventKind::Any).add_path(home.path().join("mug/samples/a/masks/000.png"));
+        let of_a = Changed { concept: "mug".into(), masks_of: Some("samples/a".into()) };
+        assert_eq!(watch.note(Ok(mask)), BTreeSet::from([of_a]));
     }
 }

@@ -61,7 +61,8 @@ impl Looking<'_> {
         for first in (0..all).step_by(at_once) {
             let looks = first..(first + at_once).min(all);
             let timesteps: Vec<u32> = looks.clone().map(|look| self.timesteps[look / self.draws] as u32).collect();
-            let noise = looks.clone().map(|look| Noise::new(self.seed, Stream::Look, look as u64).normal(latents.dims()));
+            let noise =
+                looks.clone().map(|look| Noise::new(self.seed, Stream::Look, look as u64).normal(latents.dims()));
             let noise = Tensor::cat(&noise.collect::<candle_core::Result<Vec<_>>>()?, 0)?.to_device(device)?;
             let noisy = model.schedule.add_noise(&latents, &noise, &timesteps)?;
             let (cross, seen) = model.compute.run(|| {

@@ -96,7 +96,9 @@ pub fn denoise(
         let input = if guided { Tensor::cat(&[&input, &input], 0)? } else { input };
         let output = model.compute.run(|| {
             let timesteps = vec![t; input.dims()[0]];
-            Ok::<_, Error>(model.unet.forward(&input, &timesteps, &context.into(), UNetOptions::default())?.value().clone())
+            Ok::<_, Error>(
+                model.unet.forward(&input, &timesteps, &context.into(), UNetOptions::default())?.value().clone(),
+            )
         })?;
         let output = if guided {
             let (cond, uncond) = (output.narrow(0, 0, batch)?, output.narrow(0, batch, batch)?);

@@ -30,7 +30,11 @@ pub fn boundary_f(found: &GrayImage, truth: &GrayImage) -> f64 {
             (-radius..=radius).any(|dy| {
                 (-radius..=radius).filter(|dx| dx * dx + dy * dy <= radius * radius).any(|dx| {
                     let (x, y) = (x + dx, y + dy);
-                    x >= 0 && y >= 0 && x < width as i32 && y < height as i32 && other[(y as u32 * width + x as u32) as usize]
+                    x >= 0
+                        && y >= 0
+                        && x < width as i32
+                        && y < height as i32
+                        && other[(y as u32 * width + x as u32) as usize]
                 })
             })
         };

@@ -108,7 +108,8 @@ impl Mixture {
         let mut gaussians = vec![moments(&part, 1)[0].gaussian(total)];
         while gaussians.len() < COMPONENTS {
             let scatter = |g: &Gaussian| g.weight * g.widest.1;
-            let Some(split) = (0..gaussians.len()).max_by(|&a, &b| scatter(&gaussians[a]).total_cmp(&scatter(&gaussians[b])))
+            let Some(split) =
+                (0..gaussians.len()).max_by(|&a, &b| scatter(&gaussians[a]).total_cmp(&scatter(&gaussians[b])))
             else {
                 break;
             };
@@ -161,8 +162,7 @@ mod tests {
         let spread = |colour: Colour, n: usize| (0..n).map(move |i| (colour.map(|c| c + (i % 5) as f64), 1.0));
         let colours: Vec<_> = spread([200.0, 30.0, 30.0], 300).chain(spread([20.0, 20.0, 220.0], 100)).collect();
         let mixture = Mixture::of(&colours).unwrap();
-        let (red, blue, green) =
-            ([202.0, 32.0, 32.0], [22.0, 22.0, 222.0], [30.0, 200.0, 30.0]).into();
+        let (red, blue, green) = ([202.0, 32.0, 32.0], [22.0, 22.0, 222.0], [30.0, 200.0, 30.0]).into();
         let at = |colour: Colour| mixture.log_density(&colour);
         assert!(at(red) > at(blue) && at(blue) > at(green) + 50.0, "{} {} {}", at(red), at(blue), at(green));
     }

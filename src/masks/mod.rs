@@ -98,8 +98,7 @@ impl<'a> BaseModelMasks<'a> {
             self.model.vae.scale(&mean)
         })?;
         let MaskConfig { timesteps, draws, seed, .. } = &self.config;
-        let looking =
-            Looking { context: &self.context, class: &self.class, timesteps, draws: *draws, seed: *seed };
+        let looking = Looking { context: &self.context, class: &self.class, timesteps, draws: *draws, seed: *seed };
         let Some(looks) = looking.look(self.model, &latents, progress)? else { return Ok(None) };
         let (threshold, smallest_part) = (self.config.threshold, self.config.smallest_part);
         let refining = Refining { threshold, smallest_part, ..Refining::default() };
@@ -124,7 +123,8 @@ const PARTS: [Part; 7] =
 /// clearly the map falls in two. Each is low for another kind of failure.
 fn confidence(picture: &RgbImage, soft: &[Option<SoftMap>], whole: &Refined, refining: &Refining) -> f64 {
     let refining = Refining { side: HALVES_SIDE, ..*refining };
-    let mask = |part: usize| Some(refine(picture, &soft[part].as_ref()?.map, soft[part].as_ref()?.size, &refining).mask);
+    let mask =
+        |part: usize| Some(refine(picture, &soft[part].as_ref()?.map, soft[part].as_ref()?.size, &refining).mask);
     let agreement = |a: usize, b: usize| Some(iou(&mask(a)?, &mask(b)?));
     let of_halves = [(1, 2), (3, 4), (5, 6)].map(|(a, b)| agreement(a, b).unwrap_or(0.0)).iter().product::<f64>();
     let clear = soft[0].as_ref().map_or(0.0, |soft| soft.separability);

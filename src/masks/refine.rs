@@ -48,7 +48,16 @@ pub struct Refining {
 
 impl Default for Refining {
     fn default() -> Self {
-        Self { side: 256, rounds: 3, band: 1.0 / 12.0, sure: 0.2, prior: 1.0, area: (0.1, 2.0), threshold: None, smallest_part: SMALLEST_PART }
+        Self {
+            side: 256,
+            rounds: 3,
+            band: 1.0 / 12.0,
+            sure: 0.2,
+            prior: 1.0,
+            area: (0.1, 2.0),
+            threshold: None,
+            smallest_part: SMALLEST_PART,
+        }
     }
 }
 
@@ -134,7 +143,8 @@ fn cut(picture: &RgbImage, map: &[f32], rough: &GrayImage, how: &Refining) -> Op
                 Allowed::Concept => 1e4,
                 Allowed::Either => {
                     let x = f64::from(map[place]).clamp(0.01, 0.99);
-                    let colours = (own.log_density(colour) - scene.log_density(colour)).clamp(-MOST_EVIDENCE, MOST_EVIDENCE);
+                    let colours =
+                        (own.log_density(colour) - scene.log_density(colour)).clamp(-MOST_EVIDENCE, MOST_EVIDENCE);
                     colours + how.prior * (x / (1.0 - x)).ln()
                 }
             };

@@ -39,7 +39,8 @@ fn inner_points(mask: &GrayImage) -> Vec<MaskPoint> {
         points.push(MaskPoint { x, y, concept: true });
         let radius = 1.5 * depth[deepest].max(f64::from(width.max(height)) / 16.0);
         for (place, depth) in depth.iter_mut().enumerate() {
-            let (dx, dy) = (f64::from(place as u32 % width) - f64::from(x), f64::from(place as u32 / width) - f64::from(y));
+            let (dx, dy) =
+                (f64::from(place as u32 % width) - f64::from(x), f64::from(place as u32 / width) - f64::from(y));
             if dx.hypot(dy) < radius {
                 *depth = 0.0;
             }
@@ -64,7 +65,9 @@ mod tests {
 
     #[test]
     fn points_lie_deep_in_the_mask_and_apart() {
-        let mask = GrayImage::from_fn(64, 64, |x, y| Luma([if (8..56).contains(&x) && (20..36).contains(&y) { 255 } else { 0 }]));
+        let mask = GrayImage::from_fn(64, 64, |x, y| {
+            Luma([if (8..56).contains(&x) && (20..36).contains(&y) { 255 } else { 0 }])
+        });
         let points = inner_points(&mask);
         assert_eq!(points.len(), POINTS);
         for (i, point) in points.iter().enumerate() {

@@ -26,7 +26,13 @@ impl Part {
     fn has(self, (look, looks): (usize, usize), head: usize) -> bool {
         match self {
             Self::Heads(half) => head % 2 == half,
-            Self::Looks(half) if looks > 1 => if half == 0 { look < looks / 2 } else { look >= looks - looks / 2 },
+            Self::Looks(half) if looks > 1 => {
+                if half == 0 {
+                    look < looks / 2
+                } else {
+                    look >= looks - looks / 2
+                }
+            }
             Self::All | Self::Looks(_) | Self::Own(_) => true,
         }
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{MaskReport, Score};
+use super::{MaskReport, Score, is_doubtful};
 
 /// How a job is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -143,7 +143,7 @@ pub struct BothScores {
 }
 
 /// A photo, mask, prompt list or list of words.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FileRecord {
     /// Its name.
     pub name: String,
@@ -153,6 +153,29 @@ pub struct FileRecord {
     pub whole: bool,
     /// When it was changed last; none where the system does not tell.
     pub modified: Option<jiff::Timestamp>,
+    /// What a mask says of its own worth, 0 to 1; none where it says nothing, and of what is no mask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confidence: Option<f64>,
+}
+
+/// The mask of a sample.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct MaskRecord {
+    /// When it was changed last.
+    pub modified: jiff::Timestamp,
+    /// What it says of its own worth, 0 to 1; none where it says nothing, as one drawn by hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confidence: Option<f64>,
+}
+
+/// The `confidence` of a mask that is doubtful; none of any other.
+pub fn doubt(confidence: Option<f64>) -> Option<f64> {
+    confidence.filter(|confidence| is_doubtful(Some(*confidence)))
+}
+
+/// A confidence as it is written, rounded down: one below a limit does not look like the limit.
+pub fn two_digits(confidence: f64) -> String {
+    format!("{:.2}", (confidence * 100.0 + 1e-9).floor() / 100.0)
 }
 
 /// A checkpoint.
@@ -165,7 +188,7 @@ pub struct CheckpointRecord {
 }
 
 /// A sample.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SampleRecord {
     /// From the concept's folder.
     pub path: PathBuf,
@@ -179,6 +202,16 @@ pub struct SampleRecord {
     pub learned: bool,
     /// The user's rating, 1 (bad) to 5.
     pub rating: Option<u8>,
+    /// Its mask; none where it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mask: Option<MaskRecord>,
+}
+
+impl SampleRecord {
+    /// The confidence of its mask where that is doubtful.
+    pub fn doubt(&self) -> Option<f64> {
+        doubt(self.mask?.confidence)
+    }
 }
 
 /// A concept with all that belongs to it.

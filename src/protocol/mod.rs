@@ -28,8 +28,8 @@ pub use device::{DeviceName, FloatType};
 pub use estimate::{CutPrompt, Estimate, Memory, OddPrompt, TimeEstimate};
 pub use event::{Event, EventRecord, Phase, Score};
 pub use library::{
-    BothScores, CheckpointRecord, ConceptDetails, ConceptRecord, FileRecord, RunRecord, SampleRecord, Scores, State,
-    StoreCounts,
+    BothScores, CheckpointRecord, ConceptDetails, ConceptRecord, FileRecord, MaskRecord, RunRecord, SampleRecord,
+    Scores, State, StoreCounts, doubt, two_digits,
 };
 pub use masks::{DOUBTFUL_BELOW, MaskMaker, MaskQuality, is_doubtful};
 pub use model::{IgnoredTensors, ModelReport, ModelSpec, PartReport, Prediction, UNKNOWN, path_or_table};

@@ -9,8 +9,8 @@ use crate::catversion::{Checkpoint, Reading, concatenated_layers};
 use crate::diffusion::{Compute, Cost, Outline, Speed, odd_text, part_of};
 use crate::metrics::LOOKS;
 use crate::protocol::{
-    CutPrompt, DeviceName, Estimate, EstimateRequest, FloatType, MaskConfig, Memory, ModelSpec, OddPrompt,
-    MaskWork, PartReport, PictureConfig, SampleConfig, ScoreWork, TimeEstimate, TrainConfig,
+    CutPrompt, DeviceName, Estimate, EstimateRequest, FloatType, MaskConfig, MaskWork, Memory, ModelSpec, OddPrompt,
+    PartReport, PictureConfig, SampleConfig, ScoreWork, TimeEstimate, TrainConfig,
 };
 use crate::workspace::{free_memory, own_memory, total_memory};
 
@@ -181,9 +181,8 @@ impl Job<'_> {
             if mask.maker.looks() { seconds(model.encoding_beside_unet(1)) + looks * alone } else { 0.0 }
         };
         let masking = looking(&self.sample.mask_config());
-        let one = |steps: usize, is_guided: bool| {
-            steps as f64 * if is_guided { guided } else { alone } + decoding + masking
-        };
+        let one =
+            |steps: usize, is_guided: bool| steps as f64 * if is_guided { guided } else { alone } + decoding + masking;
         let listed: f64 = self.pictures.iter().map(|picture| one(picture.steps, picture.is_guided())).sum();
         let mask = self.masks.map(|masks| looking(&masks.mask));
         let picture = match (mask, self.pictures.len()) {

@@ -45,7 +45,8 @@ impl<'a> MaskMakers<'a> {
         concept: &Concept,
         model: Option<&'a BaseModel>,
     ) -> Result<Self, Error> {
-        let by_base_model = || Ok::<_, Error>(model.map(|model| BaseModelMasks::new(model, class_word, config)).transpose()?);
+        let by_base_model =
+            || Ok::<_, Error>(model.map(|model| BaseModelMasks::new(model, class_word, config)).transpose()?);
         Ok(match config.maker {
             MaskMaker::Nobody => Self::Nobody,
             MaskMaker::Segmenter => Self::Segmenter(Box::new(MaskNetwork::load(&concept.segmenter()?)?)),

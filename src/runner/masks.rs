@@ -127,7 +127,9 @@ fn compare(job: &MaskJob, bench: &MaskBench, log: &mut EventLog, stop: &StopFlag
             let (iou, boundary_f) = (iou(&made.mask, &truth), boundary_f(&made.mask, &truth));
             let line = BenchLine { way, picture: path.clone(), iou, boundary_f, confidence: made.confidence, seconds };
             let written = serde_json::to_writer(&mut lines, &line).map_err(std::io::Error::from);
-            written.and_then(|()| lines.write_all(b"\n")).map_err(workspace::Error::io("write", &job.folder.bench_lines()))?;
+            written
+                .and_then(|()| lines.write_all(b"\n"))
+                .map_err(workspace::Error::io("write", &job.folder.bench_lines()))?;
         }
     }
     lines.flush().map_err(workspace::Error::io("write", &path))?;

@@ -207,7 +207,12 @@ fn picture(job: &TrainJob, model: &BaseModel, trainer: &Trainer<'_>, log: &mut E
             base_model: &job.spec.base_model,
             model,
         };
-        write_picture(job.folder.path(), &path, (&picture, mask.as_ref()), &subject.record(settings, &wanted, used, 1)?)?;
+        write_picture(
+            job.folder.path(),
+            &path,
+            (&picture, mask.as_ref()),
+            &subject.record(settings, &wanted, used, 1)?,
+        )?;
         log.write(Event::Sample { step, path, prompt: wanted.prompt.clone(), seed: wanted.seed, learned: step > 0 })?;
     }
     Ok(())

@@ -68,7 +68,8 @@ impl MaskNetwork {
         if channels.is_empty() || groups == 0 || channels.iter().any(|width| width % groups != 0) {
             return Err(wrong(format!("{channels:?} channels cannot be normed in {groups} groups")));
         }
-        if config.sample_size == 0 || config.sample_size % (1 << halvings.min(16)) != 0 || config.layers_per_block == 0 {
+        if config.sample_size == 0 || config.sample_size % (1 << halvings.min(16)) != 0 || config.layers_per_block == 0
+        {
             return Err(wrong(format!("a side of {} cannot be halved {halvings} times", config.sample_size)));
         }
         let block = |scope: &Scope<'_>, inner: usize, out: usize| {
@@ -122,7 +123,12 @@ impl MaskNetwork {
 
     fn through(&self, block: &[Layer], mut x: Tracked) -> Result<Tracked, Error> {
         for layer in block {
-            x = ops::group_norm(&ops::conv2d(&x, &layer.conv, None, None)?, &layer.norm, self.config.norm_num_groups, true)?;
+            x = ops::group_norm(
+                &ops::conv2d(&x, &layer.conv, None, None)?,
+                &layer.norm,
+                self.config.norm_num_groups,
+                true,
+            )?;
         }
         Ok(x)
     }

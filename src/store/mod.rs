@@ -76,8 +76,11 @@ pub struct JobRecord {
     pub kind: JobKind,
     /// What told its files from others when they were read.
     pub fingerprint: String,
-    /// When its events had changed last by then.
+    /// When its events, and the masks of its samples, had changed last by then.
     pub changed: jiff::Timestamp,
+    /// When a mask of its samples had come or gone last, by the time that they were looked at.
+    #[serde(default)]
+    pub masks: Option<jiff::Timestamp>,
 }
 
 /// All trees.
@@ -376,7 +379,7 @@ mod tests {
     use super::*;
 
     fn photo(name: &str) -> FileRecord {
-        FileRecord { name: name.into(), bytes: 7, whole: true, modified: None }
+        FileRecord { name: name.into(), bytes: 7, whole: true, modified: None, confidence: None }
     }
 
     #[test]
@@ -396,6 +399,23 @@ mod tests {
         assert_eq!(steps, [20, 300, 1000]);
         store.remove_concept("mug").unwrap();
         assert_eq!((store.photos.count_under(b""), store.checkpoints.count_under(b"")), (1, 0));
+    }
+
+    #[test]
+    fn records_of_a_program_that_knew_nothing_of_masks_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, _) = Store::open(&folder.path().join("store")).unwrap();
+        let old = [
+            ("jobs", r#"{"kind":"sample","fingerprint":"x","changed":"2026-11-23T13:45:01Z"}"#),
+            ("samples", r#"{"path":"a","prompt":"b","seed":1,"step":2,"learned":true,"rating":null}"#),
+            ("masks", r#"{"name":"a.png","bytes":7,"whole":true,"modified":null}"#),
+        ];
+        for (tree, record) in old {
+            store.db.open_tree(tree).unwrap().insert("a", [&[VERSION], record.as_bytes()].concat()).unwrap();
+        }
+        assert_eq!(store.jobs.get(b"a").unwrap().unwrap().masks, None);
+        assert_eq!(store.samples.get(b"a").unwrap().unwrap().mask, None);
+        assert_eq!(store.masks.get(b"a").unwrap().unwrap().confidence, None);
     }
 
     #[test]

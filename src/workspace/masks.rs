@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use ::image::{GrayImage, RgbImage};
+use rayon::prelude::*;
 
-use super::{Concept, Error};
+use super::{Concept, Error, modified};
 use crate::image;
+use crate::protocol::{MaskRecord, SampleRecord, doubt, two_digits};
 
 /// What came of bringing masks in.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,7 +25,7 @@ pub struct MaskImport {
 }
 
 /// What is to be said of the mask of a picture.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct MaskProblem {
     /// The photo or sample.
     pub picture: PathBuf,
@@ -31,6 +33,27 @@ pub struct MaskProblem {
     pub problem: String,
     /// Whether it can be scored with it all the same.
     pub usable: bool,
+    /// What the mask says of its own worth, where it says that.
+    pub confidence: Option<f64>,
+}
+
+/// Where the mask of a sample is: in `masks` beside it.
+pub fn sample_mask(picture: &Path) -> PathBuf {
+    image::mask_path(&picture.with_file_name("masks"), picture)
+}
+
+/// The mask in the file at `path` as it is now; the file is opened only where it is another than the `known` one.
+pub fn look_at_mask(path: &Path, known: Option<MaskRecord>) -> Option<MaskRecord> {
+    let modified = modified(path)?;
+    let same = known.filter(|known| known.modified == modified);
+    Some(same.unwrap_or_else(|| MaskRecord { modified, confidence: image::mask_confidence(path) }))
+}
+
+/// Have the masks of `samples` of the concept in `folder` as their files are now.
+pub fn look_at_masks(folder: &Path, samples: &mut [SampleRecord]) {
+    samples.par_iter_mut().with_min_len(64).for_each(|sample| {
+        sample.mask = look_at_mask(&sample_mask(&folder.join(&sample.path)), sample.mask);
+    });
 }
 
 fn name(path: &Path) -> String {
@@ -116,7 +139,7 @@ impl Concept {
     /// Where the mask of any picture goes: among the concept's for a photo of it, else in `masks` beside it.
     pub fn mask_of(&self, picture: &Path) -> PathBuf {
         match picture.parent() {
-            Some(folder) if folder != self.images() => image::mask_path(&folder.join("masks"), picture),
+            Some(folder) if folder != self.images() => sample_mask(picture),
             _ => self.mask_path(picture),
         }
     }
@@ -134,7 +157,7 @@ impl Concept {
     }
 
     /// What is to be said of the masks of all photos and of all samples, also those of runs and scorings: those that are missing,
-    /// empty, full, of another size or coloured.
+    /// empty, full, of another size, coloured or doubtful.
     ///
     /// # Errors
     /// A photo or sample that cannot be read.
@@ -156,7 +179,7 @@ impl Concept {
             for file in Self::picture_files(&folder).into_iter().filter(|file| file.whole) {
                 let path = folder.join(&file.name);
                 let picture = image::read_photo(&path)?;
-                problems.extend(check(&path, &picture, &image::mask_path(&folder.join("masks"), &path), false));
+                problems.extend(check(&path, &picture, &sample_mask(&path), false));
             }
         }
         Ok(problems)
@@ -191,7 +214,8 @@ pub(super) fn write_imported(target: &Path, mask: &GrayImage, source: &Path) -> 
 
 /// What is to be said of one mask. That of a sample may be empty: nothing of the concept is in it.
 fn check(path: &Path, picture: &RgbImage, mask: &Path, is_photo: bool) -> Option<MaskProblem> {
-    let problem = |problem: String, usable| Some(MaskProblem { picture: path.to_owned(), problem, usable });
+    let confidence = image::mask_confidence(mask);
+    let problem = |problem: String, usable| Some(MaskProblem { picture: path.to_owned(), problem, usable, confidence });
     if !mask.is_file() {
         return problem("it has no mask and is scored whole".into(), true);
     }
@@ -208,6 +232,9 @@ fn check(path: &Path, picture: &RgbImage, mask: &Path, is_photo: bool) -> Option
         Ok(found) if found.iter().all(|&value| value == 255) => {
             problem("its mask marks everything and it is scored whole".into(), true)
         }
-        Ok(_) => None,
+        Ok(_) => doubt(confidence).and_then(|confidence| {
+            let said = format!("its mask is doubtful ({}): look at it, or draw it by hand", two_digits(confidence));
+            problem(said, true)
+        }),
     }
 }

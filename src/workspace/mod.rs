@@ -52,9 +52,10 @@ pub use history::{End, History, Picture, Point};
 pub use home::Home;
 pub use id::new_id;
 pub use job::{
-    BatchSpec, BenchLine, Imported, JobFolder, MaskBench, MaskSpec, MaskWay, RunSpec, ScoreSpec, TruePicture, checkpoint_path,
+    BatchSpec, BenchLine, Imported, JobFolder, MaskBench, MaskSpec, MaskWay, RunSpec, ScoreSpec, TruePicture,
+    checkpoint_path,
 };
-pub use masks::{MaskImport, MaskProblem};
+pub use masks::{MaskImport, MaskProblem, look_at_mask, look_at_masks, sample_mask};
 pub use memory::{free_disk, free_memory, own_memory, total_memory};
 pub use models::Copying;
 pub use preflight::{Photo, Preflight, effective_settings, preflight};
@@ -62,7 +63,8 @@ pub use private::{check_private, make_private};
 pub use prompt_list::{LineCount, ListError, ListNames, Listed, MAX_PICTURES, Place, PromptList, Values, values_of};
 pub use ratings::{Ratings, RemovedSample, read_ratings};
 pub use records::{
-    JobContents, RunSummary, fingerprint, modified, rate, read_details, scoring_of, standing, state_now,
+    JobContents, KnownMasks, RunSummary, fingerprint, masks_at, masks_changed, modified, rate, read_details,
+    scoring_of, standing, state_now,
 };
 pub use scores::{Curve, checkpoint_scores, last_curve, read_scores};
 pub use settings::{Settings, Theme, XAxis};

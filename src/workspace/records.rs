@@ -1,12 +1,13 @@
 //! What the files of a concept say in short: what lists show and the store holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use super::{Concept, Error, History, Home, JobFolder, Ratings, read_ratings};
+use super::{Concept, Error, History, Home, JobFolder, Ratings, look_at_masks, read_ratings};
 use crate::image;
 use crate::protocol::{
-    BothScores, CheckpointRecord, ConceptDetails, ConceptRecord, FileRecord, JobKind, RunRecord, SampleRecord, State,
+    BothScores, CheckpointRecord, ConceptDetails, ConceptRecord, FileRecord, JobKind, MaskRecord, RunRecord,
+    SampleRecord, State,
 };
 
 /// What a sample without a rating counts as.
@@ -68,6 +69,15 @@ impl Concept {
         files(folder, "", &image::PHOTO_EXTENSIONS, image::is_whole)
     }
 
+    /// The masks of photos in a folder of a concept, likewise, each with what it says of its own worth.
+    pub fn mask_files(folder: &Path) -> Vec<FileRecord> {
+        let mut masks = Self::picture_files(folder);
+        for mask in masks.iter_mut().filter(|mask| mask.whole) {
+            mask.confidence = image::mask_confidence(&folder.join(&mask.name));
+        }
+        masks
+    }
+
     /// The prompt lists of the concept in `folder`, then the lists of words that they draw on.
     pub fn prompt_files(folder: &Path) -> Vec<FileRecord> {
         let prompts = folder.join("prompts");
@@ -82,7 +92,8 @@ fn files(folder: &Path, within: &str, endings: &[&str], is_whole: impl Fn(&Path)
     let record = |name: String| {
         let path = folder.join(within).join(&name);
         let bytes = std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
-        FileRecord { bytes, whole: is_whole(&path), modified: modified(&path), name: format!("{within}{name}") }
+        let (whole, modified) = (is_whole(&path), modified(&path));
+        FileRecord { name: format!("{within}{name}"), bytes, whole, modified, confidence: None }
     };
     names(&folder.join(within), endings).into_iter().map(record).collect()
 }
@@ -141,8 +152,10 @@ pub struct JobContents {
     pub name: String,
     /// What kind of job it is.
     pub kind: JobKind,
-    /// When its events have changed last.
+    /// When its events, and the masks of its samples, have changed last.
     pub changed: jiff::Timestamp,
+    /// When a mask of its samples has come or gone last, by the time that they were looked at.
+    pub masks: Option<jiff::Timestamp>,
     /// Its settings and those of its scoring, by job folder.
     pub settings: Vec<(String, serde_json::Value)>,
     /// A run in short; none of a sampling.
@@ -153,9 +166,12 @@ pub struct JobContents {
     pub samples: Vec<SampleRecord>,
 }
 
+/// What was known of the masks of samples, by the paths of these from the concept's folder.
+pub type KnownMasks = HashMap<PathBuf, MaskRecord>;
+
 impl JobContents {
-    /// Read a job of the concept in `folder`.
-    pub fn read(folder: &Path, job: &JobFolder) -> Result<Self, Error> {
+    /// Read a job of the concept in `folder`. A mask is opened only where it is another than is `known`.
+    pub fn read(folder: &Path, job: &JobFolder, known: &KnownMasks) -> Result<Self, Error> {
         let name = job.path().strip_prefix(folder).unwrap_or(job.path()).to_string_lossy().into_owned();
         let scoring = JobFolder::at(&job.evaluation()).ok();
         let mut settings = vec![(name.clone(), job.settings()?)];
@@ -163,6 +179,8 @@ impl JobContents {
             settings.push((scoring_of(&name), scoring.settings()?));
         }
         let changed = scoring.iter().chain([job]).filter_map(|job| modified(&job.events())).max().unwrap_or_default();
+        // Before they are looked at: one that comes meanwhile is looked at again.
+        let masks = masks_changed(job);
         let kind = job.kind()?;
         let (mut run, mut histories) = (None, Vec::new());
         if name.starts_with("runs/") {
@@ -180,9 +198,15 @@ impl JobContents {
         let samples = pictures.map(|picture| {
             let path = picture.path.strip_prefix(folder).unwrap_or(&picture.path).to_owned();
             let (prompt, seed, step, learned) = (picture.prompt, picture.seed, picture.step, picture.learned);
-            SampleRecord { path, prompt, seed, step, learned, rating: None }
+            let mask = known.get(&path).copied();
+            SampleRecord { path, prompt, seed, step, learned, rating: None, mask }
         });
-        Ok(Self { name, kind, changed, settings, run, checkpoints, samples: samples.collect() })
+        let mut samples: Vec<SampleRecord> = samples.collect();
+        if masks.is_some() || !known.is_empty() {
+            look_at_masks(folder, &mut samples);
+        }
+        let changed = changed.max(masks_at(masks, &samples));
+        Ok(Self { name, kind, changed, masks, settings, run, checkpoints, samples })
     }
 
     /// The jobs of the concept in `folder` that lists and the store hold: its runs, then its samplings.
@@ -202,6 +226,12 @@ pub fn standing<'a>(samples: impl IntoIterator<Item = &'a SampleRecord>) -> Opti
     samples.into_iter().filter(|sample| sample.learned).max_by_key(rank).map(|sample| sample.path.clone())
 }
 
+/// When the masks of `samples` have changed last, of which one has come or gone at `came_or_gone`.
+pub fn masks_at(came_or_gone: Option<jiff::Timestamp>, samples: &[SampleRecord]) -> jiff::Timestamp {
+    let changed = samples.iter().filter_map(|sample| Some(sample.mask?.modified));
+    changed.chain(came_or_gone).max().unwrap_or_default()
+}
+
 /// Give `sample` its rating. Whether it had another.
 pub fn rate(sample: &mut SampleRecord, ratings: &Ratings) -> bool {
     let rating = sample.path.to_str().and_then(|picture| ratings.get(picture)).copied();
@@ -211,7 +241,7 @@ pub fn rate(sample: &mut SampleRecord, ratings: &Ratings) -> bool {
 /// The concept in `folder` with all that belongs to it, read from its files alone.
 pub fn read_details(folder: &Path) -> ConceptDetails {
     let (photo_files, mask_files) =
-        (Concept::picture_files(&folder.join("images")), Concept::picture_files(&folder.join("masks")));
+        (Concept::picture_files(&folder.join("images")), Concept::mask_files(&folder.join("masks")));
     let (mut concept, notes) = Concept::record(folder, &photo_files, &mask_files, &Concept::prompt_files(folder));
     let mut problem = None;
     let ratings = read_ratings(folder).unwrap_or_else(|error| {
@@ -221,7 +251,7 @@ pub fn read_details(folder: &Path) -> ConceptDetails {
     let (mut run_records, mut checkpoints, mut sample_records) = (Vec::new(), Vec::new(), Vec::new());
     let mut settings = BTreeMap::new();
     for job in JobContents::all(folder) {
-        match JobContents::read(folder, &job) {
+        match JobContents::read(folder, &job, &KnownMasks::new()) {
             Ok(read) => {
                 concept.changed = concept.changed.max(read.changed);
                 settings.extend(read.settings);
@@ -281,6 +311,12 @@ pub fn fingerprint(job: &JobFolder) -> String {
     let files = ["run.toml", "batch.toml", "events.jsonl", "evaluation/score.toml", "evaluation/events.jsonl"].map(of);
     let folders = ["", "samples", "evaluation", "evaluation/before", "evaluation/after"].map(of);
     format!("{files:?} {folders:?}")
+}
+
+/// When a mask of a job's samples has come or gone last, as the times of their folders say; none where there is none.
+pub fn masks_changed(job: &JobFolder) -> Option<jiff::Timestamp> {
+    let folders = ["masks", "samples/masks", "evaluation/before/masks", "evaluation/after/masks"];
+    folders.iter().filter_map(|masks| modified(&job.path().join(masks))).max()
 }
 
 /// When the file or folder at `path` was changed last.

@@ -57,7 +57,10 @@ impl Probe {
         let (texts, tokens, _) = k.value().dims3()?;
         let head_dim = width / heads;
         if head_dim < 2 || self.class.iter().any(|&position| position >= tokens) {
-            bail!("heads of width {head_dim} and a text of {tokens} tokens cannot be asked for tokens {:?}", self.class);
+            bail!(
+                "heads of width {head_dim} and a text of {tokens} tokens cannot be asked for tokens {:?}",
+                self.class
+            );
         }
         let mut values = vec![0f32; texts * tokens * width];
         for (row, value) in values.chunks_exact_mut(width).enumerate() {

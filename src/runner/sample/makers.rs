@@ -48,7 +48,12 @@ pub(super) fn make(
     let makers = Makers {
         sampling,
         decoder: model.vae.decoder()?,
-        masks: MaskMakers::load(&sampling.config.mask_config(), sampling.subject.class_word, sampling.concept, Some(model))?,
+        masks: MaskMakers::load(
+            &sampling.config.mask_config(),
+            sampling.subject.class_word,
+            sampling.concept,
+            Some(model),
+        )?,
         steps: Mutex::new(Steps { progress, done, total }),
         stop,
         given_up: AtomicBool::new(false),

@@ -268,10 +268,12 @@ impl Overlay for MaskEditor {
         let mut spans = vec![Span::styled(format!(" {} ", name.unwrap_or_default()), theme::strong())];
         spans.push(Span::styled(
             format!(
-                "{width} × {height}, {share:.1} % marked{}   {} of {} without a mask   ",
+                "{width} × {height}, {share:.1} % marked{}   {}   ",
                 if self.is_changed() { ", not saved" } else { "" },
-                self.lacking,
-                self.shots.len()
+                match self.shots.iter().filter(|shot| shot.doubt.is_some()).count() {
+                    0 => format!("{} of {} without a mask", self.lacking, self.shots.len()),
+                    doubtful => format!("{doubtful} doubtful, {} without a mask", self.lacking),
+                }
             ),
             theme::faint(),
         ));

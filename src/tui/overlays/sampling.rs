@@ -190,7 +190,11 @@ fn take_more(
                 let home: Home = concept.home().map_err(|error| error.to_string())?;
                 config.concepts.push(client::other_concept(&home, &value).map_err(|error| error.to_string())?);
             }
-            _ => return Err(format!("more: {name} is none of {MORE} --batch-size N --concept-steps 0.2,0.8 --masks sam --mask-quality best")),
+            _ => {
+                return Err(format!(
+                    "more: {name} is none of {MORE} --batch-size N --concept-steps 0.2,0.8 --masks sam --mask-quality best"
+                ));
+            }
         }
     }
     Ok(grid)

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use ::image::{RgbImage, imageops};
 
+use super::masked;
+
 /// Bytes of shrunk pictures kept.
 const KEPT: usize = 64 << 20;
 /// For how long it is believed that a file has not changed.
@@ -163,19 +165,11 @@ impl Loader {
 
 /// Decode and fit.
 fn load(key: &Key) -> Result<RgbImage, ()> {
-    let mut picture = crate::image::read_photo(&key.path).map_err(|_| ())?;
-    // A mask that cannot be read is shown as none: the preflight says what is wrong with it.
-    if let Some(Ok(mask)) = key.mask.as_ref().map(|mask| crate::image::read_mask(mask, picture.dimensions())) {
-        for (pixel, mask) in picture.pixels_mut().zip(mask.pixels()) {
-            // A cold grey outside, as it is inside: the shape is seen on any photo.
-            let left = 255 - u32::from(mask.0[0]);
-            let mix =
-                |value: u8, tint: u32| ((u32::from(value) * (255 - left * 3 / 4) + tint * (left * 3 / 4)) / 255) as u8;
-            let [r, g, b] = pixel.0;
-            pixel.0 = [mix(r, 40), mix(g, 48), mix(b, 72)];
-        }
-    }
+    let picture = crate::image::read_photo(&key.path).map_err(|_| ())?;
     let (width, height) = picture.dimensions();
+    // A mask that cannot be read, or does not fit, is shown as none: the checks of masks say what is wrong with it.
+    let mask = key.mask.as_ref().and_then(|mask| crate::image::read_any_mask(mask).ok());
+    let mask = mask.filter(|mask| mask.dimensions() == (width, height));
     let scale = (f64::from(key.width) / f64::from(width)).min(f64::from(key.height) / f64::from(height));
     let fit = |side: u32, most: u32| ((f64::from(side) * scale).round() as u32).clamp(1, most.max(1));
     let (to_width, to_height) = (fit(width, key.width), fit(height, key.height));
@@ -183,7 +177,13 @@ fn load(key: &Key) -> Result<RgbImage, ()> {
     let near = (to_width * 3, to_height * 3);
     let picture =
         if width > near.0 && height > near.1 { imageops::thumbnail(&picture, near.0, near.1) } else { picture };
-    Ok(imageops::resize(&picture, to_width, to_height, imageops::FilterType::CatmullRom))
+    let mut picture = imageops::resize(&picture, to_width, to_height, imageops::FilterType::CatmullRom);
+    if let Some(mask) = mask {
+        // At the size that is seen, its line is as wide as it should be.
+        let mask = imageops::resize(&mask, to_width, to_height, imageops::FilterType::Triangle);
+        masked::lay_over(&mut picture, &mask);
+    }
+    Ok(picture)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 mod blocks;
 mod graphics;
 mod loader;
+mod masked;
 mod pace;
 mod probe;
 
@@ -19,6 +20,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 pub use loader::Loaded;
+pub use masked::stand_back;
 pub use probe::{Answers, Choice, choose, colours, without_asking};
 
 use graphics::Graphics;

@@ -3,6 +3,7 @@
 use image::{Rgb, RgbImage};
 
 use super::{MaskEditor, Tool};
+use crate::tui::preview::stand_back;
 
 /// How the mask is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,17 +160,11 @@ impl MaskEditor {
             if ring || cross || frame {
                 return against(Rgb([r, g, b]));
             }
-            let mix = |value: u8, tint: u8, share: u16| {
-                ((u16::from(value) * (255 - share) + u16::from(tint) * share) / 255) as u8
-            };
             match self.shown {
                 Shown::Picture => Rgb([r, g, b]),
                 Shown::Mask => Rgb([inside; 3]),
-                Shown::CutOut => Rgb([r, g, b].map(|value| mix(0, value, u16::from(inside)))),
-                Shown::Overlay => {
-                    let left = u16::from(255 - inside) * 3 / 4;
-                    Rgb([mix(r, 40, left), mix(g, 48, left), mix(b, 72, left)])
-                }
+                Shown::CutOut => Rgb([r, g, b].map(|value| (u16::from(value) * u16::from(inside) / 255) as u8)),
+                Shown::Overlay => stand_back(Rgb([r, g, b]), inside),
             }
         });
         if self.tool == Tool::Lasso {
