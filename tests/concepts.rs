@@ -59,7 +59,7 @@ impl World {
         let picture = config.picture(prompt.into(), 7);
         let mut go_on = |_, _| ControlFlow::Continue(());
         let done = denoise_batch(&self.model, &[(&text, &picture)], &mut go_on).unwrap().unwrap();
-        decode(&self.model.vae, &self.model.vae.decoder().unwrap(), &done[0]).unwrap().image.into_raw()
+        decode(&self.model.vae, &self.model.vae.decoder().unwrap(), &done[0]).unwrap().into_raw()
     }
 }
 

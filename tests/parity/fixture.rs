@@ -100,7 +100,7 @@ impl Reference {
         };
         let mut go_on = |_, _| ControlFlow::Continue(());
         let mut noise = PictureNoise::new(NoiseKind::Catbench, &seeds);
-        denoise(model, &self.get("ddim.latents"), &mut noise, &job, &mut go_on).unwrap().unwrap().latents
+        denoise(model, &self.get("ddim.latents"), &mut noise, &job, &mut go_on).unwrap().unwrap()
     }
 
     /// The layers with a prefix.

@@ -106,7 +106,7 @@ fn the_same_seed_gives_the_same_bytes() {
         let mut noise = PictureNoise::new(kind, seeds);
         let start = model.initial_latents(&mut noise).unwrap();
         let done = denoise(&model, &start, &mut noise, &job, &mut |_, _| ControlFlow::Continue(())).unwrap().unwrap();
-        let picture = model.vae.decoder().unwrap().decode(&model.vae.unscale(&done.latents).unwrap()).unwrap();
+        let picture = model.vae.decoder().unwrap().decode(&model.vae.unscale(&done).unwrap()).unwrap();
         to_images(&picture).unwrap().into_iter().map(image::RgbImage::into_raw).collect::<Vec<_>>()
     };
     for (eta, kind) in [(0.0, NoiseKind::Catbench), (0.7, NoiseKind::Catbench), (0.7, NoiseKind::Torch)] {
