@@ -31,6 +31,8 @@ pub enum Effect {
     Go(Place),
     /// Open a concept.
     Open(String),
+    /// The mask of the picture at this path has been changed or deleted here.
+    Mended(PathBuf),
     /// Show this run of the open concept, by id; none for the last.
     Show(Option<String>),
     /// Lay this over the screen.

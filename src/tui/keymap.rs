@@ -93,6 +93,7 @@ pub enum Action {
     Sample,
     Score,
     ScoreCheckpoints,
+    ScorePictures,
     PreviousRun,
     NextRun,
     LogScale,
@@ -237,6 +238,14 @@ pub const BINDINGS: &[Binding] = &[
     key(Action::ScoreCheckpoints, &[Char('M')], "M", "measure every checkpoint of the run: a curve over the loss")
         .command("score checkpoints")
         .at(&[Train, Scores]),
+    key(
+        Action::ScorePictures,
+        &[Char('m')],
+        "m",
+        "measure the pictures of this one's folder, with the masks they have now",
+    )
+    .command("score pictures")
+    .at(&[Samples]),
     key(Action::Sample, &[Char('p')], "p", "make pictures: of a prompt, or of a prompt list")
         .command("sample")
         .hint("sample")
@@ -282,10 +291,15 @@ pub const BINDINGS: &[Binding] = &[
         .command("edit notes or list")
         .at(&[Concept]),
     key(Action::NewList, &[Char('n')], "n", "make a prompt list").command("new prompt list").at(&[Concept]),
-    key(Action::Masks, &[Char('v')], "v", "show the masks over the photos, or not")
-        .command("masks")
-        .hint("masks")
-        .at(&[Concept]),
+    key(
+        Action::Masks,
+        &[Char('v')],
+        "v",
+        "show the masks over the pictures, or not; the doubtful of samples come first",
+    )
+    .command("masks")
+    .hint("masks")
+    .at(&[Concept, Samples]),
     key(Action::DrawMask, &[Char('d')], "d", "draw the mask of this picture")
         .command("draw mask")
         .hint("mask")

@@ -3,7 +3,7 @@
 
 mod samples;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 pub use samples::{SampleList, words};
@@ -76,6 +76,10 @@ pub struct Open {
     pub samples: Option<SampleList>,
     /// How often samples have come, or ratings that are not from here.
     pub samples_generation: u64,
+    /// How often a mask of a sample was mended here.
+    pub mends: u64,
+    /// Those samples, from the concept's folder, until their pictures are measured again from here.
+    pub mended: BTreeSet<PathBuf>,
     /// What was measured of each checkpoint of the shown run, by its step, once it has come.
     pub checkpoint_scores: BTreeMap<usize, Scores>,
     /// Which run is shown, by id; none for the last.
@@ -101,8 +105,12 @@ impl Open {
     }
 
     /// Take in its samples.
-    pub fn take_samples(&mut self, samples: SampleList) {
+    pub fn take_samples(&mut self, mut samples: SampleList) {
         self.samples_generation += 1;
+        // They may have been asked for before a mask was mended.
+        for path in &self.mended {
+            samples.look_at_mask(&self.concept.folder, path);
+        }
         let before = self.samples.replace(samples);
         // Even to let go of a hundred thousand takes longer than a frame may.
         std::thread::spawn(move || drop(before));
@@ -112,6 +120,16 @@ impl Open {
     pub fn take_ratings(&mut self, ratings: &Ratings) {
         let changed = self.samples.as_mut().is_some_and(|samples| samples.rate_all(ratings));
         self.samples_generation += u64::from(changed);
+    }
+
+    /// The mask of the sample at `picture` is another now: that is seen at once, whatever the daemon has taken up.
+    pub fn mend(&mut self, picture: &Path) {
+        let folder = &self.concept.folder;
+        let (Ok(path), Some(samples)) = (picture.strip_prefix(folder), &mut self.samples) else { return };
+        if samples.look_at_mask(folder, path) {
+            self.mends += 1;
+            self.mended.insert(path.to_owned());
+        }
     }
 
     /// Show this run; none for the last, whichever that will be.
@@ -177,6 +195,8 @@ impl World {
             checked: None,
             samples: None,
             samples_generation: 0,
+            mends: 0,
+            mended: BTreeSet::new(),
             shown: None,
             checkpoint_scores: BTreeMap::new(),
         });

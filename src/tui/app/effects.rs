@@ -46,6 +46,11 @@ impl App {
                 }
                 self.screens.train.reset();
             }
+            Effect::Mended(picture) => {
+                if let Some(open) = &mut self.world.open {
+                    open.mend(&picture);
+                }
+            }
             Effect::Over(overlay) => self.overlays.push(overlay),
             Effect::Do(what, task) => {
                 self.world.doing.push(what.clone());

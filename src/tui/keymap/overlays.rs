@@ -146,7 +146,8 @@ pub const MASK: Layer = Layer {
         key(Action::Put, &[Char(' '), Enter], "Space", "use the tool where the pointer is; Enter closes a lasso")
             .hint("put"),
         key(Action::Undo, &[Char('u')], "u", "take the last change back").hint("undo"),
-        key(Action::NextLacking, &[Char('n')], "n", "the next picture without a mask").hint("next"),
+        key(Action::NextLacking, &[Char('n')], "n", "the next picture without a mask, or with a doubtful one")
+            .hint("next"),
         key(Action::Smaller, &[Char('[')], "[", "a smaller brush, less tolerance").hint("smaller"),
         key(Action::Bigger, &[Char(']')], "]", "a bigger brush, more tolerance").hint("bigger"),
         key(Action::View, &[Char('v')], "v", "how the mask is shown: over the picture, cut out, alone, not at all")
@@ -177,7 +178,7 @@ pub const MASK: Layer = Layer {
         key(Action::PanUp, &[Up], "Ctrl-↑", "what is above it").control(),
         key(Action::PanDown, &[Down], "Ctrl-↓", "what is below it").control(),
         key(Action::Remove, &[Char('D')], "D", "delete the file of a mask that marks nothing, where S asks"),
-        key(Action::PreviousLacking, &[Char('p')], "p", "the one before without a mask"),
+        key(Action::PreviousLacking, &[Char('p')], "p", "the one before without a mask, or with a doubtful one"),
         key(Action::NextPicture, &[Char('N')], "N", "the next picture"),
         key(Action::PreviousPicture, &[Char('P')], "P", "the picture before"),
         key(Action::Back, &[Esc], "Esc", "drop a corner, or go back; what is not saved is asked about").hint("back"),

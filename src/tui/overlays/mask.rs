@@ -268,10 +268,13 @@ impl Overlay for MaskEditor {
         let mut spans = vec![Span::styled(format!(" {} ", name.unwrap_or_default()), theme::strong())];
         spans.push(Span::styled(
             format!(
-                "{width} × {height}, {share:.1} % marked{}   {} of {} without a mask   ",
+                "{width} × {height}, {share:.1} % marked{}   {}   ",
                 if self.is_changed() { ", not saved" } else { "" },
-                self.lacking,
-                self.shots.len()
+                match (self.shots.iter().filter(|shot| shot.doubt.is_some()).count(), self.lacking) {
+                    (0, lacking) => format!("{lacking} of {} without a mask", self.shots.len()),
+                    (doubtful, 0) => format!("{doubtful} of {} doubtful", self.shots.len()),
+                    (doubtful, lacking) => format!("{doubtful} doubtful, {lacking} missing"),
+                }
             ),
             theme::faint(),
         ));

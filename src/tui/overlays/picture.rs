@@ -8,6 +8,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Clear, Widget};
 
 use super::{Overlay, Reply, hints};
+use crate::client::words::doubtful;
 use crate::tui::canvas::Canvas;
 use crate::tui::keymap::Action;
 use crate::tui::keymap::overlays::{self, Layer};
@@ -15,7 +16,7 @@ use crate::tui::theme;
 use crate::tui::world::World;
 
 /// A picture as panes and the large view show it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Shot {
     /// The file.
     pub path: PathBuf,
@@ -27,6 +28,8 @@ pub struct Shot {
     pub caption: String,
     /// A mask to show over it.
     pub mask: Option<PathBuf>,
+    /// The confidence of its mask where that is doubtful.
+    pub doubt: Option<f64>,
 }
 
 /// Pictures, one at a time.
@@ -59,6 +62,7 @@ impl Overlay for Large {
         let name = shot.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let title = Line::from(vec![
             Span::styled(format!(" {}", shot.title), theme::strong()),
+            Span::styled(shot.doubt.map(|of| format!("  ? {}", doubtful(of))).unwrap_or_default(), theme::warn()),
             Span::styled(format!("  {}", shot.detail), theme::text()),
             Span::styled(format!("  {name}"), theme::faint()),
         ]);

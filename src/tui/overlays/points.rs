@@ -148,7 +148,9 @@ impl Points {
             how.push(("drawn_over".into(), over.join(", ")));
         }
         let settings = said.into_iter().flatten().chain(points.iter().flat_map(|made| &made.how));
-        for (key, value) in settings.filter(|(key, _)| !["mask_made_by", "drawn_over"].contains(&key.as_str())) {
+        // How sure of it was what made it is no word on what a hand has drawn.
+        let not_kept = ["mask_made_by", "drawn_over", "confidence"];
+        for (key, value) in settings.filter(|(key, _)| !not_kept.contains(&key.as_str())) {
             match how.iter_mut().find(|(known, _)| known == key) {
                 Some((_, known)) => known.clone_from(value),
                 None => how.push((key.clone(), value.clone())),

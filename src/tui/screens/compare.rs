@@ -94,6 +94,7 @@ impl Compare {
                 detail: format!("{} #{seed}", with_class_words(prompt, &open.concept.file.class_word, &[])),
                 caption: format!("{} step {}", Look::run(at).mark, picture.step),
                 mask: None,
+                doubt: None,
             })
         });
         (shots.collect(), all.len())

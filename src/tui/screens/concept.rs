@@ -8,7 +8,7 @@ use ratatui::text::{Line, Span};
 use super::Screen;
 use crate::client::words::count;
 use crate::fs;
-use crate::protocol::{RunRecord, TrainConfig};
+use crate::protocol::{RunRecord, TrainConfig, doubt, two_digits};
 use crate::tui::canvas::{Canvas, Target};
 use crate::tui::deeds::{self, Effect};
 use crate::tui::keymap::{Action, Place};
@@ -55,12 +55,21 @@ fn shots(open: &Open, masks: bool) -> Vec<Shot> {
         let found = photos.and_then(|photos| photos.iter().find(|photo| photo.path == *path));
         let mask = open.concept.mask_path(path);
         let has_mask = mask.is_file();
+        let known = open.details.as_ref().and_then(|details| {
+            details.mask_files.iter().find(|file| mask.file_name().is_some_and(|name| name == file.name.as_str()))
+        });
+        let doubt = known.filter(|_| has_mask).and_then(|file| doubt(file.confidence));
         Shot {
             path: path.clone(),
             title: "Photo".into(),
             detail: found.map(|photo| photo.how_cropped(TrainConfig::default().crop)).unwrap_or_default(),
-            caption: if has_mask { String::new() } else { "no mask".into() },
+            caption: match doubt {
+                _ if !has_mask => "no mask".into(),
+                Some(confidence) => format!("? {}", two_digits(confidence)),
+                None => String::new(),
+            },
             mask: (masks && has_mask).then_some(mask),
+            doubt,
         }
     };
     open.photos.iter().map(shot).collect()
@@ -90,8 +99,10 @@ impl Screen for ConceptScreen {
         let about = Rect { y: runs.bottom(), height: right.height - runs.height - lists, ..right };
 
         let shots = shots(open, self.masks);
-        let with = shots.iter().filter(|shot| shot.caption.is_empty()).count();
+        let doubtful = shots.iter().filter(|shot| shot.doubt.is_some()).count();
+        let with = doubtful + shots.iter().filter(|shot| shot.caption.is_empty()).count();
         let said = if shots.is_empty() { String::new() } else { format!("{}, {with} with a mask", shots.len()) };
+        let said = if doubtful > 0 { format!("{said}, {doubtful} doubtful") } else { said };
         let said = if self.masks || with == 0 { said } else { format!("{said}, not shown") };
         let inner =
             pane::draw(canvas.buffer, left, "Photos", &Line::styled(said, theme::faint()), self.focus == PHOTOS);

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use crate::protocol::SampleRecord;
-use crate::workspace::Ratings;
+use crate::workspace::{Ratings, look_at_mask, sample_mask};
 
 /// The samples as the store had them, and what is looked up in them. It is made off the drawing thread.
 #[derive(Debug, Default)]
@@ -63,6 +63,14 @@ impl SampleList {
             }
         }
         before != rating
+    }
+
+    /// Look at the mask of the picture at `path` from the concept's `folder`. Whether it is another than was known.
+    pub fn look_at_mask(&mut self, folder: &Path, path: &Path) -> bool {
+        let Some(&place) = self.places.get(path.as_os_str()) else { return false };
+        let known = self.records[place].mask;
+        self.records[place].mask = look_at_mask(&sample_mask(&folder.join(path)), known);
+        self.records[place].mask != known
     }
 
     /// Have the ratings `ratings` and no others. Whether one has changed.

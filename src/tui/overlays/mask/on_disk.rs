@@ -5,15 +5,19 @@ use std::path::{Path, PathBuf};
 use image::{GrayImage, RgbImage};
 
 use super::MaskEditor;
+use crate::client::words::doubtful;
 use crate::image::{self as files, MaskCanvas};
-use crate::tui::deeds;
+use crate::protocol::doubt;
+use crate::tui::deeds::{self, Effect};
 use crate::tui::overlays::Reply;
+use crate::workspace::sample_mask;
 
 /// Where the mask of the picture at `path` is: for a photo beside the photos' folder, for a sample in `masks` beside it.
 pub(super) fn mask_path(path: &Path) -> PathBuf {
-    let folder = path.parent().unwrap_or(path);
-    let masks = if folder.ends_with("images") { folder.with_file_name("masks") } else { folder.join("masks") };
-    files::mask_path(&masks, path)
+    match path.parent().filter(|_| is_photo(path)) {
+        Some(folder) => files::mask_path(&folder.with_file_name("masks"), path),
+        None => sample_mask(path),
+    }
 }
 
 impl MaskEditor {
@@ -38,6 +42,9 @@ impl MaskEditor {
                 Err(error) => self.said = Some(format!("{error}: an empty one is begun")),
             }
         }
+        if let (None, Some(confidence)) = (&self.said, shot.doubt) {
+            self.said = Some(format!("{}: draw it, or S keeps it as it is", doubtful(confidence)));
+        }
         self.pointer = (width as f32 / 2.0, height as f32 / 2.0);
         self.radius = (width.min(height) as f32 / 16.0).max(1.0);
         self.saved.clone_from(&mask);
@@ -55,12 +62,19 @@ impl MaskEditor {
             }
             _ => {}
         }
-        let taken_up = deeds::taken_up(&shot.path);
         self.text = None;
-        self.saved.clone_from(self.canvas.mask());
         self.said = Some(format!("deleted: {}", path.display()));
+        self.mended()
+    }
+
+    /// The mask's file is as the mask is.
+    fn mended(&mut self) -> Reply {
+        let Some(shot) = self.shots.get_mut(self.index) else { return Reply::Stay };
+        shot.doubt = doubt(files::mask_confidence(&mask_path(&shot.path)));
+        let effects = vec![Effect::Mended(shot.path.clone()), deeds::taken_up(&shot.path)];
+        self.saved.clone_from(self.canvas.mask());
         self.count_lacking();
-        Reply::Also(taken_up)
+        Reply::Also(Effect::Many(effects))
     }
 
     /// Save the mask, and say so. One that marks nothing only when asked `again`.
@@ -89,7 +103,8 @@ impl MaskEditor {
                 (false, true) => {}
             }
         }
-        if !self.is_changed() && self.text.is_some() && path.is_file() {
+        // One that is doubtful is taken for one's own as it is.
+        if !self.is_changed() && self.text.is_some() && path.is_file() && shot.doubt.is_none() {
             self.said = Some(format!("✓ unchanged: {}", path.display()));
             return Reply::Stay;
         }
@@ -102,25 +117,26 @@ impl MaskEditor {
             self.said = Some(error);
             return Reply::Stay;
         }
-        let taken_up = deeds::taken_up(&shot.path);
         self.text = Some(text);
-        self.saved.clone_from(self.canvas.mask());
         self.said = Some(format!("✓ {}", path.display()));
-        self.count_lacking();
-        Reply::Also(taken_up)
+        self.mended()
     }
 
-    /// Go to the next picture without a mask, or before the first one round to it; with `any` simply to the next.
+    /// Go to the next picture without a mask or with a doubtful one, or before the first one round to it; with `any` simply to
+    /// the next.
     pub(super) fn next(&mut self, any: bool, forwards: bool) {
         let count = self.shots.len();
         let order = (1..=count).map(|i| if forwards { self.index + i } else { self.index + count - i } % count);
-        let lacks = |index: &usize| any || !mask_path(&self.shots[*index].path).is_file();
+        let lacks = |index: &usize| {
+            let shot = &self.shots[*index];
+            any || shot.doubt.is_some() || !mask_path(&shot.path).is_file()
+        };
         match order.into_iter().find(lacks) {
             Some(index) if index != self.index => {
                 self.index = index;
                 self.read();
             }
-            _ => self.said = Some("no other lacks a mask: N and P go through all".into()),
+            _ => self.said = Some("no other lacks a mask or has a doubtful one: N and P go through all".into()),
         }
     }
 

@@ -10,7 +10,7 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
 use super::Screen;
-use crate::client::words;
+use crate::client::words::{self, count, doubtful};
 use crate::image;
 use crate::protocol::{SampleRecord, with_class_words};
 use crate::tui::canvas::{Canvas, Target};
@@ -27,6 +27,7 @@ use crate::tui::widgets::list::Choice;
 use crate::tui::widgets::tiles::Tiles;
 use crate::tui::widgets::{pane, text, tiles};
 use crate::tui::world::{Open, World};
+use crate::workspace::sample_mask;
 use seen::Seen;
 
 const GRID: usize = 0;
@@ -71,6 +72,15 @@ impl Whose {
     }
 }
 
+/// Which samples are seen, and in which order.
+#[derive(Debug, Clone, PartialEq, Default)]
+struct Asked {
+    whose: Whose,
+    filter: String,
+    /// With their masks, the doubtful ones first.
+    masks: bool,
+}
+
 /// The samples.
 #[derive(Default)]
 pub struct Samples {
@@ -79,8 +89,7 @@ pub struct Samples {
     steps: Choice,
     /// The chosen one is seen as large as the screen.
     large: bool,
-    whose: Whose,
-    filter: String,
+    asked: Asked,
     marked: BTreeSet<PathBuf>,
     seen: Seen,
     /// The chosen one: it stays chosen when others come before it.
@@ -93,7 +102,7 @@ impl Samples {
     /// Take in what there is now: what was chosen stays chosen, and what is gone is not marked any more.
     fn follow(&mut self, world: &World) {
         let Some(open) = &world.open else { return };
-        if !self.seen.follow(world, self.whose, &self.filter, self.ratings) {
+        if !self.seen.follow(world, &self.asked, self.ratings) {
             return;
         }
         let seen = &self.seen;
@@ -174,11 +183,13 @@ impl Samples {
     fn shot(&self, open: &Open, sample: &SampleRecord, by_step: bool) -> Shot {
         let prompt = with_class_words(&sample.prompt, &open.concept.file.class_word, &[]);
         let mark = if self.marked.contains(&sample.path) { "✓" } else { "" };
-        let stars = stars(sample.rating);
-        let caption = match (self.whose, by_step) {
-            (Whose::Trash, _) => format!("{mark}{}", sample.prompt.rsplit('/').next().unwrap_or_default()),
-            (_, true) => format!("{mark}{stars}step {}", sample.step),
-            (_, false) => format!("{mark}{stars}#{}", sample.seed),
+        let (doubt, stars) = (sample.doubt(), stars(sample.rating));
+        let mark = format!("{mark}{}", if doubt.is_some() { "? " } else { "" });
+        let is_removed = self.asked.whose == Whose::Trash;
+        let caption = match by_step {
+            _ if is_removed => format!("{mark}{}", sample.prompt.rsplit('/').next().unwrap_or_default()),
+            true => format!("{mark}{stars}step {}", sample.step),
+            false => format!("{mark}{stars}#{}", sample.seed),
         };
         let title = match (sample.learned, sample.step) {
             (false, _) => "Untrained class".into(),
@@ -186,7 +197,27 @@ impl Samples {
             (true, step) => format!("Step {step}"),
         };
         let detail = format!("{prompt} #{} {stars}", sample.seed);
-        Shot { path: open.concept.folder.join(&sample.path), title, detail, caption, mask: None }
+        let path = open.concept.folder.join(&sample.path);
+        let mask = (self.asked.masks && !is_removed).then(|| sample_mask(&path));
+        Shot { path, title, detail, caption, mask, doubt }
+    }
+
+    /// Measure the pictures of the folder that `sample` is in, as the command line does.
+    fn measure(&self, open: &mut Open, sample: &SampleRecord) -> Effect {
+        let folder = sample.path.parent().unwrap_or(&sample.path);
+        open.mended.retain(|mended| mended.parent() != Some(folder));
+        let mut words = vec!["score".to_owned(), open.concept.id.clone()];
+        let batch = folder.strip_prefix("samples").ok().and_then(Path::to_str);
+        if let Some(batch) = batch.filter(|batch| !batch.contains('/')) {
+            words.extend(["--batch".into(), batch.into()]);
+        } else {
+            let all = (0..self.seen.places()).filter_map(|place| self.seen.at(open, place));
+            let files = all.filter(|sample| sample.path.parent() == Some(folder));
+            let files = files.map(|sample| open.concept.folder.join(&sample.path)).filter(|file| file.is_file());
+            words.push("--sample".into());
+            words.extend(files.map(|file| file.display().to_string()));
+        }
+        Effect::Run(words)
     }
 
     /// The chosen one as large as the screen, with what is to be said of it below.
@@ -194,7 +225,7 @@ impl Samples {
         let (Some(open), Some(sample)) = (&world.open, self.chosen(world)) else { return };
         let shot = self.shot(open, &sample, false);
         let place = Rect { height: area.height.saturating_sub(2), ..area };
-        canvas.surface.draw(canvas.buffer, place, &shot.path, None);
+        canvas.surface.draw(canvas.buffer, place, &shot.path, shot.mask.as_deref());
         canvas.target(place, Target::Pane(self.focus));
         let (at, len) = if self.focus == STEPS {
             let len = self.seen.course(open, self.grid.of(self.seen.len()).unwrap_or(0)).len();
@@ -203,26 +234,32 @@ impl Samples {
             (self.grid.of(self.seen.len()), self.seen.len())
         };
         let mark = if self.marked.contains(&sample.path) { "✓ " } else { "" };
+        let [doubt, mended] = about_mask(open, &sample);
         let said = Line::from(vec![
             Span::styled(format!(" {mark}"), theme::accent()),
             Span::styled(format!("{} ", stars(sample.rating)), theme::second()),
-            Span::styled(shot.title, theme::strong()),
+            Span::styled(format!("{}  ", shot.title), theme::strong()),
+            doubt,
             Span::raw(format!(
-                "  {} #{}",
+                "{} #{}",
                 with_class_words(&sample.prompt, &open.concept.file.class_word, &[]),
                 sample.seed
             )),
         ]);
         canvas.buffer.set_line(area.x, place.bottom(), &said, area.width);
-        let below = format!(" ← → {} of {len}   Esc back   {}", at.unwrap_or(0) + 1, sample.path.display());
-        canvas.buffer.set_stringn(area.x, place.bottom() + 1, below, area.width as usize, theme::faint());
+        let below = Line::from(vec![
+            Span::styled(format!(" ← → {} of {len}   Esc back   ", at.unwrap_or(0) + 1), theme::faint()),
+            mended,
+            Span::styled(sample.path.display().to_string(), theme::faint()),
+        ]);
+        canvas.buffer.set_line(area.x, place.bottom() + 1, &below, area.width);
     }
 
     /// Take the marked ones of the trash out of it, or the chosen one; elsewhere the one that was removed last.
     fn restore(&mut self, world: &World) -> Effect {
         let Some(open) = &world.open else { return Effect::None };
         let (home, name) = (&world.home, &open.concept.id);
-        if self.whose != Whose::Trash {
+        if self.asked.whose != Whose::Trash {
             let (home, name) = (home.clone(), name.clone());
             return Effect::task("restoring", move || {
                 let concept = home.concept(&name).map_err(|error| error.to_string())?;
@@ -239,6 +276,16 @@ impl Samples {
         self.marked.clear();
         Effect::Many(deeds)
     }
+}
+
+/// What is to be said of the mask of `sample`, and of what was measured with it.
+fn about_mask(open: &Open, sample: &SampleRecord) -> [Span<'static>; 2] {
+    let doubt = sample.doubt().map(|confidence| format!("? {}  ", doubtful(confidence)));
+    let is_mended = open.mended.iter().any(|mended| mended.parent() == sample.path.parent());
+    [
+        Span::styled(doubt.unwrap_or_default(), theme::warn()),
+        Span::styled(if is_mended { "mended: m measures its folder again  " } else { "" }, theme::accent()),
+    ]
 }
 
 fn stars(rating: Option<u8>) -> String {
@@ -261,19 +308,25 @@ impl Screen for Samples {
         let strip = if course.len() > 1 { (area.height / 4).max(7) } else { 0 };
         let about = 3;
         let grid = Rect { height: area.height - strip - about, ..area };
-        let mut aside = vec![Span::styled(self.whose.words(), theme::faint())];
-        if !self.filter.is_empty() {
-            aside.insert(0, Span::styled(format!("/ {}  ", self.filter), theme::accent()));
+        let doubts = self.seen.doubtful() as u64;
+        let mut aside = vec![Span::styled(self.asked.whose.words(), theme::faint())];
+        if self.asked.masks && doubts > 0 {
+            aside.insert(0, Span::styled("doubtful first  ", theme::faint()));
+        }
+        if !self.asked.filter.is_empty() {
+            aside.insert(0, Span::styled(format!("/ {}  ", self.asked.filter), theme::accent()));
         }
         if !self.marked.is_empty() {
             aside.insert(0, Span::styled(format!("✓ {} marked  ", self.marked.len()), theme::accent()));
         }
-        let title = format!("Samples of {} ({len})", open.concept.id);
+        let doubts = if doubts > 0 { format!(", {} doubtful", count(doubts, "mask")) } else { String::new() };
+        let title = format!("Samples of {} ({len}{doubts})", open.concept.id);
         let inner = pane::draw(canvas.buffer, grid, &title, &Line::from(aside), self.focus == GRID);
         canvas.target(inner, Target::Pane(GRID));
         if len == 0 {
-            let said = match (&open.samples, self.filter.is_empty() && self.whose == Whose::All) {
-                _ if self.whose == Whose::Trash => "nothing of this concept is in the trash: Esc shows all",
+            let is_plain = self.asked.filter.is_empty() && self.asked.whose == Whose::All;
+            let said = match (&open.samples, is_plain) {
+                _ if self.asked.whose == Whose::Trash => "nothing of this concept is in the trash: Esc shows all",
                 (None, _) => "◌ asking for them",
                 (_, true) => "none yet: p makes some",
                 (_, false) => "none of these: Esc shows all",
@@ -300,12 +353,13 @@ impl Screen for Samples {
         }
         if let Some(sample) = self.chosen(world) {
             let area = Rect { y: area.bottom() - about, height: about, ..area };
-            let stars = Line::styled(stars(sample.rating), theme::second());
-            let inner = pane::draw(canvas.buffer, area, "This one", &stars, false);
+            let mut aside = Line::from_iter(about_mask(open, &sample));
+            aside.push_span(Span::styled(stars(sample.rating), theme::second()));
+            let inner = pane::draw(canvas.buffer, area, "This one", &aside, false);
             let learned =
                 if sample.learned { "with the residual embeddings" } else { "without the residual embeddings" };
             let prompt = with_class_words(&sample.prompt, &open.concept.file.class_word, &[]);
-            let how = match self.whose {
+            let how = match self.asked.whose {
                 Whose::Trash => String::new(),
                 _ => format!("#{}  step {}, {learned}", sample.seed, sample.step),
             };
@@ -325,7 +379,7 @@ impl Screen for Samples {
         }
         let chosen = self.chosen(world);
         let (home, name, folder) = (world.home.clone(), open.concept.id.clone(), open.concept.folder.clone());
-        let is_plain = self.filter.is_empty() && self.marked.is_empty() && self.whose == Whose::All;
+        let is_plain = self.asked.filter.is_empty() && self.marked.is_empty() && self.asked.whose == Whose::All;
         match action {
             Action::Enter => {
                 self.large = !self.large && chosen.is_some();
@@ -336,18 +390,26 @@ impl Screen for Samples {
                 Effect::Draw
             }
             Action::Back if !is_plain => {
-                self.filter.clear();
+                self.asked.filter.clear();
                 self.marked.clear();
-                self.whose = Whose::All;
+                self.asked.whose = Whose::All;
                 Effect::Draw
             }
             Action::DrawMask => {
                 let (shots, index) = self.around(open);
                 mask::open(&open.concept, shots, index)
             }
+            Action::Masks => {
+                self.asked.masks = !self.asked.masks;
+                Effect::Draw
+            }
+            Action::ScorePictures => match (&mut world.open, chosen) {
+                (Some(open), Some(sample)) => self.measure(open, &sample),
+                _ => Effect::None,
+            },
             Action::Whose => {
-                self.whose = self.whose.next();
-                if matches!(self.whose, Whose::All | Whose::Trash) {
+                self.asked.whose = self.asked.whose.next();
+                if matches!(self.asked.whose, Whose::All | Whose::Trash) {
                     self.marked.clear();
                 }
                 self.large = false;
@@ -377,7 +439,9 @@ impl Screen for Samples {
             }
             Action::Remove => {
                 let pictures = self.meant(world);
-                let text = format!("{} of {name}. U takes the last one out of the trash again.", count(pictures.len()));
+                let what =
+                    if pictures.len() == 1 { "this picture".into() } else { count(pictures.len() as u64, "picture") };
+                let text = format!("{what} of {name}. U takes the last one out of the trash again.");
                 let deed = deeds::remove_samples(&home, &name, pictures);
                 Effect::over(Question::new("Put into the trash?", &text, "remove", "keep", deed))
             }
@@ -388,7 +452,7 @@ impl Screen for Samples {
             }
             Action::Sample => {
                 let run = shown(world).map(|(_, run)| run);
-                let prompt = chosen.filter(|_| self.whose != Whose::Trash);
+                let prompt = chosen.filter(|_| self.asked.whose != Whose::Trash);
                 let prompt = prompt.map_or_else(|| "a {concept}".into(), |sample| sample.prompt);
                 sampling::open(&open.concept, run, &prompt)
             }
@@ -397,13 +461,17 @@ impl Screen for Samples {
     }
 
     fn why_not(&self, action: Action, _: &World) -> Option<String> {
-        let changes = matches!(action, Action::Better | Action::Worse | Action::Remove | Action::DrawMask);
-        if changes && self.whose == Whose::Trash {
+        let changes = matches!(
+            action,
+            Action::Better | Action::Worse | Action::Remove | Action::DrawMask | Action::ScorePictures
+        );
+        let of_masks = action == Action::Masks;
+        if (changes || of_masks) && self.asked.whose == Whose::Trash {
             return Some("it is in the trash: U takes it out".into());
         }
-        let needs = changes || matches!(action, Action::Enter | Action::Mark | Action::Provenance);
-        (needs && self.seen.len() == 0).then(|| match self.whose {
-            Whose::All if self.filter.is_empty() => "there is no sample: p makes some".into(),
+        let needs = changes || of_masks || matches!(action, Action::Enter | Action::Mark | Action::Provenance);
+        (needs && self.seen.len() == 0).then(|| match self.asked.whose {
+            Whose::All if self.asked.filter.is_empty() => "there is no sample: p makes some".into(),
             _ => "there is none of these: Esc shows all".into(),
         })
     }
@@ -431,7 +499,7 @@ impl Screen for Samples {
     }
 
     fn filter(&mut self) -> Option<&mut String> {
-        Some(&mut self.filter)
+        Some(&mut self.asked.filter)
     }
 
     fn follows(&self, world: &World) -> Vec<PathBuf> {
@@ -441,12 +509,9 @@ impl Screen for Samples {
     }
 
     fn reset(&mut self) {
-        *self = Self { whose: self.whose, ..Self::default() };
+        let Asked { whose, masks, .. } = self.asked;
+        *self = Self { asked: Asked { whose, masks, ..Asked::default() }, ..Self::default() };
     }
-}
-
-fn count(pictures: usize) -> String {
-    if pictures == 1 { "this picture".into() } else { format!("{pictures} pictures") }
 }
 
 /// What made a picture, as the picture itself tells.

@@ -4,7 +4,7 @@
 use std::cmp::Reverse;
 use std::path::{Path, PathBuf};
 
-use super::Whose;
+use super::{Asked, Whose};
 use crate::protocol::{SampleRecord, State};
 use crate::tui::world::{Open, World, words};
 use crate::workspace::{Picture, RemovedSample};
@@ -15,8 +15,9 @@ struct Of {
     concept: String,
     generation: u64,
     stored: bool,
-    whose: Whose,
-    filter: String,
+    asked: Asked,
+    /// How often a mask was mended here.
+    mends: u64,
     run: Option<String>,
     /// The jobs at work, and how many pictures they have told of.
     made: Vec<(PathBuf, usize)>,
@@ -34,6 +35,8 @@ pub struct Seen {
     /// Places: first those of the store, then those of `extra`.
     rows: Vec<usize>,
     stored: usize,
+    /// How many of the rows have a doubtful mask.
+    doubtful: usize,
     /// The row whose course is known, and the places of that.
     course: Option<(usize, Vec<usize>)>,
 }
@@ -42,6 +45,16 @@ impl Seen {
     /// How many there are.
     pub fn len(&self) -> usize {
         self.rows.len()
+    }
+
+    /// How many places there are, seen or not.
+    pub fn places(&self) -> usize {
+        self.stored + self.extra.len()
+    }
+
+    /// How many of them have a doubtful mask.
+    pub fn doubtful(&self) -> usize {
+        self.doubtful
     }
 
     /// The one in this row.
@@ -75,18 +88,18 @@ impl Seen {
     }
 
     /// Be what is seen now. Whether it is something else than before; `ratings` is how often a rating has changed.
-    pub fn follow(&mut self, world: &World, whose: Whose, filter: &str, ratings: u64) -> bool {
+    pub fn follow(&mut self, world: &World, asked: &Asked, ratings: u64) -> bool {
         let Some(open) = &world.open else { return false };
         let running = world.followed.values().filter(|job| job.state == State::Running);
         let of = Of {
             concept: open.concept.id.clone(),
             generation: open.samples_generation,
             stored: open.samples.is_some(),
-            whose,
-            filter: filter.to_owned(),
+            asked: asked.clone(),
+            mends: open.mends,
             run: open.run().map(|run| run.id.clone()),
             made: running.map(|job| (job.job.path().to_owned(), job.history.pictures.len())).collect(),
-            other: match whose {
+            other: match asked.whose {
                 Whose::Rated => (ratings, 0, None),
                 Whose::Trash => (0, world.doing.len(), world.samples_key()),
                 _ => (0, 0, None),
@@ -96,18 +109,19 @@ impl Seen {
             return false;
         }
         self.find_extra(world, open, &of);
-        self.stored = match whose {
+        self.stored = match asked.whose {
             Whose::Trash => 0,
             _ => open.samples.as_ref().map_or(0, |samples| samples.records().len()),
         };
         self.rows = self.find_rows(open, &of);
+        self.doubtful = self.rows.iter().filter(|&&place| self.doubt(open, place).is_some()).count();
         (self.of, self.course) = (Some(of), None);
         true
     }
 
     /// What the store has not: of jobs at work only what has come since the last time is looked at.
     fn find_extra(&mut self, world: &World, open: &Open, of: &Of) {
-        if of.whose == Whose::Trash {
+        if of.asked.whose == Whose::Trash {
             self.trash = open.concept.removed_samples().unwrap_or_default();
             self.extra = self.trash.iter().map(|removed| (record_of(removed), String::new())).collect();
             for (sample, words) in &mut self.extra {
@@ -116,7 +130,7 @@ impl Seen {
             return;
         }
         let before = self.of.as_ref().filter(|before| {
-            before.whose != Whose::Trash
+            before.asked.whose != Whose::Trash
                 && (&before.concept, before.generation, before.stored) == (&of.concept, of.generation, of.stored)
                 && before.made.len() == of.made.len()
                 && before.made.iter().zip(&of.made).all(|(before, now)| before.0 == now.0 && before.1 <= now.1)
@@ -139,9 +153,16 @@ impl Seen {
         }
     }
 
-    /// The newest first; of the rated ones the best; of the trash what was removed last.
+    /// The confidence of the mask of the one at this place, where it is doubtful.
+    fn doubt(&self, open: &Open, place: usize) -> Option<f64> {
+        self.at(open, place).and_then(SampleRecord::doubt)
+    }
+
+    /// The newest first; of the rated ones the best; of the trash what was removed last. With their masks, doubtful ones before
+    /// all others, the most doubtful first.
     fn find_rows(&self, open: &Open, of: &Of) -> Vec<usize> {
-        let asked: Vec<String> = of.filter.split_whitespace().map(str::to_lowercase).collect();
+        let Asked { whose, ref filter, masks } = of.asked;
+        let words: Vec<String> = filter.split_whitespace().map(str::to_lowercase).collect();
         let run = of.run.as_ref().map(|run| format!("runs/{run}/"));
         // Paths have no odd parts: compared as text, a hundred thousand cost nothing that is felt.
         let is_under = |sample: &SampleRecord, folder: &str| {
@@ -149,7 +170,7 @@ impl Seen {
         };
         let is_seen = |place: &usize| {
             let Some(sample) = self.at(open, *place) else { return false };
-            let is_of = match of.whose {
+            let is_of = match whose {
                 Whose::All | Whose::Trash => true,
                 Whose::Run => run.as_ref().is_some_and(|run| is_under(sample, run)),
                 Whose::Batches => is_under(sample, "samples/"),
@@ -160,15 +181,19 @@ impl Seen {
                 (None, Some(samples)) => samples.words(*place),
                 (None, None) => "",
             };
-            is_of && asked.iter().all(|word| text.contains(word.as_str()))
+            is_of && words.iter().all(|word| text.contains(word.as_str()))
         };
-        let all = 0..self.stored + self.extra.len();
-        let mut rows: Vec<usize> = match of.whose {
+        let all = 0..self.places();
+        let mut rows: Vec<usize> = match whose {
             Whose::Trash => all.filter(is_seen).collect(),
             _ => all.rev().filter(is_seen).collect(),
         };
-        if of.whose == Whose::Rated {
+        if whose == Whose::Rated {
             rows.sort_by_key(|&place| Reverse(self.at(open, place).and_then(|sample| sample.rating)));
+        }
+        if masks {
+            let sure = |place: usize| self.doubt(open, place).unwrap_or(f64::INFINITY);
+            rows.sort_by(|&a, &b| sure(a).total_cmp(&sure(b)));
         }
         rows
     }

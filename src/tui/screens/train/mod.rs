@@ -145,6 +145,7 @@ impl Train {
             detail: format!("{} #{}", with_class_words(&picture.prompt, class_word, &[]), picture.seed),
             caption,
             mask: None,
+            doubt: None,
         };
         match (world.compared().filter(|_| self.compares(world)), pane) {
             (Some(history), LEFT | RIGHT) => {
