@@ -270,9 +270,10 @@ impl Overlay for MaskEditor {
             format!(
                 "{width} × {height}, {share:.1} % marked{}   {}   ",
                 if self.is_changed() { ", not saved" } else { "" },
-                match self.shots.iter().filter(|shot| shot.doubt.is_some()).count() {
-                    0 => format!("{} of {} without a mask", self.lacking, self.shots.len()),
-                    doubtful => format!("{doubtful} doubtful, {} without a mask", self.lacking),
+                match (self.shots.iter().filter(|shot| shot.doubt.is_some()).count(), self.lacking) {
+                    (0, lacking) => format!("{lacking} of {} without a mask", self.shots.len()),
+                    (doubtful, 0) => format!("{doubtful} of {} doubtful", self.shots.len()),
+                    (doubtful, lacking) => format!("{doubtful} doubtful, {lacking} missing"),
                 }
             ),
             theme::faint(),

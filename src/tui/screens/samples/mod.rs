@@ -465,10 +465,11 @@ impl Screen for Samples {
             action,
             Action::Better | Action::Worse | Action::Remove | Action::DrawMask | Action::ScorePictures
         );
-        if (changes || action == Action::Masks) && self.asked.whose == Whose::Trash {
+        let of_masks = action == Action::Masks;
+        if (changes || of_masks) && self.asked.whose == Whose::Trash {
             return Some("it is in the trash: U takes it out".into());
         }
-        let needs = changes || matches!(action, Action::Enter | Action::Mark | Action::Provenance);
+        let needs = changes || of_masks || matches!(action, Action::Enter | Action::Mark | Action::Provenance);
         (needs && self.seen.len() == 0).then(|| match self.asked.whose {
             Whose::All if self.asked.filter.is_empty() => "there is no sample: p makes some".into(),
             _ => "there is none of these: Esc shows all".into(),
