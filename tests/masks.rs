@@ -43,7 +43,7 @@ fn table(workspace: &Workspace, args: &[&str]) -> Vec<Value> {
 }
 
 fn number(row: &Value, key: &str) -> f64 {
-    row[key].as_str().unwrap().parse().unwrap()
+    row[key].as_f64().unwrap()
 }
 
 #[test]

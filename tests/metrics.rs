@@ -313,7 +313,7 @@ fn a_difference_says_what_it_owes_to_the_masks() {
     assert!(mixed.contains("how the masks were made (by base_model; by sam)"), "{mixed}");
 }
 
-/// A line of version 0.1.0, before masks said what made them and how sure it was.
+/// A line as version 0.1.0 wrote it before masks said what made them and how sure it was.
 #[test]
 fn a_line_from_before_masks_had_makers_is_read_and_told_apart() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/scores-before-mask-makers.jsonl");

@@ -8,7 +8,8 @@ use serde_json::json;
 use super::preflight::Told;
 use super::{Error, PlacementArgs, Where, follow, mask_bench, print_json, train};
 use crate::client;
-use crate::protocol::{FloatType, MaskConfig, MaskMaker, MaskPoint, MaskQuality, SegmentRequest};
+use crate::image::mask_confidence;
+use crate::protocol::{FloatType, MaskConfig, MaskMaker, MaskPoint, MaskQuality, SegmentRequest, doubt};
 use crate::workspace::{self, Concept, History, JobFolder, MaskProblem};
 
 /// What to do.
@@ -251,10 +252,14 @@ fn make(args: &MakeArgs) -> Result<(), Error> {
     super::take_up(&concept.home()?, &concept);
     let masks = History::read(&job)?.masks;
     if args.json {
-        let masks: Vec<_> = masks.iter().map(|(picture, mask)| json!({ "picture": picture, "mask": mask })).collect();
-        print_json(&json!({ "masks": masks, "path": job.path() }));
+        let row = |(picture, mask): &(PathBuf, PathBuf)| json!({ "picture": picture, "mask": mask, "confidence": mask_confidence(mask) });
+        print_json(&json!({ "masks": masks.iter().map(row).collect::<Vec<_>>(), "path": job.path() }));
     } else {
-        masks.iter().for_each(|(_, mask)| println!("{}", mask.display()));
+        for (_, mask) in &masks {
+            let doubt = doubt(mask_confidence(mask))
+                .map_or(String::new(), |confidence| format!("  {}: look at it", client::words::doubtful(confidence)));
+            println!("{}{doubt}", mask.display());
+        }
     }
     Ok(())
 }

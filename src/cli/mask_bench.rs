@@ -111,7 +111,7 @@ fn of_photos(concept: &Concept) -> Result<Vec<TruePicture>, Error> {
         MaskMaker::ALL.map(MaskMaker::word).into_iter().chain(["attention", "segment_anything"]).collect::<Vec<_>>();
     let is_true = |mask: &Path| {
         let by = mask_says(mask).made_by;
-        mask.is_file() && by.is_none_or(|by| !made.contains(&by.as_str()))
+        mask.is_file() && by.is_none_or(|by| !made.contains(&by.split(" (").next().unwrap_or("")))
     };
     let class_word = &concept.file.class_word;
     let true_picture =
@@ -190,20 +190,19 @@ fn table(ways: &[MaskWay], lines: &[BenchLine], job: &JobFolder) -> Table {
         let mean = |of: fn(&BenchLine) -> f64| lines.iter().map(|line| of(line)).sum::<f64>() / lines.len() as f64;
         let doubtful = |line: &&&BenchLine| line.confidence.is_some_and(|confidence| confidence < DOUBTFUL_BELOW);
         let (wrong, right): (Vec<&BenchLine>, Vec<&BenchLine>) = lines.iter().partition(|line| line.iou < 0.6);
-        let number = |x: f64, digits: usize| Cell::Text(format!("{x:.digits$}"));
         let MaskWay { maker, quality } = ways[way];
         vec![
             maker.word().into(),
             if maker.looks() { quality.word().into() } else { Cell::Nothing(String::new()) },
             Cell::Count(lines.len()),
-            number(mean(|line| line.iou), 3),
-            number(ious[lines.len() / 10], 3),
-            number(ious[0], 3),
+            Cell::Number(mean(|line| line.iou)),
+            Cell::Number(ious[lines.len() / 10]),
+            Cell::Number(ious[0]),
             Cell::Count(wrong.len()),
             Cell::Count(wrong.iter().filter(doubtful).count()),
             Cell::Count(right.iter().filter(doubtful).count()),
-            number(mean(|line| line.boundary_f), 3),
-            number(mean(|line| line.seconds), 3),
+            Cell::Number(mean(|line| line.boundary_f)),
+            Cell::Number(mean(|line| line.seconds)),
         ]
     });
     Table {

@@ -110,6 +110,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
         ..concept.sampling()
     };
     args.prompts.apply(&mut config);
+    concept.check_masks_by(config.masks)?;
     config.concepts = args.with.iter().map(|text| client::other_concept(&home, text)).collect::<Result<_, _>>()?;
     config.concept_steps = match args.concept_steps[..] {
         [] => None,

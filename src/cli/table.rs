@@ -43,6 +43,8 @@ pub enum Cell {
     Text(String),
     /// A whole number.
     Count(usize),
+    /// Another number; people read three digits of it.
+    Number(f64),
     /// A score with its interval.
     Score(Score),
     /// A masked score with all masks grown and shrunk.
@@ -316,7 +318,7 @@ impl Table {
         let parts = |row: &Vec<Cell>| match row.get(column)? {
             Cell::Score(_) => Some(&["", "_low", "_high", "_n"][..]),
             Cell::Dependence(_) => Some(&["_grown", "_shrunk"][..]),
-            Cell::Text(_) | Cell::Count(_) | Cell::Nothing(_) => None,
+            Cell::Text(_) | Cell::Count(_) | Cell::Number(_) | Cell::Nothing(_) => None,
         };
         self.rows.iter().find_map(parts).unwrap_or(&[""])
     }
@@ -337,6 +339,7 @@ impl Table {
                     Cell::Dependence(MaskDependence { grown, shrunk }) => vec![grown.to_string(), shrunk.to_string()],
                     Cell::Text(text) => vec![text.clone()],
                     Cell::Count(count) => vec![count.to_string()],
+                    Cell::Number(number) => vec![number.to_string()],
                     Cell::Nothing(_) => Vec::new(),
                 };
                 cells.resize(parts.len(), String::new());
@@ -356,6 +359,7 @@ impl Table {
             let value = |cell: &Cell| match cell {
                 Cell::Text(text) => json!(text),
                 Cell::Count(count) => json!(count),
+                Cell::Number(number) => json!(number),
                 Cell::Score(score) => json!(score),
                 Cell::Dependence(dependence) => json!(dependence),
                 Cell::Nothing(_) => Value::Null,
@@ -425,6 +429,7 @@ fn words(cell: &Cell) -> String {
     match cell {
         Cell::Text(text) => text.clone(),
         Cell::Count(count) => count.to_string(),
+        Cell::Number(number) => format!("{number:.3}"),
         Cell::Score(score) => in_brackets(score),
         Cell::Dependence(dependence) => between(*dependence),
         Cell::Nothing(why) if why.is_empty() => "-".into(),

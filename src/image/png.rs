@@ -115,10 +115,23 @@ pub fn read_png_text(path: &Path) -> Result<Vec<(String, String)>, Error> {
     Ok(text)
 }
 
+/// What decides, besides the picture, what the makers' masks are.
+const MASK_SETTINGS: [(&[&str], &[&str]); 3] = [
+    (&["base_model", "sam"], &["timesteps", "draws", "threshold", "smallest_part"]),
+    (&["sam"], &["sam_model_sha256"]),
+    (&["segmenter"], &["segmenter_sha256"]),
+];
+
+/// A hash by its first characters.
+fn shortened(value: &str) -> &str {
+    if value.len() == 64 { &value[..8] } else { value }
+}
+
 /// What a mask says of itself in its PNG text.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct MaskSays {
-    /// What made it (`mask_made_by`): a network, an editor, a file it was brought in from.
+    /// What made it (`mask_made_by`): a network, an editor, a file it was brought in from. Behind a maker that has settings
+    /// stand those in parentheses: masks that differ in them are made differently.
     pub made_by: Option<String>,
     /// How sure its maker is of it, 0 to 1.
     pub confidence: Option<f64>,
@@ -129,10 +142,12 @@ pub fn mask_says(path: &Path) -> MaskSays {
     let text = read_png_text(path).unwrap_or_default();
     let value = |key: &str| text.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str());
     let confidence = value("confidence").and_then(|value| value.parse::<f64>().ok());
-    MaskSays {
-        made_by: value("mask_made_by").map(str::to_owned),
-        confidence: confidence.filter(|confidence| (0.0..=1.0).contains(confidence)),
-    }
+    let made_by = value("mask_made_by").map(|by| {
+        let settings = MASK_SETTINGS.iter().filter(|(maker, _)| maker.contains(&by)).flat_map(|(_, keys)| keys.iter());
+        let said: Vec<String> = settings.filter_map(|key| Some(format!("{key} {}", shortened(value(key)?)))).collect();
+        if said.is_empty() { by.to_owned() } else { format!("{by} ({})", said.join("; ")) }
+    });
+    MaskSays { made_by, confidence: confidence.filter(|confidence| (0.0..=1.0).contains(confidence)) }
 }
 
 /// What the mask in `path` says of its own worth, 0 to 1; none where it says nothing, as one drawn by hand, or cannot be read.
@@ -188,6 +203,8 @@ mod tests {
             write_png(&path, &GrayImage::new(2, 2), text).unwrap();
             mask_says(&path)
         };
+        let with = [("mask_made_by", "base_model"), ("timesteps", "100, 200"), ("draws", "1"), ("steps", "9")];
+        assert_eq!(says(&with).made_by.as_deref(), Some("base_model (timesteps 100, 200; draws 1)"));
         let made_by = Some("base_model".to_owned());
         let sure = MaskSays { made_by: made_by.clone(), confidence: Some(0.625) };
         assert_eq!(says(&[("mask_made_by", "base_model"), ("confidence", "0.625")]), sure);

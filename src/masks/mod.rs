@@ -54,7 +54,9 @@ impl<'a> BaseModelMasks<'a> {
     /// A caption in which the class word was cut off, a failing computation.
     pub fn new(model: &'a BaseModel, class_word: &str, config: &MaskConfig) -> Result<Self> {
         let caption = config.caption.replace("{class}", class_word);
-        let class = model.tokenizer.positions_of(&caption, class_word)?;
+        // Where it was put: the caption may hold the same word before it.
+        let start = config.caption.find("{class}").unwrap_or(0);
+        let class = model.tokenizer.positions_at(&caption, start..start + class_word.len())?;
         if class.is_empty() {
             let cause = format!("the caption {caption:?} of masks has no tokens of the class word {class_word:?}");
             return Err(Error::Setting(cause));

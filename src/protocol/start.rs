@@ -76,7 +76,9 @@ impl TryFrom<toml::Table> for TrainStart {
         let named = said.get("preset").map(|value| set(&default, "preset", value)).transpose()?;
         let start = TrainConfig::preset(named.map_or(default.preset, |named| named.preset));
         let config = said.iter().try_fold(start, |config, (name, value)| set(&config, name, value))?;
-        config.check()?;
+        // A device that is not here is refused when a training is to use it: the concept may have come from another machine.
+        let here = TrainConfig::default();
+        TrainConfig { device: here.device, dtype: here.dtype, ..config.clone() }.check()?;
         Ok(Self { said, config })
     }
 }

@@ -5,14 +5,14 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use super::judge::{Judge, Made};
-use super::sample::{Sampled, Sampling, Subject, mask_path, plan};
+use super::sample::{Sampled, Sampling, Subject, plan};
 use super::{Error, Outcome, ScoreJob, StopFlag, estimate, load_model};
 use crate::catversion::prompt_text;
 use crate::diffusion::BaseModel;
 use crate::image::{Provenance, mask_says, read_any_mask, read_photo, read_provenance};
 use crate::metrics::{ScoredMask, ScoredSample};
 use crate::protocol::{ModelSpec, Phase, SampleConfig, ScoreConfig, ScoreTask};
-use crate::workspace::{self, Concept, EventLog, History, JobFolder, read_scores};
+use crate::workspace::{self, Concept, EventLog, History, JobFolder, read_scores, sample_mask};
 
 /// A scoring that samples its pictures: of a finished run, or at the end of its training.
 pub(super) struct Evaluation<'a> {
@@ -84,7 +84,7 @@ impl Evaluation<'_> {
 
     fn scored(&self, Sampled { planned, picture, mask, .. }: Sampled) -> ScoredSample {
         // What the mask says of itself stands in its file, which has just been written.
-        let says = || mask_says(&mask_path(&self.job.path().join(&planned.path)));
+        let says = || mask_says(&sample_mask(&self.job.path().join(&planned.path)));
         ScoredSample {
             image: picture,
             mask: mask.map(|made| ScoredMask { pixels: made.mask, says: says() }),
@@ -166,7 +166,7 @@ fn pictures(job: &ScoreJob, files: &[PathBuf], prompt: Option<&str>, log: &mut E
 
 /// The mask beside the picture at `path`, which has `size`; it may mark nothing.
 fn read_mask_of(path: &Path, size: (u32, u32)) -> Result<Option<ScoredMask>, Error> {
-    let path = mask_path(path);
+    let path = sample_mask(path);
     if !path.is_file() {
         return Ok(None);
     }

@@ -17,6 +17,9 @@ use crate::fs::sha256;
 use crate::image::{resize_bicubic, resize_map};
 use ops::{ConvWeights, LinearWeights, NormWeights};
 
+/// The largest side that a network may have: its activations fill memory.
+const MOST_SIDE: usize = 1024;
+
 /// Its `config.json`.
 #[derive(Debug, Clone, Deserialize)]
 struct Config {
@@ -68,8 +71,13 @@ impl MaskNetwork {
         if channels.is_empty() || groups == 0 || channels.iter().any(|width| width % groups != 0) {
             return Err(wrong(format!("{channels:?} channels cannot be normed in {groups} groups")));
         }
-        if config.sample_size == 0 || config.sample_size % (1 << halvings.min(16)) != 0 || config.layers_per_block == 0
-        {
+        if config.layers_per_block == 0 {
+            return Err(wrong("it has 0 layers a block".into()));
+        }
+        if config.sample_size > MOST_SIDE {
+            return Err(wrong(format!("a side of {} is more than {MOST_SIDE}", config.sample_size)));
+        }
+        if config.sample_size == 0 || config.sample_size % (1 << halvings.min(16)) != 0 {
             return Err(wrong(format!("a side of {} cannot be halved {halvings} times", config.sample_size)));
         }
         let block = |scope: &Scope<'_>, inner: usize, out: usize| {

@@ -136,14 +136,25 @@ impl Concept {
         self.file.segmenter.as_ref().map(|path| self.folder.join(path)).ok_or_else(missing)
     }
 
-    /// Refuse a maker of masks whose model `concept.toml` does not name.
+    /// Refuse a maker of masks whose model `concept.toml` does not name, or that is not there.
     ///
     /// # Errors
     /// Such a maker.
     pub fn check_masks_by(&self, maker: MaskMaker) -> Result<(), Error> {
         match maker {
-            MaskMaker::Sam => self.sam_model().map(drop),
-            MaskMaker::Segmenter => self.segmenter().map(drop),
+            MaskMaker::Sam => {
+                let path = self.sam_model()?;
+                if path.is_file() { Ok(()) } else { Err(Error::invalid(&path, "sam_model is no file", "name one")) }
+            }
+            MaskMaker::Segmenter => {
+                let path = self.segmenter()?;
+                let remedy = "name the folder that has its config.json and model.safetensors";
+                if path.join("config.json").is_file() {
+                    Ok(())
+                } else {
+                    Err(Error::invalid(&path, "segmenter is no folder of a network", remedy))
+                }
+            }
             MaskMaker::BaseModel | MaskMaker::Nobody => Ok(()),
         }
     }

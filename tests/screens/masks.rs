@@ -15,7 +15,7 @@ use crate::common::{RUN, Workspace, give_mask};
 fn sampled() -> (Workspace, Vec<PathBuf>) {
     let workspace = Workspace::new();
     let sampling = workspace.sampling(8, 8).end(Event::Finished { seconds: 1.0 }).write();
-    let confidences = [Some("0.93"), Some("0.41"), None, None, Some("0.7499"), Some("0.75"), Some("0.08"), Some("x")];
+    let confidences = [Some("0.93"), Some("0.41"), None, None, Some("0.4999"), Some("0.5"), Some("0.08"), Some("x")];
     let mask = |(i, confidence)| give_mask(&sampling.folder.join(format!("{i:03}.png")), confidence);
     let masks: Vec<PathBuf> = confidences.into_iter().enumerate().map(mask).collect();
     std::fs::remove_file(&masks[3]).unwrap();
@@ -39,7 +39,7 @@ fn masks_are_shown_over_samples_with_the_doubtful_ones_first() {
         screen.press(KeyCode::Enter);
         insta::assert_snapshot!(name("samples_masks_large"), screen.text());
         screen.press(KeyCode::Right).press(KeyCode::Right);
-        assert!(screen.text().contains("? mask doubtful 0.74"), "rounded down: {}", screen.text());
+        assert!(screen.text().contains("? mask doubtful 0.49"), "rounded down: {}", screen.text());
         screen.press(KeyCode::Right);
         let text = screen.text();
         assert!(text.contains("4 of 8") && text.contains("007.png"), "then as usual, the newest first: {text}");

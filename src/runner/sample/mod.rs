@@ -20,9 +20,9 @@ use crate::protocol::{
     Event, EventRecord, ModelSpec, OtherConcept, Phase, PictureConfig, PictureRecord, SampleConfig, UsedCheckpoint,
     UsedConcept,
 };
-use crate::workspace::{self, Concept, EventLog, copies};
+use crate::workspace::{self, Concept, EventLog, copies, sample_mask};
 pub(super) use batches::{Planned, count as count_batches, plan};
-pub(super) use writer::{mask_path, write_picture};
+pub(super) use writer::write_picture;
 
 /// What pictures are of and made with.
 pub(super) struct Subject<'a> {
@@ -182,5 +182,5 @@ fn made(root: &Path, events: &[EventRecord]) -> HashSet<PathBuf> {
         _ => None,
     });
     let mask_fits = |mask: PathBuf| !mask.exists() || is_whole(&mask);
-    told.filter(|path| is_whole(&root.join(path)) && mask_fits(mask_path(&root.join(path)))).collect()
+    told.filter(|path| is_whole(&root.join(path)) && mask_fits(sample_mask(&root.join(path)))).collect()
 }

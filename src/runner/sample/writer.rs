@@ -1,6 +1,6 @@
 //! A picture on disk: with its record, and its mask beside it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ::image::RgbImage;
 
@@ -8,7 +8,7 @@ use crate::image;
 use crate::protocol::PictureRecord;
 use crate::runner::Error;
 use crate::runner::mask_makers::MadeMask;
-use crate::workspace;
+use crate::workspace::{self, sample_mask};
 
 /// Write `picture` to `path` in `root` with its record, and its mask, if it has one, to `masks/` beside it.
 pub fn write_picture(
@@ -18,7 +18,7 @@ pub fn write_picture(
     record: &PictureRecord,
 ) -> Result<(), Error> {
     let path = root.join(path);
-    let mask = mask_path(&path);
+    let mask = sample_mask(&path);
     if let Some(folder) = mask.parent() {
         crate::fs::create_below(root, folder).map_err(workspace::Error::io("create", folder))?;
     }
@@ -33,10 +33,4 @@ pub fn write_picture(
             _ => Ok(()),
         },
     }
-}
-
-/// `masks/<name>.png` beside a picture.
-pub fn mask_path(picture: &Path) -> PathBuf {
-    let folder = picture.parent().unwrap_or(Path::new(""));
-    folder.join("masks").join(picture.file_name().unwrap_or_default())
 }

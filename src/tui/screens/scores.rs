@@ -255,7 +255,13 @@ impl Scores {
         if let Some(both) = both {
             let y = list.bottom();
             let n = both.after.masked_clip_i.n;
-            let said = format!(" before → after, bootstrap 95 % intervals over {n} pictures");
+            // The row of what is not doubtful may not fit.
+            let said = match [&both.before, &both.after].map(|scores| scores.masks.samples_doubtful) {
+                [0, 0] => format!(" before → after, bootstrap 95 % intervals over {n} pictures"),
+                [few, many] => {
+                    format!(" before → after, 95 % intervals over {n} pictures; {few} and {many} masks doubtful")
+                }
+            };
             canvas.buffer.set_stringn(inner.x, y, said, inner.width as usize, theme::faint());
             let place = Rect { y: y + 1, height: table - 1, ..inner };
             scores::draw(canvas.buffer, place.intersection(inner), &both.before, &both.after);
