@@ -421,7 +421,7 @@ fn the_whole_journey_by_keys_from_a_folder_of_photos_to_a_comparison() {
     // The first run was measured at its end; measured again, its scores stay.
     terminal.press("6");
     terminal.wait_for("Runs of mug");
-    terminal.wait_for("bootstrap 95 % intervals");
+    terminal.wait_for("95 % intervals");
     terminal.press("m");
     terminal.wait_for("job 4");
     terminal.press("7");

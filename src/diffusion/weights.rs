@@ -283,6 +283,7 @@ pub struct Scope<'a> {
 
 impl Scope<'_> {
     /// One step down.
+    #[must_use]
     pub fn at(&self, name: impl Display) -> Self {
         let prefix = if self.prefix.is_empty() { name.to_string() } else { format!("{}.{name}", self.prefix) };
         Self { weights: self.weights, prefix }

@@ -162,7 +162,7 @@ mod tests {
         let spread = |colour: Colour, n: usize| (0..n).map(move |i| (colour.map(|c| c + (i % 5) as f64), 1.0));
         let colours: Vec<_> = spread([200.0, 30.0, 30.0], 300).chain(spread([20.0, 20.0, 220.0], 100)).collect();
         let mixture = Mixture::of(&colours).unwrap();
-        let (red, blue, green) = ([202.0, 32.0, 32.0], [22.0, 22.0, 222.0], [30.0, 200.0, 30.0]).into();
+        let (red, blue, green) = ([202.0, 32.0, 32.0], [22.0, 22.0, 222.0], [30.0, 200.0, 30.0]);
         let at = |colour: Colour| mixture.log_density(&colour);
         assert!(at(red) > at(blue) && at(blue) > at(green) + 50.0, "{} {} {}", at(red), at(blue), at(green));
     }

@@ -26,7 +26,7 @@ pub enum Error {
     },
     /// A file of a segmenter of one world is missing or damaged.
     #[error("segmenter: {0}")]
-    NetworkFile(diffusion::Error),
+    NetworkFile(Box<diffusion::Error>),
     /// The folder of one holds something else.
     #[error("segmenter: {}: {cause}", path.display())]
     Network {
@@ -59,6 +59,10 @@ pub enum Error {
 }
 
 impl Error {
+    pub(super) fn network_file(error: diffusion::Error) -> Self {
+        Self::NetworkFile(Box::new(error))
+    }
+
     pub(super) fn model(path: &Path, reason: String) -> Self {
         Self::Model { path: path.to_owned(), reason }
     }

@@ -59,8 +59,8 @@ impl MaskNetwork {
     /// # Errors
     /// A folder without one, a tensor that is missing or misshapen.
     pub fn load(path: &Path) -> Result<Self, Error> {
-        let part = Part::open(path, None).map_err(Error::NetworkFile)?.on(&Compute::cpu());
-        let config: Config = part.parse().map_err(Error::NetworkFile)?;
+        let part = Part::open(path, None).map_err(Error::network_file)?.on(&Compute::cpu());
+        let config: Config = part.parse().map_err(Error::network_file)?;
         let wrong = |cause: String| Error::Network { path: path.to_owned(), cause };
         if config.class_name != "MaskUNet" {
             return Err(wrong(format!("its config.json is of {:?}, not of a \"MaskUNet\"", config.class_name)));
@@ -77,7 +77,7 @@ impl MaskNetwork {
         if config.sample_size > MOST_SIDE {
             return Err(wrong(format!("a side of {} is more than {MOST_SIDE}", config.sample_size)));
         }
-        if config.sample_size == 0 || config.sample_size % (1 << halvings.min(16)) != 0 {
+        if config.sample_size == 0 || !config.sample_size.is_multiple_of(1 << halvings.min(16)) {
             return Err(wrong(format!("a side of {} cannot be halved {halvings} times", config.sample_size)));
         }
         let block = |scope: &Scope<'_>, inner: usize, out: usize| {
@@ -86,7 +86,7 @@ impl MaskNetwork {
                 Ok(Layer { conv: scope.at("conv").conv(inner, out, 3, 1, 1)?, norm: scope.at("norm").norm(out, 1e-5)? })
             };
             let layers = (0..config.layers_per_block).map(layer).collect::<Result<Vec<_>, _>>();
-            layers.map_err(Error::NetworkFile)
+            layers.map_err(Error::network_file)
         };
         let root = part.weights.at("");
         let mut down = Vec::new();
@@ -98,8 +98,8 @@ impl MaskNetwork {
         for (level, pair) in channels.windows(2).enumerate() {
             up.push(block(&root.at("up").at(level), pair[0] + pair[1], pair[0])?);
         }
-        let out = root.at("out").pointwise_conv(channels[0], 1).map_err(Error::NetworkFile)?;
-        let file = crate::diffusion::Weights::files(path).map_err(Error::NetworkFile)?;
+        let out = root.at("out").pointwise_conv(channels[0], 1).map_err(Error::network_file)?;
+        let file = crate::diffusion::Weights::files(path).map_err(Error::network_file)?;
         let file = file.first().ok_or_else(|| wrong("it has no weights".into()))?;
         let sha256 = sha256(file).map_err(|source| Error::Read { path: file.clone(), source })?;
         Ok(Self { down, up, out, path: path.to_owned(), sha256, config })
@@ -111,7 +111,7 @@ impl MaskNetwork {
     /// A failing computation.
     pub fn logits(&self, picture: &RgbImage) -> Result<(Vec<f32>, (usize, usize)), Error> {
         let side = self.config.sample_size;
-        let x = to_tensor(&[resize_bicubic(picture, side as u32, side as u32)]).map_err(Error::NetworkFile)?;
+        let x = to_tensor(&[resize_bicubic(picture, side as u32, side as u32)]).map_err(Error::network_file)?;
         let mut x: Tracked = x.permute((0, 2, 3, 1))?.contiguous()?.into();
         let mut skips = Vec::new();
         for (level, block) in self.down.iter().enumerate() {

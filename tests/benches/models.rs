@@ -55,7 +55,7 @@ fn guided_sampling(c: &mut Criterion) {
             let mut noise = PictureNoise::new(NoiseKind::Catbench, &SEEDS);
             let mut go_on = |_, _| ControlFlow::Continue(());
             let done = denoise(&model, &latents, &mut noise, &job, &mut go_on).unwrap().unwrap();
-            model.vae.decoder().unwrap().decode(&model.vae.unscale(&done.latents).unwrap()).unwrap()
+            model.vae.decoder().unwrap().decode(&model.vae.unscale(&done).unwrap()).unwrap()
         });
     });
     group.finish();

@@ -90,7 +90,7 @@ fn what_is_mended_is_not_doubtful_any_more_and_what_was_measured_with_it_is_told
 fn a_doubtful_mask_of_a_photo_is_marked_too() {
     let (workspace, _) = sampled();
     let photo = workspace.concept().join("images/grass.png");
-    let mask = give_mask(&photo, Some("0.5"));
+    let mask = give_mask(&photo, Some("0.45"));
     std::fs::rename(mask, workspace.concept().join("masks/grass.png")).unwrap();
     for size in SIZES {
         let mut screen = Screen::open(&workspace, Some("demo"), Place::Concept, size);
@@ -100,7 +100,7 @@ fn a_doubtful_mask_of_a_photo_is_marked_too() {
     let mut screen = Screen::open(&workspace, Some("demo"), Place::Concept, SMALL);
     screen.text();
     screen.press(KeyCode::Right).press(KeyCode::Enter);
-    assert!(screen.text().contains("Photo  ? mask doubtful 0.50"), "{}", screen.text());
+    assert!(screen.text().contains("Photo  ? mask doubtful 0.45"), "{}", screen.text());
     screen.press(KeyCode::Esc).press(KeyCode::Char('d')).press(KeyCode::Char('S')).press(KeyCode::Esc);
     let text = screen.wait_for("5, 5 with a mask   Runs");
     assert!(!text.contains("doubtful"), "{text}");
