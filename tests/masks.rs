@@ -32,7 +32,7 @@ fn workspace() -> Workspace {
     }
     let file = concept.join("concept.toml");
     let text = std::fs::read_to_string(&file).unwrap();
-    std::fs::write(&file, format!("segmenter = {:?}\n{text}", demo().join("segmenter"))).unwrap();
+    std::fs::write(&file, format!("segmenter = \"{}\"\n{text}", demo().join("segmenter").display())).unwrap();
     workspace
 }
 

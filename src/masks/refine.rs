@@ -220,3 +220,59 @@ fn grown(white: &[bool], width: usize, radius: usize) -> Vec<bool> {
     }
     all
 }
+
+#[cfg(test)]
+mod tests {
+    use image::Rgb;
+
+    use super::*;
+    use crate::masks::agreement::iou;
+
+    /// A square of stripes on a checked ground, its true mask, and a coarse map of it.
+    fn drawn(side: u32) -> (RgbImage, GrayImage, Vec<f32>) {
+        let inside = |at: u32| at >= side * 5 / 16 && at < side * 11 / 16;
+        let within = |x: u32, y: u32| inside(x) && inside(y);
+        let stripe = side / 16;
+        let picture = RgbImage::from_fn(side, side, |x, y| match within(x, y) {
+            true if (x / stripe) % 2 == 0 => Rgb([230, 60, 30]),
+            true => Rgb([240, 200, 40]),
+            false if (x / stripe + y / stripe) % 2 == 0 => Rgb([40, 140, 60]),
+            false => Rgb([60, 90, 150]),
+        });
+        let truth = GrayImage::from_fn(side, side, |x, y| Luma([if within(x, y) { 255 } else { 0 }]));
+        let coarse = |at: usize| 1.0 - ((at as f32 - 3.5) / 4.0).abs();
+        let map = (0..64).map(|i| coarse(i % 8) * coarse(i / 8)).collect();
+        (picture, truth, map)
+    }
+
+    #[test]
+    fn a_coarse_map_gets_the_border_that_the_colours_have_at_every_size() {
+        for side in [64, 256, 400] {
+            let (picture, truth, map) = drawn(side);
+            let refined = refine(&picture, &map, (8, 8), &Refining::default());
+            let (rough, found) = (iou(&refined.rough, &truth), iou(&refined.mask, &truth));
+            assert!(found > 0.97 && rough < 0.9, "{side} pixels: {rough} before, {found} after");
+        }
+    }
+
+    #[test]
+    fn where_the_colours_tell_nothing_the_surest_of_the_map_stands() {
+        let (_, _, map) = drawn(64);
+        let flat = RgbImage::from_pixel(64, 64, Rgb([90, 90, 90]));
+        let refined = refine(&flat, &map, (8, 8), &Refining::default());
+        let within = |(mask, rough): (&u8, &u8)| *mask == 0 || *rough == 255;
+        assert!(refined.mask.iter().zip(refined.rough.iter()).all(within), "outside of the map's own mask");
+        assert_eq!(refined.mask.get_pixel(32, 32).0, [255], "the middle of the map");
+        let line = RgbImage::from_pixel(3, 1, Rgb([1, 2, 3]));
+        assert_eq!(refine(&line, &map, (8, 8), &Refining::default()).mask.dimensions(), (3, 1));
+    }
+
+    #[test]
+    fn what_is_grown_reaches_a_square_around() {
+        let mut white = vec![false; 49];
+        white[24] = true;
+        let near = grown(&white, 7, 2);
+        assert_eq!(near.iter().filter(|near| **near).count(), 25);
+        assert!(near[8] && !near[7]);
+    }
+}

@@ -135,3 +135,55 @@ fn mean(maps: impl Iterator<Item = Vec<f32>>) -> Option<Vec<f32>> {
     }
     sum.map(|sum| sum.iter().map(|s| s / count).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Tensor};
+
+    use super::*;
+
+    /// A cross-attention of 8 × 8 places in two heads and two looks: what is seen of class word and first token at each place.
+    fn seen(at: impl Fn(usize, usize) -> [f32; 2]) -> CrossSeen {
+        let one: Vec<f32> = (0..64).flat_map(|place| [at(place % 8, place / 8); 2].concat()).collect();
+        let probabilities = Tensor::from_vec([one.clone(), one].concat(), (2, 64, 2, 2), &Device::Cpu).unwrap();
+        CrossSeen { size: (8, 8), heads: 2, probabilities }
+    }
+
+    fn in_square(x: usize, y: usize) -> bool {
+        (2..6).contains(&x) && (3..7).contains(&y)
+    }
+
+    #[test]
+    fn a_layer_whose_class_map_is_inverted_does_not_turn_the_map_around() {
+        // Here the class word gets less inside, but the first token gets less still.
+        let inverted = seen(|x, y| if in_square(x, y) { [0.1, 0.01] } else { [0.3, 0.5] });
+        let noisy = |seed: usize| seen(move |x, y| [0.1 + 0.01 * ((x * 7 + y * 3 + seed) % 5) as f32, 0.3]);
+        let looks = Looks { cross: vec![noisy(1), inverted, noisy(2), noisy(4)], own: Vec::new() };
+        for part in [Part::All, Part::Heads(0), Part::Heads(1), Part::Looks(0), Part::Looks(1), Part::Own(0)] {
+            let soft = soft_maps(&looks, &[part]).unwrap().remove(0).unwrap();
+            assert_eq!(soft.size, (8, 8));
+            assert!(soft.separability > 0.99, "{part:?}");
+            for (place, x) in soft.map.iter().enumerate() {
+                let expected = f32::from(u8::from(in_square(place % 8, place / 8)));
+                assert!((x - expected).abs() < 1e-6, "{part:?} at {place}: {x}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_the_same_everywhere_gives_no_map() {
+        let looks = Looks { cross: vec![seen(|_, _| [0.2, 0.4])], own: Vec::new() };
+        assert!(soft_maps(&looks, &[Part::All]).unwrap()[0].is_none());
+    }
+
+    #[test]
+    fn halves_share_no_head_and_no_look() {
+        for look in 0..3 {
+            for head in 0..4 {
+                assert_ne!(Part::Heads(0).has((look, 3), head), Part::Heads(1).has((look, 3), head));
+                assert!(!(Part::Looks(0).has((look, 3), head) && Part::Looks(1).has((look, 3), head)));
+            }
+        }
+        assert!(Part::Looks(0).has((0, 1), 0) && Part::Looks(1).has((0, 1), 0), "one look cannot be halved");
+    }
+}
