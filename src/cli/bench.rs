@@ -22,7 +22,7 @@ use crate::workspace::{self, Concept, ConceptFile, Home, preflight};
 /// Options of a protocol.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The protocol's file. Trainings are as its [train] says, whatever [train] of a subject's concept.toml has.
+    /// The protocol's file. Trainings are as its `[train]` says, whatever `[train]` of a subject's concept.toml has.
     protocol: PathBuf,
     /// The folder that the protocol's `images` and `masks` are in, if not its own.
     #[arg(long, value_name = "DIR")]

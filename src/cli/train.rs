@@ -18,7 +18,7 @@ pub struct Args {
     /// Go on with a run that was stopped, interrupted or failed: its id, or `latest`.
     #[arg(long, value_name = "RUN", conflicts_with = "settings")]
     resume: Option<String>,
-    /// A named set of settings: `default` is the paper's formula, `official` what the authors' code does. It leaves out [train]
+    /// A named set of settings: `default` is the paper's formula, `official` what the authors' code does. It leaves out `[train]`
     /// of concept.toml, which trainings start from if no preset is given.
     #[arg(long, group = "settings", value_parser = preset)]
     preset: Option<Preset>,

@@ -234,9 +234,9 @@ mod tests {
         let within = |x: u32, y: u32| inside(x) && inside(y);
         let stripe = side / 16;
         let picture = RgbImage::from_fn(side, side, |x, y| match within(x, y) {
-            true if (x / stripe) % 2 == 0 => Rgb([230, 60, 30]),
+            true if (x / stripe).is_multiple_of(2) => Rgb([230, 60, 30]),
             true => Rgb([240, 200, 40]),
-            false if (x / stripe + y / stripe) % 2 == 0 => Rgb([40, 140, 60]),
+            false if (x / stripe + y / stripe).is_multiple_of(2) => Rgb([40, 140, 60]),
             false => Rgb([60, 90, 150]),
         });
         let truth = GrayImage::from_fn(side, side, |x, y| Luma([if within(x, y) { 255 } else { 0 }]));
