@@ -185,3 +185,26 @@ fn masks_are_made_at_points_from_the_command_line_and_say_how() {
     run(&["--point", "20,10", "--not-point", "45,25", "--point", "22,10"]).success();
     assert_eq!(image::open(&mask).unwrap().into_luma8(), drawn, "the same again");
 }
+
+#[test]
+fn masks_are_made_by_segment_anything_where_the_base_model_sees_the_class_word() {
+    let workspace = Workspace::new();
+    workspace.use_base_model(&fixture("tiny_sd1"));
+    let photo = workspace.concept().join("images/beach.png");
+    let mask = workspace.concept().join("masks/beach.png");
+    file("vit", &workspace.concept());
+    let path = workspace.concept().join("concept.toml");
+    let toml = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, format!("{toml}sam_model = \"vit.safetensors\"\n")).unwrap();
+    let made = || {
+        let args = ["mask", "make", "demo", photo.to_str().unwrap(), "--masks", "sam", "--mask-quality", "fast"];
+        catbench(&workspace, &args).assert().success().stdout(contains("beach.png"));
+        std::fs::read(&mask).unwrap()
+    };
+    let first = made();
+    let text: HashMap<String, String> = read_png_text(&mask).unwrap().into_iter().collect();
+    assert_eq!((text["mask_made_by"].as_str(), text["timesteps"].as_str()), ("sam", "100, 200, 400"));
+    assert_eq!((text["sam_model_sha256"].len(), text["base_model"].len()), (64, 64));
+    assert!((0.0..=1.0).contains(&text["confidence"].parse::<f64>().unwrap()));
+    assert_eq!(made(), first, "the same again");
+}
