@@ -8,7 +8,7 @@ use super::table::{Cell, Column, Format, Table};
 use super::{Error, PlacementArgs, Where, follow, train};
 use crate::client;
 use crate::image::{list_photos, mask_path, mask_says};
-use crate::protocol::{DOUBTFUL_BELOW, FloatType, MaskConfig, MaskMaker, MaskQuality};
+use crate::protocol::{FloatType, MaskConfig, MaskMaker, MaskQuality, is_doubtful};
 use crate::workspace::{self, BenchLine, Concept, JobFolder, MaskBench, MaskWay, TruePicture};
 
 /// Options of a comparison.
@@ -188,7 +188,7 @@ fn table(ways: &[MaskWay], lines: &[BenchLine], job: &JobFolder) -> Table {
         let mut ious: Vec<f64> = lines.iter().map(|line| line.iou).collect();
         ious.sort_by(f64::total_cmp);
         let mean = |of: fn(&BenchLine) -> f64| lines.iter().map(|line| of(line)).sum::<f64>() / lines.len() as f64;
-        let doubtful = |line: &&&BenchLine| line.confidence.is_some_and(|confidence| confidence < DOUBTFUL_BELOW);
+        let doubtful = |line: &&&BenchLine| is_doubtful(line.confidence);
         let (wrong, right): (Vec<&BenchLine>, Vec<&BenchLine>) = lines.iter().partition(|line| line.iou < 0.6);
         let MaskWay { maker, quality } = ways[way];
         vec![

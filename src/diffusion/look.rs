@@ -83,8 +83,8 @@ impl Looking<'_> {
     }
 }
 
-/// How many looks go through a denoiser together whose largest activation has so many numbers. It depends on the model alone, so
-/// that a mask depends on nothing else.
+/// How many looks go through a denoiser together. `activation`: numbers in its largest activation for one picture. The count depends
+/// on the model alone, so that a mask does too.
 pub(super) fn looks_at_once(activation: usize) -> usize {
     (ACTIVATION_AT_ONCE / activation.max(1)).max(1)
 }

@@ -25,7 +25,7 @@ pub(super) fn run(job: &MaskJob, log: &mut EventLog, stop: &StopFlag) -> Result<
     }
 }
 
-/// The base model, unless no maker looks with it. `looks` of it are taken at `pictures`.
+/// The base model, if one of `configs` looks with it. `pictures`: how many masks are made, for the estimate.
 fn base_model(
     job: &MaskJob,
     configs: &[MaskConfig],

@@ -162,7 +162,7 @@ impl Outline {
         batches_at_once(!self.numbers.tensor_operations, activation, batches)
     }
 
-    /// So many looks at a picture for a mask, as many of them together as there are: without a gradient, with the encoder in memory.
+    /// The looks at a picture that go through the UNet together, of `looks` in all: without a gradient, with the encoder in memory.
     pub fn looking_step(&self, looks: usize) -> Cost {
         self.holding(self.encoder, self.denoising_step(looks.min(looks_at_once(self.unet.activation()))))
     }
@@ -172,7 +172,7 @@ impl Outline {
         self.holding(self.encoder, cost)
     }
 
-    /// So many looks at each of `at_once` pictures while pictures are made, with the decoder in memory.
+    /// The same for `at_once` pictures side by side while pictures are made, with the decoder in memory too.
     pub fn looking_beside_decoder(&self, looks: usize, at_once: usize) -> Cost {
         let looks = looks.min(looks_at_once(self.unet.activation()));
         let cost = self.denoising_step(looks).side_by_side(at_once);
