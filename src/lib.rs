@@ -12,7 +12,8 @@
 //! | [`image`] | photos, masks, Pillow-exact resampling, contact sheets, PNG with text |
 //! | [`segment`] | Segment Anything: masks from points; the segmenter of a world |
 //! | [`masks`] | masks of finished pictures by the untrained base model, and how alike masks are |
-//! | [`metrics`] | CLIP scores of samples against photos and prompts, with their intervals |
+//! | [`metrics`] | CLIP and DINO scores of samples against photos and prompts |
+//! | [`statistics`] | what scores say: records, intervals, differences, which of several is best |
 //! | [`workspace`] | the files of a concept: settings, photos, job folders, events |
 //! | [`runner`] | what does a job: a process of its own |
 //! | [`daemon`] | the process that owns the queue, starts runners, watches files and answers clients |
@@ -25,7 +26,7 @@
 //! # Dependency rule
 //!
 //! `tui`, `cli` → `client` → `protocol`, `workspace` ← `daemon` → `store`. Clients and the daemon know each other only by `protocol`.
-//! Only `runner` uses `catversion`, `diffusion`, `metrics`, `segment` and `masks`, and those five know nothing of processes or screens
+//! `statistics` is arithmetic on records: whoever has scores may ask it. Only `runner` uses `catversion`, `diffusion`, `metrics`, `segment` and `masks`, and those five know nothing of processes or screens
 //! (`metrics` and `segment` read their models with the readers of `diffusion` and compute with its operations; `masks` looks with
 //! `diffusion` and asks `segment`). `tests/architecture.rs` checks it.
 
@@ -41,6 +42,7 @@ pub mod metrics;
 pub mod protocol;
 pub mod runner;
 pub mod segment;
+pub mod statistics;
 pub mod store;
 pub mod sys;
 pub mod tui;

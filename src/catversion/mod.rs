@@ -26,6 +26,6 @@ pub use checkpoint::{Checkpoint, CheckpointMeta};
 pub use embeddings::ResidualEmbeddings;
 pub use error::{Error, Result};
 pub use optimizer::AdamW;
-pub use prompt::{Reading, prompt_text};
+pub use prompt::{Reading, prompt_text, scene_text};
 pub use sample::{Encoded, Sampler, decode, denoise_batch};
 pub use trainer::{Draw, Launched, StepLoss, Trainer, TrainingPhoto, concatenated_layers};

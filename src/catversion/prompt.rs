@@ -70,6 +70,19 @@ pub fn prompt_text(prompt: &str, class_word: &str) -> String {
     with_class_words(plain.as_deref().unwrap_or(prompt), class_word, &[])
 }
 
+/// What `prompt` says besides the concept: itself with neither `{concept}` nor `{class}`, as the evaluation of Textual Inversion (arXiv
+/// 2208.01618), which that of CatVersion follows, leaves the placeholder out. None where it names neither, or where
+/// nothing but an article is left.
+pub fn scene_text(prompt: &str) -> Option<String> {
+    let text = prompt_text(prompt, "");
+    if text == prompt_text(prompt, "x") {
+        return None;
+    }
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let says = |word: &&str| !["a", "an", "the"].contains(&word.to_lowercase().as_str());
+    words.iter().any(says).then(|| words.join(" "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,6 +114,20 @@ mod tests {
         assert_eq!(prompt_text("a ({concept}:1.5) {my-cat} {class}", "toy"), "a toy {my-cat} toy");
         assert_eq!(prompt_text("a ({concept}:99)", "toy"), "a (toy:99)", "what is refused elsewhere");
         assert_eq!(prompt_text("\\{concept} {concept}", "toy"), "{concept} toy");
+    }
+
+    #[test]
+    fn a_scene_is_what_is_left_without_the_concept() {
+        for (prompt, scene) in [
+            ("a {concept} on the  beach", Some("a on the beach")),
+            ("a photo of a ({concept}:1.5) in snow", Some("a photo of a in snow")),
+            ("{class}, at night", Some(", at night")),
+            ("a {concept}", None),
+            ("{concept}", None),
+            ("a teapot on the beach", None),
+        ] {
+            assert_eq!(scene_text(prompt).as_deref(), scene, "{prompt}");
+        }
     }
 
     #[test]

@@ -8,16 +8,17 @@ use serde_json::json;
 
 use super::material::{self, Material};
 use super::model::named_or_path;
-use super::plan::{Cell as PlanCell, CellResult, JobIds, Plan};
+use super::plan::{Cell as PlanCell, JobIds, Plan};
 use super::score::difference_cells;
-use super::table::{Cell, Column, Format, ScoreColumns, Table, few, how_cells, how_columns, notes};
-use super::{Error, Where, print_json};
+use super::score_table::{OF_CHECKPOINTS, OF_SETTINGS, ScoreColumns, how_cells, how_columns, intervals, notes};
+use super::table::{Cell, Column, Format, Table};
+use super::{Error, Where, print_json, train};
 use crate::client;
 use crate::protocol::{
-    Compared, MaskConfig, MaskMaker, MaskQuality, ModelSpec, SampleConfig, ScoreConfig, ScoreCrop, ScoreSummary,
-    TrainStart,
+    MaskConfig, MaskMaker, MaskQuality, ModelSpec, SampleConfig, ScoreConfig, ScoreCrop, TrainStart, with_setting,
 };
-use crate::workspace::{self, Concept, ConceptFile, Home, preflight};
+use crate::statistics::{self, Comparison};
+use crate::workspace::{self, Concept, ConceptFile, Home, ScoreLine, preflight};
 
 /// Options of a protocol.
 #[derive(Debug, clap::Args)]
@@ -39,6 +40,9 @@ pub struct Args {
     /// Only these subjects.
     #[arg(long, value_name = "SUBJECT", value_delimiter = ',')]
     only: Vec<String>,
+    /// Trainings of each subject, with seeds from the protocol's on; 1 if not given. A plan that is there keeps its number.
+    #[arg(long, value_name = "COUNT", value_parser = train::positive)]
+    train_seeds: Option<usize>,
     /// The plan's name; the same name goes on with it. Without: the protocol's.
     #[arg(long)]
     name: Option<String>,
@@ -78,8 +82,9 @@ struct Protocol {
     /// What all trainings start from; `[train]` of a subject's concept has no part in it.
     #[serde(default)]
     train: TrainStart,
+    /// How pictures are sampled, over the usual settings.
     #[serde(default)]
-    sample: SampleConfig,
+    sample: toml::Table,
     fill: Option<crate::protocol::Fill>,
     crop: Option<ScoreCrop>,
     /// Lists of prompts by name.
@@ -130,8 +135,18 @@ impl Protocol {
         if !protocol.images.contains("{subject}") {
             return wrong("images does not say {subject}".into(), "write where each subject's photos are");
         }
-        protocol.sample.check()?;
+        protocol.sample_config(path)?.check()?;
         Ok(protocol)
+    }
+
+    /// How its pictures are sampled.
+    fn sample_config(&self, path: &Path) -> Result<SampleConfig, Error> {
+        self.sample.iter().try_fold(SampleConfig::default(), |config, (name, value)| {
+            with_setting(&config, name, value.clone()).map_err(|problem| {
+                let problem = format!("[sample] {name} = {value}: {problem}");
+                workspace::Error::invalid(path, problem, "write it as a setting of the sampling").into()
+            })
+        })
     }
 }
 
@@ -178,7 +193,7 @@ impl Args {
             dino_model: model(&self.dino_model, &protocol.dino_model).map(absolute).transpose()?,
             sam_model: model(&None, &protocol.sam_model).map(absolute).transpose()?,
             segmenter: model(&None, &protocol.segmenter).map(absolute).transpose()?,
-            guidance_scale: Some(protocol.sample.guidance_scale),
+            guidance_scale: Some(protocol.sample_config(&self.protocol)?.guidance_scale),
             tags: vec![protocol.name.clone()],
             notes: String::new(),
             train: TrainStart::default(),
@@ -187,7 +202,9 @@ impl Args {
     }
 
     fn cells(&self, home: &Home, protocol: &Protocol) -> Result<Vec<PlanCell>, Error> {
-        let mut cells = Vec::new();
+        let (mut cells, sampled) = (Vec::new(), protocol.sample_config(&self.protocol)?);
+        let known = || Plan::trainings_of(home, self.name.as_ref().unwrap_or(&protocol.name));
+        let trainings = self.train_seeds.or_else(known).unwrap_or(1);
         if let Some(unknown) = self.only.iter().find(|name| !protocol.subjects.iter().any(|one| one.name == **name)) {
             return Err(Error::Job(format!("the protocol has no subject {unknown:?}")));
         }
@@ -197,8 +214,7 @@ impl Args {
             super::take_up(home, &concept);
             preflight(&concept)?;
             let mut train = protocol.train.config().clone();
-            let mut sample =
-                SampleConfig { prompts: protocol.prompts[&subject.prompts].clone(), ..protocol.sample.clone() };
+            let mut sample = SampleConfig { prompts: protocol.prompts[&subject.prompts].clone(), ..sampled.clone() };
             if let Some(device) = self.device.map(Where::device) {
                 (train.device, sample.device) = (device, device);
             }
@@ -207,8 +223,9 @@ impl Args {
             });
             let usual = ScoreConfig::default();
             let (fill, crop) = (protocol.fill.unwrap_or(usual.fill), protocol.crop.unwrap_or(usual.crop));
-            cells.push(PlanCell {
+            let cell = PlanCell {
                 label: subject.name.clone(),
+                training: 0,
                 settings: BTreeMap::new(),
                 material: Material::of(home, &concept, photo_masks.is_none())?,
                 concept: concept.id,
@@ -216,7 +233,8 @@ impl Args {
                 jobs: JobIds::default(),
                 train,
                 score: ScoreConfig { sample, fill, crop, ..usual },
-            });
+            };
+            cells.extend(cell.trainings(trainings));
         }
         Ok(cells)
     }
@@ -310,18 +328,10 @@ pub fn run(args: &Args) -> Result<(), Error> {
 
 /// A row for each subject and side, and for all of them together.
 fn table(plan: &Plan) -> Result<Table, Error> {
-    let results = plan.cells.iter().map(|cell| plan.result(cell)).collect::<Result<Vec<_>, _>>()?;
-    let lines: Vec<&ScoreSummary> =
-        results.iter().flat_map(|result| [&result.before, &result.after]).flatten().collect();
+    let rows = plan.rows()?;
+    let results = || rows.iter().flat_map(|row| &row.results);
+    let lines: Vec<&ScoreLine> = results().flat_map(|result| [&result.before, &result.after]).flatten().collect();
     let shown = ScoreColumns::of(&lines);
-    let pair = |result: &CellResult| Some((result.at(false)?, result.at(true)?));
-    let pairs: Vec<_> = results.iter().filter_map(pair).collect();
-    let mut asked: Vec<Vec<_>> = pairs.iter().map(|pair| vec![pair.clone()]).collect();
-    let count = pairs.len();
-    if count > 1 {
-        asked.push(pairs);
-    }
-    let mut compared = client::compare(asked)?.into_iter();
     let mut table = Table {
         columns: [Column::new("subject", "subject"), Column::new("concept", "concept")]
             .into_iter()
@@ -331,40 +341,46 @@ fn table(plan: &Plan) -> Result<Table, Error> {
         notes: notes(&lines),
         ..Table::default()
     };
-    for (cell, result) in plan.cells.iter().zip(&results) {
-        if pair(result).is_some() {
-            add(&mut table, &cell.label, compared.next(), shown, result.after.as_ref());
-        } else {
-            table.notes.push(format!("{}: {}", cell.label, result.problem.as_deref().unwrap_or("not measured")));
+    let several = rows.iter().any(|row| row.results.len() > 1);
+    let mut all = Vec::new();
+    for row in &rows {
+        table.notes.extend(row.problems());
+        let (Some(pairs), Some(line)) = (row.pairs(), row.before()) else { continue };
+        all.push(pairs.clone());
+        let compared = statistics::pool(&[pairs]).map_err(|error| error.to_string());
+        if let Some(photos) = line.record.photo_scores.as_deref() {
+            let mut cells: Vec<Cell> = vec![row.cell.label.as_str().into(), "photos".into()];
+            cells.extend(shown.cells(photos));
+            cells.extend(how_cells(Some(photos), Some(line)));
+            table.rows.push(cells);
         }
+        add(&mut table, &row.cell.label, compared, shown, line);
     }
-    if let Some(all) = compared.next() {
-        add(&mut table, "all", Some(all), shown, lines.first().copied());
-        table.notes.push("all: whole subjects are resampled".into());
-        table.notes.extend(few(count, "subject").map(|few| format!("all: {few}")));
+    if let (true, Some(line)) = (all.len() > 1, lines.first()) {
+        let together = statistics::pool(&all).map_err(|error| error.to_string());
+        if let Ok(together) = &together {
+            table.notes.push(format!("all: {}", intervals(&together.difference.scores)));
+        }
+        add(&mut table, "all", together, shown, line);
     }
     table.notes.push("Δ: learned − untrained, paired by prompt and seed; an interval without 0 is a difference".into());
+    table.notes.push(if several { OF_SETTINGS } else { OF_CHECKPOINTS }.into());
     Ok(table)
 }
 
 /// Untrained, learned and their difference, measured as `how` says.
-fn add(
-    table: &mut Table,
-    name: &str,
-    compared: Option<Result<Compared, String>>,
-    shown: ScoreColumns,
-    how: Option<&ScoreSummary>,
-) {
-    if let Some(Ok(both)) = &compared {
+fn add(table: &mut Table, name: &str, compared: Result<Comparison, String>, shown: ScoreColumns, how: &ScoreLine) {
+    if let Ok(both) = &compared {
         for (side, scores) in [("untrained", &both.first), ("learned", &both.second)] {
             let mut row: Vec<Cell> = vec![name.into(), side.into()];
             row.extend(shown.cells(scores));
-            row.extend(how_cells(how));
+            row.extend(how_cells(Some(scores), Some(how)));
             table.rows.push(row);
         }
     }
+    let difference = compared.as_ref().ok().map(|both| both.difference.scores.clone());
     let mut row: Vec<Cell> = vec![name.into(), "Δ".into()];
-    row.extend(difference_cells(compared, shown, name, &mut table.notes));
-    row.extend(how_cells(how));
+    row.extend(difference_cells(Some(compared), shown, name, &mut table.notes));
+    row.extend(how_cells(difference.as_ref(), Some(how)));
     table.rows.push(row);
 }

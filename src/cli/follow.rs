@@ -11,9 +11,9 @@ use signal_hook::consts::SIGINT;
 
 use super::table::{between, in_brackets};
 use super::{Error, print_json};
-use crate::client::words::{self, Change, MaskRow, OfMasks};
+use crate::client::words::{self, MaskRow, OfMasks};
 use crate::client::{self, Follow};
-use crate::protocol::{Event, JobInfo, JobKind, JobState, Phase, Scores, State};
+use crate::protocol::{BothScores, Event, JobInfo, JobKind, JobState, Phase, State};
 use crate::workspace::{Concept, End, History, JobFolder};
 
 /// Seconds between progress lines when stderr is no terminal.
@@ -133,9 +133,7 @@ fn finish(
             "checkpoint": history.checkpoints.last().map(|(_, path)| path),
             "pictures": pictures,
             "sheets": job.sheets(),
-            "scores": history.scores(None).map(|(before, after)| json!({
-                "before": before, "after": after,
-            })),
+            "scores": history.scores(None),
         }));
     }
     if let Some(error) = failure(concept, job, queued, history, ended) {
@@ -199,8 +197,8 @@ fn print_result(job: &JobFolder, history: &History) {
             validation.unwrap_or_default()
         );
     }
-    if let Some((before, after)) = history.scores(None) {
-        print_scores(before, after);
+    if let Some(both) = history.scores(None) {
+        print_scores(&both);
     }
     if matches!(job.kind(), Ok(JobKind::Sample)) {
         history.pictures.iter().for_each(|picture| println!("{}", picture.path.display()));
@@ -213,16 +211,21 @@ fn print_result(job: &JobFolder, history: &History) {
     }
 }
 
-/// The table of scores before and after.
-pub fn print_scores(before: &Scores, after: &Scores) {
-    println!("{:<14}  {:<22}  {:<22}", "", "before", "after");
+/// The table of scores before and after, and of the photos.
+fn print_scores(both: &BothScores) {
+    let BothScores { before, after, .. } = both;
+    let photos = |name: &str| words::photos(both, name).map(|value| format!("{value:.3}")).unwrap_or_default();
+    let head = if both.photos.is_some() { "photos" } else { "" };
+    println!("{:<14}  {:<22}  {:<22}  {:<9}  {head}", "", "before", "after", "");
     for (name, before, after) in words::score_rows(before, after) {
-        println!(
-            "{name:<14}  {:<22}  {:<22}  {}",
+        let line = format!(
+            "{name:<14}  {:<22}  {:<22}  {:<9}  {}",
             in_brackets(before),
             in_brackets(after),
-            Change::between(before, after).words()
+            words::change(both, name, before, after).words(),
+            photos(name)
         );
+        println!("{}", line.trim_end());
     }
     let words = |side: &OfMasks| match side {
         OfMasks::Dependence(dependence) => between(*dependence),
@@ -233,7 +236,14 @@ pub fn print_scores(before: &Scores, after: &Scores) {
         let [before, after] = sides.each_ref().map(words);
         println!("{name:<14}  {before:<22}  {after:<22}  {remark}");
     }
-    println!("95 % bootstrap intervals over {} and {} pictures", before.masked_clip_i.n, after.masked_clip_i.n);
+    let marks =
+        if both.difference.is_some() { "from pairs of the same prompt and seed" } else { "from intervals apart" };
+    println!(
+        "{}, {}; ▲ ▼ {marks}",
+        words::intervals_over(after),
+        words::count(after.masked_clip_i.n as u64, "picture")
+    );
+    println!("of this checkpoint, not of its settings: trainings that differ only in their seed differ too");
 }
 
 /// A bar with ETA on a terminal, else a line now and then.

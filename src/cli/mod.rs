@@ -22,6 +22,7 @@ mod replay;
 mod runs;
 mod sample;
 mod score;
+mod score_table;
 mod show;
 mod stop;
 mod sweep;
@@ -37,7 +38,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::client;
-use crate::protocol::{DeviceName, FloatType, JobKind, MaskMaker, MaskQuality, SampleConfig, SettingError};
+use crate::protocol::{DeviceName, FloatType, JobKind, MaskMaker, MaskQuality, SampleConfig, SeedRule, SettingError};
 use crate::workspace::{self, Home};
 
 /// What is set for all commands, at the end of the help.
@@ -222,9 +223,13 @@ struct PromptArgs {
     /// Images a prompt; 4 if not given.
     #[arg(short = 'n', long = "images", value_parser = train::positive)]
     images_per_prompt: Option<usize>,
-    /// Seed of the first image of each prompt.
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
+    /// What seeds start from; 0 if not given. `sample` gives image i of every prompt the seed SEED + i then, and without it each
+    /// prompt seeds of its own, from its text; scorings do the latter always.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Image i of every prompt has the same seed, SEED + i, as in versions before.
+    #[arg(long)]
+    shared_seeds: bool,
     /// Classifier-free guidance; 1 switches it off. Without: the concept's, else 7.5.
     #[arg(long)]
     guidance_scale: Option<f64>,
@@ -247,7 +252,10 @@ impl PromptArgs {
     /// Set what is given in `config`, but for the prompts.
     fn apply(&self, config: &mut SampleConfig) {
         config.images_per_prompt = self.images_per_prompt.unwrap_or(config.images_per_prompt);
-        config.seed = self.seed;
+        config.seed = self.seed.unwrap_or(config.seed);
+        if self.shared_seeds {
+            config.seeds = SeedRule::Shared;
+        }
         config.guidance_scale = self.guidance_scale.unwrap_or(config.guidance_scale);
         config.masks = self.masks.unwrap_or(config.masks);
         config.mask_quality = self.mask_quality.unwrap_or(config.mask_quality);

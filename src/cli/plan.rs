@@ -17,16 +17,19 @@ use super::material::Material;
 use crate::client;
 use crate::fs::write_atomic;
 use crate::protocol::{
-    JobChange, JobInfo, JobState, MaskConfig, SampleConfig, ScoreConfig, ScoreSummary, ScoreTask, ScoresAt, State,
-    TrainConfig,
+    JobChange, JobInfo, JobState, MaskConfig, SampleConfig, ScoreConfig, ScoreTask, SeedRule, State, TrainConfig,
 };
-use crate::workspace::{self, Concept, Home, JobFolder, RunSpec, ScoreSpec, read_scores};
+use crate::statistics::{ScoreRecord, Trainings};
+use crate::workspace::{self, Concept, Home, JobFolder, RunSpec, ScoreLine, ScoreSpec, read_scores};
 
 /// One training and its scoring.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Cell {
-    /// What the table calls it.
+    /// What the table calls it, and its trainings together.
     pub label: String,
+    /// Which of several trainings that differ in their seed, from 0.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub training: usize,
     /// The settings that tell it from the others, by name.
     pub settings: BTreeMap<String, String>,
     /// The concept.
@@ -63,7 +66,28 @@ pub struct JobIds {
     pub scoring: Option<String>,
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_first(training: &usize) -> bool {
+    *training == 0
+}
+
 impl Cell {
+    /// Its trainings: so many of it, each with a seed of its own.
+    pub fn trainings(self, count: usize) -> impl Iterator<Item = Self> {
+        (0..count).map(move |training| {
+            let train = TrainConfig { seed: self.train.seed.wrapping_add(training as u64), ..self.train.clone() };
+            Self { training, train, ..self.clone() }
+        })
+    }
+
+    /// Its label, and which training it is where it is not the first.
+    fn name(&self) -> String {
+        match self.training {
+            0 => self.label.clone(),
+            training => format!("{} (training {})", self.label, training + 1),
+        }
+    }
+
     /// In what it is another than `other` of the same label and concept.
     fn differs_in(&self, other: &Self) -> Option<&'static str> {
         let differences = [
@@ -76,7 +100,7 @@ impl Cell {
     }
 
     fn is_called_as(&self, other: &Self) -> bool {
-        (&self.label, &self.concept) == (&other.label, &other.concept)
+        (&self.label, &self.concept, self.training) == (&other.label, &other.concept, other.training)
     }
 
     /// Whether its training is that of `other` of the same concept.
@@ -158,15 +182,26 @@ impl Plan {
         Ok(plan)
     }
 
+    /// How many trainings of each cell the plan `name` of `home` has; none where there is no such plan.
+    pub fn trainings_of(home: &Home, name: &str) -> Option<usize> {
+        let text = std::fs::read_to_string(home.internal().join("plans").join(format!("{name}.toml"))).ok()?;
+        let plan: PlanFile = toml::from_str(&text).ok()?;
+        plan.cells.iter().map(|cell| cell.training + 1).max()
+    }
+
     /// Keep the jobs of the same cells.
     fn take_over(&mut self, before: Vec<Cell>) -> Result<(), Error> {
+        // A plan of a version before goes on with the seeds that prompts share: its pictures are compared with each other.
+        if before.iter().any(|old| old.score.sample.seeds == SeedRule::Shared) {
+            self.cells.iter_mut().for_each(|cell| cell.score.sample.seeds = SeedRule::Shared);
+        }
         for old in before {
             let Some(cell) = self.cells.iter_mut().find(|cell| cell.is_called_as(&old)) else {
                 self.others.push(old);
                 continue;
             };
             if let Some(what) = cell.differs_in(&old) {
-                let (path, label, concept) = (self.path.display(), &old.label, &old.concept);
+                let (path, label, concept) = (self.path.display(), old.name(), &old.concept);
                 let cell = if label.is_empty() { concept.clone() } else { format!("{label} of {concept}") };
                 return Err(Error::Job(format!(
                     "the plan {path} has {cell} with other {what}: give this one another name with --name"
@@ -279,19 +314,19 @@ impl Plan {
                 trainings.push(cell);
                 let spec = RunSpec::new(&concept, cell.train.clone(), cell.score.clone())?;
                 requests.push(client::run_request(&concept, &spec, 0)?);
-                labels.push(&cell.label);
+                labels.push(cell.name());
             }
             let known = self.known(index, &jobs, |jobs| &jobs.untrained, Cell::begins_as);
             if !untrained.iter().any(|other| cell.begins_as(other)) && !done(known)? {
                 untrained.push(cell);
                 let spec = ScoreSpec::new(&concept, None, ScoreTask::Untrained, cell.untrained())?;
                 requests.push(client::score_request(&concept, &spec, 1)?);
-                labels.push(&cell.label);
+                labels.push(cell.name());
             }
             if !done(self.known(index, &jobs, |jobs| &jobs.scoring, |_, _| false))? {
                 let spec = ScoreSpec::new(&concept, None, ScoreTask::Learned, cell.score.clone())?;
                 requests.push(client::score_request(&concept, &spec, 1)?);
-                labels.push(&cell.label);
+                labels.push(cell.name());
             }
         }
         let estimates = client::estimates(requests)?;
@@ -388,7 +423,7 @@ impl Plan {
         };
         let (run, masking) = (job("runs", &cell.jobs.run), job("jobs", &cell.jobs.masking));
         let (untrained, scoring) = (job("jobs", &cell.jobs.untrained), job("jobs", &cell.jobs.scoring));
-        let last = |job: &Option<JobFolder>, learned: bool| -> Result<Option<ScoreSummary>, Error> {
+        let last = |job: &Option<JobFolder>, learned: bool| -> Result<Option<ScoreLine>, Error> {
             let lines = job.as_ref().map(read_scores).transpose()?.unwrap_or_default();
             Ok(lines.into_iter().rfind(|line| line.learned == learned))
         };
@@ -400,8 +435,61 @@ impl Plan {
         } else {
             None
         };
-        let path = |job: Option<JobFolder>| job.map(|job| job.path().to_owned());
-        Ok(CellResult { before, after, before_job: path(untrained), job: path(scoring), problem })
+        Ok(CellResult { before, after, before_job: untrained.map(|job| job.path().to_owned()), problem })
+    }
+
+    /// The rows of the table: what the trainings of each cell have measured, in order.
+    pub fn rows(&self) -> Result<Vec<Row<'_>>, Error> {
+        let mut rows: Vec<Row> = Vec::new();
+        for cell in &self.cells {
+            let result = self.result(cell)?;
+            let same = |row: &&mut Row| (&row.cell.label, &row.cell.concept) == (&cell.label, &cell.concept);
+            match rows.iter_mut().find(same) {
+                Some(row) => row.results.push(result),
+                None => rows.push(Row { cell, results: vec![result] }),
+            }
+        }
+        Ok(rows)
+    }
+}
+
+/// A cell and what its trainings have measured.
+pub struct Row<'a> {
+    /// The first training's.
+    pub cell: &'a Cell,
+    /// One a training.
+    pub results: Vec<CellResult>,
+}
+
+impl Row<'_> {
+    /// What was measured of each training with the concept; none if one has not been measured, for the mean of the others would
+    /// be another's.
+    pub fn after(&self) -> Option<Vec<&ScoreLine>> {
+        self.results.iter().map(|result| result.after.as_ref()).collect()
+    }
+
+    /// What comes without the concept, and what with it, for each training; none if one has not been measured.
+    pub fn pairs(&self) -> Option<Trainings> {
+        let record = |line: &Option<ScoreLine>| line.as_ref().map(|line| line.record.clone());
+        self.results.iter().map(|result| Some((record(&result.before)?, record(&result.after)?))).collect()
+    }
+
+    /// The scorings of its trainings.
+    pub fn records(&self) -> Option<Vec<&ScoreRecord>> {
+        Some(self.after()?.into_iter().map(|line| &line.record).collect())
+    }
+
+    /// What comes without the concept.
+    pub fn before(&self) -> Option<&ScoreLine> {
+        self.results.iter().find_map(|result| result.before.as_ref())
+    }
+
+    /// Why there is nothing, of each training.
+    pub fn problems(&self) -> impl Iterator<Item = String> {
+        self.results.iter().enumerate().filter_map(|(training, result)| {
+            let name = Cell { training, ..self.cell.clone() }.name();
+            Some(format!("{name}: {}", result.problem.as_ref()?))
+        })
     }
 }
 
@@ -413,10 +501,10 @@ fn check_distinct(cells: &[Cell]) -> Result<(), Error> {
             cell.is_called_as(other) || cell.concept == other.concept && cell.differs_in(other).is_none()
         };
         if let Some(other) = cells[..i].iter().find(same) {
-            let problem = if other.label == cell.label {
-                format!("{} is there twice", cell.label)
+            let problem = if other.name() == cell.name() {
+                format!("{} is there twice", cell.name())
             } else {
-                format!("{} and {} are the same", other.label, cell.label)
+                format!("{} and {} are the same", other.name(), cell.name())
             };
             return Err(Error::Job(format!("{problem}: give each combination of settings once")));
         }
@@ -436,23 +524,13 @@ fn never_starts(job: &JobInfo, all: &[JobInfo]) -> bool {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct CellResult {
     /// Without the concept.
-    pub before: Option<ScoreSummary>,
+    pub before: Option<ScoreLine>,
     /// With it.
-    pub after: Option<ScoreSummary>,
+    pub after: Option<ScoreLine>,
     /// The folder of the scoring without it.
     pub before_job: Option<PathBuf>,
-    /// The folder of the scoring with it.
-    pub job: Option<PathBuf>,
     /// Why there is nothing.
     pub problem: Option<String>,
-}
-
-impl CellResult {
-    /// Where a side is, for comparisons.
-    pub fn at(&self, learned: bool) -> Option<ScoresAt> {
-        let (job, line) = if learned { (&self.job, &self.after) } else { (&self.before_job, &self.before) };
-        Some(ScoresAt { job: job.clone()?, learned, step: Some(line.as_ref()?.step) })
-    }
 }
 
 fn finished(job: &JobFolder) -> Result<bool, Error> {
@@ -481,6 +559,7 @@ mod tests {
     fn cell(label: &str, steps: usize) -> Cell {
         Cell {
             label: label.into(),
+            training: 0,
             settings: BTreeMap::new(),
             concept: "demo".into(),
             material: Material { photos: "1".into(), ..Material::default() },

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::train::{one_of, positive};
 use super::{Error, PlacementArgs, PromptArgs, RunArgs, follow, preflight, print_json};
 use crate::client::{self, Reckoned, words};
-use crate::protocol::{Axis, EmbeddingFile, NoiseKind, SampleConfig, SamplerKind};
+use crate::protocol::{Axis, EmbeddingFile, NoiseKind, SampleConfig, SamplerKind, SeedRule};
 use crate::workspace::{self, BatchSpec, Concept, JobFolder, ListNames, PromptList, Values, copies, values_of};
 
 /// Prompts that a preview shows.
@@ -110,6 +110,10 @@ pub fn run(args: &Args) -> Result<(), Error> {
         ..concept.sampling()
     };
     args.prompts.apply(&mut config);
+    if args.prompts.seed.is_some() {
+        // Who asks for a seed gets that seed.
+        config.seeds = SeedRule::Shared;
+    }
     concept.check_masks_by(config.masks)?;
     config.concepts = args.with.iter().map(|text| client::other_concept(&home, text)).collect::<Result<_, _>>()?;
     config.concept_steps = match args.concept_steps[..] {

@@ -3,12 +3,17 @@
 use std::path::PathBuf;
 
 use super::preflight::Told;
-use super::table::{Cell, Column, Format, ScoreColumns, Table, how_cells, how_columns, notes};
+use super::score_table::{
+    Best, OF_CHECKPOINTS, OF_SETTINGS, ScoreColumns, best_columns, how_cells, how_columns, intervals, notes,
+    sampled_otherwise,
+};
+use super::table::{Cell, Column, Format, Table};
 use super::train::one_of;
 use super::{Error, PlacementArgs, PromptArgs, RunArgs, follow};
 use crate::client;
-use crate::protocol::{Fill, ScoreConfig, ScoreCrop, ScoreSummary, ScoreTask, ScoresAt};
-use crate::workspace::{self, Concept, History, JobFolder, ScoreSpec, preflight, read_scores};
+use crate::protocol::{ClipText, Fill, ScoreConfig, ScoreCrop, ScoreTask, Scores};
+use crate::statistics::{self, Comparison, ScoreRecord};
+use crate::workspace::{self, Concept, History, JobFolder, ScoreLine, ScoreSpec, last_scored, preflight, read_scores};
 
 /// Options of a scoring.
 #[derive(Debug, clap::Args)]
@@ -28,9 +33,13 @@ pub struct Args {
     #[arg(long, conflicts_with = "what")]
     last: bool,
     /// Measure nothing: compare what was measured of these runs last with what was of the first, pair by pair of prompt and
-    /// seed.
+    /// seed. That speaks of these checkpoints, not of their settings.
     #[arg(long, value_name = "RUN", num_args = 1.., group = "what")]
     compare: Vec<String>,
+    /// Compare the runs of --compare, trainings with the same settings and other seeds, with these, trainings with other settings: the
+    /// training is the unit, so that speaks of the settings.
+    #[arg(long, value_name = "RUN", num_args = 1.., requires = "compare")]
+    against: Vec<String>,
     /// What the pictures show, where they do not say so themselves; {concept} stands for the learned concept.
     #[arg(long, requires = "sample")]
     prompt: Option<String>,
@@ -57,19 +66,25 @@ pub struct HowArgs {
     /// What of the masked pictures is measured: whole or mask-box.
     #[arg(long, default_value = "whole", value_parser = crop)]
     crop: ScoreCrop,
+    /// Which CLIP-T stands in the balance: class-word, or scene for prompts without the concept, as in the evaluation of Textual
+    /// Inversion and CatVersion; both are shown. Scene if the run's preset is `official`, else class-word.
+    #[arg(long, value_name = "TEXT", value_parser = clip_text)]
+    balance_text: Option<ClipText>,
 }
 
 impl HowArgs {
     /// Set it in `config`.
     pub fn apply(&self, config: &mut ScoreConfig) {
         (config.fill, config.crop) = (self.fill, self.crop);
+        config.clip_text = self.balance_text.unwrap_or(config.clip_text);
     }
 }
 
 pub fn run(args: &Args) -> Result<(), Error> {
     if args.last {
         let (concept, run) = args.run.find()?;
-        return show(args, &if args.checkpoints { last_curve_of(&concept, &run)? } else { last_of(&run)?.0 });
+        let job = || Ok::<_, Error>(JobFolder::at(&concept.folder.join(last_of(&run)?.job))?);
+        return show(args, &if args.checkpoints { last_curve_of(&concept, &run)? } else { job()? });
     }
     if !args.compare.is_empty() {
         return compare(args);
@@ -147,15 +162,10 @@ pub(super) fn pictures_of(batch: &JobFolder) -> Result<Vec<PathBuf>, Error> {
     Ok(pictures)
 }
 
-/// What was measured of `run` last, and by which job: on its own, or at the end of its training.
-fn last_of(run: &JobFolder) -> Result<(JobFolder, ScoreSummary), Error> {
-    let jobs = [JobFolder::at(&run.evaluation()).ok(), Some(run.clone())];
-    for job in jobs.into_iter().flatten() {
-        if let Some(line) = read_scores(&job)?.into_iter().rfind(|line| line.learned) {
-            return Ok((job, line));
-        }
-    }
-    Err(Error::Job(format!("{} has not been scored: catbench score CONCEPT --run {0}", run.id())))
+/// What was measured of `run` last: at the end of its training, on its own, or by a sweep or a protocol.
+fn last_of(run: &JobFolder) -> Result<ScoreLine, Error> {
+    let missing = || Error::Job(format!("{} has not been scored: catbench score CONCEPT --run {0}", run.id()));
+    last_scored(run)?.ok_or_else(missing)
 }
 
 /// The last scoring of several checkpoints of `run`.
@@ -184,51 +194,67 @@ fn show(args: &Args, job: &JobFolder) -> Result<(), Error> {
     });
     lines.reverse();
     lines.sort_by_key(|line| (line.step, line.learned));
-    let all: Vec<&ScoreSummary> = lines.iter().collect();
+    let all: Vec<&ScoreLine> = lines.iter().collect();
     let shown = ScoreColumns::of(&all);
     let told_apart = apart(&lines);
     let mut columns = vec![Column::new("step", "step"), Column::new("concept", "concept")];
     columns.extend(told_apart.iter().map(|(key, _)| Column::new(key, key)));
     columns.extend(shown.columns("", ""));
+    let curve: Vec<usize> = (0..lines.len()).filter(|at| args.checkpoints && lines[*at].learned).collect();
+    let best =
+        (curve.len() > 1).then(|| Best::of(&curve.iter().map(|at| vec![&lines[*at].record]).collect::<Vec<_>>()));
+    columns.extend(best.iter().flat_map(|_| best_columns()));
     columns.extend(how_columns());
     let mut table = Table { columns, notes: notes(&all), ..Table::default() };
-    for line in &lines {
+    let against = |at: Option<usize>| match (&best, at) {
+        (None, _) => Vec::new(),
+        (Some(best), Some(at)) => best.cells(at).to_vec(),
+        (Some(_), None) => vec![Cell::Nothing(String::new()); best_columns().len()],
+    };
+    for (at, line) in lines.iter().enumerate() {
         let mut row: Vec<Cell> =
             vec![Cell::Count(line.step), if line.learned { "learned".into() } else { "untrained".into() }];
         row.extend(told_apart.iter().map(|(_, cell)| cell(line)));
-        row.extend(shown.cells(&line.scores));
-        row.extend(how_cells(Some(line)));
+        row.extend(shown.cells(&line.record.scores));
+        row.extend(against(curve.iter().position(|of_curve| *of_curve == at)));
+        row.extend(how_cells(Some(&line.record.scores), Some(line)));
         table.rows.push(row);
     }
-    if args.checkpoints
-        && let Some(best) = lines.iter().filter(|line| line.learned).max_by(|a, b| balance(a).total_cmp(&balance(b)))
-    {
-        table.notes.insert(0, format!("best checkpoint by balance: step {} ({:.3})", best.step, balance(best)));
+    if let Some((line, photos)) = lines.last().and_then(|line| Some((line, line.record.photo_scores.as_deref()?))) {
+        let mut row = vec![Cell::Nothing(String::new()), "photos".into()];
+        row.extend(told_apart.iter().map(|_| Cell::Nothing(String::new())));
+        row.extend(shown.cells(photos));
+        row.extend(against(None));
+        row.extend(how_cells(Some(photos), Some(line)));
+        table.rows.push(row);
+    }
+    if let Some(best) = best {
+        let names: Vec<String> = curve.iter().map(|at| format!("step {}", lines[*at].step)).collect();
+        table.notes.splice(0..0, best.notes("checkpoint", &names));
+    }
+    if lines.iter().any(|line| line.learned) {
+        table.notes.push(OF_CHECKPOINTS.into());
     }
     print(args, &table);
     Ok(())
 }
 
 /// What a column says of a line.
-type Says = fn(&ScoreSummary) -> Cell;
+type Says = fn(&ScoreLine) -> Cell;
 
 /// The columns that tell lines apart whose steps do not: strength and checkpoint.
-fn apart(lines: &[ScoreSummary]) -> Vec<(&'static str, Says)> {
+fn apart(lines: &[ScoreLine]) -> Vec<(&'static str, Says)> {
     let strength: Says =
         |line| line.strength.map_or_else(|| Cell::Nothing(String::new()), |strength| Cell::Text(strength.to_string()));
     let checkpoint: Says = |line| {
         let short = |hash: &String| Cell::Text(hash.chars().take(12).collect());
         line.checkpoint.as_ref().map_or_else(|| Cell::Nothing(String::new()), short)
     };
-    let alike = |a: &&ScoreSummary, b: &&ScoreSummary| a.learned && b.learned && a.step == b.step;
+    let alike = |a: &&ScoreLine, b: &&ScoreLine| a.learned && b.learned && a.step == b.step;
     let differ = |what: Says| {
         lines.iter().enumerate().any(|(i, a)| lines[..i].iter().any(|b| alike(&a, &b) && what(a) != what(b)))
     };
     [("strength", strength), ("checkpoint", checkpoint)].into_iter().filter(|(_, what)| differ(*what)).collect()
-}
-
-fn balance(line: &ScoreSummary) -> f64 {
-    line.scores.balance.value
 }
 
 fn print(args: &Args, table: &Table) {
@@ -236,22 +262,24 @@ fn print(args: &Args, table: &Table) {
     print!("{}", table.render(format));
 }
 
-/// The differences of several runs from the first.
+/// Runs by their ids, and what was measured of each last.
+fn scored(concept: &Concept, ids: &[String]) -> Result<Vec<(String, ScoreLine)>, Error> {
+    let one = |id: &String| {
+        let run = concept.run(id)?;
+        Ok((run.id().to_owned(), last_of(&run)?))
+    };
+    ids.iter().map(one).collect()
+}
+
+/// The differences of several runs from the first, or of two groups of runs.
 fn compare(args: &Args) -> Result<(), Error> {
     let concept = super::concept(&args.run.concept)?;
-    let mut scored = Vec::new();
-    for id in &args.compare {
-        let run = concept.run(id)?;
-        let (job, line) = last_of(&run)?;
-        let at = ScoresAt { job: job.path().to_owned(), learned: true, step: Some(line.step) };
-        scored.push((run.id().to_owned(), at, line));
-    }
-    let Some((first, rest)) = scored.split_first() else { return Ok(()) };
-    let rows = rest.iter().map(|(_, at, _)| vec![(first.1.clone(), at.clone())]).collect();
-    let compared = client::compare(rows)?;
-    let lines: Vec<&ScoreSummary> = scored.iter().map(|(.., line)| line).collect();
-    let dino = lines.iter().all(|line| line.scores.dino.is_some());
+    let (runs, against) = (scored(&concept, &args.compare)?, scored(&concept, &args.against)?);
+    let lines: Vec<&ScoreLine> = runs.iter().chain(&against).map(|(_, line)| line).collect();
+    let dino = lines.iter().all(|line| line.record.scores.dino.is_some());
     let shown = ScoreColumns { dino, ..ScoreColumns::of(&lines) };
+    let named = |(name, line): &(String, ScoreLine)| (name.clone(), line.clone());
+    let Some((first, rest)) = runs.split_first().map(|(first, rest)| (named(first), rest)) else { return Ok(()) };
     let mut table = Table {
         columns: std::iter::once(Column::new("run", "run"))
             .chain(shown.columns("", ""))
@@ -261,32 +289,69 @@ fn compare(args: &Args) -> Result<(), Error> {
         notes: notes(&lines),
         ..Table::default()
     };
-    table.notes.push(format!("Δ: from {}, paired by prompt and seed; an interval without 0 is a difference", first.0));
-    let differences = std::iter::once(None).chain(compared.into_iter().map(Some));
-    for ((name, _, line), difference) in scored.iter().zip(differences) {
-        let mut row: Vec<Cell> = vec![Cell::Text(name.clone())];
-        row.extend(shown.cells(&line.scores));
-        row.extend(difference_cells(difference, shown, name, &mut table.notes));
-        row.extend(how_cells(Some(line)));
-        table.rows.push(row);
+    let otherwise = runs.iter().chain(&against).skip(1);
+    let otherwise = otherwise.filter_map(|(name, line)| sampled_otherwise((&first.0, &first.1), (name, line)));
+    let otherwise: Vec<String> = otherwise.collect();
+    if against.is_empty() {
+        let differences = rest.iter().map(|(_, line)| Some(both(&first.1.record, &line.record)));
+        let differences: Vec<_> = std::iter::once(None).chain(differences).collect();
+        for ((name, line), difference) in runs.iter().zip(differences) {
+            let mut row: Vec<Cell> = vec![Cell::Text(name.clone())];
+            row.extend(shown.cells(&line.record.scores));
+            row.extend(difference_cells(difference, shown, name, &mut table.notes));
+            row.extend(how_cells(Some(&line.record.scores), Some(line)));
+            table.rows.push(row);
+        }
+        table
+            .notes
+            .push(format!("Δ: from {}, paired by prompt and seed; an interval without 0 is a difference", first.0));
+        table.notes.push(OF_CHECKPOINTS.into());
+    } else {
+        if let Some((twice, _)) = against.iter().find(|(id, _)| runs.iter().any(|(other, _)| other == id)) {
+            return Err(Error::Job(format!("{twice} is on both sides: give each run once")));
+        }
+        let records =
+            |side: &[(String, ScoreLine)]| side.iter().map(|(_, line)| line.record.clone()).collect::<Vec<_>>();
+        let compared = statistics::compare_groups(&records(&runs), &records(&against));
+        let compared = compared.map_err(|error| Error::Job(error.to_string()))?;
+        let names = |side: &[(String, ScoreLine)]| side.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>().join(" ");
+        let mut add = |name: String, scores: &Scores, difference: Vec<Cell>| {
+            let cells = [shown.cells(scores), difference, how_cells(Some(scores), lines.first().copied()).to_vec()];
+            table.rows.push([vec![Cell::Text(name)], cells.concat()].concat());
+        };
+        add(names(&runs), &compared.first, shown.nothing());
+        add(names(&against), &compared.second, shown.cells(&compared.difference.scores));
+        let of_groups = intervals(&compared.second);
+        table.notes.splice(0..1, [of_groups]);
+        table.notes.push("Δ: from the first group (Welch's t); an interval without 0 is a difference".into());
+        table.notes.push(OF_SETTINGS.into());
+        let unpaired = compared.difference.unpaired;
+        table.notes.extend((unpaired > 0).then(|| format!("{unpaired} samples have no partner in all of the others")));
     }
+    table.notes.extend(otherwise);
     print(args, &table);
     Ok(())
 }
 
+/// One training's scoring against another's.
+fn both(first: &ScoreRecord, second: &ScoreRecord) -> Result<Comparison, String> {
+    statistics::pool(&[vec![(first.clone(), second.clone())]]).map_err(|error| error.to_string())
+}
+
 /// The cells of a difference; where there is none, `notes` says why of `name`.
 pub fn difference_cells(
-    difference: Option<Result<crate::protocol::Compared, String>>,
+    difference: Option<Result<Comparison, String>>,
     shown: ScoreColumns,
     name: &str,
     notes: &mut Vec<String>,
 ) -> Vec<Cell> {
     match difference {
         Some(Ok(compared)) => {
-            if compared.unpaired > 0 {
-                notes.push(format!("{name}: {} samples of either side have no partner", compared.unpaired));
+            let unpaired = compared.difference.unpaired;
+            if unpaired > 0 {
+                notes.push(format!("{name}: {unpaired} samples of either side have no partner"));
             }
-            shown.cells(&compared.difference)
+            shown.cells(&compared.difference.scores)
         }
         other => {
             if let Some(Err(why)) = other {
@@ -303,4 +368,8 @@ fn fill(text: &str) -> Result<Fill, String> {
 
 fn crop(text: &str) -> Result<ScoreCrop, String> {
     one_of(text, &[("whole", ScoreCrop::Whole), ("mask-box", ScoreCrop::MaskBox)])
+}
+
+fn clip_text(text: &str) -> Result<ClipText, String> {
+    one_of(text, &[("class-word", ClipText::ClassWord), ("scene", ClipText::Scene)])
 }

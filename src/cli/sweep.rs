@@ -3,13 +3,17 @@
 use serde_json::json;
 
 use super::material::Material;
-use super::plan::{Cell as PlanCell, CellResult, JobIds, Plan};
+use super::plan::{Cell as PlanCell, JobIds, Plan, Row};
 use super::score::{HowArgs, difference_cells};
-use super::table::{Cell, Column, Format, ScoreColumns, Table, how_cells, how_columns, notes};
+use super::score_table::{
+    Best, OF_CHECKPOINTS, OF_SETTINGS, ScoreColumns, best_columns, how_cells, how_columns, intervals, notes,
+};
+use super::table::{Cell, Column, Format, Table};
 use super::{Error, PromptArgs, Where, print_json, train};
 use crate::client;
-use crate::protocol::{Preset, SampleConfig, ScoreConfig, ScoreSummary, TrainConfig, with_setting};
-use crate::workspace::{Concept, preflight};
+use crate::protocol::{Preset, SampleConfig, ScoreConfig, TrainConfig, with_setting};
+use crate::statistics;
+use crate::workspace::{Concept, ScoreLine, preflight};
 
 /// Options of a sweep.
 #[derive(Debug, clap::Args)]
@@ -29,6 +33,10 @@ pub struct Args {
     /// Which layers are feature-dense: each layer of the text encoder alone, the last three, the upper half, and all.
     #[arg(long, conflicts_with = "grid")]
     layers_study: bool,
+    /// Trainings of each combination, with seeds from the training's on: from 3 on the table speaks of settings, not of
+    /// checkpoints. 3 in a study, else 1; a plan that is there keeps its number.
+    #[arg(long, value_name = "COUNT", value_parser = train::positive)]
+    train_seeds: Option<usize>,
     /// The plan's name; the same name goes on with it. Without: the concept's and the settings'.
     #[arg(long)]
     name: Option<String>,
@@ -206,6 +214,9 @@ impl Args {
     /// The cells, and the settings that all their trainings have from concept.toml.
     fn cells(&self, concept: &Concept) -> Result<(Vec<PlanCell>, toml::Table), Error> {
         let usual = self.scoring(concept)?;
+        let usually = if self.layers_study { 3 } else { 1 };
+        let known = || Plan::trainings_of(&concept.home().ok()?, &self.plan_name(concept));
+        let trainings = self.train_seeds.or_else(known).unwrap_or(usually);
         let material = Material::of(&concept.home()?, concept, true)?;
         let mut cells: Vec<Vec<(String, String)>> = vec![Vec::new()];
         for (name, values) in self.axes(concept)? {
@@ -232,9 +243,16 @@ impl Args {
             train.checkpoint_every = train.checkpoint_every.max(train.steps);
             train.check()?;
             score.sample.check()?;
+            if trainings > 1 && cell.iter().any(|(name, _)| name == "seed") {
+                let remedy = "take seed out of the grid, or give --train-seeds 1";
+                return Err(Error::Job(format!(
+                    "{trainings} trainings of each seed are no trainings of one setting: {remedy}"
+                )));
+            }
             let labels: Vec<String> = cell.iter().map(|(name, value)| format!("{name}={value}")).collect();
-            planned.push(PlanCell {
+            let cell = PlanCell {
                 label: labels.join(" "),
+                training: 0,
                 settings: cell.into_iter().collect(),
                 concept: concept.id.clone(),
                 material: material.clone(),
@@ -242,7 +260,8 @@ impl Args {
                 jobs: JobIds::default(),
                 train,
                 score,
-            });
+            };
+            planned.extend(cell.trainings(trainings));
         }
         Ok((planned, from_concept))
     }
@@ -284,14 +303,12 @@ pub fn run(args: &Args) -> Result<(), Error> {
     Ok(())
 }
 
-/// All cells, and each one's difference from what comes without the concept.
+/// All cells, each one's difference from what comes without the concept, and where it stands against the best.
 fn table(plan: &Plan, study: bool) -> Result<Table, Error> {
-    let results = plan.cells.iter().map(|cell| plan.result(cell)).collect::<Result<Vec<_>, _>>()?;
+    let rows = plan.rows()?;
     let keys: Vec<String> = plan.cells.first().map(|cell| cell.settings.keys().cloned().collect()).unwrap_or_default();
-    let pairs: Vec<_> = results.iter().map(|result| Some((result.at(false)?, result.at(true)?))).collect();
-    let mut compared = client::compare(pairs.iter().flatten().map(|pair| vec![pair.clone()]).collect())?.into_iter();
-    let lines: Vec<&ScoreSummary> =
-        results.iter().flat_map(|result| [&result.before, &result.after]).flatten().collect();
+    let results = || rows.iter().flat_map(|row| &row.results);
+    let lines: Vec<&ScoreLine> = results().flat_map(|result| [&result.before, &result.after]).flatten().collect();
     let shown = ScoreColumns::of(&lines);
     let mut table = Table {
         columns: keys
@@ -299,53 +316,81 @@ fn table(plan: &Plan, study: bool) -> Result<Table, Error> {
             .map(|key| Column::new(key, key))
             .chain(shown.columns("", ""))
             .chain(shown.columns("_difference", "Δ "))
+            .chain(best_columns())
             .chain(how_columns())
             .collect(),
         notes: notes(&lines),
         ..Table::default()
     };
-    let width = table.columns.len();
-    let how = width - how_columns().len();
-    let filled = |mut row: Vec<Cell>, line: Option<&ScoreSummary>| {
-        row.resize(how, Cell::Nothing(String::new()));
-        row.extend(how_cells(line));
-        row
+    let end = table.columns.len() - best_columns().len() - how_columns().len();
+    let nothing = || vec![Cell::Nothing(String::new()); best_columns().len()];
+    let filled = |mut row: Vec<Cell>, best: Vec<Cell>, how: [Cell; 6]| {
+        row.resize(end, Cell::Nothing(String::new()));
+        row.into_iter().chain(best).chain(how).collect::<Vec<Cell>>()
     };
     // What comes without the concept is the same in all cells that are sampled and measured alike.
-    let mut baselines: Vec<(&PlanCell, &CellResult)> = Vec::new();
-    for (cell, result) in plan.cells.iter().zip(&results) {
-        if !baselines.iter().any(|(_, other)| other.before_job == result.before_job) {
-            baselines.push((cell, result));
+    let mut baselines: Vec<&Row> = Vec::new();
+    for row in &rows {
+        if !baselines.iter().any(|other| other.results[0].before_job == row.results[0].before_job) {
+            baselines.push(row);
         }
     }
-    for (cell, result) in &baselines {
+    for baseline in &baselines {
         let several = baselines.len() > 1;
-        let value = |key: &String| match &cell.settings[key] {
+        let value = |key: &String| match &baseline.cell.settings[key] {
             value if several && matters_untrained(key, value) => Cell::Text(value.clone()),
             _ => "untrained".into(),
         };
         let mut row: Vec<Cell> = keys.iter().map(value).collect();
-        if let Some(before) = &result.before {
-            row.extend(shown.cells(&before.scores));
-        }
-        table.rows.push(filled(row, result.before.as_ref()));
+        let before = baseline.before();
+        row.extend(before.map(|before| shown.cells(&before.record.scores)).unwrap_or_default());
+        table.rows.push(filled(row, nothing(), how_cells(before.map(|line| &line.record.scores), before)));
     }
-    for ((cell, result), pair) in plan.cells.iter().zip(&results).zip(&pairs) {
-        let mut row: Vec<Cell> = keys.iter().map(|key| Cell::Text(cell.settings[key].clone())).collect();
-        if let Some(after) = &result.after {
-            row.extend(shown.cells(&after.scores));
-            let difference = pair.as_ref().and_then(|_| compared.next());
-            row.extend(difference_cells(difference, shown, &cell.label, &mut table.notes));
+    if let Some((line, photos)) = lines.iter().find_map(|line| Some((line, line.record.photo_scores.as_deref()?))) {
+        let row: Vec<Cell> = keys.iter().map(|_| "photos".into()).chain(shown.cells(photos)).collect();
+        table.rows.push(filled(row, nothing(), how_cells(Some(photos), Some(line))));
+    }
+    // Rows that can be ranked, and their names.
+    let whole: Vec<(usize, Vec<&statistics::ScoreRecord>)> =
+        rows.iter().enumerate().filter_map(|(at, row)| Some((at, row.records()?))).collect();
+    let best =
+        (whole.len() > 1).then(|| Best::of(&whole.iter().map(|(_, records)| records.clone()).collect::<Vec<_>>()));
+    let several = rows.iter().any(|row| row.results.len() > 1);
+    for (at, planned) in rows.iter().enumerate() {
+        let mut row: Vec<Cell> = keys.iter().map(|key| Cell::Text(planned.cell.settings[key].clone())).collect();
+        let compared = planned.pairs().map(|pairs| statistics::pool(&[pairs]).map_err(|error| error.to_string()));
+        let after = planned.after().unwrap_or_default();
+        let scores = match &compared {
+            Some(Ok(compared)) => Some(compared.second.clone()),
+            // One that cannot be compared is shown all the same.
+            _ if after.len() == 1 => after.first().map(|line| line.record.scores.clone()),
+            _ => None,
+        };
+        if let Some(scores) = &scores {
+            row.extend(shown.cells(scores));
+            row.extend(difference_cells(compared, shown, &planned.cell.label, &mut table.notes));
+            if several {
+                let said = intervals(scores);
+                table.notes.retain(|note| *note != said);
+                table.notes.insert(0, said);
+            }
         }
-        if let Some(problem) = &result.problem {
-            table.notes.push(format!("{}: {problem}", cell.label));
-        }
-        table.rows.push(filled(row, result.after.as_ref()));
+        table.notes.extend(planned.problems());
+        let place = whole.iter().position(|(of_whole, _)| *of_whole == at);
+        let against = best.as_ref().zip(place).map_or_else(nothing, |(best, place)| best.cells(place).to_vec());
+        table.rows.push(filled(row, against, how_cells(scores.as_ref(), after.first().copied())));
     }
     table.notes.push(
         "Δ: from the untrained base model, paired by prompt and seed; an interval without 0 is a difference".into(),
     );
-    table.notes.splice(0..0, best(plan, &results, study));
+    table.notes.push(if several { OF_SETTINGS } else { OF_CHECKPOINTS }.into());
+    if study {
+        table.notes.insert(0, single_layers(&rows));
+    }
+    if let Some(best) = best {
+        let names: Vec<String> = whole.iter().map(|(at, _)| rows[*at].cell.label.clone()).collect();
+        table.notes.splice(0..0, best.notes("cell", &names));
+    }
     Ok(table)
 }
 
@@ -357,26 +402,20 @@ fn matters_untrained(name: &str, value: &str) -> bool {
     })
 }
 
-/// Which cells are best, in words.
-fn best(plan: &Plan, results: &[CellResult], study: bool) -> Vec<String> {
-    let measured = || plan.cells.iter().zip(results).filter_map(|(cell, result)| Some((cell, result.after.as_ref()?)));
-    let best = |value: fn(&ScoreSummary) -> f64| measured().max_by(|a, b| value(a.1).total_cmp(&value(b.1)));
-    let mut notes = Vec::new();
-    for (name, value) in [
-        ("masked CLIP-I", (|line| line.scores.masked_clip_i.value) as fn(&ScoreSummary) -> f64),
-        ("balance", |line| line.scores.balance.value),
-    ] {
-        if let Some((cell, line)) = best(value) {
-            notes.push(format!("best by {name}: {} ({:.3})", cell.label, value(line)));
-        }
-    }
-    if study {
-        let mut single: Vec<_> = measured().filter(|(cell, _)| !cell.settings["layers"].contains('+')).collect();
-        single.sort_by(|a, b| b.1.scores.masked_clip_i.value.total_cmp(&a.1.scores.masked_clip_i.value));
-        let order: Vec<String> = single.iter().map(|(cell, _)| cell.settings["layers"].clone()).collect();
-        notes.push(format!("single layers, densest in features first (by masked CLIP-I): {}", order.join(", ")));
-    }
-    notes
+/// The single layers of a study by the values of their masked CLIP-I.
+fn single_layers(rows: &[Row]) -> String {
+    let value = |row: &Row| {
+        let records = row.records()?;
+        let sum: f64 = records.iter().map(|record| record.scores.masked_clip_i.value).sum();
+        Some((row.cell.settings["layers"].clone(), sum / records.len() as f64))
+    };
+    let mut single: Vec<_> = rows.iter().filter_map(value).filter(|(layers, _)| !layers.contains('+')).collect();
+    single.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let order: Vec<String> = single.into_iter().map(|(layers, _)| layers).collect();
+    format!(
+        "single layers, densest in features first (by masked CLIP-I; which differ stands in the table): {}",
+        order.join(", ")
+    )
 }
 
 #[cfg(test)]

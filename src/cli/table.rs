@@ -1,10 +1,10 @@
-//! Tables of scores as people and programs read them: text, CSV, JSON, Markdown, LaTeX.
+//! Tables as people and programs read them: text, CSV, JSON, Markdown, LaTeX.
 
 use serde_json::{Map, Value, json};
 
 use super::train::one_of;
-use crate::client::words::{count, mask_margin};
-use crate::protocol::{Backbone, DOUBTFUL_BELOW, MASK_MARGIN, MaskDependence, Score, ScoreSummary, Scores};
+use crate::protocol::{MaskDependence, Score};
+use crate::statistics::Versus;
 
 /// How a table is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +49,8 @@ pub enum Cell {
     Score(Score),
     /// A masked score with all masks grown and shrunk.
     Dependence(MaskDependence),
+    /// Against the best of the table.
+    Versus(Versus),
     /// Nothing was measured, and why where it is known.
     Nothing(String),
 }
@@ -87,7 +89,7 @@ impl Column {
     }
 
     /// One that only programs read.
-    fn unseen(key: &str) -> Self {
+    pub fn unseen(key: &str) -> Self {
         Self { key: key.to_owned(), title: None }
     }
 }
@@ -101,176 +103,6 @@ pub struct Table {
     pub rows: Vec<Vec<Cell>>,
     /// What was measured on what and how.
     pub notes: Vec<String>,
-}
-
-/// Which columns of scores a table has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ScoreColumns {
-    /// Those of DINO.
-    pub dino: bool,
-    /// Those with masks grown and shrunk.
-    pub masks: bool,
-    /// Those without doubtful masks.
-    pub doubtful: bool,
-}
-
-impl ScoreColumns {
-    /// What is in any of `lines`.
-    pub fn of(lines: &[&ScoreSummary]) -> Self {
-        let any = |is: fn(&Scores) -> bool| lines.iter().any(|line| is(&line.scores));
-        Self {
-            dino: any(|scores| scores.dino.is_some()),
-            masks: any(|scores| scores.masks.mask_dependence.is_some()),
-            doubtful: any(|scores| scores.masks.samples_doubtful > 0),
-        }
-    }
-
-    /// The columns; `suffix` is added to their names for programs, `before` stands before those for people.
-    pub fn columns(self, suffix: &str, before: &str) -> Vec<Column> {
-        let margin = mask_margin();
-        let all = [
-            (true, "masked_clip_i", "masked CLIP-I".to_owned()),
-            (true, "clip_i", "CLIP-I".into()),
-            (true, "clip_t", "CLIP-T".into()),
-            (true, "balance", "balance".into()),
-            (self.dino, "masked_dino", "masked DINO".into()),
-            (self.dino, "dino", "DINO".into()),
-            (self.masks, "mask_dependence", format!("masks {margin}")),
-            (self.masks && self.dino, "dino_mask_dependence", format!("masks {margin}, DINO")),
-            (self.doubtful, "samples_doubtful", "doubtful".into()),
-            (self.doubtful, "masked_clip_i_without_doubtful", "masked CLIP-I without them".into()),
-        ];
-        let column = |(_, key, title): &(bool, &str, String)| {
-            Column::new(&format!("{key}{suffix}"), &format!("{before}{title}"))
-        };
-        all.iter().filter(|(is_there, ..)| *is_there).map(column).collect()
-    }
-
-    /// The cells of [`Self::columns`].
-    pub fn cells(self, scores: &Scores) -> Vec<Cell> {
-        let four = [&scores.masked_clip_i, &scores.clip_i, &scores.clip_t, &scores.balance];
-        let mut cells: Vec<Cell> = four.into_iter().map(|score| Some(score).into()).collect();
-        let masks = &scores.masks;
-        if self.dino {
-            cells.extend([scores.masked_dino.as_ref().into(), scores.dino.as_ref().into()]);
-        }
-        if self.masks {
-            cells.push(masks.mask_dependence.into());
-        }
-        if self.masks && self.dino {
-            cells.push(masks.dino_mask_dependence.into());
-        }
-        if self.doubtful {
-            let rest = masks.without_doubtful.as_ref().map(|rest| &rest.masked_clip_i);
-            // Where nothing is doubtful, that is all.
-            let rest = rest.or((masks.samples_doubtful == 0).then_some(&scores.masked_clip_i));
-            cells.extend([Cell::Count(masks.samples_doubtful), rest.into()]);
-        }
-        cells
-    }
-
-    /// As many cells, of scores that there are none of.
-    pub fn nothing(self) -> Vec<Cell> {
-        vec![Cell::Nothing(String::new()); self.columns("", "").len()]
-    }
-}
-
-/// The columns of how scores were measured, which people read in the notes.
-pub fn how_columns() -> [Column; 4] {
-    ["fill", "crop", "mask_makers", "judge"].map(Column::unseen)
-}
-
-/// The cells of [`how_columns`].
-pub fn how_cells(line: Option<&ScoreSummary>) -> [Cell; 4] {
-    let Some(line) = line else { return [const { Cell::Nothing(String::new()) }; 4] };
-    let judge = |backbone: &Backbone| format!("{} {}", backbone.name, backbone.sha256);
-    let judges = std::iter::once(&line.backbone).chain(line.dino_judge.as_ref().map(|dino| &dino.backbone));
-    let judges: Vec<String> = judges.map(judge).collect();
-    let makers = Cell::Text(line.mask_makers.join("; "));
-    [line.fill.word().into(), line.crop.word().into(), makers, Cell::Text(judges.join("; "))]
-}
-
-/// Fewer prompts or subjects than these make an interval rough.
-const ENOUGH: usize = 8;
-
-/// What is to be said where an interval is drawn from few, if it is.
-pub fn few(count: usize, of: &str) -> Option<String> {
-    (count < ENOUGH).then(|| {
-        let of = if count == 1 { of.to_owned() } else { format!("{}s", of.replace(" or ", "s or ")) };
-        format!("drawn from {count} {of}: below {ENOUGH} an interval is rough, about from the least to the greatest")
-    })
-}
-
-/// What is to be said of lines of scores: the judges, the settings, and which masks did nothing.
-pub fn notes(lines: &[&ScoreSummary]) -> Vec<String> {
-    let mut notes: Vec<String> = Vec::new();
-    let mut say = |note: String| {
-        if !notes.contains(&note) {
-            notes.push(note);
-        }
-    };
-    for line in lines {
-        let n = line.scores.masked_clip_i.n;
-        say(format!("95 % bootstrap intervals, n = {}", count(n as u64, "sample")));
-        // With one prompt its samples are drawn.
-        line.resampled.and_then(|count| few(count, "prompt or sample")).into_iter().for_each(&mut say);
-        say(format!(
-            "fill {}, crop {}, CLIP {} (sha256 {}), {}",
-            line.fill.word(),
-            line.crop.word(),
-            line.backbone.name,
-            line.backbone.sha256,
-            line.preprocessing
-        ));
-        if let Some(dino) = &line.dino_judge {
-            let (name, hash) = (&dino.backbone.name, &dino.backbone.sha256);
-            say(format!("DINO {name} (sha256 {hash}), {}", dino.preprocessing));
-        }
-        match line.photos_unmasked {
-            0 => {}
-            1 => say("1 photo has no mask and counts whole, also in masked scores".into()),
-            count => say(format!("{count} photos have no mask and count whole, also in masked scores")),
-        }
-        match line.photos_doubtful {
-            0 => {}
-            1 => say("1 photo has a doubtful mask, on which all masked scores rest".into()),
-            count => say(format!("{count} photos have a doubtful mask, on which all masked scores rest")),
-        }
-        if line.scores.masks.mask_dependence.is_some() {
-            let by = 100.0 * MASK_MARGIN;
-            say(format!(
-                "masks {}: masked scores with all masks, of samples and photos, grown and shrunk by {by} % of their box",
-                mask_margin()
-            ));
-        }
-        match line.mask_makers.as_slice() {
-            [] => {}
-            makers => say(format!("masks of samples made by: {}", makers.join(", "))),
-        }
-    }
-    let doubtful = |have: &str| format!("{have} a doubtful mask: its confidence is below {DOUBTFUL_BELOW}");
-    let of_all = |count: fn(&ScoreSummary) -> usize| lines.iter().map(|line| count(line)).sum::<usize>();
-    for (count, one, many) in [
-        (of_all(|line| line.samples_unmasked), "has no mask and counts whole", "have no mask and count whole"),
-        (
-            of_all(|line| line.samples_empty),
-            "has an empty mask and counts as all fill",
-            "have an empty mask and count as all fill",
-        ),
-        (
-            of_all(|line| line.samples_full),
-            "has a mask that marks everything and counts whole",
-            "have a mask that marks everything and count whole",
-        ),
-        (of_all(|line| line.scores.masks.samples_doubtful), &doubtful("has"), &doubtful("have")),
-    ] {
-        match count {
-            0 => {}
-            1 => say(format!("1 sample {one}")),
-            count => say(format!("{count} samples {many}")),
-        }
-    }
-    notes
 }
 
 impl Table {
@@ -318,6 +150,7 @@ impl Table {
         let parts = |row: &Vec<Cell>| match row.get(column)? {
             Cell::Score(_) => Some(&["", "_low", "_high", "_n"][..]),
             Cell::Dependence(_) => Some(&["_grown", "_shrunk"][..]),
+            Cell::Versus(_) => Some(&["", "_low", "_high", "_n", "_p"][..]),
             Cell::Text(_) | Cell::Count(_) | Cell::Number(_) | Cell::Nothing(_) => None,
         };
         self.rows.iter().find_map(parts).unwrap_or(&[""])
@@ -333,9 +166,8 @@ impl Table {
             let mut line = Vec::new();
             for (cell, parts) in row.iter().zip(&parts) {
                 let mut cells = match cell {
-                    Cell::Score(Score { value, low, high, n }) => {
-                        vec![value.to_string(), low.to_string(), high.to_string(), n.to_string()]
-                    }
+                    Cell::Score(score) => of_score(score),
+                    Cell::Versus(versus) => [of_score(&versus.difference), vec![versus.p.to_string()]].concat(),
                     Cell::Dependence(MaskDependence { grown, shrunk }) => vec![grown.to_string(), shrunk.to_string()],
                     Cell::Text(text) => vec![text.clone()],
                     Cell::Count(count) => vec![count.to_string()],
@@ -360,7 +192,12 @@ impl Table {
                 Cell::Text(text) => json!(text),
                 Cell::Count(count) => json!(count),
                 Cell::Number(number) => json!(number),
-                Cell::Score(score) => json!(score),
+                Cell::Score(score) => json_of(score),
+                Cell::Versus(versus) => {
+                    let mut value = json_of(&versus.difference);
+                    (value["p"], value["worse"]) = (json!(versus.p), json!(versus.is_worse()));
+                    value
+                }
                 Cell::Dependence(dependence) => json!(dependence),
                 Cell::Nothing(_) => Value::Null,
             };
@@ -409,7 +246,25 @@ impl Table {
     }
 }
 
-/// A score with its interval; of one sample there is none.
+/// A score as CSV has it: value, ends of the interval where there is one, n.
+fn of_score(score: &Score) -> Vec<String> {
+    let end = |end: f64| if score.has_interval() { end.to_string() } else { String::new() };
+    vec![score.value.to_string(), end(score.low), end(score.high), score.n.to_string()]
+}
+
+/// A score as JSON has it; its ends are null where there is no interval.
+fn json_of(score: &Score) -> Value {
+    let end = |end: f64| score.has_interval().then_some(end);
+    json!({ "value": score.value, "low": end(score.low), "high": end(score.high), "n": score.n, "units": score.units })
+}
+
+/// Against the best one: how far it is from it and with which p-value, with a mark for worse or a tie.
+fn against_best(versus: &Versus) -> String {
+    let mark = if versus.is_worse() { "▼" } else { "=" };
+    format!("{mark} {:+.3} (p {:.3})", versus.difference.value, versus.p)
+}
+
+/// A score with its interval; of fewer than three units there is none.
 pub fn in_brackets(score: &Score) -> String {
     if score.has_interval() {
         format!("{:.3} [{:.3}, {:.3}]", score.value, score.low, score.high)
@@ -432,6 +287,7 @@ fn words(cell: &Cell) -> String {
         Cell::Number(number) => format!("{number:.3}"),
         Cell::Score(score) => in_brackets(score),
         Cell::Dependence(dependence) => between(*dependence),
+        Cell::Versus(versus) => against_best(versus),
         Cell::Nothing(why) if why.is_empty() => "-".into(),
         Cell::Nothing(why) => format!("- ({why})"),
     }
@@ -447,6 +303,7 @@ fn tex(text: &str) -> String {
             '^' => escaped.push_str("\\textasciicircum{}"),
             '\\' => escaped.push_str("\\textbackslash{}"),
             'Δ' => escaped.push_str("$\\Delta$"),
+            '▼' => escaped.push_str("$\\downarrow$"),
             c => escaped.push(c),
         }
     }
@@ -472,7 +329,7 @@ mod tests {
                     "a_b, \"c\" | 5 %".into(),
                     Cell::Count(20),
                     Cell::Dependence(MaskDependence { grown: 0.75, shrunk: 0.5 }),
-                    Cell::Score(Score { value: 0.25, low: 0.2, high: 0.3125, n: 40 }),
+                    Cell::Score(Score { value: 0.25, low: 0.2, high: 0.3125, n: 40, units: Some(10) }),
                 ],
                 vec!["plain".into(), Cell::Count(0), Cell::Nothing(String::new()), Cell::Nothing("it failed".into())],
             ],

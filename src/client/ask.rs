@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 
 use super::Error;
 use crate::protocol::{
-    Compared, Estimate, EstimateRequest, MaskConfig, MaskWork, ModelSpec, PictureConfig, Reply, Request, SampleConfig,
-    ScoreTask, ScoreWork, ScoresAt, TrainConfig,
+    Estimate, EstimateRequest, MaskConfig, MaskWork, ModelSpec, PictureConfig, Reply, Request, SampleConfig, ScoreTask,
+    ScoreWork, TrainConfig,
 };
 use crate::workspace::{Concept, Home, JobFolder, RunSpec, ScoreSpec};
 
@@ -113,18 +113,6 @@ pub fn export_diffusers(checkpoint: &Path, out: &Path) -> Result<(Vec<PathBuf>, 
 fn exported(request: &Request) -> Result<(Vec<PathBuf>, Vec<String>), Error> {
     match ask(request)? {
         Reply::Exported { files, warnings } => Ok((files, warnings)),
-        other => Err(unexpected(other)),
-    }
-}
-
-/// Compare scores pair by pair. A row is a list of pairs: one, or those of several concepts taken together. For each row what
-/// came of it, or why nothing did.
-pub fn compare(rows: Vec<Vec<(ScoresAt, ScoresAt)>>) -> Result<Vec<Result<Compared, String>>, Error> {
-    if rows.is_empty() {
-        return Ok(Vec::new());
-    }
-    match ask(&Request::Compare { rows })? {
-        Reply::Compared { rows } => Ok(rows),
         other => Err(unexpected(other)),
     }
 }

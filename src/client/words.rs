@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use crate::image::Provenance;
 use crate::protocol::{
-    JobInfo, MASK_MARGIN, MaskDependence, OtherConcept, Phase, PhaseProgress, Score, Scores, UsedConcept, two_digits,
+    BothScores, JobInfo, MASK_MARGIN, MaskDependence, OtherConcept, Phase, PhaseProgress, Score, Scores, Unit,
+    UsedConcept, two_digits,
 };
 
 /// What a job is busy with.
@@ -163,40 +164,73 @@ pub fn bytes(bytes: u64) -> String {
 /// How a score changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// The intervals lie apart, upwards.
+    /// It is higher.
     Up,
-    /// The intervals lie apart, downwards.
+    /// It is lower.
     Down,
-    /// They overlap, or there are none. Pictures of the same prompts and seeds may differ all the same: a table of runs pairs
-    /// them.
+    /// It cannot be told from chance.
     Unclear,
+    /// There are too few prompts to tell.
+    Few,
 }
 
 impl Change {
-    /// From one score to another.
-    pub fn between(before: &Score, after: &Score) -> Self {
-        if !(before.has_interval() && after.has_interval()) {
-            Self::Unclear
-        } else if after.low > before.high {
-            Self::Up
-        } else if after.high < before.low {
-            Self::Down
-        } else {
-            Self::Unclear
+    /// From one score to another: by their difference over pairs of pictures of the same prompt and seed, where there are pairs;
+    /// else by whether the intervals lie apart, which finds less.
+    pub fn of(difference: Option<&Score>, before: &Score, after: &Score) -> Self {
+        let (low, high, has_interval) = match difference {
+            Some(difference) => (difference.low, difference.high, difference.has_interval()),
+            None => (after.low - before.high, after.high - before.low, before.has_interval() && after.has_interval()),
+        };
+        match has_interval {
+            false => Self::Few,
+            true if low > 0.0 => Self::Up,
+            true if high < 0.0 => Self::Down,
+            true => Self::Unclear,
         }
     }
 
     /// With a mark, so that it can be told without a colour.
     pub fn words(self) -> &'static str {
         match self {
-            Self::Up => "▲ intervals apart",
-            Self::Down => "▼ intervals apart",
-            Self::Unclear => "= not told apart",
+            Self::Up => "▲ higher",
+            Self::Down => "▼ lower",
+            Self::Unclear => "= unclear",
+            Self::Few => "· too few",
         }
     }
 }
 
-/// The scores by name: those of DINO last, where it judged too.
+/// The score `name` among `scores`.
+fn named<'a>(scores: Option<&'a Scores>, name: &str) -> Option<&'a Score> {
+    score_list(scores?).into_iter().find(|(other, _)| *other == name).map(|(_, score)| score)
+}
+
+/// How the score `name` of `both` changed.
+pub fn change(both: &BothScores, name: &str, before: &Score, after: &Score) -> Change {
+    Change::of(named(both.difference.as_ref(), name), before, after)
+}
+
+/// What the photos of `both` are worth by the score `name`.
+pub fn photos(both: &BothScores, name: &str) -> Option<f64> {
+    named(both.photos.as_ref(), name).map(|score| score.value)
+}
+
+/// What the intervals of `scores` are drawn from, in few words.
+pub fn intervals_over(scores: &Scores) -> String {
+    let units = scores.masked_clip_i.units.unwrap_or(0) as u64;
+    match scores.unit {
+        Some(_) if !scores.masked_clip_i.has_interval() => "no intervals: too few prompts".into(),
+        None => format!("bootstrap 95 % intervals, {}", count(scores.masked_clip_i.n as u64, "picture")),
+        Some(Unit::Image) => format!("95 % intervals over {}", count(units, "picture")),
+        Some(Unit::Prompt) => format!("95 % intervals over {}", count(units, "prompt")),
+        Some(Unit::PromptAndSeed) => "95 % intervals over prompts and shared seeds".into(),
+        Some(Unit::Subject) => format!("95 % intervals over {}", count(units, "subject")),
+        Some(Unit::Training) => format!("95 % intervals over {}", count(units, "training")),
+    }
+}
+
+/// The scores by name: those that may be missing last.
 pub fn score_list(scores: &Scores) -> Vec<(&'static str, &Score)> {
     let always = [
         ("masked CLIP-I", &scores.masked_clip_i),
@@ -204,8 +238,8 @@ pub fn score_list(scores: &Scores) -> Vec<(&'static str, &Score)> {
         ("CLIP-T", &scores.clip_t),
         ("balance", &scores.balance),
     ];
-    let dino = [("masked DINO", &scores.masked_dino), ("DINO", &scores.dino)];
-    always.into_iter().chain(dino.into_iter().filter_map(|(name, score)| Some((name, score.as_ref()?)))).collect()
+    let others = [("CLIP-T scene", &scores.clip_t_scene), ("masked DINO", &scores.masked_dino), ("DINO", &scores.dino)];
+    always.into_iter().chain(others.into_iter().filter_map(|(name, score)| Some((name, score.as_ref()?)))).collect()
 }
 
 /// The scores that both sides have by name, before and after.
@@ -281,7 +315,7 @@ mod tests {
 
     #[test]
     fn rows_about_masks_are_there_where_something_is_known() {
-        let score = |value: f64| Score { value, low: value - 0.1, high: value + 0.1, n: 10 };
+        let score = |value: f64| Score { value, low: value - 0.1, high: value + 0.1, n: 10, units: Some(10) };
         let scores = |masks: MaskReport| Scores {
             masked_clip_i: score(0.6),
             clip_i: score(0.5),
@@ -309,11 +343,17 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_clear_only_when_the_intervals_lie_apart() {
-        let score = |low, high| Score { value: f64::midpoint(low, high), low, high, n: 10 };
-        assert_eq!(Change::between(&score(0.1, 0.2), &score(0.3, 0.4)), Change::Up);
-        assert_eq!(Change::between(&score(0.3, 0.4), &score(0.1, 0.2)), Change::Down);
-        assert_eq!(Change::between(&score(0.1, 0.25), &score(0.2, 0.4)), Change::Unclear);
+    fn a_change_is_told_by_pairs_where_there_are_any() {
+        let score = |low, high| Score { value: f64::midpoint(low, high), low, high, n: 10, units: Some(5) };
+        let (low, high) = (score(0.1, 0.3), score(0.25, 0.5));
+        assert_eq!(Change::of(None, &low, &high), Change::Unclear, "they overlap");
+        assert_eq!(Change::of(Some(&score(0.01, 0.3)), &low, &high), Change::Up, "the pairs tell them apart");
+        assert_eq!(Change::of(Some(&score(-0.3, -0.01)), &low, &high), Change::Down);
+        assert_eq!(Change::of(Some(&score(-0.1, 0.3)), &low, &score(0.6, 0.7)), Change::Unclear);
+        assert_eq!(Change::of(None, &low, &score(0.31, 0.5)), Change::Up);
+        assert_eq!(Change::of(None, &high, &score(0.1, 0.2)), Change::Down);
+        let few = Score { units: Some(2), ..score(0.1, 0.2) };
+        assert_eq!((Change::of(Some(&few), &low, &high), Change::of(None, &few, &high)), (Change::Few, Change::Few));
     }
 
     #[test]

@@ -47,9 +47,6 @@ pub enum Error {
     /// No photos, or no samples.
     #[error("there are no {0} to measure")]
     Nothing(&'static str),
-    /// Two records that measured different things.
-    #[error("the two scores cannot be compared: {0}")]
-    NotComparable(String),
     /// The computation failed.
     #[error("the score model failed: {0}")]
     Compute(#[from] candle_core::Error),

@@ -5,15 +5,20 @@
 //! - *CLIP-I*: the same of the whole pictures, scene included. Always beside it.
 //! - *CLIP-T*: the cosine of a whole sample and its prompt, the class word in place of the concept's own word. How well the
 //!   samples follow the prompts.
-//! - *Balance*: [`balance`](super::balance) of the two.
+//! - *CLIP-T of the scene*: the same with what the prompt says besides the concept, as the evaluation of Textual Inversion has it.
+//!   The class word in a text pulls towards any object of the class: as a concept is learned, CLIP-T falls and this rises.
+//! - *Balance*: [`balance`](crate::statistics::balance) of masked CLIP-I and one of the two.
 //! - *Masked DINO*, *DINO*: as masked CLIP-I and CLIP-I, by a DINO model where one is given.
 //!
 //! How far the masked scores hang on their masks is measured too: all masks, of samples and photos, are grown and shrunk by
 //! [`MASK_MARGIN`](crate::protocol::MASK_MARGIN), and the masked scores computed with each.
 //!
+//! The photos are measured too, each against the others: what samples can be expected to reach.
+//!
 //! A picture without a mask counts whole, and the record says so (`mask` is none). A sample whose mask is empty, since nothing of
-//! the concept was found in it, is measured as the definition has it: it is all fill. It is not left out, which would reward
-//! failing altogether, and the record marks it (`mask_empty`), as it marks a mask that leaves nothing out (`mask_full`).
+//! the concept was found in it, has masked scores of 0: all fill is like no photo. It is not left out, which would reward
+//! failing altogether; the record marks it (`mask_empty`), as it marks a mask that leaves nothing out (`mask_full`). A picture of one
+//! colour shows nothing: all its scores are 0 (`one_colour`).
 
 use candle_core::{Device, Tensor};
 use image::{GrayImage, RgbImage};
@@ -23,10 +28,9 @@ use super::cache::{EmbeddingCache, Key};
 use super::file::sha256;
 use super::masked::{ScoredMask, crop_to_mask, fill_colour, fill_outside, grown, is_too_thin, shrunk};
 use super::model::{BATCH, PictureModel};
-use super::records::{self, PhotoRecord, SampleRecord, ScoreRecord, UNSAID};
-use super::statistics::Bootstrap;
 use super::{ClipScorer, DinoScorer, Error};
-use crate::protocol::{DinoJudge, Fill, MaskDependence, ScoreCrop, is_doubtful};
+use crate::protocol::{ClipText, DinoJudge, Fill, MaskDependence, NoiseKind, ScoreCrop, is_doubtful};
+use crate::statistics::{PhotoRecord, SampleRecord, ScoreRecord, UNSAID, makers, of_photos};
 
 /// How often a picture is embedded by each model: whole, masked, and with its mask grown and shrunk. Where no picture has a mask,
 /// only whole and masked.
@@ -44,8 +48,12 @@ pub struct ScoredSample {
     pub mask: Option<ScoredMask>,
     /// What the sample should show, the class word in place of the concept's own word.
     pub prompt_text: String,
-    /// Its seed.
-    pub seed: u64,
+    /// What it should show besides the concept; none where its prompt says nothing else.
+    pub scene_text: Option<String>,
+    /// Its seed, where it is known.
+    pub seed: Option<u64>,
+    /// Where the noise of the seed comes from, where it is known.
+    pub noise: Option<NoiseKind>,
 }
 
 /// What measures, and how.
@@ -58,8 +66,10 @@ pub struct Measuring<'a> {
     pub fill: Fill,
     /// What of the masked pictures is measured.
     pub crop: ScoreCrop,
-    /// Bootstrap resamples behind each interval.
-    pub resamples: usize,
+    /// Which CLIP-T stands in the balance.
+    pub clip_text: ClipText,
+    /// What the photos show, for their own CLIP-T.
+    pub photo_text: &'a str,
     /// Embeddings of earlier scorings.
     pub cache: Option<&'a EmbeddingCache>,
 }
@@ -78,7 +88,23 @@ struct Likeness {
     whole: Vec<f64>,
     /// Of the whole samples, [S, D].
     samples: Tensor,
+    /// Of the photos, masked and whole, [P, D].
+    photos: [Tensor; 2],
     fill_colour: [u8; 3],
+}
+
+impl Likeness {
+    /// How like the others each photo is, masked and whole: the mean cosine with them.
+    fn of_photos(&self) -> Result<[Vec<f64>; 2], Error> {
+        let [masked, whole] = self.photos.each_ref().map(|photos| {
+            let others = (photos.dim(0)? - 1) as f64;
+            let own = photos.sqr()?.sum(1)?.to_vec1::<f32>()?;
+            let all = mean_cosines(photos, photos)?;
+            let without = |(mean, own): (f64, f32)| (mean * (others + 1.0) - f64::from(own)) / others;
+            Ok::<_, Error>(all.into_iter().zip(own).map(without).collect())
+        });
+        Ok([masked?, whole?])
+    }
 }
 
 impl Measuring<'_> {
@@ -101,7 +127,7 @@ impl Measuring<'_> {
         }
         // Everything that can be refused is refused before the first embedding.
         check_sizes(photos, samples)?;
-        let texts = distinct(samples);
+        let texts = self.texts(samples);
         let text_embeds = self.clip.text_embeds(&texts)?;
         let photo_pairs: Vec<Masked> = photos.iter().map(|(image, mask)| (image, pixels(mask.as_ref()))).collect();
         let sample_pairs: Vec<Masked> =
@@ -115,40 +141,61 @@ impl Measuring<'_> {
             .map(|dino| self.likeness(dino, &photo_pairs, &sample_pairs, &mut |done| progress(each + done, total)))
             .transpose()?;
         let cosines = clip.samples.matmul(&text_embeds.t()?)?.to_vec2::<f32>()?;
+        let text_at = |text: &str| texts.iter().position(|one| one == text).unwrap_or(0);
         let records: Vec<_> = samples
             .iter()
             .enumerate()
             .map(|(index, sample)| {
-                let text = texts.iter().position(|text| *text == sample.prompt_text).unwrap_or(0);
                 let all = |is: fn(&u8) -> bool| pixels(sample.mask.as_ref()).is_some_and(|mask| mask.iter().all(is));
                 let says = sample.mask.as_ref().map(|mask| &mask.says);
-                let of = |likeness: &Likeness| likeness.dependence.as_ref().map(|all| all[index]);
+                let (one_colour, mask_empty) = (is_one_colour(&sample.image), all(|&value| value == 0));
+                // Nothing is shown, or the concept is not: it is like no photo, however like the fill of one it is.
+                let whole = |value: f64| if one_colour { 0.0 } else { value };
+                let masked = |value: f64| if one_colour || mask_empty { 0.0 } else { value };
+                let of = |likeness: &Likeness| {
+                    let MaskDependence { grown, shrunk } = likeness.dependence.as_ref()?[index];
+                    Some(MaskDependence { grown: masked(grown), shrunk: masked(shrunk) })
+                };
+                let clip_t = |text: &str| whole(f64::from(cosines[index][text_at(text)]));
                 SampleRecord {
                     prompt: sample.prompt_text.clone(),
                     seed: sample.seed,
                     image: pixels_sha256(sample.image.dimensions(), &sample.image),
                     mask: pixels(sample.mask.as_ref()).map(|mask| pixels_sha256(mask.dimensions(), mask)),
-                    mask_empty: all(|&value| value == 0),
+                    one_colour,
+                    mask_empty,
                     mask_full: all(|&value| value == 255),
                     // Who does not say it is not from before there was anything to say.
                     mask_made_by: says.map(|says| says.made_by.clone().unwrap_or_else(|| UNSAID.to_owned())),
                     mask_confidence: says.and_then(|says| says.confidence),
-                    masked_clip_i: clip.masked[index],
-                    clip_i: clip.whole[index],
-                    clip_t: f64::from(cosines[index][text]),
-                    masked_dino: dino.as_ref().map(|dino| dino.masked[index]),
-                    dino: dino.as_ref().map(|dino| dino.whole[index]),
+                    masked_clip_i: masked(clip.masked[index]),
+                    clip_i: whole(clip.whole[index]),
+                    clip_t: clip_t(&sample.prompt_text),
+                    clip_t_scene: sample.scene_text.as_deref().map(clip_t),
+                    masked_dino: dino.as_ref().map(|dino| masked(dino.masked[index])),
+                    dino: dino.as_ref().map(|dino| whole(dino.whole[index])),
                     mask_dependence: of(&clip),
                     dino_mask_dependence: dino.as_ref().and_then(of),
                 }
             })
             .collect();
-        let bootstrap = Bootstrap { resamples: self.resamples, seed: 0 };
-        let scores = records::scores_by_prompt(bootstrap, &records);
-        let resampled = if let [_] = texts.as_slice() { records.len() } else { texts.len() };
+        let photo_scores = if photos.len() > 1 {
+            let text = text_embeds.get(text_at(self.photo_text))?.unsqueeze(0)?;
+            let text_cosines = mean_cosines(&clip.photos[1], &text)?;
+            let (own, of_dino) = (clip.of_photos()?, dino.as_ref().map(Likeness::of_photos).transpose()?);
+            Some(Box::new(of_photos(own, &text_cosines, of_dino)))
+        } else {
+            None
+        };
+        let shared = |of: fn(&ScoredSample) -> Option<NoiseKind>| {
+            let first = of(&samples[0]);
+            first.filter(|_| samples.iter().all(|sample| of(sample) == first))
+        };
+        let size = samples[0].image.dimensions();
         let prompts = records.iter().flat_map(|record| [record.prompt.as_bytes(), &[0]]);
-        Ok(ScoreRecord {
-            scores,
+        let mut record = ScoreRecord {
+            // They follow from the samples, and are put in their place below.
+            scores: of_photos([&[], &[]], &[], None),
             backbone: self.clip.backbone().clone(),
             fill: self.fill,
             fill_colour: clip.fill_colour,
@@ -159,12 +206,10 @@ impl Measuring<'_> {
                 fill_colour: found.fill_colour,
                 preprocessing: model.preprocessor().describe(),
             }),
-            resamples: self.resamples,
-            bootstrap_seed: bootstrap.seed,
-            resampled,
             prompts: sha256(prompts),
             photos_unmasked: photos.iter().filter(|(_, mask)| mask.is_none()).count(),
             samples_unmasked: samples.iter().filter(|sample| sample.mask.is_none()).count(),
+            samples_one_colour: records.iter().filter(|record| record.one_colour).count(),
             samples_empty: records.iter().filter(|record| record.mask_empty).count(),
             samples_full: records.iter().filter(|record| record.mask_full).count(),
             photos_doubtful: photos
@@ -173,7 +218,11 @@ impl Measuring<'_> {
                 .filter(|mask| is_doubtful(mask.says.confidence))
                 .count(),
             masks_too_thin: masks().filter(|mask| is_too_thin(mask)).count(),
-            mask_makers: records::makers(&records).into_iter().map(str::to_owned).collect(),
+            mask_makers: makers(&records).into_iter().map(str::to_owned).collect(),
+            photo_scores,
+            clip_text: self.clip_text,
+            noise: shared(|sample| sample.noise),
+            size: Some(size).filter(|size| samples.iter().all(|sample| sample.image.dimensions() == *size)),
             photos: photos
                 .iter()
                 .map(|(image, mask)| PhotoRecord {
@@ -184,7 +233,21 @@ impl Measuring<'_> {
                 })
                 .collect(),
             samples: records,
-        })
+        };
+        record.scores = record.scores_of();
+        Ok(record)
+    }
+
+    /// All texts, each once.
+    fn texts(&self, samples: &[ScoredSample]) -> Vec<String> {
+        let mut texts: Vec<String> = vec![self.photo_text.to_owned()];
+        let said = samples.iter().flat_map(|sample| std::iter::once(&sample.prompt_text).chain(&sample.scene_text));
+        for text in said {
+            if !texts.contains(text) {
+                texts.push(text.clone());
+            }
+        }
+        texts
     }
 
     /// How like the photos each sample is to `model`.
@@ -212,19 +275,28 @@ impl Measuring<'_> {
             before += pictures.len();
             embeds
         };
-        let mut like = |look: &Look| mean_cosines(&embed(samples, look)?, &embed(photos, look)?);
-        let masked = like(&|(image, mask)| mask.map_or_else(|| Ok(image.clone()), |mask| cut(image, mask)))?;
+        let mut both = |look: &Look| Ok::<_, Error>((embed(samples, look)?, embed(photos, look)?));
+        let cut_out = |(image, mask): Masked| mask.map_or_else(|| Ok(image.clone()), |mask| cut(image, mask));
+        let (masked_samples, masked_photos) = both(&cut_out)?;
+        let masked = mean_cosines(&masked_samples, &masked_photos)?;
         let has_masks = samples.iter().chain(photos).any(|(_, mask)| mask.is_some());
         let dependence = if has_masks {
+            let mut like = |look: &Look| both(look).and_then(|(samples, photos)| mean_cosines(&samples, &photos));
             let (grown, shrunk) = (like(&with_mask(grown))?, like(&with_mask(shrunk))?);
             Some(grown.into_iter().zip(shrunk).map(|(grown, shrunk)| MaskDependence { grown, shrunk }).collect())
         } else {
             None
         };
         let whole = |(image, _): Masked| Ok(image.clone());
-        let whole_samples = embed(samples, &whole)?;
-        let likeness = mean_cosines(&whole_samples, &embed(photos, &whole)?)?;
-        Ok(Likeness { masked, dependence, whole: likeness, samples: whole_samples, fill_colour })
+        let (whole_samples, whole_photos) = both(&whole)?;
+        Ok(Likeness {
+            masked,
+            dependence,
+            whole: mean_cosines(&whole_samples, &whole_photos)?,
+            samples: whole_samples,
+            photos: [masked_photos, whole_photos],
+            fill_colour,
+        })
     }
 
     /// The embeddings [N, D] of what `look` makes of `pictures`; a batch of them is in memory at a time.
@@ -285,21 +357,19 @@ fn check_sizes(photos: &[ScoredPhoto], samples: &[ScoredSample]) -> Result<(), E
         check(image, pixels(mask.as_ref()), &|| format!("photo {}", index + 1))?;
     }
     for sample in samples {
-        let what = || format!("the sample of {:?} with seed {}", sample.prompt_text, sample.seed);
+        let what = || match sample.seed {
+            Some(seed) => format!("the sample of {:?} with seed {seed}", sample.prompt_text),
+            None => format!("a sample of {:?}", sample.prompt_text),
+        };
         check(&sample.image, pixels(sample.mask.as_ref()), &what)?;
     }
     Ok(())
 }
 
-/// The prompts of `samples`, each once.
-fn distinct(samples: &[ScoredSample]) -> Vec<String> {
-    let mut texts: Vec<String> = Vec::new();
-    for sample in samples {
-        if !texts.contains(&sample.prompt_text) {
-            texts.push(sample.prompt_text.clone());
-        }
-    }
-    texts
+/// Whether all pixels are the same: what NaN, a filter or a failed decoder leave behind.
+pub fn is_one_colour(image: &RgbImage) -> bool {
+    let first = image.pixels().next();
+    image.pixels().all(|pixel| Some(pixel) == first)
 }
 
 /// For each row of `samples` [S, D] the mean of its products with the rows of `photos` [P, D].

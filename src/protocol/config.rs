@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use super::device::{DeviceName, FloatType};
 use super::masks::{MaskMaker, MaskQuality};
-use super::sampling::{NoiseKind, OtherConcept, SamplerKind};
+use super::sampling::{NoiseKind, OtherConcept, SamplerKind, SeedRule};
 
 /// A named set of training settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,6 +100,32 @@ impl ScoreCrop {
             Self::Whole => "whole",
             Self::MaskBox => "mask_box",
         }
+    }
+}
+
+/// Which text the CLIP-T of the balance is measured with; both are shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClipText {
+    /// The prompt, the class word in place of the concept.
+    #[default]
+    ClassWord,
+    /// The prompt without the concept, as the evaluation of Textual Inversion and CatVersion has it.
+    Scene,
+}
+
+impl ClipText {
+    /// As in settings files.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::ClassWord => "class_word",
+            Self::Scene => "scene",
+        }
+    }
+
+    #[allow(clippy::trivially_copy_pass_by_ref)]
+    fn is_usual(&self) -> bool {
+        *self == Self::default()
     }
 }
 
@@ -262,10 +289,13 @@ pub struct SampleConfig {
     pub prompts: Vec<String>,
     /// What the unconditional branch reads.
     pub negative_prompt: String,
-    /// Images a prompt; image `i` has the seed `seed + i`, whatever the prompt.
+    /// Images a prompt.
     pub images_per_prompt: usize,
-    /// Seed of the first image of each prompt.
+    /// What the seeds of all images start from, see `seeds`.
     pub seed: u64,
+    /// Whether prompts share their seeds.
+    #[serde(default = "SeedRule::unsaid")]
+    pub seeds: SeedRule,
     /// Denoising steps.
     pub steps: usize,
     /// Classifier-free guidance; 1 switches the unconditional branch off.
@@ -313,6 +343,7 @@ impl Default for SampleConfig {
             negative_prompt: String::new(),
             images_per_prompt: 4,
             seed: 0,
+            seeds: SeedRule::Own,
             steps: 50,
             guidance_scale: 7.5,
             sampler: SamplerKind::Ddim,
@@ -426,13 +457,23 @@ pub struct ScoreConfig {
     pub fill: Fill,
     /// What of the masked pictures is measured.
     pub crop: ScoreCrop,
-    /// Bootstrap resamples behind each interval.
-    pub resamples: usize,
+    /// Which CLIP-T stands in the balance.
+    #[serde(skip_serializing_if = "ClipText::is_usual")]
+    pub clip_text: ClipText,
+    /// Resamples of the bootstrap that versions before drew intervals by. It is read, and means nothing any more.
+    #[serde(skip_serializing)]
+    pub resamples: IgnoredAny,
 }
 
 impl Default for ScoreConfig {
     fn default() -> Self {
-        Self { sample: SampleConfig::default(), fill: Fill::Black, crop: ScoreCrop::Whole, resamples: 2000 }
+        Self {
+            sample: SampleConfig::default(),
+            fill: Fill::Black,
+            crop: ScoreCrop::Whole,
+            clip_text: ClipText::default(),
+            resamples: IgnoredAny,
+        }
     }
 }
 

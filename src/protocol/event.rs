@@ -39,7 +39,23 @@ pub enum Phase {
     Mask,
 }
 
-/// One measured value with its bootstrap 95 % interval.
+/// What was drawn at random, whose spread an interval speaks of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    /// Pictures of a single prompt.
+    Image,
+    /// Prompts, each of whose pictures has a seed of its own.
+    Prompt,
+    /// Prompts and the seeds that they share.
+    PromptAndSeed,
+    /// Subjects.
+    Subject,
+    /// Trainings that differ in their seed.
+    Training,
+}
+
+/// One measured value with its 95 % interval.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Score {
     /// Mean.
@@ -50,12 +66,15 @@ pub struct Score {
     pub high: f64,
     /// Samples measured.
     pub n: usize,
+    /// Units that the interval is drawn from, see [`Unit`]; none in what versions before wrote, by a bootstrap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub units: Option<usize>,
 }
 
 impl Score {
-    /// Whether the interval says anything: of one sample there is none, and its ends are the value.
+    /// Whether the interval says anything: of fewer than three units there is none, and its ends are the value.
     pub fn has_interval(&self) -> bool {
-        self.n > 1
+        self.units.map_or(self.n > 1, |units| units > 2)
     }
 }
 
@@ -133,6 +152,12 @@ pub enum Event {
         /// What was measured.
         #[serde(flatten)]
         scores: Scores,
+        /// After minus before, pair by pair, where both sides are of one scoring.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        difference: Option<Box<Scores>>,
+        /// What the photos themselves are worth, each against the others.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        photos: Option<Box<Scores>>,
     },
     /// Something the user should know; the job goes on.
     Warning {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{MaskReport, Score, is_doubtful};
+use super::{MaskReport, Score, Unit, is_doubtful};
 
 /// How a job is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,8 +50,11 @@ pub struct Scores {
     pub masked_clip_i: Score,
     /// CLIP-I of the whole pictures.
     pub clip_i: Score,
-    /// CLIP-T.
+    /// CLIP-T, the class word in place of the concept.
     pub clip_t: Score,
+    /// CLIP-T of what prompts say besides the concept; none where no prompt does, or where it was not measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip_t_scene: Option<Score>,
     /// sqrt(masked CLIP-I · CLIP-T).
     pub balance: Score,
     /// Masked DINO, where a DINO model judged too.
@@ -60,6 +63,9 @@ pub struct Scores {
     /// DINO of the whole pictures, likewise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dino: Option<Score>,
+    /// What was drawn, which the intervals speak of; none in what versions before wrote, by a bootstrap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<Unit>,
     /// What they owe to the masks.
     #[serde(flatten)]
     pub masks: MaskReport,
@@ -140,6 +146,12 @@ pub struct BothScores {
     pub before: Scores,
     /// With them.
     pub after: Scores,
+    /// After minus before, pair by pair of prompt and seed; none where they have no pairs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub difference: Option<Scores>,
+    /// What the photos themselves are worth, each against the others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub photos: Option<Scores>,
 }
 
 /// A photo, mask, prompt list or list of words.

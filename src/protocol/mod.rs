@@ -20,13 +20,13 @@ mod segment;
 mod start;
 
 pub use config::{
-    Crop, EmbeddingFile, Fill, Init, MaskConfig, Preset, SampleConfig, ScoreConfig, ScoreCrop, ScoreTask, SettingError,
-    TrainConfig,
+    ClipText, Crop, EmbeddingFile, Fill, Init, MaskConfig, Preset, SampleConfig, ScoreConfig, ScoreCrop, ScoreTask,
+    SettingError, TrainConfig,
 };
 pub use daemon::{DaemonReply, DaemonRequest, DaemonStatus, Envelope, Hello, MAX_REPLY, MAX_REQUEST, PROTOCOL};
 pub use device::{DeviceName, FloatType};
 pub use estimate::{CutPrompt, Estimate, Memory, OddPrompt, TimeEstimate};
-pub use event::{Event, EventRecord, Phase, Score};
+pub use event::{Event, EventRecord, Phase, Score, Unit};
 pub use library::{
     BothScores, CheckpointRecord, ConceptDetails, ConceptRecord, FileRecord, MaskRecord, RunRecord, SampleRecord,
     Scores, State, StoreCounts, doubt, two_digits,
@@ -37,7 +37,7 @@ pub use names::{next_name, with_class_words};
 pub use picture::{Axis, PictureConfig, PictureRecord, UsedCheckpoint, UsedConcept};
 pub use queue::{Assignment, DISK_FULL, JobChange, JobInfo, JobKind, JobState, PhaseProgress, Submission};
 pub use request::{EstimateRequest, MaskWork, Reply, Request, ScoreWork};
-pub use sampling::{NoiseKind, OtherConcept, SamplerKind};
-pub use scores::{Backbone, Compared, DinoJudge, MASK_MARGIN, MaskDependence, MaskReport, ScoreSummary, ScoresAt};
+pub use sampling::{NoiseKind, OtherConcept, SamplerKind, SeedRule};
+pub use scores::{Backbone, DinoJudge, MASK_MARGIN, MaskDependence, MaskReport};
 pub use segment::{MaskPoint, SegmentReply, SegmentRequest};
 pub use start::{StartError, TrainStart, with_setting};

@@ -6,7 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    DeviceName, EmbeddingFile, FloatType, ModelSpec, NoiseKind, OtherConcept, SampleConfig, SamplerKind, SettingError,
+    DeviceName, EmbeddingFile, FloatType, ModelSpec, NoiseKind, OtherConcept, SampleConfig, SamplerKind, SeedRule,
+    SettingError,
 };
 
 /// All settings that may differ from one picture of a sampling to the next.
@@ -64,11 +65,16 @@ impl SampleConfig {
         }
     }
 
+    /// The seed of the first image of `prompt`.
+    pub fn first_seed(&self, prompt: &str) -> u64 {
+        self.seed.wrapping_add(self.seeds.offset(prompt))
+    }
+
     /// Every prompt with every seed.
     pub fn pictures(&self) -> Vec<PictureConfig> {
-        let seeds = 0..self.images_per_prompt as u64;
         let each = |prompt: &String| {
-            let seeds = seeds.clone().map(|i| self.seed.wrapping_add(i));
+            let first = self.first_seed(prompt);
+            let seeds = (0..self.images_per_prompt as u64).map(|i| first.wrapping_add(i));
             seeds.map(|seed| self.picture(prompt.clone(), seed)).collect::<Vec<_>>()
         };
         self.prompts.iter().flat_map(each).collect()
@@ -87,6 +93,8 @@ impl SampleConfig {
             negative_prompt: picture.negative_prompt.clone(),
             images_per_prompt: 1,
             seed: picture.seed,
+            // The seed is the picture's own as it stands.
+            seeds: SeedRule::Shared,
             noise: picture.noise,
             sampler: picture.sampler,
             karras: picture.karras,

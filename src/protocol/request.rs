@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Compared, Estimate, MaskConfig, ModelSpec, PictureConfig, SampleConfig, ScoresAt, TrainConfig};
+use super::{Estimate, MaskConfig, ModelSpec, PictureConfig, SampleConfig, TrainConfig};
 
 /// The job that [`Request::Estimate`] asks about.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -100,11 +100,6 @@ pub enum Request {
         /// The home, which remembers hashes.
         home: PathBuf,
     },
-    /// Compare scores pair by pair. A row is a list of pairs: one, or those of several concepts taken together.
-    Compare {
-        /// First and second side of each pair of each row.
-        rows: Vec<Vec<(ScoresAt, ScoresAt)>>,
-    },
 }
 
 /// What is answered.
@@ -137,11 +132,6 @@ pub enum Reply {
     ModelHash {
         /// SHA-256.
         sha256: String,
-    },
-    /// To [`Request::Compare`]: for each row what came of it, or why nothing did.
-    Compared {
-        /// In the order of the rows.
-        rows: Vec<Result<Compared, String>>,
     },
     /// To any: it cannot be done.
     Failed {

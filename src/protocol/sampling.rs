@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 /// What takes the noise out, step by step.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -68,6 +69,36 @@ impl NoiseKind {
         match self {
             Self::Catbench => "catbench",
             Self::Torch => "torch",
+        }
+    }
+}
+
+/// Which seeds the pictures of a prompt list have.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SeedRule {
+    /// Each prompt has seeds of its own: image `i` of a prompt has the seed `seed + offset(prompt) + i`. So prompts are the only thing that
+    /// pictures share, and intervals over them hold.
+    #[default]
+    Own,
+    /// Image `i` of every prompt has the seed `seed + i`: what versions before did.
+    Shared,
+}
+
+impl SeedRule {
+    /// The rule of settings that do not say one: they are of versions that had no other.
+    pub fn unsaid() -> Self {
+        Self::Shared
+    }
+
+    /// What `prompt` adds to the seeds of its images: the first four bytes of the SHA-256 of its text, or nothing.
+    pub fn offset(self, prompt: &str) -> u64 {
+        match self {
+            Self::Shared => 0,
+            Self::Own => {
+                let hash = Sha256::digest(prompt);
+                u64::from(u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]]))
+            }
         }
     }
 }

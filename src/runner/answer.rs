@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::{Error, compare, estimate, models, train};
+use super::{Error, estimate, models, train};
 use crate::catversion::{Checkpoint, adapter, diffusers};
 use crate::diffusion::Outline;
 use crate::fs::sha256;
@@ -51,7 +51,6 @@ fn reply(request: Request) -> Result<Reply, Error> {
         Request::ModelHash { base_model, home } => {
             Reply::ModelHash { sha256: models::hash(&base_model, &HashCache::of(&Home::at(&home)?))? }
         }
-        Request::Compare { rows } => Reply::Compared { rows: compare::compare(&rows) },
     })
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::judge::{Judge, Made};
 use super::sample::{Sampled, Sampling, Subject, plan};
 use super::{Error, Outcome, ScoreJob, StopFlag, estimate, load_model};
-use crate::catversion::prompt_text;
+use crate::catversion::{prompt_text, scene_text};
 use crate::diffusion::BaseModel;
 use crate::image::{Provenance, mask_says, read_any_mask, read_photo, read_provenance};
 use crate::metrics::{ScoredMask, ScoredSample};
@@ -37,7 +37,7 @@ impl Evaluation<'_> {
         log: &mut EventLog,
         stop: &StopFlag,
     ) -> Result<Outcome, Error> {
-        let judge = Judge::load(self.concept, self.score_models, config, self.job, log)?;
+        let judge = Judge::load(self.concept, self.class_word, self.score_models, config, self.job, log)?;
         let texts: Vec<String> =
             config.sample.prompts.iter().map(|prompt| prompt_text(prompt, self.class_word)).collect();
         judge.check_prompts(&texts)?;
@@ -49,7 +49,7 @@ impl Evaluation<'_> {
             ScoreTask::Checkpoints => self.checkpoints()?,
             ScoreTask::Pictures { .. } => Vec::new(),
         };
-        let mut done = 0;
+        let (mut done, mut before) = (0, None);
         for (name, checkpoint) in sides {
             let learned = checkpoint.is_some();
             let settings = SampleConfig { checkpoint, ..config.sample.clone() };
@@ -62,11 +62,12 @@ impl Evaluation<'_> {
                 },
                 concept: self.concept,
                 config: &settings,
-                plan: plan(&self.folder.join(name), &settings.pictures(), settings.batch_size, false),
+                plan: plan(&self.folder.join(&name), &settings.pictures(), settings.batch_size, false),
                 made: &HashSet::new(),
                 root: self.job.path(),
                 phase: if learned { Phase::Sample } else { Phase::SampleBefore },
             };
+            clear(&self.job.path().join(&self.folder).join(&name))?;
             let mut samples = Vec::new();
             let mut made = Made { learned, strength: learned.then_some(settings.strength), ..Made::default() };
             let whole = sampling.run(log, stop, &mut |sampled| {
@@ -76,7 +77,8 @@ impl Evaluation<'_> {
             if !whole {
                 return Ok(Outcome::Stopped { step: done });
             }
-            judge.measure(&samples, &made, Some(&settings), log)?;
+            let record = judge.measure(&samples, &made, Some(&settings), before.as_ref(), log)?;
+            before = Some(record).filter(|_| !learned).or(before);
             done = made.step;
         }
         Ok(Outcome::Finished)
@@ -89,7 +91,9 @@ impl Evaluation<'_> {
             image: picture,
             mask: mask.map(|made| ScoredMask { pixels: made.mask, says: says() }),
             prompt_text: prompt_text(&planned.config.prompt, self.class_word),
-            seed: planned.config.seed,
+            scene_text: scene_text(&planned.config.prompt),
+            seed: Some(planned.config.seed),
+            noise: Some(planned.config.noise),
         }
     }
 
@@ -105,6 +109,19 @@ impl Evaluation<'_> {
         all.retain(|(step, path)| !measured.contains(step) && path.as_ref().is_none_or(|path| path.is_file()));
         Ok(all.into_iter().map(|(step, path)| (PathBuf::from(format!("step-{step:06}")), path)).collect())
     }
+}
+
+/// Take away the pictures in `folder` and their masks: an earlier scoring of other prompts or seeds has left them.
+fn clear(folder: &Path) -> Result<(), Error> {
+    for folder in [folder.to_owned(), folder.join("masks")] {
+        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.extension().is_some_and(|extension| extension == "png") {
+                std::fs::remove_file(&path).map_err(workspace::Error::io("remove", &path))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Do the job.
@@ -149,17 +166,22 @@ fn pictures(job: &ScoreJob, files: &[PathBuf], prompt: Option<&str>, log: &mut E
             let remedy = "say it with --prompt";
             return Err(workspace::Error::invalid(path, "the picture does not say its prompt", remedy).into());
         };
-        let (made, seed) = (made(&said), said.seed().unwrap_or(0));
-        let sample = ScoredSample { image, mask, prompt_text: prompt_text(prompt, &spec.class_word), seed };
+        let (made, seed) = (made(&said), said.seed());
+        let noise = match &said {
+            Provenance::Record(record) => Some(record.picture.noise),
+            _ => None,
+        };
+        let (prompt_text, scene_text) = (prompt_text(prompt, &spec.class_word), scene_text(prompt));
+        let sample = ScoredSample { image, mask, prompt_text, scene_text, seed, noise };
         match groups.iter_mut().find(|(known, _)| *known == made) {
             Some((_, samples)) => samples.push(sample),
             None => groups.push((made, vec![sample])),
         }
     }
     let models = (spec.score_model.as_path(), spec.dino_model.as_deref());
-    let judge = Judge::load(&job.concept, models, &spec.score, &job.folder, log)?;
+    let judge = Judge::load(&job.concept, &spec.class_word, models, &spec.score, &job.folder, log)?;
     for (made, samples) in &groups {
-        judge.measure(samples, made, None, log)?;
+        judge.measure(samples, made, None, None, log)?;
     }
     Ok(Outcome::Finished)
 }

@@ -3,15 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use serde::Serialize;
 
 use super::{Error, Progress};
 use crate::image::mask_says;
 use crate::metrics::{
-    ClipScorer, DinoScorer, EmbeddingCache, Measuring, ScoreRecord, ScoredMask, ScoredPhoto, ScoredSample,
+    ClipScorer, DinoScorer, EmbeddingCache, Measuring, ScoredMask, ScoredPhoto, ScoredSample, is_one_colour,
 };
 use crate::protocol::{Event, Phase, SampleConfig, ScoreConfig, is_doubtful};
-use crate::workspace::{self, Concept, EventLog, JobFolder};
+use crate::statistics::{ScoreRecord, compare};
+use crate::workspace::{self, Concept, EventLog, JobFolder, ScoreLine};
 
 /// What measures the pictures of one job.
 pub(super) struct Judge<'a> {
@@ -24,6 +24,10 @@ pub(super) struct Judge<'a> {
     scores: PathBuf,
     /// The job's folder from the concept's.
     job: PathBuf,
+    /// When the job was asked for.
+    asked: Option<jiff::Timestamp>,
+    /// What the photos show.
+    photo_text: String,
 }
 
 /// What made the pictures that are measured together.
@@ -39,28 +43,11 @@ pub(super) struct Made {
     pub checkpoint: Option<String>,
 }
 
-/// One line of `scores.jsonl`.
-#[derive(Serialize)]
-struct ScoreLine<'a> {
-    time: jiff::Timestamp,
-    job: &'a Path,
-    /// Whether the residual embeddings were used.
-    learned: bool,
-    step: usize,
-    /// How strongly the residual embeddings acted; none for the base model.
-    strength: Option<f32>,
-    /// SHA-256 of the checkpoint.
-    checkpoint: Option<&'a str>,
-    /// How the pictures were sampled; none for pictures that were there.
-    sample: Option<&'a SampleConfig>,
-    #[serde(flatten)]
-    record: &'a ScoreRecord,
-}
-
 impl<'a> Judge<'a> {
-    /// Load the models and read the photos. Warns of photos whose masks do nothing.
+    /// Load the models and read the photos. Warns of photos whose masks do nothing, and of photos of one colour.
     pub fn load(
         concept: &Concept,
+        class_word: &str,
         (score_model, dino_model): (&Path, Option<&Path>),
         config: &'a ScoreConfig,
         job: &JobFolder,
@@ -77,6 +64,9 @@ impl<'a> Judge<'a> {
             let of_kind = paths.iter().zip(&photos).filter(|(_, (_, mask))| is(mask.as_ref()));
             of_kind.map(|(path, _)| file_name(path)).collect::<Vec<_>>()
         };
+        let one_colour = paths.iter().zip(&photos).filter(|(_, (photo, _))| is_one_colour(photo));
+        let one_colour: Vec<String> = one_colour.map(|(path, _)| file_name(path)).collect();
+        warn(log, "photo", "is one colour", &one_colour, "; take it out, for all scores rest on the photos")?;
         warn(log, "photo", "has no mask and is scored whole", &names(&|mask| mask.is_none()), "")?;
         warn(log, "photo", "has a mask that marks everything and is scored whole", &names(&is_full), "")?;
         let remedy = "; correct it by hand, for all masked scores rest on the photos";
@@ -89,7 +79,13 @@ impl<'a> Judge<'a> {
             config,
             scores: job.scores()?,
             job: job.in_concept()?,
+            asked: job.asked()?,
+            photo_text: format!("a photo of a {class_word}"),
         })
+    }
+
+    fn not_written(&self, error: serde_json::Error) -> Error {
+        workspace::Error::io("write", &self.scores)(error.into()).into()
     }
 
     /// Refuse prompts that the score model cannot read: before hours of sampling, not after.
@@ -98,20 +94,28 @@ impl<'a> Judge<'a> {
         Ok(())
     }
 
-    /// Measure `samples`, write the line and tell the scores. Warns of samples whose masks do nothing.
+    /// Measure `samples`, write the line and tell the scores, with the difference from `before` where that is the other side of them.
+    /// Warns of samples that show nothing, and of masks that do nothing.
     pub fn measure(
         &self,
         samples: &[ScoredSample],
         made: &Made,
         sample: Option<&SampleConfig>,
+        before: Option<&ScoreRecord>,
         log: &mut EventLog,
-    ) -> Result<(), Error> {
+    ) -> Result<ScoreRecord, Error> {
+        let named = |sample: &ScoredSample| match sample.seed {
+            Some(seed) => format!("\"{}\" seed {seed}", sample.prompt_text),
+            None => format!("\"{}\"", sample.prompt_text),
+        };
+        let one_colour = samples.iter().filter(|sample| is_one_colour(&sample.image)).map(named);
+        warn(log, "sample", "is one colour and its scores are 0", &one_colour.collect::<Vec<_>>(), "")?;
         let names = |is: &dyn Fn(Option<&ScoredMask>) -> bool| {
             let of_kind = samples.iter().filter(|sample| is(sample.mask.as_ref()));
-            of_kind.map(|sample| format!("\"{}\" seed {}", sample.prompt_text, sample.seed)).collect::<Vec<_>>()
+            of_kind.map(named).collect::<Vec<_>>()
         };
         warn(log, "sample", "has no mask and is scored whole", &names(&|mask| mask.is_none()), "")?;
-        warn(log, "sample", "has an empty mask and is scored as all fill", &names(&is_empty), "")?;
+        warn(log, "sample", "has an empty mask and its masked scores are 0", &names(&is_empty), "")?;
         warn(log, "sample", "has a mask that marks everything and is scored whole", &names(&is_full), "")?;
         let doubtful = names(&has_doubts);
         let rest = if doubtful.len() < samples.len() {
@@ -125,7 +129,8 @@ impl<'a> Judge<'a> {
             dino: self.dino.as_ref(),
             fill: self.config.fill,
             crop: self.config.crop,
-            resamples: self.config.resamples,
+            clip_text: self.config.clip_text,
+            photo_text: &self.photo_text,
             cache: Some(&self.cache),
         };
         let mut progress = Progress::new(log, Phase::Score);
@@ -136,11 +141,27 @@ impl<'a> Judge<'a> {
             }
         })?;
         told?;
-        let (learned, checkpoint) = (made.learned, made.checkpoint.as_deref());
-        let (time, job, strength, step) = (jiff::Timestamp::now(), self.job.as_path(), made.strength, made.step);
-        let line = ScoreLine { time, job, learned, step, strength, checkpoint, sample, record: &record };
+        let line = ScoreLine {
+            time: jiff::Timestamp::now(),
+            job: self.job.clone(),
+            asked: self.asked,
+            learned: made.learned,
+            step: made.step,
+            strength: made.strength,
+            checkpoint: made.checkpoint.clone(),
+            sample: sample.map(serde_json::to_value).transpose().map_err(|error| self.not_written(error))?,
+            record,
+        };
         append(&self.scores, &line)?;
-        Ok(log.write(Event::Scored { learned, scores: record.scores })?)
+        let (learned, record) = (line.learned, line.record);
+        let difference = before.and_then(|before| compare(before, &record).ok());
+        log.write(Event::Scored {
+            learned,
+            scores: record.scores.clone(),
+            difference: difference.map(|difference| Box::new(difference.scores)),
+            photos: record.photo_scores.clone(),
+        })?;
+        Ok(record)
     }
 }
 

@@ -5,7 +5,6 @@
 
 mod answer;
 mod assignments;
-mod compare;
 mod estimate;
 mod evaluate;
 mod judge;

@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 pub use samples::{SampleList, words};
 
 use super::link::{Follower, Told, Update};
-use crate::protocol::{ConceptDetails, ConceptRecord, JobInfo, JobKind, JobState, RunRecord, ScoreTask, Scores, State};
+use crate::protocol::{
+    BothScores, ConceptDetails, ConceptRecord, JobInfo, JobKind, JobState, RunRecord, ScoreTask, Scores, State,
+};
 use crate::workspace::{Concept, GraphicsCard, History, Home, JobFolder, Preflight, Ratings};
 
 /// What the preflight found.
@@ -291,6 +293,14 @@ impl World {
     /// The last separate scoring of it.
     pub fn scoring(&self) -> Option<&Followed> {
         self.followed.get(&self.open.as_ref()?.run()?.path.join("evaluation"))
+    }
+
+    /// The scores of the shown run: as its last scoring has told them, or where that was by a version that said less, as they were
+    /// read from its lines.
+    pub fn scores(&self) -> Option<BothScores> {
+        let told = self.run()?.history.scores(self.scoring().map(|scoring| &scoring.history))?;
+        let read = || self.open.as_ref()?.run()?.scores.clone();
+        Some(if told.after.unit.is_some() { told } else { read().unwrap_or(told) })
     }
 
     /// The scorings of the checkpoints of the shown run that run or wait.

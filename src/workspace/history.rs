@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::path::PathBuf;
 
 use super::{Error, EventReader, JobFolder};
-use crate::protocol::{Event, EventRecord, Phase, Scores};
+use crate::protocol::{BothScores, Event, EventRecord, Phase, Scores};
 
 /// A loss at a step.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -85,6 +85,10 @@ pub struct History {
     pub before: Option<Scores>,
     /// Scores with them.
     pub after: Option<Scores>,
+    /// After minus before, pair by pair, as far as the last scores say it.
+    pub difference: Option<Scores>,
+    /// What the photos themselves are worth.
+    pub photos: Option<Scores>,
     /// What the user should know.
     pub warnings: Vec<String>,
     /// How it ended, if it did.
@@ -113,8 +117,11 @@ impl History {
     }
 
     /// The scores before and after: of the last separate scoring of this run if there is one, else of the run itself.
-    pub fn scores<'a>(&'a self, scoring: Option<&'a Self>) -> Option<(&'a Scores, &'a Scores)> {
-        let both = |history: &'a Self| history.before.as_ref().zip(history.after.as_ref());
+    pub fn scores(&self, scoring: Option<&Self>) -> Option<BothScores> {
+        let both = |history: &Self| {
+            let (difference, photos) = (history.difference.clone(), history.photos.clone());
+            Some(BothScores { before: history.before.clone()?, after: history.after.clone()?, difference, photos })
+        };
         scoring.and_then(both).or_else(|| both(self))
     }
 
@@ -134,6 +141,11 @@ impl History {
             Event::Started { pid, steps, resumed_from } => {
                 (self.pid, self.steps, self.end, self.progress) = (Some(*pid), *steps, None, None);
                 self.forget_after(*resumed_from);
+                if *steps == 0 {
+                    // A scoring measures all again, so nothing of one before stays.
+                    (self.before, self.after, self.difference, self.photos) = (None, None, None, None);
+                    self.warnings.clear();
+                }
             }
             Event::Progress { phase, done, total } => self.progress = Some((*phase, *done, *total)),
             Event::Step { step, loss, loss_by_quarter, seconds } => {
@@ -164,8 +176,10 @@ impl History {
             }
             Event::Checkpoint { step, path } => self.checkpoints.push((*step, self.folder.join(path))),
             Event::Masked { picture, mask } => self.masks.push((picture.clone(), mask.clone())),
-            Event::Scored { learned, scores } => {
+            Event::Scored { learned, scores, difference, photos } => {
                 *(if *learned { &mut self.after } else { &mut self.before }) = Some(scores.clone());
+                self.difference = difference.as_deref().cloned();
+                self.photos = photos.as_deref().cloned();
             }
             Event::Warning { message } => self.warnings.push(message.clone()),
             Event::Stopped { step } => self.end = Some(End::Stopped { step: *step }),

@@ -146,6 +146,9 @@ pub struct ScoreSpec {
     /// The frozen diffusion model, absolute.
     #[serde(with = "path_or_table")]
     pub base_model: ModelSpec,
+    /// When it was asked for; a folder that is scored again is asked for again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<jiff::Timestamp>,
     /// What is measured.
     #[serde(default)]
     pub task: ScoreTask,
@@ -168,6 +171,7 @@ impl ScoreSpec {
             score_model,
             dino_model: concept.dino_model(),
             run: run.map(|run| run.id().to_owned()),
+            asked: Some(jiff::Timestamp::now()),
             task,
             score,
         })
@@ -538,6 +542,14 @@ impl JobFolder {
             None => self.path.clone(),
         };
         Ok(folder.join("scores.jsonl"))
+    }
+
+    /// When a scoring was asked for, by which lines of scores name it; none of other jobs, or where it was not recorded.
+    pub fn asked(&self) -> Result<Option<jiff::Timestamp>, Error> {
+        match self.kind()? {
+            JobKind::Score => Ok(self.score_spec()?.asked),
+            _ => Ok(None),
+        }
     }
 
     /// Its folder from the concept's, by which lines of scores name it.

@@ -3,11 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use super::{Concept, Error, History, Home, JobFolder, Ratings, look_at_masks, read_ratings};
+use super::{Concept, Error, History, Home, JobFolder, Ratings, look_at_masks, read_ratings, scores_of_run};
 use crate::image;
 use crate::protocol::{
-    BothScores, CheckpointRecord, ConceptDetails, ConceptRecord, FileRecord, JobKind, MaskRecord, RunRecord,
-    SampleRecord, State,
+    CheckpointRecord, ConceptDetails, ConceptRecord, FileRecord, JobKind, MaskRecord, RunRecord, SampleRecord, State,
 };
 
 /// What a sample without a rating counts as.
@@ -129,7 +128,6 @@ impl RunSummary {
         let spec = run.run_spec()?;
         let (state, history) = run.look()?;
         let scoring = JobFolder::at(&run.evaluation()).ok().map(|job| History::read(&job)).transpose()?;
-        let both = |(before, after): (&_, &_)| BothScores { before: Clone::clone(before), after: Clone::clone(after) };
         let record = RunRecord {
             concept: concept.to_owned(),
             id: run.id().to_owned(),
@@ -140,7 +138,8 @@ impl RunSummary {
             of: history.steps,
             loss: history.losses.last().map(|point| point.loss),
             validation_loss: history.validation.last().map(|point| point.loss),
-            scores: history.scores(scoring.as_ref()).map(both),
+            // Where the lines are gone, what the events say.
+            scores: scores_of_run(run)?.or_else(|| history.scores(scoring.as_ref())),
         };
         Ok(Self { record, history, scoring })
     }

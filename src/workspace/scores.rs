@@ -3,15 +3,112 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{Error, JobFolder};
-use crate::protocol::{ScoreSummary, Scores};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
-/// What the scoring `job` has measured so far, in its order. A torn last line is not there yet.
-pub fn read_scores(job: &JobFolder) -> Result<Vec<ScoreSummary>, Error> {
-    let name = job.in_concept()?;
+use super::{Error, JobFolder};
+use crate::protocol::{BothScores, Scores};
+use crate::statistics::{ScoreRecord, compare};
+
+/// One line: what was measured of pictures of one kind.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ScoreLine {
+    /// When it was measured.
+    pub time: jiff::Timestamp,
+    /// The folder of the job that measured it, from the concept's.
+    #[serde(default)]
+    pub job: PathBuf,
+    /// When that job was asked for; none where it was not recorded. A folder may be scored again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<jiff::Timestamp>,
+    /// Whether the residual embeddings were used.
+    pub learned: bool,
+    /// Optimizer steps of the checkpoint.
+    pub step: usize,
+    /// How strongly the embeddings acted, where it was recorded.
+    #[serde(default)]
+    pub strength: Option<f32>,
+    /// SHA-256 of the checkpoint, where it was recorded.
+    #[serde(default)]
+    pub checkpoint: Option<String>,
+    /// The settings the pictures were sampled with; none for pictures that were there. As written, by whichever version.
+    #[serde(default)]
+    pub sample: Option<Value>,
+    /// Every value, and how it was measured. Its scores have today's intervals, whatever wrote the line.
+    #[serde(flatten)]
+    pub record: ScoreRecord,
+}
+
+impl ScoreLine {
+    fn read(line: &str) -> Option<Self> {
+        let mut line: Self = serde_json::from_str(line).ok()?;
+        if !line.record.samples.is_empty() {
+            line.record.scores = line.record.scores_of();
+        }
+        Some(line)
+    }
+
+    /// The settings of the sampling in which it differs from `other`, each with both values; empty where either does not say
+    /// them.
+    pub fn sampled_otherwise(&self, other: &Self) -> Vec<String> {
+        // How many, which of them and where does not change what a picture is.
+        const FREE: [&str; 9] = [
+            "prompts",
+            "images_per_prompt",
+            "seed",
+            "seeds",
+            "checkpoint",
+            "batch_size",
+            "device",
+            "masks",
+            "mask_quality",
+        ];
+        let table = |line: &Self| line.sample.as_ref().and_then(Value::as_object).cloned().unwrap_or_default();
+        let (a, b): (Map<String, Value>, Map<String, Value>) = (table(self), table(other));
+        let differs = |(name, value): (&String, &Value)| {
+            let differs = !FREE.contains(&name.as_str()) && b.get(name).is_some_and(|other| other != value);
+            differs.then(|| format!("{name} ({value}; {})", b[name]))
+        };
+        a.iter().filter_map(differs).collect()
+    }
+}
+
+/// What the scoring `job` has measured so far, in its order; of a folder that was scored again, what the last scoring has. A torn
+/// last line is not there yet.
+pub fn read_scores(job: &JobFolder) -> Result<Vec<ScoreLine>, Error> {
+    let (name, asked) = (job.in_concept()?, job.asked()?);
     let mut lines = read_lines(&job.scores()?)?;
-    lines.retain(|line| line.job == name);
+    lines.retain(|line| line.job == name && (asked.is_none() || line.asked == asked));
     Ok(lines)
+}
+
+/// What was measured of `run` last by a scoring of one checkpoint: at the end of its training, on its own, or by a sweep or a protocol.
+/// None where there was none.
+pub fn last_scored(run: &JobFolder) -> Result<Option<ScoreLine>, Error> {
+    let mut lines = read_lines(&run.path().join("scores.jsonl"))?;
+    lines.retain(|line| line.learned);
+    let steps = |of: &ScoreLine| {
+        let same = lines.iter().filter(|line| (&line.job, line.asked) == (&of.job, of.asked));
+        same.map(|line| line.step).collect::<std::collections::BTreeSet<_>>().len()
+    };
+    Ok(lines.iter().rfind(|line| steps(line) == 1).cloned())
+}
+
+/// What the last scoring of both sides of `run` has measured, and how they differ pair by pair; none where there was none.
+pub fn scores_of_run(run: &JobFolder) -> Result<Option<BothScores>, Error> {
+    let scoring = JobFolder::at(&run.evaluation()).ok();
+    for job in scoring.iter().chain([run]) {
+        let lines = read_scores(job)?;
+        let side = |learned: bool| lines.iter().rfind(|line| line.learned == learned).map(|line| &line.record);
+        let (Some(before), Some(after)) = (side(false), side(true)) else { continue };
+        return Ok(Some(BothScores {
+            before: before.scores.clone(),
+            after: after.scores.clone(),
+            difference: compare(before, after).ok().map(|difference| difference.scores),
+            photos: after.photo_scores.as_deref().cloned(),
+        }));
+    }
+    Ok(None)
 }
 
 /// What the last scoring of several checkpoints of `run` has measured, by their steps; nothing where there was none. Of one
@@ -25,21 +122,21 @@ pub type Curve = (PathBuf, BTreeMap<usize, Scores>);
 
 /// The last scoring of several checkpoints of `run`: its folder from the concept's, and what it has measured by their steps.
 pub fn last_curve(run: &JobFolder) -> Result<Option<Curve>, Error> {
-    let mut by_job: Vec<Curve> = Vec::new();
+    let mut by_scoring: Vec<(Option<jiff::Timestamp>, Curve)> = Vec::new();
     for line in read_lines(&run.path().join("scores.jsonl"))?.into_iter().filter(|line| line.learned) {
-        match by_job.iter_mut().find(|(job, _)| *job == line.job) {
-            Some((_, scores)) => drop(scores.insert(line.step, line.scores)),
-            None => by_job.push((line.job, BTreeMap::from([(line.step, line.scores)]))),
+        match by_scoring.iter_mut().find(|(asked, (job, _))| (*asked, &*job) == (line.asked, &line.job)) {
+            Some((_, (_, scores))) => drop(scores.insert(line.step, line.record.scores)),
+            None => by_scoring.push((line.asked, (line.job, BTreeMap::from([(line.step, line.record.scores)])))),
         }
     }
-    Ok(by_job.into_iter().rfind(|(_, scores)| scores.len() > 1))
+    Ok(by_scoring.into_iter().map(|(_, curve)| curve).rfind(|(_, scores)| scores.len() > 1))
 }
 
-fn read_lines(path: &Path) -> Result<Vec<ScoreSummary>, Error> {
+fn read_lines(path: &Path) -> Result<Vec<ScoreLine>, Error> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(Error::io("read", path)(error)),
     };
-    Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+    Ok(text.lines().filter_map(ScoreLine::read).collect())
 }

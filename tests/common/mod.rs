@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use std::time::{Duration, Instant};
 
-use catbench::protocol::{Event, EventRecord, JobInfo, JobState, MaskReport, Phase, Score, Scores};
+use catbench::protocol::{Event, EventRecord, JobInfo, JobState, MaskReport, Phase, Score, Scores, Unit};
 use catbench::workspace::EventReader;
 use image::{GrayImage, Luma, Rgb, RgbImage};
 
@@ -348,19 +348,31 @@ impl Run {
                 }
             }
         }
-        let score = |value: f64, half: f64| Score { value, low: value - half, high: value + half, n: 10 };
-        for (learned, shift) in [(false, 0.0), (true, 0.2)] {
-            let scores = Scores {
-                masked_clip_i: score(0.612 + shift, 0.02),
-                clip_i: score(0.55 + shift / 2.0, 0.03),
-                clip_t: score(0.281 - shift / 30.0, 0.01),
-                balance: score(0.415 + shift / 3.0, 0.012),
-                masked_dino: None,
-                dino: None,
-                masks: MaskReport::default(),
-            };
-            self.tell(Event::Scored { learned, scores });
-        }
+        let score =
+            |value: f64, half: f64| Score { value, low: value - half, high: value + half, n: 10, units: Some(5) };
+        let of = |shift: f64| Scores {
+            masked_clip_i: score(0.612 + shift, 0.02),
+            clip_i: score(0.55 + shift / 2.0, 0.03),
+            clip_t: score(0.281 - shift / 30.0, 0.01),
+            clip_t_scene: Some(score(0.262 + shift / 15.0, 0.01)),
+            balance: score(0.415 + shift / 3.0, 0.012),
+            masked_dino: None,
+            dino: None,
+            unit: Some(Unit::Prompt),
+            masks: MaskReport::default(),
+        };
+        let difference = Scores {
+            masked_clip_i: score(0.2, 0.015),
+            clip_i: score(0.1, 0.02),
+            clip_t: score(-0.007, 0.003),
+            clip_t_scene: Some(score(0.013, 0.02)),
+            balance: score(0.067, 0.009),
+            ..of(0.0)
+        };
+        let photos = Scores { clip_t_scene: None, ..of(0.3) };
+        self.tell(Event::Scored { learned: false, scores: of(0.0), difference: None, photos: None });
+        let (difference, photos) = (Some(Box::new(difference)), Some(Box::new(photos)));
+        self.tell(Event::Scored { learned: true, scores: of(0.2), difference, photos });
         self
     }
 

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use super::entry::{Entry, Field};
 use crate::client;
 use crate::client::words::count;
-use crate::protocol::{Axis, MaskMaker, MaskQuality, NoiseKind, SampleConfig, SamplerKind};
+use crate::protocol::{Axis, MaskMaker, MaskQuality, NoiseKind, SampleConfig, SamplerKind, SeedRule};
 use crate::tui::deeds::{self, Effect, Sampling};
 use crate::workspace::{Concept, Home, JobFolder, LineCount, ListNames, PromptList, Values, values_of};
 
@@ -19,8 +19,8 @@ pub fn open(concept: &Concept, run: Option<JobFolder>, prompts: &str) -> Effect 
     let usual = concept.sampling();
     let fields = vec![
         Field::new("prompts", "a prompt with {concept} in it, or the name of a prompt list", prompts),
-        Field::new("images", "a prompt; image i has the seed below plus i", &usual.images_per_prompt.to_string()),
-        Field::new("seeds", "of the first image of each prompt; also several: 1,2,7..9", &usual.seed.to_string()),
+        Field::new("images", "a prompt", &usual.images_per_prompt.to_string()),
+        Field::new("seeds", "none: each prompt has its own; or the first of each prompt, also several: 1,2,7..9", ""),
         Field::new("steps", "of denoising", &usual.steps.to_string()),
         Field::new("guidance", "classifier-free; 1 switches it off; also several", &usual.guidance_scale.to_string()),
         Field::new(
@@ -72,8 +72,8 @@ fn wanted(texts: &[String], concept: &Concept, run: Option<&JobFolder>) -> Resul
     if images_per_prompt == 0 || steps == 0 {
         return Err("images and steps are at least 1".into());
     }
-    let (seeds, guidance_scales, strengths) =
-        (numbers::<u64>("seeds", seeds)?, numbers("guidance", guidance)?, numbers("strength", strength)?);
+    let seeds: Vec<u64> = if seeds.trim().is_empty() { Vec::new() } else { numbers("seeds", seeds)? };
+    let (guidance_scales, strengths) = (numbers("guidance", guidance)?, numbers("strength", strength)?);
     let one = |name: &str| format!("{name}: at least one");
     let (sampler, karras) =
         sampler.strip_suffix("karras").map_or((sampler.as_str(), false), |rest| (rest.trim(), true));
@@ -81,7 +81,8 @@ fn wanted(texts: &[String], concept: &Concept, run: Option<&JobFolder>) -> Resul
     let mut config = SampleConfig {
         prompts: vec![prompts.clone()],
         images_per_prompt,
-        seed: *seeds.first().ok_or_else(|| one("seeds"))?,
+        seed: seeds.first().copied().unwrap_or(0),
+        seeds: if seeds.is_empty() { SeedRule::Own } else { SeedRule::Shared },
         steps,
         guidance_scale: *guidance_scales.first().ok_or_else(|| one("guidance"))?,
         strength: *strengths.first().ok_or_else(|| one("strength"))?,

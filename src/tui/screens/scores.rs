@@ -4,8 +4,8 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
 use super::Screen;
-use crate::client::words::{Change, score_list};
-use crate::protocol::{ConceptRecord, RunRecord, Score, Scores as Measured, State};
+use crate::client::words::{change, intervals_over, score_list};
+use crate::protocol::{BothScores, ConceptRecord, RunRecord, Score, Scores as Measured, State};
 use crate::tui::canvas::{Canvas, Target};
 use crate::tui::deeds::{self, Effect};
 use crate::tui::keymap::{Action, Place};
@@ -126,13 +126,15 @@ impl Columns {
         self.seen.clone().map(name).collect()
     }
 
-    /// The scores of a row, each with a mark of its change from `before`.
-    fn cells(&self, before: Option<&Measured>, scores: &Measured) -> Vec<Span<'static>> {
+    /// The scores of a row, each with a mark of its change where it is known what there was before.
+    fn cells(&self, both: Option<&BothScores>, scores: &Measured) -> Vec<Span<'static>> {
         let cell = |at: usize| {
             let Some(score) = score_of(Some(scores), at) else {
                 return Span::styled(format!(" {}", text::fit("–", self.form.width() + 1)), theme::faint());
             };
-            let change = score_of(before, at).and_then(|before| Change::between(before, score).words().chars().next());
+            let before = both.and_then(|both| Some((both, score_of(Some(&both.before), at)?)));
+            let change = before.map(|(both, before)| change(both, NAMES[at].0, before, score).words());
+            let change = change.and_then(|words| words.chars().next());
             Span::raw(format!("{}{} ", change.unwrap_or(' '), text::fit(&self.form.write(score), self.form.width())))
         };
         self.seen.clone().map(cell).collect()
@@ -223,7 +225,7 @@ impl Scores {
             return text::empty(canvas.buffer, inner, said);
         }
         let both = self.run(world).and_then(|run| run.scores.as_ref());
-        let [least, whole] = both.map_or([scores::HEIGHT; 2], |both| scores::heights(&both.before, &both.after));
+        let [least, whole] = both.map_or([scores::HEIGHT; 2], scores::heights);
         // Room for its title and a few runs comes first.
         let table = whole.min(inner.height.saturating_sub(LEAST_RUNS + 2)).max(least) + 1;
         let list = Rect { height: inner.height.saturating_sub(table + 1), ..inner };
@@ -247,24 +249,22 @@ impl Scores {
                 vec![Span::styled(format!("{mark} "), style), Span::styled(text::fit(id, name), theme::strong())];
             match &run.scores {
                 None => spans.push(Span::styled(" not measured", theme::faint())),
-                Some(both) => spans.extend(columns.cells(Some(&both.before), &both.after)),
+                Some(both) => spans.extend(columns.cells(Some(both), &both.after)),
             }
             Line::from(spans)
         });
         self.runs = choice;
         if let Some(both) = both {
             let y = list.bottom();
-            let n = both.after.masked_clip_i.n;
+            let over = intervals_over(&both.after);
             // The row of what is not doubtful may not fit.
             let said = match [&both.before, &both.after].map(|scores| scores.masks.samples_doubtful) {
-                [0, 0] => format!(" before → after, bootstrap 95 % intervals over {n} pictures"),
-                [few, many] => {
-                    format!(" before → after, 95 % intervals over {n} pictures; {few} and {many} masks doubtful")
-                }
+                [0, 0] => format!(" before → after, {over}; ◇ photos"),
+                [few, many] => format!(" before → after, {over}; {few} and {many} masks doubtful; ◇ photos"),
             };
             canvas.buffer.set_stringn(inner.x, y, said, inner.width as usize, theme::faint());
             let place = Rect { y: y + 1, height: table - 1, ..inner };
-            scores::draw(canvas.buffer, place.intersection(inner), &both.before, &both.after);
+            scores::draw(canvas.buffer, place.intersection(inner), both);
         } else {
             let said = " not measured yet: m measures the chosen run";
             canvas.buffer.set_stringn(inner.x, list.bottom(), said, inner.width as usize, theme::faint());

@@ -5,8 +5,8 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
-use crate::client::words::{Change, MaskRow, OfMasks, mask_rows, score_rows};
-use crate::protocol::{MaskDependence, Score, Scores};
+use crate::client::words::{Change, MaskRow, OfMasks, change, mask_rows, photos, score_rows};
+use crate::protocol::{BothScores, MaskDependence, Score};
 use crate::tui::theme;
 
 /// Rows the table takes without DINO.
@@ -53,7 +53,7 @@ impl Form {
 }
 
 /// Rows the table of these takes, at least and with what is to be said of the masks.
-pub fn heights(before: &Scores, after: &Scores) -> [u16; 2] {
+pub fn heights(BothScores { before, after, .. }: &BothScores) -> [u16; 2] {
     let scores = score_rows(before, after).len();
     [scores, scores + mask_rows(before, after).len()].map(|rows| rows as u16)
 }
@@ -62,13 +62,14 @@ fn style(change: Change) -> Style {
     match change {
         Change::Up => theme::good(),
         Change::Down => theme::warn(),
-        Change::Unclear => theme::faint(),
+        Change::Unclear | Change::Few => theme::faint(),
     }
 }
 
 /// Draw the table, beneath it what is to be said of the masks, as far as there is room, and beside it, where there is room, the
-/// intervals on one axis.
-pub fn draw(buffer: &mut Buffer, area: Rect, before: &Scores, after: &Scores) {
+/// intervals on one axis. `◇` is what the photos are worth, each against the others.
+pub fn draw(buffer: &mut Buffer, area: Rect, both: &BothScores) {
+    let BothScores { before, after, .. } = both;
     let rows = score_rows(before, after);
     let form = if area.width >= WIDTH - 2 { Form::Ends } else { Form::Wider };
     let write = |score: &Score| {
@@ -89,12 +90,15 @@ pub fn draw(buffer: &mut Buffer, area: Rect, before: &Scores, after: &Scores) {
     }
     for (i, &(name, before, after)) in rows.iter().enumerate().take(area.height as usize) {
         let y = area.y + i as u16;
-        let change = Change::between(before, after);
+        let change = change(both, name, before, after);
         let mut spans = vec![Span::raw(format!(" {name:<14} "))];
         spans.extend(write(before));
         spans.push(Span::styled("  →  ", theme::faint()));
         spans.extend(write(after));
-        spans.push(Span::styled(format!("   {}", change.words()), style(change)));
+        spans.push(Span::styled(format!("   {:<9}", change.words()), style(change)));
+        if let Some(photos) = photos(both, name) {
+            spans.push(Span::styled(format!(" ◇{photos:.3}"), theme::faint()));
+        }
         buffer.set_line(area.x, y, &Line::from(spans), area.width);
         if area.width > WIDTH + 24 {
             let axis = Rect { x: area.x + WIDTH, y, width: area.width - WIDTH - 1, height: 1 };
@@ -132,12 +136,13 @@ mod tests {
 
     #[test]
     fn a_score_takes_as_many_columns_as_its_form_says() {
-        let score = Score { value: 0.812, low: 0.792, high: 0.832, n: 10 };
+        let score = Score { value: 0.812, low: 0.792, high: 0.832, n: 10, units: Some(5) };
         let written = Form::ALL.map(|form| form.write(&score));
         assert_eq!(written, ["0.812 0.792–0.832", "0.812 ±.020", ".812±.020"]);
         assert_eq!(written.map(|text| text.chars().count()), Form::ALL.map(Form::width));
         let lopsided = Score { high: 0.912, ..score };
         assert_eq!(Form::Wider.write(&lopsided), "0.812 ±.100");
-        assert_eq!(Form::Ends.write(&Score { n: 1, ..lopsided }), "0.812", "of one sample there is no interval");
+        let few = Score { units: Some(2), ..lopsided };
+        assert_eq!(Form::Ends.write(&few), "0.812", "of two prompts there is no interval");
     }
 }

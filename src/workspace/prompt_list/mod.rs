@@ -340,7 +340,9 @@ impl Line {
         let own = &self.options;
         let mut all: Vec<PictureConfig> = (0..self.prompt.count())
             .map(|index| {
-                let usual = base.picture(self.prompt_text(index), base.seed);
+                let prompt = self.prompt_text(index);
+                let seed = base.first_seed(&prompt);
+                let usual = base.picture(prompt, seed);
                 PictureConfig { karras: usual.karras || own.karras, ..usual }
             })
             .collect();
@@ -354,7 +356,10 @@ impl Line {
             p.guidance_scale = *v;
         });
         all = each(&all, &or(&own.strength, &values.strengths, &base.strength), |p, v| p.strength = *v);
-        all = each(&all, &or(&own.seed, &values.seeds, &base.seed), |p, v| p.seed = *v);
+        let seeds = if own.seed.is_empty() { &values.seeds } else { &own.seed };
+        if !seeds.is_empty() {
+            all = each(&all, seeds, |p, v| p.seed = *v);
+        }
         let images: Vec<u64> = (0..self.images(values, base) as u64).collect();
         // Seeds go round at the end of all numbers, which is as good as any other.
         each(&all, &images, |p, v| p.seed = p.seed.wrapping_add(*v))

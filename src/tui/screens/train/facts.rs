@@ -8,7 +8,7 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use super::usual;
-use crate::client::words::{self, Change};
+use crate::client::words;
 use crate::protocol::{JobInfo, JobState, Phase, Score, State};
 use crate::tui::canvas::Canvas;
 use crate::tui::theme;
@@ -207,27 +207,26 @@ fn memory(job: &Followed) -> String {
 
 /// The scores before and after; in one row only the balance of both.
 pub(super) fn score_table(canvas: &mut Canvas, area: Rect, world: &World) {
-    let found = world.run().and_then(|run| run.history.scores(world.scoring().map(|scoring| &scoring.history)));
+    let found = world.scores();
     let running = world.current().is_some_and(|job| job.state == State::Running);
     let none = if running { "measured once all are sampled" } else { "not measured: m scores this run" };
     if area.height == 1 {
         let said = match found {
-            Some((before, after)) => {
-                let change = Change::between(&before.balance, &after.balance).words();
-                format!(" balance {:.3} → {:.3}  {change}", before.balance.value, after.balance.value)
+            Some(both) => {
+                let (before, after) = (&both.before.balance, &both.after.balance);
+                let change = words::change(&both, "balance", before, after).words();
+                format!(" balance {:.3} → {:.3}  {change}", before.value, after.value)
             }
             None => format!(" {none}"),
         };
         canvas.buffer.set_stringn(area.x, area.y, said, area.width as usize, theme::faint());
         return;
     }
-    let aside = match found {
-        Some((before, _)) => format!("before → after, 95 % intervals over {} pictures", before.masked_clip_i.n),
-        None => String::new(),
-    };
+    let aside = found.as_ref().map(|both| format!("before → after, {}", words::intervals_over(&both.after)));
+    let aside = aside.unwrap_or_default();
     let inner = pane::draw(canvas.buffer, area, "Scores", &Line::styled(aside, theme::faint()), false);
-    if let Some((before, after)) = found {
-        scores::draw(canvas.buffer, inner, before, after);
+    if let Some(both) = found {
+        scores::draw(canvas.buffer, inner, &both);
     } else {
         canvas.buffer.set_stringn(inner.x + 1, inner.y + 1, none, inner.width as usize, theme::faint());
     }

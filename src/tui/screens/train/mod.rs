@@ -176,8 +176,7 @@ impl Screen for Train {
         }
         let evaluated = world.compared().is_some();
         // Where there is little room, first the table of the scores is one line, then the pictures go; the loss stays.
-        let found = world.run().and_then(|run| run.history.scores(world.scoring().map(|scoring| &scoring.history)));
-        let heights = found.map_or([scores::HEIGHT; 2], |(before, after)| scores::heights(before, after));
+        let heights = world.scores().map_or([scores::HEIGHT; 2], |both| scores::heights(&both));
         let [least, whole] = heights.map(|height| height + 1);
         let table = match rest.height.saturating_sub(7 + LEAST_LOSS) {
             _ if !evaluated => 0,

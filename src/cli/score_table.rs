@@ -1,0 +1,306 @@
+//! What tables of scores have in common: their columns, how the scores were measured, what they speak of, and which row is best.
+
+use super::table::{Cell, Column, in_brackets};
+use crate::client::words::{count, mask_margin};
+use crate::protocol::{Backbone, ClipText, DOUBTFUL_BELOW, MASK_MARGIN, Scores, Unit};
+use crate::statistics::{Goal, Ranking, ScoreRecord, rank};
+use crate::workspace::ScoreLine;
+
+/// Which columns of scores a table has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ScoreColumns {
+    /// CLIP-T of what prompts say besides the concept.
+    pub scene: bool,
+    /// Those of DINO.
+    pub dino: bool,
+    /// Those with masks grown and shrunk.
+    pub masks: bool,
+    /// Those without doubtful masks.
+    pub doubtful: bool,
+}
+
+impl ScoreColumns {
+    /// What is in any of `lines`.
+    pub fn of(lines: &[&ScoreLine]) -> Self {
+        let any = |is: fn(&Scores) -> bool| lines.iter().any(|line| is(&line.record.scores));
+        Self {
+            scene: any(|scores| scores.clip_t_scene.is_some()),
+            dino: any(|scores| scores.dino.is_some()),
+            masks: any(|scores| scores.masks.mask_dependence.is_some()),
+            doubtful: any(|scores| scores.masks.samples_doubtful > 0),
+        }
+    }
+
+    /// The columns; `suffix` is added to their names for programs, `before` stands before those for people.
+    pub fn columns(self, suffix: &str, before: &str) -> Vec<Column> {
+        let margin = mask_margin();
+        let all = [
+            (true, "masked_clip_i", "masked CLIP-I".to_owned()),
+            (true, "clip_i", "CLIP-I".into()),
+            (true, "clip_t", "CLIP-T".into()),
+            (self.scene, "clip_t_scene", "CLIP-T scene".into()),
+            (true, "balance", "balance".into()),
+            (self.dino, "masked_dino", "masked DINO".into()),
+            (self.dino, "dino", "DINO".into()),
+            (self.masks, "mask_dependence", format!("masks {margin}")),
+            (self.masks && self.dino, "dino_mask_dependence", format!("masks {margin}, DINO")),
+            (self.doubtful, "samples_doubtful", "doubtful".into()),
+            (self.doubtful, "masked_clip_i_without_doubtful", "masked CLIP-I without them".into()),
+        ];
+        let column = |(_, key, title): &(bool, &str, String)| {
+            Column::new(&format!("{key}{suffix}"), &format!("{before}{title}"))
+        };
+        all.iter().filter(|(is_there, ..)| *is_there).map(column).collect()
+    }
+
+    /// The cells of [`Self::columns`].
+    pub fn cells(self, scores: &Scores) -> Vec<Cell> {
+        let three = [&scores.masked_clip_i, &scores.clip_i, &scores.clip_t];
+        let mut cells: Vec<Cell> = three.into_iter().map(|score| Some(score).into()).collect();
+        cells.extend(self.scene.then(|| scores.clip_t_scene.as_ref().into()));
+        cells.push(Some(&scores.balance).into());
+        let masks = &scores.masks;
+        if self.dino {
+            cells.extend([scores.masked_dino.as_ref().into(), scores.dino.as_ref().into()]);
+        }
+        if self.masks {
+            cells.push(masks.mask_dependence.into());
+        }
+        if self.masks && self.dino {
+            cells.push(masks.dino_mask_dependence.into());
+        }
+        if self.doubtful {
+            let rest = masks.without_doubtful.as_ref().map(|rest| &rest.masked_clip_i);
+            // Where nothing is doubtful, that is all.
+            let rest = rest.or((masks.samples_doubtful == 0).then_some(&scores.masked_clip_i));
+            cells.extend([Cell::Count(masks.samples_doubtful), rest.into()]);
+        }
+        cells
+    }
+
+    /// As many cells, of scores that there are none of.
+    pub fn nothing(self) -> Vec<Cell> {
+        vec![Cell::Nothing(String::new()); self.columns("", "").len()]
+    }
+}
+
+/// The columns of how scores were measured, which people read in the notes.
+pub fn how_columns() -> [Column; 6] {
+    ["fill", "crop", "mask_makers", "judge", "balance_text", "interval_over"].map(Column::unseen)
+}
+
+/// The cells of [`how_columns`], of `scores` that were measured as `line` was.
+pub fn how_cells(scores: Option<&Scores>, line: Option<&ScoreLine>) -> [Cell; 6] {
+    let (Some(scores), Some(line)) = (scores, line) else { return [const { Cell::Nothing(String::new()) }; 6] };
+    let record = &line.record;
+    let judge = |backbone: &Backbone| format!("{} {}", backbone.name, backbone.sha256);
+    let judges = std::iter::once(&record.backbone).chain(record.dino_judge.as_ref().map(|dino| &dino.backbone));
+    let judges: Vec<String> = judges.map(judge).collect();
+    let over = match scores.unit {
+        Some(Unit::Image) => "pictures",
+        Some(Unit::Prompt) => "prompts",
+        Some(Unit::PromptAndSeed) => "prompts and shared seeds",
+        Some(Unit::Subject) => "subjects",
+        Some(Unit::Training) => "trainings",
+        None => "bootstrap",
+    };
+    [
+        record.fill.word().into(),
+        record.crop.word().into(),
+        Cell::Text(record.mask_makers.join("; ")),
+        Cell::Text(judges.join("; ")),
+        record.clip_text.word().into(),
+        over.into(),
+    ]
+}
+
+/// What the intervals of `scores` speak of, and by which rule they were computed.
+pub fn intervals(scores: &Scores) -> String {
+    let (n, units) = (scores.masked_clip_i.n, scores.masked_clip_i.units.unwrap_or(0));
+    let samples = count(n as u64, "sample");
+    if let Some(unit) = scores.unit.filter(|_| !scores.masked_clip_i.has_interval()) {
+        let of = match unit {
+            Unit::Image => "pictures",
+            Unit::Prompt => "prompts",
+            Unit::PromptAndSeed => "prompts or seeds",
+            Unit::Subject => "subjects",
+            Unit::Training => "trainings",
+        };
+        return format!("no intervals: there are fewer than 3 {of}; n = {samples}");
+    }
+    let over = match scores.unit {
+        None => return format!("95 % intervals by the bootstrap of an earlier version, n = {samples}"),
+        Some(Unit::Image) => format!("over {units} pictures of one prompt (Student's t)"),
+        Some(Unit::Prompt) => format!("over {units} prompts, each picture with a seed of its own (Student's t)"),
+        Some(Unit::PromptAndSeed) => {
+            "over prompts and the seeds that they share, as in earlier versions (crossed ANOVA, Satterthwaite)".into()
+        }
+        Some(Unit::Subject) => format!("over {units} subjects (Student's t)"),
+        Some(Unit::Training) => format!("over {units} trainings (Student's t)"),
+    };
+    format!("95 % intervals {over}, n = {samples}")
+}
+
+/// What a table of single trainings speaks of.
+pub const OF_CHECKPOINTS: &str = "these numbers speak of these checkpoints, at prompts like these, not of their settings: trainings that \
+    differ only in their seed differ too; `--train-seeds 3` of sweep and bench, or `score --compare A B C --against D E F`, \
+    makes the training the unit";
+
+/// What a table of several trainings of each setting speaks of.
+pub const OF_SETTINGS: &str =
+    "these numbers speak of trainings with these settings, at these prompts: the training is the unit";
+
+/// Whether pictures of `a` and `b` were sampled otherwise, in words.
+pub fn sampled_otherwise(a: (&str, &ScoreLine), b: (&str, &ScoreLine)) -> Option<String> {
+    let settings = a.1.sampled_otherwise(b.1);
+    (!settings.is_empty())
+        .then(|| format!("{} and {} were sampled with other settings: {}", a.0, b.0, settings.join(", ")))
+}
+
+/// The columns against the best of a table, where there are several rows to pick it from.
+pub fn best_columns() -> [Column; 2] {
+    Goal::ALL.map(|goal| {
+        let key = match goal {
+            Goal::MaskedClipI => "masked_clip_i_to_best",
+            Goal::Balance => "balance_to_best",
+        };
+        Column::new(key, &format!("to best {}", goal.word()))
+    })
+}
+
+/// Which of several rows is best, by either goal.
+pub struct Best {
+    rankings: [Result<Ranking, String>; 2],
+}
+
+impl Best {
+    /// Of rows that are the scorings of one or more trainings each.
+    pub fn of(rows: &[Vec<&ScoreRecord>]) -> Self {
+        Self { rankings: Goal::ALL.map(|goal| rank(rows, goal).map_err(|error| error.to_string())) }
+    }
+
+    /// The cells of [`best_columns`] of the row at `at`.
+    pub fn cells(&self, at: usize) -> [Cell; 2] {
+        self.rankings.each_ref().map(|ranking| match ranking {
+            Err(_) => Cell::Nothing(String::new()),
+            Ok(ranking) if ranking.best == at => "best".into(),
+            Ok(ranking) => ranking.versus[at].clone().map_or(Cell::Nothing(String::new()), Cell::Versus),
+        })
+    }
+
+    /// What is to be said of it; `names` are those of the rows, which are a `what`.
+    pub fn notes(&self, what: &str, names: &[String]) -> Vec<String> {
+        let mut notes: Vec<String> = Vec::new();
+        for (goal, ranking) in Goal::ALL.iter().zip(&self.rankings) {
+            let note = match ranking {
+                Err(why) => why.clone(),
+                Ok(ranking) => {
+                    let (name, value) = (&names[ranking.best], in_brackets(&ranking.value));
+                    let ties: Vec<&str> = ranking.ties().map(|at| names[at].as_str()).collect();
+                    let others = match ties.as_slice() {
+                        [] => "all others are worse".to_owned(),
+                        ties => format!("not told from it: {}", ties.join(", ")),
+                    };
+                    format!("best {what} by {}: {name}, {value}; {others}", goal.word())
+                }
+            };
+            if !notes.contains(&note) {
+                notes.push(note);
+            }
+        }
+        if self.rankings.iter().any(Result::is_ok) {
+            notes.push(
+                "the best is picked on one half of the prompts and seeds and reported on the other; ▼ worse than it, = not told \
+                 from it, p corrected for all comparisons (Holm)"
+                    .into(),
+            );
+        }
+        notes
+    }
+}
+
+/// What is to be said of lines of scores: the judges, the settings, and which masks did nothing.
+pub fn notes(lines: &[&ScoreLine]) -> Vec<String> {
+    let mut notes: Vec<String> = Vec::new();
+    let mut say = |note: String| {
+        if !notes.contains(&note) {
+            notes.push(note);
+        }
+    };
+    for ScoreLine { record: line, .. } in lines {
+        say(intervals(&line.scores));
+        say(format!(
+            "fill {}, crop {}, CLIP {} (sha256 {}), {}",
+            line.fill.word(),
+            line.crop.word(),
+            line.backbone.name,
+            line.backbone.sha256,
+            line.preprocessing
+        ));
+        match line.clip_text {
+            ClipText::ClassWord => {}
+            ClipText::Scene => say("the balance is of masked CLIP-I and CLIP-T scene".into()),
+        }
+        if line.scores.clip_t_scene.is_some() {
+            say("CLIP-T scene: with the prompt without the concept, as Textual Inversion's evaluation has it".into());
+        }
+        if line.photo_scores.is_some() {
+            say("photos: each photo against the others, CLIP-T with \"a photo of a\" and the class word; what samples can reach".into());
+        }
+        if let Some(dino) = &line.dino_judge {
+            let (name, hash) = (&dino.backbone.name, &dino.backbone.sha256);
+            say(format!("DINO {name} (sha256 {hash}), {}", dino.preprocessing));
+        }
+        match line.photos_unmasked {
+            0 => {}
+            1 => say("1 photo has no mask and counts whole, also in masked scores".into()),
+            count => say(format!("{count} photos have no mask and count whole, also in masked scores")),
+        }
+        match line.photos_doubtful {
+            0 => {}
+            1 => say("1 photo has a doubtful mask, on which all masked scores rest".into()),
+            count => say(format!("{count} photos have a doubtful mask, on which all masked scores rest")),
+        }
+        if line.scores.masks.mask_dependence.is_some() {
+            let by = 100.0 * MASK_MARGIN;
+            say(format!(
+                "masks {}: masked scores with all masks, of samples and photos, grown and shrunk by {by} % of their box",
+                mask_margin()
+            ));
+        }
+        match line.mask_makers.as_slice() {
+            [] => {}
+            makers => say(format!("masks of samples made by: {}", makers.join(", "))),
+        }
+    }
+    let doubtful = |have: &str| {
+        format!("{have} a doubtful mask: its confidence is below {DOUBTFUL_BELOW}, or it marks nothing or everything")
+    };
+    let of_all = |count: fn(&ScoreRecord) -> usize| lines.iter().map(|line| count(&line.record)).sum::<usize>();
+    for (count, one, many) in [
+        (of_all(|line| line.samples_unmasked), "has no mask and counts whole", "have no mask and count whole"),
+        (
+            of_all(|line| line.samples_one_colour),
+            "is one colour and its scores are 0",
+            "are one colour each and their scores are 0",
+        ),
+        (
+            of_all(|line| line.samples_empty),
+            "has an empty mask and its masked scores are 0",
+            "have an empty mask and their masked scores are 0",
+        ),
+        (
+            of_all(|line| line.samples_full),
+            "has a mask that marks everything and counts whole",
+            "have a mask that marks everything and count whole",
+        ),
+        (of_all(|line| line.scores.masks.samples_doubtful), &doubtful("has"), &doubtful("have")),
+    ] {
+        match count {
+            0 => {}
+            1 => say(format!("1 sample {one}")),
+            count => say(format!("{count} samples {many}")),
+        }
+    }
+    notes
+}
