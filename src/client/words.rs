@@ -321,6 +321,8 @@ mod tests {
             clip_i: score(0.5),
             clip_t: score(0.3),
             balance: score(0.4),
+            clip_t_scene: None,
+            unit: Some(Unit::Prompt),
             masked_dino: None,
             dino: None,
             masks,

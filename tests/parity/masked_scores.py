@@ -4,9 +4,11 @@ Catbench's code: an independent reading of the definitions in src/metrics/measur
     python tests/parity/masked_scores.py --clip DIR [--dino DIR] --photos DIR --masks DIR --samples DIR [--class-word WORD]
 
 Samples are PNGs whose text chunk `prompt` says what they show; their masks are in `masks/` in their folder. Masks have the
-name of their picture with the ending .png; one whose text chunk `confidence` is below 0.5 is doubtful. Prints one JSON object:
-fill -> crop -> score -> value. `mask_dependence` is masked CLIP-I with all masks grown and shrunk by 5 % of their box,
-`dino_mask_dependence` the same of masked DINO, `without_doubtful` the scores without samples whose mask is doubtful.
+name of their picture with the ending .png; one whose text chunk `confidence` is below 0.5, or that marks nothing or
+everything, is doubtful. Prints one JSON object: fill -> crop -> score -> value. `clip_t_scene` is CLIP-T with the prompt without the
+concept; `mask_dependence` is masked CLIP-I with all masks grown and shrunk by 5 % of their box, `dino_mask_dependence` the same of masked
+DINO, `without_doubtful` the scores without samples whose mask is doubtful, `photo_scores` those of each photo against the others.
+A sample of one colour has scores of 0, one whose mask marks nothing masked scores of 0.
 
     python tests/parity/masked_scores.py --fixture
 
@@ -135,10 +137,31 @@ def likeness(judge, photos, samples, fill, crop):
     return values
 
 
+def photo_scores(clip, dino, photos, text, fill, crop):
+    """Each photo against the others, masked and whole, and against what photos show."""
+
+    def others(judge, look):
+        embeds = judge.pictures([look(*pair) for pair in photos])
+        cosines = embeds @ embeds.T
+        return float(cosines[~np.eye(len(photos), dtype=bool)].mean())
+
+    def both(judge):
+        masked = others(judge, lambda p, m: cut(p, m, colour(fill, judge.mean), crop))
+        return masked, others(judge, lambda p, m: p)
+
+    masked, whole = both(clip)
+    clip_t = float((clip.pictures([p for p, _ in photos]) @ clip.texts([text]).T).mean())
+    row = {"masked_clip_i": masked, "clip_i": whole, "clip_t": clip_t, "balance": (max(masked, 0) * max(clip_t, 0)) ** 0.5}
+    if dino is not None:
+        row["masked_dino"], row["dino"] = both(dino)
+    return row
+
+
 def table_row(clip, dino, texts, which):
     """The scores over the samples in `which`."""
-    masked, grown, shrunk, whole, text = (float(values[which].mean()) for values in (*clip, texts))
+    masked, grown, shrunk, whole, text = (float(values[which].mean()) for values in (*clip, texts[0]))
     row = {"masked_clip_i": masked, "clip_i": whole, "clip_t": text, "balance": (max(masked, 0) * max(text, 0)) ** 0.5}
+    row["clip_t_scene"] = float(texts[1][which].mean())
     row["mask_dependence"] = {"grown": grown, "shrunk": shrunk}
     if dino is not None:
         row["masked_dino"], grown, shrunk, row["dino"] = (float(values[which].mean()) for values in dino)
@@ -146,16 +169,31 @@ def table_row(clip, dino, texts, which):
     return row
 
 
-def scores(clip, dino, photos, samples, prompts, doubtful):
-    texts = (clip.pictures([p for p, _ in samples]) * clip.texts(prompts)).sum(-1)
+def scores(clip, dino, photos, samples, prompts, class_word, doubtful):
+    one_colour = np.array([bool((p == p[0, 0]).all()) for p, _ in samples])
+    empty = np.array([m is not None and not m.any() for _, m in samples])
+    full = np.array([m is not None and bool((m == 255).all()) for _, m in samples])
+    doubtful = doubtful | empty | full
+    whole, masked = ~one_colour, ~(one_colour | empty)
+    said = [prompt.replace("{concept}", class_word) for prompt in prompts]
+    scenes = [" ".join(prompt.replace("{concept}", "").split()) for prompt in prompts]
+    embeds = clip.pictures([p for p, _ in samples])
+    texts = [(embeds * clip.texts(text)).sum(-1) * whole for text in (said, scenes)]
     table = {}
+
+    def likeness_of(judge, fill, crop):
+        if judge is None:
+            return None
+        *with_masks, of_whole = likeness(judge, photos, samples, fill, crop)
+        return [values * masked for values in with_masks] + [of_whole * whole]
+
     for fill in FILLS:
         for crop in CROPS:
-            by_clip = likeness(clip, photos, samples, fill, crop)
-            by_dino = None if dino is None else likeness(dino, photos, samples, fill, crop)
+            by_clip, by_dino = (likeness_of(judge, fill, crop) for judge in (clip, dino))
             row = table_row(by_clip, by_dino, texts, np.ones(len(samples), bool))
             if doubtful.any() and not doubtful.all():
                 row["without_doubtful"] = table_row(by_clip, by_dino, texts, ~doubtful)
+            row["photo_scores"] = photo_scores(clip, dino, photos, f"a photo of a {class_word}", fill, crop)
             table.setdefault(fill, {})[crop] = row
     return table
 
@@ -165,14 +203,14 @@ def load(args):
     photos = [(read(p), read_mask(args.masks / f"{p.stem}.png")) for p in names]
     files = sorted(args.samples.glob("*.png"))
     samples = [(read(p), read_mask(args.samples / "masks" / p.name)) for p in files]
-    prompts = [Image.open(p).text["prompt"].replace("{concept}", args.class_word) for p in files]
+    prompts = [Image.open(p).text["prompt"] for p in files]
     doubtful = np.array([read_confidence(args.samples / "masks" / p.name) < DOUBTFUL_BELOW for p in files])
-    return photos, samples, prompts, doubtful
+    return photos, samples, prompts, args.class_word, doubtful
 
 
 def make_fixture(folder):
     """Photos and samples of odd sizes; soft and hard masks, one that touches the border, one that marks nothing, one missing;
-    one that is doubtful and one that is not."""
+    one that is doubtful and one that is not; a sample of one colour."""
     shutil.rmtree(folder, ignore_errors=True)
     for name in ("photos", "masks", "samples/masks"):
         (folder / name).mkdir(parents=True)
@@ -194,12 +232,13 @@ def make_fixture(folder):
         Image.fromarray(picture(width, height, tint)).save(folder / "photos" / f"{name}.png")
         if mask is not None:
             Image.fromarray(mask).save(folder / "masks" / f"{name}.png")
-    masks = [disc(52, 52, 25, 25, 17, 0.01), disc(52, 52, 3, 30, 14, 4.0), disc(52, 52, 40, 20, 9.3, 1.0), np.zeros((52, 52), np.uint8), None, np.full((52, 52), 255, np.uint8)]
+    masks = [disc(52, 52, 25, 25, 17, 0.01), disc(52, 52, 3, 30, 14, 4.0), disc(52, 52, 40, 20, 9.3, 1.0), np.zeros((52, 52), np.uint8), None, np.full((52, 52), 255, np.uint8), disc(52, 52, 20, 30, 12, 1.0)]
     for i, mask in enumerate(masks):
         text = PngInfo()
         text.add_itxt("prompt", ["a {concept} on grass", "a {concept} in the snow"][i % 2])
         text.add_itxt("seed", str(i // 2))
-        Image.fromarray(picture(52, 52, (30 * i, 90, 150 - 20 * i))).save(folder / "samples" / f"{i:03}.png", pnginfo=text)
+        made = np.full((52, 52, 3), 7, np.uint8) if i == 6 else picture(52, 52, (30 * i, 90, 150 - 20 * i))
+        Image.fromarray(made).save(folder / "samples" / f"{i:03}.png", pnginfo=text)
         if mask is not None:
             said = PngInfo()
             if i < 2:
