@@ -29,7 +29,7 @@ impl World {
         let base_model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny_sd1");
         let world = Self { model: BaseModel::load(&base_model).unwrap(), folder: tempfile::tempdir().unwrap() };
         let side = world.model.resolution() as u32;
-        let photo = TrainingPhoto { image: RgbImage::new(side, side), mask: None };
+        let photo = TrainingPhoto { name: "0.png".into(), image: RgbImage::new(side, side), mask: None };
         let config = TrainConfig { batch_size: 1, ..TrainConfig::default() };
         let trainer = Trainer::new(&world.model, &[photo], "teapot", config, &mut |_, _| ()).unwrap();
         for (name, seed) in [("one", 1), ("two", 2)] {

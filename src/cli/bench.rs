@@ -15,7 +15,7 @@ use super::{Error, Where, print_json};
 use crate::client;
 use crate::protocol::{
     Compared, MaskConfig, MaskMaker, MaskQuality, ModelSpec, SampleConfig, ScoreConfig, ScoreCrop, ScoreSummary,
-    TrainStart,
+    TrainStart, with_setting,
 };
 use crate::workspace::{self, Concept, ConceptFile, Home, preflight};
 
@@ -78,8 +78,9 @@ struct Protocol {
     /// What all trainings start from; `[train]` of a subject's concept has no part in it.
     #[serde(default)]
     train: TrainStart,
+    /// Settings of the sampling, laid over those of the preset that the trainings have.
     #[serde(default)]
-    sample: SampleConfig,
+    sample: toml::Table,
     fill: Option<crate::protocol::Fill>,
     crop: Option<ScoreCrop>,
     /// Lists of prompts by name.
@@ -130,8 +131,21 @@ impl Protocol {
         if !protocol.images.contains("{subject}") {
             return wrong("images does not say {subject}".into(), "write where each subject's photos are");
         }
-        protocol.sample.check()?;
+        protocol.sampling(path)?;
         Ok(protocol)
+    }
+
+    /// How all pictures are sampled, but for their prompts. `path` is the protocol's, for errors.
+    fn sampling(&self, path: &Path) -> Result<SampleConfig, Error> {
+        let usual = SampleConfig::default().as_preset(self.train.config().preset);
+        let sample = self.sample.iter().try_fold(usual, |sample, (name, value)| {
+            with_setting(&sample, name, value.clone()).map_err(|message| {
+                let problem = format!("[sample] {name} = {value}: {}", message.trim_end());
+                workspace::Error::invalid(path, problem, "write what a sampling can have, or leave it out")
+            })
+        })?;
+        sample.check()?;
+        Ok(sample)
     }
 }
 
@@ -178,7 +192,7 @@ impl Args {
             dino_model: model(&self.dino_model, &protocol.dino_model).map(absolute).transpose()?,
             sam_model: model(&None, &protocol.sam_model).map(absolute).transpose()?,
             segmenter: model(&None, &protocol.segmenter).map(absolute).transpose()?,
-            guidance_scale: Some(protocol.sample.guidance_scale),
+            guidance_scale: Some(protocol.sampling(&self.protocol)?.guidance_scale),
             tags: vec![protocol.name.clone()],
             notes: String::new(),
             train: TrainStart::default(),
@@ -197,8 +211,8 @@ impl Args {
             super::take_up(home, &concept);
             preflight(&concept)?;
             let mut train = protocol.train.config().clone();
-            let mut sample =
-                SampleConfig { prompts: protocol.prompts[&subject.prompts].clone(), ..protocol.sample.clone() };
+            let prompts = protocol.prompts[&subject.prompts].clone();
+            let mut sample = SampleConfig { prompts, ..protocol.sampling(&self.protocol)? };
             if let Some(device) = self.device.map(Where::device) {
                 (train.device, sample.device) = (device, device);
             }

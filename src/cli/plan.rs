@@ -97,6 +97,7 @@ impl Cell {
             checkpoint: None,
             strength: usual.strength,
             uncond_prefix: usual.uncond_prefix,
+            every_prompt: usual.every_prompt,
             concept_steps: None,
             ..self.score.sample.clone()
         };

@@ -84,7 +84,7 @@ fn group_of<'a>(name: &'a str, text: &str, (train, score): &Settings) -> Result<
         return Ok((Group::Score, key));
     }
     let has = |table: Result<toml::Table, _>| table.is_ok_and(|table| table.contains_key(key));
-    if key == "layers" || has(toml::Table::try_from(train)) {
+    if TrainConfig::OPTIONAL.contains(&key) || has(toml::Table::try_from(train)) {
         return Ok((Group::Train, key));
     }
     if key == "concept_steps" || has(toml::Table::try_from(&score.sample)) {
@@ -102,6 +102,9 @@ fn with(settings: &Settings, name: &str, text: &str) -> Result<Settings, Error> 
     let value = if key == "layers" {
         let layers: Result<Vec<i64>, _> = text.split('+').map(|layer| layer.trim().parse::<i64>()).collect();
         toml::Value::try_from(layers.map_err(|_| wrong(&"layers are numbers joined by +"))?)
+    } else if key == "hold_out" {
+        // A photo may be called 3.
+        Ok(toml::Value::String(text.to_owned()))
     } else {
         // A number or a truth value as it stands, else a word.
         let parsed = toml::from_str::<toml::Table>(&format!("value = {text}")).ok();
@@ -181,9 +184,9 @@ impl Args {
         Ok(axes)
     }
 
-    /// How all cells are scored, but for what `--set` says.
-    fn scoring(&self, concept: &Concept) -> Result<ScoreConfig, Error> {
-        let mut score = concept.evaluation()?;
+    /// How cells of `preset` are scored, but for what `--set` and `--grid` say.
+    fn scoring(&self, concept: &Concept, preset: Preset) -> Result<ScoreConfig, Error> {
+        let mut score = concept.evaluation(preset)?;
         self.how.apply(&mut score);
         self.prompts.apply_with_prompts(&mut score.sample, concept)?;
         score.sample.steps = self.sample_steps.unwrap_or(score.sample.steps);
@@ -193,7 +196,7 @@ impl Args {
     /// What a training of a sweep starts from, where one alone starts from `train`.
     fn start(&self, train: TrainConfig) -> TrainConfig {
         TrainConfig {
-            // Pictures on the way and validations are looked at by nobody here, and each cell has a scoring of its own.
+            // Pictures and losses on the way are looked at by nobody here, and each cell has a scoring of its own.
             sample_every: 0,
             validate_every: 0,
             evaluate: false,
@@ -205,7 +208,6 @@ impl Args {
 
     /// The cells, and the settings that all their trainings have from concept.toml.
     fn cells(&self, concept: &Concept) -> Result<(Vec<PlanCell>, toml::Table), Error> {
-        let usual = self.scoring(concept)?;
         let material = Material::of(&concept.home()?, concept, true)?;
         let mut cells: Vec<Vec<(String, String)>> = vec![Vec::new()];
         for (name, values) in self.axes(concept)? {
@@ -223,9 +225,10 @@ impl Args {
             let values = [&same[..], &cell[..]].concat();
             let preset = preset_of(&values)?;
             let start = self.start(preset.map_or_else(|| concept.train_config(), TrainConfig::preset));
+            let usual = self.scoring(concept, start.preset)?;
             // Pictures are made where it trains, as those of a training alone.
-            let sample = SampleConfig { device: start.device, dtype: start.dtype, ..usual.sample.clone() };
-            let (mut train, score) = with_all(&(start, ScoreConfig { sample, ..usual.clone() }), &values)?;
+            let sample = SampleConfig { device: start.device, dtype: start.dtype, ..usual.sample };
+            let (mut train, score) = with_all(&(start, ScoreConfig { sample, ..usual }), &values)?;
             let kept = concept.file.train.kept_in(&train);
             from_concept.retain(|name, _| preset.is_none() && kept.contains_key(name));
             // One checkpoint, at the end, is all that is needed.
@@ -353,7 +356,9 @@ fn table(plan: &Plan, study: bool) -> Result<Table, Error> {
 fn matters_untrained(name: &str, value: &str) -> bool {
     let group = group_of(name, value, &Settings::default());
     group.is_ok_and(|(group, key)| {
-        group != Group::Train && !["strength", "uncond_prefix", "concept_steps"].contains(&key)
+        // A preset says how pictures are sampled too.
+        key == "preset"
+            || group != Group::Train && !["strength", "uncond_prefix", "every_prompt", "concept_steps"].contains(&key)
     })
 }
 

@@ -20,6 +20,12 @@ pub struct Args {
     resume: Option<String>,
     /// A named set of settings: `default` is the paper's formula, `official` what the authors' code does. It leaves out `[train]`
     /// of concept.toml, which trainings start from if no preset is given.
+    ///
+    /// What `official` sets of the training: steps 1000, batch_size 2, learning_rate 0.01, prefix_bias 1, init normal, caption
+    /// {class}, crop squash, photo_repeats 100. What it sets of the sampling and scoring of such a run, before concept.toml: steps 50,
+    /// guidance_scale 10, sampler ddim, karras false, eta 0, uncond_prefix false, every_prompt true.
+    ///
+    /// Options that are given go before all of it.
     #[arg(long, group = "settings", value_parser = preset)]
     preset: Option<Preset>,
     /// Optimizer steps.
@@ -55,6 +61,13 @@ pub struct Args {
     /// Probability that a photo is mirrored.
     #[arg(long, group = "settings", value_parser = probability)]
     flip_probability: Option<f64>,
+    /// How often each photo stands in a pass over them, which is shuffled as a whole: 1, or 100 in the authors' code.
+    #[arg(long, group = "settings", value_parser = positive)]
+    photo_repeats: Option<usize>,
+    /// The file name of a photo that is not trained on, where there are four or more: its loss is measured beside that of the
+    /// others, at the same timesteps with the same noise. How far it is above theirs grows with what is learned by heart.
+    #[arg(long, group = "settings", value_name = "NAME")]
+    hold_out: Option<String>,
     /// Loss over the mask only, where a photo has one.
     #[arg(long, group = "settings", value_name = "BOOL", num_args = 0..=1)]
     #[arg(require_equals = true, default_missing_value = "true")]
@@ -69,7 +82,8 @@ pub struct Args {
     /// Steps between checkpoints.
     #[arg(long, group = "settings", value_parser = positive)]
     checkpoint_every: Option<usize>,
-    /// Steps between measurements of the validation loss; 0 for none.
+    /// Steps between measurements of the loss at fixed noise, and of that of the photo held out; 0 for none. At fixed noise two
+    /// values differ only by what was learned; of the photos that are trained on it is a training loss all the same.
     #[arg(long, group = "settings")]
     validate_every: Option<usize>,
     /// Steps between sample pictures; 0 for none.
@@ -125,7 +139,8 @@ fn new(args: &Args, concept: &Concept) -> Result<(), Error> {
     let kept = if args.preset.is_some() { toml::Table::new() } else { concept.file.train.kept_in(&config) };
     if args.dry_run {
         config.check()?;
-        let (checked, sample) = (preflight(concept)?, concept.evaluation()?.sample);
+        let (checked, sample) = (preflight(concept)?, concept.evaluation(config.preset)?.sample);
+        checked.check_training(&config)?;
         let estimate = client::estimate(concept, Some(&config), &sample, None, config.evaluate)?;
         let told = Told { from_concept: kept, ..Told::train(&checked, &config) };
         return super::preflight::dry_run(concept, &told, &estimate, args.json);
@@ -164,7 +179,8 @@ pub fn demo(json: bool) -> Result<(), Error> {
 fn begin(concept: &Concept, config: TrainConfig, from_concept: toml::Table, say: bool) -> Result<JobFolder, Error> {
     config.check()?;
     let checked = preflight(concept)?;
-    let evaluation = concept.evaluation()?;
+    checked.check_training(&config)?;
+    let evaluation = concept.evaluation(config.preset)?;
     let estimate = client::estimate(concept, Some(&config), &evaluation.sample, None, config.evaluate)?;
     if say {
         let told = Told { from_concept, ..Told::train(&checked, &config) };
@@ -214,6 +230,8 @@ impl Args {
             caption: self.caption.clone().unwrap_or(start.caption),
             crop: self.crop.unwrap_or(start.crop),
             flip_probability: self.flip_probability.unwrap_or(start.flip_probability),
+            photo_repeats: self.photo_repeats.unwrap_or(start.photo_repeats),
+            hold_out: self.hold_out.clone().or(start.hold_out),
             masked_loss: self.masked_loss.unwrap_or(start.masked_loss),
             gradient_checkpointing: self.gradient_checkpointing.unwrap_or(start.gradient_checkpointing),
             seed: self.seed.unwrap_or(start.seed),

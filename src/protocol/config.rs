@@ -1,5 +1,6 @@
 //! Settings of the three kinds of job. Every setting has a default, so a config file may name only what differs.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -47,11 +48,11 @@ pub struct SettingError {
     /// What it is.
     pub value: String,
     /// What it should be.
-    pub cause: &'static str,
+    pub cause: Cow<'static, str>,
 }
 
 fn refuse(setting: &'static str, value: &impl ToString, cause: &'static str) -> Result<(), SettingError> {
-    Err(SettingError { setting, value: value.to_string(), cause })
+    Err(SettingError { setting, value: value.to_string(), cause: cause.into() })
 }
 
 /// What stands outside the mask when a masked score is measured.
@@ -130,6 +131,12 @@ pub struct TrainConfig {
     pub crop: Crop,
     /// Probability that a photo is mirrored.
     pub flip_probability: f64,
+    /// How often each photo stands in a pass over them, which is shuffled as a whole: 1, or 100 in the authors' code. Up to
+    /// [`Self::MOST_REPEATS`].
+    pub photo_repeats: usize,
+    /// The file name of a photo that is not trained on: its loss is measured beside that of the others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold_out: Option<String>,
     /// Loss over the mask only, where a photo has one.
     pub masked_loss: bool,
     /// Recompute each UNet block in the backward pass instead of keeping its activations.
@@ -138,7 +145,8 @@ pub struct TrainConfig {
     pub seed: u64,
     /// Steps between checkpoints.
     pub checkpoint_every: usize,
-    /// Steps between measurements of the validation loss; 0 for none.
+    /// Steps between measurements of the loss at fixed noise, and of that of the photo held out; 0 for none. The former is of
+    /// the photos that are trained on: no validation, for all its name.
     pub validate_every: usize,
     /// Steps between sample pictures; 0 for none.
     pub sample_every: usize,
@@ -168,6 +176,8 @@ impl Default for TrainConfig {
             caption: "a {class}".into(),
             crop: Crop::Center,
             flip_probability: 0.5,
+            photo_repeats: 1,
+            hold_out: None,
             masked_loss: false,
             gradient_checkpointing: false,
             seed: 0,
@@ -183,6 +193,13 @@ impl Default for TrainConfig {
 }
 
 impl TrainConfig {
+    /// What may be unset, and then stands in no table of settings.
+    pub const OPTIONAL: [&str; 2] = ["layers", "hold_out"];
+    /// More of `photo_repeats` are refused: a pass is shuffled in memory.
+    pub const MOST_REPEATS: usize = 10_000;
+    /// With fewer photos than these none can be held out.
+    pub const PHOTOS_TO_HOLD_OUT: usize = 4;
+
     /// The settings of a preset.
     pub fn preset(preset: Preset) -> Self {
         match preset {
@@ -196,6 +213,7 @@ impl TrainConfig {
                 init: Init::Normal,
                 caption: "{class}".into(),
                 crop: Crop::Squash,
+                photo_repeats: 100,
                 ..Self::default()
             },
         }
@@ -213,6 +231,9 @@ impl TrainConfig {
         ];
         if let Some((setting, value)) = at_least_one.into_iter().find(|(_, value)| *value == 0) {
             return refuse(setting, &value, "must be 1 or more");
+        }
+        if !(1..=Self::MOST_REPEATS).contains(&self.photo_repeats) {
+            return refuse("photo_repeats", &self.photo_repeats, "must be in 1..=10000");
         }
         self.device.check(self.dtype)?;
         if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
@@ -238,6 +259,25 @@ impl TrainConfig {
             }
         }
         Ok(())
+    }
+
+    /// Which of the photos with these file names is held out; none where all are trained on.
+    ///
+    /// # Errors
+    /// A name that none of them has, or too few of them.
+    pub fn held_out(&self, photos: &[String]) -> Result<Option<usize>, SettingError> {
+        let Some(name) = &self.hold_out else { return Ok(None) };
+        let wrong = |cause: String| SettingError { setting: "hold_out", value: name.clone(), cause: cause.into() };
+        if photos.len() < Self::PHOTOS_TO_HOLD_OUT {
+            let least = Self::PHOTOS_TO_HOLD_OUT;
+            let there = photos.len();
+            return Err(wrong(format!(
+                "needs {least} photos or more, and there are {there}: add some, or train on all"
+            )));
+        }
+        let found = photos.iter().position(|photo| photo == name);
+        let missing = || wrong(format!("is no photo of the concept; there is {}", photos.join(", ")));
+        found.ok_or_else(missing).map(Some)
     }
 }
 
@@ -288,6 +328,8 @@ pub struct SampleConfig {
     pub concept_steps: Option<[f64; 2]>,
     /// Whether the unconditional branch is read with the residual embeddings too; the authors' code does not.
     pub uncond_prefix: bool,
+    /// Whether prompts that do not name the concept are read with the residual embeddings too; the authors' code does.
+    pub every_prompt: bool,
     /// Images denoised at once.
     pub batch_size: usize,
     /// Who makes the pictures' masks.
@@ -323,6 +365,7 @@ impl Default for SampleConfig {
             strength: 1.0,
             concept_steps: None,
             uncond_prefix: false,
+            every_prompt: false,
             batch_size: 4,
             masks: MaskMaker::default(),
             mask_quality: MaskQuality::default(),
@@ -335,6 +378,25 @@ impl Default for SampleConfig {
 }
 
 impl SampleConfig {
+    /// The same, but as what was trained with `preset` is sampled by those who made it: what the preset says of the sampling
+    /// goes before what is here.
+    #[must_use]
+    pub fn as_preset(self, preset: Preset) -> Self {
+        match preset {
+            Preset::Default => self,
+            Preset::Official => Self {
+                steps: 50,
+                guidance_scale: 10.0,
+                sampler: SamplerKind::Ddim,
+                karras: false,
+                eta: 0.0,
+                uncond_prefix: false,
+                every_prompt: true,
+                ..self
+            },
+        }
+    }
+
     /// How the pictures' masks are made.
     pub fn mask_config(&self) -> MaskConfig {
         let (device, dtype) = (self.device, self.dtype);

@@ -92,12 +92,17 @@ pub enum Event {
         /// Wall time of the step.
         seconds: f64,
     },
-    /// Validation loss on the frozen (image, t, noise) set after `step` steps.
-    Validation {
+    /// The loss at fixed noise after `step` steps: of the photos that are trained on, at the same timesteps with the same
+    /// noise each time. Earlier versions called it `validation`.
+    #[serde(alias = "validation")]
+    FixedNoise {
         /// Steps done.
         step: usize,
         /// Mean squared error.
         loss: f64,
+        /// The same of the photo that is held out of the training, where one is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        held_out: Option<f64>,
     },
     /// A picture was written.
     Sample {

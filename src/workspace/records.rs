@@ -139,7 +139,8 @@ impl RunSummary {
             steps: history.step(),
             of: history.steps,
             loss: history.losses.last().map(|point| point.loss),
-            validation_loss: history.validation.last().map(|point| point.loss),
+            fixed_noise_loss: history.fixed_noise.last().map(|point| point.loss),
+            held_out_loss: history.held_out.last().map(|point| point.loss),
             scores: history.scores(scoring.as_ref()).map(both),
         };
         Ok(Self { record, history, scoring })

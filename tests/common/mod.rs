@@ -312,7 +312,7 @@ impl Run {
                 [quarter(2.2), quarter(1.1), quarter(0.5), if step % 2 == 0 { None } else { quarter(0.2) }];
             self.tell(Event::Step { step, loss, loss_by_quarter, seconds: 0.36 });
             if step % 50 == 0 {
-                self.tell(Event::Validation { step, loss: base * 0.9 });
+                self.tell(Event::FixedNoise { step, loss: base * 0.9, held_out: None });
                 let path = PathBuf::from(format!("samples/step-{step:06}-0.png"));
                 let (_, sky, ground) = SCENES[step / 50 % 5];
                 let fade = |colour: [u8; 3]| {

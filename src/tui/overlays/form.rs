@@ -117,8 +117,9 @@ impl Form {
             }
             let wrong = |what: &str| format!("{} = {typed}: {what}", row.name);
             let value = match like.get(&row.name) {
-                // The last three layers, unless some are named.
+                // The last three layers, unless some are named; no photo held out, unless one is.
                 None if typed.is_empty() => continue,
+                None if row.name == "hold_out" => toml::Value::String(typed.into()),
                 None => {
                     let numbers = typed.split(',').map(|number| number.trim().parse().map(toml::Value::Integer));
                     let numbers = numbers.collect::<Result<Vec<_>, _>>().map_err(|_| wrong("numbers with commas"))?;
@@ -186,7 +187,7 @@ impl Form {
         let Ok(config) = config else { return Effect::None };
         let concept = self.concept.clone();
         Effect::aside("reckoning what it needs", move || {
-            let sample = concept.sampling();
+            let sample = concept.sampling(config.preset);
             let estimate = client::estimate(&concept, Some(&config), &sample, None, config.evaluate);
             Ok(Effect::Tell(estimate.map_or_else(|error| vec![format!("✗ {error}")], |estimate| needs(&estimate))))
         })
@@ -252,6 +253,8 @@ fn rows(config: &TrainConfig, start: &TrainStart) -> Vec<Row> {
         "caption",
         "crop",
         "flip_probability",
+        "photo_repeats",
+        "hold_out",
         "masked_loss",
         "evaluate",
         "sample_prompt",
@@ -318,6 +321,7 @@ impl Form {
             ("priority" | "after", "") => "Nothing if not given.".into(),
             ("priority" | "after", usual) => format!("{usual} if not given."),
             (_, CONCEPT) => format!("concept.toml has {}.", words::settings(self.concept.file.train.said())),
+            ("hold_out", "") => "The preset has nothing: all photos are trained on.".into(),
             (_, "") => "The preset has nothing: the last three.".into(),
             (_, preset) => format!("The preset has {preset}."),
         };
@@ -351,6 +355,9 @@ impl Form {
             ),
         }
         if let Some(Checked::Ready(found)) = world.open.as_ref().and_then(|open| open.checked.as_ref()) {
+            if let Err(wrong) = found.check_training(&config) {
+                lines.extend(say(&format!("✗ {wrong}"), theme::bad()));
+            }
             let warnings = found.training_warnings(&config);
             lines.extend(warnings.iter().flat_map(|warning| say(&format!("! {warning}"), theme::warn())));
         }
@@ -519,6 +526,7 @@ mod tests {
     fn the_form_holds_every_setting_and_gives_it_back() {
         let config = TrainConfig {
             layers: Some(vec![3, 5]),
+            hold_out: Some("3.png".into()),
             init: Init::Normal,
             caption: "my {class}".into(),
             ..TrainConfig::default()
