@@ -124,6 +124,25 @@ fn a_concept_acts_in_part_of_the_steps() {
 }
 
 #[test]
+fn every_prompt_is_the_concepts_where_that_is_asked_for() {
+    let world = World::new();
+    let every = SampleConfig { every_prompt: true, ..quick() };
+    let base = world.picture("a {class}", None, &quick());
+    assert_eq!(world.picture("a {class}", Some("one"), &quick()), base, "else it is the base model's");
+    assert_eq!(world.picture("a {class}", None, &every), base, "nothing is learned");
+    let named = world.picture("a {concept}", Some("one"), &quick());
+    assert_ne!(named, base);
+    assert_eq!(world.picture("a {class}", Some("one"), &every), named, "read as if it named the concept");
+    assert_eq!(world.picture("a {concept}", Some("one"), &every), named);
+    let still = SampleConfig { strength: 0.0, ..every.clone() };
+    assert_eq!(world.picture("a {class}", Some("one"), &still), base);
+    // Other concepts act where they are named, and nowhere else.
+    let others = |config: &SampleConfig| SampleConfig { concepts: vec![world.other("two", 1.0)], ..config.clone() };
+    assert_eq!(world.picture("a {class}", Some("one"), &others(&every)), named);
+    assert_eq!(world.picture("a {class}", Some("one"), &others(&quick())), base);
+}
+
+#[test]
 fn weights_of_a_prompt_reach_the_tokens_they_stand_around() {
     let world = World::new();
     let picture = |prompt: &str| world.picture(prompt, Some("one"), &quick());

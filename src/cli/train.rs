@@ -21,9 +21,9 @@ pub struct Args {
     /// A named set of settings: `default` is the paper's formula, `official` what the authors' code does. It leaves out `[train]`
     /// of concept.toml, which trainings start from if no preset is given.
     ///
-    /// What `official` sets of the training: steps 1000, batch_size 2, learning_rate 0.01, prefix_bias 1, init normal, caption
+    /// What `official` sets of the training: steps 1000, batch_size 2, learning_rate 0.01, prefix_bias 1.0, init normal, caption
     /// {class}, crop squash, photo_repeats 100. What it sets of the sampling and scoring of such a run, before concept.toml: steps 50,
-    /// guidance_scale 10, sampler ddim, karras false, eta 0, uncond_prefix false, every_prompt true.
+    /// guidance_scale 10.0, sampler ddim, karras false, eta 0.0, uncond_prefix false, every_prompt true.
     ///
     /// Options that are given go before all of it.
     #[arg(long, group = "settings", value_parser = preset)]
@@ -120,6 +120,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
     let Some(id) = &args.resume else { return new(args, &concept) };
     let (run, checked) = resumable(&concept, id)?;
     let (spec, done) = (run.run_spec()?, steps_done(&run)?);
+    checked.check_training(&spec.train)?;
     let estimate = client::estimate_of(client::run_request(&concept, &spec, done)?)?;
     let mut told = Told::train(&checked, &spec.train);
     told.rows.push(("resumes", format!("{} after {done} of {} steps", run.id(), spec.train.steps)));
@@ -280,4 +281,60 @@ fn positive_float(text: &str) -> Result<f64, String> {
 
 fn probability(text: &str) -> Result<f64, String> {
     text.parse().ok().filter(|x| (0.0..=1.0).contains(x)).ok_or_else(|| "a number from 0 to 1".into())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use clap::CommandFactory;
+    use serde::Serialize;
+
+    use super::*;
+    use crate::protocol::{SampleConfig, SamplerKind};
+
+    /// The settings in which `after` is another than `before`, each with its value, sorted.
+    fn set(before: &impl Serialize, after: &impl Serialize) -> Vec<String> {
+        let [before, after] = [toml::Table::try_from(before).unwrap(), toml::Table::try_from(after).unwrap()];
+        let other = after.iter().filter(|(name, value)| *name != "preset" && before.get(*name) != Some(*value));
+        other.map(|(name, value)| format!("{name} {}", crate::client::words::setting(value))).collect()
+    }
+
+    /// The settings that `help` lists between `from` and the next full stop, sorted.
+    fn listed(help: &str, from: &str) -> Vec<String> {
+        let (_, rest) = help.split_once(from).unwrap().1.split_once(": ").unwrap();
+        let (list, _) = rest.split_once(". ").unwrap();
+        let mut settings: Vec<String> = list.split(", ").map(str::to_owned).collect();
+        settings.sort();
+        settings
+    }
+
+    #[test]
+    fn the_help_lists_what_the_preset_official_sets_and_nothing_else() {
+        let command = super::super::Cli::command();
+        let train = command.find_subcommand("train").unwrap();
+        let preset = train.get_arguments().find(|argument| argument.get_id() == "preset").unwrap();
+        let help = preset.get_long_help().unwrap().to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+        let training = set(&TrainConfig::default(), &TrainConfig::preset(Preset::Official));
+        assert_eq!(listed(&help, "of the training"), training, "{help}");
+        // Another than the preset's in everything that makes a picture.
+        let other = SampleConfig {
+            steps: 7,
+            guidance_scale: 1.5,
+            sampler: SamplerKind::Euler,
+            karras: true,
+            eta: 0.5,
+            uncond_prefix: true,
+            every_prompt: false,
+            strength: 0.5,
+            concept_steps: Some([0.1, 0.9]),
+            noise: crate::protocol::NoiseKind::Torch,
+            negative_prompt: "dark".into(),
+            seed: 9,
+            ..SampleConfig::default()
+        };
+        let sampling = set(&other, &other.clone().as_preset(Preset::Official));
+        assert_eq!(listed(&help, "of the sampling"), sampling, "{help}");
+        assert_eq!(other.clone().as_preset(Preset::Default), other, "the default preset says nothing of it");
+    }
 }

@@ -167,3 +167,21 @@ impl Event {
         matches!(self, Self::Stopped { .. } | Self::Failed { .. } | Self::Finished { .. })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn the_loss_at_fixed_noise_is_read_under_its_old_name_too() {
+        let read = |line: &str| serde_json::from_str::<EventRecord>(line).unwrap().event;
+        let at = |rest: &str| format!("{{\"seq\":7,\"time\":\"2026-11-23T13:45:01Z\",{rest}}}");
+        let old = read(&at("\"type\":\"validation\",\"step\":50,\"loss\":0.25"));
+        assert_eq!(old, Event::FixedNoise { step: 50, loss: 0.25, held_out: None });
+        let new = serde_json::to_string(&Event::FixedNoise { step: 50, loss: 0.25, held_out: Some(0.5) }).unwrap();
+        assert_eq!(new, "{\"type\":\"fixed_noise\",\"step\":50,\"loss\":0.25,\"held_out\":0.5}");
+        assert_eq!(read(&at(&new[1..new.len() - 1])), Event::FixedNoise { step: 50, loss: 0.25, held_out: Some(0.5) });
+    }
+}

@@ -261,6 +261,16 @@ mod tests {
     }
 
     #[test]
+    fn the_gap_is_between_what_was_measured_at_one_step() {
+        let measured = |step, loss, held_out| Event::FixedNoise { step, loss, held_out };
+        let started = |resumed_from| Event::Started { pid: 7, steps: 4, resumed_from };
+        let history = history(&[started(0), measured(0, 1.0, Some(1.5)), measured(2, 0.5, Some(1.25)), started(1)]);
+        assert_eq!((history.fixed_noise.len(), history.held_out.len()), (1, 1), "what came later is void");
+        assert_eq!(history.gap(&history.held_out[0]), Some(0.5));
+        assert_eq!(history.gap(&Point { step: 2, ..history.held_out[0] }), None);
+    }
+
+    #[test]
     fn a_picture_made_again_is_there_once_as_the_last() {
         let folder = tempfile::tempdir().unwrap();
         let mut history = History { folder: folder.path().to_path_buf(), ..History::default() };
