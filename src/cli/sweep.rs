@@ -18,7 +18,7 @@ pub struct Args {
     concept: String,
     /// A setting and its values, as in `n=1,2`; may be given several times. Any training setting has its name as in run.toml;
     /// `n` is prefix_length, `lr` learning_rate. What is not named is as `[train]` of concept.toml has it, else as in the preset;
-    /// with `preset=default,official` it is as that preset alone has it. Names that are no settings of the training are settings
+    /// with `preset=default,official` it is as that preset alone has it, also of the sampling. Names that are no settings of the training are settings
     /// of the sampling (`strength`, `guidance_scale`, `sampler`, ...; `sample.steps` where the training has one of that name) or
     /// how pictures are measured (`fill`, `score.crop`). Layers that belong together are joined by plus signs: `layers=9+10+11,11`.
     #[arg(long, value_name = "SETTING=VALUES", required_unless_present = "layers_study")]

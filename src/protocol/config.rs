@@ -576,3 +576,31 @@ impl MaskConfig {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn settings_of_earlier_versions_mean_what_they_meant() {
+        let old: TrainConfig = toml::from_str("preset = \"official\"\nsteps = 1000\n").unwrap();
+        assert_eq!((old.preset, old.photo_repeats, &old.hold_out), (Preset::Official, 1, &None));
+        assert!(!toml::to_string(&old).unwrap().contains("hold_out"));
+        let old: SampleConfig = toml::from_str("guidance_scale = 7.5\n").unwrap();
+        assert!(!old.every_prompt);
+    }
+
+    #[test]
+    fn a_photo_is_held_out_by_its_name() {
+        let names = ["a.png", "b.png", "c.png", "d.png"].map(str::to_owned);
+        let with = |name: Option<&str>| TrainConfig { hold_out: name.map(str::to_owned), ..TrainConfig::default() };
+        assert_eq!(with(None).held_out(&[]), Ok(None));
+        assert_eq!(with(Some("c.png")).held_out(&names), Ok(Some(2)));
+        let wrong = |name, names: &[String]| with(Some(name)).held_out(names).unwrap_err().to_string();
+        assert_eq!(wrong("c", &names), "hold_out = c: is no photo of the concept; there is a.png, b.png, c.png, d.png");
+        let few = "hold_out = c.png: needs 4 photos or more, and there are 3: add some, or train on all";
+        assert_eq!(wrong("c.png", &names[..3]), few);
+    }
+}

@@ -319,7 +319,7 @@ impl Run {
                 [quarter(2.2), quarter(1.1), quarter(0.5), if step % 2 == 0 { None } else { quarter(0.2) }];
             self.tell(Event::Step { step, loss, loss_by_quarter, seconds: 0.36 });
             if step % 50 == 0 {
-                let held_out = self.holds_out.then(|| base * 0.9 + 0.002 + 0.00003 * step as f64);
+                let held_out = self.holds_out.then_some(base * 0.9 + 0.002 + 0.00003 * step as f64);
                 self.tell(Event::FixedNoise { step, loss: base * 0.9, held_out });
                 let path = PathBuf::from(format!("samples/step-{step:06}-0.png"));
                 let (_, sky, ground) = SCENES[step / 50 % 5];

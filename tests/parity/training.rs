@@ -205,7 +205,9 @@ fn a_photo_that_is_held_out_is_measured_and_never_trained_on() {
     };
     let trained = |photos: &[TrainingPhoto], config: &TrainConfig| {
         let mut trainer = begin(photos, config).unwrap();
-        (0..6).for_each(|_| drop(trainer.step().unwrap()));
+        (0..6).for_each(|_| {
+            trainer.step().unwrap();
+        });
         (trainer.embeddings().numbers().unwrap(), trainer.fixed_noise_loss().unwrap(), trainer.checkpoint())
     };
     let (numbers, losses, checkpoint) = trained(&four_photos(&model, 3), &config);

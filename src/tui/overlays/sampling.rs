@@ -251,6 +251,28 @@ mod tests {
     }
 
     #[test]
+    fn what_a_preset_says_of_the_sampling_is_what_stands_there() {
+        let home = tempfile::tempdir().unwrap();
+        let concept = concept(home.path());
+        let folder = concept.folder.join("runs/20261123-134501-x7k2");
+        std::fs::create_dir_all(&folder).unwrap();
+        let spec = "concept = \"mug\"\nclass_word = \"cup\"\nbase_model = \"/x\"\n[train]\npreset = \"official\"\n[evaluation]\n";
+        std::fs::write(folder.join("run.toml"), spec).unwrap();
+        let run = JobFolder::at(&folder).unwrap();
+        let of_run = usual(&concept, Some(&run)).unwrap();
+        assert!((of_run.guidance_scale - 10.0).abs() < 1e-9 && of_run.every_prompt);
+        assert_eq!(usual(&concept, None).unwrap(), SampleConfig::default());
+        let typed = |more: &str| {
+            let texts = ["a {class}", "1", "0", "50", "3", "1", "ddim", more].map(str::to_owned);
+            wanted(&texts, &concept, Some(&run)).unwrap().config
+        };
+        assert!(typed("").every_prompt && (typed("").guidance_scale - 3.0).abs() < 1e-9);
+        assert!(!typed("--every-prompt false").every_prompt);
+        std::fs::write(folder.join("run.toml"), "steps = 3").unwrap();
+        assert!(usual(&concept, Some(&run)).unwrap_err().contains("run.toml"));
+    }
+
+    #[test]
     fn what_cannot_be_is_named() {
         let home = tempfile::tempdir().unwrap();
         let concept = concept(home.path());

@@ -217,7 +217,7 @@ impl Graph<'_> {
             Data::Marks(points) => upto(points).map_or_else(nothing, |point| label(point.loss)),
             Data::Above(points, below) => upto(points).map_or_else(nothing, |point| {
                 let below = below.iter().find(|other| other.step == point.step);
-                let gap = below.map(|below| format!(" ({})", signed(point.loss - below.loss)));
+                let gap = below.map(|below| format!(" (gap {})", signed(point.loss - below.loss)));
                 format!("{}{}", label(point.loss), gap.unwrap_or_default())
             }),
             Data::Intervals(values) => {
