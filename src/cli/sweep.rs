@@ -84,7 +84,7 @@ fn group_of<'a>(name: &'a str, text: &str, (train, score): &Settings) -> Result<
         return Ok((Group::Score, key));
     }
     let has = |table: Result<toml::Table, _>| table.is_ok_and(|table| table.contains_key(key));
-    if TrainConfig::OPTIONAL.contains(&key) || has(toml::Table::try_from(train)) {
+    if TrainConfig::OPTIONAL.contains(&key) || has(train.table()) {
         return Ok((Group::Train, key));
     }
     if key == "concept_steps" || has(toml::Table::try_from(&score.sample)) {
@@ -405,6 +405,9 @@ mod tests {
         assert_eq!(one("crop", "squash").unwrap().0.crop, crate::protocol::Crop::Squash);
         assert_eq!(one("crop", "mask-box").unwrap().1.crop, crate::protocol::ScoreCrop::MaskBox);
         assert_eq!(one("init", "normal").unwrap().0.init, crate::protocol::Init::Normal);
+        assert_eq!(one("photo_repeats", "100").unwrap().0.photo_repeats, 100);
+        assert_eq!(one("hold_out", "3").unwrap().0.hold_out.as_deref(), Some("3"), "a name");
+        assert!(one("every_prompt", "true").unwrap().1.sample.every_prompt);
         assert!(one("masked_loss", "true").unwrap().0.masked_loss);
         assert_eq!(one("caption", "a photo of a {class}").unwrap().0.caption, "a photo of a {class}");
         let wrong = [

@@ -132,7 +132,8 @@ pub struct TrainConfig {
     /// Probability that a photo is mirrored.
     pub flip_probability: f64,
     /// How often each photo stands in a pass over them, which is shuffled as a whole: 1, or 100 in the authors' code. Up to
-    /// [`Self::MOST_REPEATS`].
+    /// [`Self::MOST_REPEATS`]. Left out where it is 1, so that checkpoints of earlier versions' runs end at the same bytes.
+    #[serde(skip_serializing_if = "is_one")]
     pub photo_repeats: usize,
     /// The file name of a photo that is not trained on: its loss is measured beside that of the others.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -158,6 +159,11 @@ pub struct TrainConfig {
     pub device: DeviceName,
     /// Type of the frozen weights and of activations; the learned numbers and the loss are f32 always.
     pub dtype: FloatType,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_one(count: &usize) -> bool {
+    *count == 1
 }
 
 impl Default for TrainConfig {
@@ -193,12 +199,24 @@ impl Default for TrainConfig {
 }
 
 impl TrainConfig {
-    /// What may be unset, and then stands in no table of settings.
+    /// What may be unset, and then stands in no [table](Self::table) of settings.
     pub const OPTIONAL: [&str; 2] = ["layers", "hold_out"];
     /// More of `photo_repeats` are refused: a pass is shuffled in memory.
     pub const MOST_REPEATS: usize = 10_000;
     /// With fewer photos than these none can be held out.
     pub const PHOTOS_TO_HOLD_OUT: usize = 4;
+
+    /// All settings by name, but for those that are unset.
+    ///
+    /// # Errors
+    /// A setting that TOML has no words for, as a seed above its whole numbers.
+    pub fn table(&self) -> Result<toml::Table, toml::ser::Error> {
+        let mut table = toml::Table::try_from(self)?;
+        // Settings files leave it out where it is as in earlier versions.
+        let repeats = toml::Value::try_from(self.photo_repeats)?;
+        table.entry("photo_repeats").or_insert(repeats);
+        Ok(table)
+    }
 
     /// The settings of a preset.
     pub fn preset(preset: Preset) -> Self {
@@ -587,7 +605,9 @@ mod tests {
     fn settings_of_earlier_versions_mean_what_they_meant() {
         let old: TrainConfig = toml::from_str("preset = \"official\"\nsteps = 1000\n").unwrap();
         assert_eq!((old.preset, old.photo_repeats, &old.hold_out), (Preset::Official, 1, &None));
-        assert!(!toml::to_string(&old).unwrap().contains("hold_out"));
+        let written = toml::to_string(&old).unwrap();
+        assert!(!written.contains("hold_out") && !written.contains("photo_repeats"), "they are written as before");
+        assert_eq!(old.table().unwrap()["photo_repeats"].as_integer(), Some(1));
         let old: SampleConfig = toml::from_str("guidance_scale = 7.5\n").unwrap();
         assert!(!old.every_prompt);
     }

@@ -59,7 +59,7 @@ impl TrainStart {
     /// The settings that the table says and `config` has still.
     pub fn kept_in(&self, config: &TrainConfig) -> toml::Table {
         // Without an error: both are tables of plain values. By their kind, as 1 is 1.0 where a fraction belongs.
-        let [own, other] = [&self.config, config].map(|config| toml::Table::try_from(config).unwrap_or_default());
+        let [own, other] = [&self.config, config].map(|config| config.table().unwrap_or_default());
         let kept = self.said.iter().filter(|(name, _)| own.get(*name) == other.get(*name));
         kept.map(|(name, value)| (name.clone(), value.clone())).collect()
     }
@@ -104,7 +104,7 @@ pub fn with_setting<T: Serialize + DeserializeOwned>(config: &T, name: &str, val
 /// What is wrong with a setting that could not be set.
 fn wrong(name: &str, value: &toml::Value, message: String) -> StartError {
     // What a preset leaves open is in no table of settings.
-    let table = toml::Table::try_from(TrainConfig::default()).unwrap_or_default();
+    let table = TrainConfig::default().table().unwrap_or_default();
     let cause = match table.get(name) {
         None if name == "layers" => "must be numbers of layers, as in [9, 10, 11]".into(),
         None if name == "hold_out" => "must be the file name of a photo, in quotes".into(),
@@ -169,6 +169,7 @@ mod tests {
             ("steps = -3", "steps = -3: must be a whole number, 0 or more"),
             ("learning_rate = true", "learning_rate = true: must be a number"),
             ("evaluate = 1", "evaluate = 1: must be true or false"),
+            ("photo_repeats = true", "photo_repeats = true: must be a whole number, 0 or more"),
             ("hold_out = 3", "hold_out = 3: must be the file name of a photo, in quotes"),
             ("photo_repeats = 0", "photo_repeats = 0: must be in 1..=10000"),
             ("layers = 9", "layers = 9: must be numbers of layers, as in [9, 10, 11]"),

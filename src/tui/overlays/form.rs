@@ -103,7 +103,7 @@ impl Form {
     /// The settings as typed, or which of them is wrong.
     fn config(&self) -> Result<TrainConfig, String> {
         let mut table = toml::Table::new();
-        let like = toml::Table::try_from(TrainConfig::default()).map_err(|error| error.to_string())?;
+        let like = TrainConfig::default().table().map_err(|error| error.to_string())?;
         for row in self.rows.iter().filter(|row| QUEUE.iter().all(|(name, _)| row.name != *name)) {
             let typed = row.input.text().trim();
             if row.name == "device" && typed == ANY {
@@ -235,8 +235,8 @@ pub fn usual(concept: &Concept) -> TrainConfig {
 /// The settings by name, as typed. The layers, which a preset leaves open, come after the length of the prefix. Where `config`
 /// has all that `start` says, it is taken to start from there.
 fn rows(config: &TrainConfig, start: &TrainStart) -> Vec<Row> {
-    let [table, preset, own] = [config, &TrainConfig::preset(config.preset), start.config()]
-        .map(|config| toml::Table::try_from(config).unwrap_or_default());
+    let [table, preset, own] =
+        [config, &TrainConfig::preset(config.preset), start.config()].map(|config| config.table().unwrap_or_default());
     let words = |value: Option<&toml::Value>| value.map(words::setting).unwrap_or_default();
     let whole = config.preset == start.config().preset && start.kept_in(config) == *start.said();
     let from_concept = whole && !start.is_empty();
@@ -532,7 +532,7 @@ mod tests {
             ..TrainConfig::default()
         };
         assert_eq!(form(&config).config().unwrap(), config);
-        let all = toml::Table::try_from(&config).unwrap();
+        let all = config.table().unwrap();
         let mut names: Vec<&str> = all.keys().map(String::as_str).chain(["priority", "after"]).collect();
         names.sort_unstable();
         let form = form(&config);
