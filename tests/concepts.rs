@@ -29,7 +29,7 @@ impl World {
         let base_model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny_sd1");
         let world = Self { model: BaseModel::load(&base_model).unwrap(), folder: tempfile::tempdir().unwrap() };
         let side = world.model.resolution() as u32;
-        let photo = TrainingPhoto { image: RgbImage::new(side, side), mask: None };
+        let photo = TrainingPhoto { name: "0.png".into(), image: RgbImage::new(side, side), mask: None };
         let config = TrainConfig { batch_size: 1, ..TrainConfig::default() };
         let trainer = Trainer::new(&world.model, &[photo], "teapot", config, &mut |_, _| ()).unwrap();
         for (name, seed) in [("one", 1), ("two", 2)] {
@@ -121,6 +121,25 @@ fn a_concept_acts_in_part_of_the_steps() {
         let error = in_part(odd).check().unwrap_err().to_string();
         assert!(error.contains("concept_steps"), "{error}");
     }
+}
+
+#[test]
+fn every_prompt_is_the_concepts_where_that_is_asked_for() {
+    let world = World::new();
+    let every = SampleConfig { every_prompt: true, ..quick() };
+    let base = world.picture("a {class}", None, &quick());
+    assert_eq!(world.picture("a {class}", Some("one"), &quick()), base, "else it is the base model's");
+    assert_eq!(world.picture("a {class}", None, &every), base, "nothing is learned");
+    let named = world.picture("a {concept}", Some("one"), &quick());
+    assert_ne!(named, base);
+    assert_eq!(world.picture("a {class}", Some("one"), &every), named, "read as if it named the concept");
+    assert_eq!(world.picture("a {concept}", Some("one"), &every), named);
+    let still = SampleConfig { strength: 0.0, ..every.clone() };
+    assert_eq!(world.picture("a {class}", Some("one"), &still), base);
+    // Other concepts act where they are named, and nowhere else.
+    let others = |config: &SampleConfig| SampleConfig { concepts: vec![world.other("two", 1.0)], ..config.clone() };
+    assert_eq!(world.picture("a {class}", Some("one"), &others(&every)), named);
+    assert_eq!(world.picture("a {class}", Some("one"), &others(&quick())), base);
 }
 
 #[test]

@@ -48,7 +48,7 @@ fn snapshot(name: &str, graph: &Graph) {
     insta::assert_snapshot!(name, all.join("\n\n"));
 }
 
-fn validation(points: &[Point]) -> Vec<Point> {
+fn fixed_noise(points: &[Point]) -> Vec<Point> {
     points
         .iter()
         .filter(|p| p.step % 50 == 0)
@@ -64,11 +64,11 @@ fn without_a_step_it_says_so() {
 }
 
 #[test]
-fn one_run_shows_its_steps_its_line_and_its_validation() {
+fn one_run_shows_its_steps_its_line_and_its_loss_at_fixed_noise() {
     let points = losses(380, 0.09, 1.0);
-    let (mut view, marks) = (GraphView::default(), validation(&points));
+    let (mut view, marks) = (GraphView::default(), fixed_noise(&points));
     let loss = curve(&points, &view);
-    let all = || vec![series("loss", 0, Data::Curve(&loss)), series("validation", 0, Data::Marks(&marks))];
+    let all = || vec![series("loss", 0, Data::Curve(&loss)), series("fixed noise", 0, Data::Marks(&marks))];
     snapshot("graph-one-run", &Graph { series: all(), view: &view, steps: 500 });
     view.log = true;
     snapshot("graph-log", &Graph { series: all(), view: &view, steps: 500 });
@@ -86,7 +86,7 @@ fn one_run_shows_its_steps_its_line_and_its_validation() {
 fn several_runs_differ_by_line_and_mark() {
     let view = GraphView::default();
     let points = [losses(500, 0.09, 1.0), losses(400, 0.16, 1.8), losses(250, 0.05, 0.5)];
-    let marks = points.clone().map(|points| validation(&points));
+    let marks = points.clone().map(|points| fixed_noise(&points));
     let curves = points.map(|points| curve(&points, &view));
     let names = ["20261123-120000-0000", "20261123-130000-0001", "20261124-091500-0002"];
     let mut all: Vec<Series> = curves.iter().enumerate().map(|(i, c)| series(names[i], i, Data::Line(c))).collect();
@@ -102,7 +102,7 @@ fn several_runs_differ_by_line_and_mark() {
 fn runs_that_lie_over_each_other_are_both_seen() {
     let view = GraphView::default();
     let points = losses(500, 0.09, 1.0);
-    let marks = validation(&points);
+    let marks = fixed_noise(&points);
     let loss = curve(&points, &view);
     let data = [Data::Line(&loss), Data::Marks(&marks)];
     let all = data.iter().flat_map(|data| [series("one", 0, *data), series("two", 1, *data)]).collect();
@@ -134,7 +134,7 @@ fn no_interval_covers_a_mark() {
     let bars: Vec<Interval> =
         marks.iter().map(|&point| Interval { point: Point { loss: 0.9, ..point }, low: 0.0, high: 1.0 }).collect();
     let scores = Series { right: true, ..series("masked CLIP-I", 2, Data::Intervals(&bars)) };
-    let all = vec![series("loss", 0, Data::Curve(&loss)), series("validation", 0, Data::Marks(&marks)), scores];
+    let all = vec![series("loss", 0, Data::Curve(&loss)), series("fixed noise", 0, Data::Marks(&marks)), scores];
     let text = text(&Graph { series: all, view: &view, steps: 500 }, 80, 14);
     let plot: String = text.lines().skip(1).collect();
     assert_eq!((plot.matches('◆').count(), plot.matches('■').count()), (5, 5), "{text}");

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use assert_cmd::assert::OutputAssertExt;
 use catbench::diffusion::Outline;
-use catbench::protocol::{Init, ModelSpec, TrainConfig};
+use catbench::protocol::{Init, ModelSpec, Preset, SampleConfig, TrainConfig};
 use catbench::workspace::Home;
 use common::{Workspace, catbench, fixture};
 use predicates::boolean::PredicateBooleanExt;
@@ -269,4 +269,121 @@ fn a_run_records_all_of_its_settings_whatever_becomes_of_the_concept() {
         ..TrainConfig::default()
     };
     assert_eq!(train, expected);
+}
+
+#[test]
+fn a_photo_can_be_held_out_of_four_and_is_named() {
+    let workspace = Workspace::with_models();
+    let train = ["train", "demo", "--batch-size", "1", "--steps", "2"];
+    let dry = |more: &[&str]| catbench(&workspace, &[&train[..], &["--dry-run"], more].concat()).assert();
+    dry(&["--hold-out", "snow.png"]).code(0).stdout(
+        contains("held out    snow.png: not trained on")
+            .and(contains("snow.png: 64 × 64, whole, mask, held out"))
+            .and(contains("warning").not()),
+    );
+    dry(&["--hold-out", "snow.png", "--validate-every", "0"]).code(0).stdout(contains("is never measured"));
+    let output = catbench(&workspace, &[&train[..], &["--dry-run", "--json", "--hold-out", "snow.png"]].concat());
+    let json: Value = serde_json::from_slice(&{ output }.output().unwrap().stdout).unwrap();
+    assert_eq!(json["settings"]["hold_out"], "snow.png");
+    let held_out = json["photos"].as_array().unwrap().iter().filter(|photo| photo["held_out"] == true);
+    assert_eq!(held_out.count(), 1);
+    // It takes its part of the time.
+    let seconds = |more: &[&str]| {
+        let often =
+            [&["train", "demo", "--steps", "1000", "--validate-every", "1", "--dry-run", "--json"], more].concat();
+        let json: Value = serde_json::from_slice(&catbench(&workspace, &often).output().unwrap().stdout).unwrap();
+        json["estimate"]["time"]["total_seconds"].as_f64().unwrap()
+            / json["estimate"]["time"]["step_seconds"].as_f64().unwrap()
+    };
+    assert!(seconds(&["--hold-out", "snow.png"]) > 1.2 * seconds(&[]));
+
+    let unknown =
+        || contains("hold_out = sun.png: is no photo of the concept; there is beach.png, ").and(contains("snow.png"));
+    dry(&["--hold-out", "sun.png"]).code(1).stderr(unknown());
+    catbench(&workspace, &[&train[..], &["--hold-out", "sun.png"]].concat()).assert().code(1).stderr(unknown());
+    let sweep = ["sweep", "demo", "--set", "batch_size=1", "--set", "steps=2"];
+    for more in [
+        ["--set", "hold_out=sun.png", "--grid", "seed=1,2"],
+        ["--set", "seed=1", "--grid", "hold_out=snow.png,sun.png"],
+    ] {
+        catbench(&workspace, &[&sweep[..], &more].concat()).assert().code(1).stderr(unknown());
+    }
+    workspace.trains_with("hold_out = \"sun.png\"");
+    catbench(&workspace, &train).assert().code(1).stderr(unknown());
+    std::fs::remove_file(workspace.concept().join("images/beach.png")).unwrap();
+    std::fs::remove_file(workspace.concept().join("images/night.png")).unwrap();
+    dry(&["--hold-out", "snow.png"]).code(1).stderr(contains("needs 4 photos or more, and there are 3"));
+    nothing_was_made(&workspace);
+}
+
+#[test]
+fn what_the_preset_official_says_of_the_sampling_goes_before_the_concept_and_flags_before_it() {
+    let workspace = Workspace::with_models();
+    let file = workspace.concept().join("concept.toml");
+    std::fs::write(&file, std::fs::read_to_string(&file).unwrap() + "guidance_scale = 3.0\n").unwrap();
+    let concept = Home::at(workspace.home()).unwrap().concept("demo").unwrap();
+    let quick = ["train", "demo", "--batch-size", "1", "--steps", "2", "--validate-every", "0", "--sample-every", "0"];
+    let run_of = |more: &[&str]| {
+        catbench(&workspace, &[&quick[..], more].concat()).assert().code(0);
+        concept.run("latest").unwrap()
+    };
+    let plain = run_of(&[]).run_spec().unwrap().evaluation.sample;
+    assert_eq!((plain.guidance_scale.to_bits(), plain.every_prompt), (3f64.to_bits(), false));
+    let run = run_of(&["--preset", "official"]);
+    let spec = run.run_spec().unwrap();
+    assert_eq!((spec.train.preset, spec.train.photo_repeats), (Preset::Official, 100));
+    assert_eq!(spec.evaluation.sample, SampleConfig { prompts: spec.evaluation.sample.prompts.clone(), ..official() });
+
+    let pictures = |more: &[&str]| {
+        let args = [&["sample", "demo", "--preview", "--json", "-n", "1"], more].concat();
+        let json: Value = serde_json::from_slice(&catbench(&workspace, &args).output().unwrap().stdout).unwrap();
+        let picture = &json["pictures"][0];
+        (picture["guidance_scale"].as_f64().unwrap(), picture["steps"].as_u64().unwrap(), picture["sampler"].clone())
+    };
+    assert_eq!(pictures(&[]), (10.0, 50, "ddim".into()));
+    assert_eq!(pictures(&["--guidance-scale", "2", "--steps", "5", "--sampler", "euler"]), (2.0, 5, "euler".into()));
+    assert_eq!(pictures(&["--untrained"]).0.to_bits(), 3f64.to_bits(), "of no run");
+
+    // The picture says how its prompt was read, and is made again so.
+    let sample = |more: &[&str]| {
+        let args =
+            ["sample", "demo", "--prompt", "a {class}", "-n", "1", "--steps", "3", "--masks", "nobody", "--json"];
+        let output = catbench(&workspace, &[&args[..], more].concat()).output().unwrap();
+        let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+        json["pictures"][0].as_str().unwrap().to_owned()
+    };
+    let (every, not) = (sample(&[]), sample(&["--every-prompt=false"]));
+    let pixels = |path: &str| image::open(path).unwrap().into_rgb8();
+    assert_ne!(pixels(&every), pixels(&not));
+    let guided = ["--guidance-scale", "10"];
+    assert_eq!(pixels(&not), pixels(&sample(&[&["--untrained"], &guided[..]].concat())), "the base model's");
+    catbench(&workspace, &["replay", &every]).assert().code(0);
+    let shown = catbench(&workspace, &["show", &every]).output().unwrap();
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("every_prompt"), "{shown:?}");
+
+    let lists = workspace.home().join("one.txt");
+    std::fs::write(&lists, "a {class}\n").unwrap();
+    let score = ["score", "demo", "--prompts", lists.to_str().unwrap(), "-n", "1", "--every-prompt=false", "--json"];
+    catbench(&workspace, &score).assert().code(0);
+    let scored = concept.run("latest").unwrap().evaluation();
+    let scored = catbench::workspace::JobFolder::at(&scored).unwrap().score_spec().unwrap().score.sample;
+    assert_eq!((scored.guidance_scale.to_bits(), scored.every_prompt), (10f64.to_bits(), false), "the flag goes first");
+
+    // Each cell of a sweep is sampled as its preset says, but for what is said.
+    let sweep = ["sweep", "demo", "--grid", "preset=default,official", "--set", "steps=2", "--set", "batch_size=1"];
+    let more = ["--set", "eta=0.5", "--name", "both", "--detach", "-n", "1", "--priority", "-5"];
+    catbench(&workspace, &[&sweep[..], &more].concat()).assert().code(0);
+    let plan: toml::Table =
+        std::fs::read_to_string(workspace.home().join(".catbench/plans/both.toml")).unwrap().parse().unwrap();
+    let cells = plan["cell"].as_array().unwrap().iter().map(|cell| cell["score"]["sample"].clone().try_into().unwrap());
+    let said: Vec<_> = cells
+        .map(|sample: SampleConfig| (sample.guidance_scale.to_bits(), sample.every_prompt, sample.eta.to_bits()))
+        .collect();
+    let half = 0.5f64.to_bits();
+    assert_eq!(said, [(3f64.to_bits(), false, half), (10f64.to_bits(), true, half)]);
+}
+
+/// How a run of the preset official is sampled.
+fn official() -> SampleConfig {
+    SampleConfig { guidance_scale: 10.0, every_prompt: true, ..SampleConfig::default() }
 }

@@ -36,6 +36,7 @@ fn record() -> PictureRecord {
         checkpoint: Some(UsedCheckpoint { path: "/runs/step-000002.safetensors".into(), sha256: None, step: 2 }),
         picture,
         uncond_prefix: false,
+        every_prompt: false,
         concepts: Vec::new(),
         concept_steps: None,
         embeddings: Vec::new(),

@@ -527,6 +527,12 @@ fn a_protocol_makes_its_subjects_and_one_table_of_them() {
     let notes = table(&workspace, &only)["notes"].to_string();
     assert!(notes.contains("2 photos have no mask and count whole, also in masked scores"), "{notes}");
     let masked = bare.replace("name = \"bare\"", "name = \"masked\"\nphoto_masks = \"attention\"");
+    let odd = masked.replace("images_per_prompt = 2", "colour = 2");
+    write(&protocol, &odd).unwrap();
+    catbench(&workspace, &only)
+        .assert()
+        .code(1)
+        .stderr(contains("[sample] colour = 2: ").and(contains("protocol.toml")));
     write(&protocol, masked.replace("steps = 10\n", "preset = \"official\"\nsteps = 10\n")).unwrap();
     let with_masks = table(&workspace, &only);
     let notes = with_masks["notes"].to_string();
@@ -535,6 +541,10 @@ fn a_protocol_makes_its_subjects_and_one_table_of_them() {
     let mut runs = std::fs::read_dir(workspace.home().join("masked-cup/runs")).unwrap();
     let run = std::fs::read_to_string(runs.next().unwrap().unwrap().path().join("run.toml")).unwrap();
     assert!(run.contains("init = \"normal\"") && run.contains("steps = 10"), "the preset's settings: {run}");
+    for sampling in ["guidance_scale = 10.0", "every_prompt = true", "steps = 4"] {
+        let said = run.split("[evaluation.sample]").nth(1).unwrap();
+        assert!(said.contains(sampling), "the preset's sampling, but for what [sample] says: {run}");
+    }
     assert_eq!(table(&workspace, &only), with_masks, "masks that the plan has made are no others");
 }
 

@@ -163,6 +163,13 @@ fn a_running_training_shows_its_loss_and_samples() {
 }
 
 #[test]
+fn a_photo_that_is_held_out_has_a_curve_of_its_own_and_the_gap_is_told() {
+    let workspace = Workspace::new();
+    let _run = workspace.run().holding_out().train(400).write().hold();
+    snapshot("held_out", &workspace, Place::Train);
+}
+
+#[test]
 fn a_finished_run_shows_both_sides_and_the_scores() {
     snapshot("finished", &finished(), Place::Train);
 }

@@ -4,7 +4,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `embeddings` | the residual embeddings: the only trained numbers |
-//! | `trainer` | the training loop's steps, validation loss |
+//! | `trainer` | the training loop's steps, the loss at fixed noise |
 //! | `optimizer` | AdamW |
 //! | `checkpoint` | the embeddings plus all that exact resume needs, as a safetensors file |
 //! | `adapter` | the embeddings as the file of the authors' released code |
@@ -28,4 +28,4 @@ pub use error::{Error, Result};
 pub use optimizer::AdamW;
 pub use prompt::{Reading, prompt_text, scene_text};
 pub use sample::{Encoded, Sampler, decode, denoise_batch};
-pub use trainer::{Draw, Launched, StepLoss, Trainer, TrainingPhoto, concatenated_layers};
+pub use trainer::{Draw, FIXED_NOISE, FixedNoiseLoss, Launched, StepLoss, Trainer, TrainingPhoto, concatenated_layers};

@@ -115,8 +115,9 @@ impl<'a> Sampler<'a> {
             let hidden = self.hidden(&negative, &prefix)?;
             known.get_or_init(|| hidden).clone()
         };
-        // A prompt that does not name the concept is the base model's.
-        let context = self.hidden(reading, &prefix_of(reading.own.is_some(), &reading.others)?)?;
+        // A prompt that does not name the concept is the base model's, unless every prompt is the concept's.
+        let own = reading.own.is_some() || self.config.every_prompt;
+        let context = self.hidden(reading, &prefix_of(own, &reading.others)?)?;
         Ok(Texts { context, uncond_context })
     }
 

@@ -22,12 +22,14 @@ use super::optimizer::AdamW;
 use crate::diffusion::{BaseModel, Encoder, Noise, Stream, Tape, UNetOptions, to_tensor};
 use crate::protocol::{Init, TrainConfig};
 
-/// (image, t, noise) triples behind the validation loss.
-const VALIDATION_SIZE: usize = 16;
+/// (photo, t, noise) triples behind the loss at fixed noise.
+pub const FIXED_NOISE: usize = 16;
 
 /// A photo as the model sees it: square, at the model's resolution.
 #[derive(Debug, Clone)]
 pub struct TrainingPhoto {
+    /// Its file's name, by which it can be held out.
+    pub name: String,
     /// The picture.
     pub image: RgbImage,
     /// White where the concept is, same size.
@@ -61,6 +63,15 @@ pub struct StepLoss {
     pub loss: f64,
     /// Mean over the samples in each quarter of the timestep range.
     pub by_quarter: [Option<f64>; 4],
+}
+
+/// The loss at fixed noise: two values differ only by what was learned in between.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FixedNoiseLoss {
+    /// Mean squared error of the photos that are trained on.
+    pub loss: f64,
+    /// Of the photo that is held out, where one is, at the same timesteps with the same noise.
+    pub held_out: Option<f64>,
 }
 
 /// A step that is done or being done, whose loss has not been looked at yet.
@@ -117,6 +128,8 @@ pub struct Trainer<'a> {
     config: TrainConfig,
     class_word: String,
     photos: Vec<CachedPhoto>,
+    /// The photo that is never trained on.
+    held_out: Option<CachedPhoto>,
     photos_hash: String,
     /// What enters the first concatenated layer, [1, T, D].
     hidden: Tensor,
@@ -166,6 +179,8 @@ impl<'a> Trainer<'a> {
                 cause: "add a photo or more".into(),
             });
         }
+        let names: Vec<String> = photos.iter().map(|photo| photo.name.clone()).collect();
+        let held_out_at = config.held_out(&names)?;
         let layers = concatenated_layers(config.layers.as_deref(), model.text_encoder.num_layers())?;
         let caption = config.caption.replace("{class}", class_word);
         let embeddings = match config.init {
@@ -184,10 +199,14 @@ impl<'a> Trainer<'a> {
         let device = model.compute.device();
         let embeddings = embeddings.on(device)?;
         let optimizer = AdamW::new(embeddings.count(), config.learning_rate, config.weight_decay)?.on(device)?;
-        let mut cached = Vec::with_capacity(photos.len());
+        let (mut cached, mut held_out) = (Vec::with_capacity(photos.len()), None);
         let encoder = model.vae.encoder()?;
         for (i, photo) in photos.iter().enumerate() {
-            cached.push(CachedPhoto::new(model, &encoder, photo, config.flip_probability > 0.0)?);
+            if held_out_at == Some(i) {
+                held_out = Some(CachedPhoto::new(model, &encoder, photo, false)?);
+            } else {
+                cached.push(CachedPhoto::new(model, &encoder, photo, config.flip_probability > 0.0)?);
+            }
             progress(i + 1, photos.len());
         }
         drop(encoder);
@@ -196,7 +215,8 @@ impl<'a> Trainer<'a> {
             model,
             class_word: class_word.to_owned(),
             photos: cached,
-            photos_hash: photos_hash(photos),
+            held_out,
+            photos_hash: photos_hash(photos, held_out_at),
             hidden,
             first_layer,
             embeddings,
@@ -272,24 +292,21 @@ impl<'a> Trainer<'a> {
     pub fn draw(&self) -> Result<Draw> {
         let batch = self.config.batch_size;
         let mut noise = Noise::new(self.config.seed, Stream::Train, self.step as u64);
+        let drawn = photos_drawn(&self.config, self.photos.len(), self.step * batch, batch);
         let mut picks = Vec::with_capacity(batch);
-        for i in 0..batch {
-            // Every photo once in random order, then again in another order.
-            let (pass, place) =
-                ((self.step * batch + i) / self.photos.len(), (self.step * batch + i) % self.photos.len());
-            let order = Noise::new(self.config.seed, Stream::Order, pass as u64).permutation(self.photos.len());
+        for photo in drawn {
             let flip = usize::from(noise.uniform() < self.config.flip_probability);
-            picks.push((order[place], flip, noise.below(self.model.schedule.num_train_timesteps()) as u32));
+            let timestep = noise.below(self.model.schedule.num_train_timesteps()) as u32;
+            picks.push((&self.photos[photo], flip, timestep));
         }
         self.assemble(&picks, &mut noise)
     }
 
     /// The batch of (photo, flip, t) picks, with noise from `noise`.
-    fn assemble(&self, picks: &[(usize, usize, u32)], noise: &mut Noise) -> Result<Draw> {
+    fn assemble(&self, picks: &[(&CachedPhoto, usize, u32)], noise: &mut Noise) -> Result<Draw> {
         let (mut latents, mut masks) = (Vec::new(), Vec::new());
-        let any_mask = self.config.masked_loss && picks.iter().any(|p| self.photos[p.0].masks.is_some());
+        let any_mask = self.config.masked_loss && picks.iter().any(|(photo, ..)| photo.masks.is_some());
         for &(photo, flip, _) in picks {
-            let photo = &self.photos[photo];
             let (mean, std) = &photo.moments[flip];
             latents.push((mean + (std * noise.normal(mean.dims())?.to_device(std.device())?)?)?);
             if any_mask {
@@ -384,16 +401,24 @@ impl<'a> Trainer<'a> {
         Ok((losses, weighted))
     }
 
-    /// The loss on a frozen set of (photo, t, noise): the same numbers whenever it is asked, so that two values differ
-    /// only by what was learned. Timesteps are spread evenly.
-    pub fn validation_loss(&self) -> Result<f64> {
+    /// The loss at fixed noise: on a frozen set of (photo, t, noise), the same numbers whenever it is asked, so that two values
+    /// differ only by what was learned. Timesteps are spread evenly. Of the photos that are trained on it is a training loss;
+    /// of the one that is held out it is a validation.
+    pub fn fixed_noise_loss(&self) -> Result<FixedNoiseLoss> {
+        Ok(FixedNoiseLoss {
+            loss: self.loss_at_fixed_noise(&|i| &self.photos[i % self.photos.len()])?,
+            held_out: self.held_out.as_ref().map(|photo| self.loss_at_fixed_noise(&|_| photo)).transpose()?,
+        })
+    }
+
+    /// The mean loss of the photos that `photo` gives for 0, 1, ...; for each the same timestep and noise whatever it is.
+    fn loss_at_fixed_noise<'p>(&self, photo: &dyn Fn(usize) -> &'p CachedPhoto) -> Result<f64> {
         let n = self.model.schedule.num_train_timesteps();
-        let picks: Vec<(usize, usize, u32)> = (0..VALIDATION_SIZE)
-            .map(|i| (i % self.photos.len(), 0, ((2 * i + 1) * n / (2 * VALIDATION_SIZE)) as u32))
-            .collect();
+        let picks: Vec<(&CachedPhoto, usize, u32)> =
+            (0..FIXED_NOISE).map(|i| (photo(i), 0, ((2 * i + 1) * n / (2 * FIXED_NOISE)) as u32)).collect();
         let prefix = self.embeddings.prefix(self.config.prefix_bias, 1.0)?;
         let context = self.model.text_encoder.forward_from(self.first_layer, &(&self.hidden).into(), Some(&prefix))?;
-        let mut noise = Noise::new(self.config.seed, Stream::Validation, 0);
+        let mut noise = Noise::new(self.config.seed, Stream::FixedNoise, 0);
         let mut losses = Vec::new();
         for picks in picks.chunks(self.config.batch_size) {
             let draw = self.assemble(picks, &mut noise)?;
@@ -403,7 +428,7 @@ impl<'a> Trainer<'a> {
         }
         // Read last, so that the device never waits.
         let losses: Vec<f64> = Tensor::cat(&losses, 0)?.to_dtype(DType::F64)?.to_vec1()?;
-        Ok(losses.iter().sum::<f64>() / VALIDATION_SIZE as f64)
+        Ok(losses.iter().sum::<f64>() / FIXED_NOISE as f64)
     }
 }
 
@@ -461,15 +486,81 @@ fn latent_mask(mask: &GrayImage, factor: usize) -> Result<Tensor> {
     Ok(Tensor::from_vec(sums, (1, h, w), &Device::Cpu)?)
 }
 
-/// SHA-256 of the photos and masks as trained on.
-fn photos_hash(photos: &[TrainingPhoto]) -> String {
+/// The photos, of `photos`, that stand at `count` places from `first` on in passes over them. A pass holds each as often as
+/// `config` says, and is shuffled as a whole: a function of (seed, pass) alone, so that a resumed training draws the same.
+fn photos_drawn(config: &TrainConfig, photos: usize, first: usize, count: usize) -> Vec<usize> {
+    let length = photos * config.photo_repeats;
+    let mut shuffled: Option<(usize, Vec<usize>)> = None;
+    let mut drawn = Vec::with_capacity(count);
+    for at in first..first + count {
+        let pass = at / length;
+        let order = match shuffled.take() {
+            Some((known, order)) if known == pass => order,
+            _ => Noise::new(config.seed, Stream::Order, pass as u64).permutation(length),
+        };
+        drawn.push(order[at % length] % photos);
+        shuffled = Some((pass, order));
+    }
+    drawn
+}
+
+/// SHA-256 of the photos and masks as trained on, then of the one at `held_out`.
+fn photos_hash(photos: &[TrainingPhoto], held_out: Option<usize>) -> String {
     let mut hash = Sha256::new();
-    for photo in photos {
+    let mut add = |photo: &TrainingPhoto| {
         hash.update(photo.image.as_raw());
         match &photo.mask {
             Some(mask) => hash.update(mask.as_raw()),
             None => hash.update([0]),
         }
+    };
+    photos.iter().enumerate().filter(|(i, _)| held_out != Some(*i)).for_each(|(_, photo)| add(photo));
+    if let Some(photo) = held_out.and_then(|i| photos.get(i)) {
+        add(photo);
     }
     format!("{:x}", hash.finalize())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drawn(config: &TrainConfig, photos: usize, count: usize) -> Vec<usize> {
+        photos_drawn(config, photos, 0, count)
+    }
+
+    #[test]
+    fn in_each_pass_every_photo_comes_as_often_as_it_is_repeated() {
+        for repeats in [1, 100] {
+            let config = TrainConfig { photo_repeats: repeats, ..TrainConfig::default() };
+            let all = drawn(&config, 5, 3 * 5 * repeats);
+            for pass in all.chunks(5 * repeats) {
+                let counts: Vec<usize> = (0..5).map(|photo| pass.iter().filter(|at| **at == photo).count()).collect();
+                assert_eq!(counts, [repeats; 5]);
+            }
+            assert_ne!(all[..5 * repeats], all[5 * repeats..10 * repeats], "passes differ");
+            let other = TrainConfig { seed: 1, ..config.clone() };
+            assert_ne!(drawn(&other, 5, 3 * 5 * repeats), all, "seeds differ");
+        }
+        let config = TrainConfig { photo_repeats: 100, ..TrainConfig::default() };
+        let first = drawn(&config, 5, 100);
+        assert!(first.windows(2).any(|pair| pair[0] == pair[1]), "a pass is shuffled as a whole: {first:?}");
+    }
+
+    #[test]
+    fn what_a_step_draws_depends_on_no_step_before_it() {
+        let config = TrainConfig { photo_repeats: 100, seed: 7, ..TrainConfig::default() };
+        let all = drawn(&config, 3, 700);
+        for first in [0, 299, 300, 599] {
+            assert_eq!(photos_drawn(&config, 3, first, 4), all[first..first + 4]);
+        }
+    }
+
+    #[test]
+    fn photos_that_come_once_a_pass_are_drawn_as_ever() {
+        // Pinned by the rule that earlier versions had: a resumed training must draw what it would have drawn.
+        let config = TrainConfig { seed: 3, ..TrainConfig::default() };
+        let ever = |at: usize| Noise::new(3, Stream::Order, (at / 4) as u64).permutation(4)[at % 4];
+        assert_eq!(drawn(&config, 4, 40), (0..40).map(ever).collect::<Vec<_>>());
+    }
 }

@@ -15,7 +15,8 @@ use super::table::{Cell, Column, Format, Table};
 use super::{Error, Where, print_json, train};
 use crate::client;
 use crate::protocol::{
-    MaskConfig, MaskMaker, MaskQuality, ModelSpec, SampleConfig, ScoreConfig, ScoreCrop, TrainStart, with_setting,
+    ClipText, MaskConfig, MaskMaker, MaskQuality, ModelSpec, SampleConfig, ScoreConfig, ScoreCrop, TrainStart,
+    with_setting,
 };
 use crate::statistics::{self, Comparison};
 use crate::workspace::{self, Concept, ConceptFile, Home, ScoreLine, preflight};
@@ -82,7 +83,7 @@ struct Protocol {
     /// What all trainings start from; `[train]` of a subject's concept has no part in it.
     #[serde(default)]
     train: TrainStart,
-    /// How pictures are sampled, over the usual settings.
+    /// Settings of the sampling, laid over those of the preset that the trainings have.
     #[serde(default)]
     sample: toml::Table,
     fill: Option<crate::protocol::Fill>,
@@ -135,18 +136,21 @@ impl Protocol {
         if !protocol.images.contains("{subject}") {
             return wrong("images does not say {subject}".into(), "write where each subject's photos are");
         }
-        protocol.sample_config(path)?.check()?;
+        protocol.sampling(path)?;
         Ok(protocol)
     }
 
-    /// How its pictures are sampled.
-    fn sample_config(&self, path: &Path) -> Result<SampleConfig, Error> {
-        self.sample.iter().try_fold(SampleConfig::default(), |config, (name, value)| {
-            with_setting(&config, name, value.clone()).map_err(|problem| {
-                let problem = format!("[sample] {name} = {value}: {problem}");
-                workspace::Error::invalid(path, problem, "write it as a setting of the sampling").into()
+    /// How all pictures are sampled, but for their prompts. `path` is the protocol's, for errors.
+    fn sampling(&self, path: &Path) -> Result<SampleConfig, Error> {
+        let usual = SampleConfig::default().as_preset(self.train.config().preset);
+        let sample = self.sample.iter().try_fold(usual, |sample, (name, value)| {
+            with_setting(&sample, name, value.clone()).map_err(|message| {
+                let problem = format!("[sample] {name} = {value}: {}", message.trim_end());
+                workspace::Error::invalid(path, problem, "write what a sampling can have, or leave it out")
             })
-        })
+        })?;
+        sample.check()?;
+        Ok(sample)
     }
 }
 
@@ -193,7 +197,7 @@ impl Args {
             dino_model: model(&self.dino_model, &protocol.dino_model).map(absolute).transpose()?,
             sam_model: model(&None, &protocol.sam_model).map(absolute).transpose()?,
             segmenter: model(&None, &protocol.segmenter).map(absolute).transpose()?,
-            guidance_scale: Some(protocol.sample_config(&self.protocol)?.guidance_scale),
+            guidance_scale: Some(protocol.sampling(&self.protocol)?.guidance_scale),
             tags: vec![protocol.name.clone()],
             notes: String::new(),
             train: TrainStart::default(),
@@ -202,7 +206,7 @@ impl Args {
     }
 
     fn cells(&self, home: &Home, protocol: &Protocol) -> Result<Vec<PlanCell>, Error> {
-        let (mut cells, sampled) = (Vec::new(), protocol.sample_config(&self.protocol)?);
+        let (mut cells, sampled) = (Vec::new(), protocol.sampling(&self.protocol)?);
         let known = || Plan::trainings_of(home, self.name.as_ref().unwrap_or(&protocol.name));
         let trainings = self.train_seeds.or_else(known).unwrap_or(1);
         if let Some(unknown) = self.only.iter().find(|name| !protocol.subjects.iter().any(|one| one.name == **name)) {
@@ -222,6 +226,7 @@ impl Args {
                 MaskConfig { device: train.device, dtype: train.dtype, ..MaskConfig::of(maker, MaskQuality::Best) }
             });
             let usual = ScoreConfig::default();
+            let clip_text = ClipText::of(train.preset);
             let (fill, crop) = (protocol.fill.unwrap_or(usual.fill), protocol.crop.unwrap_or(usual.crop));
             let cell = PlanCell {
                 label: subject.name.clone(),
@@ -232,7 +237,7 @@ impl Args {
                 photo_masks,
                 jobs: JobIds::default(),
                 train,
-                score: ScoreConfig { sample, fill, crop, ..usual },
+                score: ScoreConfig { sample, fill, crop, clip_text, ..usual },
             };
             cells.extend(cell.trainings(trainings));
         }

@@ -129,7 +129,9 @@ fn finish(
             "seconds": history.seconds(),
             "steps": history.step(),
             "loss": history.losses.last().map(|point| point.loss),
-            "validation_loss": history.validation.last().map(|point| point.loss),
+            "fixed_noise_loss": history.fixed_noise.last().map(|point| point.loss),
+            "held_out_loss": history.held_out.last().map(|point| point.loss),
+            "held_out_gap": history.held_out.last().and_then(|point| history.gap(point)),
             "checkpoint": history.checkpoints.last().map(|(_, path)| path),
             "pictures": pictures,
             "sheets": job.sheets(),
@@ -189,12 +191,13 @@ fn failure(
 
 fn print_result(job: &JobFolder, history: &History) {
     if let Some(last) = history.losses.last() {
-        let validation = history.validation.last().map(|v| format!(", validation loss {:.4}", v.loss));
+        let fixed_noise = history.fixed_noise.last().map(|point| format!(", loss at fixed noise {:.4}", point.loss));
         println!(
-            "trained {} steps in {}{}",
+            "trained {} steps in {}{}{}",
             last.step,
             words::duration(history.seconds()),
-            validation.unwrap_or_default()
+            fixed_noise.unwrap_or_default(),
+            held_out(history)
         );
     }
     if let Some(both) = history.scores(None) {
@@ -209,6 +212,13 @@ fn print_result(job: &JobFolder, history: &History) {
     } else {
         println!("{}", job.path().display());
     }
+}
+
+/// The last loss of the photo that is held out, and how far it is above that of the others; nothing where none is.
+fn held_out(history: &History) -> String {
+    let Some(point) = history.held_out.last() else { return String::new() };
+    let gap = history.gap(point).map(|gap| format!(" (gap {gap:+.4})"));
+    format!(", held out {:.4}{}", point.loss, gap.unwrap_or_default())
 }
 
 /// The table of scores before and after, and of the photos.
@@ -280,7 +290,7 @@ impl Progress {
         let new = self.shown.is_none_or(|(before, ..)| before != phase);
         self.shown = Some((phase, done, total));
         let loss = match (phase, history.losses.last()) {
-            (Phase::Train, Some(point)) => format!("loss {:.4}", point.loss),
+            (Phase::Train, Some(point)) => format!("loss {:.4}{}", point.loss, held_out(history)),
             _ => String::new(),
         };
         if let Some(bar) = &self.bar {

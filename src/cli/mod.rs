@@ -230,9 +230,13 @@ struct PromptArgs {
     /// Image i of every prompt has the same seed, SEED + i, as in versions before.
     #[arg(long)]
     shared_seeds: bool,
-    /// Classifier-free guidance; 1 switches it off. Without: the concept's, else 7.5.
+    /// Classifier-free guidance; 1 switches it off. Without: 10 for runs of the preset `official`, else the concept's, else 7.5.
     #[arg(long)]
     guidance_scale: Option<f64>,
+    /// Whether the residual embeddings act on prompts without {concept} too, as in the authors' code; false if not given, but for
+    /// runs of the preset `official`.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    every_prompt: Option<bool>,
     /// Who makes the masks: base_model (the untrained one looks for the class word), sam (Segment Anything, asked where base_model
     /// sees it), segmenter (concept.toml's), or nobody; base_model if not given.
     #[arg(long, value_name = "MAKER", value_parser = mask_bench::maker)]
@@ -257,6 +261,7 @@ impl PromptArgs {
             config.seeds = SeedRule::Shared;
         }
         config.guidance_scale = self.guidance_scale.unwrap_or(config.guidance_scale);
+        config.every_prompt = self.every_prompt.unwrap_or(config.every_prompt);
         config.masks = self.masks.unwrap_or(config.masks);
         config.mask_quality = self.mask_quality.unwrap_or(config.mask_quality);
         config.device = self.device.map_or(config.device, Where::device);

@@ -99,6 +99,27 @@ impl Cell {
         found.or_else(|| self.material.differs_in(&other.material))
     }
 
+    /// Take over what `old`, of a version before, had where today's preset says something that it did not say then.
+    fn go_on_as_before(&mut self, old: &Self) {
+        let preset = old.train.preset;
+        let said = old.score.sample.clone().as_preset(preset);
+        // Without an error: all are tables of plain values.
+        let table = |config: &SampleConfig| toml::Table::try_from(config).unwrap_or_default();
+        let (mut own, before, said) = (table(&self.score.sample), table(&old.score.sample), table(&said));
+        for (name, value) in said {
+            if own.get(&name) == Some(&value)
+                && let Some(before) = before.get(&name)
+            {
+                own.insert(name, before.clone());
+            }
+        }
+        self.score.sample = own.try_into().unwrap_or_else(|_| self.score.sample.clone());
+        self.score.clip_text = old.score.clip_text;
+        if self.train.photo_repeats == TrainConfig::preset(preset).photo_repeats {
+            self.train.photo_repeats = old.train.photo_repeats;
+        }
+    }
+
     fn is_called_as(&self, other: &Self) -> bool {
         (&self.label, &self.concept, self.training) == (&other.label, &other.concept, other.training)
     }
@@ -121,6 +142,7 @@ impl Cell {
             checkpoint: None,
             strength: usual.strength,
             uncond_prefix: usual.uncond_prefix,
+            every_prompt: usual.every_prompt,
             concept_steps: None,
             ..self.score.sample.clone()
         };
@@ -200,6 +222,9 @@ impl Plan {
                 self.others.push(old);
                 continue;
             };
+            if old.score.sample.seeds == SeedRule::Shared {
+                cell.go_on_as_before(&old);
+            }
             if let Some(what) = cell.differs_in(&old) {
                 let (path, label, concept) = (self.path.display(), old.name(), &old.concept);
                 let cell = if label.is_empty() { concept.clone() } else { format!("{label} of {concept}") };

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{Error, print_json};
 use crate::client::words;
 use crate::protocol::{Estimate, FloatType, TrainConfig};
-use crate::workspace::{Concept, Preflight, effective_settings};
+use crate::workspace::{Concept, Preflight, effective_settings, photo_name};
 
 /// Rows of a preflight: what, and how.
 pub type Rows = Vec<(&'static str, String)>;
@@ -82,6 +82,7 @@ pub fn dry_run(concept: &Concept, told: &Told<'_>, estimate: &Estimate, json: bo
                 json!({
                     "path": photo.path, "width": width, "height": height, "turned": photo.turned,
                     "mask": photo.mask, "used": photo.how_cropped(config.crop),
+                    "held_out": config.hold_out.as_ref() == Some(&photo_name(&photo.path)),
                 })
             };
             checked.photos.iter().map(photo).collect::<Vec<_>>()
@@ -125,9 +126,10 @@ fn rows(told: &Told<'_>, estimate: &Estimate) -> Rows {
     rows.extend(told.rows.iter().cloned());
     if let Some((checked, config)) = told.train {
         for photo in &checked.photos {
-            let name = photo.path.file_name().unwrap_or_default().to_string_lossy();
+            let name = photo_name(&photo.path);
             let mask = if photo.mask.is_some() { "mask" } else { "no mask" };
-            rows.push(("photo", format!("{name}: {}, {mask}", photo.how_cropped(config.crop))));
+            let held_out = if config.hold_out.as_ref() == Some(&name) { ", held out" } else { "" };
+            rows.push(("photo", format!("{name}: {}, {mask}{held_out}", photo.how_cropped(config.crop))));
         }
         rows.extend(checked.training_warnings(config).into_iter().map(|warning| ("warning", warning)));
         rows.extend(words::from_concept(&told.from_concept));

@@ -170,6 +170,7 @@ fn batch(args: &Args, record: &PictureRecord, concept: &Concept) -> Result<(Batc
         concepts,
         concept_steps: record.concept_steps,
         uncond_prefix: record.uncond_prefix,
+        every_prompt: record.every_prompt,
         embeddings,
         batch_size: record.batch_size,
         device: record.device,

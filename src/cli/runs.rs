@@ -57,23 +57,29 @@ pub fn run(args: &Args) -> Result<(), Error> {
 fn object(run: &RunRecord) -> serde_json::Value {
     json!({
         "concept": run.concept, "id": run.id, "state": run.state, "path": run.path, "imported": run.imported,
-        "steps": run.steps, "of": run.of, "loss": run.loss, "validation_loss": run.validation_loss,
+        "steps": run.steps, "of": run.of, "loss": run.loss,
+        "fixed_noise_loss": run.fixed_noise_loss, "held_out_loss": run.held_out_loss, "held_out_gap": run.gap(),
         "scores": run.scores,
     })
 }
 
-/// Print runs as a table, with `concepts` whose they are.
+/// Print runs as a table, with `concepts` whose they are; the losses of photos held out where there are such.
 pub fn print(runs: &[RunRecord], concepts: bool) {
+    let any_held_out = runs.iter().any(|run| run.held_out_loss.is_some());
+    let held_out = |text: &str| if any_held_out { format!("  {text:>16}") } else { String::new() };
     let first = |text: &str| if concepts { format!("{text:<20} ") } else { String::new() };
-    println!("{}{:<21} {:<12} {:>11}  {:>10}  masked CLIP-I", first("concept"), "run", "state", "steps", "validation");
+    let (concept, gap) = (first("concept"), held_out("held out (gap)"));
+    println!("{concept}{:<21} {:<12} {:>11}  {:>11}{gap}  masked CLIP-I", "run", "state", "steps", "fixed noise");
     for run in runs {
-        let validation = run.validation_loss.map_or("-".into(), |loss| format!("{loss:.4}"));
+        let loss = run.fixed_noise_loss.map_or("-".into(), |loss| format!("{loss:.4}"));
+        let gap = run.gap().map(|gap| format!(" ({gap:+.4})")).unwrap_or_default();
+        let gap = held_out(&run.held_out_loss.map_or("-".into(), |loss| format!("{loss:.4}{gap}")));
         let scores = run.scores.as_ref().map_or("-".into(), |scores| {
             format!("{:.3} → {:.3}", scores.before.masked_clip_i.value, scores.after.masked_clip_i.value)
         });
         let steps = if run.imported.is_some() { "imported".into() } else { format!("{}/{}", run.steps, run.of) };
         let concept = first(&run.concept);
-        println!("{concept}{:<21} {:<12} {steps:>11}  {validation:>10}  {scores}", run.id, run.state.word());
+        println!("{concept}{:<21} {:<12} {steps:>11}  {loss:>11}{gap}  {scores}", run.id, run.state.word());
     }
 }
 

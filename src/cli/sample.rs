@@ -107,7 +107,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
     let mut config = SampleConfig {
         checkpoint: run.as_ref().map(after).transpose()?,
         embeddings: args.embedding.iter().map(|text| embedding(text)).collect::<Result<_, _>>()?,
-        ..concept.sampling()
+        ..concept.sampling(JobFolder::preset_of(run.as_ref())?)
     };
     args.prompts.apply(&mut config);
     if args.prompts.seed.is_some() {

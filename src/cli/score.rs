@@ -90,16 +90,16 @@ pub fn run(args: &Args) -> Result<(), Error> {
         return compare(args);
     }
     let concept = super::concept(&args.run.concept)?;
-    let mut config = concept.evaluation()?;
-    args.how.apply(&mut config);
-    args.prompts.apply_with_prompts(&mut config.sample, &concept)?;
-    config.sample.check()?;
-    preflight(&concept)?;
-    let files = match &args.batch {
+    let files: Vec<PathBuf> = match &args.batch {
         Some(id) => pictures_of(&concept.batch(id)?)?,
         None => args.sample.iter().map(|file| absolute(file)).collect::<Result<_, _>>()?,
     };
     let run = if files.is_empty() { Some(args.run.after(&concept, &args.placement.after)?) } else { None };
+    let mut config = concept.evaluation(JobFolder::preset_of(run.as_ref())?)?;
+    args.how.apply(&mut config);
+    args.prompts.apply_with_prompts(&mut config.sample, &concept)?;
+    config.sample.check()?;
+    preflight(&concept)?;
     let (task, sides) = match &run {
         None => (ScoreTask::Pictures { files, prompt: args.prompt.clone() }, 0),
         Some(run) if args.checkpoints => {

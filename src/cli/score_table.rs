@@ -237,10 +237,6 @@ pub fn notes(lines: &[&ScoreLine]) -> Vec<String> {
             line.backbone.sha256,
             line.preprocessing
         ));
-        match line.clip_text {
-            ClipText::ClassWord => {}
-            ClipText::Scene => say("the balance is of masked CLIP-I and CLIP-T scene".into()),
-        }
         if line.scores.clip_t_scene.is_some() {
             say("CLIP-T scene: with the prompt without the concept, as Textual Inversion's evaluation has it".into());
         }
@@ -272,6 +268,12 @@ pub fn notes(lines: &[&ScoreLine]) -> Vec<String> {
             [] => {}
             makers => say(format!("masks of samples made by: {}", makers.join(", "))),
         }
+    }
+    let with_scene = |line: &&&ScoreLine| line.record.clip_text == ClipText::Scene;
+    match lines.iter().filter(with_scene).count() {
+        0 => {}
+        all if all == lines.len() => say("balance: of masked CLIP-I and CLIP-T scene".into()),
+        _ => say("balance: with CLIP-T scene in some rows, with CLIP-T in others; their differences are with that of the first".into()),
     }
     let doubtful = |have: &str| {
         format!("{have} a doubtful mask: its confidence is below {DOUBTFUL_BELOW}, or it marks nothing or everything")

@@ -22,7 +22,7 @@ pub struct Args {
     concept: String,
     /// A setting and its values, as in `n=1,2`; may be given several times. Any training setting has its name as in run.toml;
     /// `n` is prefix_length, `lr` learning_rate. What is not named is as `[train]` of concept.toml has it, else as in the preset;
-    /// with `preset=default,official` it is as that preset alone has it. Names that are no settings of the training are settings
+    /// with `preset=default,official` it is as that preset alone has it, also of the sampling. Names that are no settings of the training are settings
     /// of the sampling (`strength`, `guidance_scale`, `sampler`, ...; `sample.steps` where the training has one of that name) or
     /// how pictures are measured (`fill`, `score.crop`). Layers that belong together are joined by plus signs: `layers=9+10+11,11`.
     #[arg(long, value_name = "SETTING=VALUES", required_unless_present = "layers_study")]
@@ -88,17 +88,18 @@ fn group_of<'a>(name: &'a str, text: &str, (train, score): &Settings) -> Result<
         return Ok((Group::Score, key));
     }
     let key = full_name(name);
-    if key == "fill" || key == "crop" && ["whole", "mask_box", "mask-box"].contains(&text) {
+    if ["fill", "clip_text"].contains(&key) || key == "crop" && ["whole", "mask_box", "mask-box"].contains(&text) {
         return Ok((Group::Score, key));
     }
     let has = |table: Result<toml::Table, _>| table.is_ok_and(|table| table.contains_key(key));
-    if key == "layers" || has(toml::Table::try_from(train)) {
+    if TrainConfig::OPTIONAL.contains(&key) || has(train.table()) {
         return Ok((Group::Train, key));
     }
     if key == "concept_steps" || has(toml::Table::try_from(&score.sample)) {
         return Ok((Group::Sample, key));
     }
-    Err("it is a setting neither of the training (as in run.toml) nor of the sampling, nor fill or crop".into())
+    Err("it is a setting neither of the training (as in run.toml) nor of the sampling, nor fill, crop or clip_text"
+        .into())
 }
 
 /// `settings` with `name` set to what `text` says.
@@ -110,6 +111,9 @@ fn with(settings: &Settings, name: &str, text: &str) -> Result<Settings, Error> 
     let value = if key == "layers" {
         let layers: Result<Vec<i64>, _> = text.split('+').map(|layer| layer.trim().parse::<i64>()).collect();
         toml::Value::try_from(layers.map_err(|_| wrong(&"layers are numbers joined by +"))?)
+    } else if key == "hold_out" {
+        // A photo may be called 3.
+        Ok(toml::Value::String(text.to_owned()))
     } else {
         // A number or a truth value as it stands, else a word.
         let parsed = toml::from_str::<toml::Table>(&format!("value = {text}")).ok();
@@ -126,12 +130,12 @@ fn with(settings: &Settings, name: &str, text: &str) -> Result<Settings, Error> 
             let sample = with_setting(&score.sample, key, value).map_err(|error| wrong(&error))?;
             Ok((train.clone(), ScoreConfig { sample, ..score.clone() }))
         }
-        Group::Score if ["fill", "crop"].contains(&key) => {
+        Group::Score if ["fill", "crop", "clip_text"].contains(&key) => {
             let word = value.as_str().map_or_else(|| value.to_string(), |word| word.replace('-', "_"));
             let score = with_setting(score, key, toml::Value::String(word)).map_err(|error| wrong(&error))?;
             Ok((train.clone(), score))
         }
-        Group::Score => Err(wrong(&"only fill and crop say how pictures are measured")),
+        Group::Score => Err(wrong(&"only fill, crop and clip_text say how pictures are measured")),
     }
 }
 
@@ -189,9 +193,9 @@ impl Args {
         Ok(axes)
     }
 
-    /// How all cells are scored, but for what `--set` says.
-    fn scoring(&self, concept: &Concept) -> Result<ScoreConfig, Error> {
-        let mut score = concept.evaluation()?;
+    /// How cells of `preset` are scored, but for what `--set` and `--grid` say.
+    fn scoring(&self, concept: &Concept, preset: Preset) -> Result<ScoreConfig, Error> {
+        let mut score = concept.evaluation(preset)?;
         self.how.apply(&mut score);
         self.prompts.apply_with_prompts(&mut score.sample, concept)?;
         score.sample.steps = self.sample_steps.unwrap_or(score.sample.steps);
@@ -201,7 +205,7 @@ impl Args {
     /// What a training of a sweep starts from, where one alone starts from `train`.
     fn start(&self, train: TrainConfig) -> TrainConfig {
         TrainConfig {
-            // Pictures on the way and validations are looked at by nobody here, and each cell has a scoring of its own.
+            // Pictures and losses on the way are looked at by nobody here, and each cell has a scoring of its own.
             sample_every: 0,
             validate_every: 0,
             evaluate: false,
@@ -213,7 +217,6 @@ impl Args {
 
     /// The cells, and the settings that all their trainings have from concept.toml.
     fn cells(&self, concept: &Concept) -> Result<(Vec<PlanCell>, toml::Table), Error> {
-        let usual = self.scoring(concept)?;
         let usually = if self.layers_study { 3 } else { 1 };
         let known = || Plan::trainings_of(&concept.home().ok()?, &self.plan_name(concept));
         let trainings = self.train_seeds.or_else(known).unwrap_or(usually);
@@ -234,9 +237,10 @@ impl Args {
             let values = [&same[..], &cell[..]].concat();
             let preset = preset_of(&values)?;
             let start = self.start(preset.map_or_else(|| concept.train_config(), TrainConfig::preset));
+            let usual = self.scoring(concept, start.preset)?;
             // Pictures are made where it trains, as those of a training alone.
-            let sample = SampleConfig { device: start.device, dtype: start.dtype, ..usual.sample.clone() };
-            let (mut train, score) = with_all(&(start, ScoreConfig { sample, ..usual.clone() }), &values)?;
+            let sample = SampleConfig { device: start.device, dtype: start.dtype, ..usual.sample };
+            let (mut train, score) = with_all(&(start, ScoreConfig { sample, ..usual }), &values)?;
             let kept = concept.file.train.kept_in(&train);
             from_concept.retain(|name, _| preset.is_none() && kept.contains_key(name));
             // One checkpoint, at the end, is all that is needed.
@@ -398,7 +402,9 @@ fn table(plan: &Plan, study: bool) -> Result<Table, Error> {
 fn matters_untrained(name: &str, value: &str) -> bool {
     let group = group_of(name, value, &Settings::default());
     group.is_ok_and(|(group, key)| {
-        group != Group::Train && !["strength", "uncond_prefix", "concept_steps"].contains(&key)
+        // A preset says how pictures are sampled too.
+        key == "preset"
+            || group != Group::Train && !["strength", "uncond_prefix", "every_prompt", "concept_steps"].contains(&key)
     })
 }
 
@@ -439,6 +445,9 @@ mod tests {
         assert_eq!(one("crop", "squash").unwrap().0.crop, crate::protocol::Crop::Squash);
         assert_eq!(one("crop", "mask-box").unwrap().1.crop, crate::protocol::ScoreCrop::MaskBox);
         assert_eq!(one("init", "normal").unwrap().0.init, crate::protocol::Init::Normal);
+        assert_eq!(one("photo_repeats", "100").unwrap().0.photo_repeats, 100);
+        assert_eq!(one("hold_out", "3").unwrap().0.hold_out.as_deref(), Some("3"), "a name");
+        assert!(one("every_prompt", "true").unwrap().1.sample.every_prompt);
         assert!(one("masked_loss", "true").unwrap().0.masked_loss);
         assert_eq!(one("caption", "a photo of a {class}").unwrap().0.caption, "a photo of a {class}");
         let wrong = [

@@ -20,6 +20,12 @@ pub struct Args {
     resume: Option<String>,
     /// A named set of settings: `default` is the paper's formula, `official` what the authors' code does. It leaves out `[train]`
     /// of concept.toml, which trainings start from if no preset is given.
+    ///
+    /// What `official` sets of the training: steps 1000, batch_size 2, learning_rate 0.01, prefix_bias 1.0, init normal, caption
+    /// {class}, crop squash, photo_repeats 100. What it sets of the sampling and scoring of such a run, before concept.toml: steps 50,
+    /// guidance_scale 10.0, sampler ddim, karras false, eta 0.0, uncond_prefix false, every_prompt true. The balance of its scores is with the prompt without the concept (balance-text scene).
+    ///
+    /// Options that are given go before all of it.
     #[arg(long, group = "settings", value_parser = preset)]
     preset: Option<Preset>,
     /// Optimizer steps.
@@ -55,6 +61,13 @@ pub struct Args {
     /// Probability that a photo is mirrored.
     #[arg(long, group = "settings", value_parser = probability)]
     flip_probability: Option<f64>,
+    /// How often each photo stands in a pass over them, which is shuffled as a whole: 1, or 100 in the authors' code.
+    #[arg(long, group = "settings", value_parser = positive)]
+    photo_repeats: Option<usize>,
+    /// The file name of a photo that is not trained on, where there are four or more: its loss is measured beside that of the
+    /// others, at the same timesteps with the same noise. How far it is above theirs grows with what is learned by heart.
+    #[arg(long, group = "settings", value_name = "NAME")]
+    hold_out: Option<String>,
     /// Loss over the mask only, where a photo has one.
     #[arg(long, group = "settings", value_name = "BOOL", num_args = 0..=1)]
     #[arg(require_equals = true, default_missing_value = "true")]
@@ -69,7 +82,8 @@ pub struct Args {
     /// Steps between checkpoints.
     #[arg(long, group = "settings", value_parser = positive)]
     checkpoint_every: Option<usize>,
-    /// Steps between measurements of the validation loss; 0 for none.
+    /// Steps between measurements of the loss at fixed noise, and of that of the photo held out; 0 for none. At fixed noise two
+    /// values differ only by what was learned; of the photos that are trained on it is a training loss all the same.
     #[arg(long, group = "settings")]
     validate_every: Option<usize>,
     /// Steps between sample pictures; 0 for none.
@@ -106,6 +120,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
     let Some(id) = &args.resume else { return new(args, &concept) };
     let (run, checked) = resumable(&concept, id)?;
     let (spec, done) = (run.run_spec()?, steps_done(&run)?);
+    checked.check_training(&spec.train)?;
     let estimate = client::estimate_of(client::run_request(&concept, &spec, done)?)?;
     let mut told = Told::train(&checked, &spec.train);
     told.rows.push(("resumes", format!("{} after {done} of {} steps", run.id(), spec.train.steps)));
@@ -125,7 +140,8 @@ fn new(args: &Args, concept: &Concept) -> Result<(), Error> {
     let kept = if args.preset.is_some() { toml::Table::new() } else { concept.file.train.kept_in(&config) };
     if args.dry_run {
         config.check()?;
-        let (checked, sample) = (preflight(concept)?, concept.evaluation()?.sample);
+        let (checked, sample) = (preflight(concept)?, concept.evaluation(config.preset)?.sample);
+        checked.check_training(&config)?;
         let estimate = client::estimate(concept, Some(&config), &sample, None, config.evaluate)?;
         let told = Told { from_concept: kept, ..Told::train(&checked, &config) };
         return super::preflight::dry_run(concept, &told, &estimate, args.json);
@@ -164,7 +180,8 @@ pub fn demo(json: bool) -> Result<(), Error> {
 fn begin(concept: &Concept, config: TrainConfig, from_concept: toml::Table, say: bool) -> Result<JobFolder, Error> {
     config.check()?;
     let checked = preflight(concept)?;
-    let evaluation = concept.evaluation()?;
+    checked.check_training(&config)?;
+    let evaluation = concept.evaluation(config.preset)?;
     let estimate = client::estimate(concept, Some(&config), &evaluation.sample, None, config.evaluate)?;
     if say {
         let told = Told { from_concept, ..Told::train(&checked, &config) };
@@ -214,6 +231,8 @@ impl Args {
             caption: self.caption.clone().unwrap_or(start.caption),
             crop: self.crop.unwrap_or(start.crop),
             flip_probability: self.flip_probability.unwrap_or(start.flip_probability),
+            photo_repeats: self.photo_repeats.unwrap_or(start.photo_repeats),
+            hold_out: self.hold_out.clone().or(start.hold_out),
             masked_loss: self.masked_loss.unwrap_or(start.masked_loss),
             gradient_checkpointing: self.gradient_checkpointing.unwrap_or(start.gradient_checkpointing),
             seed: self.seed.unwrap_or(start.seed),
@@ -262,4 +281,60 @@ fn positive_float(text: &str) -> Result<f64, String> {
 
 fn probability(text: &str) -> Result<f64, String> {
     text.parse().ok().filter(|x| (0.0..=1.0).contains(x)).ok_or_else(|| "a number from 0 to 1".into())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use clap::CommandFactory;
+    use serde::Serialize;
+
+    use super::*;
+    use crate::protocol::{SampleConfig, SamplerKind};
+
+    /// The settings in which `after` is another than `before`, each with its value, sorted.
+    fn set(before: &impl Serialize, after: &impl Serialize) -> Vec<String> {
+        let [before, after] = [toml::Table::try_from(before).unwrap(), toml::Table::try_from(after).unwrap()];
+        let other = after.iter().filter(|(name, value)| *name != "preset" && before.get(*name) != Some(*value));
+        other.map(|(name, value)| format!("{name} {}", crate::client::words::setting(value))).collect()
+    }
+
+    /// The settings that `help` lists between `from` and the next full stop, sorted.
+    fn listed(help: &str, from: &str) -> Vec<String> {
+        let (_, rest) = help.split_once(from).unwrap().1.split_once(": ").unwrap();
+        let (list, _) = rest.split_once(". ").unwrap();
+        let mut settings: Vec<String> = list.split(", ").map(str::to_owned).collect();
+        settings.sort();
+        settings
+    }
+
+    #[test]
+    fn the_help_lists_what_the_preset_official_sets_and_nothing_else() {
+        let command = super::super::Cli::command();
+        let train = command.find_subcommand("train").unwrap();
+        let preset = train.get_arguments().find(|argument| argument.get_id() == "preset").unwrap();
+        let help = preset.get_long_help().unwrap().to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+        let training = set(&TrainConfig::default(), &TrainConfig::preset(Preset::Official));
+        assert_eq!(listed(&help, "of the training"), training, "{help}");
+        // Another than the preset's in everything that makes a picture.
+        let other = SampleConfig {
+            steps: 7,
+            guidance_scale: 1.5,
+            sampler: SamplerKind::Euler,
+            karras: true,
+            eta: 0.5,
+            uncond_prefix: true,
+            every_prompt: false,
+            strength: 0.5,
+            concept_steps: Some([0.1, 0.9]),
+            noise: crate::protocol::NoiseKind::Torch,
+            negative_prompt: "dark".into(),
+            seed: 9,
+            ..SampleConfig::default()
+        };
+        let sampling = set(&other, &other.clone().as_preset(Preset::Official));
+        assert_eq!(listed(&help, "of the sampling"), sampling, "{help}");
+        assert_eq!(other.clone().as_preset(Preset::Default), other, "the default preset says nothing of it");
+    }
 }

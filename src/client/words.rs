@@ -115,6 +115,7 @@ pub fn provenance(said: &Provenance) -> Vec<(String, String)> {
         ("eta", picture.eta.to_string()),
         ("strength", picture.strength.to_string()),
         ("uncond_prefix", record.uncond_prefix.to_string()),
+        ("every_prompt", record.every_prompt.to_string()),
         ("concept", record.concept.clone()),
         ("class_word", record.class_word.clone()),
         ("base_model", record.base_model.path.display().to_string()),

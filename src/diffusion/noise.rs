@@ -20,8 +20,8 @@ pub enum Stream {
     Train = 3,
     /// The order of the photos in one pass over them.
     Order = 4,
-    /// The frozen validation set.
-    Validation = 5,
+    /// The loss at fixed noise.
+    FixedNoise = 5,
     /// Residual embeddings of a normal draw.
     Init = 6,
     /// A photo whose mask is made.

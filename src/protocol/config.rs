@@ -1,5 +1,6 @@
 //! Settings of the three kinds of job. Every setting has a default, so a config file may name only what differs.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 use serde::de::IgnoredAny;
@@ -48,11 +49,11 @@ pub struct SettingError {
     /// What it is.
     pub value: String,
     /// What it should be.
-    pub cause: &'static str,
+    pub cause: Cow<'static, str>,
 }
 
 fn refuse(setting: &'static str, value: &impl ToString, cause: &'static str) -> Result<(), SettingError> {
-    Err(SettingError { setting, value: value.to_string(), cause })
+    Err(SettingError { setting, value: value.to_string(), cause: cause.into() })
 }
 
 /// What stands outside the mask when a masked score is measured.
@@ -123,6 +124,14 @@ impl ClipText {
         }
     }
 
+    /// What the evaluation of those who made `preset` has.
+    pub fn of(preset: Preset) -> Self {
+        match preset {
+            Preset::Default => Self::ClassWord,
+            Preset::Official => Self::Scene,
+        }
+    }
+
     #[allow(clippy::trivially_copy_pass_by_ref)]
     fn is_usual(&self) -> bool {
         *self == Self::default()
@@ -157,6 +166,13 @@ pub struct TrainConfig {
     pub crop: Crop,
     /// Probability that a photo is mirrored.
     pub flip_probability: f64,
+    /// How often each photo stands in a pass over them, which is shuffled as a whole: 1, or 100 in the authors' code. Up to
+    /// [`Self::MOST_REPEATS`]. Left out where it is 1, so that checkpoints of earlier versions' runs end at the same bytes.
+    #[serde(skip_serializing_if = "is_one")]
+    pub photo_repeats: usize,
+    /// The file name of a photo that is not trained on: its loss is measured beside that of the others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold_out: Option<String>,
     /// Loss over the mask only, where a photo has one.
     pub masked_loss: bool,
     /// Recompute each UNet block in the backward pass instead of keeping its activations.
@@ -165,7 +181,8 @@ pub struct TrainConfig {
     pub seed: u64,
     /// Steps between checkpoints.
     pub checkpoint_every: usize,
-    /// Steps between measurements of the validation loss; 0 for none.
+    /// Steps between measurements of the loss at fixed noise, and of that of the photo held out; 0 for none. The former is of
+    /// the photos that are trained on: no validation, for all its name.
     pub validate_every: usize,
     /// Steps between sample pictures; 0 for none.
     pub sample_every: usize,
@@ -177,6 +194,11 @@ pub struct TrainConfig {
     pub device: DeviceName,
     /// Type of the frozen weights and of activations; the learned numbers and the loss are f32 always.
     pub dtype: FloatType,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_one(count: &usize) -> bool {
+    *count == 1
 }
 
 impl Default for TrainConfig {
@@ -195,6 +217,8 @@ impl Default for TrainConfig {
             caption: "a {class}".into(),
             crop: Crop::Center,
             flip_probability: 0.5,
+            photo_repeats: 1,
+            hold_out: None,
             masked_loss: false,
             gradient_checkpointing: false,
             seed: 0,
@@ -210,6 +234,25 @@ impl Default for TrainConfig {
 }
 
 impl TrainConfig {
+    /// What may be unset, and then stands in no [table](Self::table) of settings.
+    pub const OPTIONAL: [&str; 2] = ["layers", "hold_out"];
+    /// More of `photo_repeats` are refused: a pass is shuffled in memory.
+    pub const MOST_REPEATS: usize = 10_000;
+    /// With fewer photos than these none can be held out.
+    pub const PHOTOS_TO_HOLD_OUT: usize = 4;
+
+    /// All settings by name, but for those that are unset.
+    ///
+    /// # Errors
+    /// A setting that TOML has no words for, as a seed above its whole numbers.
+    pub fn table(&self) -> Result<toml::Table, toml::ser::Error> {
+        let mut table = toml::Table::try_from(self)?;
+        // Settings files leave it out where it is as in earlier versions.
+        let repeats = toml::Value::try_from(self.photo_repeats)?;
+        table.entry("photo_repeats").or_insert(repeats);
+        Ok(table)
+    }
+
     /// The settings of a preset.
     pub fn preset(preset: Preset) -> Self {
         match preset {
@@ -223,6 +266,7 @@ impl TrainConfig {
                 init: Init::Normal,
                 caption: "{class}".into(),
                 crop: Crop::Squash,
+                photo_repeats: 100,
                 ..Self::default()
             },
         }
@@ -240,6 +284,9 @@ impl TrainConfig {
         ];
         if let Some((setting, value)) = at_least_one.into_iter().find(|(_, value)| *value == 0) {
             return refuse(setting, &value, "must be 1 or more");
+        }
+        if !(1..=Self::MOST_REPEATS).contains(&self.photo_repeats) {
+            return refuse("photo_repeats", &self.photo_repeats, "must be in 1..=10000");
         }
         self.device.check(self.dtype)?;
         if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
@@ -265,6 +312,25 @@ impl TrainConfig {
             }
         }
         Ok(())
+    }
+
+    /// Which of the photos with these file names is held out; none where all are trained on.
+    ///
+    /// # Errors
+    /// A name that none of them has, or too few of them.
+    pub fn held_out(&self, photos: &[String]) -> Result<Option<usize>, SettingError> {
+        let Some(name) = &self.hold_out else { return Ok(None) };
+        let wrong = |cause: String| SettingError { setting: "hold_out", value: name.clone(), cause: cause.into() };
+        if photos.len() < Self::PHOTOS_TO_HOLD_OUT {
+            let least = Self::PHOTOS_TO_HOLD_OUT;
+            let there = photos.len();
+            return Err(wrong(format!(
+                "needs {least} photos or more, and there are {there}: add some, or train on all"
+            )));
+        }
+        let found = photos.iter().position(|photo| photo == name);
+        let missing = || wrong(format!("is no photo of the concept; there is {}", photos.join(", ")));
+        found.ok_or_else(missing).map(Some)
     }
 }
 
@@ -318,6 +384,8 @@ pub struct SampleConfig {
     pub concept_steps: Option<[f64; 2]>,
     /// Whether the unconditional branch is read with the residual embeddings too; the authors' code does not.
     pub uncond_prefix: bool,
+    /// Whether prompts that do not name the concept are read with the residual embeddings too; the authors' code does.
+    pub every_prompt: bool,
     /// Images denoised at once.
     pub batch_size: usize,
     /// Who makes the pictures' masks.
@@ -354,6 +422,7 @@ impl Default for SampleConfig {
             strength: 1.0,
             concept_steps: None,
             uncond_prefix: false,
+            every_prompt: false,
             batch_size: 4,
             masks: MaskMaker::default(),
             mask_quality: MaskQuality::default(),
@@ -366,6 +435,25 @@ impl Default for SampleConfig {
 }
 
 impl SampleConfig {
+    /// The same, but as what was trained with `preset` is sampled by those who made it: what the preset says of the sampling
+    /// goes before what is here.
+    #[must_use]
+    pub fn as_preset(self, preset: Preset) -> Self {
+        match preset {
+            Preset::Default => self,
+            Preset::Official => Self {
+                steps: 50,
+                guidance_scale: 10.0,
+                sampler: SamplerKind::Ddim,
+                karras: false,
+                eta: 0.0,
+                uncond_prefix: false,
+                every_prompt: true,
+                ..self
+            },
+        }
+    }
+
     /// How the pictures' masks are made.
     pub fn mask_config(&self) -> MaskConfig {
         let (device, dtype) = (self.device, self.dtype);
@@ -553,5 +641,35 @@ impl MaskConfig {
             return refuse("smallest_part", &self.smallest_part, "must be in 0..=1");
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn settings_of_earlier_versions_mean_what_they_meant() {
+        let old: TrainConfig = toml::from_str("preset = \"official\"\nsteps = 1000\n").unwrap();
+        assert_eq!((old.preset, old.photo_repeats, &old.hold_out), (Preset::Official, 1, &None));
+        let written = toml::to_string(&old).unwrap();
+        assert!(!written.contains("hold_out") && !written.contains("photo_repeats"), "they are written as before");
+        assert_eq!(old.table().unwrap()["photo_repeats"].as_integer(), Some(1));
+        let old: SampleConfig = toml::from_str("guidance_scale = 7.5\n").unwrap();
+        assert!(!old.every_prompt);
+    }
+
+    #[test]
+    fn a_photo_is_held_out_by_its_name() {
+        let names = ["a.png", "b.png", "c.png", "d.png"].map(str::to_owned);
+        let with = |name: Option<&str>| TrainConfig { hold_out: name.map(str::to_owned), ..TrainConfig::default() };
+        assert_eq!(with(None).held_out(&[]), Ok(None));
+        assert_eq!(with(Some("c.png")).held_out(&names), Ok(Some(2)));
+        let wrong = |name, names: &[String]| with(Some(name)).held_out(names).unwrap_err().to_string();
+        assert_eq!(wrong("c", &names), "hold_out = c: is no photo of the concept; there is a.png, b.png, c.png, d.png");
+        let few = "hold_out = c.png: needs 4 photos or more, and there are 3: add some, or train on all";
+        assert_eq!(wrong("c.png", &names[..3]), few);
     }
 }

@@ -103,7 +103,8 @@ impl DeviceName {
 
     /// Refuse a device that this program was built without, and numbers that the device cannot compute with.
     pub fn check(self, dtype: FloatType) -> Result<(), SettingError> {
-        let refuse = |setting, value: String, cause| Err(SettingError { setting, value, cause });
+        let refuse =
+            |setting, value: String, cause: &'static str| Err(SettingError { setting, value, cause: cause.into() });
         match self {
             _ if self.is_built_in() && (self, dtype) != (Self::Cpu, FloatType::Bf16) => Ok(()),
             Self::Cpu => refuse("dtype", dtype.to_string(), "the cpu does not multiply bf16: use f32, or f16"),

@@ -111,12 +111,17 @@ pub enum Event {
         /// Wall time of the step.
         seconds: f64,
     },
-    /// Validation loss on the frozen (image, t, noise) set after `step` steps.
-    Validation {
+    /// The loss at fixed noise after `step` steps: of the photos that are trained on, at the same timesteps with the same
+    /// noise each time. Earlier versions called it `validation`.
+    #[serde(alias = "validation")]
+    FixedNoise {
         /// Steps done.
         step: usize,
         /// Mean squared error.
         loss: f64,
+        /// The same of the photo that is held out of the training, where one is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        held_out: Option<f64>,
     },
     /// A picture was written.
     Sample {
@@ -185,5 +190,23 @@ impl Event {
     /// Whether nothing follows this event unless the job is resumed.
     pub fn is_last(&self) -> bool {
         matches!(self, Self::Stopped { .. } | Self::Failed { .. } | Self::Finished { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn the_loss_at_fixed_noise_is_read_under_its_old_name_too() {
+        let read = |line: &str| serde_json::from_str::<EventRecord>(line).unwrap().event;
+        let at = |rest: &str| format!("{{\"seq\":7,\"time\":\"2026-11-23T13:45:01Z\",{rest}}}");
+        let old = read(&at("\"type\":\"validation\",\"step\":50,\"loss\":0.25"));
+        assert_eq!(old, Event::FixedNoise { step: 50, loss: 0.25, held_out: None });
+        let new = serde_json::to_string(&Event::FixedNoise { step: 50, loss: 0.25, held_out: Some(0.5) }).unwrap();
+        assert_eq!(new, "{\"type\":\"fixed_noise\",\"step\":50,\"loss\":0.25,\"held_out\":0.5}");
+        assert_eq!(read(&at(&new[1..new.len() - 1])), Event::FixedNoise { step: 50, loss: 0.25, held_out: Some(0.5) });
     }
 }

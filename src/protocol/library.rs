@@ -133,10 +133,19 @@ pub struct RunRecord {
     pub of: usize,
     /// Loss of the last step.
     pub loss: Option<f64>,
-    /// The last validation loss.
-    pub validation_loss: Option<f64>,
+    /// The last loss at fixed noise, of the photos that are trained on.
+    pub fixed_noise_loss: Option<f64>,
+    /// The same of the photo that is held out of the training, where one is.
+    pub held_out_loss: Option<f64>,
     /// The last scores.
     pub scores: Option<BothScores>,
+}
+
+impl RunRecord {
+    /// How far the loss of the photo that is held out is above that of the others; none where none is.
+    pub fn gap(&self) -> Option<f64> {
+        Some(self.held_out_loss? - self.fixed_noise_loss?)
+    }
 }
 
 /// The scores of both sides.

@@ -105,6 +105,7 @@ impl SampleConfig {
             checkpoint: picture.checkpoint.clone(),
             concept_steps: self.concept_steps,
             uncond_prefix: self.uncond_prefix,
+            every_prompt: self.every_prompt,
             batch_size: self.batch_size,
             masks: self.masks,
             mask_quality: self.mask_quality,
@@ -167,6 +168,9 @@ pub struct PictureRecord {
     pub picture: PictureConfig,
     /// Whether the unconditional branch was read with the residual embeddings too.
     pub uncond_prefix: bool,
+    /// Whether a prompt that does not name the concept was read with them too; none of earlier versions was.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub every_prompt: bool,
     /// Concepts that prompts could name besides the learned one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub concepts: Vec<UsedConcept>,

@@ -59,7 +59,7 @@ impl TrainStart {
     /// The settings that the table says and `config` has still.
     pub fn kept_in(&self, config: &TrainConfig) -> toml::Table {
         // Without an error: both are tables of plain values. By their kind, as 1 is 1.0 where a fraction belongs.
-        let [own, other] = [&self.config, config].map(|config| toml::Table::try_from(config).unwrap_or_default());
+        let [own, other] = [&self.config, config].map(|config| config.table().unwrap_or_default());
         let kept = self.said.iter().filter(|(name, _)| own.get(*name) == other.get(*name));
         kept.map(|(name, value)| (name.clone(), value.clone())).collect()
     }
@@ -103,12 +103,13 @@ pub fn with_setting<T: Serialize + DeserializeOwned>(config: &T, name: &str, val
 
 /// What is wrong with a setting that could not be set.
 fn wrong(name: &str, value: &toml::Value, message: String) -> StartError {
-    // The layers, which a preset leaves open, are in no table of settings.
-    let table = toml::Table::try_from(TrainConfig::default()).unwrap_or_default();
+    // What a preset leaves open is in no table of settings.
+    let table = TrainConfig::default().table().unwrap_or_default();
     let cause = match table.get(name) {
         None if name == "layers" => "must be numbers of layers, as in [9, 10, 11]".into(),
+        None if name == "hold_out" => "must be the file name of a photo, in quotes".into(),
         None => {
-            let known: Vec<&str> = table.keys().map(String::as_str).chain(["layers"]).collect();
+            let known: Vec<&str> = table.keys().map(String::as_str).chain(TrainConfig::OPTIONAL).collect();
             return StartError::Unknown { name: name.into(), known: known.join(", ") };
         }
         Some(toml::Value::Integer(_)) => "must be a whole number, 0 or more".into(),
@@ -134,11 +135,14 @@ mod tests {
     #[test]
     fn what_a_table_says_is_laid_over_its_preset() {
         assert_eq!(read("").unwrap(), TrainStart::default());
-        let start = read("steps = 300\nlearning_rate = 1\nlayers = [0, 2]\npreset = \"official\"").unwrap();
+        let start =
+            read("steps = 300\nlearning_rate = 1\nlayers = [0, 2]\nhold_out = \"a.png\"\npreset = \"official\"")
+                .unwrap();
         let expected = TrainConfig {
             steps: 300,
             learning_rate: 1.0,
             layers: Some(vec![0, 2]),
+            hold_out: Some("a.png".into()),
             ..TrainConfig::preset(Preset::Official)
         };
         assert_eq!(*start.config(), expected);
@@ -159,12 +163,15 @@ mod tests {
         let wrong = |text: &str| read(text).unwrap_err().to_string();
         let unknown = wrong("stepz = 3");
         assert!(unknown.starts_with("stepz is no setting of a training; there is "), "{unknown}");
-        assert!(unknown.contains("steps, ") && unknown.contains("layers"), "{unknown}");
+        assert!(unknown.contains("steps, ") && unknown.contains("layers, hold_out"), "{unknown}");
         for (text, said) in [
             ("steps = \"many\"", "steps = \"many\": must be a whole number, 0 or more"),
             ("steps = -3", "steps = -3: must be a whole number, 0 or more"),
             ("learning_rate = true", "learning_rate = true: must be a number"),
             ("evaluate = 1", "evaluate = 1: must be true or false"),
+            ("photo_repeats = true", "photo_repeats = true: must be a whole number, 0 or more"),
+            ("hold_out = 3", "hold_out = 3: must be the file name of a photo, in quotes"),
+            ("photo_repeats = 0", "photo_repeats = 0: must be in 1..=10000"),
             ("layers = 9", "layers = 9: must be numbers of layers, as in [9, 10, 11]"),
             ("caption = 3", "caption = 3: must be text in quotes"),
             ("steps = 0", "steps = 0: must be 1 or more"),

@@ -66,7 +66,7 @@ fn import_adapter(concept: &Concept, file: &Path) -> Result<JobFolder, Error> {
     let spec = RunSpec {
         base_model_hash: Some(checkpoint.meta.base_model.clone()),
         imported: Some(Imported { file, sha256 }),
-        ..RunSpec::new(concept, checkpoint.meta.config.clone(), concept.evaluation()?)?
+        ..RunSpec::new(concept, checkpoint.meta.config.clone(), concept.evaluation(checkpoint.meta.config.preset)?)?
     };
     JobFolder::new_imported(concept, &spec, |job| {
         let (mut log, _) = EventLog::open(&job.events())?;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::sample::count_batches;
 use super::{Error, words};
-use crate::catversion::{Checkpoint, Reading, concatenated_layers};
+use crate::catversion::{Checkpoint, FIXED_NOISE, Reading, concatenated_layers};
 use crate::diffusion::{Compute, Cost, Outline, Speed, odd_text, part_of};
 use crate::metrics::LOOKS;
 use crate::protocol::{
@@ -20,8 +20,6 @@ const PROCESS: u64 = 24 << 20;
 const CONTEXT: u64 = 500 << 20;
 /// How far the peak may be off. What would not fit even if it were that much too high is refused.
 const TOLERANCE: f64 = 0.15;
-/// (image, t, noise) triples behind a validation loss.
-const VALIDATION: usize = 16;
 
 /// A job to estimate.
 pub(super) struct Job<'a> {
@@ -132,7 +130,7 @@ impl Job<'_> {
             work.push(("encoding a photo", model.encoding(1)));
             work.push(("a training step", model.training_step(train.batch_size, train.gradient_checkpointing)));
             if train.validate_every > 0 {
-                work.push(("a validation", model.denoising_step(train.batch_size)));
+                work.push(("measuring the loss", model.denoising_step(train.batch_size)));
             }
             pictures = usize::from(train.sample_every > 0);
         }
@@ -196,12 +194,14 @@ impl Job<'_> {
         let step = self.train.map(|train| {
             let step = seconds(model.training_step(train.batch_size, train.gradient_checkpointing));
             let times = |every: usize| if every > 0 { 1 + train.steps.div_ceil(every) } else { 0 };
+            let held_out = usize::from(train.hold_out.is_some());
+            // The photo that is held out is encoded as it is alone.
+            let mirrored = if train.flip_probability > 0.0 { self.photos.saturating_sub(held_out) } else { 0 };
             total += train.steps as f64 * step
-                + if train.flip_probability > 0.0 { 2.0 } else { 1.0 }
-                    * self.photos as f64
-                    * seconds(model.encoding(1))
+                + (self.photos + mirrored) as f64 * seconds(model.encoding(1))
                 + times(train.sample_every) as f64 * picture
-                + (times(train.validate_every) * VALIDATION) as f64 * seconds(model.denoising_step(1));
+                + (times(train.validate_every) * (1 + held_out) * FIXED_NOISE) as f64
+                    * seconds(model.denoising_step(1));
             step
         });
         TimeEstimate { step_seconds: step, picture_seconds: picture, total_seconds: total, how: self.how(speed) }

@@ -1,4 +1,4 @@
-//! A training job: steps, and between them validation, checkpoints, sample pictures; the evaluation afterwards.
+//! A training job: steps, and between them the loss at fixed noise, checkpoints, sample pictures; the evaluation afterwards.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::mask_makers::MaskMakers;
 use super::sample::{Subject, write_picture};
 use super::{Error, Outcome, Progress, StopFlag, TrainJob, estimate, evaluate, load_model, warn_of_prompts};
-use crate::catversion::{Checkpoint, Launched, Sampler, Trainer, TrainingPhoto, decode, denoise_batch};
+use crate::catversion::{Checkpoint, FixedNoiseLoss, Launched, Sampler, Trainer, TrainingPhoto, decode, denoise_batch};
 use crate::diffusion::BaseModel;
 use crate::fs::sha256;
 use crate::image::square;
@@ -19,6 +19,7 @@ fn training_photos(concept: &Concept, spec: &RunSpec, size: u32) -> Result<Vec<T
     for path in concept.photos()? {
         let (photo, mask) = concept.read_photo(&path)?;
         photos.push(TrainingPhoto {
+            name: workspace::photo_name(&path),
             image: square(&photo, size, spec.train.crop),
             mask: mask.map(|mask| square(&mask, size, spec.train.crop)),
         });
@@ -61,6 +62,7 @@ pub(super) fn run(job: &TrainJob, log: &mut EventLog, stop: &StopFlag) -> Result
     let spec = &job.spec;
     let config = &spec.train;
     config.check().map_err(crate::catversion::Error::from)?;
+    job.concept.check_hold_out(config)?;
     // What the scoring at the end lacks is said before the training, not after it.
     let score_model = config.evaluate.then(|| score_model(job)).transpose()?;
     let pictures = spec.evaluation.sample.pictures();
@@ -97,7 +99,7 @@ pub(super) fn run(job: &TrainJob, log: &mut EventLog, stop: &StopFlag) -> Result
 
     let mut saved = trainer.steps_done();
     if saved == 0 {
-        validate(&trainer, config.validate_every, log)?;
+        measure(&trainer, config.validate_every, log)?;
         picture(job, &model, &trainer, log)?;
     }
     // A graphics card does a step while the loss of the one before is told.
@@ -125,7 +127,7 @@ pub(super) fn run(job: &TrainJob, log: &mut EventLog, stop: &StopFlag) -> Result
             saved = step;
         }
         if due(config.validate_every) {
-            validate(&trainer, config.validate_every, log)?;
+            measure(&trainer, config.validate_every, log)?;
         }
         if due(config.sample_every) {
             picture(job, &model, &trainer, log)?;
@@ -170,9 +172,11 @@ pub(super) fn save(job: &JobFolder, checkpoint: &Checkpoint, log: &mut EventLog)
     Ok(log.write(Event::Checkpoint { step, path })?)
 }
 
-fn validate(trainer: &Trainer<'_>, every: usize, log: &mut EventLog) -> Result<(), Error> {
+/// Tell the loss at fixed noise.
+fn measure(trainer: &Trainer<'_>, every: usize, log: &mut EventLog) -> Result<(), Error> {
     if every > 0 {
-        log.write(Event::Validation { step: trainer.steps_done(), loss: trainer.validation_loss()? })?;
+        let FixedNoiseLoss { loss, held_out } = trainer.fixed_noise_loss()?;
+        log.write(Event::FixedNoise { step: trainer.steps_done(), loss, held_out })?;
     }
     Ok(())
 }

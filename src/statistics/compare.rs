@@ -37,7 +37,6 @@ fn check_judging(first: &ScoreRecord, second: &ScoreRecord) -> Result<(), Error>
         ("the preprocessing", first.preprocessing != second.preprocessing),
         ("the fill", first.fill_colour != second.fill_colour),
         ("the crop", first.crop != second.crop),
-        ("the text of the balance", first.clip_text != second.clip_text),
         ("the DINO model", dino(first) != dino(second)),
     ];
     match differences.iter().find(|(_, differs)| *differs) {

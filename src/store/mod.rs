@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::protocol::{CheckpointRecord, ConceptRecord, FileRecord, JobKind, RunRecord, SampleRecord, Scores};
 
-/// Raised when trees or keys change their meaning.
-const SCHEMA: &[u8] = b"3";
+/// Raised when trees, keys or fields of records change their meaning or their name.
+const SCHEMA: &[u8] = b"4";
 /// The version of the records that this program writes.
 const VERSION: u8 = 1;
 /// What sled may keep in memory, in bytes.

@@ -99,7 +99,8 @@ pub fn train(concept: Concept, config: TrainConfig, placement: Placement) -> Eff
         config.check().map_err(words)?;
         preflight(&concept).map_err(words)?;
         check_writable(&concept.home().map_err(words)?).map_err(words)?;
-        let run = JobFolder::new_run(&concept, config, concept.evaluation().map_err(words)?).map_err(words)?;
+        let evaluation = concept.evaluation(config.preset).map_err(words)?;
+        let run = JobFolder::new_run(&concept, config, evaluation).map_err(words)?;
         let job = client::submit_new(&run, placement).map_err(words)?;
         let said = Effect::Notice(queued(&job));
         Ok(Effect::Many(vec![Effect::Show(Some(run.id().into())), Effect::Go(Place::Train), said]))
@@ -125,7 +126,8 @@ pub fn stop(job: JobFolder) -> Effect {
 /// Queue a scoring of `run`.
 pub fn score(concept: Concept, run: JobFolder) -> Effect {
     Effect::task("queueing the scoring", move || {
-        let mut config = concept.evaluation().map_err(words)?;
+        let preset = JobFolder::preset_of(Some(&run)).map_err(words)?;
+        let mut config = concept.evaluation(preset).map_err(words)?;
         config.sample.checkpoint = Some(client::last_checkpoint(&run).map_err(words)?);
         let (_, job) = client::score(&concept, &run, config, Placement::default()).map_err(words)?;
         Ok(Effect::Notice(queued(&job)))
@@ -136,7 +138,8 @@ pub fn score(concept: Concept, run: JobFolder) -> Effect {
 pub fn score_checkpoints(concept: Concept, run: JobFolder) -> Effect {
     Effect::task("queueing the scoring", move || {
         client::last_checkpoint(&run).map_err(words)?;
-        let config = concept.evaluation().map_err(words)?;
+        let preset = JobFolder::preset_of(Some(&run)).map_err(words)?;
+        let config = concept.evaluation(preset).map_err(words)?;
         let spec = ScoreSpec::new(&concept, Some(&run), ScoreTask::Checkpoints, config).map_err(words)?;
         check_writable(&concept.home().map_err(words)?).map_err(words)?;
         let job = JobFolder::new_scoring(&concept, &spec).map_err(words)?;

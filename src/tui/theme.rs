@@ -55,7 +55,7 @@ pub fn rule() -> Style {
     ink(240, 249)
 }
 
-/// The other of two things compared: validation.
+/// The other of two things compared: the loss at fixed noise.
 pub fn second() -> Style {
     ink(208, 166)
 }

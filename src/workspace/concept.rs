@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::job::JOBS;
 use super::{Error, Home, JobFolder, ListNames, PromptList};
 use crate::image;
-use crate::protocol::{MaskMaker, ModelSpec, SampleConfig, ScoreConfig, TrainConfig, TrainStart};
+use crate::protocol::{ClipText, MaskMaker, ModelSpec, Preset, SampleConfig, ScoreConfig, TrainConfig, TrainStart};
 
 /// `concept.toml`, edited by hand too.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -247,15 +247,31 @@ impl Concept {
         self.file.train.config().clone()
     }
 
-    /// How it is sampled, unless a command says otherwise.
-    pub fn sampling(&self) -> SampleConfig {
-        let usual = SampleConfig::default();
-        SampleConfig { guidance_scale: self.file.guidance_scale.unwrap_or(usual.guidance_scale), ..usual }
+    /// Refuse a training that holds out a photo which is not there, or where there are too few.
+    ///
+    /// # Errors
+    /// Such a training.
+    pub fn check_hold_out(&self, train: &TrainConfig) -> Result<(), Error> {
+        if train.hold_out.is_some() {
+            let names: Vec<String> = self.photos()?.iter().map(|photo| photo_name(photo)).collect();
+            train.held_out(&names)?;
+        }
+        Ok(())
     }
 
-    /// How it is scored: over the first of its prompt lists by name in which no line has settings of its own, where there is one.
-    pub fn evaluation(&self) -> Result<ScoreConfig, Error> {
-        let mut config = ScoreConfig { sample: self.sampling(), ..ScoreConfig::default() };
+    /// How what a training with `preset` has learned is sampled, unless a command says otherwise. What the preset says of it
+    /// goes before concept.toml.
+    pub fn sampling(&self, preset: Preset) -> SampleConfig {
+        let usual = SampleConfig::default();
+        let guidance_scale = self.file.guidance_scale.unwrap_or(usual.guidance_scale);
+        SampleConfig { guidance_scale, ..usual }.as_preset(preset)
+    }
+
+    /// How that is scored: over the first of its prompt lists by name in which no line has settings of its own, where there is
+    /// one.
+    pub fn evaluation(&self, preset: Preset) -> Result<ScoreConfig, Error> {
+        let (sample, clip_text) = (self.sampling(preset), ClipText::of(preset));
+        let mut config = ScoreConfig { sample, clip_text, ..ScoreConfig::default() };
         for path in self.lists()? {
             let list = PromptList::read(&path, &self.list_names())?;
             if !list.has_settings() {
@@ -308,6 +324,11 @@ impl Concept {
         }
         runs.pop().ok_or_else(|| Error::NoRun { id: id.into(), concept: self.id.clone() })
     }
+}
+
+/// What settings call the photo at `path`: its file's name.
+pub fn photo_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// A settings file.

@@ -26,6 +26,9 @@ pub enum Error {
         /// The parser's message: what and where in the file.
         message: String,
     },
+    /// A setting that cannot be with the files there are.
+    #[error(transparent)]
+    Setting(#[from] crate::protocol::SettingError),
     /// Something in a prompt list.
     #[error(transparent)]
     List(#[from] super::ListError),

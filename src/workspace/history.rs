@@ -67,8 +67,10 @@ pub struct History {
     pub losses: Vec<Point>,
     /// Loss by quarter of the timestep range, one list a quarter.
     pub quarters: [Vec<Point>; 4],
-    /// Loss on the frozen validation set.
-    pub validation: Vec<Point>,
+    /// The loss at fixed noise, of the photos that are trained on.
+    pub fixed_noise: Vec<Point>,
+    /// The same of the photo that is held out of the training, where one is.
+    pub held_out: Vec<Point>,
     /// Seconds of each of the last steps.
     pub step_seconds: Vec<f64>,
     /// What it is busy with: the phase, how much is done, how much there is.
@@ -159,7 +161,10 @@ impl History {
                 }
                 self.step_seconds.push(*seconds);
             }
-            Event::Validation { step, loss } => self.validation.push(point(*step, *loss)),
+            Event::FixedNoise { step, loss, held_out } => {
+                self.fixed_noise.push(point(*step, *loss));
+                self.held_out.extend(held_out.map(|loss| point(*step, loss)));
+            }
             Event::Sample { step, path: relative, prompt, seed, learned } => {
                 let path = self.folder.join(relative);
                 // A scoring made again overwrites its pictures.
@@ -192,10 +197,18 @@ impl History {
     fn forget_after(&mut self, step: usize) {
         self.losses.retain(|point| point.step <= step);
         self.quarters.iter_mut().for_each(|points| points.retain(|point| point.step <= step));
-        self.validation.retain(|point| point.step <= step);
+        self.fixed_noise.retain(|point| point.step <= step);
+        self.held_out.retain(|point| point.step <= step);
         self.pictures.retain(|picture| picture.step <= step);
         self.checkpoints.retain(|(at, _)| *at <= step);
         self.step_seconds.clear();
+    }
+
+    /// How far the loss of the held-out photo is above that of the others, at the point `held_out` of the former; none where
+    /// theirs was not measured there.
+    pub fn gap(&self, held_out: &Point) -> Option<f64> {
+        let others = self.fixed_noise.iter().find(|point| point.step == held_out.step)?;
+        Some(held_out.loss - others.loss)
     }
 
     /// Optimizer steps done.
@@ -259,6 +272,16 @@ mod tests {
         assert_eq!(history.losses.iter().map(|point| point.seconds).collect::<Vec<_>>(), [1.0, 2.0, 5.0, 6.0]);
         assert_eq!(history.checkpoints.len(), 1);
         assert_eq!(history.end, None);
+    }
+
+    #[test]
+    fn the_gap_is_between_what_was_measured_at_one_step() {
+        let measured = |step, loss, held_out| Event::FixedNoise { step, loss, held_out };
+        let started = |resumed_from| Event::Started { pid: 7, steps: 4, resumed_from };
+        let history = history(&[started(0), measured(0, 1.0, Some(1.5)), measured(2, 0.5, Some(1.25)), started(1)]);
+        assert_eq!((history.fixed_noise.len(), history.held_out.len()), (1, 1), "what came later is void");
+        assert_eq!(history.gap(&history.held_out[0]), Some(0.5));
+        assert_eq!(history.gap(&Point { step: 2, ..history.held_out[0] }), None);
     }
 
     #[test]

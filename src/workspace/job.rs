@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::concept::{read_toml, write_toml};
 use super::{Concept, Error, new_id};
 use crate::protocol::{
-    Axis, DeviceName, JobKind, MaskConfig, MaskMaker, MaskQuality, ModelSpec, PictureConfig, SampleConfig, ScoreConfig,
-    ScoreTask, TrainConfig, path_or_table,
+    Axis, DeviceName, JobKind, MaskConfig, MaskMaker, MaskQuality, ModelSpec, PictureConfig, Preset, SampleConfig,
+    ScoreConfig, ScoreTask, TrainConfig, path_or_table,
 };
 
 /// The settings file of a kind of job.
@@ -67,6 +67,7 @@ impl RunSpec {
     /// A training of `concept` as it is now. Its pictures are made where it trains.
     pub fn new(concept: &Concept, train: TrainConfig, mut evaluation: ScoreConfig) -> Result<Self, Error> {
         concept.check_masks_by(evaluation.sample.masks)?;
+        concept.check_hold_out(&train)?;
         evaluation.sample.device = train.device;
         evaluation.sample.dtype = train.dtype;
         Ok(Self {
@@ -499,6 +500,11 @@ impl JobFolder {
                 write_toml(&path, &spec)
             }
         }
+    }
+
+    /// The preset that a run was trained with; the default one of no run.
+    pub fn preset_of(run: Option<&Self>) -> Result<Preset, Error> {
+        run.map_or(Ok(Preset::Default), |run| Ok(run.run_spec()?.train.preset))
     }
 
     /// Its `run.toml`.

@@ -42,7 +42,7 @@ mod settings;
 mod sheets;
 mod state;
 
-pub use concept::{Concept, ConceptFile};
+pub use concept::{Concept, ConceptFile, photo_name};
 pub use error::Error;
 pub use event_log::EventLog;
 pub use events::{EventReader, LineReader};

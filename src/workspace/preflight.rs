@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::concept::photo_name;
 use super::{Concept, Error};
 use crate::image;
 use crate::protocol::{Crop, Init, Preset, TrainConfig};
@@ -46,11 +47,25 @@ impl Photo {
 }
 
 impl Preflight {
+    /// Refuse a training with `config` that cannot be with these photos.
+    ///
+    /// # Errors
+    /// A photo to be held out that is not there, or too few of them.
+    pub fn check_training(&self, config: &TrainConfig) -> Result<(), Error> {
+        let names: Vec<String> = self.photos.iter().map(|photo| photo_name(&photo.path)).collect();
+        config.held_out(&names)?;
+        Ok(())
+    }
+
     /// What a training with `config` should know of them: also that it asks for masks where there are none.
     pub fn training_warnings(&self, config: &TrainConfig) -> Vec<String> {
         let mut warnings = self.warnings.clone();
         if config.masked_loss && self.photos.iter().all(|photo| photo.mask.is_none()) {
             warnings.push("masked_loss is of no use: no photo has a mask, so whole pictures count".into());
+        }
+        if config.hold_out.is_some() && config.validate_every == 0 {
+            let said = "hold_out: the loss of the photo that is held out is never measured, as validate_every is 0";
+            warnings.push(said.into());
         }
         warnings
     }
@@ -81,6 +96,12 @@ pub fn effective_settings(config: &TrainConfig) -> Vec<(&'static str, String)> {
         ("seed", config.seed.to_string()),
         ("numbers", format!("{}, the learned ones and the loss f32", config.dtype)),
     ];
+    if config.photo_repeats > 1 {
+        rows.push(("passes", format!("each photo {} times in a pass, which is shuffled", config.photo_repeats)));
+    }
+    if let Some(name) = &config.hold_out {
+        rows.push(("held out", format!("{name}: not trained on, its loss is measured")));
+    }
     let mut extra = Vec::new();
     if config.masked_loss {
         extra.push("masked loss");

@@ -268,7 +268,7 @@ fn far(job: &JobFolder) -> (Option<usize>, Option<PhaseProgress>) {
     let trains = job.kind().is_ok_and(|kind| kind == JobKind::Train);
     for record in job.last_events().unwrap_or_default().into_iter().rev() {
         match record.event {
-            Event::Step { step, .. } | Event::Validation { step, .. } | Event::Checkpoint { step, .. } if trains => {
+            Event::Step { step, .. } | Event::FixedNoise { step, .. } | Event::Checkpoint { step, .. } if trains => {
                 return (Some(step), None);
             }
             Event::Progress { phase, done, total } => return (None, Some(PhaseProgress { phase, done, total })),

@@ -137,7 +137,8 @@ impl RunSummary {
             steps: history.step(),
             of: history.steps,
             loss: history.losses.last().map(|point| point.loss),
-            validation_loss: history.validation.last().map(|point| point.loss),
+            fixed_noise_loss: history.fixed_noise.last().map(|point| point.loss),
+            held_out_loss: history.held_out.last().map(|point| point.loss),
             // Where the lines are gone, what the events say.
             scores: scores_of_run(run)?.or_else(|| history.scores(scoring.as_ref())),
         };

@@ -225,7 +225,7 @@ impl Workspace {
         let toml = "concept = \"demo\"\nclass_word = \"teapot\"\nbase_model = \"/nowhere\"\n[train]\n[evaluation]\n";
         write(folder.join("run.toml"), toml).unwrap();
         write(folder.join("runner.lock"), "1").unwrap();
-        let mut run = Run { folder, events: Vec::new(), lock: None, noise: 7 };
+        let mut run = Run { folder, events: Vec::new(), lock: None, noise: 7, holds_out: false };
         run.tell(Event::Started { pid: 1, steps: 500, resumed_from: 0 });
         run
     }
@@ -237,7 +237,7 @@ impl Workspace {
         let toml = "concept = \"demo\"\nclass_word = \"teapot\"\nbase_model = \"/nowhere\"\n[sample]\n";
         write(folder.join("batch.toml"), toml).unwrap();
         write(folder.join("runner.lock"), "1").unwrap();
-        let mut sampling = Run { folder, events: Vec::new(), lock: None, noise: 7 };
+        let mut sampling = Run { folder, events: Vec::new(), lock: None, noise: 7, holds_out: false };
         sampling.tell(Event::Started { pid: 1, steps: 0, resumed_from: 0 });
         for i in 0..done {
             let (name, sky, ground) = SCENES[i % SCENES.len()];
@@ -286,6 +286,8 @@ pub struct Run {
     events: Vec<EventRecord>,
     lock: Option<File>,
     noise: u64,
+    /// Whether a photo is held out.
+    holds_out: bool,
 }
 
 impl Run {
@@ -302,6 +304,11 @@ impl Run {
         (self.noise >> 33) as f64 / (1u64 << 31) as f64
     }
 
+    /// The same with a photo held out.
+    pub fn holding_out(self) -> Self {
+        Self { holds_out: true, ..self }
+    }
+
     /// Steps up to `last`, with what comes on the way.
     pub fn train(mut self, last: usize) -> Self {
         for step in 1..=last {
@@ -312,7 +319,8 @@ impl Run {
                 [quarter(2.2), quarter(1.1), quarter(0.5), if step % 2 == 0 { None } else { quarter(0.2) }];
             self.tell(Event::Step { step, loss, loss_by_quarter, seconds: 0.36 });
             if step % 50 == 0 {
-                self.tell(Event::Validation { step, loss: base * 0.9 });
+                let held_out = self.holds_out.then_some(base * 0.9 + 0.002 + 0.00003 * step as f64);
+                self.tell(Event::FixedNoise { step, loss: base * 0.9, held_out });
                 let path = PathBuf::from(format!("samples/step-{step:06}-0.png"));
                 let (_, sky, ground) = SCENES[step / 50 % 5];
                 let fade = |colour: [u8; 3]| {

@@ -98,7 +98,7 @@ fn finite_differences_agree_on_random_coordinates() {
         let case = Case { reference: &reference, model: &model, gradient_checkpointing: false };
         let (n, d) = (3, model.text_encoder.hidden_size());
         let (_, gradients) = case.gradients(n, 1.0);
-        let mut random = catbench::diffusion::Noise::new(20, catbench::diffusion::Stream::Validation, 0);
+        let mut random = catbench::diffusion::Noise::new(20, catbench::diffusion::Stream::FixedNoise, 0);
         for _ in 0..10 {
             let (layer, key) = (random.below(gradients.len()), random.below(2) == 0);
             let (row, column) = (random.below(n), random.below(d));

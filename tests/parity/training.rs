@@ -15,11 +15,11 @@ fn photos(model: &BaseModel) -> Vec<TrainingPhoto> {
     let size = model.resolution() as u32;
     (0..3)
         .map(|i| {
-            let mut noise = Noise::new(i, Stream::Validation, 0);
+            let mut noise = Noise::new(i, Stream::FixedNoise, 0);
             let image = RgbImage::from_fn(size, size, |_, _| Rgb(std::array::from_fn(|_| noise.below(256) as u8)));
             let disc = |x: u32, y: u32| u8::from((x / 2).abs_diff(size / 4) + y.abs_diff(size / 2) < size / 3) * 255;
             let mask = (i == 1).then(|| GrayImage::from_fn(size, size, |x, y| Luma([disc(x, y)])));
-            TrainingPhoto { image, mask }
+            TrainingPhoto { name: format!("{i}.png"), image, mask }
         })
         .collect()
 }
@@ -124,6 +124,7 @@ fn a_resumed_training_is_the_same_training() {
             masked_loss: true,
             learning_rate: 0.05,
             gradient_checkpointing: name == "tiny_sd2",
+            photo_repeats: if name == "tiny_sd2" { 100 } else { 1 },
             ..TrainConfig::default()
         };
         let files = tempfile::tempdir().unwrap();
@@ -150,7 +151,7 @@ fn a_resumed_training_is_the_same_training() {
         assert_eq!(second.steps_done(), 3);
         let losses: Vec<f64> = (3..8).map(|_| second.step().unwrap().loss).collect();
         assert_eq!(losses, whole_losses[3..]);
-        assert_eq!(second.validation_loss().unwrap().to_bits(), whole.validation_loss().unwrap().to_bits());
+        assert_eq!(second.fixed_noise_loss().unwrap().loss.to_bits(), whole.fixed_noise_loss().unwrap().loss.to_bits());
         assert!(bytes_of(&second, "resumed") == bytes_of(&whole, "whole"), "{name}: the checkpoints differ");
     }
 }
@@ -167,11 +168,76 @@ fn a_checkpoint_of_another_base_model_is_refused() {
 fn training_lowers_the_loss() {
     let model = BaseModel::load(&folder("tiny_sd1")).unwrap();
     let mut trainer = trainer(&model, TrainConfig { learning_rate: 0.05, ..TrainConfig::default() });
-    let (before, start) = (trainer.validation_loss().unwrap(), numbers_of(&trainer));
+    let (before, start) = (trainer.fixed_noise_loss().unwrap().loss, numbers_of(&trainer));
     (0..30).for_each(|_| {
         trainer.step().unwrap();
     });
-    let after = trainer.validation_loss().unwrap();
-    assert!(after < before, "validation loss {before} before, {after} after");
+    let after = trainer.fixed_noise_loss().unwrap().loss;
+    assert!(after < before, "{before} before, {after} after");
     assert!(relative_error(&numbers_of(&trainer), &start) > 0.01);
+}
+
+/// Photos of coloured noise, each with a mask, the last of them made from `last`.
+fn four_photos(model: &BaseModel, last: u64) -> Vec<TrainingPhoto> {
+    let size = model.resolution() as u32;
+    let photo = |(i, seed): (usize, u64)| {
+        let mut noise = Noise::new(seed, Stream::FixedNoise, 0);
+        let image = RgbImage::from_fn(size, size, |_, _| Rgb(std::array::from_fn(|_| noise.below(256) as u8)));
+        let mask = GrayImage::from_fn(size, size, |x, _| Luma([if x > size / 3 { 255 } else { 0 }]));
+        TrainingPhoto { name: format!("{i}.png"), image, mask: Some(mask) }
+    };
+    [0, 1, 2, last].into_iter().enumerate().map(photo).collect()
+}
+
+#[test]
+fn a_photo_that_is_held_out_is_measured_and_never_trained_on() {
+    let model = BaseModel::load(&folder("tiny_sd1")).unwrap();
+    let config = TrainConfig {
+        batch_size: 3,
+        learning_rate: 0.05,
+        masked_loss: true,
+        photo_repeats: 2,
+        hold_out: Some("3.png".into()),
+        ..TrainConfig::default()
+    };
+    let begin = |photos: &[TrainingPhoto], config: &TrainConfig| {
+        Trainer::new(&model, photos, "teapot", config.clone(), &mut |_, _| ())
+    };
+    let trained = |photos: &[TrainingPhoto], config: &TrainConfig| {
+        let mut trainer = begin(photos, config).unwrap();
+        (0..6).for_each(|_| {
+            trainer.step().unwrap();
+        });
+        (trainer.embeddings().numbers().unwrap(), trainer.fixed_noise_loss().unwrap(), trainer.checkpoint())
+    };
+    let (numbers, losses, checkpoint) = trained(&four_photos(&model, 3), &config);
+    let (again, other, _) = trained(&four_photos(&model, 9), &config);
+    assert!(numbers == again, "what was learned does not depend on it");
+    assert_eq!(losses.loss.to_bits(), other.loss.to_bits());
+    assert_ne!(losses.held_out, other.held_out, "its own loss does");
+
+    // The same as of a training without it, but for its loss, and the same loss as of a training on it alone.
+    let all = TrainConfig { hold_out: None, ..config.clone() };
+    let (without, plain, _) = trained(&four_photos(&model, 3)[..3], &all);
+    assert!(without == numbers && plain.held_out.is_none() && plain.loss.to_bits() == losses.loss.to_bits());
+    let start =
+        |photos: &[TrainingPhoto], config: &TrainConfig| begin(photos, config).unwrap().fixed_noise_loss().unwrap();
+    let alone = start(&four_photos(&model, 3)[3..], &all).loss;
+    assert_eq!(start(&four_photos(&model, 3), &config).held_out.unwrap().to_bits(), alone.to_bits());
+
+    // A resume has to have the same photo held out.
+    let resumed = |photos: &[TrainingPhoto], config: &TrainConfig| {
+        begin(photos, config).unwrap().resume(&checkpoint, Path::new("x")).map_err(|error| error.to_string())
+    };
+    assert_eq!(resumed(&four_photos(&model, 3), &config), Ok(()));
+    assert!(resumed(&four_photos(&model, 9), &config).unwrap_err().contains("photos or masks have changed"));
+    let first = TrainConfig { hold_out: Some("0.png".into()), ..config.clone() };
+    assert!(resumed(&four_photos(&model, 3), &first).unwrap_err().contains("photos or masks have changed"));
+    let refused = |photos: &[TrainingPhoto], name: &str| {
+        let config = TrainConfig { hold_out: Some(name.into()), ..config.clone() };
+        begin(photos, &config).err().unwrap().to_string()
+    };
+    let unknown = refused(&four_photos(&model, 3), "4.png");
+    assert_eq!(unknown, "hold_out = 4.png: is no photo of the concept; there is 0.png, 1.png, 2.png, 3.png");
+    assert!(refused(&four_photos(&model, 3)[..3], "2.png").contains("needs 4 photos or more, and there are 3"));
 }

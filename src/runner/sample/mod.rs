@@ -58,6 +58,7 @@ impl Subject<'_> {
             checkpoint,
             picture: picture.clone(),
             uncond_prefix: config.uncond_prefix,
+            every_prompt: config.every_prompt,
             concepts: config.concepts.iter().map(used).collect::<Result<_, _>>()?,
             concept_steps: config.concept_steps,
             embeddings: config.embeddings.clone(),

@@ -57,6 +57,7 @@ impl<'a> Texts<'a> {
             checkpoint: picture.checkpoint.clone(),
             strength: picture.strength,
             uncond_prefix: self.sampling.config.uncond_prefix,
+            every_prompt: self.sampling.config.every_prompt,
             concepts: self.sampling.config.concepts.clone(),
             concept_steps: self.sampling.config.concept_steps,
             prompts: Vec::new(),

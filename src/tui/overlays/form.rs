@@ -103,7 +103,7 @@ impl Form {
     /// The settings as typed, or which of them is wrong.
     fn config(&self) -> Result<TrainConfig, String> {
         let mut table = toml::Table::new();
-        let like = toml::Table::try_from(TrainConfig::default()).map_err(|error| error.to_string())?;
+        let like = TrainConfig::default().table().map_err(|error| error.to_string())?;
         for row in self.rows.iter().filter(|row| QUEUE.iter().all(|(name, _)| row.name != *name)) {
             let typed = row.input.text().trim();
             if row.name == "device" && typed == ANY {
@@ -117,8 +117,9 @@ impl Form {
             }
             let wrong = |what: &str| format!("{} = {typed}: {what}", row.name);
             let value = match like.get(&row.name) {
-                // The last three layers, unless some are named.
+                // The last three layers, unless some are named; no photo held out, unless one is.
                 None if typed.is_empty() => continue,
+                None if row.name == "hold_out" => toml::Value::String(typed.into()),
                 None => {
                     let numbers = typed.split(',').map(|number| number.trim().parse().map(toml::Value::Integer));
                     let numbers = numbers.collect::<Result<Vec<_>, _>>().map_err(|_| wrong("numbers with commas"))?;
@@ -186,7 +187,7 @@ impl Form {
         let Ok(config) = config else { return Effect::None };
         let concept = self.concept.clone();
         Effect::aside("reckoning what it needs", move || {
-            let sample = concept.sampling();
+            let sample = concept.sampling(config.preset);
             let estimate = client::estimate(&concept, Some(&config), &sample, None, config.evaluate);
             Ok(Effect::Tell(estimate.map_or_else(|error| vec![format!("✗ {error}")], |estimate| needs(&estimate))))
         })
@@ -234,8 +235,8 @@ pub fn usual(concept: &Concept) -> TrainConfig {
 /// The settings by name, as typed. The layers, which a preset leaves open, come after the length of the prefix. Where `config`
 /// has all that `start` says, it is taken to start from there.
 fn rows(config: &TrainConfig, start: &TrainStart) -> Vec<Row> {
-    let [table, preset, own] = [config, &TrainConfig::preset(config.preset), start.config()]
-        .map(|config| toml::Table::try_from(config).unwrap_or_default());
+    let [table, preset, own] =
+        [config, &TrainConfig::preset(config.preset), start.config()].map(|config| config.table().unwrap_or_default());
     let words = |value: Option<&toml::Value>| value.map(words::setting).unwrap_or_default();
     let whole = config.preset == start.config().preset && start.kept_in(config) == *start.said();
     let from_concept = whole && !start.is_empty();
@@ -252,6 +253,8 @@ fn rows(config: &TrainConfig, start: &TrainStart) -> Vec<Row> {
         "caption",
         "crop",
         "flip_probability",
+        "photo_repeats",
+        "hold_out",
         "masked_loss",
         "evaluate",
         "sample_prompt",
@@ -318,6 +321,7 @@ impl Form {
             ("priority" | "after", "") => "Nothing if not given.".into(),
             ("priority" | "after", usual) => format!("{usual} if not given."),
             (_, CONCEPT) => format!("concept.toml has {}.", words::settings(self.concept.file.train.said())),
+            ("hold_out", "") => "The preset has nothing: all photos are trained on.".into(),
             (_, "") => "The preset has nothing: the last three.".into(),
             (_, preset) => format!("The preset has {preset}."),
         };
@@ -351,6 +355,9 @@ impl Form {
             ),
         }
         if let Some(Checked::Ready(found)) = world.open.as_ref().and_then(|open| open.checked.as_ref()) {
+            if let Err(wrong) = found.check_training(&config) {
+                lines.extend(say(&format!("✗ {wrong}"), theme::bad()));
+            }
             let warnings = found.training_warnings(&config);
             lines.extend(warnings.iter().flat_map(|warning| say(&format!("! {warning}"), theme::warn())));
         }
@@ -519,12 +526,13 @@ mod tests {
     fn the_form_holds_every_setting_and_gives_it_back() {
         let config = TrainConfig {
             layers: Some(vec![3, 5]),
+            hold_out: Some("3.png".into()),
             init: Init::Normal,
             caption: "my {class}".into(),
             ..TrainConfig::default()
         };
         assert_eq!(form(&config).config().unwrap(), config);
-        let all = toml::Table::try_from(&config).unwrap();
+        let all = config.table().unwrap();
         let mut names: Vec<&str> = all.keys().map(String::as_str).chain(["priority", "after"]).collect();
         names.sort_unstable();
         let form = form(&config);

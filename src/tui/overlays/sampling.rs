@@ -16,7 +16,10 @@ const MORE: &str = "--negative TEXT --noise torch --eta E --checkpoints all --gr
 /// Have prompts and their settings typed, for a sampling with what `run` has learned; without a run, of the class word.
 /// `prompts` stands there already: a prompt, or the name of a prompt list.
 pub fn open(concept: &Concept, run: Option<JobFolder>, prompts: &str) -> Effect {
-    let usual = concept.sampling();
+    let usual = match usual(concept, run.as_ref()) {
+        Ok(usual) => usual,
+        Err(wrong) => return Effect::Notice(wrong),
+    };
     let fields = vec![
         Field::new("prompts", "a prompt with {concept} in it, or the name of a prompt list", prompts),
         Field::new("images", "a prompt", &usual.images_per_prompt.to_string()),
@@ -62,6 +65,11 @@ pub fn open(concept: &Concept, run: Option<JobFolder>, prompts: &str) -> Effect 
     }))
 }
 
+/// How pictures of `run` are sampled when nothing else is typed.
+fn usual(concept: &Concept, run: Option<&JobFolder>) -> Result<SampleConfig, String> {
+    Ok(concept.sampling(JobFolder::preset_of(run).map_err(|error| error.to_string())?))
+}
+
 /// What is typed, as a sampling.
 fn wanted(texts: &[String], concept: &Concept, run: Option<&JobFolder>) -> Result<Sampling, String> {
     let [prompts, images, seeds, steps, guidance, strength, sampler, more] = texts else {
@@ -78,6 +86,8 @@ fn wanted(texts: &[String], concept: &Concept, run: Option<&JobFolder>) -> Resul
     let (sampler, karras) =
         sampler.strip_suffix("karras").map_or((sampler.as_str(), false), |rest| (rest.trim(), true));
     let known = SamplerKind::ALL.into_iter().find(|kind| kind.word() == sampler);
+    let usual = usual(concept, run)?;
+    let usual_images = usual.images_per_prompt;
     let mut config = SampleConfig {
         prompts: vec![prompts.clone()],
         images_per_prompt,
@@ -88,7 +98,7 @@ fn wanted(texts: &[String], concept: &Concept, run: Option<&JobFolder>) -> Resul
         strength: *strengths.first().ok_or_else(|| one("strength"))?,
         sampler: known.ok_or_else(|| format!("sampler: there is no {sampler:?}"))?,
         karras,
-        ..concept.sampling()
+        ..usual
     };
     let several = seeds.len() > 1;
     let mut values = Values {
@@ -96,8 +106,7 @@ fn wanted(texts: &[String], concept: &Concept, run: Option<&JobFolder>) -> Resul
         guidance_scales,
         strengths,
         // Several seeds have one image each, unless another number of them is typed than stands there.
-        images_per_prompt: Some(images_per_prompt)
-            .filter(|images| !several || *images != concept.sampling().images_per_prompt),
+        images_per_prompt: Some(images_per_prompt).filter(|images| !several || *images != usual_images),
         ..Values::default()
     };
     let grid = take_more(more, concept, run, &mut config, &mut values)?;
@@ -157,6 +166,10 @@ fn take_more(
                 let known = NoiseKind::ALL.into_iter().find(|kind| kind.word() == value);
                 config.noise = known.ok_or_else(|| format!("more: {value:?} is neither catbench nor torch"))?;
             }
+            "--every-prompt" => {
+                let wrong = || format!("more: --every-prompt {value:?} is neither true nor false");
+                config.every_prompt = value.parse().map_err(|_| wrong())?;
+            }
             "--eta" => config.eta = number("eta", &value)?,
             "--masks" => {
                 let known = MaskMaker::ALL.into_iter().find(|maker| maker.word() == value);
@@ -193,7 +206,7 @@ fn take_more(
             }
             _ => {
                 return Err(format!(
-                    "more: {name} is none of {MORE} --batch-size N --concept-steps 0.2,0.8 --masks sam --mask-quality best"
+                    "more: {name} is none of {MORE} --batch-size N --concept-steps 0.2,0.8 --every-prompt true --masks sam --mask-quality best"
                 ));
             }
         }
@@ -239,6 +252,28 @@ mod tests {
     }
 
     #[test]
+    fn what_a_preset_says_of_the_sampling_is_what_stands_there() {
+        let home = tempfile::tempdir().unwrap();
+        let concept = concept(home.path());
+        let folder = concept.folder.join("runs/20261123-134501-x7k2");
+        std::fs::create_dir_all(&folder).unwrap();
+        let spec = "concept = \"mug\"\nclass_word = \"cup\"\nbase_model = \"/x\"\n[train]\npreset = \"official\"\n[evaluation]\n";
+        std::fs::write(folder.join("run.toml"), spec).unwrap();
+        let run = JobFolder::at(&folder).unwrap();
+        let of_run = usual(&concept, Some(&run)).unwrap();
+        assert!((of_run.guidance_scale - 10.0).abs() < 1e-9 && of_run.every_prompt);
+        assert_eq!(usual(&concept, None).unwrap(), SampleConfig::default());
+        let typed = |more: &str| {
+            let texts = ["a {class}", "1", "0", "50", "3", "1", "ddim", more].map(str::to_owned);
+            wanted(&texts, &concept, Some(&run)).unwrap().config
+        };
+        assert!(typed("").every_prompt && (typed("").guidance_scale - 3.0).abs() < 1e-9);
+        assert!(!typed("--every-prompt false").every_prompt);
+        std::fs::write(folder.join("run.toml"), "steps = 3").unwrap();
+        assert!(usual(&concept, Some(&run)).unwrap_err().contains("run.toml"));
+    }
+
+    #[test]
     fn what_cannot_be_is_named() {
         let home = tempfile::tempdir().unwrap();
         let concept = concept(home.path());
@@ -256,6 +291,7 @@ mod tests {
             (7, "--grid colour", "\"colour\""),
             (7, "--checkpoints all", "nothing is trained yet"),
             (7, "--with dog", "dog"),
+            (7, "--every-prompt 3", "neither true nor false"),
             (7, "--what 1", "--what"),
             (7, "--eta", "without a value"),
             (7, "--negative 'a", "quotation mark"),

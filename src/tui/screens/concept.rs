@@ -8,7 +8,7 @@ use ratatui::text::{Line, Span};
 use super::Screen;
 use crate::client::words::{self, count};
 use crate::fs;
-use crate::protocol::{RunRecord, doubt, two_digits};
+use crate::protocol::{Preset, RunRecord, doubt, two_digits};
 use crate::tui::canvas::{Canvas, Target};
 use crate::tui::deeds::{self, Effect};
 use crate::tui::keymap::{Action, Place};
@@ -261,7 +261,7 @@ fn edit_list(concept: &Concept, name: &str) -> Effect {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
         Err(error) => return Effect::Notice(format!("{}: {error}", path.display())),
     };
-    let (names, usual, to) = (concept.list_names(), concept.sampling(), path.clone());
+    let (names, usual, to) = (concept.list_names(), concept.sampling(Preset::Default), path.clone());
     let editor = Editor::new(&format!("Prompt list {name}: a prompt a line, with {{concept}}"), &text, move |text| {
         write_list(to.clone(), text)
     });
@@ -305,7 +305,7 @@ fn new_list(open: &Open) -> Effect {
 pub fn run_row(run: &RunRecord, width: usize) -> Line<'static> {
     let (mark, style) = theme::mark(run.state);
     let state = if run.imported.is_some() { "imported" } else { run.state.word() };
-    let loss = run.validation_loss.or(run.loss).map(|loss| format!("{loss:.4}")).unwrap_or_default();
+    let loss = run.fixed_noise_loss.or(run.loss).map(|loss| format!("{loss:.4}")).unwrap_or_default();
     let score = run.scores.as_ref().map(|both| format!("balance {:.3}", both.after.balance.value)).unwrap_or_default();
     let steps = format!("{}/{}", run.steps, run.of);
     let rest = format!("{steps:<11} {loss:<7} {score}");

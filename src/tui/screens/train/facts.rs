@@ -12,10 +12,10 @@ use crate::client::words;
 use crate::protocol::{JobInfo, JobState, Phase, Score, State};
 use crate::tui::canvas::Canvas;
 use crate::tui::theme;
-use crate::tui::widgets::graph::label;
+use crate::tui::widgets::graph::{label, signed};
 use crate::tui::widgets::{pane, scores, text};
 use crate::tui::world::{Checked, Followed, World};
-use crate::workspace::{End, History, effective_settings};
+use crate::workspace::{End, History, Point, effective_settings};
 
 /// The concept and the run at the left, how it goes at the right.
 pub(super) fn header(canvas: &mut Canvas, area: Rect, world: &World) {
@@ -168,8 +168,16 @@ pub(super) fn what_it_takes(world: &World, width: usize) -> Vec<Line<'static>> {
     if let Some((step, _)) = history.checkpoints.last() {
         say("checkpoints", format!("{}, the last at step {step}", history.checkpoints.len()));
     }
-    if let Some(best) = history.validation.iter().min_by(|a, b| a.loss.total_cmp(&b.loss)) {
-        say("validation", format!("best {} at step {}", label(best.loss), best.step));
+    for (name, points) in [("fixed noise", &history.fixed_noise), ("held out", &history.held_out)] {
+        if let Some(best) = points.iter().min_by(|a, b| a.loss.total_cmp(&b.loss)) {
+            say(name, format!("best {} at step {}", label(best.loss), best.step));
+        }
+    }
+    let gap = |point: &Point| history.gap(point).map(|gap| format!("{} at step {}", signed(gap), point.step));
+    if let Some(last) = history.held_out.last().and_then(gap) {
+        // How much harder the photo is than the others is known from the start; what comes on top is learned by heart.
+        let first = history.held_out.first().filter(|_| history.held_out.len() > 1).and_then(gap);
+        say("gap", first.into_iter().chain([last]).collect::<Vec<_>>().join(", "));
     }
     let measured = world.open.as_ref().map(|open| &open.checkpoint_scores).into_iter().flatten();
     if let Some((step, scores)) = measured.max_by(|a, b| a.1.balance.value.total_cmp(&b.1.balance.value)) {

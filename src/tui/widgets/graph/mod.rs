@@ -28,7 +28,7 @@ use crate::workspace::Point;
 
 pub use curve::{Curve, Extreme};
 pub use dots::Pattern;
-pub use scale::{Span, label, x_label};
+pub use scale::{Span, label, signed, x_label};
 pub use series::{Data, Interval, Look, RunCurves, Series};
 pub use view::{FAR, GraphView, NEAR};
 
@@ -66,7 +66,7 @@ impl Graph<'_> {
         let last = |points: &[Point]| points.last().map_or(0.0, |point| x_of(point, by_time));
         let ends = self.series.iter().map(|series| match series.data {
             Data::Curve(curve) | Data::Line(curve) => last(curve.points()),
-            Data::Marks(points) => last(points),
+            Data::Marks(points) | Data::Above(points, _) => last(points),
             Data::Intervals(values) => values.last().map_or(0.0, |value| x_of(&value.point, by_time)),
         });
         let to = ends.fold(if by_time { 0.0 } else { self.steps as f64 }, f64::max);
@@ -104,7 +104,7 @@ impl Graph<'_> {
     fn is_empty(&self) -> bool {
         self.series.iter().all(|series| match series.data {
             Data::Curve(curve) | Data::Line(curve) => curve.points().is_empty(),
-            Data::Marks(points) => points.is_empty(),
+            Data::Marks(points) | Data::Above(points, _) => points.is_empty(),
             Data::Intervals(values) => values.is_empty(),
         })
     }
@@ -164,7 +164,7 @@ impl Graph<'_> {
                     (series.look.pattern.sign(), series.look.mark)
                 }
                 Data::Curve(_) | Data::Line(_) => (series.look.pattern.sign(), ""),
-                Data::Marks(_) | Data::Intervals(_) => ("", series.look.mark),
+                Data::Marks(_) | Data::Above(..) | Data::Intervals(_) => ("", series.look.mark),
             };
             spans.push(Text::styled(format!("{sign}{mark} "), series.look.style));
             let count = series.name.chars().count();
@@ -199,6 +199,11 @@ impl Graph<'_> {
                 }
             }
         };
+        // Marks are sparse: the last one up to the cursor counts.
+        let upto = |points: &[Point]| {
+            let count = self.view.cursor().map_or(points.len(), |x| points.partition_point(|p| x_of(p, by_time) <= x));
+            count.checked_sub(1).map(|i| points[i])
+        };
         let nothing = || "–".to_owned();
         match series.data {
             Data::Curve(curve) | Data::Line(curve) => at(curve.points()).map_or_else(nothing, |i| {
@@ -209,12 +214,12 @@ impl Graph<'_> {
                     label(curve.mean(i))
                 }
             }),
-            Data::Marks(points) => {
-                // Marks are sparse: the last one up to the cursor counts.
-                let upto =
-                    self.view.cursor().map_or(points.len(), |x| points.partition_point(|p| x_of(p, by_time) <= x));
-                upto.checked_sub(1).map_or_else(nothing, |i| label(points[i].loss))
-            }
+            Data::Marks(points) => upto(points).map_or_else(nothing, |point| label(point.loss)),
+            Data::Above(points, below) => upto(points).map_or_else(nothing, |point| {
+                let below = below.iter().find(|other| other.step == point.step);
+                let gap = below.map(|below| format!(" (gap {})", signed(point.loss - below.loss)));
+                format!("{}{}", label(point.loss), gap.unwrap_or_default())
+            }),
             Data::Intervals(values) => {
                 let upto = self
                     .view

@@ -182,7 +182,7 @@ impl<'a> Plot<'a> {
         };
         for series in &self.graph.series {
             match series.data {
-                Data::Marks(points) => {
+                Data::Marks(points) | Data::Above(points, _) => {
                     points.iter().enumerate().for_each(|(i, point)| mark(buffer, i, point, series));
                 }
                 Data::Intervals(values) => {
@@ -376,7 +376,7 @@ fn fit(series: &[&Series], span: Span, by_time: bool, log: bool) -> Scale {
                     }
                 }
             }
-            Data::Marks(points) => {
+            Data::Marks(points) | Data::Above(points, _) => {
                 points.iter().filter(|point| seen(x_of(point, by_time))).for_each(|point| hold(point.loss));
             }
             Data::Intervals(values) => {

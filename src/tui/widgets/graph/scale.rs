@@ -160,12 +160,18 @@ pub fn label(value: f64) -> String {
     }
 }
 
+/// A difference with its sign, as short.
+pub fn signed(value: f64) -> String {
+    if value > 0.0 { format!("+{}", label(value)) } else { label(value) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn labels_are_short() {
+        assert_eq!([0.006, -0.25, 0.0].map(signed), ["+.0060", "-.250", "0"]);
         assert_eq!([0.0, 0.0042, 0.0412, 0.5, 1.0, 12.3].map(label), ["0", ".0042", ".041", ".500", "1.00", "12.3"]);
         assert_eq!([f64::NAN, f64::INFINITY, -0.25, 0.9999].map(label), ["nan", "inf", "-.250", "1.000"]);
         assert_eq!([0.0, 500.0, 12_500.0, 1e6].map(|x| x_label(x, false)), ["0", "500", "12.5k", "1M"]);

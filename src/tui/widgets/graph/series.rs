@@ -32,6 +32,8 @@ pub enum Data<'a> {
     Line(&'a Curve),
     /// A mark at each point.
     Marks(&'a [Point]),
+    /// The same of the first, read out with how far it is above the second at the same step.
+    Above(&'a [Point], &'a [Point]),
     /// A mark at each value, and a bar over its interval.
     Intervals(&'a [Interval]),
 }
@@ -80,7 +82,8 @@ pub struct RunCurves {
     pub loss: Curve,
     /// The loss by quarter of the timesteps.
     pub quarters: [Curve; 4],
-    validation: Vec<Point>,
+    fixed_noise: Vec<Point>,
+    held_out: Vec<Point>,
     /// Masked CLIP-I of the checkpoints.
     scores: Vec<Interval>,
 }
@@ -92,7 +95,8 @@ impl RunCurves {
         for (curve, points) in self.quarters.iter_mut().zip(&history.quarters) {
             curve.follow(points);
         }
-        self.validation.clone_from(&history.validation);
+        self.fixed_noise.clone_from(&history.fixed_noise);
+        self.held_out.clone_from(&history.held_out);
         self.smooth(view, steps);
     }
 
@@ -115,7 +119,8 @@ impl RunCurves {
         self.quarters.iter_mut().for_each(|curve| curve.smooth(window));
     }
 
-    /// What a graph of this run alone shows: the loss, the validation loss and the scores of its checkpoints, or the quarters.
+    /// What a graph of this run alone shows: the loss, the loss at fixed noise, that of the photo held out with the gap between
+    /// the two, and the scores of its checkpoints; or the quarters.
     pub fn series(&self, view: &GraphView) -> Vec<Series<'_>> {
         if view.quarters {
             let lines = QUARTERS.iter().zip(&self.quarters).enumerate();
@@ -128,12 +133,17 @@ impl RunCurves {
                 })
                 .collect();
         }
-        let validation = Look { style: theme::second(), ..Look::run(0) };
+        let fixed_noise = Look { style: theme::second(), ..Look::run(0) };
+        let held_out = Look { style: theme::run(3), ..Look::run(1) };
         let mut series =
             vec![Series { name: "loss".into(), data: Data::Curve(&self.loss), look: Look::run(0), right: false }];
-        if !self.validation.is_empty() {
-            let data = Data::Marks(&self.validation);
-            series.push(Series { name: "validation".into(), data, look: validation, right: false });
+        if !self.fixed_noise.is_empty() {
+            let data = Data::Marks(&self.fixed_noise);
+            series.push(Series { name: "fixed noise".into(), data, look: fixed_noise, right: false });
+        }
+        if !self.held_out.is_empty() {
+            let data = Data::Above(&self.held_out, &self.fixed_noise);
+            series.push(Series { name: "held out".into(), data, look: held_out, right: false });
         }
         if !self.scores.is_empty() {
             let data = Data::Intervals(&self.scores);
@@ -159,8 +169,8 @@ impl RunCurves {
                 .collect();
         }
         let mut series = vec![Series { name: name.into(), data: Data::Line(&self.loss), look, right: false }];
-        if !self.validation.is_empty() {
-            series.push(Series { name: "".into(), data: Data::Marks(&self.validation), look, right: false });
+        if !self.fixed_noise.is_empty() {
+            series.push(Series { name: "".into(), data: Data::Marks(&self.fixed_noise), look, right: false });
         }
         series
     }
