@@ -78,8 +78,18 @@ fn an_imported_run_says_where_it_is_from_and_can_be_sampled() {
     }
     catbench(&workspace, &["runs", "demo"]).assert().code(0).stdout(contains("imported"));
     let out = workspace.home().join("out");
-    let sample =
-        ["sample", "demo", "--prompt", "a {concept}", "-n", "1", "--steps", "2", "--out", out.to_str().unwrap()];
+    let sample = [
+        "sample",
+        "demo",
+        "--seed=0",
+        "--prompt",
+        "a {concept}",
+        "-n1",
+        "--steps",
+        "2",
+        "--out",
+        out.to_str().unwrap(),
+    ];
     catbench(&workspace, &sample).assert().code(0);
     let plain = ["--strength", "0"];
     let base = workspace.home().join("base");
@@ -131,7 +141,7 @@ fn an_export_warns_of_another_bias_and_refuses_what_has_no_place() {
 }
 
 fn sample(workspace: &Workspace, more: &[&str]) -> Command {
-    let quick = ["sample", "demo", "--untrained", "-n", "1", "--steps", "2"];
+    let quick = ["sample", "demo", "--untrained", "--seed=0", "-n", "1", "--steps", "2"];
     catbench(workspace, &[&quick[..], more].concat())
 }
 

@@ -238,7 +238,7 @@ fn on_any_number_of_threads_the_same_pictures_are_told_in_the_same_order() {
 #[test]
 fn strength_0_is_the_base_model_bit_for_bit() {
     let workspace = trained();
-    let args = ["--prompt", "a {concept} on grass", "-n", "3", "--steps", "3", "--guidance-scale", "5"];
+    let args = ["--seed=0", "--prompt", "a {concept} on grass", "-n", "3", "--steps", "3", "--guidance-scale", "5"];
     let without = batch_of(&workspace, &[&args[..], &["--untrained"]].concat());
     let zero = batch_of(&workspace, &[&args[..], &["--strength", "0"]].concat());
     let one = batch_of(&workspace, &args);
@@ -257,7 +257,7 @@ fn another_concept_is_put_beside_this_one() {
     assert!(copy.success());
     let toml = workspace.home().join("cup/concept.toml");
     write(&toml, std::fs::read_to_string(&toml).unwrap().replace("teapot", "cup")).unwrap();
-    let args = ["--prompt", "a {concept} beside a {cup}", "-n", "1", "--steps", "2"];
+    let args = ["--seed=0", "--prompt", "a {concept} beside a {cup}", "-n", "1", "--steps", "2"];
     let both = batch_of(&workspace, &[&args[..], &["--with", "cup=0.5"]].concat());
     let Provenance::Record(record) = read_provenance(&both.join("001-seed-0.png")).unwrap() else {
         panic!("no record")
@@ -356,7 +356,8 @@ fn a_picture_of_every_kind_is_made_again_pixel_for_pixel() {
     all.sort();
     assert_eq!(all.len(), 4 + 12 + 1 + 6 + 3);
     let embedding = fixture("embeddings/diffusers.bin");
-    let embedding = ["--prompt", "a <cat-toy>", "--embedding", embedding.to_str().unwrap(), "-n", "1", "--steps", "2"];
+    let embedding = ["--embedding", embedding.to_str().unwrap(), "-n", "1", "--steps", "2", "--seed", "0"];
+    let embedding = [&["--prompt", "a <cat-toy>"], &embedding[..]].concat();
     let with = batch_of(&workspace, &[&embedding[..], &["--untrained"]].concat());
     let way = |seed: &str| {
         let args = ["train", "demo", "--steps", "2", "--sample-every", "2", "--validate-every", "0", "--seed", seed];

@@ -157,7 +157,7 @@ fn watching_a_run_that_has_ended_gives_its_result_at_once() {
     let workspace = Workspace::new();
     workspace.run().train(500).evaluate().end(Event::Finished { seconds: 203.0 }).write();
     let watched = catbench(&workspace).args(["watch", "demo"]).assert().code(0);
-    watched.stdout(contains("masked CLIP-I")).stdout(contains("▲ intervals apart")).stdout(contains("500 steps"));
+    watched.stdout(contains("masked CLIP-I")).stdout(contains("▲ higher")).stdout(contains("500 steps"));
     let output = catbench(&workspace).args(["watch", "demo", "--json"]).output().unwrap();
     let last = String::from_utf8(output.stdout).unwrap();
     let json: serde_json::Value = serde_json::from_str(last.lines().last().unwrap()).unwrap();

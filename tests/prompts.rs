@@ -7,7 +7,7 @@ use std::fs::{create_dir_all, write};
 use std::path::Path;
 
 use assert_cmd::assert::OutputAssertExt;
-use catbench::protocol::{PictureConfig, SampleConfig, SamplerKind};
+use catbench::protocol::{PictureConfig, SampleConfig, SamplerKind, SeedRule};
 use catbench::workspace::{ListNames, PromptList, Values};
 use common::{Workspace, catbench, json};
 use predicates::boolean::PredicateBooleanExt;
@@ -84,7 +84,13 @@ fn settings_of_a_line_are_its_own() {
     assert_eq!(all[0], first);
     assert_eq!(all[1], PictureConfig { seed: 8, ..first.clone() });
     assert_eq!(all[2], PictureConfig { negative_prompt: "dark, \"odd\" b".into(), ..first });
-    assert_eq!(all[4], base.picture("a cup".into(), 0), "the next line is as usual");
+    let own = base.seeds.offset("a cup");
+    assert_eq!(
+        all[4],
+        base.picture("a cup".into(), own),
+        "the next line is as usual, its prompt with seeds of its own"
+    );
+    assert!(own > 0 && own != base.seeds.offset("a {concept}"));
     assert_eq!(all.len(), 5);
     let glued = pictures("a cup -n3 --seed 5", &names).unwrap();
     assert_eq!(glued.iter().map(|p| p.seed).collect::<Vec<_>>(), [5, 6, 7]);
@@ -92,6 +98,27 @@ fn settings_of_a_line_are_its_own() {
     assert_eq!(braces.iter().map(|p| p.negative_prompt.as_str()).collect::<Vec<_>>(), ["a} c", "b c"]);
     let seeds: Vec<u64> = pictures("a cup --seed {1..9..4}", &names).unwrap().iter().map(|p| p.seed).collect();
     assert_eq!(seeds, [1, 5, 9]);
+}
+
+#[test]
+fn prompts_have_seeds_of_their_own_or_share_them() {
+    let seeds = |config: &SampleConfig| config.pictures().iter().map(|picture| picture.seed).collect::<Vec<_>>();
+    let prompts = vec!["a {concept}".to_owned(), "a {concept} on grass".into()];
+    let own = SampleConfig { prompts: prompts.clone(), images_per_prompt: 2, ..SampleConfig::default() };
+    let found = seeds(&own);
+    assert_eq!((found[1], found[3]), (found[0] + 1, found[2] + 1));
+    assert!(found[0].abs_diff(found[2]) > 2, "{found:?}");
+    let turned = SampleConfig { prompts: prompts.iter().rev().cloned().collect(), ..own.clone() };
+    assert_eq!(seeds(&turned), [&found[2..], &found[..2]].concat(), "a prompt keeps its seeds wherever it stands");
+    assert_eq!(seeds(&SampleConfig { seed: 10, ..own.clone() })[0], found[0] + 10);
+    assert_eq!(seeds(&SampleConfig { seeds: SeedRule::Shared, ..own.clone() }), [0, 1, 0, 1]);
+    // Settings of versions before do not say it, and had no other.
+    let mut table = toml::Table::try_from(&own).unwrap();
+    table.remove("seeds");
+    assert_eq!(seeds(&table.try_into().unwrap()), [0, 1, 0, 1]);
+    // One picture has the seed that it says.
+    let picture = &own.pictures()[3];
+    assert_eq!(own.of(picture).pictures()[0].seed, picture.seed);
 }
 
 #[test]

@@ -72,7 +72,7 @@ fn samples_that_are_there_are_scored_and_odd_masks_are_named() {
     let args = [&["score", "demo", "--fill", "grey", "--crop", "mask-box", "--sample"], &files[..]].concat();
     catbench(&workspace, &args).assert().code(0).stderr(
         contains("1 sample has no mask")
-            .and(contains("1 sample has an empty mask and is scored as all fill: \"a teapot\""))
+            .and(contains("1 sample has an empty mask and its masked scores are 0: \"a teapot\""))
             .and(contains("1 sample has a mask that marks everything")),
     );
     let table = table(&workspace, &args);
@@ -81,7 +81,7 @@ fn samples_that_are_there_are_scored_and_odd_masks_are_named() {
         assert_eq!(row[score]["n"], 4, "{score}: {row}");
     }
     let notes = table["notes"].to_string();
-    let few = "drawn from 2 prompts or samples: below 8";
+    let few = "no intervals: there are fewer than 3 prompts; n = 4 samples";
     for said in
         ["fill grey, crop mask_box", "sha256", "1 sample has no mask", "1 sample has an empty mask", "DINO", few]
     {
@@ -126,7 +126,7 @@ fn doubtful_masks_are_named_and_the_scores_without_them_stand_beside() {
     let files = [made("a.png", 12, "0.9"), made("b.png", 9, "0.5"), made("c.png", 14, "0.4"), made("d.png", 7, "0.1")];
     says(&workspace.concept().join("masks/grass.png"), "0.3");
     let args = [&["score", "demo", "--sample"], &files.each_ref().map(String::as_str)[..]].concat();
-    let named = contains("2 samples, each has a doubtful mask: \"a teapot on grass\" seed 0, ");
+    let named = contains("2 samples, each has a doubtful mask: \"a teapot on grass\", ");
     catbench(&workspace, &args).assert().code(0).stderr(
         named
             .and(contains("; the scores without such samples stand beside"))
@@ -162,9 +162,11 @@ fn a_run_its_checkpoints_and_several_runs_are_scored_in_every_form() {
     catbench(&workspace, &["score", "demo", "--last"]).assert().code(1).stderr(contains("has not been scored"));
 
     let curve = table(&workspace, &["score", "demo", "--run", &first, "-n", "2", "--checkpoints"]);
-    let steps: Vec<_> = curve["rows"].as_array().unwrap().iter().map(|row| row["step"].as_u64().unwrap()).collect();
-    assert_eq!(steps, [0, 10, 20]);
-    assert!(curve["notes"][0].as_str().unwrap().starts_with("best checkpoint by balance: step "), "{curve}");
+    let steps: Vec<_> = curve["rows"].as_array().unwrap().iter().map(|row| row["step"].as_u64()).collect();
+    assert_eq!(steps, [Some(0), Some(10), Some(20), None], "the photos last");
+    assert_eq!(curve["rows"][3]["concept"], "photos");
+    let few = "no best one is named: it takes 6 prompts or more";
+    assert!(curve["notes"][0].as_str().unwrap().starts_with(few), "{curve}");
 
     for run in [&first, &second] {
         let csv = output(&workspace, &["score", "demo", "--run", run, "-n", "2", "--format", "csv"]);
@@ -172,9 +174,13 @@ fn a_run_its_checkpoints_and_several_runs_are_scored_in_every_form() {
             csv.starts_with("step,concept,masked_clip_i,masked_clip_i_low,masked_clip_i_high,masked_clip_i_n,"),
             "{csv}"
         );
-        assert_eq!(csv.lines().count(), 3, "untrained and learned: {csv}");
+        assert_eq!(csv.lines().count(), 4, "untrained, learned, photos: {csv}");
         let header = csv.lines().next().unwrap();
-        assert!(header.ends_with(",fill,crop,mask_makers,judge") && csv.contains(",black,whole,"), "{csv}");
+        assert!(
+            header.ends_with(",fill,crop,mask_makers,judge,balance_text,interval_over")
+                && csv.contains(",black,whole,"),
+            "{csv}"
+        );
         assert!(header.contains(",mask_dependence_grown,mask_dependence_shrunk,dino_mask_dependence_grown,"), "{csv}");
     }
     let again = ["score", "demo", "--run", &first, "--last", "--checkpoints"];
@@ -187,7 +193,8 @@ fn a_run_its_checkpoints_and_several_runs_are_scored_in_every_form() {
     let both = table(&workspace, &["score", "demo", "--compare", &first, &second]);
     let difference = &both["rows"][1]["balance_difference"];
     // The same training with the same seed gives the same pictures.
-    assert_eq!((difference["value"].as_f64(), difference["low"].as_f64()), (Some(0.0), Some(0.0)), "{both}");
+    assert_eq!((difference["value"].as_f64(), &difference["low"]), (Some(0.0), &Value::Null), "of 2 prompts: {both}");
+    assert!(both["notes"].to_string().contains("these numbers speak of these checkpoints"), "{both}");
     assert!(both["rows"][0]["balance_difference"].is_null() && both["rows"][0]["run"] == first.as_str());
 
     output(&workspace, &["sample", "demo", "--run", &first, "--prompt", "a {concept} in the snow", "-n", "2"]);
@@ -210,7 +217,8 @@ fn a_run_its_checkpoints_and_several_runs_are_scored_in_every_form() {
     let mut args = vec!["score", "demo", "--sample"];
     args.extend(made.iter().map(|path| path.to_str().unwrap()));
     let apart = table(&workspace, &args);
-    let rows = apart["rows"].as_array().unwrap();
+    let (photos, rows) = apart["rows"].as_array().unwrap().split_last().unwrap();
+    assert_eq!(photos["concept"], "photos");
     let what: Vec<_> = rows.iter().map(|row| (row["step"].as_u64(), row["strength"].as_str())).collect();
     assert_eq!(what, [(Some(0), None), (Some(20), Some("1")), (Some(20), Some("0.5"))], "{apart}");
     assert!(rows.iter().all(|row| row["clip_t"]["n"] == 1), "{apart}");
@@ -367,13 +375,13 @@ fn a_sweep_trains_each_setting_once_and_can_be_asked_for_again() {
     catbench(&workspace, &detached).assert().code(0).stderr(said.and(contains("memory      about ")));
     let first = table(&workspace, &args);
     let rows = first["rows"].as_array().unwrap();
-    assert_eq!(rows.len(), 5, "untrained and four cells: {first}");
+    assert_eq!(rows.len(), 6, "untrained, photos and four cells: {first}");
     assert_eq!(
-        (&rows[0]["layers"], &rows[2]["layers"], &rows[2]["strength"]),
-        (&"untrained".into(), &"0".into(), &"0.5".into())
+        (&rows[0]["layers"], &rows[1]["layers"], &rows[3]["layers"], &rows[3]["strength"]),
+        (&"untrained".into(), &"photos".into(), &"0".into(), &"0.5".into())
     );
-    assert!(rows[1..].iter().all(|row| row["masked_clip_i_difference"]["n"] == 2), "{first}");
-    assert!(first["notes"][0].as_str().unwrap().starts_with("best by masked CLIP-I: "));
+    assert!(rows[2..].iter().all(|row| row["masked_clip_i_difference"]["n"] == 2), "{first}");
+    assert!(first["notes"][0].as_str().unwrap().starts_with("no best one is named: it takes 6 prompts"), "{first}");
     let runs = || std::fs::read_dir(workspace.concept().join("runs")).unwrap().count();
     assert_eq!(runs(), 2, "strength is no matter of training");
     assert_eq!(table(&workspace, &args), first, "nothing is done again");
@@ -390,8 +398,8 @@ fn a_sweep_trains_each_setting_once_and_can_be_asked_for_again() {
     let failed = ["sweep", "demo", "--grid", "lr=1e38,0.001", "--set", "steps=10", "--set", "batch_size=1", "-n", "1"];
     let failed = table(&workspace, &[&failed[..], &["--sample-steps", "5"]].concat());
     let rows = failed["rows"].as_array().unwrap();
-    assert!(rows[0]["clip_t"]["n"] == 2 && rows[1]["clip_t"].is_null() && rows[2]["clip_t"]["n"] == 2, "{failed}");
-    assert_eq!(rows[2]["masked_clip_i_difference"]["n"], 2, "{failed}");
+    assert!(rows[0]["clip_t"]["n"] == 2 && rows[2]["clip_t"].is_null() && rows[3]["clip_t"]["n"] == 2, "{failed}");
+    assert_eq!(rows[3]["masked_clip_i_difference"]["n"], 2, "{failed}");
     let notes = failed["notes"].to_string();
     assert!(notes.contains("lr=1e38: ") && notes.contains("not a finite number"), "{notes}");
     assert!(common::jobs(&workspace).iter().all(|job| job.state.is_over()), "nothing waits for ever");
@@ -400,7 +408,7 @@ fn a_sweep_trains_each_setting_once_and_can_be_asked_for_again() {
     let first = std::fs::read_dir(workspace.concept().join("runs")).unwrap().map(|e| e.unwrap().path()).min().unwrap();
     std::fs::remove_dir_all(&first).unwrap();
     let before = runs();
-    assert_eq!(table(&workspace, &args)["rows"].as_array().unwrap().len(), 5);
+    assert_eq!(table(&workspace, &args)["rows"].as_array().unwrap().len(), 6);
     assert_eq!(runs(), before + 1);
 }
 
@@ -440,11 +448,11 @@ fn a_sweep_of_sampling_settings_trains_once_and_measures_what_comes_without_the_
     let more = ["--set", "batch_size=1", "--sample-steps", "3", "-n", "1"];
     let found = table(&workspace, &[&args[..], &more[..]].concat());
     let rows = found["rows"].as_array().unwrap();
-    assert_eq!(rows.len(), 8, "{found}");
+    assert_eq!(rows.len(), 10, "four untrained, photos with either fill, four cells: {found}");
     let of =
         |row: &Value| (row["guidance_scale"].as_str().unwrap().to_owned(), row["fill"].as_str().unwrap().to_owned());
     assert_eq!(of(&rows[3]), ("3".into(), "grey".into()), "{found}");
-    assert!(rows[4..].iter().all(|row| row["masked_clip_i_difference"]["n"] == 2), "{found}");
+    assert!(rows[6..].iter().all(|row| row["masked_clip_i_difference"]["n"] == 2), "{found}");
     assert_eq!(std::fs::read_dir(workspace.concept().join("runs")).unwrap().count(), 1, "one training");
     // Other photos are another measurement.
     std::fs::remove_file(workspace.concept().join("images/snow.png")).unwrap();
@@ -488,18 +496,19 @@ fn a_protocol_makes_its_subjects_and_one_table_of_them() {
     let rows = found["rows"].as_array().unwrap();
     let names: Vec<_> =
         rows.iter().map(|row| (row["subject"].as_str().unwrap(), row["concept"].as_str().unwrap())).collect();
-    let sides = |name| [(name, "untrained"), (name, "learned"), (name, "Δ")];
-    assert_eq!(names, [sides("cup"), sides("pot"), sides("all")].concat());
-    assert_eq!((&rows[0]["clip_t"]["n"], &rows[8]["clip_t"]["n"]), (&4.into(), &8.into()));
+    let sides = |name| vec![(name, "photos"), (name, "untrained"), (name, "learned"), (name, "Δ")];
+    assert_eq!(names, [sides("cup"), sides("pot"), sides("all")[1..].to_vec()].concat());
+    assert_eq!((&rows[1]["clip_t"]["n"], &rows[10]["clip_t"]["n"]), (&4.into(), &8.into()));
     let value = |row: usize| rows[row]["masked_clip_i"]["value"].as_f64().unwrap();
-    assert!((value(6) - f64::midpoint(value(0), value(3))).abs() < 1e-9);
-    assert!((value(8) - (value(7) - value(6))).abs() < 1e-9, "{found}");
+    assert!((value(8) - f64::midpoint(value(1), value(5))).abs() < 1e-9);
+    assert!((value(10) - (value(9) - value(8))).abs() < 1e-9, "{found}");
+    assert!(rows[10]["masked_clip_i"]["low"].is_null(), "two subjects are too few for an interval: {found}");
     // What trainings of a subject's concept start from elsewhere is no matter of the protocol.
     let file = workspace.home().join("tiny-cup/concept.toml");
     write(&file, std::fs::read_to_string(&file).unwrap() + "[train]\nsteps = 3\n").unwrap();
     assert_eq!(table(&workspace, &["bench", path]), found, "nothing is done again");
     let alone = table(&workspace, &["bench", path, "--only", "pot"]);
-    assert_eq!(alone["rows"].as_array().unwrap()[..], rows[3..6], "one of them");
+    assert_eq!(alone["rows"].as_array().unwrap()[..], rows[4..8], "one of them");
 
     // What exists is not passed off as what was asked for.
     let refused = |args: &[&str], said: &str| {

@@ -45,7 +45,7 @@ pub struct Args {
     /// Checkpoints of the run, by their steps, or `all`; the last one if not given.
     #[arg(long, value_name = "STEP,...", value_delimiter = ',', conflicts_with = "untrained")]
     checkpoints: Vec<String>,
-    /// Contact sheets too, with these settings for columns and rows: prompt, seed, strength, checkpoint, guidance, steps,
+    /// Contact sheets too, with these settings for columns and rows (with seed, prompts share their seeds): prompt, seed, strength, checkpoint, guidance, steps,
     /// sampler, negative, eta. What else differs has a sheet for each value.
     #[arg(long, value_name = "COLUMNS,ROWS", value_delimiter = ',')]
     grid: Vec<Axis>,
@@ -110,8 +110,8 @@ pub fn run(args: &Args) -> Result<(), Error> {
         ..concept.sampling(JobFolder::preset_of(run.as_ref())?)
     };
     args.prompts.apply(&mut config);
-    if args.prompts.seed.is_some() {
-        // Who asks for a seed gets that seed.
+    if args.prompts.seed.is_some() || args.grid.contains(&Axis::Seed) {
+        // Who asks for a seed gets that seed, and a sheet has each seed in one row or column.
         config.seeds = SeedRule::Shared;
     }
     concept.check_masks_by(config.masks)?;

@@ -269,7 +269,8 @@ pub fn notes(lines: &[&ScoreLine]) -> Vec<String> {
             makers => say(format!("masks of samples made by: {}", makers.join(", "))),
         }
     }
-    let with_scene = |line: &&&ScoreLine| line.record.clip_text == ClipText::Scene;
+    let with_scene =
+        |line: &&&ScoreLine| line.record.clip_text == ClipText::Scene && line.record.scores.clip_t_scene.is_some();
     match lines.iter().filter(with_scene).count() {
         0 => {}
         all if all == lines.len() => say("balance: of masked CLIP-I and CLIP-T scene".into()),

@@ -11,7 +11,7 @@ use super::score_table::{
 use super::table::{Cell, Column, Format, Table};
 use super::{Error, PromptArgs, Where, print_json, train};
 use crate::client;
-use crate::protocol::{Preset, SampleConfig, ScoreConfig, TrainConfig, with_setting};
+use crate::protocol::{Preset, SampleConfig, ScoreConfig, Scores, TrainConfig, with_setting};
 use crate::statistics;
 use crate::workspace::{Concept, ScoreLine, preflight};
 
@@ -339,19 +339,28 @@ fn table(plan: &Plan, study: bool) -> Result<Table, Error> {
             baselines.push(row);
         }
     }
-    for baseline in &baselines {
-        let several = baselines.len() > 1;
+    let keys_of = |baseline: &Row, what: &str| -> Vec<Cell> {
         let value = |key: &String| match &baseline.cell.settings[key] {
-            value if several && matters_untrained(key, value) => Cell::Text(value.clone()),
-            _ => "untrained".into(),
+            value if baselines.len() > 1 && matters_untrained(key, value) => Cell::Text(value.clone()),
+            _ => what.into(),
         };
-        let mut row: Vec<Cell> = keys.iter().map(value).collect();
+        keys.iter().map(value).collect()
+    };
+    for baseline in &baselines {
         let before = baseline.before();
+        let mut row = keys_of(baseline, "untrained");
         row.extend(before.map(|before| shown.cells(&before.record.scores)).unwrap_or_default());
         table.rows.push(filled(row, nothing(), how_cells(before.map(|line| &line.record.scores), before)));
     }
-    if let Some((line, photos)) = lines.iter().find_map(|line| Some((line, line.record.photo_scores.as_deref()?))) {
-        let row: Vec<Cell> = keys.iter().map(|_| "photos".into()).chain(shown.cells(photos)).collect();
+    let mut photos_of: Vec<&Scores> = Vec::new();
+    for baseline in &baselines {
+        let Some(line) = baseline.before() else { continue };
+        // They depend on how they are measured alone.
+        let Some(photos) = line.record.photo_scores.as_deref().filter(|photos| !photos_of.contains(photos)) else {
+            continue;
+        };
+        photos_of.push(photos);
+        let row = keys_of(baseline, "photos").into_iter().chain(shown.cells(photos)).collect();
         table.rows.push(filled(row, nothing(), how_cells(Some(photos), Some(line))));
     }
     // Rows that can be ranked, and their names.

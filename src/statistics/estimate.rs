@@ -29,6 +29,8 @@ pub fn balance(likeness: f64, clip_t: f64) -> f64 {
 pub struct Estimate {
     /// The statistic; NaN where no row has a part in it.
     pub value: f64,
+    /// Rows that it was measured on.
+    pub rows: usize,
     parts: Vec<f64>,
 }
 
@@ -36,30 +38,28 @@ impl Estimate {
     /// The mean of a column, in which NaN was not measured.
     pub fn mean(column: &[f64]) -> Self {
         let measured = || column.iter().filter(|value| !value.is_nan());
-        let count = measured().count() as f64;
+        let rows = measured().count();
+        let count = rows as f64;
         let value = measured().sum::<f64>() / count;
-        Self { value, parts: column.iter().map(|of_row| (of_row - value) / count).collect() }
+        Self { value, rows, parts: column.iter().map(|of_row| (of_row - value) / count).collect() }
     }
 
     /// The balance of two means of the same rows.
     pub fn balance(likeness: &Self, clip_t: &Self) -> Self {
         if likeness.value.is_nan() || clip_t.value.is_nan() {
-            return Self { value: f64::NAN, parts: vec![f64::NAN; likeness.parts.len()] };
+            return Self { value: f64::NAN, rows: 0, parts: vec![f64::NAN; likeness.parts.len()] };
         }
         let value = balance(likeness.value, clip_t.value);
         // Without bound where either is 0: there is no interval then.
         let slopes = [clip_t.value / (2.0 * value), likeness.value / (2.0 * value)];
-        Self { value, parts: together(&likeness.parts, &clip_t.parts, slopes) }
+        let rows = likeness.rows.max(clip_t.rows);
+        Self { value, rows, parts: together(&likeness.parts, &clip_t.parts, slopes) }
     }
 
     /// It without `other`, of the same rows.
     pub fn minus(&self, other: &Self) -> Self {
-        Self { value: self.value - other.value, parts: together(&self.parts, &other.parts, [1.0, -1.0]) }
-    }
-
-    /// Rows that have a part in it.
-    pub fn rows(&self) -> usize {
-        self.parts.iter().filter(|part| !part.is_nan()).count()
+        let (value, rows) = (self.value - other.value, self.rows.max(other.rows));
+        Self { value, rows, parts: together(&self.parts, &other.parts, [1.0, -1.0]) }
     }
 }
 
@@ -138,7 +138,7 @@ impl Design {
 
     /// `estimate` of these rows with its interval; without one where fewer than [`LEAST_UNITS`] were drawn.
     pub fn score(&self, estimate: &Estimate) -> Score {
-        let (n, units) = (estimate.rows(), self.count(estimate));
+        let (n, units) = (estimate.rows, self.count(estimate));
         match self.spread(estimate) {
             Some(spread) => spread.around(estimate.value, n, units),
             None => bare(estimate.value, n, units),

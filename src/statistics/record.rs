@@ -199,6 +199,8 @@ const VALUES: usize = 10;
 pub(super) const SCORES: usize = VALUES + 1;
 /// Places among the scores.
 pub(super) const MASKED_CLIP_I: usize = 0;
+/// With the class word; with the scene alone is the next.
+const CLIP_T: usize = 2;
 pub(super) const BALANCE: usize = VALUES;
 
 /// An estimate of each score.
@@ -206,14 +208,13 @@ pub(super) const BALANCE: usize = VALUES;
 pub(super) struct Estimates(pub [Estimate; SCORES]);
 
 impl Estimates {
-    /// Of `samples`, whose balance is with `text`.
+    /// Of `samples`, whose balance is with `text`; where no prompt says anything besides the concept, it is with the class word.
     pub fn of(samples: &[&SampleRecord], text: ClipText) -> Self {
         let rows: Vec<[f64; VALUES]> = samples.iter().map(|sample| values(sample)).collect();
         let column = |at: usize| Estimate::mean(&rows.iter().map(|row| row[at]).collect::<Vec<_>>());
-        let clip_t = column(match text {
-            ClipText::ClassWord => 2,
-            ClipText::Scene => 3,
-        });
+        let (class_word, scene) = (column(CLIP_T), column(CLIP_T + 1));
+        let has_scene = text == ClipText::Scene && scene.rows > 0;
+        let clip_t = if has_scene { scene } else { class_word };
         let balance = Estimate::balance(&column(MASKED_CLIP_I), &clip_t);
         Self(std::array::from_fn(|at| if at == BALANCE { balance.clone() } else { column(at) }))
     }

@@ -12,7 +12,7 @@ use std::time::Instant;
 use candle_core::Device;
 use catbench::image::read_photo;
 use catbench::metrics::{ClipScorer, Measuring, ScoredSample};
-use catbench::protocol::{Fill, ScoreCrop};
+use catbench::protocol::{ClipText, Fill, ScoreCrop};
 use image::{GrayImage, Luma};
 use rayon::prelude::*;
 
@@ -21,8 +21,15 @@ fn main() {
     let model = arguments.next().expect("usage: score CLIP_FOLDER PICTURE.jpg...");
     let files: Vec<PathBuf> = arguments.collect();
     let clip = ClipScorer::load(&model, &Device::Cpu).unwrap();
-    let measuring =
-        Measuring { clip: &clip, dino: None, fill: Fill::Black, crop: ScoreCrop::Whole, resamples: 2000, cache: None };
+    let measuring = Measuring {
+        clip: &clip,
+        dino: None,
+        fill: Fill::Black,
+        crop: ScoreCrop::Whole,
+        clip_text: ClipText::ClassWord,
+        photo_text: "a photo of a teapot",
+        cache: None,
+    };
     let began = Instant::now();
     let read = |path: &PathBuf| {
         let image = read_photo(path).unwrap();
@@ -40,7 +47,9 @@ fn main() {
             image: image.clone(),
             mask: Some(mask.clone().into()),
             prompt_text: format!("a photo of a teapot {}", seed % 10),
-            seed,
+            scene_text: None,
+            seed: Some(seed),
+            noise: None,
         })
         .collect();
     let record = measuring.measure(&photos, &samples, &mut |_, _| {}).unwrap();

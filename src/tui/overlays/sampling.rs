@@ -110,6 +110,10 @@ fn wanted(texts: &[String], concept: &Concept, run: Option<&JobFolder>) -> Resul
         ..Values::default()
     };
     let grid = take_more(more, concept, run, &mut config, &mut values)?;
+    if grid.contains(&Axis::Seed) {
+        // A sheet has each seed in one row or column.
+        config.seeds = SeedRule::Shared;
+    }
     let names = ListNames {
         concepts: config.concepts.iter().map(|other| other.name.clone()).collect(),
         ..concept.list_names()
