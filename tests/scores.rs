@@ -194,7 +194,7 @@ fn a_run_its_checkpoints_and_several_runs_are_scored_in_every_form() {
     let difference = &both["rows"][1]["balance_difference"];
     // The same training with the same seed gives the same pictures.
     assert_eq!((difference["value"].as_f64(), &difference["low"]), (Some(0.0), &Value::Null), "of 2 prompts: {both}");
-    assert!(both["notes"].to_string().contains("these numbers speak of these checkpoints"), "{both}");
+    assert!(both["notes"].to_string().contains("the numbers speak of these two checkpoints"), "{both}");
     assert!(both["rows"][0]["balance_difference"].is_null() && both["rows"][0]["run"] == first.as_str());
 
     output(&workspace, &["sample", "demo", "--run", &first, "--prompt", "a {concept} in the snow", "-n", "2"]);

@@ -10,7 +10,7 @@ use super::material::{self, Material};
 use super::model::named_or_path;
 use super::plan::{Cell as PlanCell, JobIds, Plan};
 use super::score::difference_cells;
-use super::score_table::{OF_CHECKPOINTS, OF_SETTINGS, ScoreColumns, how_cells, how_columns, intervals, notes};
+use super::score_table::{OF_SETTINGS, ScoreColumns, how_cells, how_columns, intervals, notes, of_checkpoints};
 use super::table::{Cell, Column, Format, Table};
 use super::{Error, Where, print_json, train};
 use crate::client;
@@ -369,7 +369,7 @@ fn table(plan: &Plan) -> Result<Table, Error> {
         add(&mut table, "all", together, shown, line);
     }
     table.notes.push("Δ: learned − untrained, paired by prompt and seed; an interval without 0 is a difference".into());
-    table.notes.push(if several { OF_SETTINGS } else { OF_CHECKPOINTS }.into());
+    table.notes.push(if several { OF_SETTINGS.into() } else { of_checkpoints(rows.len()) });
     Ok(table)
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::preflight::Told;
 use super::score_table::{
-    Best, OF_CHECKPOINTS, OF_SETTINGS, ScoreColumns, best_columns, how_cells, how_columns, intervals, notes,
+    Best, OF_SETTINGS, ScoreColumns, best_columns, how_cells, how_columns, intervals, notes, of_checkpoints,
     sampled_otherwise,
 };
 use super::table::{Cell, Column, Format, Table};
@@ -232,9 +232,8 @@ fn show(args: &Args, job: &JobFolder) -> Result<(), Error> {
         let names: Vec<String> = curve.iter().map(|at| format!("step {}", lines[*at].step)).collect();
         table.notes.splice(0..0, best.notes("checkpoint", &names));
     }
-    if lines.iter().any(|line| line.learned) {
-        table.notes.push(OF_CHECKPOINTS.into());
-    }
+    let learned = lines.iter().filter(|line| line.learned).count();
+    table.notes.extend((learned > 0).then(|| of_checkpoints(learned)));
     print(args, &table);
     Ok(())
 }
@@ -305,7 +304,7 @@ fn compare(args: &Args) -> Result<(), Error> {
         table
             .notes
             .push(format!("Δ: from {}, paired by prompt and seed; an interval without 0 is a difference", first.0));
-        table.notes.push(OF_CHECKPOINTS.into());
+        table.notes.push(of_checkpoints(runs.len()));
     } else {
         if let Some((twice, _)) = against.iter().find(|(id, _)| runs.iter().any(|(other, _)| other == id)) {
             return Err(Error::Job(format!("{twice} is on both sides: give each run once")));

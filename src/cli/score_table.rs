@@ -141,14 +141,22 @@ pub fn intervals(scores: &Scores) -> String {
     format!("95 % intervals {over}, n = {samples}")
 }
 
-/// What a table of single trainings speaks of.
-pub const OF_CHECKPOINTS: &str = "these numbers speak of these checkpoints, at prompts like these, not of their settings: trainings that \
-    differ only in their seed differ too; `--train-seeds 3` of sweep and bench, or `score --compare A B C --against D E F`, \
-    makes the training the unit";
+/// What a table of `count` single trainings speaks of.
+pub fn of_checkpoints(count: usize) -> String {
+    let these = match count {
+        1 => "this checkpoint".to_owned(),
+        2 => "these two checkpoints".into(),
+        count => format!("these {count} checkpoints"),
+    };
+    format!(
+        "the numbers speak of {these}, at prompts like these, not of settings: trainings that differ only in their seed \
+         differ too; `--train-seeds 3` of sweep and bench, or `score --compare A B C --against D E F`, makes the training the unit"
+    )
+}
 
 /// What a table of several trainings of each setting speaks of.
 pub const OF_SETTINGS: &str =
-    "these numbers speak of trainings with these settings, at these prompts: the training is the unit";
+    "the numbers speak of trainings with these settings, at these prompts: the training is the unit";
 
 /// Whether pictures of `a` and `b` were sampled otherwise, in words.
 pub fn sampled_otherwise(a: (&str, &ScoreLine), b: (&str, &ScoreLine)) -> Option<String> {

@@ -6,7 +6,7 @@ use super::material::Material;
 use super::plan::{Cell as PlanCell, JobIds, Plan, Row};
 use super::score::{HowArgs, difference_cells};
 use super::score_table::{
-    Best, OF_CHECKPOINTS, OF_SETTINGS, ScoreColumns, best_columns, how_cells, how_columns, intervals, notes,
+    Best, OF_SETTINGS, ScoreColumns, best_columns, how_cells, how_columns, intervals, notes, of_checkpoints,
 };
 use super::table::{Cell, Column, Format, Table};
 use super::{Error, PromptArgs, Where, print_json, train};
@@ -396,7 +396,7 @@ fn table(plan: &Plan, study: bool) -> Result<Table, Error> {
     table.notes.push(
         "Δ: from the untrained base model, paired by prompt and seed; an interval without 0 is a difference".into(),
     );
-    table.notes.push(if several { OF_SETTINGS } else { OF_CHECKPOINTS }.into());
+    table.notes.push(if several { OF_SETTINGS.into() } else { of_checkpoints(rows.len()) });
     if study {
         table.notes.insert(0, single_layers(&rows));
     }

@@ -66,7 +66,9 @@ pub use records::{
     JobContents, KnownMasks, RunSummary, fingerprint, masks_at, masks_changed, modified, rate, read_details,
     scoring_of, standing, state_now,
 };
-pub use scores::{Curve, ScoreLine, checkpoint_scores, last_curve, last_scored, read_scores, scores_of_run};
+pub use scores::{
+    Curve, ScoreLine, checkpoint_scores, difference_of_runs, last_curve, last_scored, read_scores, scores_of_run,
+};
 pub use settings::{Settings, Theme, XAxis};
 pub use sheets::{SheetPlan, plan_sheets};
 pub use state::state;

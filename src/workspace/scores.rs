@@ -94,21 +94,38 @@ pub fn last_scored(run: &JobFolder) -> Result<Option<ScoreLine>, Error> {
     Ok(lines.iter().rfind(|line| steps(line) == 1).cloned())
 }
 
-/// What the last scoring of both sides of `run` has measured, and how they differ pair by pair; none where there was none.
-pub fn scores_of_run(run: &JobFolder) -> Result<Option<BothScores>, Error> {
+/// What the last scoring of both sides of `run` has measured; none where there was none.
+fn sides_of_run(run: &JobFolder) -> Result<Option<[ScoreRecord; 2]>, Error> {
     let scoring = JobFolder::at(&run.evaluation()).ok();
     for job in scoring.iter().chain([run]) {
-        let lines = read_scores(job)?;
-        let side = |learned: bool| lines.iter().rfind(|line| line.learned == learned).map(|line| &line.record);
-        let (Some(before), Some(after)) = (side(false), side(true)) else { continue };
-        return Ok(Some(BothScores {
-            before: before.scores.clone(),
-            after: after.scores.clone(),
-            difference: compare(before, after).ok().map(|difference| difference.scores),
-            photos: after.photo_scores.as_deref().cloned(),
-        }));
+        let mut lines = read_scores(job)?;
+        let mut side = |learned: bool| {
+            let at = lines.iter().rposition(|line| line.learned == learned)?;
+            Some(lines.swap_remove(at).record)
+        };
+        if let (Some(after), Some(before)) = (side(true), side(false)) {
+            return Ok(Some([before, after]));
+        }
     }
     Ok(None)
+}
+
+/// What the last scoring of both sides of `run` has measured, and how they differ pair by pair; none where there was none.
+pub fn scores_of_run(run: &JobFolder) -> Result<Option<BothScores>, Error> {
+    let both = |[before, after]: [ScoreRecord; 2]| BothScores {
+        difference: compare(&before, &after).ok().map(|difference| difference.scores),
+        photos: after.photo_scores.map(|photos| *photos),
+        before: before.scores,
+        after: after.scores,
+    };
+    Ok(sides_of_run(run)?.map(both))
+}
+
+/// How what `second` has learned differs from what `first` has, pair by pair, by the last scoring of each; none where they have no
+/// pairs.
+pub fn difference_of_runs(first: &JobFolder, second: &JobFolder) -> Result<Option<Scores>, Error> {
+    let (Some([_, a]), Some([_, b])) = (sides_of_run(first)?, sides_of_run(second)?) else { return Ok(None) };
+    Ok(compare(&a, &b).ok().map(|difference| difference.scores))
 }
 
 /// What the last scoring of several checkpoints of `run` has measured, by their steps; nothing where there was none. Of one

@@ -9,8 +9,8 @@ use ratatui::text::{Line, Span};
 
 use super::Screen;
 use super::concept::run_row;
-use crate::client::words::score_list;
-use crate::protocol::{RunRecord, Score, with_class_words};
+use crate::client::words::{Change, score_list};
+use crate::protocol::{RunRecord, Score, Scores, with_class_words};
 use crate::tui::canvas::{Canvas, Target};
 use crate::tui::deeds::Effect;
 use crate::tui::keymap::Action;
@@ -21,7 +21,7 @@ use crate::tui::widgets::list::{self, Choice};
 use crate::tui::widgets::scores::Form;
 use crate::tui::widgets::{pane, text, tiles};
 use crate::tui::world::{Open, World};
-use crate::workspace::{History, JobFolder, Picture};
+use crate::workspace::{History, JobFolder, Picture, difference_of_runs};
 
 const RUNS: usize = 0;
 const TABLE: usize = 1;
@@ -46,6 +46,39 @@ pub struct Compare {
     steps: usize,
     /// The losses of the compared runs, by id.
     curves: BTreeMap<String, RunCurves>,
+    /// How the runs differ from the first, pair by pair.
+    pairs: Pairs,
+}
+
+/// How runs differ from the first of them, read again when other runs are compared or one is scored again.
+#[derive(Default)]
+struct Pairs {
+    /// Ids and scores of the runs.
+    of: Vec<(String, Option<Score>)>,
+    /// One a run; none of the first, and where there are no pairs.
+    differences: Vec<Option<Scores>>,
+}
+
+impl Pairs {
+    fn follow(&mut self, runs: &[&RunRecord]) {
+        let balance = |run: &&RunRecord| run.scores.as_ref().map(|both| both.after.balance.clone());
+        let of: Vec<_> = runs.iter().map(|run| (run.id.clone(), balance(run))).collect();
+        if of == self.of {
+            return;
+        }
+        let job = |run: &RunRecord| JobFolder::at(&run.path).ok();
+        let first = runs.first().and_then(|run| job(run));
+        let difference = |run: &&RunRecord| difference_of_runs(first.as_ref()?, &job(run)?).ok().flatten();
+        self.differences = std::iter::once(None).chain(runs.iter().skip(1).map(difference)).take(runs.len()).collect();
+        self.of = of;
+    }
+
+    /// How the score `name` of the run at `at` differs from that of the first.
+    fn mark(&self, at: usize, name: &str) -> Option<char> {
+        let difference = self.differences.get(at)?.as_ref()?;
+        let (_, score) = score_list(difference).into_iter().find(|(other, _)| *other == name)?;
+        Change::of(Some(score), score, score).words().chars().next()
+    }
 }
 
 impl Compare {
@@ -113,8 +146,9 @@ fn learned(history: &History) -> impl Iterator<Item = &Picture> {
     history.pictures.iter().filter(|picture| picture.learned || !picture.evaluation)
 }
 
-/// What the runs are worth, by the name of each score that one of them has; none where none is measured.
-fn scores_of(runs: &[&RunRecord], form: Form) -> Vec<(String, Vec<String>)> {
+/// What the runs are worth, by the name of each score that one of them has, with a mark of how it differs from that of the first;
+/// none where none is measured.
+fn scores_of(runs: &[&RunRecord], form: Form, pairs: &Pairs) -> Vec<(String, Vec<String>)> {
     let lists: Vec<_> =
         runs.iter().map(|run| run.scores.as_ref().map(|both| score_list(&both.after)).unwrap_or_default()).collect();
     let names = lists.iter().max_by_key(|list| list.len()).map(Vec::as_slice).unwrap_or_default();
@@ -122,7 +156,11 @@ fn scores_of(runs: &[&RunRecord], form: Form) -> Vec<(String, Vec<String>)> {
         let found = list.iter().find(|(other, _)| *other == name);
         found.map_or_else(|| "–".into(), |(_, score)| form.write(score))
     };
-    let row = |name: &str| (name.to_owned(), lists.iter().map(|list| value(list, name)).collect());
+    let marked = |(at, list): (usize, &Vec<(&str, &Score)>), name: &str| {
+        format!("{}{}", pairs.mark(at, name).unwrap_or(' '), value(list, name))
+    };
+    let row =
+        |name: &str| (name.to_owned(), lists.iter().enumerate().map(|list| marked(list, name)).collect::<Vec<_>>());
     names.iter().map(|(name, _)| row(name)).collect()
 }
 
@@ -140,9 +178,9 @@ fn differences(runs: &[&RunRecord]) -> Vec<(String, Vec<String>)> {
     let tables: Vec<toml::Table> = runs.iter().map(table).collect();
     let names: BTreeSet<&String> = tables.iter().flat_map(toml::Table::keys).collect();
     let value = |table: &toml::Table, name: &str| match table.get(name) {
-        None => "–".to_owned(),
-        Some(toml::Value::String(text)) => text.clone(),
-        Some(value) => value.to_string(),
+        None => " –".to_owned(),
+        Some(toml::Value::String(text)) => format!(" {text}"),
+        Some(value) => format!(" {value}"),
     };
     names
         .into_iter()
@@ -297,15 +335,18 @@ impl Compare {
     /// What the compared runs are worth, and the settings in which they differ.
     fn table(&mut self, canvas: &mut Canvas, area: Rect, compared: &[&RunRecord]) {
         let focused = self.focus == TABLE;
-        let said = if compared.iter().any(|run| run.scores.is_some()) { "95 % intervals" } else { "not measured" };
+        let said =
+            if compared.iter().any(|run| run.scores.is_some()) { "of these checkpoints" } else { "not measured" };
         let aside = Line::styled(said, theme::faint());
         let inner = pane::draw(canvas.buffer, area, "Scores and settings", &aside, focused);
         canvas.target(inner, Target::Pane(TABLE));
         let each = (inner.width as usize).saturating_sub(16) / compared.len().max(1);
-        let form = Form::ALL.into_iter().find(|form| form.width() < each).unwrap_or(Form::Close);
+        // Each with a mark in front and a gap behind.
+        let form = Form::ALL.into_iter().find(|form| form.width() + 2 <= each).unwrap_or(Form::Close);
+        self.pairs.follow(compared);
         let found = differences(compared);
         let same = found.is_empty();
-        let mut rows = scores_of(compared, form);
+        let mut rows = scores_of(compared, form, &self.pairs);
         rows.extend(found);
         let height = inner.height as usize;
         self.top = self.top.min(rows.len().saturating_sub(height));
