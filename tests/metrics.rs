@@ -37,7 +37,7 @@ fn measure(
 
 fn by(clip: &ClipScorer) -> Measuring<'_> {
     let (fill, crop, clip_text) = (Fill::Black, ScoreCrop::Whole, ClipText::ClassWord);
-    Measuring { clip, dino: None, fill, crop, clip_text, photo_text: "a photo of a cup", cache: None }
+    Measuring { clip, dino: None, fill, crop, clip_text, cache: None }
 }
 
 fn scorer() -> ClipScorer {
@@ -590,7 +590,7 @@ fn masked_scores_equal_an_independent_script_for_each_fill_and_crop() {
     let (clip, dino) = (scorer(), DinoScorer::load(&tiny_dino(), &Device::Cpu).unwrap());
     for fill in [Fill::Black, Fill::White, Fill::Grey, Fill::Mean] {
         for crop in [ScoreCrop::Whole, ScoreCrop::MaskBox] {
-            let measuring = Measuring { dino: Some(&dino), fill, crop, photo_text: "a photo of a teapot", ..by(&clip) };
+            let measuring = Measuring { dino: Some(&dino), fill, crop, ..by(&clip) };
             let record = measuring.measure(&photos, &samples, &mut |_, _| {}).unwrap();
             let found = serde_json::to_value(&record).unwrap();
             let expected = &expected[fill.word()][crop.word()];

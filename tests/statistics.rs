@@ -15,7 +15,7 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 use serde_json::Value;
 
 fn fixture() -> Value {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/statistics.json");
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/intervals.json");
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
@@ -170,7 +170,7 @@ fn sample((prompt, seed, masked_clip_i, clip_t): Measured) -> SampleRecord {
 
 fn record(samples: impl IntoIterator<Item = Measured>) -> ScoreRecord {
     let mut record = ScoreRecord {
-        scores: of_photos([&[], &[]], &[], None),
+        scores: of_photos([&[], &[]], [&[], &[]], None, ClipText::ClassWord),
         backbone: Backbone { name: "clip".into(), sha256: "0".into() },
         fill: Fill::Black,
         fill_colour: [0; 3],

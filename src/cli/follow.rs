@@ -14,7 +14,7 @@ use super::{Error, print_json};
 use crate::client::words::{self, MaskRow, OfMasks};
 use crate::client::{self, Follow};
 use crate::protocol::{BothScores, Event, JobInfo, JobKind, JobState, Phase, State};
-use crate::workspace::{Concept, End, History, JobFolder};
+use crate::workspace::{Concept, End, History, JobFolder, scores_of_job};
 
 /// Seconds between progress lines when stderr is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -135,7 +135,7 @@ fn finish(
             "checkpoint": history.checkpoints.last().map(|(_, path)| path),
             "pictures": pictures,
             "sheets": job.sheets(),
-            "scores": history.scores(None),
+            "scores": scores(job, history),
         }));
     }
     if let Some(error) = failure(concept, job, queued, history, ended) {
@@ -200,7 +200,7 @@ fn print_result(job: &JobFolder, history: &History) {
             held_out(history)
         );
     }
-    if let Some(both) = history.scores(None) {
+    if let Some(both) = scores(job, history) {
         print_scores(&both);
     }
     if matches!(job.kind(), Ok(JobKind::Sample)) {
@@ -219,6 +219,11 @@ fn held_out(history: &History) -> String {
     let Some(point) = history.held_out.last() else { return String::new() };
     let gap = history.gap(point).map(|gap| format!(" (gap {gap:+.4})"));
     format!(", held out {:.4}{}", point.loss, gap.unwrap_or_default())
+}
+
+/// What a job has measured: as its lines have it, with today's intervals, else as its events have told it.
+fn scores(job: &JobFolder, history: &History) -> Option<BothScores> {
+    scores_of_job(job).ok().flatten().or_else(|| history.scores(None))
 }
 
 /// The table of scores before and after, and of the photos.

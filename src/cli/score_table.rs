@@ -249,7 +249,7 @@ pub fn notes(lines: &[&ScoreLine]) -> Vec<String> {
             say("CLIP-T scene: with the prompt without the concept, as Textual Inversion's evaluation has it".into());
         }
         if line.photo_scores.is_some() {
-            say("photos: each photo against the others, CLIP-T with \"a photo of a\" and the class word; what samples can reach".into());
+            say("photos: each photo against the others, CLIP-T with the prompt that fits it best; what samples can reach".into());
         }
         if let Some(dino) = &line.dino_judge {
             let (name, hash) = (&dino.backbone.name, &dino.backbone.sha256);

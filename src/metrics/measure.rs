@@ -13,7 +13,8 @@
 //! How far the masked scores hang on their masks is measured too: all masks, of samples and photos, are grown and shrunk by
 //! [`MASK_MARGIN`](crate::protocol::MASK_MARGIN), and the masked scores computed with each.
 //!
-//! The photos are measured too, each against the others: what samples can be expected to reach.
+//! The photos are measured too, each against the others, CLIP-T with the prompt that fits it best: what samples can be expected to
+//! reach.
 //!
 //! A picture without a mask counts whole, and the record says so (`mask` is none). A sample whose mask is empty, since nothing of
 //! the concept was found in it, has masked scores of 0: all fill is like no photo. It is not left out, which would reward
@@ -68,8 +69,6 @@ pub struct Measuring<'a> {
     pub crop: ScoreCrop,
     /// Which CLIP-T stands in the balance.
     pub clip_text: ClipText,
-    /// What the photos show, for their own CLIP-T.
-    pub photo_text: &'a str,
     /// Embeddings of earlier scorings.
     pub cache: Option<&'a EmbeddingCache>,
 }
@@ -127,7 +126,7 @@ impl Measuring<'_> {
         }
         // Everything that can be refused is refused before the first embedding.
         check_sizes(photos, samples)?;
-        let texts = self.texts(samples);
+        let texts = distinct(samples);
         let text_embeds = self.clip.text_embeds(&texts)?;
         let photo_pairs: Vec<Masked> = photos.iter().map(|(image, mask)| (image, pixels(mask.as_ref()))).collect();
         let sample_pairs: Vec<Masked> =
@@ -180,10 +179,17 @@ impl Measuring<'_> {
             })
             .collect();
         let photo_scores = if photos.len() > 1 {
-            let text = text_embeds.get(text_at(self.photo_text))?.unsqueeze(0)?;
-            let text_cosines = mean_cosines(&clip.photos[1], &text)?;
-            let (own, of_dino) = (clip.of_photos()?, dino.as_ref().map(Likeness::of_photos).transpose()?);
-            Some(Box::new(of_photos(own, &text_cosines, of_dino)))
+            let cosines = clip.photos[1].matmul(&text_embeds.t()?)?.to_vec2::<f32>()?;
+            // Photos have no prompts: each is taken for what of them fits it best.
+            let fits_best = |texts: &[&str]| -> Vec<f64> {
+                let best = |row: &Vec<f32>| texts.iter().map(|text| row[text_at(text)]).fold(f32::NAN, f32::max);
+                cosines.iter().map(|row| f64::from(best(row))).collect()
+            };
+            let prompts: Vec<&str> = samples.iter().map(|sample| sample.prompt_text.as_str()).collect();
+            let scenes: Vec<&str> = samples.iter().filter_map(|sample| sample.scene_text.as_deref()).collect();
+            let clip_t = [fits_best(&prompts), fits_best(&scenes)];
+            let of_dino = dino.as_ref().map(Likeness::of_photos).transpose()?;
+            Some(Box::new(of_photos(clip.of_photos()?, clip_t, of_dino, self.clip_text)))
         } else {
             None
         };
@@ -195,7 +201,7 @@ impl Measuring<'_> {
         let prompts = records.iter().flat_map(|record| [record.prompt.as_bytes(), &[0]]);
         let mut record = ScoreRecord {
             // They follow from the samples, and are put in their place below.
-            scores: of_photos([&[], &[]], &[], None),
+            scores: of_photos([&[], &[]], [&[], &[]], None, self.clip_text),
             backbone: self.clip.backbone().clone(),
             fill: self.fill,
             fill_colour: clip.fill_colour,
@@ -236,18 +242,6 @@ impl Measuring<'_> {
         };
         record.scores = record.scores_of();
         Ok(record)
-    }
-
-    /// All texts, each once.
-    fn texts(&self, samples: &[ScoredSample]) -> Vec<String> {
-        let mut texts: Vec<String> = vec![self.photo_text.to_owned()];
-        let said = samples.iter().flat_map(|sample| std::iter::once(&sample.prompt_text).chain(&sample.scene_text));
-        for text in said {
-            if !texts.contains(text) {
-                texts.push(text.clone());
-            }
-        }
-        texts
     }
 
     /// How like the photos each sample is to `model`.
@@ -364,6 +358,17 @@ fn check_sizes(photos: &[ScoredPhoto], samples: &[ScoredSample]) -> Result<(), E
         check(&sample.image, pixels(sample.mask.as_ref()), &what)?;
     }
     Ok(())
+}
+
+/// The texts that `samples` are compared with, each once.
+fn distinct(samples: &[ScoredSample]) -> Vec<String> {
+    let mut texts: Vec<String> = Vec::new();
+    for text in samples.iter().flat_map(|sample| std::iter::once(&sample.prompt_text).chain(&sample.scene_text)) {
+        if !texts.contains(text) {
+            texts.push(text.clone());
+        }
+    }
+    texts
 }
 
 /// Whether all pixels are the same: what NaN, a filter or a failed decoder leave behind.

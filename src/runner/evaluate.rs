@@ -37,7 +37,7 @@ impl Evaluation<'_> {
         log: &mut EventLog,
         stop: &StopFlag,
     ) -> Result<Outcome, Error> {
-        let judge = Judge::load(self.concept, self.class_word, self.score_models, config, self.job, log)?;
+        let judge = Judge::load(self.concept, self.score_models, config, self.job, log)?;
         let texts: Vec<String> =
             config.sample.prompts.iter().map(|prompt| prompt_text(prompt, self.class_word)).collect();
         judge.check_prompts(&texts)?;
@@ -179,7 +179,7 @@ fn pictures(job: &ScoreJob, files: &[PathBuf], prompt: Option<&str>, log: &mut E
         }
     }
     let models = (spec.score_model.as_path(), spec.dino_model.as_deref());
-    let judge = Judge::load(&job.concept, &spec.class_word, models, &spec.score, &job.folder, log)?;
+    let judge = Judge::load(&job.concept, models, &spec.score, &job.folder, log)?;
     for (made, samples) in &groups {
         judge.measure(samples, made, None, None, log)?;
     }

@@ -26,8 +26,6 @@ pub(super) struct Judge<'a> {
     job: PathBuf,
     /// When the job was asked for.
     asked: Option<jiff::Timestamp>,
-    /// What the photos show.
-    photo_text: String,
 }
 
 /// What made the pictures that are measured together.
@@ -47,7 +45,6 @@ impl<'a> Judge<'a> {
     /// Load the models and read the photos. Warns of photos whose masks do nothing, and of photos of one colour.
     pub fn load(
         concept: &Concept,
-        class_word: &str,
         (score_model, dino_model): (&Path, Option<&Path>),
         config: &'a ScoreConfig,
         job: &JobFolder,
@@ -80,7 +77,6 @@ impl<'a> Judge<'a> {
             scores: job.scores()?,
             job: job.in_concept()?,
             asked: job.asked()?,
-            photo_text: format!("a photo of a {class_word}"),
         })
     }
 
@@ -130,7 +126,6 @@ impl<'a> Judge<'a> {
             fill: self.config.fill,
             crop: self.config.crop,
             clip_text: self.config.clip_text,
-            photo_text: &self.photo_text,
             cache: Some(&self.cache),
         };
         let mut progress = Progress::new(log, Phase::Score);

@@ -256,16 +256,18 @@ pub(super) fn named(Estimates(all): &Estimates, unit: Unit, score: impl Fn(&Esti
 }
 
 /// The scores of the photos, each against the others: means without an interval, as the photos define the concept. `clip` and
-/// `dino` are masked and whole, one value a photo; `clip_t` is with what photos show.
-pub fn of_photos<T: AsRef<[f64]>>(clip: [T; 2], clip_t: &[f64], dino: Option<[T; 2]>) -> Scores {
-    let n = clip_t.len();
+/// `dino` are masked and whole, one value a photo; `clip_t` is with the class word and with the scene alone, NaN where there is none.
+pub fn of_photos<T: AsRef<[f64]>>(clip: [T; 2], clip_t: [T; 2], dino: Option<[T; 2]>, text: ClipText) -> Scores {
+    let n = clip_t[0].as_ref().len();
     let mean = |values: &[f64]| Estimate::mean(values).value;
     let (clip, dino) =
         (clip.map(|values| mean(values.as_ref())), dino.map(|dino| dino.map(|values| mean(values.as_ref()))));
     let [masked_dino, dino] = dino.unwrap_or([f64::NAN; 2]);
+    let [clip_t, scene] = clip_t.map(|values| mean(values.as_ref()));
+    let has_scene = text == ClipText::Scene && scene.is_finite();
+    let balance = balance(clip[0], if has_scene { scene } else { clip_t });
     let nothing = f64::NAN;
-    let (balance, clip_t) = (balance(clip[0], mean(clip_t)), mean(clip_t));
-    let all = [clip[0], clip[1], clip_t, nothing, masked_dino, dino, nothing, nothing, nothing, nothing, balance];
+    let all = [clip[0], clip[1], clip_t, scene, masked_dino, dino, nothing, nothing, nothing, nothing, balance];
     by_name(all.map(|value| bare(value, n, n)), Unit::Image)
 }
 

@@ -94,30 +94,40 @@ pub fn last_scored(run: &JobFolder) -> Result<Option<ScoreLine>, Error> {
     Ok(lines.iter().rfind(|line| steps(line) == 1).cloned())
 }
 
-/// What the last scoring of both sides of `run` has measured; none where there was none.
-fn sides_of_run(run: &JobFolder) -> Result<Option<[ScoreRecord; 2]>, Error> {
-    let scoring = JobFolder::at(&run.evaluation()).ok();
-    for job in scoring.iter().chain([run]) {
-        let mut lines = read_scores(job)?;
-        let mut side = |learned: bool| {
-            let at = lines.iter().rposition(|line| line.learned == learned)?;
-            Some(lines.swap_remove(at).record)
-        };
-        if let (Some(after), Some(before)) = (side(true), side(false)) {
-            return Ok(Some([before, after]));
-        }
-    }
-    Ok(None)
+/// What `job` has measured last without and with the concept; none where it has not measured both.
+fn sides(job: &JobFolder) -> Result<Option<[ScoreRecord; 2]>, Error> {
+    let mut lines = read_scores(job)?;
+    let mut side = |learned: bool| {
+        let at = lines.iter().rposition(|line| line.learned == learned)?;
+        Some(lines.remove(at).record)
+    };
+    let (after, before) = (side(true), side(false));
+    Ok(before.zip(after).map(Into::into))
 }
 
-/// What the last scoring of both sides of `run` has measured, and how they differ pair by pair; none where there was none.
-pub fn scores_of_run(run: &JobFolder) -> Result<Option<BothScores>, Error> {
-    let both = |[before, after]: [ScoreRecord; 2]| BothScores {
+/// The same of the last scoring of `run`, on its own or at the end of its training.
+fn sides_of_run(run: &JobFolder) -> Result<Option<[ScoreRecord; 2]>, Error> {
+    let scoring = JobFolder::at(&run.evaluation()).ok();
+    let of_scoring = scoring.as_ref().map(sides).transpose()?.flatten();
+    of_scoring.map_or_else(|| sides(run), |both| Ok(Some(both)))
+}
+
+fn both([before, after]: [ScoreRecord; 2]) -> BothScores {
+    BothScores {
         difference: compare(&before, &after).ok().map(|difference| difference.scores),
         photos: after.photo_scores.map(|photos| *photos),
         before: before.scores,
         after: after.scores,
-    };
+    }
+}
+
+/// What `job` has measured last, and how both sides differ pair by pair; none where it has not measured both.
+pub fn scores_of_job(job: &JobFolder) -> Result<Option<BothScores>, Error> {
+    Ok(sides(job)?.map(both))
+}
+
+/// The same of the last scoring of `run`, on its own or at the end of its training.
+pub fn scores_of_run(run: &JobFolder) -> Result<Option<BothScores>, Error> {
     Ok(sides_of_run(run)?.map(both))
 }
 

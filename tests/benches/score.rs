@@ -27,7 +27,7 @@ fn main() {
         fill: Fill::Black,
         crop: ScoreCrop::Whole,
         clip_text: ClipText::ClassWord,
-        photo_text: "a photo of a teapot",
+
         cache: None,
     };
     let began = Instant::now();

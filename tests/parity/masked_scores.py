@@ -137,8 +137,8 @@ def likeness(judge, photos, samples, fill, crop):
     return values
 
 
-def photo_scores(clip, dino, photos, text, fill, crop):
-    """Each photo against the others, masked and whole, and against what photos show."""
+def photo_scores(clip, dino, photos, said, scenes, fill, crop):
+    """Each photo against the others, masked and whole, and against the prompt that fits it best."""
 
     def others(judge, look):
         embeds = judge.pictures([look(*pair) for pair in photos])
@@ -150,8 +150,9 @@ def photo_scores(clip, dino, photos, text, fill, crop):
         return masked, others(judge, lambda p, m: p)
 
     masked, whole = both(clip)
-    clip_t = float((clip.pictures([p for p, _ in photos]) @ clip.texts([text]).T).mean())
-    row = {"masked_clip_i": masked, "clip_i": whole, "clip_t": clip_t, "balance": (max(masked, 0) * max(clip_t, 0)) ** 0.5}
+    embeds = clip.pictures([p for p, _ in photos])
+    clip_t, scene = (float((embeds @ clip.texts(texts).T).max(1).mean()) for texts in (said, scenes))
+    row = {"masked_clip_i": masked, "clip_i": whole, "clip_t": clip_t, "balance": (max(masked, 0) * max(clip_t, 0)) ** 0.5, "clip_t_scene": scene}
     if dino is not None:
         row["masked_dino"], row["dino"] = both(dino)
     return row
@@ -193,7 +194,7 @@ def scores(clip, dino, photos, samples, prompts, class_word, doubtful):
             row = table_row(by_clip, by_dino, texts, np.ones(len(samples), bool))
             if doubtful.any() and not doubtful.all():
                 row["without_doubtful"] = table_row(by_clip, by_dino, texts, ~doubtful)
-            row["photo_scores"] = photo_scores(clip, dino, photos, f"a photo of a {class_word}", fill, crop)
+            row["photo_scores"] = photo_scores(clip, dino, photos, said, scenes, fill, crop)
             table.setdefault(fill, {})[crop] = row
     return table
 

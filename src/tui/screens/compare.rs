@@ -335,8 +335,7 @@ impl Compare {
     /// What the compared runs are worth, and the settings in which they differ.
     fn table(&mut self, canvas: &mut Canvas, area: Rect, compared: &[&RunRecord]) {
         let focused = self.focus == TABLE;
-        let said =
-            if compared.iter().any(|run| run.scores.is_some()) { "of these checkpoints" } else { "not measured" };
+        let said = if compared.iter().any(|run| run.scores.is_some()) { "of checkpoints" } else { "not measured" };
         let aside = Line::styled(said, theme::faint());
         let inner = pane::draw(canvas.buffer, area, "Scores and settings", &aside, focused);
         canvas.target(inner, Target::Pane(TABLE));

@@ -1,8 +1,8 @@
 """Student's t, Holm's correction and intervals by scipy and statsmodels, for tests/statistics.rs.
 
-    python tests/parity/statistics.py
+    python tests/parity/intervals.py
 
-writes tests/fixtures/statistics.json. The versions are in requirements.txt.
+writes tests/fixtures/intervals.json. The versions are in requirements.txt.
 """
 
 import json
@@ -72,6 +72,6 @@ out = {
     "prompts_and_seeds": [{"values": values.tolist(), **crossed(values)} for values in shared],
     "groups": [{"a": a.tolist(), "b": b.tolist(), **welch(a, b)} for a, b in groups],
 }
-path = Path(__file__).parent.parent / "fixtures" / "statistics.json"
+path = Path(__file__).parent.parent / "fixtures" / "intervals.json"
 path.write_text(json.dumps(out, indent=1) + "\n")
 print(path)
