@@ -65,8 +65,9 @@ fn several_trainings_of_each_setting_speak_of_settings() {
     for text in [
         "best cell by masked CLIP-I: lr=0.",
         "picked on one half of the prompts and seeds and reported on the other",
-        "95 % intervals over 3 trainings (Student's t), n = 18 samples",
-        "the numbers speak of trainings with these settings, at these prompts",
+        "lr=0.001, lr=0.5: 95 % intervals over 3 trainings (Student's t), n = 18 samples",
+        "untrained: 95 % intervals over 6 prompts, each picture with a seed of its own (Student's t), n = 6 samples",
+        "the numbers of trainings speak of trainings with these settings, at these prompts",
     ] {
         assert!(said.contains(text), "{text}: {said}");
     }
@@ -102,11 +103,25 @@ fn several_trainings_of_each_setting_speak_of_settings() {
     let expected = value(&compared["rows"][1]) - value(&compared["rows"][0]);
     assert!((difference["value"].as_f64().unwrap() - expected).abs() < 1e-12 && difference["units"] == 3, "{compared}");
     assert!((value(&compared["rows"][0]) - value(&rows[2])).abs() < 1e-12, "as in the sweep's table");
-    assert!(notes(&compared).contains("Welch's t") && notes(&compared).contains("speak of trainings"), "{compared}");
+    assert!(
+        notes(&compared).contains("Welch's t") && notes(&compared).contains("speak of trainings with these settings"),
+        "{compared}"
+    );
     let pair = table(&workspace, &["score", "demo", "--compare", &one[0], &other[0]]);
     assert!(notes(&pair).contains("the numbers speak of these two checkpoints"), "{pair}");
-    let twice = ["score", "demo", "--compare", &one[0], &one[1], "--against", &one[1]];
-    catbench(&workspace, &twice).assert().code(1).stderr(contains("is on both sides"));
+    // What is no group of trainings with the same settings is refused.
+    let refused = |args: &[&str], said: &str| {
+        catbench(&workspace, &[&["score", "demo", "--compare"], args].concat()).assert().code(1).stderr(contains(said));
+    };
+    refused(&[&one[0], &one[1], "--against", &one[1]], "is given twice");
+    refused(&[&one[0], &other[0], "--against", &one[1], &one[2]], "differ in more than their seed: learning_rate (0.");
+    let again =
+        ["train", "demo", "--preset", "default", "--steps", "4", "--batch-size", "1", "--learning-rate", "0.001"];
+    let more = ["--checkpoint-every", "4", "--sample-every", "0", "--validate-every", "0"];
+    let copy = PathBuf::from(json(&workspace, &[&again[..], &more[..]].concat())["path"].as_str().unwrap());
+    let copy = copy.file_name().unwrap().to_str().unwrap();
+    table(&workspace, &["score", "demo", "--run", copy, "-n", "1"]);
+    refused(&[&one[0], copy, "--against", &other[0], &other[1]], "so they are one training");
 }
 
 #[test]
@@ -118,7 +133,9 @@ fn a_plan_of_an_earlier_version_goes_on_with_its_seeds() {
     let plan = workspace.home().join(".catbench/plans/old.toml");
     let text = read_to_string(&plan).unwrap();
     assert!(text.contains("seeds = \"shared\"\n"), "{text}");
-    let before = text.replace("seeds = \"shared\"\n", "").replace("[cell.score]\n", "[cell.score]\nresamples = 2000\n");
+    assert!(text.starts_with("began_as = \"own_seeds\"\n"), "{text}");
+    let before = text.replace("began_as = \"own_seeds\"\n", "").replace("seeds = \"shared\"\n", "");
+    let before = before.replace("[cell.score]\n", "[cell.score]\nresamples = 2000\n");
     write(&plan, &before).unwrap();
     let found = table(&workspace, &args("lr=0.001,0.002"));
     let said = notes(&found);
@@ -128,6 +145,16 @@ fn a_plan_of_an_earlier_version_goes_on_with_its_seeds() {
         read_to_string(workspace.concept().join("jobs").join(scored.last().unwrap()).join("score.toml")).unwrap();
     assert!(last.contains("seeds = \"shared\""), "the new cell is sampled as the others: {last}");
     assert_eq!(found["rows"].as_array().unwrap().len(), 4, "{found}");
+    assert_eq!(table(&workspace, &args("lr=0.001,0.002")), found, "and again");
+    // A plan of today is another with other seeds, and with another text of the balance.
+    table(
+        &workspace,
+        &[&["sweep", "demo", "--name", "new", "--grid", "lr=0.001", "--shared-seeds"], &QUICK[..]].concat(),
+    );
+    let new = [&["sweep", "demo", "--name", "new", "--grid", "lr=0.001"], &QUICK[..]].concat();
+    catbench(&workspace, &new).assert().code(1).stderr(contains("other scoring settings"));
+    let scene = [&new[..], &["--shared-seeds", "--balance-text", "scene"]].concat();
+    catbench(&workspace, &scene).assert().code(1).stderr(contains("other scoring settings"));
     assert!(said.contains("it takes 6 seeds, which these prompts share") || said.contains("6 seeds"), "{said}");
 }
 

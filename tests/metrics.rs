@@ -597,7 +597,7 @@ fn masked_scores_equal_an_independent_script_for_each_fill_and_crop() {
             assert!(expected["without_doubtful"].is_object() && expected["dino_mask_dependence"].is_object());
             check_scores(&found, expected, &format!("{fill:?}, {crop:?}"));
             assert!(expected["photo_scores"].is_object() && expected["clip_t_scene"].is_f64());
-            assert_eq!((record.scores.masks.samples_doubtful, &found["samples_doubtful"]), (3, &3.into()));
+            assert_eq!((record.scores.masks.samples_doubtful, &found["samples_doubtful"]), (4, &4.into()));
             assert_eq!(
                 (record.samples_one_colour, record.samples[6].clip_t, record.samples[3].masked_clip_i),
                 (1, 0.0, 0.0)

@@ -217,6 +217,14 @@ fn a_run_its_checkpoints_and_several_runs_are_scored_in_every_form() {
     let mut args = vec!["score", "demo", "--sample"];
     args.extend(made.iter().map(|path| path.to_str().unwrap()));
     let apart = table(&workspace, &args);
+    let of_batch = |more: &[&str]| {
+        let args = ["sample", "demo", "--run", &first, "--prompt", "a {concept}", "-n", "1", "--steps", "2"];
+        output(&workspace, &[&args[..], more].concat());
+        table(&workspace, &["score", "demo", "--batch", "latest"])
+    };
+    let scales = of_batch(&["--guidance-scales", "2,5"]);
+    let said: Vec<_> = scales["rows"].as_array().unwrap().iter().map(|row| row["guidance"].as_str()).collect();
+    assert_eq!(said, [Some("2.0"), Some("5.0"), None], "pictures sampled otherwise are lines of their own: {scales}");
     let (photos, rows) = apart["rows"].as_array().unwrap().split_last().unwrap();
     assert_eq!(photos["concept"], "photos");
     let what: Vec<_> = rows.iter().map(|row| (row["step"].as_u64(), row["strength"].as_str())).collect();

@@ -358,6 +358,34 @@ fn a_better_one_is_found_and_reported_without_the_luck_it_was_picked_by() {
 }
 
 #[test]
+fn what_was_picked_by_luck_is_told() {
+    // On the prompts that pick, 0 is the best; on the others 1 is better, beyond doubt.
+    let of = |first: f64, second: f64| {
+        let value = |prompt: usize| if prompt % 2 == 0 { first } else { second } + 0.001 * (prompt * 7 % 5) as f64;
+        record((0..12).map(|prompt| (prompt, Some(100 + prompt as u64), value(prompt), 0.25)))
+    };
+    let (lucky, better, worse) = (of(0.9, 0.7), of(0.8, 0.95), of(0.5, 0.3));
+    let ranking = rank(&[vec![&lucky], vec![&better], vec![&worse]], Goal::MaskedClipI).unwrap();
+    assert_eq!((ranking.best, ranking.has_winner()), (0, false));
+    assert_eq!((ranking.better().collect::<Vec<_>>(), ranking.ties().count()), (vec![1], 0));
+    assert!(ranking.versus[2].as_ref().unwrap().is_worse());
+}
+
+#[test]
+fn the_same_picture_is_one_and_so_are_pictures_of_one_seed() {
+    let of = |seeds: &[u64], values: &[f64]| {
+        record(seeds.iter().zip(values).map(|(seed, value)| (0, Some(*seed), *value, 0.25)))
+    };
+    let twice = of(&[1, 1, 2, 3], &[0.8, 0.8, 0.7, 0.9]);
+    let score = &twice.scores.masked_clip_i;
+    assert_eq!((score.n, score.units), (3, Some(3)), "a copy adds nothing");
+    assert!((score.value - 0.8).abs() < 1e-12);
+    // Three settings of the sampling, one seed: nothing was drawn anew.
+    let score = of(&[1, 1, 1], &[0.8, 0.7, 0.9]).scores.masked_clip_i;
+    assert_eq!((score.n, score.has_interval()), (3, false));
+}
+
+#[test]
 fn few_units_have_no_interval_and_no_winner() {
     let value = |at: usize| 0.8 + 0.01 * at as f64;
     let of = |prompts: usize, images: usize, shared: bool| {

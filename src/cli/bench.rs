@@ -9,13 +9,15 @@ use serde_json::json;
 use super::material::{self, Material};
 use super::model::named_or_path;
 use super::plan::{Cell as PlanCell, JobIds, Plan};
-use super::score::difference_cells;
-use super::score_table::{OF_SETTINGS, ScoreColumns, how_cells, how_columns, intervals, notes, of_checkpoints};
+use super::score_compare::difference_cells;
+use super::score_table::{
+    OF_SETTINGS, ScoreColumns, distinct, how_cells, how_columns, interval_notes, notes, of_checkpoints,
+};
 use super::table::{Cell, Column, Format, Table};
 use super::{Error, Where, print_json, train};
 use crate::client;
 use crate::protocol::{
-    ClipText, MaskConfig, MaskMaker, MaskQuality, ModelSpec, SampleConfig, ScoreConfig, ScoreCrop, TrainStart,
+    ClipText, MaskConfig, MaskMaker, MaskQuality, ModelSpec, SampleConfig, ScoreConfig, ScoreCrop, Scores, TrainStart,
     with_setting,
 };
 use crate::statistics::{self, Comparison};
@@ -207,8 +209,7 @@ impl Args {
 
     fn cells(&self, home: &Home, protocol: &Protocol) -> Result<Vec<PlanCell>, Error> {
         let (mut cells, sampled) = (Vec::new(), protocol.sampling(&self.protocol)?);
-        let known = || Plan::trainings_of(home, self.name.as_ref().unwrap_or(&protocol.name));
-        let trainings = self.train_seeds.or_else(known).unwrap_or(1);
+        let name = self.name.as_ref().unwrap_or(&protocol.name);
         if let Some(unknown) = self.only.iter().find(|name| !protocol.subjects.iter().any(|one| one.name == **name)) {
             return Err(Error::Job(format!("the protocol has no subject {unknown:?}")));
         }
@@ -239,7 +240,8 @@ impl Args {
                 train,
                 score: ScoreConfig { sample, fill, crop, clip_text, ..usual },
             };
-            cells.extend(cell.trainings(trainings));
+            let known = || Plan::trainings_of(home, name, &subject.name);
+            cells.extend(cell.trainings(self.train_seeds.or_else(known).unwrap_or(1)));
         }
         Ok(cells)
     }
@@ -335,7 +337,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
 fn table(plan: &Plan) -> Result<Table, Error> {
     let rows = plan.rows()?;
     let results = || rows.iter().flat_map(|row| &row.results);
-    let lines: Vec<&ScoreLine> = results().flat_map(|result| [&result.before, &result.after]).flatten().collect();
+    let lines = distinct(results().flat_map(|result| [&result.before, &result.after]).flatten());
     let shown = ScoreColumns::of(&lines);
     let mut table = Table {
         columns: [Column::new("subject", "subject"), Column::new("concept", "concept")]
@@ -347,7 +349,7 @@ fn table(plan: &Plan) -> Result<Table, Error> {
         ..Table::default()
     };
     let several = rows.iter().any(|row| row.results.len() > 1);
-    let mut all = Vec::new();
+    let (mut all, mut of_rows): (Vec<_>, Vec<(String, Scores)>) = (Vec::new(), Vec::new());
     for row in &rows {
         table.notes.extend(row.problems());
         let (Some(pairs), Some(line)) = (row.pairs(), row.before()) else { continue };
@@ -359,15 +361,17 @@ fn table(plan: &Plan) -> Result<Table, Error> {
             cells.extend(how_cells(Some(photos), Some(line)));
             table.rows.push(cells);
         }
+        let scores = compared.as_ref().ok().map(|compared| compared.difference.scores.clone());
+        of_rows.extend(scores.map(|scores| (row.cell.label.clone(), scores)));
         add(&mut table, &row.cell.label, compared, shown, line);
     }
     if let (true, Some(line)) = (all.len() > 1, lines.first()) {
         let together = statistics::pool(&all).map_err(|error| error.to_string());
-        if let Ok(together) = &together {
-            table.notes.push(format!("all: {}", intervals(&together.difference.scores)));
-        }
+        of_rows.extend(together.as_ref().ok().map(|together| ("all".to_owned(), together.difference.scores.clone())));
         add(&mut table, "all", together, shown, line);
     }
+    let said: Vec<(&str, &Scores)> = of_rows.iter().map(|(name, scores)| (name.as_str(), scores)).collect();
+    table.notes.splice(0..0, interval_notes(&said));
     table.notes.push("Δ: learned − untrained, paired by prompt and seed; an interval without 0 is a difference".into());
     table.notes.push(if several { OF_SETTINGS.into() } else { of_checkpoints(rows.len()) });
     Ok(table)

@@ -14,7 +14,7 @@ use super::{Error, print_json};
 use crate::client::words::{self, MaskRow, OfMasks};
 use crate::client::{self, Follow};
 use crate::protocol::{BothScores, Event, JobInfo, JobKind, JobState, Phase, State};
-use crate::workspace::{Concept, End, History, JobFolder, scores_of_job};
+use crate::workspace::{Concept, End, History, JobFolder, scores_of_job, scores_of_run};
 
 /// Seconds between progress lines when stderr is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -223,7 +223,8 @@ fn held_out(history: &History) -> String {
 
 /// What a job has measured: as its lines have it, with today's intervals, else as its events have told it.
 fn scores(job: &JobFolder, history: &History) -> Option<BothScores> {
-    scores_of_job(job).ok().flatten().or_else(|| history.scores(None))
+    let read = if matches!(job.kind(), Ok(JobKind::Train)) { scores_of_run(job) } else { scores_of_job(job) };
+    read.ok().flatten().or_else(|| history.scores(None))
 }
 
 /// The table of scores before and after, and of the photos.
@@ -251,8 +252,11 @@ fn print_scores(both: &BothScores) {
         let [before, after] = sides.each_ref().map(words);
         println!("{name:<14}  {before:<22}  {after:<22}  {remark}");
     }
-    let marks =
-        if both.difference.is_some() { "from pairs of the same prompt and seed" } else { "from intervals apart" };
+    let pairs = both.difference.as_ref().map(|difference| difference.masked_clip_i.n as u64);
+    let marks = pairs.map_or_else(
+        || "from intervals apart".into(),
+        |pairs| format!("from {} of the same prompt and seed", words::count(pairs, "pair")),
+    );
     println!(
         "{}, {}; ▲ ▼ {marks}",
         words::intervals_over(after),

@@ -22,6 +22,7 @@ mod replay;
 mod runs;
 mod sample;
 mod score;
+mod score_compare;
 mod score_table;
 mod show;
 mod stop;

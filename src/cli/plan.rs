@@ -17,7 +17,8 @@ use super::material::Material;
 use crate::client;
 use crate::fs::write_atomic;
 use crate::protocol::{
-    JobChange, JobInfo, JobState, MaskConfig, SampleConfig, ScoreConfig, ScoreTask, SeedRule, State, TrainConfig,
+    ClipText, JobChange, JobInfo, JobState, MaskConfig, SampleConfig, ScoreConfig, ScoreTask, SeedRule, State,
+    TrainConfig,
 };
 use crate::statistics::{ScoreRecord, Trainings};
 use crate::workspace::{self, Concept, Home, JobFolder, RunSpec, ScoreLine, ScoreSpec, read_scores};
@@ -114,7 +115,9 @@ impl Cell {
             }
         }
         self.score.sample = own.try_into().unwrap_or_else(|_| self.score.sample.clone());
-        self.score.clip_text = old.score.clip_text;
+        if self.score.clip_text == ClipText::of(preset) {
+            self.score.clip_text = old.score.clip_text;
+        }
         if self.train.photo_repeats == TrainConfig::preset(preset).photo_repeats {
             self.train.photo_repeats = old.train.photo_repeats;
         }
@@ -159,13 +162,28 @@ pub struct Plan {
     pub cells: Vec<Cell>,
     /// Cells of the file that were not asked for now.
     others: Vec<Cell>,
+    began_as: Began,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PlanFile {
+    /// As which version of the program began it; versions that did not say it had one way to choose seeds.
+    #[serde(default)]
+    began_as: Began,
     #[serde(rename = "cell")]
     cells: Vec<Cell>,
+}
+
+/// What a plan began as.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Began {
+    /// A plan of a version in which prompts shared their seeds, and presets said nothing of the sampling.
+    #[default]
+    SharedSeeds,
+    /// A plan of today.
+    OwnSeeds,
 }
 
 /// Where a cell's jobs are.
@@ -189,7 +207,7 @@ impl Plan {
         }
         check_distinct(&cells)?;
         let path = home.internal().join("plans").join(format!("{name}.toml"));
-        let mut plan = Self { path, home: home.clone(), cells, others: Vec::new() };
+        let mut plan = Self { path, home: home.clone(), cells, others: Vec::new(), began_as: Began::OwnSeeds };
         match std::fs::read_to_string(&plan.path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(workspace::Error::io("read", &plan.path)(error).into()),
@@ -198,23 +216,28 @@ impl Plan {
                     path: plan.path.clone(),
                     message: error.to_string().trim_end().to_owned(),
                 })?;
+                plan.began_as = before.began_as;
                 plan.take_over(before.cells)?;
             }
         }
         Ok(plan)
     }
 
-    /// How many trainings of each cell the plan `name` of `home` has; none where there is no such plan.
-    pub fn trainings_of(home: &Home, name: &str) -> Option<usize> {
+    /// How many trainings of the cell `label` the plan `name` of `home` has; of one that it does not have as many as of another. None where
+    /// there is no such plan.
+    pub fn trainings_of(home: &Home, name: &str, label: &str) -> Option<usize> {
         let text = std::fs::read_to_string(home.internal().join("plans").join(format!("{name}.toml"))).ok()?;
         let plan: PlanFile = toml::from_str(&text).ok()?;
-        plan.cells.iter().map(|cell| cell.training + 1).max()
+        let most = |counts: &dyn Fn(&Cell) -> bool| {
+            plan.cells.iter().filter(|cell| counts(cell)).map(|cell| cell.training + 1).max()
+        };
+        most(&|cell| cell.label == label).or_else(|| most(&|_| true))
     }
 
     /// Keep the jobs of the same cells.
     fn take_over(&mut self, before: Vec<Cell>) -> Result<(), Error> {
         // A plan of a version before goes on with the seeds that prompts share: its pictures are compared with each other.
-        if before.iter().any(|old| old.score.sample.seeds == SeedRule::Shared) {
+        if self.began_as == Began::SharedSeeds {
             self.cells.iter_mut().for_each(|cell| cell.score.sample.seeds = SeedRule::Shared);
         }
         for old in before {
@@ -222,7 +245,7 @@ impl Plan {
                 self.others.push(old);
                 continue;
             };
-            if old.score.sample.seeds == SeedRule::Shared {
+            if self.began_as == Began::SharedSeeds {
                 cell.go_on_as_before(&old);
             }
             if let Some(what) = cell.differs_in(&old) {
@@ -238,7 +261,8 @@ impl Plan {
     }
 
     fn save(&self) -> Result<(), Error> {
-        let file = PlanFile { cells: self.cells.iter().chain(&self.others).cloned().collect() };
+        let began_as = self.began_as;
+        let file = PlanFile { began_as, cells: self.cells.iter().chain(&self.others).cloned().collect() };
         let problem = |message: String| workspace::Error::Toml { path: self.path.clone(), message };
         let text = toml::to_string(&file).map_err(|error| problem(error.to_string()))?;
         if let Some(folder) = self.path.parent() {

@@ -4,16 +4,17 @@ use std::path::PathBuf;
 
 use super::preflight::Told;
 use super::score_table::{
-    Best, OF_SETTINGS, ScoreColumns, best_columns, how_cells, how_columns, intervals, notes, of_checkpoints,
-    sampled_otherwise,
+    Best, ScoreColumns, best_columns, how_cells, how_columns, interval_notes, notes, of_checkpoints,
 };
 use super::table::{Cell, Column, Format, Table};
 use super::train::one_of;
-use super::{Error, PlacementArgs, PromptArgs, RunArgs, follow};
+use super::{Error, PlacementArgs, PromptArgs, RunArgs, follow, score_compare};
 use crate::client;
+use crate::client::words::shell;
 use crate::protocol::{ClipText, Fill, ScoreConfig, ScoreCrop, ScoreTask, Scores};
-use crate::statistics::{self, Comparison, ScoreRecord};
-use crate::workspace::{self, Concept, History, JobFolder, ScoreLine, ScoreSpec, last_scored, preflight, read_scores};
+use crate::workspace::{
+    self, Concept, History, JobFolder, ScoreLine, ScoreSpec, last_scored, lines_with, preflight, read_scores,
+};
 
 /// Options of a scoring.
 #[derive(Debug, clap::Args)]
@@ -83,11 +84,19 @@ impl HowArgs {
 pub fn run(args: &Args) -> Result<(), Error> {
     if args.last {
         let (concept, run) = args.run.find()?;
-        let job = || Ok::<_, Error>(JobFolder::at(&concept.folder.join(last_of(&run)?.job))?);
-        return show(args, &if args.checkpoints { last_curve_of(&concept, &run)? } else { job()? });
+        let lines = if args.checkpoints {
+            read_scores(&last_curve_of(&concept, &run)?)?
+        } else {
+            let last = last_of(&concept, &run)?;
+            lines_with(&JobFolder::at(&concept.folder.join(&last.job))?, &last)?
+        };
+        show(args, lines);
+        return Ok(());
     }
     if !args.compare.is_empty() {
-        return compare(args);
+        let concept = super::concept(&args.run.concept)?;
+        print(args, &score_compare::table(&concept, &args.compare, &args.against)?);
+        return Ok(());
     }
     let concept = super::concept(&args.run.concept)?;
     let files: Vec<PathBuf> = match &args.batch {
@@ -129,12 +138,18 @@ pub fn run(args: &Args) -> Result<(), Error> {
         if args.format.is_none() {
             return follow::follow(&concept, &scoring, Some(&job), args.run.json);
         }
-        return if follow::quietly(&concept, &scoring, Some(&job))? { show(args, &scoring) } else { Ok(()) };
+        if follow::quietly(&concept, &scoring, Some(&job))? {
+            show(args, read_scores(&scoring)?);
+        }
+        return Ok(());
     }
     client::check_writable(&concept.home()?)?;
     let scoring = JobFolder::new_scoring(&concept, &spec)?;
     let job = client::submit_new(&scoring, placement)?;
-    if follow::quietly(&concept, &scoring, Some(&job))? { show(args, &scoring) } else { Ok(()) }
+    if follow::quietly(&concept, &scoring, Some(&job))? {
+        show(args, read_scores(&scoring)?);
+    }
+    Ok(())
 }
 
 /// How much is measured, in words.
@@ -163,17 +178,18 @@ pub(super) fn pictures_of(batch: &JobFolder) -> Result<Vec<PathBuf>, Error> {
 }
 
 /// What was measured of `run` last: at the end of its training, on its own, or by a sweep or a protocol.
-fn last_of(run: &JobFolder) -> Result<ScoreLine, Error> {
-    let missing = || Error::Job(format!("{} has not been scored: catbench score CONCEPT --run {0}", run.id()));
+pub fn last_of(concept: &Concept, run: &JobFolder) -> Result<ScoreLine, Error> {
+    let (concept, id) = (shell(&concept.id), run.id());
+    let missing = || Error::Job(format!("{id} has not been scored: catbench score {concept} --run {id}"));
     last_scored(run)?.ok_or_else(missing)
 }
 
 /// The last scoring of several checkpoints of `run`.
 fn last_curve_of(concept: &Concept, run: &JobFolder) -> Result<JobFolder, Error> {
     let missing = || {
-        let id = run.id();
+        let (concept, id) = (shell(&concept.id), run.id());
         Error::Job(format!(
-            "the checkpoints of {id} have not been scored: catbench score CONCEPT --run {id} --checkpoints"
+            "the checkpoints of {id} have not been scored: catbench score {concept} --run {id} --checkpoints"
         ))
     };
     let (job, _) = workspace::last_curve(run)?.ok_or_else(missing)?;
@@ -181,13 +197,13 @@ fn last_curve_of(concept: &Concept, run: &JobFolder) -> Result<JobFolder, Error>
 }
 
 /// Print what a job has measured.
-fn show(args: &Args, job: &JobFolder) -> Result<(), Error> {
-    let mut lines = read_scores(job)?;
+fn show(args: &Args, mut lines: Vec<ScoreLine>) {
     // A folder that was scored again has the lines of both; the last ones count.
     let mut seen = Vec::new();
     lines.reverse();
     lines.retain(|line| {
-        let key = (line.learned, line.step, line.strength.map(f32::to_bits), line.checkpoint.clone());
+        let key =
+            (line.learned, line.step, line.strength.map(f32::to_bits), line.checkpoint.clone(), line.sample.clone());
         let new = !seen.contains(&key);
         seen.push(key);
         new
@@ -205,7 +221,10 @@ fn show(args: &Args, job: &JobFolder) -> Result<(), Error> {
         (curve.len() > 1).then(|| Best::of(&curve.iter().map(|at| vec![&lines[*at].record]).collect::<Vec<_>>()));
     columns.extend(best.iter().flat_map(|_| best_columns()));
     columns.extend(how_columns());
-    let mut table = Table { columns, notes: notes(&all), ..Table::default() };
+    let side = |line: &ScoreLine| if line.learned { format!("step {}", line.step) } else { "untrained".to_owned() };
+    let rows: Vec<(String, &Scores)> = lines.iter().map(|line| (side(line), &line.record.scores)).collect();
+    let rows: Vec<(&str, &Scores)> = rows.iter().map(|(name, scores)| (name.as_str(), *scores)).collect();
+    let mut table = Table { columns, notes: [interval_notes(&rows), notes(&all)].concat(), ..Table::default() };
     let against = |at: Option<usize>| match (&best, at) {
         (None, _) => Vec::new(),
         (Some(best), Some(at)) => best.cells(at).to_vec(),
@@ -235,13 +254,21 @@ fn show(args: &Args, job: &JobFolder) -> Result<(), Error> {
     let learned = lines.iter().filter(|line| line.learned).count();
     table.notes.extend((learned > 0).then(|| of_checkpoints(learned)));
     print(args, &table);
-    Ok(())
 }
 
 /// What a column says of a line.
 type Says = fn(&ScoreLine) -> Cell;
 
-/// The columns that tell lines apart whose steps do not: strength and checkpoint.
+/// A setting of the sampling.
+fn sampled(line: &ScoreLine, name: &str) -> Cell {
+    match line.sample.as_ref().map(|sample| &sample[name]) {
+        None | Some(serde_json::Value::Null) => Cell::Nothing(String::new()),
+        Some(serde_json::Value::String(text)) => Cell::Text(text.clone()),
+        Some(value) => Cell::Text(value.to_string()),
+    }
+}
+
+/// The columns that tell lines apart whose steps do not: strength, checkpoint, and how they were sampled.
 fn apart(lines: &[ScoreLine]) -> Vec<(&'static str, Says)> {
     let strength: Says =
         |line| line.strength.map_or_else(|| Cell::Nothing(String::new()), |strength| Cell::Text(strength.to_string()));
@@ -249,116 +276,30 @@ fn apart(lines: &[ScoreLine]) -> Vec<(&'static str, Says)> {
         let short = |hash: &String| Cell::Text(hash.chars().take(12).collect());
         line.checkpoint.as_ref().map_or_else(|| Cell::Nothing(String::new()), short)
     };
-    let alike = |a: &&ScoreLine, b: &&ScoreLine| a.learned && b.learned && a.step == b.step;
+    let alike = |a: &&ScoreLine, b: &&ScoreLine| (a.learned, a.step) == (b.learned, b.step);
     let differ = |what: Says| {
         lines.iter().enumerate().any(|(i, a)| lines[..i].iter().any(|b| alike(&a, &b) && what(a) != what(b)))
     };
-    [("strength", strength), ("checkpoint", checkpoint)].into_iter().filter(|(_, what)| differ(*what)).collect()
+    let guidance: Says = |line| sampled(line, "guidance_scale");
+    let steps: Says = |line| sampled(line, "steps");
+    let sampler: Says = |line| sampled(line, "sampler");
+    let eta: Says = |line| sampled(line, "eta");
+    let negative: Says = |line| sampled(line, "negative_prompt");
+    let all = [
+        ("strength", strength),
+        ("checkpoint", checkpoint),
+        ("guidance", guidance),
+        ("steps", steps),
+        ("sampler", sampler),
+        ("eta", eta),
+        ("negative", negative),
+    ];
+    all.into_iter().filter(|(_, what)| differ(*what)).collect()
 }
 
 fn print(args: &Args, table: &Table) {
     let format = args.format.unwrap_or(if args.run.json { Format::Json } else { Format::Text });
     print!("{}", table.render(format));
-}
-
-/// Runs by their ids, and what was measured of each last.
-fn scored(concept: &Concept, ids: &[String]) -> Result<Vec<(String, ScoreLine)>, Error> {
-    let one = |id: &String| {
-        let run = concept.run(id)?;
-        Ok((run.id().to_owned(), last_of(&run)?))
-    };
-    ids.iter().map(one).collect()
-}
-
-/// The differences of several runs from the first, or of two groups of runs.
-fn compare(args: &Args) -> Result<(), Error> {
-    let concept = super::concept(&args.run.concept)?;
-    let (runs, against) = (scored(&concept, &args.compare)?, scored(&concept, &args.against)?);
-    let lines: Vec<&ScoreLine> = runs.iter().chain(&against).map(|(_, line)| line).collect();
-    let dino = lines.iter().all(|line| line.record.scores.dino.is_some());
-    let shown = ScoreColumns { dino, ..ScoreColumns::of(&lines) };
-    let named = |(name, line): &(String, ScoreLine)| (name.clone(), line.clone());
-    let Some((first, rest)) = runs.split_first().map(|(first, rest)| (named(first), rest)) else { return Ok(()) };
-    let mut table = Table {
-        columns: std::iter::once(Column::new("run", "run"))
-            .chain(shown.columns("", ""))
-            .chain(shown.columns("_difference", "Δ "))
-            .chain(how_columns())
-            .collect(),
-        notes: notes(&lines),
-        ..Table::default()
-    };
-    let otherwise = runs.iter().chain(&against).skip(1);
-    let otherwise = otherwise.filter_map(|(name, line)| sampled_otherwise((&first.0, &first.1), (name, line)));
-    let otherwise: Vec<String> = otherwise.collect();
-    if against.is_empty() {
-        let differences = rest.iter().map(|(_, line)| Some(both(&first.1.record, &line.record)));
-        let differences: Vec<_> = std::iter::once(None).chain(differences).collect();
-        for ((name, line), difference) in runs.iter().zip(differences) {
-            let mut row: Vec<Cell> = vec![Cell::Text(name.clone())];
-            row.extend(shown.cells(&line.record.scores));
-            row.extend(difference_cells(difference, shown, name, &mut table.notes));
-            row.extend(how_cells(Some(&line.record.scores), Some(line)));
-            table.rows.push(row);
-        }
-        table
-            .notes
-            .push(format!("Δ: from {}, paired by prompt and seed; an interval without 0 is a difference", first.0));
-        table.notes.push(of_checkpoints(runs.len()));
-    } else {
-        if let Some((twice, _)) = against.iter().find(|(id, _)| runs.iter().any(|(other, _)| other == id)) {
-            return Err(Error::Job(format!("{twice} is on both sides: give each run once")));
-        }
-        let records =
-            |side: &[(String, ScoreLine)]| side.iter().map(|(_, line)| line.record.clone()).collect::<Vec<_>>();
-        let compared = statistics::compare_groups(&records(&runs), &records(&against));
-        let compared = compared.map_err(|error| Error::Job(error.to_string()))?;
-        let names = |side: &[(String, ScoreLine)]| side.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>().join(" ");
-        let mut add = |name: String, scores: &Scores, difference: Vec<Cell>| {
-            let cells = [shown.cells(scores), difference, how_cells(Some(scores), lines.first().copied()).to_vec()];
-            table.rows.push([vec![Cell::Text(name)], cells.concat()].concat());
-        };
-        add(names(&runs), &compared.first, shown.nothing());
-        add(names(&against), &compared.second, shown.cells(&compared.difference.scores));
-        let of_groups = intervals(&compared.second);
-        table.notes.splice(0..1, [of_groups]);
-        table.notes.push("Δ: from the first group (Welch's t); an interval without 0 is a difference".into());
-        table.notes.push(OF_SETTINGS.into());
-        let unpaired = compared.difference.unpaired;
-        table.notes.extend((unpaired > 0).then(|| format!("{unpaired} samples have no partner in all of the others")));
-    }
-    table.notes.extend(otherwise);
-    print(args, &table);
-    Ok(())
-}
-
-/// One training's scoring against another's.
-fn both(first: &ScoreRecord, second: &ScoreRecord) -> Result<Comparison, String> {
-    statistics::pool(&[vec![(first.clone(), second.clone())]]).map_err(|error| error.to_string())
-}
-
-/// The cells of a difference; where there is none, `notes` says why of `name`.
-pub fn difference_cells(
-    difference: Option<Result<Comparison, String>>,
-    shown: ScoreColumns,
-    name: &str,
-    notes: &mut Vec<String>,
-) -> Vec<Cell> {
-    match difference {
-        Some(Ok(compared)) => {
-            let unpaired = compared.difference.unpaired;
-            if unpaired > 0 {
-                notes.push(format!("{name}: {unpaired} samples of either side have no partner"));
-            }
-            shown.cells(&compared.difference.scores)
-        }
-        other => {
-            if let Some(Err(why)) = other {
-                notes.push(format!("{name}: {why}"));
-            }
-            shown.nothing()
-        }
-    }
 }
 
 fn fill(text: &str) -> Result<Fill, String> {

@@ -48,7 +48,10 @@ impl ScoreColumns {
             (self.doubtful, "masked_clip_i_without_doubtful", "masked CLIP-I without them".into()),
         ];
         let column = |(_, key, title): &(bool, &str, String)| {
-            Column::new(&format!("{key}{suffix}"), &format!("{before}{title}"))
+            // No difference, but the pairs in which either mask is doubtful.
+            let pairs = !before.is_empty() && *key == "samples_doubtful";
+            let title = if pairs { "pairs doubtful".to_owned() } else { format!("{before}{title}") };
+            Column::new(&format!("{key}{suffix}"), &title)
         };
         all.iter().filter(|(is_there, ..)| *is_there).map(column).collect()
     }
@@ -109,7 +112,8 @@ pub fn how_cells(scores: Option<&Scores>, line: Option<&ScoreLine>) -> [Cell; 6]
         record.crop.word().into(),
         Cell::Text(record.mask_makers.join("; ")),
         Cell::Text(judges.join("; ")),
-        record.clip_text.word().into(),
+        // Where no prompt says anything besides the concept, it is with the class word.
+        if scores.clip_t_scene.is_some() { record.clip_text } else { ClipText::ClassWord }.word().into(),
         over.into(),
     ]
 }
@@ -132,13 +136,27 @@ pub fn intervals(scores: &Scores) -> String {
         None => return format!("95 % intervals by the bootstrap of an earlier version, n = {samples}"),
         Some(Unit::Image) => format!("over {units} pictures of one prompt (Student's t)"),
         Some(Unit::Prompt) => format!("over {units} prompts, each picture with a seed of its own (Student's t)"),
-        Some(Unit::PromptAndSeed) => {
-            "over prompts and the seeds that they share, as in earlier versions (crossed ANOVA, Satterthwaite)".into()
-        }
+        Some(Unit::PromptAndSeed) => "over prompts and the seeds that they share (crossed ANOVA, Satterthwaite)".into(),
         Some(Unit::Subject) => format!("over {units} subjects (Student's t)"),
         Some(Unit::Training) => format!("over {units} trainings (Student's t)"),
     };
     format!("95 % intervals {over}, n = {samples}")
+}
+
+/// What the intervals of rows speak of: once where it is the same of all, else with the names of the rows.
+pub fn interval_notes(rows: &[(&str, &Scores)]) -> Vec<String> {
+    let mut found: Vec<(String, Vec<&str>)> = Vec::new();
+    for (name, scores) in rows {
+        let said = intervals(scores);
+        match found.iter_mut().find(|(other, _)| *other == said) {
+            Some((_, names)) => names.push(name),
+            None => found.push((said, vec![name])),
+        }
+    }
+    let several = found.len() > 1;
+    let note =
+        |(said, names): (String, Vec<&str>)| if several { format!("{}: {said}", names.join(", ")) } else { said };
+    found.into_iter().map(note).collect()
 }
 
 /// What a table of `count` single trainings speaks of.
@@ -155,8 +173,8 @@ pub fn of_checkpoints(count: usize) -> String {
 }
 
 /// What a table of several trainings of each setting speaks of.
-pub const OF_SETTINGS: &str =
-    "the numbers speak of trainings with these settings, at these prompts: the training is the unit";
+pub const OF_SETTINGS: &str = "the numbers of trainings speak of trainings with these settings, at these prompts: the training is the unit, and other \
+     prompts may differ more";
 
 /// Whether pictures of `a` and `b` were sampled otherwise, in words.
 pub fn sampled_otherwise(a: (&str, &ScoreLine), b: (&str, &ScoreLine)) -> Option<String> {
@@ -196,6 +214,23 @@ impl Best {
         })
     }
 
+    /// Where a best row is not better than the untrained base model; `differences` from that are those of the rows.
+    pub fn against_untrained(&self, names: &[String], differences: &[Option<Scores>]) -> Vec<String> {
+        let note = |(goal, ranking): (&Goal, &Result<Ranking, String>)| {
+            let best = ranking.as_ref().ok()?.best;
+            let difference = differences.get(best)?.as_ref()?;
+            let score = match goal {
+                Goal::MaskedClipI => &difference.masked_clip_i,
+                Goal::Balance => &difference.balance,
+            };
+            let is_better = score.has_interval() && score.low > 0.0;
+            let than = if score.has_interval() && score.high < 0.0 { "worse than" } else { "not told from" };
+            let (name, goal) = (&names[best], goal.word());
+            (!is_better).then(|| format!("{name} is {than} the untrained base model by {goal}: {}", in_brackets(score)))
+        };
+        Goal::ALL.iter().zip(&self.rankings).filter_map(note).collect()
+    }
+
     /// What is to be said of it; `names` are those of the rows, which are a `what`.
     pub fn notes(&self, what: &str, names: &[String]) -> Vec<String> {
         let mut notes: Vec<String> = Vec::new();
@@ -205,11 +240,17 @@ impl Best {
                 Ok(ranking) => {
                     let (name, value) = (&names[ranking.best], in_brackets(&ranking.value));
                     let ties: Vec<&str> = ranking.ties().map(|at| names[at].as_str()).collect();
-                    let others = match ties.as_slice() {
-                        [] => "all others are worse".to_owned(),
-                        ties => format!("not told from it: {}", ties.join(", ")),
-                    };
-                    format!("best {what} by {}: {name}, {value}; {others}", goal.word())
+                    let better: Vec<&str> = ranking.better().map(|at| names[at].as_str()).collect();
+                    let mut others = Vec::new();
+                    if !better.is_empty() {
+                        others.push(format!("better there, so it was picked by luck: {}", better.join(", ")));
+                    }
+                    if !ties.is_empty() {
+                        others.push(format!("not told from it: {}", ties.join(", ")));
+                    }
+                    let others = if others.is_empty() { "all others are worse".into() } else { others.join("; ") };
+                    let on = "on the pictures that it was not picked on";
+                    format!("best {what} by {}: {name}, {value} {on}; {others}", goal.word())
                 }
             };
             if !notes.contains(&note) {
@@ -218,13 +259,24 @@ impl Best {
         }
         if self.rankings.iter().any(Result::is_ok) {
             notes.push(
-                "the best is picked on one half of the prompts and seeds and reported on the other; ▼ worse than it, = not told \
-                 from it, p corrected for all comparisons (Holm)"
+                "the best is picked on one half of the prompts and seeds and reported on the other, so its value is not that of its row; \
+                 ▼ worse than it, ▲ better, = not told from it, which does not mean equal; p corrected for all comparisons (Holm)"
                     .into(),
             );
         }
         notes
     }
+}
+
+/// The lines of several results, each once: trainings share what comes without them.
+pub fn distinct<'a>(lines: impl Iterator<Item = &'a ScoreLine>) -> Vec<&'a ScoreLine> {
+    let mut found: Vec<&ScoreLine> = Vec::new();
+    for line in lines {
+        if !found.iter().any(|other| (&other.job, other.time, other.step) == (&line.job, line.time, line.step)) {
+            found.push(line);
+        }
+    }
+    found
 }
 
 /// What is to be said of lines of scores: the judges, the settings, and which masks did nothing.
@@ -236,7 +288,6 @@ pub fn notes(lines: &[&ScoreLine]) -> Vec<String> {
         }
     };
     for ScoreLine { record: line, .. } in lines {
-        say(intervals(&line.scores));
         say(format!(
             "fill {}, crop {}, CLIP {} (sha256 {}), {}",
             line.fill.word(),
@@ -254,6 +305,13 @@ pub fn notes(lines: &[&ScoreLine]) -> Vec<String> {
         if let Some(dino) = &line.dino_judge {
             let (name, hash) = (&dino.backbone.name, &dino.backbone.sha256);
             say(format!("DINO {name} (sha256 {hash}), {}", dino.preprocessing));
+        }
+        match line.photos.iter().filter(|photo| photo.one_colour).count() {
+            0 => {}
+            1 => say("1 photo is one colour; take it out, for all scores rest on the photos".into()),
+            count => {
+                say(format!("{count} photos are one colour each; take them out, for all scores rest on the photos"))
+            }
         }
         match line.photos_unmasked {
             0 => {}

@@ -4,16 +4,18 @@ use serde_json::json;
 
 use super::material::Material;
 use super::plan::{Cell as PlanCell, JobIds, Plan, Row};
-use super::score::{HowArgs, difference_cells};
+use super::score::HowArgs;
+use super::score_compare::difference_cells;
 use super::score_table::{
-    Best, OF_SETTINGS, ScoreColumns, best_columns, how_cells, how_columns, intervals, notes, of_checkpoints,
+    Best, OF_SETTINGS, ScoreColumns, best_columns, distinct, how_cells, how_columns, interval_notes, notes,
+    of_checkpoints,
 };
 use super::table::{Cell, Column, Format, Table};
 use super::{Error, PromptArgs, Where, print_json, train};
 use crate::client;
 use crate::protocol::{Preset, SampleConfig, ScoreConfig, Scores, TrainConfig, with_setting};
 use crate::statistics;
-use crate::workspace::{Concept, ScoreLine, preflight};
+use crate::workspace::{Concept, preflight};
 
 /// Options of a sweep.
 #[derive(Debug, clap::Args)]
@@ -218,8 +220,11 @@ impl Args {
     /// The cells, and the settings that all their trainings have from concept.toml.
     fn cells(&self, concept: &Concept) -> Result<(Vec<PlanCell>, toml::Table), Error> {
         let usually = if self.layers_study { 3 } else { 1 };
-        let known = || Plan::trainings_of(&concept.home().ok()?, &self.plan_name(concept));
-        let trainings = self.train_seeds.or_else(known).unwrap_or(usually);
+        let home = concept.home()?;
+        let trainings = |label: &str| {
+            let known = || Plan::trainings_of(&home, &self.plan_name(concept), label);
+            self.train_seeds.or_else(known).unwrap_or(usually)
+        };
         let material = Material::of(&concept.home()?, concept, true)?;
         let mut cells: Vec<Vec<(String, String)>> = vec![Vec::new()];
         for (name, values) in self.axes(concept)? {
@@ -243,17 +248,22 @@ impl Args {
             let (mut train, score) = with_all(&(start, ScoreConfig { sample, ..usual }), &values)?;
             let kept = concept.file.train.kept_in(&train);
             from_concept.retain(|name, _| preset.is_none() && kept.contains_key(name));
+            if train.hold_out.is_some() && !values.iter().any(|(name, _)| name == "validate_every") {
+                // What is held out is measured.
+                train.validate_every = TrainConfig::default().validate_every;
+            }
             // One checkpoint, at the end, is all that is needed.
             train.checkpoint_every = train.checkpoint_every.max(train.steps);
             train.check()?;
             score.sample.check()?;
+            let labels: Vec<String> = cell.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            let trainings = trainings(&labels.join(" "));
             if trainings > 1 && cell.iter().any(|(name, _)| name == "seed") {
                 let remedy = "take seed out of the grid, or give --train-seeds 1";
                 return Err(Error::Job(format!(
                     "{trainings} trainings of each seed are no trainings of one setting: {remedy}"
                 )));
             }
-            let labels: Vec<String> = cell.iter().map(|(name, value)| format!("{name}={value}")).collect();
             let cell = PlanCell {
                 label: labels.join(" "),
                 training: 0,
@@ -312,12 +322,13 @@ fn table(plan: &Plan, study: bool) -> Result<Table, Error> {
     let rows = plan.rows()?;
     let keys: Vec<String> = plan.cells.first().map(|cell| cell.settings.keys().cloned().collect()).unwrap_or_default();
     let results = || rows.iter().flat_map(|row| &row.results);
-    let lines: Vec<&ScoreLine> = results().flat_map(|result| [&result.before, &result.after]).flatten().collect();
+    let lines = distinct(results().flat_map(|result| [&result.before, &result.after]).flatten());
     let shown = ScoreColumns::of(&lines);
     let mut table = Table {
         columns: keys
             .iter()
             .map(|key| Column::new(key, key))
+            .chain([Column::new("concept", "concept")])
             .chain(shown.columns("", ""))
             .chain(shown.columns("_difference", "Δ "))
             .chain(best_columns())
@@ -344,7 +355,7 @@ fn table(plan: &Plan, study: bool) -> Result<Table, Error> {
             value if baselines.len() > 1 && matters_untrained(key, value) => Cell::Text(value.clone()),
             _ => what.into(),
         };
-        keys.iter().map(value).collect()
+        keys.iter().map(value).chain([what.into()]).collect()
     };
     for baseline in &baselines {
         let before = baseline.before();
@@ -369,8 +380,11 @@ fn table(plan: &Plan, study: bool) -> Result<Table, Error> {
     let best =
         (whole.len() > 1).then(|| Best::of(&whole.iter().map(|(_, records)| records.clone()).collect::<Vec<_>>()));
     let several = rows.iter().any(|row| row.results.len() > 1);
+    let mut of_rows: Vec<(String, Scores)> = Vec::new();
+    let mut compared_with_untrained = Vec::new();
     for (at, planned) in rows.iter().enumerate() {
         let mut row: Vec<Cell> = keys.iter().map(|key| Cell::Text(planned.cell.settings[key].clone())).collect();
+        row.push("learned".into());
         let compared = planned.pairs().map(|pairs| statistics::pool(&[pairs]).map_err(|error| error.to_string()));
         let after = planned.after().unwrap_or_default();
         let scores = match &compared {
@@ -381,15 +395,14 @@ fn table(plan: &Plan, study: bool) -> Result<Table, Error> {
         };
         if let Some(scores) = &scores {
             row.extend(shown.cells(scores));
-            row.extend(difference_cells(compared, shown, &planned.cell.label, &mut table.notes));
-            if several {
-                let said = intervals(scores);
-                table.notes.retain(|note| *note != said);
-                table.notes.insert(0, said);
-            }
+            row.extend(difference_cells(compared.clone(), shown, &planned.cell.label, &mut table.notes));
+            of_rows.push((planned.cell.label.clone(), scores.clone()));
         }
         table.notes.extend(planned.problems());
         let place = whole.iter().position(|(of_whole, _)| *of_whole == at);
+        if place.is_some() {
+            compared_with_untrained.push(compared.and_then(Result::ok).map(|compared| compared.difference.scores));
+        }
         let against = best.as_ref().zip(place).map_or_else(nothing, |(best, place)| best.cells(place).to_vec());
         table.rows.push(filled(row, against, how_cells(scores.as_ref(), after.first().copied())));
     }
@@ -397,12 +410,18 @@ fn table(plan: &Plan, study: bool) -> Result<Table, Error> {
         "Δ: from the untrained base model, paired by prompt and seed; an interval without 0 is a difference".into(),
     );
     table.notes.push(if several { OF_SETTINGS.into() } else { of_checkpoints(rows.len()) });
+    let baseline = baselines.first().and_then(|row| row.before()).map(|line| ("untrained", &line.record.scores));
+    let said = of_rows.iter().map(|(name, scores)| (name.as_str(), scores));
+    let said: Vec<(&str, &Scores)> = baseline.into_iter().chain(said).collect();
+    table.notes.splice(0..0, interval_notes(&said));
     if study {
         table.notes.insert(0, single_layers(&rows));
     }
     if let Some(best) = best {
         let names: Vec<String> = whole.iter().map(|(at, _)| rows[*at].cell.label.clone()).collect();
-        table.notes.splice(0..0, best.notes("cell", &names));
+        let mut said = best.notes("cell", &names);
+        said.extend(best.against_untrained(&names, &compared_with_untrained));
+        table.notes.splice(0..0, said);
     }
     Ok(table)
 }

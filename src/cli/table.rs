@@ -196,6 +196,7 @@ impl Table {
                 Cell::Versus(versus) => {
                     let mut value = json_of(&versus.difference);
                     (value["p"], value["worse"]) = (json!(versus.p), json!(versus.is_worse()));
+                    value["better"] = json!(versus.is_better());
                     value
                 }
                 Cell::Dependence(dependence) => json!(dependence),
@@ -260,7 +261,11 @@ fn json_of(score: &Score) -> Value {
 
 /// Against the best one: how far it is from it and with which p-value, with a mark for worse or a tie.
 fn against_best(versus: &Versus) -> String {
-    let mark = if versus.is_worse() { "▼" } else { "=" };
+    let mark = match versus {
+        versus if versus.is_worse() => "▼",
+        versus if versus.is_better() => "▲",
+        _ => "=",
+    };
     format!("{mark} {:+.3} (p {:.3})", versus.difference.value, versus.p)
 }
 
@@ -303,6 +308,7 @@ fn tex(text: &str) -> String {
             '^' => escaped.push_str("\\textasciicircum{}"),
             '\\' => escaped.push_str("\\textbackslash{}"),
             'Δ' => escaped.push_str("$\\Delta$"),
+            '▲' => escaped.push_str("$\\uparrow$"),
             '▼' => escaped.push_str("$\\downarrow$"),
             c => escaped.push(c),
         }

@@ -232,7 +232,8 @@ impl Args {
             crop: self.crop.unwrap_or(start.crop),
             flip_probability: self.flip_probability.unwrap_or(start.flip_probability),
             photo_repeats: self.photo_repeats.unwrap_or(start.photo_repeats),
-            hold_out: self.hold_out.clone().or(start.hold_out),
+            // None with an empty name, where [train] has one.
+            hold_out: self.hold_out.clone().or(start.hold_out).filter(|name| !name.is_empty()),
             masked_loss: self.masked_loss.unwrap_or(start.masked_loss),
             gradient_checkpointing: self.gradient_checkpointing.unwrap_or(start.gradient_checkpointing),
             seed: self.seed.unwrap_or(start.seed),

@@ -236,6 +236,7 @@ impl Measuring<'_> {
                     mask: pixels(mask.as_ref()).map(|mask| pixels_sha256(mask.dimensions(), mask)),
                     mask_made_by: mask.as_ref().and_then(|mask| mask.says.made_by.clone()),
                     mask_confidence: mask.as_ref().and_then(|mask| mask.says.confidence),
+                    one_colour: is_one_colour(image),
                 })
                 .collect(),
             samples: records,

@@ -11,7 +11,7 @@ use crate::catversion::{prompt_text, scene_text};
 use crate::diffusion::BaseModel;
 use crate::image::{Provenance, mask_says, read_any_mask, read_photo, read_provenance};
 use crate::metrics::{ScoredMask, ScoredSample};
-use crate::protocol::{ModelSpec, Phase, SampleConfig, ScoreConfig, ScoreTask};
+use crate::protocol::{ModelSpec, Phase, PictureRecord, SampleConfig, ScoreConfig, ScoreTask};
 use crate::workspace::{self, Concept, EventLog, History, JobFolder, read_scores, sample_mask};
 
 /// A scoring that samples its pictures: of a finished run, or at the end of its training.
@@ -37,6 +37,10 @@ impl Evaluation<'_> {
         log: &mut EventLog,
         stop: &StopFlag,
     ) -> Result<Outcome, Error> {
+        let config = &ScoreConfig {
+            sample: SampleConfig { prompts: once(&config.sample.prompts), ..config.sample.clone() },
+            ..config.clone()
+        };
         let judge = Judge::load(self.concept, self.score_models, config, self.job, log)?;
         let texts: Vec<String> =
             config.sample.prompts.iter().map(|prompt| prompt_text(prompt, self.class_word)).collect();
@@ -69,7 +73,12 @@ impl Evaluation<'_> {
             };
             clear(&self.job.path().join(&self.folder).join(&name))?;
             let mut samples = Vec::new();
-            let mut made = Made { learned, strength: learned.then_some(settings.strength), ..Made::default() };
+            let mut made = Made {
+                learned,
+                strength: learned.then_some(settings.strength),
+                sample: serde_json::to_value(&settings).ok(),
+                ..Made::default()
+            };
             let whole = sampling.run(log, stop, &mut |sampled| {
                 (made.step, made.checkpoint) = (sampled.step, sampled.checkpoint.clone());
                 samples.push(self.scored(sampled));
@@ -77,7 +86,7 @@ impl Evaluation<'_> {
             if !whole {
                 return Ok(Outcome::Stopped { step: done });
             }
-            let record = judge.measure(&samples, &made, Some(&settings), before.as_ref(), log)?;
+            let record = judge.measure(&samples, &made, before.as_ref(), log)?;
             before = Some(record).filter(|_| !learned).or(before);
             done = made.step;
         }
@@ -109,6 +118,12 @@ impl Evaluation<'_> {
         all.retain(|(step, path)| !measured.contains(step) && path.as_ref().is_none_or(|path| path.is_file()));
         Ok(all.into_iter().map(|(step, path)| (PathBuf::from(format!("step-{step:06}")), path)).collect())
     }
+}
+
+/// `prompts`, each once: a picture that is asked for again is the same picture.
+fn once(prompts: &[String]) -> Vec<String> {
+    let mut seen = HashSet::new();
+    prompts.iter().filter(|prompt| seen.insert(*prompt)).cloned().collect()
 }
 
 /// Take away the pictures in `folder` and their masks: an earlier scoring of other prompts or seeds has left them.
@@ -153,7 +168,8 @@ pub(super) fn run(job: &ScoreJob, log: &mut EventLog, stop: &StopFlag) -> Result
     evaluation.run(&spec.task, &spec.score, log, stop)
 }
 
-/// Measure pictures that are there: those of one checkpoint and strength together, each such group on a line of its own.
+/// Measure pictures that are there: those of one checkpoint, strength and settings of the sampling together, each such group on a line
+/// of its own.
 fn pictures(job: &ScoreJob, files: &[PathBuf], prompt: Option<&str>, log: &mut EventLog) -> Result<Outcome, Error> {
     let spec = &job.spec;
     let mut groups: Vec<(Made, Vec<ScoredSample>)> = Vec::new();
@@ -181,7 +197,7 @@ fn pictures(job: &ScoreJob, files: &[PathBuf], prompt: Option<&str>, log: &mut E
     let models = (spec.score_model.as_path(), spec.dino_model.as_deref());
     let judge = Judge::load(&job.concept, models, &spec.score, &job.folder, log)?;
     for (made, samples) in &groups {
-        judge.measure(samples, made, None, None, log)?;
+        judge.measure(samples, made, None, log)?;
     }
     Ok(Outcome::Finished)
 }
@@ -199,6 +215,16 @@ fn read_mask_of(path: &Path, size: (u32, u32)) -> Result<Option<ScoredMask>, Err
     Ok(Some(ScoredMask { pixels, says: mask_says(&path) }))
 }
 
+/// The settings that `record` shares with other pictures of its sampling.
+fn sampled(record: &PictureRecord) -> Option<serde_json::Value> {
+    let mut settings = serde_json::to_value(&record.picture).ok()?;
+    let table = settings.as_object_mut()?;
+    ["prompt", "seed", "strength", "checkpoint"].iter().for_each(|own| drop(table.remove(*own)));
+    table.insert("uncond_prefix".into(), record.uncond_prefix.into());
+    table.insert("every_prompt".into(), record.every_prompt.into());
+    Some(settings)
+}
+
 /// What a picture says made it.
 fn made(said: &Provenance) -> Made {
     let step = said.trained_steps();
@@ -207,7 +233,7 @@ fn made(said: &Provenance) -> Made {
             let used = record.checkpoint.as_ref();
             let (strength, checkpoint) =
                 (used.map(|_| record.picture.strength), used.and_then(|used| used.sha256.clone()));
-            Made { learned: used.is_some(), step, strength, checkpoint }
+            Made { learned: used.is_some(), step, strength, checkpoint, sample: sampled(record) }
         }
         _ => Made { learned: step > 0, step, ..Made::default() },
     }

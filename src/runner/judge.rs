@@ -9,7 +9,7 @@ use crate::image::mask_says;
 use crate::metrics::{
     ClipScorer, DinoScorer, EmbeddingCache, Measuring, ScoredMask, ScoredPhoto, ScoredSample, is_one_colour,
 };
-use crate::protocol::{Event, Phase, SampleConfig, ScoreConfig, is_doubtful};
+use crate::protocol::{Event, Phase, ScoreConfig, is_doubtful};
 use crate::statistics::{ScoreRecord, compare};
 use crate::workspace::{self, Concept, EventLog, JobFolder, ScoreLine};
 
@@ -39,6 +39,8 @@ pub(super) struct Made {
     pub strength: Option<f32>,
     /// SHA-256 of the checkpoint, where it is known.
     pub checkpoint: Option<String>,
+    /// The settings of the sampling that make a picture what it is, where they are known.
+    pub sample: Option<serde_json::Value>,
 }
 
 impl<'a> Judge<'a> {
@@ -80,10 +82,6 @@ impl<'a> Judge<'a> {
         })
     }
 
-    fn not_written(&self, error: serde_json::Error) -> Error {
-        workspace::Error::io("write", &self.scores)(error.into()).into()
-    }
-
     /// Refuse prompts that the score model cannot read: before hours of sampling, not after.
     pub fn check_prompts(&self, texts: &[String]) -> Result<(), Error> {
         self.clip.text_embeds(texts)?;
@@ -96,7 +94,6 @@ impl<'a> Judge<'a> {
         &self,
         samples: &[ScoredSample],
         made: &Made,
-        sample: Option<&SampleConfig>,
         before: Option<&ScoreRecord>,
         log: &mut EventLog,
     ) -> Result<ScoreRecord, Error> {
@@ -144,7 +141,7 @@ impl<'a> Judge<'a> {
             step: made.step,
             strength: made.strength,
             checkpoint: made.checkpoint.clone(),
-            sample: sample.map(serde_json::to_value).transpose().map_err(|error| self.not_written(error))?,
+            sample: made.sample.clone(),
             record,
         };
         append(&self.scores, &line)?;
@@ -198,9 +195,25 @@ fn append(path: &Path, line: &ScoreLine) -> Result<(), Error> {
     use std::io::Write;
     let written = serde_json::to_vec(line).map_err(std::io::Error::from).and_then(|mut bytes| {
         bytes.push(b'\n');
-        let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path)?;
+        let mut file = std::fs::OpenOptions::new().read(true).append(true).create(true).open(path)?;
+        if !ends_a_line(&mut file)? {
+            // What a runner that was killed has left: its end is on a line of its own, which no reader takes.
+            bytes.insert(0, b'\n');
+        }
         file.write_all(&bytes)?;
         file.sync_data()
     });
     Ok(written.map_err(workspace::Error::io("write", path))?)
+}
+
+/// Whether what is in `file` ends with a whole line.
+fn ends_a_line(file: &mut std::fs::File) -> std::io::Result<bool> {
+    use std::io::{Read, Seek, SeekFrom};
+    if file.metadata()?.len() == 0 {
+        return Ok(true);
+    }
+    file.seek(SeekFrom::End(-1))?;
+    let mut last = [0];
+    file.read_exact(&mut last)?;
+    Ok(last == *b"\n")
 }

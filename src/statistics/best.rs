@@ -55,9 +55,14 @@ pub struct Versus {
 }
 
 impl Versus {
-    /// Whether it is worse than the best one; otherwise the two tie.
+    /// Whether it is worse than the best one.
     pub fn is_worse(&self) -> bool {
         self.p <= FOUND && self.difference.value < 0.0
+    }
+
+    /// Whether it is better than the one that was picked on the other half. What is neither worse nor better ties with it.
+    pub fn is_better(&self) -> bool {
+        self.p <= FOUND && self.difference.value > 0.0
     }
 }
 
@@ -77,16 +82,22 @@ pub struct Ranking {
 impl Ranking {
     /// Those that cannot be told from the best one.
     pub fn ties(&self) -> impl Iterator<Item = usize> {
-        self.versus
-            .iter()
-            .enumerate()
-            .filter(|(_, versus)| versus.as_ref().is_some_and(|versus| !versus.is_worse()))
-            .map(|(at, _)| at)
+        self.of_those(|versus| !versus.is_worse() && !versus.is_better())
+    }
+
+    /// Those that are better than it, which was picked by luck then.
+    pub fn better(&self) -> impl Iterator<Item = usize> {
+        self.of_those(Versus::is_better)
     }
 
     /// Whether there is one that all others are worse than.
     pub fn has_winner(&self) -> bool {
-        self.ties().next().is_none()
+        self.of_those(|versus| !versus.is_worse()).next().is_none()
+    }
+
+    fn of_those(&self, is: impl Fn(&Versus) -> bool) -> impl Iterator<Item = usize> {
+        let all = self.versus.iter().enumerate();
+        all.filter(move |(_, versus)| versus.as_ref().is_some_and(&is)).map(|(at, _)| at)
     }
 }
 

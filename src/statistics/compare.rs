@@ -315,14 +315,25 @@ pub fn compare_groups(first: &[ScoreRecord], second: &[ScoreRecord]) -> Result<C
         let (one, other) = lists.split_at(first.len());
         [one, other].map(|lists| lists.iter().map(values).collect::<Vec<_>>())
     };
-    let scores = |score: &dyn Fn(&[Vec<OfUnit>; 2]) -> Scores| {
-        with_certain(score(&of(false)), pictures, kept.len(), || score(&of(true)))
+    let side = |lists: &[Vec<&SampleRecord>]| {
+        let values = |certain: bool| -> Vec<OfUnit> {
+            let counts = |sample: &&&SampleRecord| !(certain && sample.is_doubtful());
+            let values = |list: &Vec<&SampleRecord>| {
+                values_of(&list.iter().filter(counts).copied().collect::<Vec<_>>(), a.clip_text)
+            };
+            lists.iter().map(values).collect()
+        };
+        let rows = |units: &[OfUnit]| units.iter().map(|(_, rows)| rows).sum();
+        let (all, certain) = (values(false), values(true));
+        with_certain(over(Unit::Training, &all), rows(&all), rows(&certain), || over(Unit::Training, &certain))
     };
+    let difference = |[one, other]: &[Vec<OfUnit>; 2]| between(one, other);
+    let (one, other) = lists.split_at(first.len());
     Ok(Comparison {
-        first: scores(&|[one, _]| over(Unit::Training, one)),
-        second: scores(&|[_, other]| over(Unit::Training, other)),
+        first: side(one),
+        second: side(other),
         difference: Difference {
-            scores: scores(&|[one, other]| between(one, other)),
+            scores: with_certain(difference(&of(false)), pictures, kept.len(), || difference(&of(true))),
             unpaired: all.iter().map(|record| record.samples.len() - pictures).sum(),
         },
     })
@@ -330,7 +341,8 @@ pub fn compare_groups(first: &[ScoreRecord], second: &[ScoreRecord]) -> Result<C
 
 /// The differences of the means of two groups.
 fn between(one: &[OfUnit], other: &[OfUnit]) -> Scores {
-    let rows = one.iter().chain(other).map(|(_, rows)| rows).sum();
+    // Pictures of each training.
+    let rows = one.first().map_or(0, |(_, rows)| *rows);
     let score = |at: usize| {
         let groups = [one, other].map(|group| group.iter().map(|(values, _)| values[at]).collect::<Vec<_>>());
         let [a, b] = groups.each_ref().map(|group| group.iter().sum::<f64>() / group.len() as f64);

@@ -120,11 +120,12 @@ impl Design {
     pub fn of_pictures<'a>(pictures: impl IntoIterator<Item = (&'a str, Option<u64>)>) -> Self {
         let pictures: Vec<_> = pictures.into_iter().collect();
         let units = numbered(pictures.iter().map(|(prompt, _)| prompt));
-        if units.iter().all(|unit| *unit == 0) {
-            return Self::of(Unit::Image, 0..pictures.len());
-        }
         let seed = |(at, (_, seed)): (usize, &(_, Option<u64>))| seed.ok_or(at);
         let seeds = numbered(pictures.iter().enumerate().map(seed));
+        if units.iter().all(|unit| *unit == 0) {
+            // Several pictures of one seed were sampled otherwise, not drawn anew.
+            return Self { unit: Unit::Image, units: seeds, seeds: None };
+        }
         let mut prompt_of: HashMap<usize, usize> = HashMap::new();
         let is_shared = seeds.iter().zip(&units).any(|(seed, unit)| prompt_of.entry(*seed).or_insert(*unit) != unit);
         let unit = if is_shared { Unit::PromptAndSeed } else { Unit::Prompt };

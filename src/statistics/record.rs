@@ -1,6 +1,6 @@
 //! What a scoring leaves behind: every value, and what was measured on what and how.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +23,9 @@ pub struct PhotoRecord {
     /// How sure its maker is of it, 0 to 1, where it says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mask_confidence: Option<f64>,
+    /// Whether all of it is one colour, so that nothing can be like it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub one_colour: bool,
 }
 
 /// What made the masks of records that do not say it: they are from before there was another maker of samples' masks.
@@ -85,9 +88,10 @@ fn is_false(value: &bool) -> bool {
 }
 
 impl SampleRecord {
-    /// Whether little is to be given on its masked scores: its mask is doubtful, or marks nothing or everything.
+    /// Whether little is to be given on its masked scores: its mask is doubtful, or marks nothing or everything, or the picture
+    /// shows nothing.
     pub(super) fn is_doubtful(&self) -> bool {
-        is_doubtful(self.mask_confidence) || self.mask_empty || self.mask_full
+        is_doubtful(self.mask_confidence) || self.mask_empty || self.mask_full || self.one_colour
     }
 
     /// What made its mask; none where it has none.
@@ -167,7 +171,10 @@ pub struct ScoreRecord {
 impl ScoreRecord {
     /// The scores of its samples, with their intervals by today's rule, whatever wrote the record.
     pub fn scores_of(&self) -> Scores {
-        let samples: Vec<&SampleRecord> = self.samples.iter().collect();
+        // The same picture twice is one picture.
+        let mut seen = HashSet::new();
+        let mut samples: Vec<&SampleRecord> = self.samples.iter().collect();
+        samples.retain(|&sample| seen.insert((&sample.prompt, sample.seed, &sample.image, &sample.mask)));
         scores(&samples, self.clip_text, |samples, estimates| {
             let design = Design::of_pictures(samples.iter().map(|sample| (sample.prompt.as_str(), sample.seed)));
             named(estimates, design.unit(), |estimate| design.score(estimate))

@@ -100,7 +100,9 @@ pub fn effective_settings(config: &TrainConfig) -> Vec<(&'static str, String)> {
         rows.push(("passes", format!("each photo {} times in a pass, which is shuffled", config.photo_repeats)));
     }
     if let Some(name) = &config.hold_out {
-        rows.push(("held out", format!("{name}: not trained on, its loss is measured")));
+        let measured =
+            if config.validate_every > 0 { "its loss is measured" } else { "nor measured, as validate_every is 0" };
+        rows.push(("held out", format!("{name}: not trained on, {measured}; scores are against it too")));
     }
     let mut extra = Vec::new();
     if config.masked_loss {

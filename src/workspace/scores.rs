@@ -82,6 +82,13 @@ pub fn read_scores(job: &JobFolder) -> Result<Vec<ScoreLine>, Error> {
     Ok(lines)
 }
 
+/// The lines of the scoring that measured `of`, in their order.
+pub fn lines_with(job: &JobFolder, of: &ScoreLine) -> Result<Vec<ScoreLine>, Error> {
+    let mut lines = read_lines(&job.scores()?)?;
+    lines.retain(|line| (&line.job, line.asked) == (&of.job, of.asked));
+    Ok(lines)
+}
+
 /// What was measured of `run` last by a scoring of one checkpoint: at the end of its training, on its own, or by a sweep or a protocol.
 /// None where there was none.
 pub fn last_scored(run: &JobFolder) -> Result<Option<ScoreLine>, Error> {
@@ -94,22 +101,27 @@ pub fn last_scored(run: &JobFolder) -> Result<Option<ScoreLine>, Error> {
     Ok(lines.iter().rfind(|line| steps(line) == 1).cloned())
 }
 
-/// What `job` has measured last without and with the concept; none where it has not measured both.
-fn sides(job: &JobFolder) -> Result<Option<[ScoreRecord; 2]>, Error> {
-    let mut lines = read_scores(job)?;
-    let mut side = |learned: bool| {
-        let at = lines.iter().rposition(|line| line.learned == learned)?;
-        Some(lines.remove(at).record)
-    };
-    let (after, before) = (side(true), side(false));
-    Ok(before.zip(after).map(Into::into))
+/// What is measured last of `jobs`, whose lines are in one file, without and with the concept; none where nothing has measured both. A
+/// scoring that was not finished does not count.
+fn sides(jobs: &[&JobFolder]) -> Result<Option<[ScoreRecord; 2]>, Error> {
+    let Some(first) = jobs.first() else { return Ok(None) };
+    let names = jobs.iter().map(|job| job.in_concept()).collect::<Result<Vec<_>, _>>()?;
+    let mut lines = read_lines(&first.scores()?)?;
+    lines.retain(|line| names.contains(&line.job));
+    for at in (0..lines.len()).rev() {
+        let (after, earlier) = (&lines[at], &lines[..at]);
+        let same = |line: &&ScoreLine| !line.learned && (&line.job, line.asked) == (&after.job, after.asked);
+        if let Some(before) = earlier.iter().rfind(same).filter(|_| after.learned) {
+            return Ok(Some([before.record.clone(), after.record.clone()]));
+        }
+    }
+    Ok(None)
 }
 
 /// The same of the last scoring of `run`, on its own or at the end of its training.
 fn sides_of_run(run: &JobFolder) -> Result<Option<[ScoreRecord; 2]>, Error> {
     let scoring = JobFolder::at(&run.evaluation()).ok();
-    let of_scoring = scoring.as_ref().map(sides).transpose()?.flatten();
-    of_scoring.map_or_else(|| sides(run), |both| Ok(Some(both)))
+    sides(&std::iter::once(run).chain(&scoring).collect::<Vec<_>>())
 }
 
 fn both([before, after]: [ScoreRecord; 2]) -> BothScores {
@@ -123,7 +135,7 @@ fn both([before, after]: [ScoreRecord; 2]) -> BothScores {
 
 /// What `job` has measured last, and how both sides differ pair by pair; none where it has not measured both.
 pub fn scores_of_job(job: &JobFolder) -> Result<Option<BothScores>, Error> {
-    Ok(sides(job)?.map(both))
+    Ok(sides(&[job])?.map(both))
 }
 
 /// The same of the last scoring of `run`, on its own or at the end of its training.

@@ -5,7 +5,7 @@ Catbench's code: an independent reading of the definitions in src/metrics/measur
 
 Samples are PNGs whose text chunk `prompt` says what they show; their masks are in `masks/` in their folder. Masks have the
 name of their picture with the ending .png; one whose text chunk `confidence` is below 0.5, or that marks nothing or
-everything, is doubtful. Prints one JSON object: fill -> crop -> score -> value. `clip_t_scene` is CLIP-T with the prompt without the
+everything, is doubtful, and so is a sample of one colour. Prints one JSON object: fill -> crop -> score -> value. `clip_t_scene` is CLIP-T with the prompt without the
 concept; `mask_dependence` is masked CLIP-I with all masks grown and shrunk by 5 % of their box, `dino_mask_dependence` the same of masked
 DINO, `without_doubtful` the scores without samples whose mask is doubtful, `photo_scores` those of each photo against the others.
 A sample of one colour has scores of 0, one whose mask marks nothing masked scores of 0.
@@ -174,7 +174,7 @@ def scores(clip, dino, photos, samples, prompts, class_word, doubtful):
     one_colour = np.array([bool((p == p[0, 0]).all()) for p, _ in samples])
     empty = np.array([m is not None and not m.any() for _, m in samples])
     full = np.array([m is not None and bool((m == 255).all()) for _, m in samples])
-    doubtful = doubtful | empty | full
+    doubtful = doubtful | empty | full | one_colour
     whole, masked = ~one_colour, ~(one_colour | empty)
     said = [prompt.replace("{concept}", class_word) for prompt in prompts]
     scenes = [" ".join(prompt.replace("{concept}", "").split()) for prompt in prompts]

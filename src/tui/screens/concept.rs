@@ -305,7 +305,7 @@ fn new_list(open: &Open) -> Effect {
 pub fn run_row(run: &RunRecord, width: usize) -> Line<'static> {
     let (mark, style) = theme::mark(run.state);
     let state = if run.imported.is_some() { "imported" } else { run.state.word() };
-    let loss = run.fixed_noise_loss.or(run.loss).map(|loss| format!("{loss:.4}")).unwrap_or_default();
+    let loss = run.fixed_noise_loss.map(|loss| format!("{loss:.4}")).unwrap_or_default();
     let score = run.scores.as_ref().map(|both| format!("balance {:.3}", both.after.balance.value)).unwrap_or_default();
     let steps = format!("{}/{}", run.steps, run.of);
     let rest = format!("{steps:<11} {loss:<7} {score}");
