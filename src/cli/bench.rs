@@ -43,7 +43,8 @@ pub struct Args {
     /// Only these subjects.
     #[arg(long, value_name = "SUBJECT", value_delimiter = ',')]
     only: Vec<String>,
-    /// Trainings of each subject, with seeds from the protocol's on; 1 if not given. A plan that is there keeps its number.
+    /// Trainings of each subject, with the seeds S, S + 1, ..., where S is the protocol's seed; 1 if not given. A plan that is there
+    /// keeps its number.
     #[arg(long, value_name = "COUNT", value_parser = train::positive)]
     train_seeds: Option<usize>,
     /// The plan's name; the same name goes on with it. Without: the protocol's.

@@ -224,11 +224,11 @@ struct PromptArgs {
     /// Images a prompt; 4 if not given.
     #[arg(short = 'n', long = "images", value_parser = train::positive)]
     images_per_prompt: Option<usize>,
-    /// What seeds start from; 0 if not given. `sample` gives image i of every prompt the seed SEED + i then, and without it each
-    /// prompt seeds of its own, from its text; scorings do the latter always.
+    /// Seed of the pictures; 0 if not given. `sample` gives image i of every prompt the seed SEED + i. Without it, and in scorings
+    /// always, each prompt has seeds of its own: they follow from its text, and SEED is added.
     #[arg(long)]
     seed: Option<u64>,
-    /// Image i of every prompt has the same seed, SEED + i, as in versions before.
+    /// Image i of every prompt has the seed SEED + i. So it was before prompts had seeds of their own.
     #[arg(long)]
     shared_seeds: bool,
     /// Classifier-free guidance; 1 switches it off. Without: 10 for runs of the preset `official`, else the concept's, else 7.5.

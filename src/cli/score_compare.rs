@@ -21,7 +21,7 @@ struct Run {
 }
 
 impl Run {
-    fn find(concept: &Concept, id: &String) -> Result<Self, Error> {
+    fn find(concept: &Concept, id: &str) -> Result<Self, Error> {
         let run = concept.run(id)?;
         Ok(Self { id: run.id().to_owned(), line: last_of(concept, &run)?, train: run.run_spec()?.train })
     }

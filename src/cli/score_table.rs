@@ -297,10 +297,10 @@ pub fn notes(lines: &[&ScoreLine]) -> Vec<String> {
             line.preprocessing
         ));
         if line.scores.clip_t_scene.is_some() {
-            say("CLIP-T scene: with the prompt without the concept, as Textual Inversion's evaluation has it".into());
+            say("CLIP-T scene: the picture against its prompt without the concept, as Textual Inversion's evaluation has it".into());
         }
         if line.photo_scores.is_some() {
-            say("photos: each photo against the others, CLIP-T with the prompt that fits it best; what samples can reach".into());
+            say("photos: each photo against the others, CLIP-T with the prompt that fits it best; about what samples can reach".into());
         }
         if let Some(dino) = &line.dino_judge {
             let (name, hash) = (&dino.backbone.name, &dino.backbone.sha256);
@@ -310,7 +310,7 @@ pub fn notes(lines: &[&ScoreLine]) -> Vec<String> {
             0 => {}
             1 => say("1 photo is one colour; take it out, for all scores rest on the photos".into()),
             count => {
-                say(format!("{count} photos are one colour each; take them out, for all scores rest on the photos"))
+                say(format!("{count} photos are one colour each; take them out, for all scores rest on the photos"));
             }
         }
         match line.photos_unmasked {

@@ -35,8 +35,8 @@ pub struct Args {
     /// Which layers are feature-dense: each layer of the text encoder alone, the last three, the upper half, and all.
     #[arg(long, conflicts_with = "grid")]
     layers_study: bool,
-    /// Trainings of each combination, with seeds from the training's on: from 3 on the table speaks of settings, not of
-    /// checkpoints. 3 in a study, else 1; a plan that is there keeps its number.
+    /// Trainings of each combination, with the seeds S, S + 1, ..., where S is the training's seed. From 3 on the table speaks of
+    /// settings, not of checkpoints. 3 in a study, else 1; a plan that is there keeps its number.
     #[arg(long, value_name = "COUNT", value_parser = train::positive)]
     train_seeds: Option<usize>,
     /// The plan's name; the same name goes on with it. Without: the concept's and the settings'.

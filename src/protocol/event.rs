@@ -156,7 +156,7 @@ pub enum Event {
         learned: bool,
         /// What was measured.
         #[serde(flatten)]
-        scores: Scores,
+        scores: Box<Scores>,
         /// After minus before, pair by pair, where both sides are of one scoring.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         difference: Option<Box<Scores>>,

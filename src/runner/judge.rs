@@ -149,7 +149,7 @@ impl<'a> Judge<'a> {
         let difference = before.and_then(|before| compare(before, &record).ok());
         log.write(Event::Scored {
             learned,
-            scores: record.scores.clone(),
+            scores: Box::new(record.scores.clone()),
             difference: difference.map(|difference| Box::new(difference.scores)),
             photos: record.photo_scores.clone(),
         })?;

@@ -184,11 +184,6 @@ impl<'a> Pairs<'a> {
         with_certain(of(&all), all[0].len(), certain[0].len(), || of(&certain))
     }
 
-    fn difference_values(&self, certain: bool) -> OfUnit {
-        let sides = self.sides(certain);
-        (self.difference(&sides).values(), sides[0].len())
-    }
-
     /// The values of all pictures of a side, also of those without a partner.
     fn values(record: &ScoreRecord, certain: bool) -> OfUnit {
         let samples: Vec<_> = record.samples.iter().filter(|sample| !(certain && sample.is_doubtful())).collect();
@@ -288,7 +283,10 @@ pub fn pool(subjects: &[Trainings]) -> Result<Comparison, Error> {
         first: if of_one_subject && is_one_baseline { first.scores_of() } else { before },
         second: taken_together(unit, &units, |pairs, certain| Pairs::values(pairs.second, certain)),
         difference: Difference {
-            scores: taken_together(unit, &units, |pairs, certain| pairs.difference_values(certain)),
+            scores: taken_together(unit, &units, |pairs, certain| {
+                let sides = pairs.sides(certain);
+                (pairs.difference(&sides).values(), sides[0].len())
+            }),
             unpaired,
         },
     })

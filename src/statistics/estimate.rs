@@ -57,6 +57,7 @@ impl Estimate {
     }
 
     /// It without `other`, of the same rows.
+    #[must_use]
     pub fn minus(&self, other: &Self) -> Self {
         let (value, rows) = (self.value - other.value, self.rows.max(other.rows));
         Self { value, rows, parts: together(&self.parts, &other.parts, [1.0, -1.0]) }

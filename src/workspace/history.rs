@@ -182,7 +182,7 @@ impl History {
             Event::Checkpoint { step, path } => self.checkpoints.push((*step, self.folder.join(path))),
             Event::Masked { picture, mask } => self.masks.push((picture.clone(), mask.clone())),
             Event::Scored { learned, scores, difference, photos } => {
-                *(if *learned { &mut self.after } else { &mut self.before }) = Some(scores.clone());
+                *(if *learned { &mut self.after } else { &mut self.before }) = Some((**scores).clone());
                 self.difference = difference.as_deref().cloned();
                 self.photos = photos.as_deref().cloned();
             }

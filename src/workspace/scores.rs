@@ -163,7 +163,7 @@ pub type Curve = (PathBuf, BTreeMap<usize, Scores>);
 pub fn last_curve(run: &JobFolder) -> Result<Option<Curve>, Error> {
     let mut by_scoring: Vec<(Option<jiff::Timestamp>, Curve)> = Vec::new();
     for line in read_lines(&run.path().join("scores.jsonl"))?.into_iter().filter(|line| line.learned) {
-        match by_scoring.iter_mut().find(|(asked, (job, _))| (*asked, &*job) == (line.asked, &line.job)) {
+        match by_scoring.iter_mut().find(|(asked, (job, _))| *asked == line.asked && *job == line.job) {
             Some((_, (_, scores))) => drop(scores.insert(line.step, line.record.scores)),
             None => by_scoring.push((line.asked, (line.job, BTreeMap::from([(line.step, line.record.scores)])))),
         }

@@ -378,9 +378,9 @@ impl Run {
             ..of(0.0)
         };
         let photos = Scores { clip_t_scene: None, ..of(0.3) };
-        self.tell(Event::Scored { learned: false, scores: of(0.0), difference: None, photos: None });
+        self.tell(Event::Scored { learned: false, scores: Box::new(of(0.0)), difference: None, photos: None });
         let (difference, photos) = (Some(Box::new(difference)), Some(Box::new(photos)));
-        self.tell(Event::Scored { learned: true, scores: of(0.2), difference, photos });
+        self.tell(Event::Scored { learned: true, scores: Box::new(of(0.2)), difference, photos });
         self
     }
 

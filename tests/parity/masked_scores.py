@@ -3,7 +3,7 @@ Catbench's code: an independent reading of the definitions in src/metrics/measur
 
     python tests/parity/masked_scores.py --clip DIR [--dino DIR] --photos DIR --masks DIR --samples DIR [--class-word WORD]
 
-Samples are PNGs whose text chunk `prompt` says what they show; their masks are in `masks/` in their folder. Masks have the
+Samples are PNGs whose text chunk `prompt`, or the record in `catbench`, says what they show; their masks are in `masks/` in their folder. Masks have the
 name of their picture with the ending .png; one whose text chunk `confidence` is below 0.5, or that marks nothing or
 everything, is doubtful, and so is a sample of one colour. Prints one JSON object: fill -> crop -> score -> value. `clip_t_scene` is CLIP-T with the prompt without the
 concept; `mask_dependence` is masked CLIP-I with all masks grown and shrunk by 5 % of their box, `dino_mask_dependence` the same of masked
@@ -40,6 +40,11 @@ def read(path):
 
 def read_mask(path):
     return np.asarray(Image.open(path).convert("L")) if path.is_file() else None
+
+
+def read_prompt(path):
+    text = Image.open(path).text
+    return text["prompt"] if "prompt" in text else json.loads(text["catbench"])["picture"]["prompt"]
 
 
 def read_confidence(path):
@@ -204,7 +209,7 @@ def load(args):
     photos = [(read(p), read_mask(args.masks / f"{p.stem}.png")) for p in names]
     files = sorted(args.samples.glob("*.png"))
     samples = [(read(p), read_mask(args.samples / "masks" / p.name)) for p in files]
-    prompts = [Image.open(p).text["prompt"] for p in files]
+    prompts = [read_prompt(p) for p in files]
     doubtful = np.array([read_confidence(args.samples / "masks" / p.name) < DOUBTFUL_BELOW for p in files])
     return photos, samples, prompts, args.class_word, doubtful
 
