@@ -361,7 +361,8 @@ fn a_better_one_is_found_and_reported_without_the_luck_it_was_picked_by() {
 fn what_was_picked_by_luck_is_told() {
     // On the prompts that pick, 0 is the best; on the others 1 is better, beyond doubt.
     let of = |first: f64, second: f64| {
-        let value = |prompt: usize| if prompt.is_multiple_of(2) { first } else { second } + 0.001 * (prompt * 7 % 5) as f64;
+        let value =
+            |prompt: usize| if prompt.is_multiple_of(2) { first } else { second } + 0.001 * (prompt * 7 % 5) as f64;
         record((0..12).map(|prompt| (prompt, Some(100 + prompt as u64), value(prompt), 0.25)))
     };
     let (lucky, better, worse) = (of(0.9, 0.7), of(0.8, 0.95), of(0.5, 0.3));

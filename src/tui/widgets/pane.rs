@@ -33,6 +33,10 @@ pub fn draw(buffer: &mut Buffer, area: Rect, title: &str, aside: &Line, focused:
         let at = end - room;
         clear(buffer, at, room);
         buffer.set_line(at + 1, area.y, aside, room.saturating_sub(1));
+        if width > room.saturating_sub(1) {
+            // A number that is cut is another number.
+            buffer[(end - 1, area.y)].set_symbol("…");
+        }
     }
     Rect { y: area.y + 1, height: area.height - 1, ..area }
 }
