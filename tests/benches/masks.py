@@ -74,7 +74,7 @@ for subject in subjects:
         which = ["--untrained"]
         if options is not None:
             which = ["--run", Path(run("train", subject, *options, *quiet)["path"]).name]
-        batch = Path(run("sample", subject, "--list", "scenes", "-n", args.seeds, *which)["path"])
+        batch = Path(run("sample", subject, "--list", "scenes", "-n", args.seeds, "--seed", 0, *which)["path"])
         pictures = sorted(batch.glob("*.png"))
         pictures = [p for p in pictures if not p.name.startswith("grid-")]
         masked = run("score", subject, "--batch", batch.name)
