@@ -177,14 +177,23 @@ fn a_finished_run_shows_both_sides_and_the_scores() {
 #[test]
 fn the_scores_of_checkpoints_are_a_curve_over_the_loss() {
     let workspace = finished();
-    let score = |value: f64| serde_json::json!({ "value": value, "low": value - 0.03, "high": value + 0.03, "n": 10 });
+    let score = |value: f64| serde_json::json!({ "value": value, "low": value, "high": value, "n": 8 });
     let line = |(i, job): (usize, &str)| {
         let rise = 0.05 * i as f64;
+        // Eight prompts, some easier than others, and a little of each checkpoint's own.
+        let sample = |prompt: usize| {
+            let own = 0.03 * (prompt * 5 % 8) as f64 / 4.0 + 0.002 * ((prompt + i) * 3 % 7) as f64 - 0.11;
+            serde_json::json!({
+                "prompt": format!("prompt {prompt}"), "seed": 100 * prompt, "image": format!("{i} {prompt}"), "mask": null,
+                "mask_empty": false, "masked_clip_i": 0.7 + rise + own, "clip_i": 0.6 + rise + own, "clip_t": 0.28 - rise / 9.0
+            })
+        };
         let line = serde_json::json!({
             "time": "2026-11-23T14:00:00Z", "job": job, "learned": i > 0, "step": 100 * i,
-            "masked_clip_i": score(0.6 + rise), "clip_i": score(0.5 + rise), "clip_t": score(0.28 - rise / 9.0),
-            "balance": score(0.41 + rise - rise * rise), "backbone": { "name": "clip", "sha256": "ab" }, "fill": "black",
-            "preprocessing": "224", "photos_unmasked": 0, "samples_unmasked": 0, "samples_empty": 0
+            "masked_clip_i": score(0.6), "clip_i": score(0.5), "clip_t": score(0.28), "balance": score(0.41),
+            "backbone": { "name": "clip", "sha256": "ab" }, "fill": "black", "fill_colour": [0, 0, 0], "preprocessing": "224",
+            "prompts": "ab", "photos_unmasked": 0, "samples_unmasked": 0, "samples_empty": 0, "photos": [],
+            "samples": (0..8).map(sample).collect::<Vec<_>>()
         });
         line.to_string() + "\n"
     };

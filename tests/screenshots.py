@@ -32,7 +32,7 @@ INK, PAPER = (212, 212, 212), (18, 18, 18)
 SHOTS = [
     ("library", ["1"], "Concepts"),
     ("concept", ["\r"], "Findings"),
-    ("workbench", ["3"], "intervals apart"),
+    ("workbench", ["3"], "▲ higher"),
     ("settings", ["t"], "a step)"),
     ("compare", ["\x1b", "4"], "The same prompt and seed"),
     ("samples", ["5"], "This one"),

@@ -3,7 +3,10 @@
 //! concept is measured by jobs of their own, which wait for no training. Asking for the same plan again goes on with what is not
 //! finished, so a plan survives everything that its jobs survive.
 
-use std::collections::{BTreeMap, HashMap};
+mod cell;
+mod results;
+
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,146 +15,14 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use signal_hook::consts::SIGINT;
 
+pub use cell::{Cell, JobIds};
+pub use results::Row;
+
 use super::Error;
-use super::material::Material;
 use crate::client;
 use crate::fs::write_atomic;
-use crate::protocol::{
-    ClipText, JobChange, JobInfo, JobState, MaskConfig, SampleConfig, ScoreConfig, ScoreTask, SeedRule, State,
-    TrainConfig,
-};
-use crate::statistics::{ScoreRecord, Trainings};
-use crate::workspace::{self, Concept, Home, JobFolder, RunSpec, ScoreLine, ScoreSpec, read_scores};
-
-/// One training and its scoring.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Cell {
-    /// What the table calls it, and its trainings together.
-    pub label: String,
-    /// Which of several trainings that differ in their seed, from 0.
-    #[serde(default, skip_serializing_if = "is_first")]
-    pub training: usize,
-    /// The settings that tell it from the others, by name.
-    pub settings: BTreeMap<String, String>,
-    /// The concept.
-    pub concept: String,
-    /// What it is trained on and judged by.
-    #[serde(default)]
-    pub material: Material,
-    /// How photos without a mask get one before anything is measured; none leaves them without.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub photo_masks: Option<MaskConfig>,
-    /// Its jobs, once there are some.
-    #[serde(default)]
-    pub jobs: JobIds,
-    /// The training.
-    pub train: TrainConfig,
-    /// The scoring.
-    pub score: ScoreConfig,
-}
-
-/// The jobs of a cell: names of folders in the concept's `runs` and `jobs`. Cells that need the same share it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct JobIds {
-    /// The training.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub run: Option<String>,
-    /// What makes masks of photos.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub masking: Option<String>,
-    /// The scoring of what comes without the concept.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub untrained: Option<String>,
-    /// The scoring of what comes with it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scoring: Option<String>,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref)]
-fn is_first(training: &usize) -> bool {
-    *training == 0
-}
-
-impl Cell {
-    /// Its trainings: so many of it, each with a seed of its own.
-    pub fn trainings(self, count: usize) -> impl Iterator<Item = Self> {
-        (0..count).map(move |training| {
-            let train = TrainConfig { seed: self.train.seed.wrapping_add(training as u64), ..self.train.clone() };
-            Self { training, train, ..self.clone() }
-        })
-    }
-
-    /// Its label, and which training it is where it is not the first.
-    fn name(&self) -> String {
-        match self.training {
-            0 => self.label.clone(),
-            training => format!("{} (training {})", self.label, training + 1),
-        }
-    }
-
-    /// In what it is another than `other` of the same label and concept.
-    fn differs_in(&self, other: &Self) -> Option<&'static str> {
-        let differences = [
-            ("training settings", self.train != other.train),
-            ("scoring settings", self.score != other.score),
-            ("masks of photos", self.photo_masks != other.photo_masks),
-        ];
-        let found = differences.into_iter().find(|(_, differs)| *differs).map(|(what, _)| what);
-        found.or_else(|| self.material.differs_in(&other.material))
-    }
-
-    /// Take over what `old`, of a version before, had where today's preset says something that it did not say then.
-    fn go_on_as_before(&mut self, old: &Self) {
-        let preset = old.train.preset;
-        let said = old.score.sample.clone().as_preset(preset);
-        // Without an error: all are tables of plain values.
-        let table = |config: &SampleConfig| toml::Table::try_from(config).unwrap_or_default();
-        let (mut own, before, said) = (table(&self.score.sample), table(&old.score.sample), table(&said));
-        for (name, value) in said {
-            if own.get(&name) == Some(&value)
-                && let Some(before) = before.get(&name)
-            {
-                own.insert(name, before.clone());
-            }
-        }
-        self.score.sample = own.try_into().unwrap_or_else(|_| self.score.sample.clone());
-        if self.score.clip_text == ClipText::of(preset) {
-            self.score.clip_text = old.score.clip_text;
-        }
-        if self.train.photo_repeats == TrainConfig::preset(preset).photo_repeats {
-            self.train.photo_repeats = old.train.photo_repeats;
-        }
-    }
-
-    fn is_called_as(&self, other: &Self) -> bool {
-        (&self.label, &self.concept, self.training) == (&other.label, &other.concept, other.training)
-    }
-
-    /// Whether its training is that of `other` of the same concept.
-    fn trains_as(&self, other: &Self) -> bool {
-        self.train == other.train && self.material == other.material && self.concept == other.concept
-    }
-
-    /// Whether what comes without the concept is measured as for `other` of the same concept.
-    fn begins_as(&self, other: &Self) -> bool {
-        let same = self.untrained() == other.untrained() && self.photo_masks == other.photo_masks;
-        same && self.material == other.material && self.concept == other.concept
-    }
-
-    /// What makes the pictures without the concept: nothing of what is learned, or of how strongly it acts.
-    fn untrained(&self) -> ScoreConfig {
-        let usual = SampleConfig::default();
-        let sample = SampleConfig {
-            checkpoint: None,
-            strength: usual.strength,
-            uncond_prefix: usual.uncond_prefix,
-            every_prompt: usual.every_prompt,
-            concept_steps: None,
-            ..self.score.sample.clone()
-        };
-        ScoreConfig { sample, ..self.score.clone() }
-    }
-}
+use crate::protocol::{JobChange, JobInfo, JobState, ScoreTask, SeedRule, State};
+use crate::workspace::{self, Concept, Home, JobFolder, RunSpec, ScoreSpec};
 
 /// A plan and its file.
 #[derive(Debug, Clone, PartialEq)]
@@ -463,83 +334,6 @@ impl Plan {
             std::thread::sleep(Duration::from_millis(500));
         }
     }
-
-    /// What a cell's scorings have measured, without and with the concept, and where; why nothing, where they have not.
-    pub fn result(&self, cell: &Cell) -> Result<CellResult, Error> {
-        let concept = self.concept(cell)?;
-        let job = |folder: &str, id: &Option<String>| {
-            id.as_ref().and_then(|id| JobFolder::at(&concept.folder.join(folder).join(id)).ok())
-        };
-        let (run, masking) = (job("runs", &cell.jobs.run), job("jobs", &cell.jobs.masking));
-        let (untrained, scoring) = (job("jobs", &cell.jobs.untrained), job("jobs", &cell.jobs.scoring));
-        let last = |job: &Option<JobFolder>, learned: bool| -> Result<Option<ScoreLine>, Error> {
-            let lines = job.as_ref().map(read_scores).transpose()?.unwrap_or_default();
-            Ok(lines.into_iter().rfind(|line| line.learned == learned))
-        };
-        let (before, after) = (last(&untrained, false)?, last(&scoring, true)?);
-        let problem = if after.is_none() {
-            Some(why([&masking, &run, &scoring])?)
-        } else if before.is_none() {
-            Some(format!("without the concept: {}", why([&masking, &untrained])?))
-        } else {
-            None
-        };
-        Ok(CellResult { before, after, before_job: untrained.map(|job| job.path().to_owned()), problem })
-    }
-
-    /// The rows of the table: what the trainings of each cell have measured, in order.
-    pub fn rows(&self) -> Result<Vec<Row<'_>>, Error> {
-        let mut rows: Vec<Row> = Vec::new();
-        for cell in &self.cells {
-            let result = self.result(cell)?;
-            let same = |row: &&mut Row| (&row.cell.label, &row.cell.concept) == (&cell.label, &cell.concept);
-            match rows.iter_mut().find(same) {
-                Some(row) => row.results.push(result),
-                None => rows.push(Row { cell, results: vec![result] }),
-            }
-        }
-        Ok(rows)
-    }
-}
-
-/// A cell and what its trainings have measured.
-pub struct Row<'a> {
-    /// The first training's.
-    pub cell: &'a Cell,
-    /// One a training.
-    pub results: Vec<CellResult>,
-}
-
-impl Row<'_> {
-    /// What was measured of each training with the concept; none if one has not been measured, for the mean of the others would
-    /// be another's.
-    pub fn after(&self) -> Option<Vec<&ScoreLine>> {
-        self.results.iter().map(|result| result.after.as_ref()).collect()
-    }
-
-    /// What comes without the concept, and what with it, for each training; none if one has not been measured.
-    pub fn pairs(&self) -> Option<Trainings> {
-        let record = |line: &Option<ScoreLine>| line.as_ref().map(|line| line.record.clone());
-        self.results.iter().map(|result| Some((record(&result.before)?, record(&result.after)?))).collect()
-    }
-
-    /// The scorings of its trainings.
-    pub fn records(&self) -> Option<Vec<&ScoreRecord>> {
-        Some(self.after()?.into_iter().map(|line| &line.record).collect())
-    }
-
-    /// What comes without the concept.
-    pub fn before(&self) -> Option<&ScoreLine> {
-        self.results.iter().find_map(|result| result.before.as_ref())
-    }
-
-    /// Why there is nothing, of each training.
-    pub fn problems(&self) -> impl Iterator<Item = String> {
-        self.results.iter().enumerate().filter_map(|(training, result)| {
-            let name = Cell { training, ..self.cell.clone() }.name();
-            Some(format!("{name}: {}", result.problem.as_ref()?))
-        })
-    }
 }
 
 /// Two cells that are the same would be trained or shown twice.
@@ -569,41 +363,19 @@ fn never_starts(job: &JobInfo, all: &[JobInfo]) -> bool {
     !job.state.is_over() && job.after.iter().any(failed)
 }
 
-/// What a cell's scorings have measured.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct CellResult {
-    /// Without the concept.
-    pub before: Option<ScoreLine>,
-    /// With it.
-    pub after: Option<ScoreLine>,
-    /// The folder of the scoring without it.
-    pub before_job: Option<PathBuf>,
-    /// Why there is nothing.
-    pub problem: Option<String>,
-}
-
 fn finished(job: &JobFolder) -> Result<bool, Error> {
     Ok(job.look()?.0 == State::Finished)
-}
-
-/// Why a cell has no scores: the first of its jobs that has not finished.
-fn why<const N: usize>(jobs: [&Option<JobFolder>; N]) -> Result<String, Error> {
-    for job in jobs.into_iter().flatten() {
-        let (state, history) = job.look()?;
-        match (state, &history.end) {
-            (State::Finished, _) => {}
-            (_, Some(crate::workspace::End::Failed { message })) => return Ok(message.clone()),
-            (state, _) => return Ok(state.word().to_owned()),
-        }
-    }
-    Ok("not measured".into())
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::cli::material::Material;
+    use crate::protocol::{ScoreConfig, TrainConfig};
 
     fn cell(label: &str, steps: usize) -> Cell {
         Cell {

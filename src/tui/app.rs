@@ -6,7 +6,6 @@ mod effects;
 mod frame;
 mod input;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Instant;
@@ -25,8 +24,7 @@ use super::preview::{Choice, Loaded, Surface};
 use super::screens::{Screen, compare, concept, jobs, library, samples, scores, train};
 use super::world::{Checked, SampleList, World};
 use super::{Setup, command, leave, theme};
-use crate::protocol::Scores;
-use crate::workspace::{GraphicsCard, Ratings, Settings, Theme};
+use crate::workspace::{CheckpointScores, GraphicsCard, Ratings, Settings, Theme};
 
 /// Photos, masks, and photos that are still being written.
 type PhotoCounts = (usize, usize, usize);
@@ -58,7 +56,7 @@ pub enum Message {
     /// The ratings of this concept have come.
     Ratings(String, Ratings),
     /// What was measured of the checkpoints of this run has come.
-    CheckpointScores(PathBuf, BTreeMap<usize, Scores>),
+    CheckpointScores(PathBuf, CheckpointScores),
     /// The graphics cards have been asked for their memory.
     Cards(Vec<GraphicsCard>),
     /// What was being done is done: what it was, and what comes of it.

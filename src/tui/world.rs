@@ -10,9 +10,9 @@ pub use samples::{SampleList, words};
 
 use super::link::{Follower, Told, Update};
 use crate::protocol::{
-    BothScores, ConceptDetails, ConceptRecord, JobInfo, JobKind, JobState, RunRecord, ScoreTask, Scores, State,
+    BothScores, ConceptDetails, ConceptRecord, JobInfo, JobKind, JobState, RunRecord, ScoreTask, State,
 };
-use crate::workspace::{Concept, GraphicsCard, History, Home, JobFolder, Preflight, Ratings};
+use crate::workspace::{CheckpointScores, Concept, GraphicsCard, History, Home, JobFolder, Preflight, Ratings};
 
 /// What the preflight found.
 #[derive(Debug, Clone, PartialEq)]
@@ -83,7 +83,7 @@ pub struct Open {
     /// Those samples, from the concept's folder, until their pictures are measured again from here.
     pub mended: BTreeSet<PathBuf>,
     /// What was measured of each checkpoint of the shown run, by its step, once it has come.
-    pub checkpoint_scores: BTreeMap<usize, Scores>,
+    pub checkpoint_scores: CheckpointScores,
     /// Which run is shown, by id; none for the last.
     shown: Option<String>,
 }
@@ -200,7 +200,7 @@ impl World {
             mends: 0,
             mended: BTreeSet::new(),
             shown: None,
-            checkpoint_scores: BTreeMap::new(),
+            checkpoint_scores: CheckpointScores::default(),
         });
         self.followed.clear();
     }

@@ -67,8 +67,8 @@ pub use records::{
     scoring_of, standing, state_now,
 };
 pub use scores::{
-    Curve, ScoreLine, checkpoint_scores, difference_of_runs, last_curve, last_scored, lines_with, read_scores,
-    scores_of_job, scores_of_run,
+    BestCheckpoint, CheckpointScores, Curve, ScoreLine, checkpoint_scores, difference_of_runs, last_curve, last_scored,
+    lines_with, read_scores, scores_of_job, scores_of_run,
 };
 pub use settings::{Settings, Theme, XAxis};
 pub use sheets::{SheetPlan, plan_sheets};

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{Error, JobFolder};
-use crate::protocol::{BothScores, Scores};
-use crate::statistics::{ScoreRecord, compare};
+use crate::protocol::{BothScores, Score, Scores};
+use crate::statistics::{Goal, ScoreRecord, compare, rank};
 
 /// One line: what was measured of pictures of one kind.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -150,25 +150,56 @@ pub fn difference_of_runs(first: &JobFolder, second: &JobFolder) -> Result<Optio
     Ok(compare(&a, &b).ok().map(|difference| difference.scores))
 }
 
-/// What the last scoring of several checkpoints of `run` has measured, by their steps; nothing where there was none. Of one
-/// scoring only: those of several may have measured other prompts.
-pub fn checkpoint_scores(run: &JobFolder) -> Result<BTreeMap<usize, Scores>, Error> {
-    Ok(last_curve(run)?.map(|(_, scores)| scores).unwrap_or_default())
+/// What a scoring of several checkpoints has measured.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CheckpointScores {
+    /// By their steps.
+    pub by_step: BTreeMap<usize, Scores>,
+    /// Which one is best, where there are pictures enough to pick it on one half and to report it on the other.
+    pub best: Option<BestCheckpoint>,
 }
 
-/// The folder of a scoring of several checkpoints, from the concept's, and what it has measured by their steps.
-pub type Curve = (PathBuf, BTreeMap<usize, Scores>);
+/// The best of several checkpoints by balance.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BestCheckpoint {
+    /// Its steps.
+    pub step: usize,
+    /// Its balance on the pictures that it was not picked on.
+    pub balance: Score,
+    /// Those that cannot be told from it there, or are better there, by their steps.
+    pub ties: Vec<usize>,
+}
 
-/// The last scoring of several checkpoints of `run`: its folder from the concept's, and what it has measured by their steps.
+/// What the last scoring of several checkpoints of `run` has measured; nothing where there was none. Of one scoring only: those of
+/// several may have measured other prompts.
+pub fn checkpoint_scores(run: &JobFolder) -> Result<CheckpointScores, Error> {
+    let Some((_, lines)) = last_curve(run)? else { return Ok(CheckpointScores::default()) };
+    let records: Vec<Vec<&ScoreRecord>> = lines.values().map(|line| vec![&line.record]).collect();
+    let steps: Vec<usize> = lines.keys().copied().collect();
+    let best = rank(&records, Goal::Balance).ok().map(|ranking| BestCheckpoint {
+        step: steps[ranking.best],
+        ties: ranking.ties().chain(ranking.better()).map(|at| steps[at]).collect(),
+        balance: ranking.value,
+    });
+    Ok(CheckpointScores { by_step: lines.into_iter().map(|(step, line)| (step, line.record.scores)).collect(), best })
+}
+
+/// The folder of a scoring of several checkpoints, from the concept's, and its lines by their steps.
+pub type Curve = (PathBuf, BTreeMap<usize, ScoreLine>);
+
+/// The last scoring of several checkpoints of `run`.
 pub fn last_curve(run: &JobFolder) -> Result<Option<Curve>, Error> {
-    let mut by_scoring: Vec<(Option<jiff::Timestamp>, Curve)> = Vec::new();
+    let mut by_scoring: Vec<Curve> = Vec::new();
     for line in read_lines(&run.path().join("scores.jsonl"))?.into_iter().filter(|line| line.learned) {
-        match by_scoring.iter_mut().find(|(asked, (job, _))| *asked == line.asked && *job == line.job) {
-            Some((_, (_, scores))) => drop(scores.insert(line.step, line.record.scores)),
-            None => by_scoring.push((line.asked, (line.job, BTreeMap::from([(line.step, line.record.scores)])))),
+        let same = |(job, lines): &&mut Curve| {
+            *job == line.job && lines.values().next().is_some_and(|other| other.asked == line.asked)
+        };
+        match by_scoring.iter_mut().find(same) {
+            Some((_, lines)) => drop(lines.insert(line.step, line)),
+            None => by_scoring.push((line.job.clone(), BTreeMap::from([(line.step, line)]))),
         }
     }
-    Ok(by_scoring.into_iter().map(|(_, curve)| curve).rfind(|(_, scores)| scores.len() > 1))
+    Ok(by_scoring.into_iter().rfind(|(_, lines)| lines.len() > 1))
 }
 
 fn read_lines(path: &Path) -> Result<Vec<ScoreLine>, Error> {

@@ -179,9 +179,13 @@ pub(super) fn what_it_takes(world: &World, width: usize) -> Vec<Line<'static>> {
         let first = history.held_out.first().filter(|_| history.held_out.len() > 1).and_then(gap);
         say("gap", first.into_iter().chain([last]).collect::<Vec<_>>().join(", "));
     }
-    let measured = world.open.as_ref().map(|open| &open.checkpoint_scores).into_iter().flatten();
-    if let Some((step, scores)) = measured.max_by(|a, b| a.1.balance.value.total_cmp(&b.1.balance.value)) {
-        say("best", format!("step {step} by balance, {:.3}", scores.balance.value));
+    if let Some(best) = world.open.as_ref().and_then(|open| open.checkpoint_scores.best.as_ref()) {
+        let ties: Vec<String> = best.ties.iter().map(usize::to_string).collect();
+        let ties = if ties.is_empty() { String::new() } else { format!("; not told from {}", ties.join(", ")) };
+        say(
+            "best",
+            format!("step {} by balance, {:.3} on the half it was not picked on{ties}", best.step, best.balance.value),
+        );
     }
     if let Ok(spec) = run.job.run_spec() {
         for (name, value) in effective_settings(&spec.train) {
@@ -193,7 +197,7 @@ pub(super) fn what_it_takes(world: &World, width: usize) -> Vec<Line<'static>> {
 
 /// What was measured of the checkpoint at the cursor, or of the last one, beside masked CLIP-I, which the graph reads out.
 pub(super) fn measured(world: &World, step: Option<usize>) -> Option<String> {
-    let all = &world.open.as_ref()?.checkpoint_scores;
+    let all = &world.open.as_ref()?.checkpoint_scores.by_step;
     let (step, found) = all.range(..=step.unwrap_or(usize::MAX)).next_back()?;
     let score = |score: &Score| scores::Form::Wider.write(score);
     Some(format!("step {step}: balance {}  CLIP-T {}", score(&found.balance), score(&found.clip_t)))

@@ -430,7 +430,7 @@ impl Train {
             self.curves = (run.job.path().to_owned(), RunCurves::default());
         }
         self.curves.1.follow(&run.history, &self.view, run.history.steps);
-        self.curves.1.follow_scores(&open.checkpoint_scores);
+        self.curves.1.follow_scores(&open.checkpoint_scores.by_step);
         let focused = self.pane(world) == LOSS;
         let mut aside = Vec::new();
         let cursor = self.view.cursor_point(&self.curves.1.loss).map(|point| point.step);

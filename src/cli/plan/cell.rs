@@ -1,0 +1,138 @@
+//! The cells of a plan: what each trains and measures, and when two of them need the same.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cli::material::Material;
+use crate::protocol::{ClipText, MaskConfig, SampleConfig, ScoreConfig, TrainConfig};
+
+/// One training and its scoring.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Cell {
+    /// What the table calls it, and its trainings together.
+    pub label: String,
+    /// Which of several trainings that differ in their seed, from 0.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub training: usize,
+    /// The settings that tell it from the others, by name.
+    pub settings: BTreeMap<String, String>,
+    /// The concept.
+    pub concept: String,
+    /// What it is trained on and judged by.
+    #[serde(default)]
+    pub material: Material,
+    /// How photos without a mask get one before anything is measured; none leaves them without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub photo_masks: Option<MaskConfig>,
+    /// Its jobs, once there are some.
+    #[serde(default)]
+    pub jobs: JobIds,
+    /// The training.
+    pub train: TrainConfig,
+    /// The scoring.
+    pub score: ScoreConfig,
+}
+
+/// The jobs of a cell: names of folders in the concept's `runs` and `jobs`. Cells that need the same share it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobIds {
+    /// The training.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
+    /// What makes masks of photos.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub masking: Option<String>,
+    /// The scoring of what comes without the concept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub untrained: Option<String>,
+    /// The scoring of what comes with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scoring: Option<String>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_first(training: &usize) -> bool {
+    *training == 0
+}
+
+impl Cell {
+    /// Its trainings: so many of it, each with a seed of its own.
+    pub fn trainings(self, count: usize) -> impl Iterator<Item = Self> {
+        (0..count).map(move |training| {
+            let train = TrainConfig { seed: self.train.seed.wrapping_add(training as u64), ..self.train.clone() };
+            Self { training, train, ..self.clone() }
+        })
+    }
+
+    /// Its label, and which training it is where it is not the first.
+    pub(super) fn name(&self) -> String {
+        match self.training {
+            0 => self.label.clone(),
+            training => format!("{} (training {})", self.label, training + 1),
+        }
+    }
+
+    /// In what it is another than `other` of the same label and concept.
+    pub(super) fn differs_in(&self, other: &Self) -> Option<&'static str> {
+        let differences = [
+            ("training settings", self.train != other.train),
+            ("scoring settings", self.score != other.score),
+            ("masks of photos", self.photo_masks != other.photo_masks),
+        ];
+        let found = differences.into_iter().find(|(_, differs)| *differs).map(|(what, _)| what);
+        found.or_else(|| self.material.differs_in(&other.material))
+    }
+
+    /// Take over what `old`, of a version before, had where today's preset says something that it did not say then.
+    pub(super) fn go_on_as_before(&mut self, old: &Self) {
+        let preset = old.train.preset;
+        let said = old.score.sample.clone().as_preset(preset);
+        // Without an error: all are tables of plain values.
+        let table = |config: &SampleConfig| toml::Table::try_from(config).unwrap_or_default();
+        let (mut own, before, said) = (table(&self.score.sample), table(&old.score.sample), table(&said));
+        for (name, value) in said {
+            if own.get(&name) == Some(&value)
+                && let Some(before) = before.get(&name)
+            {
+                own.insert(name, before.clone());
+            }
+        }
+        self.score.sample = own.try_into().unwrap_or_else(|_| self.score.sample.clone());
+        if self.score.clip_text == ClipText::of(preset) {
+            self.score.clip_text = old.score.clip_text;
+        }
+        if self.train.photo_repeats == TrainConfig::preset(preset).photo_repeats {
+            self.train.photo_repeats = old.train.photo_repeats;
+        }
+    }
+
+    pub(super) fn is_called_as(&self, other: &Self) -> bool {
+        (&self.label, &self.concept, self.training) == (&other.label, &other.concept, other.training)
+    }
+
+    /// Whether its training is that of `other` of the same concept.
+    pub(super) fn trains_as(&self, other: &Self) -> bool {
+        self.train == other.train && self.material == other.material && self.concept == other.concept
+    }
+
+    /// Whether what comes without the concept is measured as for `other` of the same concept.
+    pub(super) fn begins_as(&self, other: &Self) -> bool {
+        let same = self.untrained() == other.untrained() && self.photo_masks == other.photo_masks;
+        same && self.material == other.material && self.concept == other.concept
+    }
+
+    /// What makes the pictures without the concept: nothing of what is learned, or of how strongly it acts.
+    pub(super) fn untrained(&self) -> ScoreConfig {
+        let usual = SampleConfig::default();
+        let sample = SampleConfig {
+            checkpoint: None,
+            strength: usual.strength,
+            uncond_prefix: usual.uncond_prefix,
+            every_prompt: usual.every_prompt,
+            concept_steps: None,
+            ..self.score.sample.clone()
+        };
+        ScoreConfig { sample, ..self.score.clone() }
+    }
+}
