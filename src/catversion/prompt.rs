@@ -70,9 +70,8 @@ pub fn prompt_text(prompt: &str, class_word: &str) -> String {
     with_class_words(plain.as_deref().unwrap_or(prompt), class_word, &[])
 }
 
-/// What `prompt` says besides the concept: itself with neither `{concept}` nor `{class}`, as the evaluation of Textual Inversion (arXiv
-/// 2208.01618), which that of CatVersion follows, leaves the placeholder out. None where it names neither, or where
-/// nothing but an article is left.
+/// `prompt` without `{concept}` and `{class}`. The evaluation of Textual Inversion (arXiv 2208.01618) leaves its placeholder out in
+/// this way, and CatVersion's evaluation follows it. None if the prompt has neither, or if only an article is left.
 pub fn scene_text(prompt: &str) -> Option<String> {
     let text = prompt_text(prompt, "");
     if text == prompt_text(prompt, "x") {

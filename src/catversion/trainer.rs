@@ -238,16 +238,7 @@ impl<'a> Trainer<'a> {
             return differs("the class word has changed since; start a new run");
         }
         // How long to go on, how often to look, and where, may change; what a step computes may not.
-        let same = TrainConfig {
-            steps: self.config.steps,
-            checkpoint_every: self.config.checkpoint_every,
-            validate_every: self.config.validate_every,
-            sample_every: self.config.sample_every,
-            sample_prompt: self.config.sample_prompt.clone(),
-            evaluate: self.config.evaluate,
-            device: self.config.device,
-            ..meta.config.clone()
-        };
+        let same = TrainConfig { steps: self.config.steps, ..meta.config.clone().looked_at_as(&self.config) };
         if same != self.config || checkpoint.embeddings.layers() != self.embeddings.layers() {
             return differs("the settings differ from the run's; start a new run");
         }

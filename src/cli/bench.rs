@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::material::{self, Material};
 use super::model::named_or_path;
-use super::plan::{Cell as PlanCell, JobIds, Plan};
+use super::plan::{Cell as PlanCell, JobIds, KnownCells, Plan};
 use super::score_compare::difference_cells;
 use super::score_table::{
     OF_SETTINGS, ScoreColumns, distinct, how_cells, how_columns, interval_notes, notes, of_checkpoints,
@@ -86,7 +86,7 @@ struct Protocol {
     /// What all trainings start from; `[train]` of a subject's concept has no part in it.
     #[serde(default)]
     train: TrainStart,
-    /// Settings of the sampling, laid over those of the preset that the trainings have.
+    /// Settings of the sampling. What it does not name is as the preset of `[train]` has it.
     #[serde(default)]
     sample: toml::Table,
     fill: Option<crate::protocol::Fill>,
@@ -210,7 +210,7 @@ impl Args {
 
     fn cells(&self, home: &Home, protocol: &Protocol) -> Result<Vec<PlanCell>, Error> {
         let (mut cells, sampled) = (Vec::new(), protocol.sampling(&self.protocol)?);
-        let name = self.name.as_ref().unwrap_or(&protocol.name);
+        let known = KnownCells::of(home, self.name.as_ref().unwrap_or(&protocol.name));
         if let Some(unknown) = self.only.iter().find(|name| !protocol.subjects.iter().any(|one| one.name == **name)) {
             return Err(Error::Job(format!("the protocol has no subject {unknown:?}")));
         }
@@ -241,8 +241,8 @@ impl Args {
                 train,
                 score: ScoreConfig { sample, fill, crop, clip_text, ..usual },
             };
-            let known = || Plan::trainings_of(home, name, &subject.name);
-            cells.extend(cell.trainings(self.train_seeds.or_else(known).unwrap_or(1)));
+            let trainings = self.train_seeds.or_else(|| known.trainings(&subject.name)).unwrap_or(1);
+            cells.extend(cell.trainings(trainings));
         }
         Ok(cells)
     }
@@ -371,8 +371,8 @@ fn table(plan: &Plan) -> Result<Table, Error> {
         of_rows.extend(together.as_ref().ok().map(|together| ("all".to_owned(), together.difference.scores.clone())));
         add(&mut table, "all", together, shown, line);
     }
-    let said: Vec<(&str, &Scores)> = of_rows.iter().map(|(name, scores)| (name.as_str(), scores)).collect();
-    table.notes.splice(0..0, interval_notes(&said));
+    let said = of_rows.iter().map(|(name, scores)| (name.as_str(), scores));
+    table.notes.splice(0..0, interval_notes(said));
     table.notes.push("Δ: learned − untrained, paired by prompt and seed; an interval without 0 is a difference".into());
     table.notes.push(if several { OF_SETTINGS.into() } else { of_checkpoints(rows.len()) });
     Ok(table)

@@ -214,7 +214,7 @@ fn print_result(job: &JobFolder, history: &History) {
     }
 }
 
-/// The last loss of the photo that is held out, and how far it is above that of the others; nothing where none is.
+/// The last loss of the held-out photo and its gap to the loss of the other photos; empty if no photo is held out.
 fn held_out(history: &History) -> String {
     let Some(point) = history.held_out.last() else { return String::new() };
     let gap = history.gap(point).map(|gap| format!(" (gap {gap:+.4})"));

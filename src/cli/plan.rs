@@ -65,6 +65,30 @@ struct Jobs {
     scoring: JobFolder,
 }
 
+/// The cells that a plan has, before it is opened with others.
+pub struct KnownCells(Vec<Cell>);
+
+impl KnownCells {
+    /// Of the plan `name` of `home`; none where there is no such plan. One that cannot be read is refused when it is opened.
+    pub fn of(home: &Home, name: &str) -> Self {
+        let text = std::fs::read_to_string(home.internal().join("plans").join(format!("{name}.toml")));
+        Self(
+            text.ok()
+                .and_then(|text| toml::from_str::<PlanFile>(&text).ok())
+                .map(|plan| plan.cells)
+                .unwrap_or_default(),
+        )
+    }
+
+    /// How many trainings of the cell `label` there are; of one that is not there as many as of another. None without a plan.
+    pub fn trainings(&self, label: &str) -> Option<usize> {
+        let most = |counts: &dyn Fn(&Cell) -> bool| {
+            self.0.iter().filter(|cell| counts(cell)).map(|cell| cell.training + 1).max()
+        };
+        most(&|cell| cell.label == label).or_else(|| most(&|_| true))
+    }
+}
+
 impl Plan {
     /// The plan `name` of `home` with these cells: what is known of their jobs from before is kept, also of cells that are not
     /// asked for now.
@@ -92,17 +116,6 @@ impl Plan {
             }
         }
         Ok(plan)
-    }
-
-    /// How many trainings of the cell `label` the plan `name` of `home` has; of one that it does not have as many as of another. None where
-    /// there is no such plan.
-    pub fn trainings_of(home: &Home, name: &str, label: &str) -> Option<usize> {
-        let text = std::fs::read_to_string(home.internal().join("plans").join(format!("{name}.toml"))).ok()?;
-        let plan: PlanFile = toml::from_str(&text).ok()?;
-        let most = |counts: &dyn Fn(&Cell) -> bool| {
-            plan.cells.iter().filter(|cell| counts(cell)).map(|cell| cell.training + 1).max()
-        };
-        most(&|cell| cell.label == label).or_else(|| most(&|_| true))
     }
 
     /// Keep the jobs of the same cells.

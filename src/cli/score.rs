@@ -223,8 +223,8 @@ fn show(args: &Args, mut lines: Vec<ScoreLine>) {
     columns.extend(how_columns());
     let side = |line: &ScoreLine| if line.learned { format!("step {}", line.step) } else { "untrained".to_owned() };
     let rows: Vec<(String, &Scores)> = lines.iter().map(|line| (side(line), &line.record.scores)).collect();
-    let rows: Vec<(&str, &Scores)> = rows.iter().map(|(name, scores)| (name.as_str(), *scores)).collect();
-    let mut table = Table { columns, notes: [interval_notes(&rows), notes(&all)].concat(), ..Table::default() };
+    let rows = rows.iter().map(|(name, scores)| (name.as_str(), *scores));
+    let mut table = Table { columns, notes: [interval_notes(rows), notes(&all)].concat(), ..Table::default() };
     let against = |at: Option<usize>| match (&best, at) {
         (None, _) => Vec::new(),
         (Some(best), Some(at)) => best.cells(at).to_vec(),

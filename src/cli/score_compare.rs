@@ -30,17 +30,18 @@ impl Run {
         self.line.record.clone()
     }
 
-    /// The settings that make a difference to what is learned, by name.
-    fn settings(&self) -> BTreeMap<String, String> {
-        const FREE: [&str; 7] =
-            ["preset", "checkpoint_every", "validate_every", "sample_every", "sample_prompt", "evaluate", "device"];
-        let table = self.train.table().unwrap_or_default();
-        let settings = table.into_iter().filter(|(name, _)| !FREE.contains(&name.as_str()));
-        settings.map(|(name, value)| (name, value.to_string())).collect()
+    /// In which settings it learned otherwise than `other`, each with both values. What the preset was called is none of them.
+    fn learned_otherwise(&self, other: &Self) -> BTreeMap<String, String> {
+        let like = TrainConfig { preset: self.train.preset, ..other.train.clone() }.looked_at_as(&self.train);
+        let [a, b] = [&self.train, &like].map(|train| train.table().unwrap_or_default());
+        let said = |table: &toml::Table, name: &str| table.get(name).map_or_else(|| "-".into(), ToString::to_string);
+        let names = a.keys().chain(b.keys()).filter(|name| a.get(*name) != b.get(*name));
+        names.map(|name| (name.clone(), format!("{name} ({}; {})", said(&a, name), said(&b, name)))).collect()
     }
 }
 
-/// The runs `first` compared pair by pair with the first of them, or where there are others as a group against the group `second`.
+/// Compare runs. Without `second`, each run of `first` is compared with the first of them, pair by pair of pictures. With it, the two
+/// lists are compared as groups of trainings.
 ///
 /// # Errors
 /// Runs that were not scored, a run that is given twice, or a group whose trainings differ in more than their seed.
@@ -77,8 +78,7 @@ pub fn table(concept: &Concept, first: &[String], second: &[String]) -> Result<T
 }
 
 fn pair_by_pair(table: &mut Table, shown: ScoreColumns, runs: &[Run]) {
-    let rows: Vec<(&str, &Scores)> = runs.iter().map(|run| (run.id.as_str(), &run.line.record.scores)).collect();
-    table.notes.extend(interval_notes(&rows));
+    table.notes.extend(interval_notes(runs.iter().map(|run| (run.id.as_str(), &run.line.record.scores))));
     for (at, run) in runs.iter().enumerate() {
         let mut row: Vec<Cell> = vec![Cell::Text(run.id.clone())];
         row.extend(shown.cells(&run.line.record.scores));
@@ -110,7 +110,7 @@ fn two_groups(table: &mut Table, shown: ScoreColumns, runs: &[Run], against: &[R
     }
     let names = |side: &[Run]| side.iter().map(|run| run.id.as_str()).collect::<Vec<_>>().join(" ");
     let (first, second) = (names(runs), names(against));
-    table.notes.extend(interval_notes(&[(&first, &compared.first), (&second, &compared.second)]));
+    table.notes.extend(interval_notes([(first.as_str(), &compared.first), (&second, &compared.second)]));
     let how = &runs[0].line;
     let mut add = |name: String, scores: &Scores, difference: Vec<Cell>| {
         let cells = [shown.cells(scores), difference, how_cells(Some(scores), Some(how)).to_vec()];
@@ -118,16 +118,10 @@ fn two_groups(table: &mut Table, shown: ScoreColumns, runs: &[Run], against: &[R
     };
     add(first, &compared.first, shown.nothing());
     add(second, &compared.second, shown.cells(&compared.difference.scores));
-    let (a, b) = (runs[0].settings(), against[0].settings());
-    let differs = |name: &&String| name.as_str() != "seed" && a.get(*name) != b.get(*name);
-    let differing: Vec<String> = a
-        .keys()
-        .chain(b.keys().filter(|name| !a.contains_key(*name)))
-        .filter(differs)
-        .map(|name| said(name, &[&a, &b]))
-        .collect();
+    let mut otherwise = runs[0].learned_otherwise(&against[0]);
+    otherwise.remove("seed");
     let differing =
-        if differing.is_empty() { "in their seeds only".into() } else { format!("in {}", differing.join(", ")) };
+        if otherwise.is_empty() { "in their seeds only".into() } else { format!("in {}", words(otherwise)) };
     table.notes.push(format!(
         "Δ: from the first group (Welch's t); an interval without 0 is a difference. The groups differ {differing}"
     ));
@@ -139,22 +133,18 @@ fn two_groups(table: &mut Table, shown: ScoreColumns, runs: &[Run], against: &[R
 fn check_group(group: &[Run]) -> Result<(), Error> {
     for (at, run) in group.iter().enumerate() {
         for other in &group[..at] {
-            let (a, b) = (other.settings(), run.settings());
-            if a == b {
+            let mut otherwise = other.learned_otherwise(run);
+            let (a, b) = (&other.id, &run.id);
+            if otherwise.is_empty() {
                 return Err(Error::Job(format!(
-                    "{} and {} have the same settings and the same seed, so they are one training: give one of them",
-                    other.id, run.id
+                    "{a} and {b} have the same settings and the same seed, so they are one training: give one of them"
                 )));
             }
-            let names: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
-            let differs = |name: &&&String| name.as_str() != "seed" && a.get(**name) != b.get(**name);
-            let differing: Vec<String> = names.iter().filter(differs).map(|name| said(name, &[&a, &b])).collect();
-            if !differing.is_empty() {
+            otherwise.remove("seed");
+            if !otherwise.is_empty() {
                 return Err(Error::Job(format!(
-                    "{} and {} are in one group and differ in more than their seed: {}; give trainings with the same settings",
-                    other.id,
-                    run.id,
-                    differing.join(", ")
+                    "{a} and {b} are in one group and differ in more than their seed: {}; give trainings with the same settings",
+                    words(otherwise)
                 )));
             }
         }
@@ -162,10 +152,9 @@ fn check_group(group: &[Run]) -> Result<(), Error> {
     Ok(())
 }
 
-/// The setting `name` with both values.
-fn said(name: &str, [a, b]: &[&BTreeMap<String, String>; 2]) -> String {
-    let value = |table: &BTreeMap<String, String>| table.get(name).cloned().unwrap_or_else(|| "-".into());
-    format!("{name} ({}; {})", value(a), value(b))
+/// What is said of settings, in their order.
+fn words(settings: BTreeMap<String, String>) -> String {
+    settings.into_values().collect::<Vec<_>>().join(", ")
 }
 
 /// One training's scoring against another's.

@@ -99,14 +99,7 @@ pub fn how_cells(scores: Option<&Scores>, line: Option<&ScoreLine>) -> [Cell; 6]
     let judge = |backbone: &Backbone| format!("{} {}", backbone.name, backbone.sha256);
     let judges = std::iter::once(&record.backbone).chain(record.dino_judge.as_ref().map(|dino| &dino.backbone));
     let judges: Vec<String> = judges.map(judge).collect();
-    let over = match scores.unit {
-        Some(Unit::Image) => "pictures",
-        Some(Unit::Prompt) => "prompts",
-        Some(Unit::PromptAndSeed) => "prompts and shared seeds",
-        Some(Unit::Subject) => "subjects",
-        Some(Unit::Training) => "trainings",
-        None => "bootstrap",
-    };
+    let over = scores.unit.map_or("bootstrap", Unit::words);
     [
         record.fill.word().into(),
         record.crop.word().into(),
@@ -123,13 +116,7 @@ pub fn intervals(scores: &Scores) -> String {
     let (n, units) = (scores.masked_clip_i.n, scores.masked_clip_i.units.unwrap_or(0));
     let samples = count(n as u64, "sample");
     if let Some(unit) = scores.unit.filter(|_| !scores.masked_clip_i.has_interval()) {
-        let of = match unit {
-            Unit::Image => "pictures",
-            Unit::Prompt => "prompts",
-            Unit::PromptAndSeed => "prompts or seeds",
-            Unit::Subject => "subjects",
-            Unit::Training => "trainings",
-        };
+        let of = if unit == Unit::PromptAndSeed { "prompts or seeds" } else { unit.words() };
         return format!("no intervals: there are fewer than 3 {of}; n = {samples}");
     }
     let over = match scores.unit {
@@ -137,14 +124,13 @@ pub fn intervals(scores: &Scores) -> String {
         Some(Unit::Image) => format!("over {units} pictures of one prompt (Student's t)"),
         Some(Unit::Prompt) => format!("over {units} prompts, each picture with a seed of its own (Student's t)"),
         Some(Unit::PromptAndSeed) => "over prompts and the seeds that they share (crossed ANOVA, Satterthwaite)".into(),
-        Some(Unit::Subject) => format!("over {units} subjects (Student's t)"),
-        Some(Unit::Training) => format!("over {units} trainings (Student's t)"),
+        Some(unit @ (Unit::Subject | Unit::Training)) => format!("over {units} {} (Student's t)", unit.words()),
     };
     format!("95 % intervals {over}, n = {samples}")
 }
 
 /// What the intervals of rows speak of: once where it is the same of all, else with the names of the rows.
-pub fn interval_notes(rows: &[(&str, &Scores)]) -> Vec<String> {
+pub fn interval_notes<'a>(rows: impl IntoIterator<Item = (&'a str, &'a Scores)>) -> Vec<String> {
     let mut found: Vec<(String, Vec<&str>)> = Vec::new();
     for (name, scores) in rows {
         let said = intervals(scores);

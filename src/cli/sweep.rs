@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::material::Material;
-use super::plan::{Cell as PlanCell, JobIds, Plan, Row};
+use super::plan::{Cell as PlanCell, JobIds, KnownCells, Plan, Row};
 use super::score::HowArgs;
 use super::score_compare::difference_cells;
 use super::score_table::{
@@ -220,11 +220,8 @@ impl Args {
     /// The cells, and the settings that all their trainings have from concept.toml.
     fn cells(&self, concept: &Concept) -> Result<(Vec<PlanCell>, toml::Table), Error> {
         let usually = if self.layers_study { 3 } else { 1 };
-        let home = concept.home()?;
-        let trainings = |label: &str| {
-            let known = || Plan::trainings_of(&home, &self.plan_name(concept), label);
-            self.train_seeds.or_else(known).unwrap_or(usually)
-        };
+        let known = KnownCells::of(&concept.home()?, &self.plan_name(concept));
+        let trainings = |label: &str| self.train_seeds.or_else(|| known.trainings(label)).unwrap_or(usually);
         let material = Material::of(&concept.home()?, concept, true)?;
         let mut cells: Vec<Vec<(String, String)>> = vec![Vec::new()];
         for (name, values) in self.axes(concept)? {
@@ -412,8 +409,7 @@ fn table(plan: &Plan, study: bool) -> Result<Table, Error> {
     table.notes.push(if several { OF_SETTINGS.into() } else { of_checkpoints(rows.len()) });
     let baseline = baselines.first().and_then(|row| row.before()).map(|line| ("untrained", &line.record.scores));
     let said = of_rows.iter().map(|(name, scores)| (name.as_str(), scores));
-    let said: Vec<(&str, &Scores)> = baseline.into_iter().chain(said).collect();
-    table.notes.splice(0..0, interval_notes(&said));
+    table.notes.splice(0..0, interval_notes(baseline.into_iter().chain(said)));
     if study {
         table.notes.insert(0, single_layers(&rows));
     }

@@ -219,15 +219,12 @@ pub fn photos(both: &BothScores, name: &str) -> Option<f64> {
 
 /// What the intervals of `scores` are drawn from, in few words.
 pub fn intervals_over(scores: &Scores) -> String {
-    let units = scores.masked_clip_i.units.unwrap_or(0) as u64;
+    let units = scores.masked_clip_i.units.unwrap_or(0);
     match scores.unit {
         Some(_) if !scores.masked_clip_i.has_interval() => "no intervals: too few prompts".into(),
         None => format!("bootstrap 95 % intervals, {}", count(scores.masked_clip_i.n as u64, "picture")),
-        Some(Unit::Image) => format!("95 % intervals over {}", count(units, "picture")),
-        Some(Unit::Prompt) => format!("95 % intervals over {}", count(units, "prompt")),
-        Some(Unit::PromptAndSeed) => "95 % intervals over prompts and shared seeds".into(),
-        Some(Unit::Subject) => format!("95 % intervals over {}", count(units, "subject")),
-        Some(Unit::Training) => format!("95 % intervals over {}", count(units, "training")),
+        Some(unit @ Unit::PromptAndSeed) => format!("95 % intervals over {}", unit.words()),
+        Some(unit) => format!("95 % intervals over {units} {}", unit.words()),
     }
 }
 

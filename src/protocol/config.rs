@@ -253,6 +253,21 @@ impl TrainConfig {
         Ok(table)
     }
 
+    /// The same, with the settings of `other` that make no difference to what a step learns: how often it is looked at, and where it
+    /// is done.
+    #[must_use]
+    pub fn looked_at_as(self, other: &Self) -> Self {
+        Self {
+            checkpoint_every: other.checkpoint_every,
+            validate_every: other.validate_every,
+            sample_every: other.sample_every,
+            sample_prompt: other.sample_prompt.clone(),
+            evaluate: other.evaluate,
+            device: other.device,
+            ..self
+        }
+    }
+
     /// The settings of a preset.
     pub fn preset(preset: Preset) -> Self {
         match preset {

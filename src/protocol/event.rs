@@ -55,6 +55,19 @@ pub enum Unit {
     Training,
 }
 
+impl Unit {
+    /// Several of it.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Image => "pictures",
+            Self::Prompt => "prompts",
+            Self::PromptAndSeed => "prompts and shared seeds",
+            Self::Subject => "subjects",
+            Self::Training => "trainings",
+        }
+    }
+}
+
 /// One measured value with its 95 % interval.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Score {

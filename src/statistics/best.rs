@@ -5,11 +5,11 @@
 use std::collections::BTreeSet;
 
 use super::Error;
-use super::compare::{check, design, shared};
-use super::estimate::{Design, LEAST_UNITS, Spread, bare, between_groups};
-use super::record::{BALANCE, Estimates, MASKED_CLIP_I, SampleRecord, ScoreRecord};
+use super::compare::{check, shared};
+use super::estimate::{Design, Estimate, LEAST_UNITS, between_groups, mean, scored};
+use super::record::{BALANCE, Estimates, MASKED_CLIP_I, SampleRecord, ScoreRecord, design};
 use super::student::holm;
-use crate::protocol::{Score, Unit};
+use crate::protocol::{ClipText, Score, Unit};
 
 /// Fewer prompts than these cannot be halved; of a single prompt, fewer pictures.
 pub const LEAST_PROMPTS: usize = 2 * LEAST_UNITS;
@@ -173,56 +173,75 @@ pub fn rank(candidates: &[Vec<&ScoreRecord>], goal: Goal) -> Result<Ranking, Err
             own
         })
         .collect();
-    let estimates = |list: &Vec<&SampleRecord>, half: &[usize]| {
-        Estimates::of(&half.iter().map(|at| list[*at]).collect::<Vec<_>>(), first.clip_text)
-    };
-    let values = |half: &[usize]| -> Vec<Vec<f64>> {
-        let value = |list: &Vec<&SampleRecord>| estimates(list, half).0[goal.place()].value;
-        pictures.iter().map(|lists| lists.iter().map(value).collect()).collect()
-    };
-    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
-    let picked = values(&halves.pick);
+    let reading = Reading { pictures, text: first.clip_text, goal };
+    let picked = reading.values(&halves.pick);
     let best = (0..candidates.len()).max_by(|a, b| mean(&picked[*a]).total_cmp(&mean(&picked[*b]))).unwrap_or(0);
-    let rows = halves.report.len();
     if candidates.iter().all(|trainings| trainings.len() == 1) {
-        let design: Design = design(&halves.report.iter().map(|at| lists[0][*at]).collect::<Vec<_>>());
-        let of = |at: usize| estimates(&pictures[at][0], &halves.report).0[goal.place()].clone();
-        let best_one = of(best);
-        let found = (0..candidates.len()).map(|at| {
-            let difference = of(at).minus(&best_one);
-            (design.score(&difference), design.spread(&difference))
-        });
-        let found: Vec<(Score, Option<Spread>)> = found.collect();
-        let p = |(score, spread): &(Score, Option<Spread>)| spread.map_or(1.0, |spread| spread.p_of_0(score.value));
-        let others: Vec<usize> = (0..candidates.len()).filter(|at| *at != best).collect();
-        let corrected = holm(&others.iter().map(|at| p(&found[*at])).collect::<Vec<_>>());
-        let mut versus = vec![None; candidates.len()];
-        for (at, p) in others.into_iter().zip(corrected) {
-            versus[at] = Some(Versus { difference: found[at].0.clone(), p });
+        return Ok(reading.of_checkpoints(best, &halves.report));
+    }
+    match candidates.iter().map(Vec::len).find(|count| *count < LEAST_UNITS) {
+        None => Ok(reading.of_trainings(best, &halves.report)),
+        Some(few) => {
+            Err(Error::TooFew(format!("it takes {LEAST_UNITS} trainings of each, and of one there are {few}")))
         }
-        return Ok(Ranking { best, value: design.score(&best_one), unit: design.unit(), versus });
     }
-    if let Some(few) = candidates.iter().map(Vec::len).find(|count| *count < LEAST_UNITS) {
-        let problem = format!("it takes {LEAST_UNITS} trainings of each, and of one there are {few}");
-        return Err(Error::TooFew(problem));
+}
+
+/// What candidates are compared by.
+struct Reading<'a> {
+    /// For each candidate the pictures of its trainings.
+    pictures: Vec<&'a [Vec<&'a SampleRecord>]>,
+    text: ClipText,
+    goal: Goal,
+}
+
+impl Reading<'_> {
+    fn estimate(&self, list: &[&SampleRecord], half: &[usize]) -> Estimate {
+        let Estimates(all) = Estimates::of(&half.iter().map(|at| list[*at]).collect::<Vec<_>>(), self.text);
+        all[self.goal.place()].clone()
     }
-    let reported = values(&halves.report);
-    let pairs: Vec<(usize, usize)> = (0..candidates.len()).flat_map(|a| (0..a).map(move |b| (b, a))).collect();
-    let difference = |(a, b): (usize, usize)| mean(&reported[b]) - mean(&reported[a]);
-    let p = |pair: &(usize, usize)| {
-        between_groups(&reported, pair.0, pair.1).map_or(1.0, |spread| spread.p_of_0(difference(*pair)))
-    };
-    let corrected = holm(&pairs.iter().map(p).collect::<Vec<_>>());
-    let versus = (0..candidates.len()).map(|at| {
-        let place = pairs.iter().position(|pair| *pair == (at.min(best), at.max(best)))?;
-        let (value, units) = (difference((best, at)), candidates[at].len().min(candidates[best].len()));
-        let rows = rows * (candidates[at].len() + candidates[best].len());
-        let spread = between_groups(&reported, best, at);
-        let score = spread.map_or_else(|| bare(value, rows, units), |spread| spread.around(value, rows, units));
-        Some(Versus { difference: score, p: corrected[place] })
-    });
-    let versus = versus.collect();
-    let over = Design::of(Unit::Training, 0..reported[best].len());
-    let value = over.score(&super::Estimate::mean(&reported[best]));
-    Ok(Ranking { best, value: Score { n: rows * candidates[best].len(), ..value }, unit: Unit::Training, versus })
+
+    /// The value of each training of each candidate on `half` of the pictures.
+    fn values(&self, half: &[usize]) -> Vec<Vec<f64>> {
+        let value = |list: &Vec<&SampleRecord>| self.estimate(list, half).value;
+        self.pictures.iter().map(|lists| lists.iter().map(value).collect()).collect()
+    }
+
+    /// Each against the `best`, pair by pair of the pictures of `half`; corrected for as many comparisons as there are others.
+    fn of_checkpoints(&self, best: usize, half: &[usize]) -> Ranking {
+        let design = design(&half.iter().map(|at| self.pictures[best][0][*at]).collect::<Vec<_>>());
+        let of = |at: usize| self.estimate(&self.pictures[at][0], half);
+        let best_one = of(best);
+        let others: Vec<usize> = (0..self.pictures.len()).filter(|at| *at != best).collect();
+        let differences: Vec<Estimate> = others.iter().map(|at| of(*at).minus(&best_one)).collect();
+        let p = |difference: &Estimate| design.spread(difference).map_or(1.0, |spread| spread.p_of_0(difference.value));
+        let corrected = holm(&differences.iter().map(p).collect::<Vec<_>>());
+        let mut versus = vec![None; self.pictures.len()];
+        for ((at, difference), p) in others.into_iter().zip(&differences).zip(corrected) {
+            versus[at] = Some(Versus { difference: design.score(difference), p });
+        }
+        Ranking { best, value: design.score(&best_one), unit: design.unit(), versus }
+    }
+
+    /// Each against the `best` over trainings; corrected for all pairs, as the best was picked by the luck of the same trainings.
+    fn of_trainings(&self, best: usize, half: &[usize]) -> Ranking {
+        let reported = self.values(half);
+        let pairs: Vec<(usize, usize)> = (0..reported.len()).flat_map(|a| (0..a).map(move |b| (b, a))).collect();
+        let difference = |a: usize, b: usize| mean(&reported[b]) - mean(&reported[a]);
+        let p = |&(a, b): &(usize, usize)| {
+            between_groups(&reported, a, b).map_or(1.0, |spread| spread.p_of_0(difference(a, b)))
+        };
+        let corrected = holm(&pairs.iter().map(p).collect::<Vec<_>>());
+        let versus = (0..reported.len()).map(|at| {
+            let place = pairs.iter().position(|pair| *pair == (at.min(best), at.max(best)))?;
+            let (own, of_best) = (reported[at].len(), reported[best].len());
+            let (rows, units) = (half.len() * (own + of_best), own.min(of_best));
+            let score = scored(between_groups(&reported, best, at), difference(best, at), rows, units);
+            Some(Versus { difference: score, p: corrected[place] })
+        });
+        let versus = versus.collect();
+        let trainings = reported[best].len();
+        let value = Design::of(Unit::Training, 0..trainings).score(&Estimate::mean(&reported[best]));
+        Ranking { best, value: Score { n: half.len() * trainings, ..value }, unit: Unit::Training, versus }
+    }
 }

@@ -3,8 +3,10 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::Error;
-use super::estimate::{Design, Estimate, bare, between_groups};
-use super::record::{self, Estimates, PhotoRecord, SCORES, SampleRecord, ScoreRecord, by_name, named, with_certain};
+use super::estimate::{Design, Estimate, between_groups, mean, scored};
+use super::record::{
+    self, Estimates, PhotoRecord, SCORES, SampleRecord, ScoreRecord, by_name, design, named, with_certain,
+};
 use crate::protocol::{ClipText, NoiseKind, Score, Scores, Unit};
 
 /// The difference of two scorings, second minus first, over the samples of the same prompt and seed.
@@ -138,11 +140,6 @@ fn check_makers(first: &BTreeSet<&str>, second: &BTreeSet<&str>) -> Result<(), E
     Err(differ_in(&format!("how the masks were made ({}; {})", words(first), words(second))))
 }
 
-/// Which of these pictures were drawn together.
-pub(super) fn design(samples: &[&SampleRecord]) -> Design {
-    Design::of_pictures(samples.iter().map(|sample| (sample.prompt.as_str(), sample.seed)))
-}
-
 /// Two scorings of one concept, and the pictures of both that have a partner.
 struct Pairs<'a> {
     first: &'a ScoreRecord,
@@ -170,24 +167,19 @@ impl<'a> Pairs<'a> {
     }
 
     /// Second minus first.
-    fn difference(&self, [a, b]: &[Vec<&SampleRecord>; 2]) -> Estimates {
+    fn estimates(&self, [a, b]: &[Vec<&SampleRecord>; 2]) -> Estimates {
         let text = self.first.clip_text;
         Estimates::of(b, text).minus(&Estimates::of(a, text))
     }
 
-    fn difference_scores(&self) -> Scores {
+    fn difference(&self) -> Difference {
         let of = |sides: &[Vec<&SampleRecord>; 2]| {
             let design = design(&sides[0]);
-            named(&self.difference(sides), design.unit(), |estimate| design.score(estimate))
+            named(&self.estimates(sides), design.unit(), |estimate| design.score(estimate))
         };
         let [all, certain] = [false, true].map(|certain| self.sides(certain));
-        with_certain(of(&all), all[0].len(), certain[0].len(), || of(&certain))
-    }
-
-    /// The values of all pictures of a side, also of those without a partner.
-    fn values(record: &ScoreRecord, certain: bool) -> OfUnit {
-        let samples: Vec<_> = record.samples.iter().filter(|sample| !(certain && sample.is_doubtful())).collect();
-        values_of(&samples, record.clip_text)
+        let scores = with_certain(of(&all), all[0].len(), certain[0].len(), || of(&certain));
+        Difference { scores, unpaired: self.unpaired() }
     }
 }
 
@@ -198,8 +190,7 @@ impl<'a> Pairs<'a> {
 /// Records made with another model, preprocessing, fill, crop, photos, masks, noise or maker of the samples' masks, or without a
 /// common prompt and seed.
 pub fn compare(first: &ScoreRecord, second: &ScoreRecord) -> Result<Difference, Error> {
-    let pairs = Pairs::between(first, second)?;
-    Ok(Difference { scores: pairs.difference_scores(), unpaired: pairs.unpaired() })
+    Ok(Pairs::between(first, second)?.difference())
 }
 
 /// Values of one unit (a training, a subject), and how many rows they were measured on.
@@ -218,6 +209,14 @@ fn over(unit: Unit, units: &[OfUnit]) -> Scores {
     )
 }
 
+/// The means over units, and where some masks are doubtful those without. `values` gives the units, of all their pictures or only of
+/// those that are certain.
+fn over_certain(unit: Unit, values: impl Fn(bool) -> Vec<OfUnit>) -> Scores {
+    let rows = |units: &[OfUnit]| units.iter().map(|(_, rows)| rows).sum();
+    let (all, certain) = (values(false), values(true));
+    with_certain(over(unit, &all), rows(&all), rows(&certain), || over(unit, &certain))
+}
+
 /// The mean of the values of several, and their rows together; none of none.
 fn mean_of(all: impl Iterator<Item = OfUnit>) -> Option<OfUnit> {
     let (mut sums, mut rows, mut count) = ([0.0; SCORES], 0, 0.0);
@@ -230,17 +229,6 @@ fn mean_of(all: impl Iterator<Item = OfUnit>) -> Option<OfUnit> {
 
 fn values_of(samples: &[&SampleRecord], text: ClipText) -> OfUnit {
     (Estimates::of(samples, text).values(), samples.len())
-}
-
-/// The scores of units, of which each is several pairs of scorings, and where some masks are doubtful those without. `of` gives the
-/// values of a pair, of all its pictures or only of those that are certain.
-fn taken_together(unit: Unit, units: &[Vec<Pairs>], of: impl Fn(&Pairs, bool) -> OfUnit) -> Scores {
-    let values = |certain: bool| -> Vec<OfUnit> {
-        units.iter().filter_map(|pairs| mean_of(pairs.iter().map(|pairs| of(pairs, certain)))).collect()
-    };
-    let rows = |units: &[OfUnit]| units.iter().map(|(_, rows)| rows).sum();
-    let (all, certain) = (values(false), values(true));
-    with_certain(over(unit, &all), rows(&all), rows(&certain), || over(unit, &certain))
 }
 
 /// The trainings of one subject: for each what it is compared with, and its own scoring.
@@ -264,10 +252,11 @@ pub fn pool(subjects: &[Trainings]) -> Result<Comparison, Error> {
         }
         all.push(trainings.iter().map(|(a, b)| Pairs::between(a, b)).collect::<Result<_, _>>()?);
     }
-    if let ([trainings], true) = (all.as_slice(), all.iter().flatten().count() == 1) {
-        let scores = trainings[0].difference_scores();
-        let difference = Difference { scores, unpaired: trainings[0].unpaired() };
-        return Ok(Comparison { first: first.scores_of(), second: second.scores_of(), difference });
+    if let [trainings] = all.as_slice()
+        && let [pairs] = trainings.as_slice()
+    {
+        let (first, second) = (first.scores_of(), second.scores_of());
+        return Ok(Comparison { first, second, difference: pairs.difference() });
     }
     let unpaired = all.iter().flatten().map(Pairs::unpaired).sum();
     let of_one_subject = all.len() == 1;
@@ -276,16 +265,24 @@ pub fn pool(subjects: &[Trainings]) -> Result<Comparison, Error> {
     } else {
         (Unit::Subject, all)
     };
-    let before = taken_together(unit, &units, |pairs, certain| Pairs::values(pairs.first, certain));
+    let together = |of: &dyn Fn(&Pairs, bool) -> OfUnit| {
+        let mean_of_unit = |pairs: &Vec<Pairs>, certain: bool| mean_of(pairs.iter().map(|pairs| of(pairs, certain)));
+        over_certain(unit, |certain| units.iter().filter_map(|pairs| mean_of_unit(pairs, certain)).collect())
+    };
+    let side = |record: &ScoreRecord, certain: bool| values_of(&record.distinct_samples(certain), record.clip_text);
     let is_one_baseline = units.iter().flatten().all(|pairs| pairs.first.samples == first.samples);
     Ok(Comparison {
-        // What comes without a training does not differ from training to training.
-        first: if of_one_subject && is_one_baseline { first.scores_of() } else { before },
-        second: taken_together(unit, &units, |pairs, certain| Pairs::values(pairs.second, certain)),
+        first: if of_one_subject && is_one_baseline {
+            // What comes without a training does not differ from training to training.
+            first.scores_of()
+        } else {
+            together(&|pairs, certain| side(pairs.first, certain))
+        },
+        second: together(&|pairs, certain| side(pairs.second, certain)),
         difference: Difference {
-            scores: taken_together(unit, &units, |pairs, certain| {
+            scores: together(&|pairs, certain| {
                 let sides = pairs.sides(certain);
-                (pairs.difference(&sides).values(), sides[0].len())
+                (pairs.estimates(&sides).values(), sides[0].len())
             }),
             unpaired,
         },
@@ -303,38 +300,25 @@ pub fn compare_groups(first: &[ScoreRecord], second: &[ScoreRecord]) -> Result<C
     all.iter().try_for_each(|record| check(a, record))?;
     let lists = shared(&all)?;
     let pictures = lists[0].len();
-    let is_certain = |at: &usize| lists.iter().all(|list| !list[*at].is_doubtful());
-    let kept: Vec<usize> = (0..pictures).filter(is_certain).collect();
-    let of = |certain: bool| {
-        let values = |list: &Vec<&SampleRecord>| {
-            let rest = || kept.iter().map(|at| list[*at]).collect::<Vec<_>>();
-            values_of(&if certain { rest() } else { list.clone() }, a.clip_text)
+    let is_certain = |at: usize| lists.iter().all(|list| !list[at].is_doubtful());
+    let certain = (0..pictures).filter(|at| is_certain(*at)).count();
+    // The values of each training, of the pictures that `counts` takes by their place.
+    let values = |lists: &[Vec<&SampleRecord>], counts: &dyn Fn(&SampleRecord, usize) -> bool| -> Vec<OfUnit> {
+        let of_training = |list: &Vec<&SampleRecord>| {
+            let counted = list.iter().enumerate().filter(|(at, sample)| counts(sample, *at));
+            values_of(&counted.map(|(_, sample)| *sample).collect::<Vec<_>>(), a.clip_text)
         };
-        let (one, other) = lists.split_at(first.len());
-        [one, other].map(|lists| lists.iter().map(values).collect::<Vec<_>>())
+        lists.iter().map(of_training).collect()
     };
-    let side = |lists: &[Vec<&SampleRecord>]| {
-        let values = |certain: bool| -> Vec<OfUnit> {
-            let counts = |sample: &&&SampleRecord| !(certain && sample.is_doubtful());
-            let values = |list: &Vec<&SampleRecord>| {
-                values_of(&list.iter().filter(counts).copied().collect::<Vec<_>>(), a.clip_text)
-            };
-            lists.iter().map(values).collect()
-        };
-        let rows = |units: &[OfUnit]| units.iter().map(|(_, rows)| rows).sum();
-        let (all, certain) = (values(false), values(true));
-        with_certain(over(Unit::Training, &all), rows(&all), rows(&certain), || over(Unit::Training, &certain))
-    };
-    let difference = |[one, other]: &[Vec<OfUnit>; 2]| between(one, other);
     let (one, other) = lists.split_at(first.len());
-    Ok(Comparison {
-        first: side(one),
-        second: side(other),
-        difference: Difference {
-            scores: with_certain(difference(&of(false)), pictures, kept.len(), || difference(&of(true))),
-            unpaired: all.iter().map(|record| record.samples.len() - pictures).sum(),
-        },
-    })
+    let side = |lists: &[Vec<&SampleRecord>]| {
+        over_certain(Unit::Training, |certain| values(lists, &|sample, _| !(certain && sample.is_doubtful())))
+    };
+    let difference =
+        |counts: &dyn Fn(&SampleRecord, usize) -> bool| between(&values(one, counts), &values(other, counts));
+    let scores = with_certain(difference(&|_, _| true), pictures, certain, || difference(&|_, at| is_certain(at)));
+    let unpaired = all.iter().map(|record| record.samples.len() - pictures).sum();
+    Ok(Comparison { first: side(one), second: side(other), difference: Difference { scores, unpaired } })
 }
 
 /// The differences of the means of two groups.
@@ -343,12 +327,8 @@ fn between(one: &[OfUnit], other: &[OfUnit]) -> Scores {
     let rows = one.first().map_or(0, |(_, rows)| *rows);
     let score = |at: usize| {
         let groups = [one, other].map(|group| group.iter().map(|(values, _)| values[at]).collect::<Vec<_>>());
-        let [a, b] = groups.each_ref().map(|group| group.iter().sum::<f64>() / group.len() as f64);
-        let units = one.len().min(other.len());
-        match between_groups(&groups, 0, 1) {
-            Some(spread) => spread.around(b - a, rows, units),
-            None => bare(b - a, rows, units),
-        }
+        let [a, b] = groups.each_ref().map(|group| mean(group));
+        scored(between_groups(&groups, 0, 1), b - a, rows, one.len().min(other.len()))
     };
     by_name(std::array::from_fn(score), Unit::Training)
 }

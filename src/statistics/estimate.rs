@@ -95,6 +95,16 @@ impl Spread {
     }
 }
 
+/// `value` with its interval where its spread is known, else without.
+pub fn scored(spread: Option<Spread>, value: f64, n: usize, units: usize) -> Score {
+    spread.map_or_else(|| bare(value, n, units), |spread| spread.around(value, n, units))
+}
+
+/// The mean of some values.
+pub fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
 /// A value without an interval.
 pub fn bare(value: f64, n: usize, units: usize) -> Score {
     Score { value, low: value, high: value, n, units: Some(units.min(LEAST_UNITS - 1)) }
@@ -140,11 +150,7 @@ impl Design {
 
     /// `estimate` of these rows with its interval; without one where fewer than [`LEAST_UNITS`] were drawn.
     pub fn score(&self, estimate: &Estimate) -> Score {
-        let (n, units) = (estimate.rows, self.count(estimate));
-        match self.spread(estimate) {
-            Some(spread) => spread.around(estimate.value, n, units),
-            None => bare(estimate.value, n, units),
-        }
+        scored(self.spread(estimate), estimate.value, estimate.rows, self.count(estimate))
     }
 
     /// Units that have a part in `estimate`; where they share seeds, the fewer of both.
@@ -245,7 +251,7 @@ pub fn between_groups(groups: &[Vec<f64>], a: usize, b: usize) -> Option<Spread>
         return None;
     }
     let squares = |group: &Vec<f64>| {
-        let mean = group.iter().sum::<f64>() / group.len() as f64;
+        let mean = mean(group);
         group.iter().map(|value| (value - mean).powi(2)).sum::<f64>()
     };
     let of_mean = |group: &Vec<f64>| {

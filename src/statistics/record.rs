@@ -171,15 +171,27 @@ pub struct ScoreRecord {
 impl ScoreRecord {
     /// The scores of its samples, with their intervals by today's rule, whatever wrote the record.
     pub fn scores_of(&self) -> Scores {
-        // The same picture twice is one picture.
+        let of = |samples: &[&SampleRecord]| {
+            let design = design(samples);
+            named(&Estimates::of(samples, self.clip_text), design.unit(), |estimate| design.score(estimate))
+        };
+        let [all, certain] = [false, true].map(|certain| self.distinct_samples(certain));
+        with_certain(of(&all), all.len(), certain.len(), || of(&certain))
+    }
+
+    /// Its samples, each once: the same picture twice is one picture. With `certain` only those whose mask is not doubtful.
+    pub(super) fn distinct_samples(&self, certain: bool) -> Vec<&SampleRecord> {
         let mut seen = HashSet::new();
         let mut samples: Vec<&SampleRecord> = self.samples.iter().collect();
         samples.retain(|&sample| seen.insert((&sample.prompt, sample.seed, &sample.image, &sample.mask)));
-        scores(&samples, self.clip_text, |samples, estimates| {
-            let design = Design::of_pictures(samples.iter().map(|sample| (sample.prompt.as_str(), sample.seed)));
-            named(estimates, design.unit(), |estimate| design.score(estimate))
-        })
+        samples.retain(|sample| !(certain && sample.is_doubtful()));
+        samples
     }
+}
+
+/// Which of these pictures were drawn together.
+pub(super) fn design(samples: &[&SampleRecord]) -> Design {
+    Design::of_pictures(samples.iter().map(|sample| (sample.prompt.as_str(), sample.seed)))
 }
 
 /// What is measured of a sample: the scores of [`Scores`] but for balance, then masked CLIP-I with masks grown and shrunk, and
@@ -235,17 +247,6 @@ impl Estimates {
     pub fn values(&self) -> [f64; SCORES] {
         std::array::from_fn(|at| self.0[at].value)
     }
-}
-
-/// The scores of `samples` by `named`, and where some are doubtful, those of the others.
-pub(super) fn scores(
-    samples: &[&SampleRecord],
-    text: ClipText,
-    named: impl Fn(&[&SampleRecord], &Estimates) -> Scores,
-) -> Scores {
-    let of = |samples: &[&SampleRecord]| named(samples, &Estimates::of(samples, text));
-    let certain: Vec<&SampleRecord> = samples.iter().copied().filter(|sample| !sample.is_doubtful()).collect();
-    with_certain(of(samples), samples.len(), certain.len(), || of(&certain))
 }
 
 /// `scores` of `all` rows, beside which stand those of the `certain` ones, where these are some and not all.

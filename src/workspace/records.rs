@@ -128,6 +128,13 @@ impl RunSummary {
         let spec = run.run_spec()?;
         let (state, history) = run.look()?;
         let scoring = JobFolder::at(&run.evaluation()).ok().map(|job| History::read(&job)).transpose()?;
+        // The last scoring's events have it all, unless it was not finished or is of a version that said less; then its lines are read. Where
+        // these are gone, what events there are.
+        let told = scoring.as_ref().unwrap_or(&history).scores(None).filter(|both| both.after.unit.is_some());
+        let scores = match told {
+            Some(told) => Some(told),
+            None => scores_of_run(run)?.or_else(|| history.scores(scoring.as_ref())),
+        };
         let record = RunRecord {
             concept: concept.to_owned(),
             id: run.id().to_owned(),
@@ -139,8 +146,7 @@ impl RunSummary {
             loss: history.losses.last().map(|point| point.loss),
             fixed_noise_loss: history.fixed_noise.last().map(|point| point.loss),
             held_out_loss: history.held_out.last().map(|point| point.loss),
-            // Where the lines are gone, what the events say.
-            scores: scores_of_run(run)?.or_else(|| history.scores(scoring.as_ref())),
+            scores,
         };
         Ok(Self { record, history, scoring })
     }

@@ -57,7 +57,7 @@ fn is_first(training: &usize) -> bool {
 }
 
 impl Cell {
-    /// Its trainings: so many of it, each with a seed of its own.
+    /// `count` copies of this cell. Their trainings differ in the seed alone.
     pub fn trainings(self, count: usize) -> impl Iterator<Item = Self> {
         (0..count).map(move |training| {
             let train = TrainConfig { seed: self.train.seed.wrapping_add(training as u64), ..self.train.clone() };
@@ -111,7 +111,7 @@ impl Cell {
         (&self.label, &self.concept, self.training) == (&other.label, &other.concept, other.training)
     }
 
-    /// Whether its training is that of `other` of the same concept.
+    /// Whether this cell and `other` can share one training.
     pub(super) fn trains_as(&self, other: &Self) -> bool {
         self.train == other.train && self.material == other.material && self.concept == other.concept
     }

@@ -47,7 +47,7 @@ impl Plan {
     }
 }
 
-/// A cell and what its trainings have measured.
+/// A row of the table: one cell, and the scores of each of its trainings.
 pub struct Row<'a> {
     /// The first training's.
     pub cell: &'a Cell,
