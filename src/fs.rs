@@ -1,7 +1,9 @@
 //! Whole files or nothing: write to a temporary name beside the target, sync, rename. And what is in them, as a hash.
 
+use std::fmt::{self, Write as _};
 use std::fs::{File, Metadata};
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -46,6 +48,39 @@ pub fn is_at(file: &File, path: &Path) -> bool {
     matches!((file.metadata(), std::fs::metadata(path)), (Ok(own), Ok(there)) if id(&own) == id(&there))
 }
 
+/// Paths as people are shown them.
+pub trait Show {
+    /// What a terminal would obey or not show at all, and bytes that are no text, stand as in a string of Rust, such as `\u{1b}` or
+    /// `\xff`.
+    fn shown(&self) -> Shown<'_>;
+}
+
+impl Show for Path {
+    fn shown(&self) -> Shown<'_> {
+        Shown(self)
+    }
+}
+
+/// See [`Show`].
+pub struct Shown<'p>(&'p Path);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for part in self.0.as_os_str().as_bytes().utf8_chunks() {
+            for c in part.valid().chars() {
+                if is_shown(c) { f.write_char(c) } else { write!(f, "{}", c.escape_default()) }?;
+            }
+            part.invalid().iter().try_for_each(|byte| write!(f, "\\x{byte:02x}"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether `c` is seen where it stands: no control character, and none that turns the direction of writing.
+fn is_shown(c: char) -> bool {
+    !c.is_control() && !matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// SHA-256 of the file at `path`, in lower-case hexadecimal. What is no file is refused: a pipe would be waited for, and a
 /// device has no end.
 pub fn sha256(path: &Path) -> io::Result<String> {
@@ -62,6 +97,16 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+
+    #[test]
+    fn a_path_is_shown_without_what_a_terminal_obeys() {
+        use std::ffi::OsStr;
+        let name = |bytes: &[u8]| Path::new(OsStr::from_bytes(bytes)).shown().to_string();
+        assert_eq!(name("photos/é 猫 (1).png".as_bytes()), "photos/é 猫 (1).png");
+        assert_eq!(name(b"a\x1b[2J\nb.png"), "a\\u{1b}[2J\\nb.png");
+        assert_eq!(name(b"a\xff\xc3.png"), "a\\xff\\xc3.png");
+        assert_eq!(name("gnp.\u{202e}exe".as_bytes()), "gnp.\\u{202e}exe");
+    }
 
     #[test]
     fn folders_are_made_below_a_root_but_never_the_root() {

@@ -22,6 +22,7 @@
 //! | [`cli`] | the commands, one file a verb |
 //! | [`tui`] | the workbench |
 //! | [`fs`] | atomic file writes |
+//! | [`json`] | JSON whose numbers are numbers |
 //!
 //! # Dependency rule
 //!
@@ -37,6 +38,7 @@ pub mod daemon;
 pub mod diffusion;
 pub mod fs;
 pub mod image;
+pub mod json;
 pub mod masks;
 pub mod metrics;
 pub mod protocol;

@@ -4,23 +4,25 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// What each module may use of the others. `fs`, `protocol`, `image` and `workspace` are what all stand on.
+/// What each module may use of the others. `fs`, `json`, `protocol`, `image` and `workspace` are what all stand on.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("fs", &[]),
+    ("json", &[]),
     ("sys", &[]),
     ("protocol", &[]),
-    ("image", &["fs", "protocol"]),
+    ("image", &["fs", "json", "protocol"]),
     ("statistics", &["protocol"]),
-    ("workspace", &["fs", "protocol", "image", "statistics"]),
+    ("workspace", &["fs", "json", "protocol", "image", "statistics"]),
     ("diffusion", &["fs", "protocol", "image", "sys"]),
-    ("metrics", &["fs", "protocol", "image", "diffusion", "statistics", "sys"]),
-    ("segment", &["fs", "protocol", "image", "diffusion"]),
+    ("metrics", &["fs", "json", "protocol", "image", "diffusion", "statistics", "sys"]),
+    ("segment", &["fs", "json", "protocol", "image", "diffusion"]),
     ("masks", &["protocol", "image", "diffusion", "segment"]),
-    ("catversion", &["fs", "protocol", "image", "diffusion"]),
+    ("catversion", &["fs", "json", "protocol", "image", "diffusion"]),
     (
         "runner",
         &[
             "fs",
+            "json",
             "protocol",
             "image",
             "workspace",
@@ -33,11 +35,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "sys",
         ],
     ),
-    ("store", &["fs", "protocol"]),
-    ("daemon", &["fs", "protocol", "image", "workspace", "store", "sys"]),
-    ("client", &["fs", "protocol", "image", "workspace", "sys"]),
-    ("tui", &["fs", "protocol", "image", "workspace", "client", "sys"]),
-    ("cli", &["fs", "protocol", "image", "workspace", "statistics", "client", "tui"]),
+    ("store", &["fs", "json", "protocol"]),
+    ("daemon", &["fs", "json", "protocol", "image", "workspace", "store", "sys"]),
+    ("client", &["fs", "json", "protocol", "image", "workspace", "sys"]),
+    ("tui", &["fs", "json", "protocol", "image", "workspace", "client", "sys"]),
+    ("cli", &["fs", "json", "protocol", "image", "workspace", "statistics", "client", "tui"]),
 ];
 
 /// `cli` chooses the role of the process, so it alone starts the runner and the daemon, and says what a closed pipe is to it.
@@ -109,6 +111,16 @@ fn modules_use_only_what_the_rule_allows() {
         }
     }
     assert!(broken.is_empty(), "{broken:#?}");
+}
+
+#[test]
+fn json_is_written_in_one_place() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    for file in sources(&root).into_iter().filter(|file| !file.ends_with("src/json.rs")) {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let shipped = text.split("#[cfg(test)]").next().unwrap();
+        assert!(!shipped.contains("serde_json::to_"), "{}: `crate::json` refuses what is not a number", file.display());
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::embeddings::ResidualEmbeddings;
 use super::error::{Error, Result};
 use super::optimizer::AdamW;
+use crate::json;
 use crate::protocol::TrainConfig;
 
 /// The one key of the file's metadata. One key, because the order of several is not fixed.
@@ -90,7 +91,7 @@ impl Checkpoint {
             ("optimizer.exp_avg_sq".to_owned(), vec![second.len()], little_endian(&second)),
         ];
         tensors.extend(tensor_bytes(&self.embeddings)?);
-        let meta = serde_json::to_string(&self.meta).map_err(|e| e.to_string())?;
+        let meta = json::to_string(&self.meta).map_err(|e| e.to_string())?;
         serialize(views(&tensors)?, Some(HashMap::from([(KEY.to_owned(), meta)]))).map_err(|e| e.to_string())
     }
 

@@ -1,6 +1,7 @@
 //! The residual embeddings as a file for diffusers, and the Python module that loads it there (`catversion_diffusers.py`,
 //! whose first lines say what is in the file).
 
+use crate::fs::Show;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -35,7 +36,7 @@ pub fn export(path: &Path, checkpoint: &Checkpoint) -> Result<(Vec<PathBuf>, Vec
             warnings.push(format!(
                 "{} is there already and is not the loader of this version: it is left as it is; remove it and export \
                  again for this one",
-                loader.display()
+                loader.shown()
             ));
         }
     } else {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::diffusion;
+use crate::fs::Show;
 use crate::protocol::SettingError;
 
 /// What, where, and what to do.
@@ -25,7 +26,7 @@ pub enum Error {
         cause: String,
     },
     /// A checkpoint file is missing or unreadable.
-    #[error("cannot read checkpoint {path}: {source}")]
+    #[error("cannot read checkpoint {path}: {source}", path = path.shown())]
     ReadCheckpoint {
         /// The file.
         path: PathBuf,
@@ -33,7 +34,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A checkpoint cannot be written.
-    #[error("cannot write checkpoint {path}: {source}")]
+    #[error("cannot write checkpoint {path}: {source}", path = path.shown())]
     WriteCheckpoint {
         /// The file.
         path: PathBuf,
@@ -41,7 +42,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A file that is no checkpoint, or a damaged one.
-    #[error("checkpoint {path}: {cause}")]
+    #[error("checkpoint {path}: {cause}", path = path.shown())]
     BadCheckpoint {
         /// The file.
         path: PathBuf,
@@ -49,7 +50,7 @@ pub enum Error {
         cause: String,
     },
     /// A `pytorch_adapter.bin` that is none, does not fit, or cannot be made; a file for diffusers that cannot be made.
-    #[error("adapter {}: {cause}", path.display())]
+    #[error("adapter {}: {cause}", path.shown())]
     BadAdapter {
         /// The file.
         path: PathBuf,
@@ -57,10 +58,8 @@ pub enum Error {
         cause: String,
     },
     /// A checkpoint made on another base model.
-    #[error(
-        "checkpoint {path} was made on another base model (hash {found:.12}, this one is {expected:.12}): choose the base \
-         model it was trained on"
-    )]
+    #[error("checkpoint {path} was made on another base model (hash {found:.12}, this one is {expected:.12}): choose the base \
+         model it was trained on", path = path.shown())]
     OtherBaseModel {
         /// The checkpoint.
         path: PathBuf,
@@ -70,7 +69,7 @@ pub enum Error {
         expected: String,
     },
     /// A resumed training would not be the same training.
-    #[error("cannot resume from {path}: {cause}")]
+    #[error("cannot resume from {path}: {cause}", path = path.shown())]
     NotTheSameRun {
         /// The checkpoint.
         path: PathBuf,

@@ -16,6 +16,7 @@ use super::score_table::{
 use super::table::{Cell, Column, Format, Table};
 use super::{Error, Where, print_json, train};
 use crate::client;
+use crate::fs::Show;
 use crate::protocol::{
     ClipText, MaskConfig, MaskMaker, MaskQuality, ModelSpec, SampleConfig, ScoreConfig, ScoreCrop, Scores, TrainStart,
     with_setting,
@@ -275,7 +276,7 @@ impl Wanted {
             let spec = home.named_model(wanted)?.unwrap_or_else(|| ModelSpec::at(wanted));
             let has = concept.base_model()?;
             if has != spec && client::model_hash(&has, home)? != client::model_hash(&spec, home)? {
-                return differs("base model", &has.path.display(), &wanted.display());
+                return differs("base model", &has.path.shown(), &wanted.shown());
             }
         }
         for (what, wanted, has) in [
@@ -284,9 +285,9 @@ impl Wanted {
         ] {
             let Some(wanted) = wanted else { continue };
             match has {
-                None => return differs(what, &"none", &wanted.display()),
+                None => return differs(what, &"none", &wanted.shown()),
                 Some(has) if material::weights(home, &has)? != material::weights(home, wanted)? => {
-                    return differs(what, &has.display(), &wanted.display());
+                    return differs(what, &has.shown(), &wanted.shown());
                 }
                 Some(_) => {}
             }
@@ -297,15 +298,15 @@ impl Wanted {
             let count = |photos: &[PathBuf]| {
                 if let [_] = photos { "1 photo".into() } else { format!("{} photos", photos.len()) }
             };
-            let (has, wanted) = (format!("{} in {}", count(&has), concept.images().display()), count(&photos));
-            return differs("set of photos", &has, &format!("the {wanted} in {}", self.photos.display()));
+            let (has, wanted) = (format!("{} in {}", count(&has), concept.images().shown()), count(&photos));
+            return differs("set of photos", &has, &format!("the {wanted} in {}", self.photos.shown()));
         }
         for photo in self.masks.iter().flat_map(|_| &photos) {
             let wanted = self.masks.as_ref().map(|masks| crate::image::mask_path(masks, photo));
             let Some(wanted) = wanted.filter(|mask| mask.is_file()) else { continue };
             let has = concept.mask_path(photo);
             if !has.is_file() || crate::image::read_any_mask(&has)? != crate::image::read_any_mask(&wanted)? {
-                return differs("mask", &has.display(), &wanted.display());
+                return differs("mask", &has.shown(), &wanted.shown());
             }
         }
         Ok(())
@@ -324,13 +325,13 @@ pub fn run(args: &Args) -> Result<(), Error> {
         if args.format == Format::Json {
             print_json(&json!({ "jobs": numbers, "cells": plan.cells.len() }));
         }
-        eprintln!("{} jobs are queued; the same command shows the table", numbers.len());
+        errln!("{} jobs are queued; the same command shows the table", numbers.len());
         return Ok(());
     }
     if !numbers.is_empty() && !plan.wait(&numbers)? {
         return Ok(());
     }
-    print!("{}", table(&plan)?.render(args.format));
+    out!("{}", table(&plan)?.render(args.format));
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::{Error, RunArgs, library, print_json};
 use crate::client;
+use crate::fs::Show;
 use crate::workspace;
 
 /// What to do.
@@ -125,12 +126,8 @@ fn import_adapter(args: &ImportAdapterArgs) -> Result<(), Error> {
     if args.json {
         print_json(&json!({ "run": run.id(), "path": run.path() }));
     } else {
-        println!("{}", run.path().display());
-        eprintln!(
-            "  catbench sample {} --run {} --prompt \"a {{concept}}\"",
-            client::words::shell(&concept.id),
-            run.id()
-        );
+        outln!("{}", run.path().shown());
+        errln!("  catbench sample {} --run {} --prompt \"a {{concept}}\"", client::words::shell(&concept.id), run.id());
     }
     Ok(())
 }
@@ -161,11 +158,11 @@ fn target(out: &Path, name: &str) -> Result<PathBuf, Error> {
 /// Say what was written.
 fn exported((files, warnings): (Vec<PathBuf>, Vec<String>), json: bool) {
     for warning in &warnings {
-        eprintln!("warning: {warning}");
+        errln!("warning: {warning}");
     }
     if json {
         print_json(&json!({ "files": files, "warnings": warnings }));
     } else {
-        files.iter().for_each(|file| println!("{}", file.display()));
+        files.iter().for_each(|file| outln!("{}", file.shown()));
     }
 }

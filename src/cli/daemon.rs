@@ -8,6 +8,7 @@ use serde_json::json;
 use super::{Error, print_json};
 use crate::client::{self, Daemon};
 use crate::daemon::{self, Settings};
+use crate::fs::Show;
 use crate::protocol::DaemonStatus;
 use crate::workspace::Home;
 
@@ -74,7 +75,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
             if args.json {
                 print_json(&json!({ "store": counts }));
             } else {
-                println!("{} concepts, {} runs, {} samples", counts.concepts, counts.runs, counts.samples);
+                outln!("{} concepts, {} runs, {} samples", counts.concepts, counts.runs, counts.samples);
             }
             Ok(())
         }
@@ -103,14 +104,14 @@ fn stop(home: &Home, json: bool) -> Result<(), Error> {
     if json {
         print_json(&json!({ "stopped": stopped }));
     } else {
-        println!("{}", if stopped { "stopped" } else { "no daemon runs" });
+        outln!("{}", if stopped { "stopped" } else { "no daemon runs" });
     }
     Ok(())
 }
 
 fn say(status: &DaemonStatus, json: bool) {
     for warning in &status.warnings {
-        eprintln!("warning: {warning}");
+        errln!("warning: {warning}");
     }
     if json {
         print_json(&json!({ "running": true, "daemon": status }));
@@ -118,14 +119,14 @@ fn say(status: &DaemonStatus, json: bool) {
     }
     let rows = [
         ("daemon", format!("catbench {}, process {}", status.version, status.pid)),
-        ("home", status.home.display().to_string()),
+        ("home", status.home.shown().to_string()),
         ("since", status.since.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()),
         // Itself not counted.
         ("clients", status.clients.saturating_sub(1).to_string()),
         ("jobs", format!("{} running, {} queued", status.running, status.queued)),
-        ("log", status.log.display().to_string()),
+        ("log", status.log.shown().to_string()),
     ];
     for (name, value) in rows {
-        println!("{name:<8} {value}");
+        outln!("{name:<8} {value}");
     }
 }

@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 
 use super::open::ScreenArgs;
 use super::{Error, train};
+use crate::fs::Show;
 use crate::workspace::Home;
 
 /// Options of the demo.
@@ -21,7 +22,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
     let new = home.concept("demo").is_err();
     let concept = home.demo()?;
     if new && !args.json {
-        println!("the demo is now in {}", concept.folder.display());
+        outln!("the demo is now in {}", concept.folder.shown());
     }
     let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     if terminal && !args.json {

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::{Error, print_json};
 use crate::client::words;
+use crate::fs::Show;
 use crate::image::{png_size, read_photo, read_provenance};
 use crate::workspace;
 
@@ -97,17 +98,17 @@ pub fn run(args: &Args) -> Result<(), Error> {
     }
     for (path, said) in [(&args.a, &a.0), (&args.b, &b.0)] {
         if said.is_empty() {
-            println!("{} does not say how it was made", path.display());
+            outln!("{} does not say how it was made", path.shown());
         }
     }
     for (name, a, b) in &differ {
         let value = |value: Option<&String>| value.map_or("not said".into(), |value| words::plain(value).into_owned());
-        println!("{:<18} {} | {}", words::plain(name), value(*a), value(*b));
+        outln!("{:<18} {} | {}", words::plain(name), value(*a), value(*b));
     }
     if differ.is_empty() && !a.0.is_empty() {
-        println!("{:<18} no difference", "settings");
+        outln!("{:<18} no difference", "settings");
     }
-    println!(
+    outln!(
         "{:<18} {}",
         "pixels",
         if let Some(pixels) = pixels {

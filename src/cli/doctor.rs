@@ -26,7 +26,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
         return Ok(());
     }
     for (name, value) in doctor.rows() {
-        println!("{name:<10} {value}");
+        outln!("{name:<10} {value}");
     }
     Ok(())
 }

@@ -10,9 +10,10 @@ use serde_json::json;
 use signal_hook::consts::SIGINT;
 
 use super::table::{between, in_brackets};
-use super::{Error, print_json};
+use super::{Error, out, print_json};
 use crate::client::words::{self, MaskRow, OfMasks};
 use crate::client::{self, Follow};
+use crate::fs::Show;
 use crate::protocol::{BothScores, Event, JobInfo, JobKind, JobState, Phase, State};
 use crate::workspace::{Concept, End, History, JobFolder, scores_of_job, scores_of_run};
 
@@ -57,11 +58,11 @@ fn watch(
     let mut follow = Follow::new(job)?;
     let mut progress = Progress::new();
     if let Some(why) = follow.without_daemon() {
-        eprintln!("only watching: {why}");
+        errln!("only watching: {why}");
     }
     if let Some(queued) = queued.filter(|queued| queued.state != JobState::Running) {
         let why = queued.cause.clone().unwrap_or_else(|| format!("waits for {}", queued.device));
-        eprintln!("job {} is {}: {why}", queued.number, queued.state.word());
+        errln!("job {} is {}: {why}", queued.number, queued.state.word());
     }
     let ended = loop {
         // How it ended must be asked before the last look at its events, or the last of them could be missed.
@@ -102,12 +103,12 @@ pub fn say_where(concept: &Concept, job: &JobFolder, queued: Option<&JobInfo>, j
     let number = queued.map(|queued| format!("job {} ", queued.number)).unwrap_or_default();
     // A daemon that cannot be asked now has nothing to say that would help.
     for warning in client::warnings(job).unwrap_or_default() {
-        eprintln!("warning: {warning}");
+        errln!("warning: {warning}");
     }
-    eprintln!("{number}goes on in the background: {}", job.path().display());
+    errln!("{number}goes on in the background: {}", job.path().shown());
     if matches!(job.kind(), Ok(JobKind::Train)) {
-        eprintln!("  catbench watch {name} --run {id}   follow it again");
-        eprintln!("  catbench stop {name} --run {id}    stop it after its step; it can be resumed");
+        errln!("  catbench watch {name} --run {id}   follow it again");
+        errln!("  catbench stop {name} --run {id}    stop it after its step; it can be resumed");
     }
 }
 
@@ -184,7 +185,7 @@ fn failure(
         _ => format!(
             "the runner died without a word after step {} (killed, or out of memory; see {}): {resume}",
             history.step(),
-            job.log().display()
+            job.log().shown()
         ),
     }))
 }
@@ -192,7 +193,7 @@ fn failure(
 fn print_result(job: &JobFolder, history: &History) {
     if let Some(last) = history.losses.last() {
         let fixed_noise = history.fixed_noise.last().map(|point| format!(", loss at fixed noise {:.4}", point.loss));
-        println!(
+        outln!(
             "trained {} steps in {}{}{}",
             last.step,
             words::duration(history.seconds()),
@@ -204,13 +205,13 @@ fn print_result(job: &JobFolder, history: &History) {
         print_scores(&both);
     }
     if matches!(job.kind(), Ok(JobKind::Sample)) {
-        history.pictures.iter().for_each(|picture| println!("{}", picture.path.display()));
-        job.sheets().iter().for_each(|sheet| println!("{}", sheet.display()));
+        history.pictures.iter().for_each(|picture| outln!("{}", picture.path.shown()));
+        job.sheets().iter().for_each(|sheet| outln!("{}", sheet.shown()));
         if job.legend().is_file() {
-            println!("{}", job.legend().display());
+            outln!("{}", job.legend().shown());
         }
     } else {
-        println!("{}", job.path().display());
+        outln!("{}", job.path().shown());
     }
 }
 
@@ -232,7 +233,7 @@ fn print_scores(both: &BothScores) {
     let BothScores { before, after, .. } = both;
     let photos = |name: &str| words::photos(both, name).map(|value| format!("{value:.3}")).unwrap_or_default();
     let head = if both.photos.is_some() { "photos" } else { "" };
-    println!("{:<14}  {:<22}  {:<22}  {:<9}  {head}", "", "before", "after", "");
+    outln!("{:<14}  {:<22}  {:<22}  {:<9}  {head}", "", "before", "after", "");
     for (name, before, after) in words::score_rows(before, after) {
         let line = format!(
             "{name:<14}  {:<22}  {:<22}  {:<9}  {}",
@@ -241,7 +242,7 @@ fn print_scores(both: &BothScores) {
             words::change(both, name, before, after).words(),
             photos(name)
         );
-        println!("{}", line.trim_end());
+        outln!("{}", line.trim_end());
     }
     let words = |side: &OfMasks| match side {
         OfMasks::Dependence(dependence) => between(*dependence),
@@ -250,19 +251,15 @@ fn print_scores(both: &BothScores) {
     };
     for MaskRow { name, sides, remark } in words::mask_rows(before, after) {
         let [before, after] = sides.each_ref().map(words);
-        println!("{name:<14}  {before:<22}  {after:<22}  {remark}");
+        outln!("{name:<14}  {before:<22}  {after:<22}  {remark}");
     }
     let pairs = both.difference.as_ref().map(|difference| difference.masked_clip_i.n as u64);
     let marks = pairs.map_or_else(
         || "from intervals apart".into(),
         |pairs| format!("from {} of the same prompt and seed", words::count(pairs, "pair")),
     );
-    println!(
-        "{}, {}; ▲ ▼ {marks}",
-        words::intervals_over(after),
-        words::count(after.masked_clip_i.n as u64, "picture")
-    );
-    println!("of this checkpoint, not of its settings: trainings that differ only in their seed differ too");
+    outln!("{}, {}; ▲ ▼ {marks}", words::intervals_over(after), words::count(after.masked_clip_i.n as u64, "picture"));
+    outln!("of this checkpoint, not of its settings: trainings that differ only in their seed differ too");
 }
 
 /// A bar with ETA on a terminal, else a line now and then.
@@ -287,8 +284,8 @@ impl Progress {
     fn warn(&self, message: &str) {
         let line = format!("warning: {message}");
         match &self.bar {
-            Some(bar) => bar.println(line),
-            None => eprintln!("{line}"),
+            Some(bar) => bar.println(out::harmless(&line)),
+            None => errln!("{line}"),
         }
     }
 
@@ -329,7 +326,7 @@ impl Progress {
                 _ => String::new(),
             };
             let line = format!("{} {done}/{total}  {loss}{left}", words::phase(phase));
-            eprintln!("{}", line.trim_end());
+            errln!("{}", line.trim_end());
         }
     }
 

@@ -120,17 +120,17 @@ fn list(args: &ListArgs) -> Result<(), Error> {
     }
     if jobs.is_empty() {
         match &args.concept {
-            Some(concept) => println!("no jobs of {}: catbench train {0}", words::shell(concept)),
-            None => println!("no jobs yet: catbench train CONCEPT"),
+            Some(concept) => outln!("no jobs of {}: catbench train {0}", words::shell(concept)),
+            None => outln!("no jobs yet: catbench train CONCEPT"),
         }
         return Ok(());
     }
-    println!("{:>5}  {:<9}  {:<6}  {:<20}  {:<7}  {:>8}", "job", "state", "kind", "concept", "device", "priority");
+    outln!("{:>5}  {:<9}  {:<6}  {:<20}  {:<7}  {:>8}", "job", "state", "kind", "concept", "device", "priority");
     for job in &jobs {
-        println!("{}", row(job).trim_end());
+        outln!("{}", row(job).trim_end());
     }
     if let Some(job) = jobs.iter().rfind(|job| job.state.can_be_retried() && job.kind.is_some()) {
-        eprintln!("  catbench jobs retry {}    {}", job.number, again(job));
+        errln!("  catbench jobs retry {}    {}", job.number, again(job));
     }
     Ok(())
 }
@@ -163,7 +163,7 @@ fn change(args: &JobArgs, change: JobChange) -> Result<(), Error> {
         print_json(&json!({ "job": job }));
     } else {
         let ending = if job.state == JobState::Running { asked } else { "" };
-        println!(
+        outln!(
             "job {} is {}{}",
             job.number,
             job.state.word(),
@@ -191,11 +191,11 @@ fn log(args: &JobArgs) -> Result<(), Error> {
         print_json(&json!({ "job": job, "path": path, "log": text }));
         return Ok(());
     }
-    print!("{text}");
+    out!("{text}");
     for warning in &History::read(&JobFolder::at(&job.job)?)?.warnings {
-        println!("warning: {}", words::plain(warning));
+        outln!("warning: {}", words::plain(warning));
     }
     let more = job.cause.clone().or_else(|| words::far(&job));
-    println!("{}{}", job.state.word(), more.map(|more| format!(": {more}")).unwrap_or_default());
+    outln!("{}{}", job.state.word(), more.map(|more| format!(": {more}")).unwrap_or_default());
     Ok(())
 }

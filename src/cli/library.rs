@@ -8,6 +8,8 @@ use serde_json::json;
 use super::{Error, print_json};
 use crate::client;
 use crate::client::words::{self, plain, settings, shell};
+use crate::fs::Show;
+use crate::json;
 use crate::protocol::{FileRecord, TrainStart, doubt};
 use crate::workspace::{Concept, ConceptFile, Home, read_details};
 
@@ -194,7 +196,7 @@ pub fn new(args: &NewArgs) -> Result<(), Error> {
         for (names, what) in
             [(report.without_photo, "a mask of no photo"), (report.without_mask, "a photo without a mask")]
         {
-            names.iter().for_each(|name| eprintln!("warning: {}: {what}", plain(name)));
+            names.iter().for_each(|name| errln!("warning: {}: {what}", plain(name)));
         }
     }
     came(&home, &concept, args.json);
@@ -215,8 +217,8 @@ fn came(home: &Home, concept: &Concept, json: bool) {
     if json {
         print_json(&json!({ "concept": read_details(&concept.folder).concept, "path": concept.folder }));
     } else {
-        println!("{}", concept.folder.display());
-        eprintln!("  catbench train {0}    learn it\n  catbench open {0}     the workbench", shell(&concept.id));
+        outln!("{}", concept.folder.shown());
+        errln!("  catbench train {0}    learn it\n  catbench open {0}     the workbench", shell(&concept.id));
     }
 }
 
@@ -228,17 +230,17 @@ pub fn list(args: &ListArgs) -> Result<(), Error> {
     let mut reader = super::reader(&home)?;
     let concepts = reader.concepts(args.tag.clone(), args.matching.clone())?;
     for news in reader.news()? {
-        eprintln!("warning: {news}");
+        errln!("warning: {news}");
     }
     if args.json {
         // Thousands are written as they are, not by way of a tree of values.
         let listed = BTreeMap::from([("concepts", &concepts)]);
-        println!("{}", serde_json::to_string(&listed).map_err(std::io::Error::from)?);
+        outln!("{}", json::to_string(&listed).map_err(std::io::Error::from)?);
         return Ok(());
     }
     if concepts.is_empty() {
         let filtered = args.tag.is_some() || args.matching.is_some();
-        println!(
+        outln!(
             "{}",
             if filtered {
                 "no concept is so"
@@ -248,23 +250,21 @@ pub fn list(args: &ListArgs) -> Result<(), Error> {
         );
         return Ok(());
     }
-    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    let mut line = |text: String| {
-        // Whoever has read enough closes the pipe.
-        let _ = std::io::Write::write_all(&mut out, (text.trim_end().to_owned() + "\n").as_bytes());
-    };
-    line(format!(
-        "{:<24} {:<14} {:>6} {:>5} {:>5} {:>7}  tags",
+    let mut lines = format!(
+        "{:<24} {:<14} {:>6} {:>5} {:>5} {:>7}  tags\n",
         "concept", "class word", "photos", "masks", "runs", "samples"
-    ));
+    );
     for c in &concepts {
         let tags = c.problem.as_ref().map_or_else(|| c.tags.join(", "), |problem| format!("! {problem}"));
         let row = format!(
             "{:<24} {:<14} {:>6} {:>5} {:>5} {:>7}  {tags}",
             c.concept, c.class_word, c.photos, c.masks, c.runs, c.samples
         );
-        line(plain(&row).into_owned());
+        lines.push_str(plain(&row).trim_end());
+        lines.push('\n');
     }
+    // Thousands are written at once.
+    out!("{lines}");
     Ok(())
 }
 
@@ -275,7 +275,7 @@ fn list_trash(home: &Home, json: bool) -> Result<(), Error> {
         print_json(&json!({ "trash": removed }));
         return Ok(());
     }
-    removed.iter().for_each(|(name, path)| println!("{name:<24} {}", path.display()));
+    removed.iter().for_each(|(name, path)| outln!("{name:<24} {}", path.shown()));
     Ok(())
 }
 
@@ -307,10 +307,10 @@ pub fn show(args: &NameArgs) -> Result<(), Error> {
         ("problem", c.problem.clone().unwrap_or_default()),
     ];
     for (name, value) in rows.iter().filter(|(_, value)| !value.is_empty()) {
-        println!("{name:<11} {}", plain(value));
+        outln!("{name:<11} {}", plain(value));
     }
     if !details.run_records.is_empty() {
-        println!();
+        outln!();
         super::runs::print(&details.run_records, false);
     }
     Ok(())
@@ -338,7 +338,7 @@ pub fn tag(args: &TagArgs) -> Result<(), Error> {
     if args.concept.json {
         print_json(&json!({ "concept": concept.id, "tags": concept.file.tags, "notes": concept.file.notes }));
     } else {
-        println!("{}: {}", concept.id, concept.file.tags.join(", "));
+        outln!("{}: {}", concept.id, concept.file.tags.join(", "));
     }
     Ok(())
 }
@@ -355,7 +355,7 @@ pub fn remove(args: &NameArgs) -> Result<(), Error> {
     if args.json {
         print_json(&json!({ "removed": args.concept, "path": path }));
     } else {
-        println!("{} is in the trash: catbench concept restore {}", args.concept, shell(&args.concept));
+        outln!("{} is in the trash: catbench concept restore {}", args.concept, shell(&args.concept));
     }
     Ok(())
 }
@@ -384,7 +384,7 @@ impl SampleArgs {
         if self.json {
             print_json(said);
         } else {
-            println!("{line}");
+            outln!("{line}");
         }
     }
 }
@@ -395,16 +395,16 @@ pub fn rate(args: &RateArgs) -> Result<(), Error> {
     concept.rate(&picture, rating)?;
     let word = rating.map_or("no rating".into(), |rating| format!("rated {rating}"));
     let said = json!({ "concept": concept.id, "picture": picture, "rating": rating });
-    args.sample.say(&home, &concept, &said, &format!("{}: {word}", picture.display()));
+    args.sample.say(&home, &concept, &said, &format!("{}: {word}", picture.shown()));
     Ok(())
 }
 
 pub fn remove_sample(args: &SampleArgs) -> Result<(), Error> {
     let (home, concept, picture) = args.find()?;
     let path = concept.remove_sample(&picture)?;
-    let undo = format!("catbench concept restore-sample {} {}", shell(&concept.id), picture.display());
+    let undo = format!("catbench concept restore-sample {} {}", shell(&concept.id), picture.shown());
     let said = json!({ "concept": concept.id, "removed": picture, "path": path });
-    args.say(&home, &concept, &said, &format!("{} is in the trash: {undo}", picture.display()));
+    args.say(&home, &concept, &said, &format!("{} is in the trash: {undo}", picture.shown()));
     Ok(())
 }
 
@@ -412,7 +412,7 @@ pub fn restore_sample(args: &SampleArgs) -> Result<(), Error> {
     let (home, concept, picture) = args.find()?;
     let path = concept.restore_sample(&picture)?;
     let said = json!({ "concept": concept.id, "restored": picture, "path": path });
-    args.say(&home, &concept, &said, &path.display().to_string());
+    args.say(&home, &concept, &said, &path.shown().to_string());
     Ok(())
 }
 
@@ -421,12 +421,12 @@ pub fn export(args: &ExportArgs) -> Result<(), Error> {
     let concept = super::concept(&args.concept.concept)?;
     let out = std::path::absolute(&args.out)?;
     if let Some(error) = client::pack(&home, &concept, &out)? {
-        eprintln!("warning: the hash of its base model is not in it: {error}");
+        errln!("warning: the hash of its base model is not in it: {error}");
     }
     if args.concept.json {
         print_json(&json!({ "concept": concept.id, "path": out }));
     } else {
-        println!("{}", out.display());
+        outln!("{}", out.shown());
     }
     Ok(())
 }
@@ -437,16 +437,16 @@ pub fn import(args: &ImportArgs) -> Result<(), Error> {
     let (concept, expected) = home.import_concept(&args.from, args.name.as_deref(), args.unlisted)?;
     match (expected, concept.base_model()) {
         // It can be trained anew, and what was learned waits for its base model.
-        (_, Err(error)) => eprintln!("warning: {error}"),
+        (_, Err(error)) => errln!("warning: {error}"),
         (None, Ok(_)) => {}
         (Some(expected), Ok(spec)) => match client::model_hash(&spec, &home) {
             Ok(hash) if hash == expected => {}
-            Ok(hash) => eprintln!(
+            Ok(hash) => errln!(
                 "warning: {} is not the base model it was made with (sha256 {hash:.12}, not {expected:.12}): what was learned \
                  does not go with it",
-                spec.path.display()
+                spec.path.shown()
             ),
-            Err(error) => eprintln!("warning: {error}"),
+            Err(error) => errln!("warning: {error}"),
         },
     }
     came(&home, &concept, args.json);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::CommandFactory;
 
-use super::{Cli, Error};
+use super::{Cli, Error, out};
 use crate::workspace;
 
 /// Options of `completions`.
@@ -22,13 +22,20 @@ pub struct ManualArgs {
     out: Option<PathBuf>,
 }
 
-pub fn completions(args: &CompletionArgs) {
-    clap_complete::generate(args.shell, &mut Cli::command(), "catbench", &mut std::io::stdout());
+pub fn completions(args: &CompletionArgs) -> Result<(), Error> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "catbench", &mut script);
+    out::bytes(&script);
+    Ok(())
 }
 
 pub fn manual(args: &ManualArgs) -> Result<(), Error> {
     match &args.out {
-        None => clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?,
+        None => {
+            let mut page = Vec::new();
+            clap_mangen::Man::new(Cli::command()).render(&mut page)?;
+            out::bytes(&page);
+        }
         Some(folder) => {
             std::fs::create_dir_all(folder).map_err(workspace::Error::io("create", folder))?;
             clap_mangen::generate_to(Cli::command(), folder).map_err(workspace::Error::io("write", folder))?;

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::preflight::Told;
 use super::{Error, PlacementArgs, Where, follow, mask_bench, print_json, train};
 use crate::client;
+use crate::fs::Show;
 use crate::image::mask_confidence;
 use crate::protocol::{FloatType, MaskConfig, MaskMaker, MaskPoint, MaskQuality, SegmentRequest, doubt};
 use crate::workspace::{self, Concept, History, JobFolder, MaskProblem};
@@ -151,14 +152,14 @@ fn import(args: &ImportArgs) -> Result<(), Error> {
     } else {
         let list = |what: &str, names: &[String]| {
             if !names.is_empty() {
-                println!("{what:<24} {:>3}  {}", names.len(), names.join(", "));
+                outln!("{what:<24} {:>3}  {}", names.len(), names.join(", "));
             }
         };
         list("imported", &report.imported);
         list("kept (--replace)", &report.kept);
         list("masks without a photo", &report.without_photo);
         list("photos without a mask", &report.without_mask);
-        report.refused.iter().for_each(|(file, why)| println!("refused                       {file}: {why}"));
+        report.refused.iter().for_each(|(file, why)| outln!("refused                       {file}: {why}"));
     }
     if report.imported.is_empty() && report.kept.is_empty() {
         return Err(Error::Job("no mask was imported".into()));
@@ -186,7 +187,7 @@ fn segment(args: &MakeArgs, concept: &Concept) -> Result<(), Error> {
         let mut request = SegmentRequest::new(model.clone(), picture.clone(), points.clone());
         request.threshold = args.threshold.unwrap_or(request.threshold);
         request.smallest_part = args.smallest_part.unwrap_or(request.smallest_part);
-        let name = picture.display();
+        let name = picture.shown();
         let segmented = segmenter.segment(&request).map_err(|error| Error::Job(format!("{name}: {error}")))?;
         if segmented.mask.iter().all(|&value| value == 0) {
             return Err(Error::Job(format!("{name}: nothing is marked at these points: no mask was made")));
@@ -194,7 +195,7 @@ fn segment(args: &MakeArgs, concept: &Concept) -> Result<(), Error> {
         let how: Vec<(&str, &str)> = segmented.how.iter().map(|(key, value)| (&**key, &**value)).collect();
         let mask = concept.write_mask(&picture, &segmented.mask, &how)?;
         if !args.json {
-            println!("{}", mask.display());
+            outln!("{}", mask.shown());
         }
         made.push(json!({ "picture": picture, "mask": mask }));
     }
@@ -258,7 +259,7 @@ fn make(args: &MakeArgs) -> Result<(), Error> {
         for (_, mask) in &masks {
             let doubt = doubt(mask_confidence(mask))
                 .map_or(String::new(), |confidence| format!("  {}: look at it", client::words::doubtful(confidence)));
-            println!("{}{doubt}", mask.display());
+            outln!("{}{doubt}", mask.shown());
         }
     }
     Ok(())
@@ -294,9 +295,9 @@ fn check(args: &CheckArgs) -> Result<(), Error> {
             .collect();
         print_json(&json!({ "problems": rows }));
     } else if problems.is_empty() {
-        println!("every picture has a mask that fits");
+        outln!("every picture has a mask that fits");
     } else {
-        problems.iter().for_each(|one| println!("{}: {}", one.picture.display(), one.problem));
+        problems.iter().for_each(|one| outln!("{}: {}", one.picture.shown(), one.problem));
     }
     let unusable = problems.iter().filter(|problem| !problem.usable).count();
     if unusable > 0 {

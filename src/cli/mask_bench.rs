@@ -7,6 +7,7 @@ use super::preflight::Told;
 use super::table::{Cell, Column, Format, Table};
 use super::{Error, PlacementArgs, Where, follow, train};
 use crate::client;
+use crate::fs::Show;
 use crate::image::{list_photos, mask_path, mask_says};
 use crate::protocol::{FloatType, MaskConfig, MaskMaker, MaskQuality, is_doubtful};
 use crate::workspace::{self, BenchLine, Concept, JobFolder, MaskBench, MaskWay, TruePicture};
@@ -80,7 +81,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
         return Ok(());
     }
     let lines = read_lines(&job)?;
-    print!("{}", table(&ways, &lines, &job).render(args.format));
+    out!("{}", table(&ways, &lines, &job).render(args.format));
     Ok(())
 }
 
@@ -208,6 +209,6 @@ fn table(ways: &[MaskWay], lines: &[BenchLine], job: &JobFolder) -> Table {
     Table {
         columns: columns.map(|(key, title)| Column::new(key, title)).into(),
         rows: rows.collect(),
-        notes: vec![format!("the masks and a line for each are in {}", job.path().display())],
+        notes: vec![format!("the masks and a line for each are in {}", job.path().shown())],
     }
 }

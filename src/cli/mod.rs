@@ -1,6 +1,9 @@
 //! The commands: one file a verb. Each prints its result on stdout and its progress on stderr; `--json` prints one
 //! JSON object instead. Exit codes: 0 done, 1 failed, 2 wrong usage.
 
+#[macro_use]
+mod out;
+
 mod bench;
 mod concept;
 mod daemon;
@@ -310,8 +313,10 @@ pub enum Error {
 
 /// Read the command line, do what it says, and return the exit code.
 pub fn main() -> ExitCode {
-    // Clap ends wrong usage with 2, and `--help` and `--version` with 0.
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(usage) => return explain(&usage),
+    };
     let Some(verb) = cli.verb else { return alone() };
     // These live on whoever reads what they say.
     if !matches!(verb, Verb::Runner { .. } | Verb::Demo(_) | Verb::Open(_)) && !is_daemon(&verb) {
@@ -343,13 +348,21 @@ pub fn main() -> ExitCode {
         Verb::Concept(args) => concept::run(&args),
         Verb::Model(args) => model::run(&args, crate::runner::check_model),
         Verb::Doctor(args) => doctor::run(&args),
-        Verb::Completions(args) => {
-            manual::completions(&args);
-            Ok(())
-        }
+        Verb::Completions(args) => manual::completions(&args),
         Verb::Manual(args) => manual::manual(&args),
     };
     exit_code(done)
+}
+
+/// Print what `usage` says: wrong usage, which ends with 2, or what `--help` and `--version` ask for, which ends with 0.
+fn explain(usage: &clap::Error) -> ExitCode {
+    let code = ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2));
+    match usage.print() {
+        Err(error) if !usage.use_stderr() && error.kind() != std::io::ErrorKind::BrokenPipe => {
+            exit_code(Err(error.into()))
+        }
+        _ => code,
+    }
 }
 
 /// Whether this process is to be the daemon.
@@ -359,10 +372,10 @@ fn is_daemon(verb: &Verb) -> bool {
 
 fn exit_code(done: Result<(), Error>) -> ExitCode {
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => out::finish(ExitCode::SUCCESS),
         Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
+            errln!("error: {error}");
+            out::finish(ExitCode::FAILURE)
         }
     }
 }
@@ -372,20 +385,20 @@ fn alone() -> ExitCode {
     if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() {
         return exit_code(open::alone());
     }
-    eprintln!("{}", Cli::command().render_help());
+    errln!("{}", Cli::command().render_help());
     ExitCode::from(2)
 }
 
 /// Print the result of a `--json` command: one object on one line.
 fn print_json(value: &serde_json::Value) {
-    println!("{value}");
+    outln!("{value}");
 }
 
 /// Ask about `home`, and say so where nothing can be changed there now.
 fn reader(home: &Home) -> Result<client::Reader, Error> {
     let reader = client::Reader::open(home)?;
     if let Some(why) = reader.read_only() {
-        eprintln!("read-only: {why}");
+        errln!("read-only: {why}");
     }
     Ok(reader)
 }
@@ -393,7 +406,7 @@ fn reader(home: &Home) -> Result<client::Reader, Error> {
 /// Have the daemon take up what was changed in the folder of `concept`. That it is changed holds whatever comes of this.
 fn take_up(home: &Home, concept: &workspace::Concept) {
     if let Err(error) = client::refresh(home, concept) {
-        eprintln!("warning: it is done, but the daemon has not taken it up yet: {error}");
+        errln!("warning: it is done, but the daemon has not taken it up yet: {error}");
     }
 }
 

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::train::one_of;
 use super::{Error, print_json};
 use crate::client::words::shell;
+use crate::fs::Show;
 use crate::protocol::{ModelReport, ModelSpec, Prediction, UNKNOWN};
 use crate::workspace::{self, Copying, Home};
 
@@ -161,8 +162,8 @@ fn add(args: &Add, home: &Home, check: Check) -> Result<(), Error> {
         print_json(&json!({ "name": args.name, "model": spec, "family": report.family, "assumed": report.assumed }));
         return Ok(());
     }
-    report.assumed.iter().for_each(|assumed| eprintln!("assumed: {assumed}"));
-    println!("{}: {}, {}", args.name, report.family, spec.path.display());
+    report.assumed.iter().for_each(|assumed| errln!("assumed: {assumed}"));
+    outln!("{}: {}, {}", args.name, report.family, spec.path.shown());
     Ok(())
 }
 
@@ -180,11 +181,11 @@ fn list(home: &Home, json: bool) -> Result<(), Error> {
         return Ok(());
     }
     if models.is_empty() {
-        println!("no models yet: catbench model add NAME PATH");
+        outln!("no models yet: catbench model add NAME PATH");
     }
     for (spec, name) in models {
         let gone = if spec.path.exists() { "" } else { "  (not there any more)" };
-        println!("{name:<20} {}{gone}", spec.path.display());
+        outln!("{name:<20} {}{gone}", spec.path.shown());
     }
     Ok(())
 }
@@ -224,12 +225,10 @@ fn remove(args: &Remove, home: &Home) -> Result<(), Error> {
     if args.output.json {
         print_json(&json!({ "name": args.name, "model": spec, "used_by": used_by }));
     } else {
-        println!("forgot {} ({})", args.name, spec.path.display());
+        outln!("forgot {} ({})", args.name, spec.path.shown());
         if !used_by.is_empty() {
             let (concepts, name) = (used_by.join(", "), shell(&args.name));
-            eprintln!(
-                "warning: it is the base model of {concepts}: add another as {name}, or name one in concept.toml"
-            );
+            errln!("warning: it is the base model of {concepts}: add another as {name}, or name one in concept.toml");
         }
     }
     Ok(())
@@ -250,7 +249,7 @@ fn refuse(report: &ModelReport, json: bool) -> Result<(), Error> {
     } else {
         print_report(report);
     }
-    let (count, path) = (report.problems.len(), report.model.path.display());
+    let (count, path) = (report.problems.len(), report.model.path.shown());
     // One is said as the error.
     Err(Error::Job(match report.problems.as_slice() {
         [problem] => problem.clone(),
@@ -262,8 +261,8 @@ fn refuse(report: &ModelReport, json: bool) -> Result<(), Error> {
 const SHOWN: usize = 20;
 
 fn print_report(report: &ModelReport) {
-    let row = |name: &str, value: &str| println!("{name:<13} {value}");
-    row("model", &report.model.path.display().to_string());
+    let row = |name: &str, value: &str| outln!("{name:<13} {value}");
+    row("model", &report.model.path.shown().to_string());
     // What could not be told is not a row.
     let known = |name: &str, value: &str| {
         if value != UNKNOWN {
@@ -278,7 +277,7 @@ fn print_report(report: &ModelReport) {
     for part in &report.parts {
         let (millions, megabytes) = (part.parameters as f64 / 1e6, part.bytes as f64 / 1e6);
         let types = part.types.join(", ");
-        row(&part.name, &format!("{millions:.1} M numbers, {megabytes:.1} MB, {types}, {}", part.path.display()));
+        row(&part.name, &format!("{millions:.1} M numbers, {megabytes:.1} MB, {types}, {}", part.path.shown()));
     }
     known("tokenizer", &report.tokenizer);
     report.assumed.iter().for_each(|assumed| row("assumed", assumed));
@@ -319,7 +318,7 @@ impl Progress {
                 }
                 self.bar = Some(bar);
             } else {
-                eprintln!("{} {:.1} GB", self.what, total as f64 / 1e9);
+                errln!("{} {:.1} GB", self.what, total as f64 / 1e9);
             }
         }
         if let Some(bar) = &self.bar {

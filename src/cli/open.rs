@@ -73,7 +73,7 @@ pub fn open(concept: Option<&str>, screen: &ScreenArgs) -> Result<(), Error> {
         explained: explained(),
     };
     if let Some(goes_on) = tui::run(&home, start)? {
-        println!("{goes_on}");
+        outln!("{goes_on}");
     }
     Ok(())
 }

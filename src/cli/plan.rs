@@ -20,6 +20,7 @@ pub use results::Row;
 
 use super::Error;
 use crate::client;
+use crate::fs::Show;
 use crate::fs::write_atomic;
 use crate::protocol::{JobChange, JobInfo, JobState, ScoreTask, SeedRule, State};
 use crate::workspace::{self, Concept, Home, JobFolder, RunSpec, ScoreSpec};
@@ -133,7 +134,7 @@ impl Plan {
                 cell.go_on_as_before(&old);
             }
             if let Some(what) = cell.differs_in(&old) {
-                let (path, label, concept) = (self.path.display(), old.name(), &old.concept);
+                let (path, label, concept) = (self.path.shown(), old.name(), &old.concept);
                 let cell = if label.is_empty() { concept.clone() } else { format!("{label} of {concept}") };
                 return Err(Error::Job(format!(
                     "the plan {path} has {cell} with other {what}: give this one another name with --name"
@@ -334,14 +335,14 @@ impl Plan {
             });
             let line = format!("{over} of {} jobs are over{}", ours.len(), running.unwrap_or_default());
             if line != said {
-                eprintln!("{line}");
+                errln!("{line}");
                 said = line;
             }
             if left == 0 {
                 return Ok(true);
             }
             if interrupted.load(Ordering::Relaxed) {
-                eprintln!("they go on in the background; the same command goes on with them");
+                errln!("they go on in the background; the same command goes on with them");
                 return Ok(false);
             }
             std::thread::sleep(Duration::from_millis(500));

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::{Error, print_json};
 use crate::client::words;
+use crate::fs::Show;
 use crate::protocol::{Estimate, FloatType, TrainConfig};
 use crate::workspace::{Concept, Preflight, effective_settings, photo_name};
 
@@ -69,7 +70,7 @@ pub fn say_plan(what: String, estimates: &[Estimate]) {
 
 fn print_err(rows: &[(&'static str, String)]) {
     for (name, value) in rows {
-        eprintln!("{name:<11} {value}");
+        errln!("{name:<11} {value}");
     }
 }
 
@@ -96,9 +97,9 @@ pub fn dry_run(concept: &Concept, told: &Told<'_>, estimate: &Estimate, json: bo
             "estimate": estimate,
         }));
     } else {
-        println!("{:<11} {} (a kind of {})", "concept", concept.id, concept.file.class_word);
+        outln!("{:<11} {} (a kind of {})", "concept", concept.id, concept.file.class_word);
         for (name, value) in rows(told, estimate) {
-            println!("{name:<11} {value}");
+            outln!("{name:<11} {value}");
         }
     }
     refuse(estimate)
@@ -108,7 +109,7 @@ fn rows(told: &Told<'_>, estimate: &Estimate) -> Rows {
     let mut rows = Rows::new();
     // 0: the base model has no part in it.
     if estimate.resolution > 0 {
-        rows.push(("base model", estimate.base_model.path.display().to_string()));
+        rows.push(("base model", estimate.base_model.path.shown().to_string()));
     }
     for part in &estimate.parts {
         let millions = part.parameters as f64 / 1e6;

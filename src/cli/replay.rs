@@ -7,6 +7,7 @@ use serde_json::json;
 use super::diff::Pixels;
 use super::{Error, PlacementArgs, follow, preflight, print_json};
 use crate::client;
+use crate::fs::Show;
 use crate::fs::sha256;
 use crate::image::{Provenance, png_size, read_photo, read_provenance};
 use crate::protocol::{DeviceName, ModelSpec, PictureConfig, PictureRecord, SampleConfig};
@@ -84,7 +85,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
     }
     let made = History::read(&batch)?.pictures.pop().map(|picture| picture.path);
     let made =
-        made.ok_or_else(|| Error::Job(format!("{}: the picture is not there any more", batch.path().display())))?;
+        made.ok_or_else(|| Error::Job(format!("{}: the picture is not there any more", batch.path().shown())))?;
     if let Some(out) = &args.out {
         std::fs::copy(&made, out).map_err(workspace::Error::io("write", out))?;
     }
@@ -106,11 +107,11 @@ pub fn run(args: &Args) -> Result<(), Error> {
         let batch = kept.then(|| batch.path());
         print_json(&json!({ "path": path, "batch": batch, "same": same, "pixels": pixels }));
     } else if let Some(path) = path {
-        println!("{}", path.display());
+        outln!("{}", path.shown());
     }
     if same {
         if !args.json {
-            println!("the same picture: all {} pixels are equal", before.pixels().len());
+            outln!("the same picture: all {} pixels are equal", before.pixels().len());
         }
         return Ok(());
     }
@@ -120,7 +121,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
         _ => "graphics cards do not promise equal sums",
     };
     let path = path.unwrap_or(&made);
-    Err(Error::Job(format!("{} is not the same picture: {how} ({why})", path.display())))
+    Err(Error::Job(format!("{} is not the same picture: {how} ({why})", path.shown())))
 }
 
 /// The concept that the picture is of: as asked for, else by its own place, else by the name that it says.
@@ -198,7 +199,7 @@ fn base_model(record: &PictureRecord, concept: &Concept) -> Result<ModelSpec, Er
         if hash == record.base_model_sha256 {
             return Ok(spec.clone());
         }
-        found.push(format!("{} is another (sha256 {hash:.12})", spec.path.display()));
+        found.push(format!("{} is another (sha256 {hash:.12})", spec.path.shown()));
     }
     if found.is_empty() {
         found.push("it is not there any more".into());

@@ -47,7 +47,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
         return Ok(());
     }
     if runs.is_empty() {
-        println!("no runs yet: catbench train {}", args.concept.as_deref().unwrap_or("CONCEPT"));
+        outln!("no runs yet: catbench train {}", args.concept.as_deref().unwrap_or("CONCEPT"));
         return Ok(());
     }
     print(&runs, args.concept.is_none());
@@ -69,7 +69,7 @@ pub fn print(runs: &[RunRecord], concepts: bool) {
     let held_out = |text: &str| if any_held_out { format!("  {text:>16}") } else { String::new() };
     let first = |text: &str| if concepts { format!("{text:<20} ") } else { String::new() };
     let (concept, gap) = (first("concept"), held_out("held out (gap)"));
-    println!("{concept}{:<21} {:<12} {:>11}  {:>11}{gap}  masked CLIP-I", "run", "state", "steps", "fixed noise");
+    outln!("{concept}{:<21} {:<12} {:>11}  {:>11}{gap}  masked CLIP-I", "run", "state", "steps", "fixed noise");
     for run in runs {
         let loss = run.fixed_noise_loss.map_or("-".into(), |loss| format!("{loss:.4}"));
         let gap = run.gap().map(|gap| format!(" ({gap:+.4})")).unwrap_or_default();
@@ -79,7 +79,7 @@ pub fn print(runs: &[RunRecord], concepts: bool) {
         });
         let steps = if run.imported.is_some() { "imported".into() } else { format!("{}/{}", run.steps, run.of) };
         let concept = first(&run.concept);
-        println!("{concept}{:<21} {:<12} {steps:>11}  {loss:>11}{gap}  {scores}", run.id, run.state.word());
+        outln!("{concept}{:<21} {:<12} {steps:>11}  {loss:>11}{gap}  {scores}", run.id, run.state.word());
     }
 }
 

@@ -151,10 +151,10 @@ pub fn run(args: &Args) -> Result<(), Error> {
     }
     if !args.run.json {
         preflight::say(&concept, &preflight::Told::default(), &reckoned.estimate);
-        eprintln!("{:<11} {}", "disk", reckoned.room.words());
+        errln!("{:<11} {}", "disk", reckoned.room.words());
     }
     for warning in &reckoned.warnings {
-        eprintln!("warning: {}", words::plain(warning));
+        errln!("warning: {}", words::plain(warning));
     }
     reckoned.refuse()?;
     let absolute = |out: &PathBuf| std::path::absolute(out).map_err(workspace::Error::io("find", out));
@@ -207,24 +207,24 @@ fn preview(reckoned: &Reckoned, json: bool) {
         }));
         return;
     }
-    println!("{:>5}  {:>7}  {:>8}", "line", "prompts", "pictures");
+    outln!("{:>5}  {:>7}  {:>8}", "line", "prompts", "pictures");
     for line in counts {
-        println!("{:>5}  {:>7}  {:>8}  {}", line.line, line.prompts, line.pictures, cut(&line.text));
+        outln!("{:>5}  {:>7}  {:>8}  {}", line.line, line.prompts, line.pictures, cut(&line.text));
     }
-    println!();
+    outln!();
     let mut seen = HashSet::new();
     let different = pictures.iter().map(|picture| &picture.prompt).filter(|prompt| seen.insert(*prompt));
-    different.take(SHOWN).for_each(|prompt| println!("  {}", cut(prompt)));
+    different.take(SHOWN).for_each(|prompt| outln!("  {}", cut(prompt)));
     if *prompts > SHOWN {
-        println!("  and {} more", prompts - SHOWN);
+        outln!("  and {} more", prompts - SHOWN);
     }
-    println!();
+    outln!();
     for warning in warnings {
-        println!("warning: {}", words::plain(warning));
+        outln!("warning: {}", words::plain(warning));
     }
-    println!("{:<9} {} of {}", "pictures", pictures.len(), words::count(*prompts as u64, "prompt"));
-    println!("{:<9} {}", "time", reckoned.time());
-    println!("{:<9} {}", "disk", room.words());
+    outln!("{:<9} {} of {}", "pictures", pictures.len(), words::count(*prompts as u64, "prompt"));
+    outln!("{:<9} {}", "time", reckoned.time());
+    outln!("{:<9} {}", "disk", room.words());
 }
 
 /// The beginning of `text`, as much as a line shows.

@@ -11,6 +11,7 @@ use super::train::one_of;
 use super::{Error, PlacementArgs, PromptArgs, RunArgs, follow, score_compare};
 use crate::client;
 use crate::client::words::shell;
+use crate::fs::Show;
 use crate::protocol::{ClipText, Fill, ScoreConfig, ScoreCrop, ScoreTask, Scores};
 use crate::workspace::{
     self, Concept, History, JobFolder, ScoreLine, ScoreSpec, last_scored, lines_with, preflight, read_scores,
@@ -172,7 +173,7 @@ fn absolute(file: &std::path::Path) -> Result<PathBuf, Error> {
 pub(super) fn pictures_of(batch: &JobFolder) -> Result<Vec<PathBuf>, Error> {
     let pictures: Vec<PathBuf> = History::read(batch)?.pictures.into_iter().map(|picture| picture.path).collect();
     if pictures.is_empty() {
-        return Err(Error::Job(format!("{}: this sampling has made no pictures", batch.path().display())));
+        return Err(Error::Job(format!("{}: this sampling has made no pictures", batch.path().shown())));
     }
     Ok(pictures)
 }
@@ -299,7 +300,7 @@ fn apart(lines: &[ScoreLine]) -> Vec<(&'static str, Says)> {
 
 fn print(args: &Args, table: &Table) {
     let format = args.format.unwrap_or(if args.run.json { Format::Json } else { Format::Text });
-    print!("{}", table.render(format));
+    out!("{}", table.render(format));
 }
 
 fn fill(text: &str) -> Result<Fill, String> {

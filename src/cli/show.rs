@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::{Error, print_json};
 use crate::client::words;
+use crate::fs::Show;
 use crate::image::{Provenance, read_provenance};
 
 /// Options of `show`.
@@ -34,9 +35,9 @@ pub fn run(args: &Args) -> Result<(), Error> {
         Provenance::Parameters(_) => "what another program wrote into it",
         Provenance::Nothing => "it does not say how it was made",
     };
-    println!("{}: {how}", args.file.display());
+    outln!("{}: {how}", args.file.shown());
     for (name, value) in words::provenance(&said) {
-        println!("{:<18} {}", words::plain(&name), words::plain(&value));
+        outln!("{:<18} {}", words::plain(&name), words::plain(&value));
     }
     Ok(())
 }

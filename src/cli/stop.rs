@@ -39,11 +39,11 @@ pub fn run(args: &RunArgs) -> Result<(), Error> {
     if args.json {
         print_json(&json!({ "state": state, "steps": history.step(), "path": run.path() }));
     } else if state == State::New {
-        println!("{} is out of the queue: it had not begun", run.id());
+        outln!("{} is out of the queue: it had not begun", run.id());
     } else {
-        println!("{} {} after step {}", run.id(), state.word(), history.step());
+        outln!("{} {} after step {}", run.id(), state.word(), history.step());
         if state == State::Stopped {
-            println!("go on: catbench train {} --resume {}", shell(&concept.id), run.id());
+            outln!("go on: catbench train {} --resume {}", shell(&concept.id), run.id());
         }
     }
     Ok(())

@@ -303,14 +303,14 @@ pub fn run(args: &Args) -> Result<(), Error> {
         if args.format == Format::Json {
             print_json(&json!({ "jobs": numbers, "cells": plan.cells.len() }));
         }
-        eprintln!("{} jobs are queued; the same command shows the table", numbers.len());
+        errln!("{} jobs are queued; the same command shows the table", numbers.len());
         return Ok(());
     }
     if !numbers.is_empty() && !plan.wait(&numbers)? {
         return Ok(());
     }
     let table = table(&plan, args.layers_study)?;
-    print!("{}", table.render(args.format));
+    out!("{}", table.render(args.format));
     Ok(())
 }
 

@@ -31,7 +31,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
     } else {
         for job in &jobs {
             let cause = job.cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default();
-            println!("job {} {}{cause}", job.number, job.state.word());
+            outln!("job {} {}{cause}", job.number, job.state.word());
         }
     }
     match jobs.iter().find(|job| job.state != JobState::Finished) {
@@ -57,7 +57,7 @@ fn wait(home: &Home, number: u64) -> Result<JobInfo, Error> {
             _ => None,
         };
         if let Some(why) = why.filter(|why| said.as_ref() != Some(why)) {
-            eprintln!("{why}");
+            errln!("{why}");
             said = Some(why);
         }
         if reader.read_only().is_some() {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::Error;
+use crate::json;
 use crate::protocol::{
     Estimate, EstimateRequest, MaskConfig, MaskWork, ModelSpec, PictureConfig, Reply, Request, SampleConfig, ScoreTask,
     ScoreWork, TrainConfig,
@@ -142,7 +143,7 @@ fn unexpected(reply: Reply) -> Error {
 
 fn ask(request: &Request) -> Result<Reply, Error> {
     let wrong = |problem: &dyn std::fmt::Display| Error::Answer(problem.to_string());
-    let question = serde_json::to_vec(request).map_err(|error| wrong(&error))?;
+    let question = json::to_vec(request).map_err(|error| wrong(&error))?;
     let program = std::env::current_exe().map_err(Error::Start)?;
     let mut runner = Command::new(program)
         .arg("runner")

@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Error;
+use crate::json;
 use crate::protocol::{DaemonReply, DaemonRequest, DaemonStatus, Envelope, Hello, MAX_REPLY, PROTOCOL};
 use crate::workspace::{self, Home, check_private};
 
@@ -231,8 +232,7 @@ impl Daemon {
     }
 
     fn write<T: Serialize>(&mut self, message: &T) -> Result<(), Error> {
-        let mut line = serde_json::to_vec(message).map_err(|error| Error::Answer(error.to_string()))?;
-        line.push(b'\n');
+        let line = json::to_line(message).map_err(|error| Error::Answer(error.to_string()))?;
         self.stream.write_all(&line).map_err(|_| Error::HungUp)
     }
 

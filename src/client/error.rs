@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::fs::Show;
 use crate::workspace;
 
 /// What a client can fail at.
@@ -22,7 +23,7 @@ pub enum Error {
         log: String,
     },
     /// The daemon did not start.
-    #[error("the daemon does not start: {said} (its log is {})", .log.display())]
+    #[error("the daemon does not start: {said} (its log is {})", .log.shown())]
     NoDaemon {
         /// Its log.
         log: PathBuf,
@@ -30,7 +31,7 @@ pub enum Error {
         said: String,
     },
     /// The daemon takes connections but says nothing.
-    #[error("the daemon does not answer: its log is {}", .0.display())]
+    #[error("the daemon does not answer: its log is {}", .0.shown())]
     Silent(PathBuf),
     /// The daemon has ended.
     #[error("the daemon hung up")]

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::{Error, estimate, words};
+use crate::fs::Show;
 use crate::protocol::{Axis, Estimate, JobInfo, OtherConcept, PictureConfig, SampleConfig, with_class_words};
 use crate::workspace::{self, Concept, History, Home, JobFolder, LineCount, PromptList, Values, plan_sheets};
 
@@ -206,7 +207,7 @@ pub fn checkpoints(run: &JobFolder, steps: &[String]) -> Result<Vec<PathBuf>, Er
         found.ok_or_else(|| {
             let steps: Vec<String> = there.iter().map(|(step, _)| step.to_string()).collect();
             let there = if steps.is_empty() { "none yet".into() } else { steps.join(", ") };
-            Error::Refused(format!("{}: no checkpoint {text}: there is {there}", run.path().display()))
+            Error::Refused(format!("{}: no checkpoint {text}: there is {there}", run.path().shown()))
         })
     };
     steps.iter().map(find).collect()

@@ -6,6 +6,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use image::GrayImage;
 
 use super::Error;
+use crate::json;
 use crate::protocol::{SegmentReply, SegmentRequest};
 
 /// A mask from points.
@@ -50,8 +51,7 @@ impl Segmenter {
     /// What the runner says is wrong with model, picture or points; its end.
     pub fn segment(&mut self, request: &SegmentRequest) -> Result<Segmented, Error> {
         let odd = |problem: &dyn std::fmt::Display| Error::Answer(problem.to_string());
-        let mut line = serde_json::to_vec(request).map_err(|error| odd(&error))?;
-        line.push(b'\n');
+        let line = json::to_line(request).map_err(|error| odd(&error))?;
         let mut reply = String::new();
         let asked = self.stdin.write_all(&line).and_then(|()| self.stdin.flush());
         if asked.and_then(|()| self.stdout.read_line(&mut reply)).is_err() || reply.is_empty() {

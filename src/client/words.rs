@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::fs::Show;
 use crate::image::Provenance;
 use crate::protocol::{
     BothScores, JobInfo, MASK_MARGIN, MaskDependence, OtherConcept, Phase, PhaseProgress, Score, Scores, Unit,
@@ -118,12 +119,12 @@ pub fn provenance(said: &Provenance) -> Vec<(String, String)> {
         ("every_prompt", record.every_prompt.to_string()),
         ("concept", record.concept.clone()),
         ("class_word", record.class_word.clone()),
-        ("base_model", record.base_model.path.display().to_string()),
+        ("base_model", record.base_model.path.shown().to_string()),
         ("base_model_sha256", record.base_model_sha256.clone()),
     ];
     match &record.checkpoint {
         Some(used) => {
-            rows.push(("checkpoint", used.path.display().to_string()));
+            rows.push(("checkpoint", used.path.shown().to_string()));
             rows.push(("checkpoint_sha256", used.sha256.clone().unwrap_or_else(|| "not kept".into())));
             rows.push(("trained_steps", used.step.to_string()));
         }
@@ -131,7 +132,7 @@ pub fn provenance(said: &Provenance) -> Vec<(String, String)> {
     }
     for UsedConcept { concept, sha256 } in &record.concepts {
         let OtherConcept { name, class_word, checkpoint, strength } = concept;
-        let value = format!("{name} ({class_word}) at {strength}: {} (sha256 {sha256})", checkpoint.display());
+        let value = format!("{name} ({class_word}) at {strength}: {} (sha256 {sha256})", checkpoint.shown());
         rows.push(("concepts", value));
     }
     if let Some([from, to]) = record.concept_steps {

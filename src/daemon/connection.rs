@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use super::Error;
 use super::library::Library;
 use super::server::{Change, Shared, log};
+use crate::json;
 use crate::protocol::{DaemonReply, DaemonRequest, Envelope, Hello, MAX_REQUEST, PROTOCOL};
 use crate::workspace::{JobFolder, LineReader};
 
@@ -252,8 +253,7 @@ impl Connection {
     }
 
     async fn write<T: serde::Serialize>(&mut self, message: &T) -> Result<(), Gone> {
-        let mut line = serde_json::to_vec(message).map_err(std::io::Error::from)?;
-        line.push(b'\n');
+        let line = json::to_line(message).map_err(std::io::Error::from)?;
         Ok(self.writer.write_all(&line).await?)
     }
 }

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 pub use lifecycle::logout_warning;
 
+use crate::fs::Show;
 use crate::protocol::DeviceName;
 use crate::workspace::{self, Home};
 
@@ -28,7 +29,7 @@ pub enum Error {
     #[error("cannot serve: {0}")]
     Serve(#[from] std::io::Error),
     /// There is one.
-    #[error("{}: another daemon serves this home: `catbench daemon status` shows it", .0.display())]
+    #[error("{}: another daemon serves this home: `catbench daemon status` shows it", .0.shown())]
     Taken(PathBuf),
     /// No job of that number.
     #[error("there is no job {0}: `catbench jobs` lists them")]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::Error;
+use crate::fs::Show;
 use crate::protocol::{JobChange, JobInfo, JobState, Submission};
 use crate::workspace::queue::{self, How, QueueEntry, QueueFiles, Wanted, remedy};
 use crate::workspace::{self, Home, JobFolder};
@@ -81,7 +82,7 @@ impl Queue {
         let Submission { device, priority, after, .. } = submission.clone();
         let job = JobFolder::at(&submission.job)?;
         let outside = || {
-            let remedy = format!("a job of this daemon is under {}", self.home.path().display());
+            let remedy = format!("a job of this daemon is under {}", self.home.path().shown());
             workspace::Error::invalid(job.path(), "this job is in another home", remedy)
         };
         let relative = job.path().strip_prefix(self.home.path()).map_err(|_| outside())?.to_owned();

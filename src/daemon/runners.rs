@@ -13,6 +13,8 @@ use rustix::process::{Pid, Signal};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::queue::Turn;
+use crate::fs::Show;
+use crate::json;
 use crate::protocol::{Assignment, DISK_FULL, Event, ModelSpec};
 use crate::workspace::{self, EventLog, JobFolder, free_disk};
 
@@ -115,10 +117,8 @@ fn attend(turn: &Turn, idle: Option<Runner>, program: &PathBuf) -> Result<Option
     let mut runner = None;
     match idle {
         Some(mut idle) if idle.model == model && !idle.has_exited() => {
-            let written = serde_json::to_vec(&assignment).map_err(std::io::Error::from).and_then(|mut line| {
-                line.push(b'\n');
-                idle.stdin.write_all(&line)
-            });
+            let line = json::to_line(&assignment).map_err(std::io::Error::from);
+            let written = line.and_then(|line| idle.stdin.write_all(&line));
             // One that left just now has taken nothing up: another is started.
             if written.is_ok() && is_taken_up(turn, &idle) {
                 runner = Some(idle);
@@ -188,7 +188,7 @@ fn account(turn: &Turn, runner: Option<&Runner>) -> Result<(), String> {
     }
     let status = runner.and_then(|runner| wait(&runner.exit, EXIT));
     if !turn.job.path().is_dir() {
-        let path = turn.job.path().display();
+        let path = turn.job.path().shown();
         return Err(format!("{path}: the folder of this job was moved or removed while it was done: put it back"));
     }
     let how = how_it_ended(status, &turn.job);
@@ -199,7 +199,7 @@ fn account(turn: &Turn, runner: Option<&Runner>) -> Result<(), String> {
 }
 
 fn how_it_ended(status: Option<ExitStatus>, job: &JobFolder) -> String {
-    let full = || format!("had no room: No space left on device of {}", job.path().display());
+    let full = || format!("had no room: No space left on device of {}", job.path().shown());
     match status.map(|status| (status.signal(), status)) {
         Some((Some(9), _)) => "was killed (signal 9): by hand, or by the system because memory ran out".into(),
         Some((Some(signal), _)) => format!("was killed by signal {signal}"),

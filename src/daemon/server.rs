@@ -16,6 +16,7 @@ use super::lifecycle::{Lock, Socket, logout_warning};
 use super::queue::{ANY, Act, Queue, Turn};
 use super::runners::{self, Ended, Runner};
 use super::{Error, Settings, connection, devices, watcher};
+use crate::fs::Show;
 use crate::protocol::{DaemonStatus, DeviceName, JobChange, JobInfo, JobState, PROTOCOL, Submission};
 use crate::workspace::{Home, JobFolder};
 
@@ -103,7 +104,7 @@ pub async fn serve(home: &Home, lock: Lock, settings: Settings) -> Result<(), Er
         librarian,
         program: program()?,
     });
-    log(&format!("serving {} at {}", home.path().display(), home.socket().display()));
+    log(&format!("serving {} at {}", home.path().shown(), home.socket().shown()));
     shared.take_over();
     let (changes, librarian) = (shared.changes.clone(), shared.librarian.clone());
     let changed = move |change: watcher::Changed| {
@@ -250,7 +251,7 @@ impl Shared {
                 Self::note_end(state, turn.number, Some(error.to_string()));
                 continue;
             }
-            log(&format!("job {} begins on {}: {}", turn.number, turn.device, turn.job.path().display()));
+            log(&format!("job {} begins on {}: {}", turn.number, turn.device, turn.job.path().shown()));
             let idle = state.idle.remove(&turn.device);
             runners::start(turn, idle, self.program.clone(), self.ended.clone());
         }

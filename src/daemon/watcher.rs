@@ -1,5 +1,6 @@
 //! Taking note of what changes in the folders of concepts.
 
+use crate::fs::Show;
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
@@ -117,13 +118,13 @@ impl Watch {
             return;
         }
         let every = POLL.as_secs();
-        (self.warn)(format!("{}: cannot be watched ({why}): looked at every {every} s instead", folder.display()));
+        (self.warn)(format!("{}: cannot be watched ({why}): looked at every {every} s instead", folder.shown()));
         if self.polled.is_none() {
             let config = notify::Config::default().with_poll_interval(POLL);
             self.polled = PollWatcher::new(tell(self.sender.clone()), config).ok();
         }
         if let Some(Err(error)) = self.polled.as_mut().map(|watcher| watcher.watch(folder, mode)) {
-            (self.warn)(format!("{}: cannot be looked at either: {error}", folder.display()));
+            (self.warn)(format!("{}: cannot be looked at either: {error}", folder.shown()));
         }
     }
 

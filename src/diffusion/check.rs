@@ -13,6 +13,7 @@ use super::tokenizer::Tokenizer;
 use super::unet::UNet;
 use super::vae::Vae;
 use super::weights::{Part, SharedAudit};
+use crate::fs::Show;
 use crate::protocol::{IgnoredTensors, ModelReport, ModelSpec, PartReport, UNKNOWN};
 
 /// What an audit of all parts found.
@@ -251,7 +252,7 @@ pub fn check(spec: &ModelSpec) -> ModelReport {
     }
     report.resolution = findings.resolution;
     report.tokenizer = match &files.words {
-        Words::Folder(folder) => folder.display().to_string(),
+        Words::Folder(folder) => folder.shown().to_string(),
         Words::BuiltIn(pad) => format!("built in (CLIP), padding with {pad}"),
     };
     report.files = files.needed();

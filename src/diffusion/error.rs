@@ -1,12 +1,13 @@
 //! What can go wrong with a base model.
 
+use crate::fs::Show;
 use std::path::PathBuf;
 
 /// What, where, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file is missing or unreadable.
-    #[error("cannot read {path}: {source}")]
+    #[error("cannot read {path}: {source}", path = path.shown())]
     Read {
         /// The file.
         path: PathBuf,
@@ -14,7 +15,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A file is there but is not what its name says.
-    #[error("{path}: {cause}")]
+    #[error("{path}: {cause}", path = path.shown())]
     Format {
         /// The file.
         path: PathBuf,
@@ -22,7 +23,7 @@ pub enum Error {
         cause: String,
     },
     /// A config asks for something this program does not build.
-    #[error("{path}: {setting} = {value} is not supported; supported: {supported}")]
+    #[error("{path}: {setting} = {value} is not supported; supported: {supported}", path = path.shown())]
     Unsupported {
         /// The config.
         path: PathBuf,
@@ -34,9 +35,7 @@ pub enum Error {
         supported: String,
     },
     /// The weights lack a tensor that the config calls for.
-    #[error(
-        "{path} has no tensor {tensor} (shape {expected:?} by its config): the config and the weights do not match"
-    )]
+    #[error("{path} has no tensor {tensor} (shape {expected:?} by its config): the config and the weights do not match", path = path.shown())]
     MissingTensor {
         /// The weights (a file, or the folder of the shards).
         path: PathBuf,
@@ -46,9 +45,7 @@ pub enum Error {
         expected: Vec<usize>,
     },
     /// A tensor has another shape than the config calls for.
-    #[error(
-        "{path}: tensor {tensor} is {found:?}, its config calls for {expected:?}: the config and the weights do not match"
-    )]
+    #[error("{path}: tensor {tensor} is {found:?}, its config calls for {expected:?}: the config and the weights do not match", path = path.shown())]
     TensorShape {
         /// The file.
         path: PathBuf,
@@ -60,7 +57,7 @@ pub enum Error {
         expected: Vec<usize>,
     },
     /// Several things are wrong with a model.
-    #[error("{path}: {count} problems, the first: {first}; `catbench model check` lists them all")]
+    #[error("{path}: {count} problems, the first: {first}; `catbench model check` lists them all", path = path.shown())]
     Several {
         /// The model.
         path: PathBuf,

@@ -1,3 +1,4 @@
+use crate::fs::Show;
 use std::io;
 use std::path::PathBuf;
 
@@ -5,7 +6,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file system refused.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {source}", path.shown())]
     Read {
         /// The file or folder.
         path: PathBuf,
@@ -13,7 +14,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The file system refused.
-    #[error("cannot write {}: {source}", path.display())]
+    #[error("cannot write {}: {source}", path.shown())]
     Write {
         /// The file.
         path: PathBuf,
@@ -21,13 +22,13 @@ pub enum Error {
         source: io::Error,
     },
     /// The content carries no signature of a picture.
-    #[error("{} is not a picture: its content is neither JPEG, PNG nor WebP", path.display())]
+    #[error("{} is not a picture: its content is neither JPEG, PNG nor WebP", path.shown())]
     NotAnImage {
         /// The file.
         path: PathBuf,
     },
     /// A picture of another kind.
-    #[error("{} is a {kind} file, which is not read here: convert it to JPEG, PNG or WebP", path.display())]
+    #[error("{} is a {kind} file, which is not read here: convert it to JPEG, PNG or WebP", path.shown())]
     UnsupportedFormat {
         /// The file.
         path: PathBuf,
@@ -35,13 +36,13 @@ pub enum Error {
         kind: String,
     },
     /// A PNG is needed.
-    #[error("{} is no PNG: only those say how they were made", path.display())]
+    #[error("{} is no PNG: only those say how they were made", path.shown())]
     NotPng {
         /// The file.
         path: PathBuf,
     },
     /// The content ends too early or does not decode.
-    #[error("{} is truncated or damaged ({reason}): copy or export it again", path.display())]
+    #[error("{} is truncated or damaged ({reason}): copy or export it again", path.shown())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -49,7 +50,7 @@ pub enum Error {
         reason: String,
     },
     /// Text that was made to fill memory.
-    #[error("{} carries over {} MiB of text: it is damaged, or was made to do harm", path.display(), limit >> 20)]
+    #[error("{} carries over {} MiB of text: it is damaged, or was made to do harm", path.shown(), limit >> 20)]
     TooMuchText {
         /// The file.
         path: PathBuf,
@@ -57,7 +58,7 @@ pub enum Error {
         limit: usize,
     },
     /// A record of how it was made that does not make sense.
-    #[error("{}: its record of how it was made is damaged or of another version ({reason})", path.display())]
+    #[error("{}: its record of how it was made is damaged or of another version ({reason})", path.shown())]
     BadRecord {
         /// The file.
         path: PathBuf,
@@ -65,7 +66,7 @@ pub enum Error {
         reason: String,
     },
     /// A picture without a single pixel.
-    #[error("{} has no pixels: it is {width} x {height}", path.display())]
+    #[error("{} has no pixels: it is {width} x {height}", path.shown())]
     ZeroSize {
         /// The file.
         path: PathBuf,
@@ -75,7 +76,7 @@ pub enum Error {
         height: u32,
     },
     /// More pixels than any camera makes: a decompression bomb or a mistake.
-    #[error("{} is {width} x {height} pixels, over the limit of {limit} in all: make it smaller", path.display())]
+    #[error("{} is {width} x {height} pixels, over the limit of {limit} in all: make it smaller", path.shown())]
     TooLarge {
         /// The file.
         path: PathBuf,
@@ -89,7 +90,7 @@ pub enum Error {
     /// A mask that does not lie on its photo.
     #[error(
         "the mask {} is {} x {} pixels, its photo {} x {}: draw it on the photo as shown, upright",
-        path.display(), found.0, found.1, expected.0, expected.1
+        path.shown(), found.0, found.1, expected.0, expected.1
     )]
     MaskSize {
         /// The mask.
@@ -100,7 +101,7 @@ pub enum Error {
         expected: (u32, u32),
     },
     /// A picture where a mask should be.
-    #[error("the mask {} has colours: a mask is grey, white where the concept is", path.display())]
+    #[error("the mask {} has colours: a mask is grey, white where the concept is", path.shown())]
     ColouredMask {
         /// The mask.
         path: PathBuf,
@@ -109,7 +110,7 @@ pub enum Error {
     #[error(
         "the mask {} ({width} x {height}) marks nothing: its brightest pixel is {brightest} of 255, \
          the concept must be white; draw it again or delete the file",
-        path.display()
+        path.shown()
     )]
     EmptyMask {
         /// The mask.
@@ -122,7 +123,7 @@ pub enum Error {
         brightest: u8,
     },
     /// No photos where photos should be.
-    #[error("{} holds no photos: put jpg, png or webp files there{}", folder.display(), others_note(others))]
+    #[error("{} holds no photos: put jpg, png or webp files there{}", folder.shown(), others_note(others))]
     NoPhotos {
         /// The folder.
         folder: PathBuf,
@@ -132,7 +133,7 @@ pub enum Error {
     /// Two photos that would share one mask file.
     #[error(
         "{} and {} have the same name but for the ending, so one mask file would stand for both: rename one",
-        first.display(), second.display()
+        first.shown(), second.shown()
     )]
     SameStem {
         /// One of them.
@@ -141,7 +142,7 @@ pub enum Error {
         second: PathBuf,
     },
     /// The encoder refused.
-    #[error("cannot encode {}: {reason}", path.display())]
+    #[error("cannot encode {}: {reason}", path.shown())]
     Encode {
         /// The file that was to be written.
         path: PathBuf,

@@ -7,6 +7,7 @@ use ::image::RgbImage;
 
 use super::png::{read_png_text, write_png};
 use super::{Error, Parameters};
+use crate::json;
 use crate::protocol::{OtherConcept, PictureRecord, SamplerKind, with_class_words};
 
 /// The keyword of the whole record.
@@ -58,7 +59,7 @@ impl Provenance {
 
 /// Write a picture with its record, whole or not at all. Equal input gives equal bytes.
 pub fn write_picture(path: &Path, image: &RgbImage, record: &PictureRecord) -> Result<(), Error> {
-    let json = serde_json::to_string(record)
+    let json = json::to_string(record)
         .map_err(|error| Error::Encode { path: path.to_path_buf(), reason: error.to_string() })?;
     write_png(path, image, &[(PARAMETERS, &parameters(record).to_string()), (RECORD, &json)])
 }

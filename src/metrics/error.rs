@@ -1,12 +1,13 @@
 use std::path::PathBuf;
 
 use crate::diffusion;
+use crate::fs::Show;
 
 /// What can keep a score from being measured.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file system refused.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {source}", path.shown())]
     Read {
         /// The file.
         path: PathBuf,
@@ -14,7 +15,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A file of the score model that does not say what it must.
-    #[error("{}: {reason}", path.display())]
+    #[error("{}: {reason}", path.shown())]
     Model {
         /// The file.
         path: PathBuf,

@@ -1,6 +1,6 @@
 //! Answers to small questions: see [`Request`].
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -8,6 +8,7 @@ use super::{Error, estimate, models, train};
 use crate::catversion::{Checkpoint, adapter, diffusers};
 use crate::diffusion::Outline;
 use crate::fs::sha256;
+use crate::json;
 use crate::protocol::{Event, Reply, Request};
 use crate::workspace::{self, Concept, EventLog, HashCache, Home, Imported, JobFolder, RunSpec};
 
@@ -19,10 +20,12 @@ pub fn answer() -> ExitCode {
         Ok(request) => reply(request).unwrap_or_else(|error| Reply::Failed { message: error.to_string() }),
         Err(error) => Reply::Failed { message: format!("not a request: {error}") },
     };
-    match serde_json::to_writer(std::io::stdout(), &reply) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
-    }
+    let written = json::to_vec(&reply).map_err(std::io::Error::from).and_then(|reply| {
+        let mut stdout = std::io::stdout();
+        stdout.write_all(&reply)?;
+        stdout.flush()
+    });
+    if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn reply(request: Request) -> Result<Reply, Error> {

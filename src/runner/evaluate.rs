@@ -10,6 +10,7 @@ use super::{Error, Outcome, ScoreJob, StopFlag, estimate, load_model};
 use crate::catversion::{prompt_text, scene_text};
 use crate::diffusion::BaseModel;
 use crate::image::{Provenance, mask_says, read_any_mask, read_photo, read_provenance};
+use crate::json;
 use crate::metrics::{ScoredMask, ScoredSample};
 use crate::protocol::{ModelSpec, Phase, PictureRecord, SampleConfig, ScoreConfig, ScoreTask};
 use crate::workspace::{self, Concept, EventLog, History, JobFolder, read_scores, sample_mask};
@@ -76,7 +77,7 @@ impl Evaluation<'_> {
             let mut made = Made {
                 learned,
                 strength: learned.then_some(settings.strength),
-                sample: serde_json::to_value(&settings).ok(),
+                sample: json::to_value(&settings).ok(),
                 ..Made::default()
             };
             let whole = sampling.run(log, stop, &mut |sampled| {
@@ -217,7 +218,7 @@ fn read_mask_of(path: &Path, size: (u32, u32)) -> Result<Option<ScoredMask>, Err
 
 /// The settings that `record` shares with other pictures of its sampling.
 fn sampled(record: &PictureRecord) -> Option<serde_json::Value> {
-    let mut settings = serde_json::to_value(&record.picture).ok()?;
+    let mut settings = json::to_value(&record.picture).ok()?;
     let table = settings.as_object_mut()?;
     ["prompt", "seed", "strength", "checkpoint"].iter().for_each(|own| drop(table.remove(*own)));
     table.insert("uncond_prefix".into(), record.uncond_prefix.into());

@@ -6,6 +6,7 @@ use candle_core::Device;
 
 use super::{Error, Progress};
 use crate::image::mask_says;
+use crate::json;
 use crate::metrics::{
     ClipScorer, DinoScorer, EmbeddingCache, Measuring, ScoredMask, ScoredPhoto, ScoredSample, is_one_colour,
 };
@@ -193,8 +194,7 @@ fn warn(log: &mut EventLog, kind: &str, what: &str, names: &[String], follows: &
 
 fn append(path: &Path, line: &ScoreLine) -> Result<(), Error> {
     use std::io::Write;
-    let written = serde_json::to_vec(line).map_err(std::io::Error::from).and_then(|mut bytes| {
-        bytes.push(b'\n');
+    let written = json::to_line(line).map_err(std::io::Error::from).and_then(|mut bytes| {
         let mut file = std::fs::OpenOptions::new().read(true).append(true).create(true).open(path)?;
         if !ends_a_line(&mut file)? {
             // What a runner that was killed has left: its end is on a line of its own, which no reader takes.

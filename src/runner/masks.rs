@@ -10,7 +10,9 @@ use std::time::Instant;
 use super::mask_makers::{MadeMask, MaskMakers};
 use super::{Error, MaskJob, Outcome, Progress, StopFlag, estimate, load_model, warn_of_prompts};
 use crate::diffusion::BaseModel;
+use crate::fs::Show;
 use crate::image::{read_mask, read_photo};
+use crate::json;
 use crate::masks::agreement::{boundary_f, iou};
 use crate::protocol::{Event, MaskConfig, MaskWork, Phase, SampleConfig};
 use crate::workspace::{self, BenchLine, EventLog, MaskBench, MaskWay, TruePicture};
@@ -67,7 +69,7 @@ fn make(job: &MaskJob, log: &mut EventLog, stop: &StopFlag) -> Result<Outcome, E
             return Ok(Outcome::Stopped { step: 0 });
         };
         if made.mask.iter().all(|&value| value == 0) {
-            let message = format!("{}: no {} is seen in it: no mask was made", path.display(), spec.class_word);
+            let message = format!("{}: no {} is seen in it: no mask was made", path.shown(), spec.class_word);
             log.write(Event::Warning { message })?;
             continue;
         }
@@ -126,10 +128,8 @@ fn compare(job: &MaskJob, bench: &MaskBench, log: &mut EventLog, stop: &StopFlag
             made.write(&folder.join(format!("{number:05}.png")))?;
             let (iou, boundary_f) = (iou(&made.mask, &truth), boundary_f(&made.mask, &truth));
             let line = BenchLine { way, picture: path.clone(), iou, boundary_f, confidence: made.confidence, seconds };
-            let written = serde_json::to_writer(&mut lines, &line).map_err(std::io::Error::from);
-            written
-                .and_then(|()| lines.write_all(b"\n"))
-                .map_err(workspace::Error::io("write", &job.folder.bench_lines()))?;
+            let written = json::to_line(&line).map_err(std::io::Error::from).and_then(|line| lines.write_all(&line));
+            written.map_err(workspace::Error::io("write", &job.folder.bench_lines()))?;
         }
     }
     lines.flush().map_err(workspace::Error::io("write", &path))?;

@@ -33,6 +33,7 @@ pub use segment::segment;
 
 use crate::catversion::Reading;
 use crate::diffusion::{BaseModel, Compute, Outline};
+use crate::fs::Show;
 use crate::protocol::{CutPrompt, DISK_FULL, Event, EventRecord, JobKind, ModelSpec, OddPrompt, OtherConcept, Phase};
 use crate::workspace::queue::is_done;
 use crate::workspace::{self, BatchSpec, Concept, EventLog, HashCache, JobFolder, MaskSpec, RunSpec, ScoreSpec};
@@ -49,10 +50,10 @@ pub enum Error {
     #[error("cannot set up signals: {0}")]
     Signals(#[source] std::io::Error),
     /// Another runner has the job.
-    #[error("{}: another runner is at work on this job", .0.display())]
+    #[error("{}: another runner is at work on this job", .0.shown())]
     Taken(PathBuf),
     /// It was begun already.
-    #[error("{}: another runner has done this", .0.display())]
+    #[error("{}: another runner has done this", .0.shown())]
     Done(PathBuf),
     /// The base model.
     #[error(transparent)]
@@ -73,10 +74,10 @@ pub enum Error {
     #[error("{0}")]
     DoesNotFit(String),
     /// An embedding file is not the one that was named.
-    #[error("{}: this embedding has changed since the job was made: make a new one", .0.display())]
+    #[error("{}: this embedding has changed since the job was made: make a new one", .0.shown())]
     EmbeddingChanged(PathBuf),
     /// An embedding would change nothing.
-    #[error("{}: its word {token:?} stands in no prompt: write it there, or name another with FILE=WORD", path.display())]
+    #[error("{}: its word {token:?} stands in no prompt: write it there, or name another with FILE=WORD", path.shown())]
     UnusedEmbedding {
         /// The file.
         path: PathBuf,
@@ -84,7 +85,7 @@ pub enum Error {
         token: String,
     },
     /// The program itself.
-    #[error("the program broke: {message} (this is a bug; more is in {})", .log.display())]
+    #[error("the program broke: {message} (this is a bug; more is in {})", .log.shown())]
     Panic {
         /// What it said.
         message: String,

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use super::Error;
 use crate::image::{clean_mask, read_photo};
+use crate::json;
 use crate::protocol::{MaskPoint, SegmentReply, SegmentRequest};
 use crate::segment::{self, Encoded, Segmenter};
 use crate::workspace;
@@ -33,8 +34,8 @@ pub fn segment() -> ExitCode {
             Err(error) => SegmentReply::Failed { message: format!("not a request: {error}") },
         };
         let mut stdout = std::io::stdout().lock();
-        let written = serde_json::to_writer(&mut stdout, &reply).map_err(std::io::Error::from);
-        if written.and_then(|()| stdout.write_all(b"\n")).and_then(|()| stdout.flush()).is_err() {
+        let written = json::to_line(&reply).map_err(std::io::Error::from).and_then(|line| stdout.write_all(&line));
+        if written.and_then(|()| stdout.flush()).is_err() {
             return ExitCode::FAILURE;
         }
     }

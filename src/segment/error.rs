@@ -1,12 +1,13 @@
 use std::path::{Path, PathBuf};
 
 use crate::diffusion;
+use crate::fs::Show;
 
 /// What can keep Segment Anything from making a mask.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file system refused.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {source}", path.shown())]
     Read {
         /// The file.
         path: PathBuf,
@@ -17,7 +18,7 @@ pub enum Error {
     #[error("sam_model: {0}")]
     File(#[from] diffusion::Error),
     /// It holds something else.
-    #[error("sam_model: {}: {reason}", path.display())]
+    #[error("sam_model: {}: {reason}", path.shown())]
     Model {
         /// The file.
         path: PathBuf,
@@ -28,7 +29,7 @@ pub enum Error {
     #[error("segmenter: {0}")]
     NetworkFile(Box<diffusion::Error>),
     /// The folder of one holds something else.
-    #[error("segmenter: {}: {cause}", path.display())]
+    #[error("segmenter: {}: {cause}", path.shown())]
     Network {
         /// The folder.
         path: PathBuf,

@@ -15,6 +15,8 @@ use rayon::prelude::*;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::fs::Show;
+use crate::json;
 use crate::protocol::{CheckpointRecord, ConceptRecord, FileRecord, JobKind, RunRecord, SampleRecord, Scores};
 
 /// Raised when trees, keys or fields of records change their meaning or their name.
@@ -30,7 +32,7 @@ const LOCKED: Duration = Duration::from_secs(5);
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// sled.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}", path.shown())]
     Sled {
         /// The store's folder.
         path: PathBuf,
@@ -38,10 +40,10 @@ pub enum Error {
         source: sled::Error,
     },
     /// sled broke on what is in its files.
-    #[error("{}: its files are damaged", .0.display())]
+    #[error("{}: its files are damaged", .0.shown())]
     Damaged(PathBuf),
     /// Written by a program that keeps other things.
-    #[error("{}: of another schema", .0.display())]
+    #[error("{}: of another schema", .0.shown())]
     Schema(PathBuf),
     /// A record that cannot be read.
     #[error("a record in {tree} cannot be read")]
@@ -50,7 +52,7 @@ pub enum Error {
         tree: &'static str,
     },
     /// A damaged store could not be put aside.
-    #[error("{}: cannot put it aside: {source}", path.display())]
+    #[error("{}: cannot put it aside: {source}", path.shown())]
     Aside {
         /// The store's folder.
         path: PathBuf,
@@ -133,7 +135,7 @@ impl Store {
         match Self::open_whole(path) {
             Ok(store) => Ok((
                 store,
-                Some(format!("the store could not be used ({problem}): put aside as {} and rebuilt", aside.display())),
+                Some(format!("the store could not be used ({problem}): put aside as {} and rebuilt", aside.shown())),
             )),
             // A new one cannot be used either, so it may have been the disk all along.
             Err(error) => {
@@ -298,7 +300,7 @@ impl<V: Serialize + DeserializeOwned> Tree<V> {
     /// Put a record at `key`.
     pub fn insert(&self, key: &[u8], record: &V) -> Result<(), Error> {
         let mut bytes = vec![VERSION];
-        serde_json::to_writer(&mut bytes, record).map_err(|_| Error::Record { tree: self.name })?;
+        bytes.extend(json::to_vec(record).map_err(|_| Error::Record { tree: self.name })?);
         self.records.insert(key, bytes).map(drop).map_err(|source| self.wrong(source))
     }
 

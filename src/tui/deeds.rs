@@ -11,6 +11,7 @@ use super::overlays::picture::{Large, Shot};
 use super::overlays::question::Question;
 use crate::client::words::count;
 use crate::client::{self, Placement, Reckoned, check_writable};
+use crate::fs::Show;
 use crate::protocol::{Axis, JobChange, JobInfo, JobState, PictureConfig, SampleConfig, ScoreTask, TrainConfig};
 use crate::workspace::{BatchSpec, Concept, ConceptFile, Home, JobFolder, PromptList, ScoreSpec, Values, preflight};
 
@@ -194,7 +195,7 @@ pub fn sheets(concept: &Concept) -> Effect {
         let mut shots = Vec::new();
         for batch in concept.batches().map_err(words)?.iter().rev() {
             let legend = batch.legend();
-            let detail = if legend.is_file() { format!("legend: {}", legend.display()) } else { String::new() };
+            let detail = if legend.is_file() { format!("legend: {}", legend.shown()) } else { String::new() };
             shots.extend(batch.sheets().into_iter().map(|path| Shot {
                 path,
                 title: format!("Contact sheet of {}", batch.id()),
@@ -259,7 +260,7 @@ pub fn log(job: &JobInfo) -> Effect {
         if let Some(cause) = &job.cause {
             lines.push(format!("{}: {cause}", job.state.word()));
         }
-        lines.push(path.display().to_string());
+        lines.push(path.shown().to_string());
         Ok(Effect::over(Page::growing(&format!("Job {}: log", job.number), lines)))
     })
 }
@@ -332,7 +333,7 @@ pub fn export(home: &Home, concept: &str, out: &Path) -> Effect {
     let (home, name, out) = (home.clone(), concept.to_owned(), out.to_owned());
     Effect::aside("packing", move || {
         client::pack(&home, &home.concept(&name).map_err(words)?, &out).map_err(words)?;
-        Ok(Effect::Notice(format!("packed: {}", out.display())))
+        Ok(Effect::Notice(format!("packed: {}", out.shown())))
     })
 }
 
@@ -397,7 +398,7 @@ pub fn remove_samples(home: &Home, concept: &str, pictures: Vec<PathBuf>) -> Eff
             concept.remove_sample(picture).map_err(words)?;
         }
         let last = pictures.last().cloned();
-        let last = last.map(|path| path.display().to_string()).unwrap_or_default();
+        let last = last.map(|path| path.shown().to_string()).unwrap_or_default();
         let said = Effect::Notice(format!("in the trash, the last one {last}: U takes it out again"));
         Ok(taken(&home, &concept, said))
     })
@@ -410,7 +411,7 @@ pub fn restore_sample(home: &Home, concept: &str, picture: PathBuf) -> Effect {
         let concept = home.concept(&name).map_err(words)?;
         check_writable(&home).map_err(words)?;
         concept.restore_sample(&picture).map_err(words)?;
-        Ok(taken(&home, &concept, Effect::Notice(format!("{} is back", picture.display()))))
+        Ok(taken(&home, &concept, Effect::Notice(format!("{} is back", picture.shown()))))
     })
 }
 

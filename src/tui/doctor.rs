@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::preview::Choice;
 use crate::client::words;
+use crate::fs::Show;
 use crate::protocol::DeviceName;
 use crate::workspace::{self, GraphicsCard, Home, Theme, graphics_cards};
 
@@ -52,7 +53,7 @@ impl Doctor {
         };
         let mut rows = vec![
             ("version", env!("CARGO_PKG_VERSION").to_owned()),
-            ("home", format!("{} ({} concepts)", self.home.display(), self.concepts.len())),
+            ("home", format!("{} ({} concepts)", self.home.shown(), self.concepts.len())),
             ("terminal", terminal),
             ("pictures", format!("{}: {}", self.pictures.backend.word(), self.pictures.why)),
             ("theme", self.theme.clone()),
@@ -67,8 +68,8 @@ impl Doctor {
             ("cuda", cuda(DeviceName::Cuda(0).is_built_in(), self.cards.is_empty())),
             ("metal", metal),
             ("logs", "runner.log in each job's folder".into()),
-            ("", format!("{} (the daemon's)", self.daemon_log.display())),
-            ("settings", self.settings.display().to_string()),
+            ("", format!("{} (the daemon's)", self.daemon_log.shown())),
+            ("settings", self.settings.shown().to_string()),
         ]);
         rows
     }

@@ -1,6 +1,7 @@
 //! A concept as one file: a zip archive, uncompressed, of everything in its folder, and last a manifest that says what else is
 //! in it. On the way in every file is held to the manifest.
 
+use crate::fs::Show;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Seek, Write};
@@ -213,7 +214,7 @@ fn files(folder: &Path, from: &Path) -> io::Result<Vec<(String, PathBuf)>> {
         let entry = entry?;
         let name = from.join(entry.file_name());
         let kind = std::fs::metadata(entry.path())
-            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", entry.path().display())))?;
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", entry.path().shown())))?;
         if kind.is_dir() {
             found.extend(files(folder, &name)?);
         } else if kind.is_file() {
@@ -260,11 +261,11 @@ pub(super) fn unpack(archive: &Path, folder: &Path) -> Result<(), Error> {
             return Err(Error::invalid(archive, problem, "do not trust it"));
         };
         if file.is_symlink() {
-            let problem = format!("{} in it is a link, which leads out of it", name.display());
+            let problem = format!("{} in it is a link, which leads out of it", name.shown());
             return Err(Error::invalid(archive, problem, "pack the file itself: `catbench concept export` does"));
         }
         if file.compression() != zip::CompressionMethod::Stored {
-            let problem = format!("{} in it is compressed ({})", name.display(), file.compression());
+            let problem = format!("{} in it is compressed ({})", name.shown(), file.compression());
             return Err(Error::invalid(archive, problem, "unpack it, and import the folder"));
         }
         if file.is_file() {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::job::JOBS;
 use super::{Error, Home, JobFolder, ListNames, PromptList};
+use crate::fs::Show;
 use crate::image;
 use crate::protocol::{ClipText, MaskMaker, ModelSpec, Preset, SampleConfig, ScoreConfig, TrainConfig, TrainStart};
 
@@ -89,7 +90,7 @@ impl Concept {
         let name = self.file.base_model.to_string_lossy();
         let spec = home.model(&name).map_err(|error| match error {
             Error::NoModel { hint, .. } => {
-                let problem = format!("the base model {name:?} is not there ({}), nor registered", path.display());
+                let problem = format!("the base model {name:?} is not there ({}), nor registered", path.shown());
                 Error::invalid(&self.folder.join("concept.toml"), problem, hint)
             }
             other => other,

@@ -1,12 +1,13 @@
 //! What can be wrong with the files of a concept.
 
+use crate::fs::Show;
 use std::path::{Path, PathBuf};
 
 /// What is wrong, where, and what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file or folder could not be read or written.
-    #[error("{}: cannot {action}: {source}", path.display())]
+    #[error("{}: cannot {action}: {source}", path.shown())]
     Io {
         /// What was tried: "read", "write", "create", ...
         action: &'static str,
@@ -19,7 +20,7 @@ pub enum Error {
     #[error(transparent)]
     Image(#[from] crate::image::Error),
     /// A settings file is not valid TOML or holds a wrong value.
-    #[error("{}: {message}", path.display())]
+    #[error("{}: {message}", path.shown())]
     Toml {
         /// The file.
         path: PathBuf,
@@ -33,7 +34,7 @@ pub enum Error {
     #[error(transparent)]
     List(#[from] super::ListError),
     /// No concept of that name.
-    #[error("no concept {name:?} in {}: {hint}", home.display())]
+    #[error("no concept {name:?} in {}: {hint}", home.shown())]
     NoConcept {
         /// As asked for.
         name: String,
@@ -81,7 +82,7 @@ pub enum Error {
         concept: String,
     },
     /// A folder or file that must be there is not, or is empty, or holds something else.
-    #[error("{}: {problem}: {remedy}", path.display())]
+    #[error("{}: {problem}: {remedy}", path.shown())]
     Invalid {
         /// Where.
         path: PathBuf,

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::{Error, EventReader};
+use crate::json;
 use crate::protocol::{Event, EventRecord};
 
 /// Appends to a job's events. Each event is one write of one whole line, handed to the system at once, so it outlives
@@ -58,8 +59,7 @@ impl EventLog {
         }
         let durable = event.is_last() || matches!(event, Event::Checkpoint { .. });
         let record = EventRecord { seq: self.next_seq, time: jiff::Timestamp::now(), event };
-        let written = serde_json::to_vec(&record).map_err(std::io::Error::from).and_then(|mut line| {
-            line.push(b'\n');
+        let written = json::to_line(&record).map_err(std::io::Error::from).and_then(|line| {
             self.file.write_all(&line)?;
             self.length += line.len() as u64;
             if durable { self.file.sync_data() } else { Ok(()) }

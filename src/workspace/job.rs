@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::concept::{read_toml, write_toml};
 use super::{Concept, Error, new_id};
+use crate::json;
 use crate::protocol::{
     Axis, DeviceName, JobKind, MaskConfig, MaskMaker, MaskQuality, ModelSpec, PictureConfig, Preset, SampleConfig,
     ScoreConfig, ScoreTask, TrainConfig, path_or_table,
@@ -306,9 +307,9 @@ impl JobFolder {
         let path = self.pictures_file();
         let mut lines = Vec::new();
         for picture in pictures {
-            let written = serde_json::to_writer(&mut lines, picture);
-            written.map_err(|error| Error::invalid(&path, error.to_string(), "its paths must be valid text"))?;
-            lines.push(b'\n');
+            let line = json::to_line(picture);
+            let odd = |error: json::Error| Error::invalid(&path, error.to_string(), "its paths must be valid text");
+            lines.extend(line.map_err(odd)?);
         }
         crate::fs::write_atomic(&path, &lines).map_err(Error::io("write", &path))
     }
@@ -567,10 +568,10 @@ impl JobFolder {
     /// What its settings file says, with its defaults, to be compared with others'.
     pub fn settings(&self) -> Result<serde_json::Value, Error> {
         let settings = match self.kind()? {
-            JobKind::Train => serde_json::to_value(self.run_spec()?),
-            JobKind::Sample => serde_json::to_value(self.batch_spec()?),
-            JobKind::Score => serde_json::to_value(self.score_spec()?),
-            JobKind::Mask => serde_json::to_value(self.mask_spec()?),
+            JobKind::Train => json::to_value(&self.run_spec()?),
+            JobKind::Sample => json::to_value(&self.batch_spec()?),
+            JobKind::Score => json::to_value(&self.score_spec()?),
+            JobKind::Mask => json::to_value(&self.mask_spec()?),
         };
         settings.map_err(|error| Error::invalid(&self.path, error.to_string(), "its paths must be valid text"))
     }

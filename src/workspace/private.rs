@@ -1,5 +1,6 @@
 //! The folder that only this user may enter, and the daemon's socket in it.
 
+use crate::fs::Show;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -51,7 +52,7 @@ fn check_owner(folder: &Path) -> Result<u32, Error> {
 /// It is a link, no folder, somebody else's or open to others.
 pub fn check_private(folder: &Path) -> Result<(), Error> {
     if check_owner(folder)? & 0o077 != 0 {
-        let remedy = format!("close it: chmod 700 {}", folder.display());
+        let remedy = format!("close it: chmod 700 {}", folder.shown());
         return Err(Error::invalid(folder, "others may enter this folder", remedy));
     }
     Ok(())

@@ -10,6 +10,7 @@ use ratatui::text::{Line, Span};
 
 use super::entry::Input;
 use super::{Overlay, Reply, frame, hints, place};
+use crate::fs::Show;
 use crate::image;
 use crate::tui::canvas::{Canvas, Target};
 use crate::tui::deeds::{self, Effect};
@@ -178,7 +179,7 @@ impl Picker {
         let chosen = self.choice.of(self.matching().len()).map(|i| self.matching()[i].clone());
         match (self.path(), chosen) {
             (Some(path), _) if path.is_dir() => return self.go(path),
-            (Some(path), _) => self.found.wrong = Some(format!("{}: no such folder", path.display())),
+            (Some(path), _) => self.found.wrong = Some(format!("{}: no such folder", path.shown())),
             (None, Some(name)) => return self.go(self.folder.join(name)),
             (None, None) => return self.take(),
         }
@@ -214,10 +215,8 @@ impl Overlay for Picker {
     fn draw(&mut self, canvas: &mut Canvas, area: Rect, _: &World) {
         let inner = frame(canvas, area, self.title);
         let width = inner.width.saturating_sub(2) as usize;
-        let mut spans = vec![Span::styled(
-            format!(" {}/", self.folder.display().to_string().trim_end_matches('/')),
-            theme::strong(),
-        )];
+        let mut spans =
+            vec![Span::styled(format!(" {}/", self.folder.shown().to_string().trim_end_matches('/')), theme::strong())];
         spans.extend(self.typed.line(width / 2, true).spans);
         canvas.buffer.set_line(inner.x, inner.y, &Line::from(spans), inner.width);
         let (said, style) = self.said();

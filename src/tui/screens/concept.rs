@@ -8,6 +8,7 @@ use ratatui::text::{Line, Span};
 use super::Screen;
 use crate::client::words::{self, count};
 use crate::fs;
+use crate::fs::Show;
 use crate::protocol::{Preset, RunRecord, doubt, two_digits};
 use crate::tui::canvas::{Canvas, Target};
 use crate::tui::deeds::{self, Effect};
@@ -259,7 +260,7 @@ fn edit_list(concept: &Concept, name: &str) -> Effect {
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-        Err(error) => return Effect::Notice(format!("{}: {error}", path.display())),
+        Err(error) => return Effect::Notice(format!("{}: {error}", path.shown())),
     };
     let (names, usual, to) = (concept.list_names(), concept.sampling(Preset::Default), path.clone());
     let editor = Editor::new(&format!("Prompt list {name}: a prompt a line, with {{concept}}"), &text, move |text| {
@@ -276,9 +277,9 @@ fn edit_list(concept: &Concept, name: &str) -> Effect {
 fn write_list(path: PathBuf, text: String) -> Effect {
     Effect::task("writing the prompt list", move || {
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+            std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.shown()))?;
         }
-        fs::write_atomic(&path, text.as_bytes()).map_err(|error| format!("{}: {error}", path.display()))?;
+        fs::write_atomic(&path, text.as_bytes()).map_err(|error| format!("{}: {error}", path.shown()))?;
         Ok(deeds::taken_up(&path))
     })
 }
@@ -352,9 +353,9 @@ fn findings(open: &Open, problem: Option<&str>, width: usize) -> Vec<Line<'stati
     {
         say("! files", &format!("{} not whole yet, or no picture", details.concept.incomplete), theme::warn());
     }
-    say("model", &file.base_model.display().to_string(), theme::text());
+    say("model", &file.base_model.shown().to_string(), theme::text());
     if let Some(model) = &file.score_model {
-        say("scores by", &model.display().to_string(), theme::text());
+        say("scores by", &model.shown().to_string(), theme::text());
     }
     if !file.train.is_empty() {
         say("training", &words::settings(file.train.said()), theme::text());

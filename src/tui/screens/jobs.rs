@@ -6,6 +6,7 @@ use ratatui::text::{Line, Span};
 
 use super::Screen;
 use crate::client::words;
+use crate::fs::Show;
 use crate::protocol::{JobChange, JobInfo, JobKind, JobState};
 use crate::tui::canvas::{Canvas, Target};
 use crate::tui::deeds::{self, Effect};
@@ -231,6 +232,6 @@ fn about(job: &JobInfo, width: usize) -> Vec<Line<'static>> {
     }
     let since = job.submitted.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string();
     lines.extend(text::rows("queued", &since, 10, width, theme::text()));
-    lines.extend(text::rows("folder", &job.job.display().to_string(), 10, width, theme::text()));
+    lines.extend(text::rows("folder", &job.job.shown().to_string(), 10, width, theme::text()));
     lines
 }

@@ -2,6 +2,7 @@
 
 use ratatui::layout::Rect;
 
+use crate::fs::Show;
 use crate::tui::canvas::{Canvas, Target};
 use crate::tui::keymap::Action;
 use crate::tui::theme;
@@ -19,7 +20,7 @@ pub fn draw(canvas: &mut Canvas, area: Rect, home: &Home) {
     let width = area.width.min(76);
     let left = area.x + (area.width - width) / 2;
     let wide = width as usize;
-    let place = text::wrap(&format!("Home: {}", home.path().display()), wide);
+    let place = text::wrap(&format!("Home: {}", home.path().shown()), wide);
     let above = text::wrap("Teach a diffusion model one thing of yours, from a handful of photos.", wide);
     let height = (above.len() + 1 + ways.len() + 1 + place.len()) as u16;
     let mut y = area.y + area.height.saturating_sub(height) / 2;

@@ -1,11 +1,12 @@
 //! What can be wrong with a prompt list.
 
+use crate::fs::Show;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// Something wrong in a prompt list or word file: where, what, what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}{place}: {problem}: {remedy}", path.display())]
+#[error("{}{place}: {problem}: {remedy}", path.shown())]
 pub struct ListError {
     /// The file, or `--prompt` for one that was typed.
     pub path: PathBuf,

@@ -28,6 +28,7 @@ use options::Options;
 use template::{Char, Choice, Names, Template};
 
 use super::Error;
+use crate::fs::Show;
 use crate::protocol::{PictureConfig, SampleConfig, SettingError};
 
 /// The most pictures of a list.
@@ -230,7 +231,7 @@ impl PromptList {
 
     /// Line `line` of it as errors name it.
     pub fn place(&self, line: usize) -> String {
-        format!("{}{}", self.path.display(), Place { line, column: 0 })
+        format!("{}{}", self.path.shown(), Place { line, column: 0 })
     }
 
     /// Whether lines have settings of their own.
@@ -480,7 +481,7 @@ impl Names for Known<'_> {
         }
         let places: Vec<PathBuf> = self.names.folders.iter().map(|folder| folder.join(format!("{name}.txt"))).collect();
         let Some(path) = places.iter().find(|path| path.is_file()) else {
-            let looked = places.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" and ");
+            let looked = places.iter().map(|path| path.shown().to_string()).collect::<Vec<_>>().join(" and ");
             let looked = if looked.is_empty() { "nowhere to look".into() } else { looked };
             let problem = format!("no word file __{}__ ({looked})", shown(name.chars()));
             return Err(Wrong::new(column, problem, "write it, one word or phrase a line"));

@@ -6,6 +6,7 @@ use image::{GrayImage, RgbImage};
 
 use super::MaskEditor;
 use crate::client::words::doubtful;
+use crate::fs::Show;
 use crate::image::{self as files, MaskCanvas};
 use crate::protocol::doubt;
 use crate::tui::deeds::{self, Effect};
@@ -57,13 +58,13 @@ impl MaskEditor {
         let path = mask_path(&shot.path);
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                self.said = Some(format!("cannot delete {}: {error}", path.display()));
+                self.said = Some(format!("cannot delete {}: {error}", path.shown()));
                 return Reply::Stay;
             }
             _ => {}
         }
         self.text = None;
-        self.said = Some(format!("deleted: {}", path.display()));
+        self.said = Some(format!("deleted: {}", path.shown()));
         self.mended()
     }
 
@@ -105,7 +106,7 @@ impl MaskEditor {
         }
         // One that is doubtful is taken for one's own as it is.
         if !self.is_changed() && self.text.is_some() && path.is_file() && shot.doubt.is_none() {
-            self.said = Some(format!("✓ unchanged: {}", path.display()));
+            self.said = Some(format!("✓ unchanged: {}", path.shown()));
             return Reply::Stay;
         }
         let written = path.parent().map_or(Ok(()), std::fs::create_dir_all).map_err(|error| error.to_string());
@@ -118,7 +119,7 @@ impl MaskEditor {
             return Reply::Stay;
         }
         self.text = Some(text);
-        self.said = Some(format!("✓ {}", path.display()));
+        self.said = Some(format!("✓ {}", path.shown()));
         self.mended()
     }
 

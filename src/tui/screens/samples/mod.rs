@@ -11,6 +11,7 @@ use ratatui::text::{Line, Span};
 
 use super::Screen;
 use crate::client::words::{self, count, doubtful};
+use crate::fs::Show;
 use crate::image;
 use crate::protocol::{SampleRecord, with_class_words};
 use crate::tui::canvas::{Canvas, Target};
@@ -215,7 +216,7 @@ impl Samples {
             let files = all.filter(|sample| sample.path.parent() == Some(folder));
             let files = files.map(|sample| open.concept.folder.join(&sample.path)).filter(|file| file.is_file());
             words.push("--sample".into());
-            words.extend(files.map(|file| file.display().to_string()));
+            words.extend(files.map(|file| file.shown().to_string()));
         }
         Effect::Run(words)
     }
@@ -250,7 +251,7 @@ impl Samples {
         let below = Line::from(vec![
             Span::styled(format!(" ← → {} of {len}   Esc back   ", at.unwrap_or(0) + 1), theme::faint()),
             mended,
-            Span::styled(sample.path.display().to_string(), theme::faint()),
+            Span::styled(sample.path.shown().to_string(), theme::faint()),
         ]);
         canvas.buffer.set_line(area.x, place.bottom() + 1, &below, area.width);
     }
@@ -365,7 +366,7 @@ impl Screen for Samples {
             };
             let lines = [
                 Line::from(vec![Span::styled(format!("{prompt} "), theme::strong()), Span::raw(how)]),
-                Line::styled(sample.path.display().to_string(), theme::faint()),
+                Line::styled(sample.path.shown().to_string(), theme::faint()),
             ];
             text::draw(canvas.buffer, inner, &lines);
         }
@@ -531,6 +532,6 @@ fn provenance(path: &Path, sample: &SampleRecord) -> Effect {
         Err(error) => lines.push(format!("✗ {error}")),
     }
     lines.push(String::new());
-    lines.push(path.display().to_string());
+    lines.push(path.shown().to_string());
     Effect::over(Page::new("What made it", lines))
 }

@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use std::path::{Path, PathBuf};
 
 use super::{Asked, Whose};
+use crate::fs::Show;
 use crate::protocol::{SampleRecord, State};
 use crate::tui::world::{Open, World, words};
 use crate::workspace::{Picture, RemovedSample};
@@ -241,6 +242,6 @@ fn record(picture: &Picture, open: &Open) -> SampleRecord {
 
 /// A picture in the trash: what it was made of, only the picture itself says.
 fn record_of(removed: &RemovedSample) -> SampleRecord {
-    let prompt = removed.picture.display().to_string();
+    let prompt = removed.picture.shown().to_string();
     SampleRecord { path: removed.path.clone(), prompt, seed: 0, step: 0, learned: true, rating: None, mask: None }
 }

@@ -11,6 +11,7 @@ use ratatui::text::{Line, Span};
 
 use super::Screen;
 use super::concept::shown;
+use crate::fs::Show;
 use crate::protocol::{State, TrainConfig, with_class_words};
 use crate::tui::canvas::{Canvas, Target};
 use crate::tui::deeds::{self, Effect};
@@ -474,7 +475,7 @@ fn scores_itself(run: &JobFolder) -> bool {
 /// All settings of a run, as its file has them.
 fn settings(run: &JobFolder) -> Effect {
     let path = run.path().join("run.toml");
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| format!("{}: {error}", path.display()));
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| format!("{}: {error}", path.shown()));
     Effect::over(Page::new(&format!("Run {}", run.id()), text.lines().map(str::to_owned).collect()))
 }
 
