@@ -126,6 +126,12 @@ impl Checkpoint {
                 return Err(format!("tensor {name} is {:?}, not float32", view.dtype()));
             }
             let numbers = view.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect::<Vec<f32>>();
+            if numbers.iter().any(|number| !number.is_finite()) {
+                return Err(format!(
+                    "tensor {name} holds numbers that are not finite: its training broke; take an earlier checkpoint, or train \
+                     again at a lower learning_rate"
+                ));
+            }
             Ok((view.shape().to_vec(), numbers))
         };
         let mut numbers = Vec::new();

@@ -76,17 +76,41 @@ pub enum Error {
         /// What differs.
         cause: String,
     },
-    /// The loss or a gradient is not a number.
+    /// A number of the training is NaN or infinite.
     #[error(
-        "the loss is not a finite number at step {step}: training stopped, the last checkpoint is good. A lower \
-         learning_rate (now {learning_rate}) usually helps"
+        "{what} is not a finite number at step {step}: training stopped, {}. A lower learning_rate (now {learning_rate}) usually \
+         helps", good(*.checkpoint)
     )]
     NotFinite {
+        /// Which number.
+        what: &'static str,
         /// The step that failed.
         step: usize,
         /// As configured.
         learning_rate: f64,
+        /// Steps of the last checkpoint, which is good; none where nothing was saved.
+        checkpoint: Option<usize>,
     },
+}
+
+fn good(checkpoint: Option<usize>) -> String {
+    checkpoint.map_or_else(
+        || "nothing was saved".into(),
+        |steps| format!("the checkpoint of step {steps} was saved before and is good"),
+    )
+}
+
+impl Error {
+    /// The same, with the last checkpoint of the training, where one was saved.
+    #[must_use]
+    pub fn after(self, saved: Option<usize>) -> Self {
+        match self {
+            Self::NotFinite { what, step, learning_rate, .. } => {
+                Self::NotFinite { what, step, learning_rate, checkpoint: saved }
+            }
+            other => other,
+        }
+    }
 }
 
 impl From<candle_core::Error> for Error {

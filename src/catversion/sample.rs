@@ -13,7 +13,7 @@ use super::embeddings::ResidualEmbeddings;
 use super::error::Result;
 use super::prompt::Reading;
 use crate::diffusion::{
-    self, BaseModel, Decoder, Denoising, PictureNoise, Prefix, Texts, Vae, denoise, emphasize, to_images,
+    self, BaseModel, Decoder, Denoising, PictureNoise, Prefix, Texts, Vae, check_finite, denoise, emphasize, to_images,
 };
 use crate::protocol::{PictureConfig, SampleConfig};
 
@@ -95,9 +95,12 @@ impl<'a> Sampler<'a> {
 
     /// The hidden state [1, T, D] of `reading`, with `prefix` in front and its weights applied.
     fn hidden(&self, reading: &Reading, prefix: &Prefix) -> Result<Tensor> {
+        let learned = if prefix.layers.is_empty() { "" } else { " with what was learned" };
         let prefix = (!prefix.layers.is_empty()).then_some(prefix);
         let hidden = self.model.text_encoder.forward(&self.model.token_ids(&reading.text)?, prefix)?.value().clone();
-        Ok(emphasize(&hidden, &self.model.tokenizer.weights(&reading.pieces)?)?)
+        let hidden = emphasize(&hidden, &self.model.tokenizer.weights(&reading.pieces)?)?;
+        check_finite(&hidden, || format!("the text encoder{learned}, reading {:?}", reading.text))?;
+        Ok(hidden)
     }
 
     /// What a picture of `reading` reads, with the concepts that it names, or without any.

@@ -19,7 +19,9 @@ use super::checkpoint::{Checkpoint, CheckpointMeta};
 use super::embeddings::ResidualEmbeddings;
 use super::error::{Error, Result};
 use super::optimizer::AdamW;
-use crate::diffusion::{BaseModel, Encoder, Noise, Stream, Tape, UNetOptions, to_tensor};
+use crate::diffusion::{
+    BaseModel, Encoder, Noise, Stream, Tape, UNetOptions, check_finite, finite_flag, is_finite, to_tensor,
+};
 use crate::protocol::{Init, TrainConfig};
 
 /// (photo, t, noise) triples behind the loss at fixed noise.
@@ -100,10 +102,15 @@ impl Launched {
         let gradient = losses.pop();
         let loss = StepLoss::of(&losses, &self.timesteps, self.quarter);
         if !loss.loss.is_finite() || gradient != Some(0.0) {
-            return Err(Error::NotFinite { step: self.step, learning_rate: self.learning_rate });
+            let what = if loss.loss.is_finite() { "the gradient" } else { "the loss" };
+            return Err(not_finite(what, self.step, self.learning_rate));
         }
         Ok(loss)
     }
+}
+
+fn not_finite(what: &'static str, step: usize, learning_rate: f64) -> Error {
+    Error::NotFinite { what, step, learning_rate, checkpoint: None }
 }
 
 impl StepLoss {
@@ -196,6 +203,8 @@ impl<'a> Trainer<'a> {
         };
         let first_layer = layers[0];
         let hidden = model.text_encoder.hidden_before(first_layer, &model.token_ids(&caption)?)?;
+        check_finite(&hidden, || format!("the text encoder, reading {caption:?}"))?;
+        check_finite(embeddings.tensor(), || "the text encoder, for the numbers that training starts from,".into())?;
         let device = model.compute.device();
         let embeddings = embeddings.on(device)?;
         let optimizer = AdamW::new(embeddings.count(), config.learning_rate, config.weight_decay)?.on(device)?;
@@ -262,6 +271,32 @@ impl<'a> Trainer<'a> {
         &self.embeddings
     }
 
+    /// Refuse to keep what was learned where it is no good: numbers that are not finite, or of which the text encoder makes such.
+    ///
+    /// # Errors
+    /// Just that.
+    pub fn check_learned(&self) -> Result<()> {
+        let wrong = |what| Err(not_finite(what, self.step, self.config.learning_rate));
+        if !is_finite(self.embeddings.tensor())? {
+            return wrong("what was learned");
+        }
+        let (first, second) = self.optimizer.moments()?;
+        if first.iter().chain(&second).any(|moment| !moment.is_finite()) {
+            return wrong("a moment of the optimizer");
+        }
+        if !is_finite(&self.context()?)? {
+            return wrong("what the text encoder makes of what was learned");
+        }
+        Ok(())
+    }
+
+    /// What the UNet reads of the caption with what was learned, [1, T, D].
+    fn context(&self) -> Result<Tensor> {
+        let prefix = self.embeddings.prefix(self.config.prefix_bias, 1.0)?;
+        let hidden = &(&self.hidden).into();
+        Ok(self.model.text_encoder.forward_from(self.first_layer, hidden, Some(&prefix))?.value().clone())
+    }
+
     /// All that exact resume needs.
     pub fn checkpoint(&self) -> Checkpoint {
         Checkpoint {
@@ -326,8 +361,7 @@ impl<'a> Trainer<'a> {
     /// Hand a step on a given draw to the device.
     pub fn launch_on(&mut self, draw: &Draw) -> Result<Launched> {
         let (losses, grad) = self.model.compute.run(|| self.losses_and_gradient(draw))?;
-        // Nothing times infinity is not a number.
-        let finite = grad.affine(0.0, 0.0)?.sum_keepdim(0)?.to_dtype(losses.dtype())?;
+        let finite = finite_flag(&grad)?.to_dtype(losses.dtype())?;
         let learned = self.optimizer.step(self.embeddings.tensor(), &grad)?;
         self.embeddings = self.embeddings.with(&learned)?;
         self.step += 1;
@@ -395,6 +429,9 @@ impl<'a> Trainer<'a> {
     /// The loss at fixed noise: on a frozen set of (photo, t, noise), the same numbers whenever it is asked, so that two values
     /// differ only by what was learned. Timesteps are spread evenly. Of the photos that are trained on it is a training loss;
     /// of the one that is held out it is a validation.
+    ///
+    /// # Errors
+    /// A loss that is not finite, a failing computation.
     pub fn fixed_noise_loss(&self) -> Result<FixedNoiseLoss> {
         Ok(FixedNoiseLoss {
             loss: self.loss_at_fixed_noise(&|i| &self.photos[i % self.photos.len()])?,
@@ -407,8 +444,7 @@ impl<'a> Trainer<'a> {
         let n = self.model.schedule.num_train_timesteps();
         let picks: Vec<(&CachedPhoto, usize, u32)> =
             (0..FIXED_NOISE).map(|i| (photo(i), 0, ((2 * i + 1) * n / (2 * FIXED_NOISE)) as u32)).collect();
-        let prefix = self.embeddings.prefix(self.config.prefix_bias, 1.0)?;
-        let context = self.model.text_encoder.forward_from(self.first_layer, &(&self.hidden).into(), Some(&prefix))?;
+        let context = (&self.context()?).into();
         let mut noise = Noise::new(self.config.seed, Stream::FixedNoise, 0);
         let mut losses = Vec::new();
         for picks in picks.chunks(self.config.batch_size) {
@@ -419,7 +455,11 @@ impl<'a> Trainer<'a> {
         }
         // Read last, so that the device never waits.
         let losses: Vec<f64> = Tensor::cat(&losses, 0)?.to_dtype(DType::F64)?.to_vec1()?;
-        Ok(losses.iter().sum::<f64>() / FIXED_NOISE as f64)
+        let mean = losses.iter().sum::<f64>() / FIXED_NOISE as f64;
+        if !mean.is_finite() {
+            return Err(not_finite("the loss at fixed noise", self.step, self.config.learning_rate));
+        }
+        Ok(mean)
     }
 }
 

@@ -22,11 +22,10 @@ pub struct ManualArgs {
     out: Option<PathBuf>,
 }
 
-pub fn completions(args: &CompletionArgs) -> Result<(), Error> {
+pub fn completions(args: &CompletionArgs) {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "catbench", &mut script);
     out::bytes(&script);
-    Ok(())
 }
 
 pub fn manual(args: &ManualArgs) -> Result<(), Error> {

@@ -82,7 +82,7 @@ pub fn weights(home: &Home, folder: &Path) -> Result<String, Error> {
     for path in &paths {
         let metadata = std::fs::metadata(path).map_err(workspace::Error::io("read", path))?;
         let (time, nanoseconds) = (metadata.mtime(), metadata.mtime_nsec());
-        seen.update(format!("{}\0{} {time} {nanoseconds}\n", path.display(), metadata.len()));
+        seen.update(format!("{}\0{} {time} {nanoseconds}\n", path.to_string_lossy(), metadata.len()));
     }
     let (cache, fingerprint) = (HashCache::of(home), format!("{:x}", seen.finalize()));
     if let Some(known) = cache.get(&fingerprint) {

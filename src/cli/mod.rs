@@ -348,7 +348,10 @@ pub fn main() -> ExitCode {
         Verb::Concept(args) => concept::run(&args),
         Verb::Model(args) => model::run(&args, crate::runner::check_model),
         Verb::Doctor(args) => doctor::run(&args),
-        Verb::Completions(args) => manual::completions(&args),
+        Verb::Completions(args) => {
+            manual::completions(&args);
+            Ok(())
+        }
         Verb::Manual(args) => manual::manual(&args),
     };
     exit_code(done)

@@ -17,7 +17,7 @@ use super::library::Library;
 use super::server::{Change, Shared, log};
 use crate::json;
 use crate::protocol::{DaemonReply, DaemonRequest, Envelope, Hello, MAX_REQUEST, PROTOCOL};
-use crate::workspace::{JobFolder, LineReader};
+use crate::workspace::{EventLines, JobFolder, LineReader};
 
 /// Bytes of events that are read from a file at once.
 const CHUNK: u64 = 256 << 10;
@@ -145,11 +145,12 @@ impl Connection {
         };
         let concept = job.concept().map(str::to_owned);
         let mut lines = LineReader::new(&job.events());
+        let mut events = EventLines::after(since_seq);
         let mut left = since_seq;
         loop {
             // Asked before the last look, or its last event could be missed.
             let over = self.shared.is_over(path);
-            if let Err(error) = self.send_events(id, &mut lines, &mut left).await? {
+            if let Err(error) = self.send_events(id, (&mut lines, &mut events), &mut left).await? {
                 return self.refuse(id, &error.to_string()).await;
             }
             if over {
@@ -178,7 +179,7 @@ impl Connection {
     async fn send_events(
         &mut self,
         id: u64,
-        lines: &mut LineReader,
+        (lines, events): (&mut LineReader, &mut EventLines),
         left: &mut u64,
     ) -> Result<Result<(), Error>, Gone> {
         match lines.skip(*left) {
@@ -193,12 +194,8 @@ impl Connection {
             };
             let mut bytes = Vec::new();
             for line in read {
-                // The line is passed on as it is: nothing is read into it here.
-                let record = String::from_utf8_lossy(line.trim_ascii());
-                bytes.extend_from_slice(
-                    format!("{{\"id\":{id},\"message\":{{\"reply\":\"event\",\"with\":{{\"record\":{record}}}}}}}\n")
-                        .as_bytes(),
-                );
+                let reply = Envelope { id, message: DaemonReply::Event { record: events.read(&line) } };
+                bytes.extend(json::to_line(&reply).map_err(std::io::Error::from)?);
             }
             self.writer.write_all(&bytes).await?;
         }

@@ -82,6 +82,16 @@ pub enum Error {
         /// What its driver says.
         source: candle_core::Error,
     },
+    /// A part of the model has computed NaN or infinity.
+    #[error(
+        "not finite: {part} gave NaN or infinity, so nothing was made of it. A damaged model, numbers learned at too high a \
+         learning_rate, or a dtype of too small a range (f16; bf16 and f32 have more) do that; `catbench model check` looks \
+         through the model"
+    )]
+    NotFinite {
+        /// Which part, and where it stood.
+        part: String,
+    },
     /// A setting has no meaning.
     #[error("{0}")]
     Setting(String),

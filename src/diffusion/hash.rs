@@ -99,7 +99,7 @@ impl ModelFiles {
             }
             let since = changed.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
             // Writing to a String cannot fail.
-            let _ = writeln!(lines, "{name}\t{}\t{}\t{since}", path.display(), metadata.len());
+            let _ = writeln!(lines, "{name}\t{}\t{}\t{since}", path.to_string_lossy(), metadata.len());
         }
         Ok(Some(format!("{:x}", Sha256::digest(lines))))
     }

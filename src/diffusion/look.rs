@@ -7,6 +7,7 @@ use std::ops::ControlFlow;
 use candle_core::Tensor;
 
 use super::error::Result;
+use super::finite::check_finite;
 use super::unet::{CrossSeen, OwnSeen, Probe, UNetOptions};
 use super::{BaseModel, Noise, Stream};
 
@@ -68,7 +69,10 @@ impl Looking<'_> {
             let (cross, seen) = model.compute.run(|| {
                 let probe = Probe::new(self.class.to_vec());
                 let options = UNetOptions { probe: Some(&probe), ..UNetOptions::default() };
-                model.unet.forward(&noisy, &timesteps, &self.context.into(), options)?;
+                let noise_pred = model.unet.forward(&noisy, &timesteps, &self.context.into(), options)?;
+                check_finite(noise_pred.value(), || {
+                    format!("the UNet at timesteps {timesteps:?}, looking for a mask")
+                })?;
                 Ok::<_, super::Error>(probe.into_seen())
             })?;
             batches.push(cross);

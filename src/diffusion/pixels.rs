@@ -19,10 +19,16 @@ pub fn to_tensor(images: &[RgbImage]) -> Result<Tensor> {
     Ok(Tensor::from_vec(numbers, shape, &Device::Cpu)?.permute((0, 3, 1, 2))?.contiguous()?)
 }
 
-/// Pictures of [B, 3, H, W], clamped to -1..1 and rounded to the nearest of 256 values.
+/// Pictures of what the VAE's decoder gives, [B, 3, H, W], clamped to -1..1 and rounded to the nearest of 256 values.
+///
+/// # Errors
+/// A number that is not finite: it would be black.
 pub fn to_images(pixels: &Tensor) -> Result<Vec<RgbImage>> {
     let (batch, _, height, width) = pixels.dims4()?;
     let rows = pixels.permute((0, 2, 3, 1))?.contiguous()?.reshape((batch, height * width * 3))?.to_vec2::<f32>()?;
+    if rows.iter().flatten().any(|x| !x.is_finite()) {
+        return Err(Error::NotFinite { part: "the VAE's decoder".into() });
+    }
     rows.into_iter()
         .map(|row| {
             let bytes = row.into_iter().map(|x| ((x / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even() as u8);

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use candle_core::Tensor;
 
 use super::error::{Error, Result};
+use super::finite::StepsWatch;
 use super::unet::UNetOptions;
 use super::{BaseModel, PictureNoise};
 use crate::protocol::SamplerKind;
@@ -86,6 +87,7 @@ pub fn denoise(
     // Times 1 is the same to the last bit.
     x = x.affine(solver.init_noise_sigma(), 0.0)?;
     let timesteps = solver.timesteps().to_vec();
+    let mut watch = StepsWatch::new(model.compute.is_asynchronous());
     for (done, &t) in timesteps.iter().enumerate() {
         let share = done as f64 / timesteps.len() as f64;
         let context = match &otherwise {
@@ -106,11 +108,13 @@ pub fn denoise(
         } else {
             output
         };
+        watch.note(&output, format!("the UNet at step {} of {} (timestep {t})", done + 1, timesteps.len()))?;
         let drawn = solver.needs_noise().then(|| noise.next(&x.dims()[1..])?.to_device(device)).transpose()?;
         x = solver.step(&output, &x, drawn.as_ref())?;
         if progress((done + 1) * job.steps / timesteps.len(), job.steps).is_break() {
             return Ok(None);
         }
     }
+    watch.end()?;
     Ok(Some(x))
 }

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::compute::Compute;
 use super::error::{Error, Result};
+use super::finite::check_finite;
 use super::ops::{self, ConvWeights, LinearWeights, NormWeights};
 use super::resnet::{Resnet, ResnetOptions};
 use super::tape::Tracked;
@@ -309,6 +310,7 @@ impl Encoder {
             return Err(Error::Setting(format!("a picture of {width} × {height}: must be multiples of {factor}")));
         }
         let moments = self.encode_moments(pixels)?;
+        check_finite(&moments, || "the VAE's encoder".into())?;
         let mean = moments.narrow(1, 0, self.latent_channels)?.contiguous()?;
         let logvar = moments.narrow(1, self.latent_channels, self.latent_channels)?;
         let std = logvar.clamp(-30f32, 20f32)?.affine(0.5, 0.0)?.exp()?.contiguous()?;

@@ -21,7 +21,7 @@ pub use self::refine::SMALLEST_PART;
 use self::refine::{Refined, Refining, refine};
 pub use self::sam::sam_mask;
 use self::soft::{Part, SoftMap, soft_maps};
-use crate::diffusion::{BaseModel, Encoder, Error, Looking, Result, to_tensor};
+use crate::diffusion::{BaseModel, Encoder, Error, Looking, Result, check_finite, to_tensor};
 use crate::image::resize_bicubic;
 use crate::protocol::{MaskConfig, MaskMaker};
 
@@ -62,6 +62,7 @@ impl<'a> BaseModelMasks<'a> {
             return Err(Error::Setting(cause));
         }
         let context = model.text_encoder.forward(&model.token_ids(&caption)?, None)?.value().clone();
+        check_finite(&context, || format!("the text encoder, reading {caption:?} for masks"))?;
         Ok(Self { model, encoder: model.vae.encoder()?, config: config.clone(), caption, class, context })
     }
 

@@ -106,7 +106,11 @@ fn read(path: &Path, width: usize) -> HashMap<Key, Vec<f32>> {
         {
             let values =
                 values.chunks_exact(4).map(|value| f32::from_le_bytes([value[0], value[1], value[2], value[3]]));
-            embeddings.insert(key, values.collect());
+            let values: Vec<f32> = values.collect();
+            // Versions before kept NaN too.
+            if values.iter().all(|value| value.is_finite()) {
+                embeddings.insert(key, values);
+            }
         }
     }
     embeddings

@@ -151,6 +151,6 @@ impl PictureModel for DinoScorer {
     }
 
     fn embed(&self, pictures: &[RgbImage]) -> Result<Tensor, Error> {
-        Ok(unit(&self.forward(&self.preprocessor.tensor(pictures, &self.device)?)?)?)
+        unit(&self.forward(&self.preprocessor.tensor(pictures, &self.device)?)?, &self.backbone.name)
     }
 }

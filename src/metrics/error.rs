@@ -48,6 +48,14 @@ pub enum Error {
     /// No photos, or no samples.
     #[error("there are no {0} to measure")]
     Nothing(&'static str),
+    /// It gives numbers that are none.
+    #[error(
+        "not finite: the score model {model} gave NaN or infinity, so nothing was scored. Its file is damaged: get it again"
+    )]
+    NotFinite {
+        /// Its name.
+        model: String,
+    },
     /// The computation failed.
     #[error("the score model failed: {0}")]
     Compute(#[from] candle_core::Error),

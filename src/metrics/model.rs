@@ -4,6 +4,7 @@ use candle_core::{D, Tensor};
 use image::RgbImage;
 
 use super::{Error, Preprocessor};
+use crate::diffusion::is_finite;
 use crate::protocol::Backbone;
 
 /// Pictures that go through a vision tower at once: enough for speed, few enough for the memory of a large tower.
@@ -45,7 +46,11 @@ pub trait PictureModel {
     }
 }
 
-/// Each row divided by its length.
-pub(super) fn unit(rows: &Tensor) -> candle_core::Result<Tensor> {
-    rows.broadcast_div(&rows.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?)
+/// Each row of what the model `name` gives, divided by its length.
+///
+/// # Errors
+/// Numbers that are not finite, such as the direction of a row of zeros.
+pub(super) fn unit(rows: &Tensor, name: &str) -> Result<Tensor, Error> {
+    let rows = rows.broadcast_div(&rows.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?)?;
+    if is_finite(&rows)? { Ok(rows) } else { Err(Error::NotFinite { model: name.to_owned() }) }
 }

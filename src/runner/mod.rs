@@ -94,6 +94,16 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// The same, with the last checkpoint of the training that it ended, where one was saved.
+    fn after(self, saved: Option<usize>) -> Self {
+        match self {
+            Self::CatVersion(error) => error.after(saved).into(),
+            other => other,
+        }
+    }
+}
+
 /// How a job that did not fail ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {

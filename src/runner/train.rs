@@ -98,43 +98,9 @@ pub(super) fn run(job: &TrainJob, log: &mut EventLog, stop: &StopFlag) -> Result
     }
 
     let mut saved = trainer.steps_done();
-    if saved == 0 {
-        measure(&trainer, config.validate_every, log)?;
-        picture(job, &model, &trainer, log)?;
-    }
-    // A graphics card does a step while the loss of the one before is told.
-    let behind = model.compute.is_asynchronous();
-    let mut steps = Told { launched: None, last: Instant::now() };
-    while trainer.steps_done() < config.steps {
-        if stop.is_set() {
-            steps.catch_up(log)?;
-            if trainer.steps_done() > saved {
-                save(&job.folder, &trainer.checkpoint(), log)?;
-            }
-            return Ok(Outcome::Stopped { step: trainer.steps_done() });
-        }
-        let launched = trainer.launch()?;
-        let step = launched.step();
-        steps.next(launched, log)?;
-        let last = step == config.steps;
-        let due = |every: usize| every > 0 && (step % every == 0 || last);
-        let pause = due(config.checkpoint_every) || due(config.validate_every) || due(config.sample_every);
-        if pause || !behind {
-            steps.catch_up(log)?;
-        }
-        if due(config.checkpoint_every) {
-            save(&job.folder, &trainer.checkpoint(), log)?;
-            saved = step;
-        }
-        if due(config.validate_every) {
-            measure(&trainer, config.validate_every, log)?;
-        }
-        if due(config.sample_every) {
-            picture(job, &model, &trainer, log)?;
-        }
-        if pause {
-            steps.last = Instant::now();
-        }
+    let whole = steps(job, &model, &mut trainer, &mut saved, log, stop);
+    if !whole.map_err(|error| error.after((saved > 0).then_some(saved)))? {
+        return Ok(Outcome::Stopped { step: trainer.steps_done() });
     }
     let Some(score_model) = score_model else { return Ok(Outcome::Finished) };
     let evaluation = evaluate::Evaluation {
@@ -152,6 +118,61 @@ pub(super) fn run(job: &TrainJob, log: &mut EventLog, stop: &StopFlag) -> Result
         ..spec.evaluation.clone()
     };
     evaluation.run(&ScoreTask::Both, &config, log, stop)
+}
+
+/// The steps that are left, and what is done between them. `false` where it stopped as asked. `saved` are the steps of the last
+/// checkpoint.
+fn steps(
+    job: &TrainJob,
+    model: &BaseModel,
+    trainer: &mut Trainer<'_>,
+    saved: &mut usize,
+    log: &mut EventLog,
+    stop: &StopFlag,
+) -> Result<bool, Error> {
+    let config = &job.spec.train;
+    if *saved == 0 {
+        measure(trainer, config.validate_every, log)?;
+        picture(job, model, trainer, log)?;
+    }
+    // A graphics card does a step while the loss of the one before is told.
+    let behind = model.compute.is_asynchronous();
+    let mut steps = Told { launched: None, last: Instant::now() };
+    while trainer.steps_done() < config.steps {
+        if stop.is_set() {
+            steps.catch_up(log)?;
+            if trainer.steps_done() > *saved {
+                trainer.check_learned()?;
+                save(&job.folder, &trainer.checkpoint(), log)?;
+            }
+            return Ok(false);
+        }
+        let launched = trainer.launch()?;
+        let step = launched.step();
+        steps.next(launched, log)?;
+        let last = step == config.steps;
+        let due = |every: usize| every > 0 && (step % every == 0 || last);
+        let pause = due(config.checkpoint_every) || due(config.validate_every) || due(config.sample_every);
+        if pause || !behind {
+            steps.catch_up(log)?;
+        }
+        // Before the checkpoint: what fails here is not to be kept.
+        if due(config.validate_every) {
+            measure(trainer, config.validate_every, log)?;
+        }
+        if due(config.checkpoint_every) {
+            trainer.check_learned()?;
+            save(&job.folder, &trainer.checkpoint(), log)?;
+            *saved = step;
+        }
+        if due(config.sample_every) {
+            picture(job, model, trainer, log)?;
+        }
+        if pause {
+            steps.last = Instant::now();
+        }
+    }
+    Ok(true)
 }
 
 fn score_model(job: &TrainJob) -> Result<&Path, Error> {

@@ -120,11 +120,35 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_no_event_is_named() {
+    fn a_line_that_is_no_event_costs_that_line_and_is_told_with_its_number() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events.jsonl");
-        std::fs::write(&path, "not json\n").unwrap();
-        let message = EventLog::open(&path).unwrap_err().to_string();
-        assert!(message.contains("events.jsonl") && message.contains("byte 0"), "{message}");
+        let at = |rest: &str| format!("{{\"time\":\"2026-11-29T20:00:48Z\",{rest}}}\n");
+        let step = |seq, loss| {
+            let quarters = "\"loss_by_quarter\":[null,null,null,null],\"seconds\":0.1";
+            at(&format!("\"seq\":{seq},\"type\":\"step\",\"step\":{},\"loss\":{loss},{quarters}", seq + 1))
+        };
+        let null = at("\"seq\":2,\"type\":\"validation\",\"step\":2,\"loss\":null");
+        std::fs::write(&path, format!("{}{}{null}not json\n", step(0, 0.5), step(1, 0.25))).unwrap();
+        let (mut log, events) = EventLog::open(&path).unwrap();
+        let told = |number: usize| {
+            let Event::Warning { message } = &events[number].event else { unreachable!("{:?}", events[number]) };
+            message.starts_with(&format!("line {} of events.jsonl cannot be read", number + 1))
+        };
+        assert!(matches!(events[1].event, Event::Step { step: 2, .. }) && told(2) && told(3));
+        assert_eq!((events[3].seq, events[3].time), (3, events[1].time));
+        log.write(Event::Stopped { step: 2 }).unwrap();
+        assert_eq!(EventReader::new(&path).read_new().unwrap().last().unwrap().seq, 4);
+    }
+
+    #[test]
+    fn a_number_that_is_none_is_not_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.jsonl");
+        let (mut log, _) = EventLog::open(&path).unwrap();
+        let error = log.write(Event::FixedNoise { step: 2, loss: f64::NAN, held_out: None }).unwrap_err().to_string();
+        assert!(error.contains("loss is NaN, not a finite number"), "{error}");
+        log.write(step(1)).unwrap();
+        assert_eq!(EventReader::new(&path).read_new().unwrap()[0].event, step(1));
     }
 }

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use super::Error;
-use crate::protocol::EventRecord;
+use crate::protocol::{Event, EventRecord};
 
 /// Reads the whole lines of a file that is appended to, from the start, then whatever is new at each call. A torn last
 /// line waits until it is whole.
@@ -79,16 +79,49 @@ impl LineReader {
 }
 
 /// Reads the events of a job from the start, then whatever is new at each call. A torn last line waits until it is
-/// whole: either its writer goes on, or a resumed job cuts it off before it writes.
+/// whole: either its writer goes on, or a resumed job cuts it off before it writes. A whole line that is no event costs that
+/// line: a warning stands in its place, see [`EventLines`].
 #[derive(Debug)]
 pub struct EventReader {
     lines: LineReader,
+    events: EventLines,
+}
+
+/// Makes events of lines, one of each.
+#[derive(Debug, Default)]
+pub struct EventLines {
+    /// Lines so far.
+    count: u64,
+    /// When the last event was written.
+    time: Option<jiff::Timestamp>,
+}
+
+impl EventLines {
+    /// After `count` lines that were passed over.
+    pub fn after(count: u64) -> Self {
+        Self { count, time: None }
+    }
+
+    /// The event in the next `line`, or a warning that it holds none. Versions before wrote `null` for a loss that was not a
+    /// number.
+    pub fn read(&mut self, line: &[u8]) -> EventRecord {
+        self.count += 1;
+        let record = serde_json::from_slice(line).unwrap_or_else(|error| EventRecord {
+            seq: self.count - 1,
+            time: self.time.unwrap_or_else(jiff::Timestamp::now),
+            event: Event::Warning {
+                message: format!("line {} of events.jsonl cannot be read and is passed over ({error})", self.count),
+            },
+        });
+        self.time = Some(record.time);
+        record
+    }
 }
 
 impl EventReader {
     /// A reader of the file at `path`, which need not exist yet.
     pub fn new(path: &Path) -> Self {
-        Self { lines: LineReader::new(path) }
+        Self { lines: LineReader::new(path), events: EventLines::default() }
     }
 
     /// Bytes of whole lines read so far: where a torn last line begins.
@@ -98,16 +131,7 @@ impl EventReader {
 
     /// The events that have come since the last call, in order.
     pub fn read_new(&mut self) -> Result<Vec<EventRecord>, Error> {
-        let mut at = self.lines.offset();
-        let mut events = Vec::new();
-        for line in self.lines.read(u64::MAX)? {
-            let event = serde_json::from_slice(&line).map_err(|error| {
-                let problem = format!("the line at byte {at} is not an event ({error})");
-                Error::invalid(&self.lines.path, problem, "the file was changed by hand: remove that line")
-            })?;
-            events.push(event);
-            at += line.len() as u64;
-        }
-        Ok(events)
+        let lines = self.lines.read(u64::MAX)?;
+        Ok(lines.iter().map(|line| self.events.read(line)).collect())
     }
 }

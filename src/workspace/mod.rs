@@ -45,7 +45,7 @@ mod state;
 pub use concept::{Concept, ConceptFile, photo_name};
 pub use error::Error;
 pub use event_log::EventLog;
-pub use events::{EventReader, LineReader};
+pub use events::{EventLines, EventReader, LineReader};
 pub use graphics::{GraphicsCard, graphics_cards};
 pub use hashes::HashCache;
 pub use history::{End, History, Picture, Point};

@@ -66,7 +66,7 @@ impl ClipScorer {
         let mut parts = Vec::new();
         for text in texts {
             let (ids, end) = self.tokenize(text)?;
-            parts.push(unit(&self.text.forward(&ids, end)?)?);
+            parts.push(unit(&self.text.forward(&ids, end)?, &self.backbone.name)?);
         }
         if parts.is_empty() {
             return Err(Error::Nothing("prompts"));
@@ -114,7 +114,7 @@ impl PictureModel for ClipScorer {
     }
 
     fn embed(&self, pictures: &[RgbImage]) -> Result<Tensor, Error> {
-        Ok(unit(&self.vision.forward(&self.preprocessor.tensor(pictures, &self.device)?)?)?)
+        unit(&self.vision.forward(&self.preprocessor.tensor(pictures, &self.device)?)?, &self.backbone.name)
     }
 }
 
@@ -134,7 +134,8 @@ mod tests {
         for (ids, expected) in texts.iter().zip(expected) {
             let ids: Vec<u32> = ids.iter().map(|&id| id as u32).collect();
             let end = ids.iter().position(|&id| id == scorer.config.eos_token_id).unwrap();
-            let found = unit(&scorer.text.forward(&ids, end).unwrap()).unwrap().to_vec2::<f32>().unwrap().concat();
+            let found =
+                unit(&scorer.text.forward(&ids, end).unwrap(), "tiny").unwrap().to_vec2::<f32>().unwrap().concat();
             let distance = found.iter().zip(&expected).map(|(a, b)| (a - b).powi(2)).sum::<f32>().sqrt();
             assert!(distance < 1e-6, "{ids:?}: {distance}");
         }

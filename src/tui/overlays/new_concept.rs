@@ -31,7 +31,7 @@ fn describe(home: &Home, images: &Path, photos: Photos) -> Effect {
         Field::new(
             "masks",
             "a folder of masks named like the photos; may stay empty",
-            &beside.map(|masks| masks.display().to_string()).unwrap_or_default(),
+            &beside.map(|masks| masks.to_string_lossy().into_owned()).unwrap_or_default(),
         ),
     ];
     let (home, images) = (home.clone(), images.to_owned());

@@ -170,7 +170,7 @@ fn differences(runs: &[&RunRecord]) -> Vec<(String, Vec<String>)> {
         let spec = JobFolder::at(&run.path).and_then(|job| job.run_spec()).ok();
         spec.and_then(|spec| {
             let mut table = toml::Table::try_from(&spec.train).ok()?;
-            table.insert("base_model".into(), spec.base_model.path.display().to_string().into());
+            table.insert("base_model".into(), spec.base_model.path.to_string_lossy().into_owned().into());
             Some(table)
         })
         .unwrap_or_default()

@@ -228,7 +228,7 @@ impl Screen for Library {
                     return Effect::None;
                 };
                 let here = std::env::current_dir().unwrap_or_default().join(format!("{name}.zip"));
-                let field = Field::new("file", "a zip archive with all of it", &here.display().to_string());
+                let field = Field::new("file", "a zip archive with all of it", &here.to_string_lossy());
                 Effect::over(Entry::new(&format!("Export {name}"), vec![field], move |texts| {
                     deeds::export(&home, &name, &deeds::path(&texts[0]))
                 }))
