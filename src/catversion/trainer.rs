@@ -20,7 +20,7 @@ use super::embeddings::ResidualEmbeddings;
 use super::error::{Error, Result};
 use super::optimizer::AdamW;
 use crate::diffusion::{
-    BaseModel, Encoder, Noise, Stream, Tape, UNetOptions, check_finite, finite_flag, is_finite, to_tensor,
+    self, BaseModel, Encoder, Noise, Stream, Tape, UNetOptions, check_finite, finite_flag, is_finite, to_tensor,
 };
 use crate::protocol::{Init, TrainConfig};
 
@@ -103,13 +103,19 @@ impl Launched {
         let loss = StepLoss::of(&losses, &self.timesteps, self.quarter);
         if !loss.loss.is_finite() || gradient != Some(0.0) {
             let what = if loss.loss.is_finite() { "the gradient" } else { "the loss" };
-            return Err(not_finite(what, self.step, self.learning_rate));
+            return Err(not_finite(what, self.step, self.step - 1, self.learning_rate));
         }
         Ok(loss)
     }
 }
 
-fn not_finite(what: &'static str, step: usize, learning_rate: f64) -> Error {
+/// `what` is not finite at `step`, with what was learned in the `learned` steps before. Where that is nothing, it is the model's
+/// fault.
+fn not_finite(what: &'static str, step: usize, learned: usize, learning_rate: f64) -> Error {
+    if learned == 0 {
+        let part = format!("the UNet, before anything was learned ({what} at step {step}),");
+        return diffusion::Error::NotFinite { part }.into();
+    }
     Error::NotFinite { what, step, learning_rate, checkpoint: None }
 }
 
@@ -203,8 +209,6 @@ impl<'a> Trainer<'a> {
         };
         let first_layer = layers[0];
         let hidden = model.text_encoder.hidden_before(first_layer, &model.token_ids(&caption)?)?;
-        check_finite(&hidden, || format!("the text encoder, reading {caption:?}"))?;
-        check_finite(embeddings.tensor(), || "the text encoder, for the numbers that training starts from,".into())?;
         let device = model.compute.device();
         let embeddings = embeddings.on(device)?;
         let optimizer = AdamW::new(embeddings.count(), config.learning_rate, config.weight_decay)?.on(device)?;
@@ -220,7 +224,7 @@ impl<'a> Trainer<'a> {
         }
         drop(encoder);
         model.unet.read()?;
-        Ok(Self {
+        let trainer = Self {
             model,
             class_word: class_word.to_owned(),
             photos: cached,
@@ -232,7 +236,9 @@ impl<'a> Trainer<'a> {
             optimizer,
             step: 0,
             config,
-        })
+        };
+        check_finite(&trainer.context()?, || format!("the text encoder, reading {caption:?}"))?;
+        Ok(trainer)
     }
 
     /// Go on from a checkpoint of the same training: the rest is as if it had never stopped.
@@ -276,7 +282,7 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// Just that.
     pub fn check_learned(&self) -> Result<()> {
-        let wrong = |what| Err(not_finite(what, self.step, self.config.learning_rate));
+        let wrong = |what| Err(not_finite(what, self.step, self.step, self.config.learning_rate));
         if !is_finite(self.embeddings.tensor())? {
             return wrong("what was learned");
         }
@@ -457,7 +463,7 @@ impl<'a> Trainer<'a> {
         let losses: Vec<f64> = Tensor::cat(&losses, 0)?.to_dtype(DType::F64)?.to_vec1()?;
         let mean = losses.iter().sum::<f64>() / FIXED_NOISE as f64;
         if !mean.is_finite() {
-            return Err(not_finite("the loss at fixed noise", self.step, self.config.learning_rate));
+            return Err(not_finite("the loss at fixed noise", self.step, self.step, self.config.learning_rate));
         }
         Ok(mean)
     }
