@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use sha2::{Digest, Sha256};
 
@@ -13,7 +14,7 @@ use sha2::{Digest, Sha256};
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().ok_or_else(|| io::Error::other("a path without a file name"))?;
-    let temporary = folder.join(format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id()));
+    let temporary = folder.join(temporary_name(&name.to_string_lossy()));
     let written = (|| {
         let mut file = File::create(&temporary)?;
         file.write_all(bytes)?;
@@ -27,6 +28,19 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
     }
     written
 }
+
+/// The name of a temporary file beside one called `name`: hidden, ending in `.tmp`, of this process, and never longer than a name
+/// may be.
+fn temporary_name(name: &str) -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let end = format!(".{}-{}.tmp", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let room = LONGEST_NAME - end.len() - 1;
+    let cut = (0..=room.min(name.len())).rev().find(|&at| name.is_char_boundary(at)).unwrap_or(0);
+    format!(".{}{end}", &name[..cut])
+}
+
+/// Bytes of a name of a file, on all file systems that are common.
+const LONGEST_NAME: usize = 255;
 
 /// Make `folder` and those above it, but not `root` or what is above that: a `root` that was moved is not begun anew where it
 /// was.
@@ -106,6 +120,17 @@ mod tests {
         assert_eq!(name(b"a\x1b[2J\nb.png"), "a\\u{1b}[2J\\nb.png");
         assert_eq!(name(b"a\xff\xc3.png"), "a\\xff\\xc3.png");
         assert_eq!(name("gnp.\u{202e}exe".as_bytes()), "gnp.\\u{202e}exe");
+    }
+
+    #[test]
+    fn a_file_is_written_whatever_the_length_of_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a".repeat(255), "é".repeat(127), "short".into()] {
+            let path = folder.path().join(&name);
+            write_atomic(&path, b"whole").unwrap();
+            assert_eq!(std::fs::read(&path).unwrap(), b"whole", "{name}");
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3, "nothing else is left");
     }
 
     #[test]

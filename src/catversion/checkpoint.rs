@@ -160,6 +160,20 @@ impl Checkpoint {
         Ok(Self { meta, embeddings, optimizer })
     }
 
+    /// Refuse to go on from this checkpoint, read from `path`, with other photos, another class word, or settings by which a step
+    /// computes something else. How long to go on, how often to look, and where, may change.
+    pub fn check_training(&self, path: &Path, photos: &str, class_word: &str, config: &TrainConfig) -> Result<()> {
+        let meta = &self.meta;
+        let same = TrainConfig { steps: config.steps, ..meta.config.clone().looked_at_as(config) };
+        let cause = match () {
+            () if meta.photos != photos => "the photos or masks have changed since; start a new run",
+            () if meta.class_word != class_word => "the class word has changed since; start a new run",
+            () if same != *config => "the settings differ from the run's; start a new run",
+            () => return Ok(()),
+        };
+        Err(Error::NotTheSameRun { path: path.to_owned(), cause: cause.into() })
+    }
+
     /// Refuse a checkpoint of another base model; `path` is named in the error.
     pub fn check_base_model(&self, hash: &str, path: &Path) -> Result<()> {
         if self.meta.base_model == hash {

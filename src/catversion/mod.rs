@@ -28,4 +28,6 @@ pub use error::{Error, Result};
 pub use optimizer::AdamW;
 pub use prompt::{Reading, prompt_text, scene_text};
 pub use sample::{Encoded, Sampler, decode, denoise_batch};
-pub use trainer::{Draw, FIXED_NOISE, FixedNoiseLoss, Launched, StepLoss, Trainer, TrainingPhoto, concatenated_layers};
+pub use trainer::{
+    Draw, FIXED_NOISE, FixedNoiseLoss, Launched, StepLoss, Trainer, TrainingPhoto, concatenated_layers, photos_hash,
+};

@@ -229,7 +229,7 @@ impl<'a> Trainer<'a> {
             class_word: class_word.to_owned(),
             photos: cached,
             held_out,
-            photos_hash: photos_hash(photos, held_out_at),
+            photos_hash: photos_hash(photos, &config)?,
             hidden,
             first_layer,
             embeddings,
@@ -244,23 +244,15 @@ impl<'a> Trainer<'a> {
     /// Go on from a checkpoint of the same training: the rest is as if it had never stopped.
     pub fn resume(&mut self, checkpoint: &Checkpoint, path: &Path) -> Result<()> {
         checkpoint.check_base_model(&self.model.hash, path)?;
-        let meta = &checkpoint.meta;
+        checkpoint.check_training(path, &self.photos_hash, &self.class_word, &self.config)?;
         let differs = |cause: &str| Err(Error::NotTheSameRun { path: path.to_owned(), cause: cause.into() });
-        if meta.photos != self.photos_hash {
-            return differs("the photos or masks have changed since; start a new run");
-        }
-        if meta.class_word != self.class_word {
-            return differs("the class word has changed since; start a new run");
-        }
-        // How long to go on, how often to look, and where, may change; what a step computes may not.
-        let same = TrainConfig { steps: self.config.steps, ..meta.config.clone().looked_at_as(&self.config) };
-        if same != self.config || checkpoint.embeddings.layers() != self.embeddings.layers() {
+        if checkpoint.embeddings.layers() != self.embeddings.layers() {
             return differs("the settings differ from the run's; start a new run");
         }
         if checkpoint.embeddings.count() != self.embeddings.count() {
             return differs("the embeddings have another size");
         }
-        self.step = meta.step;
+        self.step = checkpoint.meta.step;
         let device = self.model.compute.device();
         self.embeddings = checkpoint.embeddings.on(device)?;
         self.optimizer = checkpoint.optimizer.on(device)?;
@@ -541,8 +533,13 @@ fn photos_drawn(config: &TrainConfig, photos: usize, first: usize, count: usize)
     drawn
 }
 
-/// SHA-256 of the photos and masks as trained on, then of the one at `held_out`.
-fn photos_hash(photos: &[TrainingPhoto], held_out: Option<usize>) -> String {
+/// SHA-256 of the photos and masks as trained on with `config`, then of the one that is held out.
+///
+/// # Errors
+/// The one to be held out is not there.
+pub fn photos_hash(photos: &[TrainingPhoto], config: &TrainConfig) -> Result<String> {
+    let names: Vec<String> = photos.iter().map(|photo| photo.name.clone()).collect();
+    let held_out = config.held_out(&names)?;
     let mut hash = Sha256::new();
     let mut add = |photo: &TrainingPhoto| {
         hash.update(photo.image.as_raw());
@@ -555,7 +552,7 @@ fn photos_hash(photos: &[TrainingPhoto], held_out: Option<usize>) -> String {
     if let Some(photo) = held_out.and_then(|i| photos.get(i)) {
         add(photo);
     }
-    format!("{:x}", hash.finalize())
+    Ok(format!("{:x}", hash.finalize()))
 }
 
 #[cfg(test)]

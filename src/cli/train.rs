@@ -121,6 +121,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
     let (run, checked) = resumable(&concept, id)?;
     let (spec, done) = (run.run_spec()?, steps_done(&run)?);
     checked.check_training(&spec.train)?;
+    client::check_resume(&run)?;
     let estimate = client::estimate_of(client::run_request(&concept, &spec, done)?)?;
     let mut told = Told::train(&checked, &spec.train);
     told.rows.push(("resumes", format!("{} after {done} of {} steps", run.id(), spec.train.steps)));

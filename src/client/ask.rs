@@ -118,6 +118,14 @@ fn exported(request: &Request) -> Result<(Vec<PathBuf>, Vec<String>), Error> {
     }
 }
 
+/// Refuse to go on with `run` where its training would refuse to, because its photos or masks have changed since.
+pub fn check_resume(run: &JobFolder) -> Result<(), Error> {
+    match ask(&Request::CheckResume { run: run.path().to_owned() })? {
+        Reply::CanResume => Ok(()),
+        other => Err(unexpected(other)),
+    }
+}
+
 /// How many layers the text encoder of `base_model` has.
 pub fn text_layers(base_model: ModelSpec) -> Result<usize, Error> {
     match ask(&Request::TextLayers { base_model })? {

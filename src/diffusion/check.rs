@@ -167,7 +167,7 @@ impl ModelFiles {
             let in_original_naming = self.single.as_ref().is_some_and(|single| single.path() == file.path());
             for (name, _) in file.tensors().filter(|(name, _)| !used.contains(*name)) {
                 let what = match in_original_naming {
-                    true => self.leftover(name),
+                    true => self.leftover(name, built),
                     false if built(part) => leftover_of(part, name),
                     false => Some("not used"),
                 };
@@ -182,10 +182,16 @@ impl ModelFiles {
     }
 
     /// What the tensor `name` of a file in the original naming is, if it is known to be of no use.
-    fn leftover(&self, name: &str) -> Option<&'static str> {
+    fn leftover(&self, name: &str, built: &dyn Fn(&str) -> bool) -> Option<&'static str> {
         /// The rest of CLIP, of which only the text is read.
         const CLIP_REST: [&str; 6] =
             ["position_ids", "text_projection", "logit_scale", "attn_mask", "visual_projection", "vision_model."];
+        // Why a part could not be built is said; that its tensors are not used follows.
+        for (part, prefixes) in [("vae", &[VAE][..]), ("text_encoder", &[CLIP, OPEN_CLIP]), ("unet", &[UNET])] {
+            if !built(part) && prefixes.iter().any(|prefix| name.starts_with(prefix)) {
+                return Some("not used");
+            }
+        }
         // The running average is left out also where both are there: the model itself is what samples were made with.
         if name.starts_with("model_ema.") {
             return Some("averaged weights (EMA)");

@@ -35,9 +35,30 @@ pub fn with_class_words(prompt: &str, class_word: &str, others: &[&OtherConcept]
     text + rest
 }
 
+/// Why `word` cannot be a class word; none where it can. It stands in captions and prompts, so what means something there is not
+/// part of it.
+pub fn class_word_problem(word: &str) -> Option<String> {
+    let odd = |c: char| c.is_control() || "{}()[]|\\<>".contains(c);
+    match word.chars().find(|&c| odd(c)) {
+        _ if word.trim().is_empty() => Some("is empty".into()),
+        Some(c) => Some(format!("has {c:?} in it, which means something else in prompts")),
+        None => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_class_word_is_a_word() {
+        for word in ["teapot", "Teekanne für zwei", "toy-car", "急須", "men's shoe", "no. 5"] {
+            assert_eq!(class_word_problem(word), None, "{word}");
+        }
+        for word in ["", " ", "teapot{x}", "(teapot:1.2)", "[a|b]", "tea\\pot", "<lora:x>", "a\nb"] {
+            assert!(class_word_problem(word).is_some(), "{word}");
+        }
+    }
 
     #[test]
     fn names_become_class_words_but_for_escaped_and_unknown_ones() {

@@ -86,6 +86,11 @@ pub enum Request {
         /// The file to write.
         out: PathBuf,
     },
+    /// Whether a run can go on from its last checkpoint with the photos and the class word that there are now.
+    CheckResume {
+        /// The run's folder.
+        run: PathBuf,
+    },
     /// How many layers the text encoder has.
     TextLayers {
         /// The base model.
@@ -123,6 +128,8 @@ pub enum Reply {
         /// What the user should know though it stops nothing.
         warnings: Vec<String>,
     },
+    /// To [`Request::CheckResume`]: it can.
+    CanResume,
     /// To [`Request::TextLayers`].
     TextLayers {
         /// How many.

@@ -50,6 +50,10 @@ fn reply(request: Request) -> Result<Reply, Error> {
             let (files, warnings) = diffusers::export(&out, &Checkpoint::load(&checkpoint)?)?;
             Reply::Exported { files, warnings }
         }
+        Request::CheckResume { run } => {
+            train::check_resume(&JobFolder::at(&run)?)?;
+            Reply::CanResume
+        }
         Request::TextLayers { base_model } => Reply::TextLayers { count: Outline::read(&base_model)?.text_layers() },
         Request::ModelHash { base_model, home } => {
             Reply::ModelHash { sha256: models::hash(&base_model, &HashCache::of(&Home::at(&home)?))? }

@@ -5,13 +5,17 @@ use std::time::Instant;
 
 use super::mask_makers::MaskMakers;
 use super::sample::{Subject, write_picture};
-use super::{Error, Outcome, Progress, StopFlag, TrainJob, estimate, evaluate, load_model, warn_of_prompts};
-use crate::catversion::{Checkpoint, FixedNoiseLoss, Launched, Sampler, Trainer, TrainingPhoto, decode, denoise_batch};
-use crate::diffusion::BaseModel;
+use super::{
+    Error, Outcome, Progress, StopFlag, TrainJob, estimate, evaluate, last_checkpoint, load_model, warn_of_prompts,
+};
+use crate::catversion::{
+    Checkpoint, FixedNoiseLoss, Launched, Sampler, Trainer, TrainingPhoto, decode, denoise_batch, photos_hash,
+};
+use crate::diffusion::{BaseModel, Outline};
 use crate::fs::sha256;
 use crate::image::square;
 use crate::protocol::{Event, Phase, PictureConfig, SampleConfig, ScoreConfig, ScoreTask, UsedCheckpoint};
-use crate::workspace::{self, Concept, EventLog, JobFolder, RunSpec, checkpoint_path};
+use crate::workspace::{self, Concept, EventLog, EventReader, JobFolder, RunSpec, checkpoint_path};
 
 /// Photos and masks of a concept as the base model sees them: squares of its resolution.
 fn training_photos(concept: &Concept, spec: &RunSpec, size: u32) -> Result<Vec<TrainingPhoto>, Error> {
@@ -25,6 +29,16 @@ fn training_photos(concept: &Concept, spec: &RunSpec, size: u32) -> Result<Vec<T
         });
     }
     Ok(photos)
+}
+
+/// Refuse to go on with `run` where its training would refuse to: what can be told without reading the base model's weights.
+pub(super) fn check_resume(run: &JobFolder) -> Result<(), Error> {
+    let events = EventReader::new(&run.events()).read_new()?;
+    let Some(resume) = last_checkpoint(run, &events) else { return Ok(()) };
+    let (concept, spec) = (Concept::open(run.concept_folder()?)?, run.run_spec()?);
+    let size = Outline::read(&spec.base_model)?.resolution() as u32;
+    let photos = photos_hash(&training_photos(&concept, &spec, size)?, &spec.train)?;
+    Ok(Checkpoint::load(&resume.path)?.check_training(&resume.path, &photos, &spec.class_word, &spec.train)?)
 }
 
 /// Tells the losses of steps in the order they were launched.

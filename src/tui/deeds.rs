@@ -12,7 +12,9 @@ use super::overlays::question::Question;
 use crate::client::words::count;
 use crate::client::{self, Placement, Reckoned, check_writable};
 use crate::fs::Show;
-use crate::protocol::{Axis, JobChange, JobInfo, JobState, PictureConfig, SampleConfig, ScoreTask, TrainConfig};
+use crate::protocol::{
+    Axis, JobChange, JobInfo, JobKind, JobState, PictureConfig, SampleConfig, ScoreTask, TrainConfig,
+};
 use crate::workspace::{BatchSpec, Concept, ConceptFile, Home, JobFolder, PromptList, ScoreSpec, Values, preflight};
 
 /// Something that takes a moment, and what comes of it.
@@ -111,6 +113,9 @@ pub fn train(concept: Concept, config: TrainConfig, placement: Placement) -> Eff
 /// Queue a job again that did not finish.
 pub fn resume(job: JobFolder) -> Effect {
     Effect::task("queueing it again", move || {
+        if matches!(job.kind(), Ok(JobKind::Train)) {
+            client::check_resume(&job).map_err(words)?;
+        }
         let job = client::submit(&job, Placement::default()).map_err(words)?;
         Ok(Effect::Notice(queued(&job)))
     })

@@ -53,7 +53,7 @@ impl Doctor {
         };
         let mut rows = vec![
             ("version", env!("CARGO_PKG_VERSION").to_owned()),
-            ("home", format!("{} ({} concepts)", self.home.shown(), self.concepts.len())),
+            ("home", format!("{} ({})", self.home.shown(), words::count(self.concepts.len() as u64, "concept"))),
             ("terminal", terminal),
             ("pictures", format!("{}: {}", self.pictures.backend.word(), self.pictures.why)),
             ("theme", self.theme.clone()),

@@ -32,6 +32,11 @@ impl Home {
     /// The home at `path`, by its one true name: clients that come by a link, or with a slash at the end, meet the same daemon.
     pub fn at(path: &Path) -> Result<Self, Error> {
         let path = std::path::absolute(path).map_err(Error::io("find", path))?;
+        if path.to_str().is_none() {
+            // Settings, records and messages name files in it as text.
+            let remedy = "name a home whose path is valid UTF-8, as in CATBENCH_HOME=~/catbench";
+            return Err(Error::invalid(&path, "the home's path is not text (UTF-8)", remedy));
+        }
         // What does not exist yet has the name that it will have.
         let there = path.ancestors().find_map(|folder| Some((folder, folder.canonicalize().ok()?)));
         let Some((folder, real)) = there else { return Ok(Self { path }) };

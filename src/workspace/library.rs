@@ -12,6 +12,7 @@ use super::concept::write_toml;
 use super::masks::write_imported;
 use super::{Concept, ConceptFile, Error, Home};
 use crate::image;
+use crate::protocol::class_word_problem;
 
 /// The longest name of a concept in bytes: what file systems take, less what is put after it in the trash.
 const LONGEST_NAME: usize = 200;
@@ -81,8 +82,8 @@ impl Home {
         images: &Path,
         masks: Option<&Path>,
     ) -> Result<Concept, Error> {
-        if file.class_word.trim().is_empty() {
-            let problem = format!("the class word of {name:?} is empty");
+        if let Some(problem) = class_word_problem(&file.class_word) {
+            let problem = format!("the class word {:?} of {name:?} {problem}", file.class_word);
             return Err(Error::invalid(self.path(), problem, "name what the concept is a kind of: teapot, dog"));
         }
         let photos = image::list_photos(images)?;

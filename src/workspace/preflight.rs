@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
+use sha2::{Digest, Sha256};
+
 use super::concept::photo_name;
 use super::{Concept, Error};
 use crate::image;
-use crate::protocol::{Crop, Init, Preset, TrainConfig};
+use crate::protocol::{Crop, Init, Preset, TrainConfig, class_word_problem};
 
 /// A photo that can be trained on.
 #[derive(Debug, Clone, PartialEq)]
@@ -120,9 +122,33 @@ pub fn effective_settings(config: &TrainConfig) -> Vec<(&'static str, String)> {
     rows
 }
 
+/// What is to be said of a photo that teaches little because of its size.
+fn size_warning(name: &str, (width, height): (u32, u32)) -> Option<String> {
+    let (side, longer) = (width.min(height), width.max(height));
+    if side < SMALL {
+        return Some(format!("{name}: {width} × {height} is very small: what is learned of it is a blur"));
+    }
+    (longer > LONG * side)
+        .then(|| format!("{name}: {width} × {height} is very long: most of it is cut off, or squashed, for training"))
+}
+
+/// Pixels of a side below which a photo shows next to nothing.
+const SMALL: u32 = 32;
+/// How often longer than wide a photo may be before most of it is lost.
+const LONG: u32 = 3;
+
 /// Read every photo and mask of `concept` whole, and look for its base model.
 pub fn preflight(concept: &Concept) -> Result<Preflight, Error> {
+    if let Some(problem) = class_word_problem(&concept.file.class_word) {
+        let problem = format!("class_word = {:?} {problem}", concept.file.class_word);
+        return Err(Error::invalid(
+            &concept.folder.join("concept.toml"),
+            problem,
+            "write a plain word there: teapot, dog",
+        ));
+    }
     let mut warnings = Vec::new();
+    let mut seen: Vec<(String, String)> = Vec::new();
     concept.base_model()?;
     let images = concept.images();
     if !images.is_dir() {
@@ -133,6 +159,13 @@ pub fn preflight(concept: &Concept) -> Result<Preflight, Error> {
         let (photo, mask) = concept.read_photo(&path)?;
         let mask = mask.map(|_| concept.mask_path(&path));
         let turned = image::turned(&path)?;
+        let name = photo_name(&path);
+        warnings.extend(size_warning(&name, photo.dimensions()));
+        let pixels = format!("{:?} {:x}", photo.dimensions(), Sha256::digest(photo.as_raw()));
+        match seen.iter().find(|(known, _)| *known == pixels) {
+            Some((_, same)) => warnings.push(format!("{name}: the same picture as {same}: it counts twice")),
+            None => seen.push((pixels, name)),
+        }
         photos.push(Photo { path, size: photo.dimensions(), turned, mask });
     }
     let bare = photos.iter().filter(|photo| photo.mask.is_none()).count();
