@@ -78,7 +78,7 @@ pub enum Error {
     },
     /// A number of the training is NaN or infinite.
     #[error(
-        "{what} is not a finite number at step {step}: training stopped, {}. A lower learning_rate (now {learning_rate}) usually \
+        "{what} is not a finite number at step {step}: training stopped, {}. A lower learning_rate (now {learning_rate:?}) usually \
          helps", good(*.checkpoint)
     )]
     NotFinite {

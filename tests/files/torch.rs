@@ -47,6 +47,14 @@ fn nested_dictionaries_give_dotted_names() {
 }
 
 #[test]
+fn a_checkpoint_under_the_name_model_is_that_model_without_its_optimizer() {
+    let file = open("model.pt");
+    assert_eq!(file.tensors().map(|(name, _)| name).collect::<Vec<_>>(), ["rows"]);
+    assert_eq!(bits(&file.tensor("rows").unwrap()), bits(&open("reference.safetensors").tensor("rows").unwrap()));
+    assert_eq!(file.number("step"), Some(7));
+}
+
+#[test]
 fn only_floats_are_weights() {
     let error = open("checkpoint.ckpt").tensor("ids").unwrap_err().to_string();
     assert!(error.contains("checkpoint.ckpt") && error.contains("ids") && error.contains("LongStorage"), "{error}");

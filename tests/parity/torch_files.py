@@ -63,6 +63,9 @@ def make(folder):
         "name": "mug", "step": 500, "sd_checkpoint": None, "sd_checkpoint_name": None,
     }
     torch.save(inversion, folder / "inversion.pt")
+    # As some trainers name it; the optimizer's numbers beside it are no part of the model.
+    trainer = {"model": OrderedDict(rows=tensors["rows"]), "optimizer": {"state": {0: {"exp_avg": torch.ones(3)}}}, "step": 7}
+    torch.save(trainer, folder / "model.pt")
     torch.save({"a": torch.ones(2)}, folder / "old.pt", _use_new_zipfile_serialization=False)
     reference = {name: tensor.detach().float().contiguous().clone() for name, tensor in tensors.items()}
     reference["inversion"] = inversion["string_to_param"]["*"].detach().clone()

@@ -62,7 +62,8 @@ enum Value<'a> {
 
 type Result<T> = std::result::Result<T, String>;
 
-/// The tensors and numbers of a pickle, by name. Those of `state_dict` where it has one, else all; the numbers are the outermost
+/// The tensors and numbers of a pickle, by name. Those of `state_dict` where it has one, else of `model`, as some
+/// trainers call it, else all; the numbers are the outermost
 /// dictionary's.
 pub(super) fn read(pickle: &[u8]) -> Result<Vec<(String, Found<'_>)>> {
     let mut machine = Machine {

@@ -123,8 +123,14 @@ impl<'a> Machine<'a> {
                 _ => {}
             }
         }
-        let state_dict = entries.iter().rev().find(|(key, _)| matches!(self.value(*key), Value::Text("state_dict")));
-        let root = state_dict.map_or(root, |(_, value)| *value);
+        let below = |name| {
+            let found =
+                entries.iter().rev().find(|(key, _)| matches!(*self.value(*key), Value::Text(key) if key == name));
+            found.map(|(_, value)| *value)
+        };
+        let has_tensors = entries.iter().any(|(_, value)| matches!(self.value(*value), Value::Tensor(_)));
+        let model = || below("model").filter(|value| !has_tensors && matches!(self.value(*value), Value::Dict(_)));
+        let root = below("state_dict").or_else(model).unwrap_or(root);
         let mut visits = 0;
         // Dictionaries still to look through: depth, name, value.
         let mut open = vec![(0, String::new(), root)];

@@ -1,0 +1,156 @@
+//! Output that cannot be written, and names that a terminal would obey: every command, with stdout and stderr on a full disk and
+//! on a pipe that nobody reads.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod common;
+
+use std::fs::File;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Stdio};
+
+use common::{Workspace, catbench};
+
+/// Commands that print something in a home with the concept `demo` and one run, each with its arguments.
+fn verbs(run: &str) -> Vec<Vec<String>> {
+    let photo = "demo/images/beach.png";
+    let lines = [
+        "--help",
+        "--version",
+        "help train",
+        "train --help",
+        "concept list",
+        "concept list --json",
+        "concept show demo",
+        "concept show demo --json",
+        "concept tag demo --add red",
+        "runs",
+        "runs demo",
+        "runs demo --json",
+        "jobs",
+        "jobs --json",
+        "jobs --all",
+        "wait --json",
+        "show PHOTO",
+        "show PHOTO --json",
+        "diff PHOTO PHOTO",
+        "score demo --last",
+        "score demo --dry-run",
+        "sample demo --untrained --dry-run",
+        "train demo --dry-run",
+        "train demo --dry-run --json",
+        "train demo --steps 1 --evaluate=false --sample-every 0",
+        "mask check demo",
+        "mask make demo --masks nobody",
+        "model list",
+        "model list --json",
+        "model check demo/base_model",
+        "doctor",
+        "doctor --json",
+        "daemon status",
+        "daemon status --json",
+        "daemon rebuild",
+        "completions bash",
+        "completions zsh",
+        "manual",
+        "sweep demo --set steps=1 --dry-run",
+        "bench nowhere.toml",
+        "replay PHOTO",
+        "stop demo",
+        "watch demo RUN",
+        "nonsense",
+    ];
+    let word = |word: &str| match word {
+        "PHOTO" => photo.to_owned(),
+        "RUN" => run.to_owned(),
+        other => other.to_owned(),
+    };
+    lines.map(|line| line.split(' ').map(word).collect()).to_vec()
+}
+
+/// The program with `args`, in the folder of the home.
+fn command(workspace: &Workspace, args: &[String]) -> Command {
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let mut command = catbench(workspace, &args);
+    command.current_dir(workspace.home());
+    command
+}
+
+/// A pipe that nobody reads any more.
+fn closed_pipe() -> Stdio {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    writer.into()
+}
+
+fn full() -> Stdio {
+    File::options().write(true).open("/dev/full").unwrap().into()
+}
+
+#[test]
+fn what_cannot_be_written_ends_a_command_with_1_and_a_word_and_never_with_a_panic() {
+    let workspace = Workspace::with_models();
+    let trained = common::queue_training(&workspace, 1, &["--evaluate=false"]);
+    catbench(&workspace, &["wait", &trained.0.to_string()]).output().unwrap();
+    let run = trained.1.file_name().unwrap().to_str().unwrap().to_owned();
+    for args in verbs(&run) {
+        let usual = command(&workspace, &args).output().unwrap();
+        assert_ne!(usual.status.code(), Some(101), "{args:?}: {}", String::from_utf8_lossy(&usual.stderr));
+
+        let done = command(&workspace, &args).stdout(full()).output().unwrap();
+        let said = String::from_utf8_lossy(&done.stderr);
+        // Where the command itself fails, nothing may have been printed yet.
+        if !usual.stdout.is_empty() {
+            assert_eq!(done.status.code(), Some(1), "{args:?} > /dev/full: {said}");
+        }
+        if usual.status.success() && !usual.stdout.is_empty() {
+            assert!(said.contains("No space left on device"), "{args:?} > /dev/full: {said}");
+        }
+        assert!(!said.contains("panicked"), "{args:?} > /dev/full: {said}");
+
+        let done = command(&workspace, &args).stderr(full()).output().unwrap();
+        assert_eq!(done.status.code(), usual.status.code(), "{args:?} 2> /dev/full");
+
+        for both in [false, true] {
+            let mut closed = command(&workspace, &args);
+            closed.stdout(closed_pipe());
+            if both {
+                closed.stderr(closed_pipe());
+            }
+            let status = closed.output().unwrap().status;
+            let fine = status.code().is_some_and(|code| [0, 1, 2, 141].contains(&code)) || status.signal() == Some(13);
+            assert!(fine, "{args:?} into a closed pipe: {status}");
+        }
+    }
+    catbench(&workspace, &["daemon", "stop"]).output().unwrap();
+}
+
+#[test]
+fn no_name_reaches_the_terminal_as_it_is() {
+    let workspace = Workspace::with_models();
+    let concept = workspace.concept();
+    let odd = "a\u{1b}[31mred\u{7}\nb.png";
+    std::fs::copy(concept.join("images/beach.png"), concept.join("images").join(odd)).unwrap();
+    std::fs::write(concept.join("images").join(format!("broken {odd}")), "no picture").unwrap();
+    let picture = format!("demo/images/{odd}");
+    let absent = format!("absent {odd}");
+    for args in [
+        &["train", "demo", "--dry-run"][..],
+        &["train", "demo", "--steps", "1"],
+        &["mask", "check", "demo"],
+        &["concept", "show", "demo"],
+        &["show", &picture],
+        &["show", &absent],
+        &["model", "check", &absent],
+        &["score", "demo", "--sample", &absent],
+        &["sample", "demo", "--untrained", "--prompts", &absent],
+        &["concept", "import", &absent],
+        &["concept", "new", &absent, "--class", "cup", "--images", &absent],
+        &["bench", &absent],
+    ] {
+        let done = catbench(&workspace, args).current_dir(workspace.home()).output().unwrap();
+        let all = [done.stdout, done.stderr].concat();
+        let shown = String::from_utf8_lossy(&all);
+        assert!(!shown.contains(['\u{1b}', '\u{7}']), "{args:?}: {shown:?}");
+        assert!(!shown.contains("red\nb.png") && !shown.contains("\\u{7}\n"), "{args:?}: {shown}");
+    }
+}
