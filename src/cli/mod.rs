@@ -5,6 +5,7 @@
 mod out;
 
 mod bench;
+mod complete;
 mod concept;
 mod daemon;
 mod demo;
@@ -313,6 +314,7 @@ pub enum Error {
 
 /// Read the command line, do what it says, and return the exit code.
 pub fn main() -> ExitCode {
+    complete::answer();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(usage) => return explain(&usage),
@@ -348,10 +350,7 @@ pub fn main() -> ExitCode {
         Verb::Concept(args) => concept::run(&args),
         Verb::Model(args) => model::run(&args, crate::runner::check_model),
         Verb::Doctor(args) => doctor::run(&args),
-        Verb::Completions(args) => {
-            manual::completions(&args);
-            Ok(())
-        }
+        Verb::Completions(args) => manual::completions(&args),
         Verb::Manual(args) => manual::manual(&args),
     };
     exit_code(done)

@@ -227,7 +227,7 @@ impl Concept {
     }
 
     /// Its prompt lists, `prompts/*.txt`, sorted by name.
-    fn lists(&self) -> Result<Vec<PathBuf>, Error> {
+    pub fn lists(&self) -> Result<Vec<PathBuf>, Error> {
         let folder = self.folder.join("prompts");
         if !folder.is_dir() {
             return Ok(Vec::new());

@@ -1,0 +1,203 @@
+//! What shells offer when a value is to be typed: the words that an option takes, and the concepts, runs, jobs and lists of the
+//! home. The script that `catbench completions` prints asks the program itself, so it offers what is there now.
+
+use std::io;
+
+use clap::{Arg, Command, CommandFactory, ValueHint};
+use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
+use clap_complete::env::{CompleteEnv, Shells};
+
+use super::Cli;
+use crate::workspace::queue::QueueFiles;
+use crate::workspace::{Concept, Home};
+
+/// The variable by which the script of a shell asks.
+const ASKS: &str = "CATBENCH_COMPLETE";
+
+/// Options whose values are words, and these words; behind a verb where the same option takes others there.
+const WORDS: &[(&str, &[&str])] = &[
+    ("balance_text", &["class-word", "scene"]),
+    ("crop", &["whole", "mask-box"]),
+    ("device", &["cpu", "cuda:0", "metal", "any"]),
+    ("dtype", &["f32", "bf16", "f16"]),
+    ("fill", &["black", "white", "grey", "mean"]),
+    ("format", &["text", "csv", "json", "markdown", "latex"]),
+    ("init", &["class-word", "normal"]),
+    ("makers", &["base_model", "sam", "segmenter", "nobody"]),
+    ("mask_quality", &["fast", "best"]),
+    ("masks", &["base_model", "sam", "segmenter", "nobody"]),
+    ("noise", &["catbench", "torch"]),
+    ("prediction", &["epsilon", "v"]),
+    ("preset", &["default", "official"]),
+    ("replay device", &["cpu", "cuda:0", "metal"]),
+    ("sampler", &["ddim", "pndm", "euler", "euler_ancestral", "dpmpp_2m", "unipc"]),
+    ("state", &["new", "running", "finished", "stopped", "failed", "interrupted"]),
+    ("train crop", &["center", "squash"]),
+];
+
+/// Options whose values are things of the home, and where they are looked up.
+const THINGS: &[(&str, fn() -> Vec<String>)] = &[
+    ("after", jobs),
+    ("against", runs),
+    ("batch", samplings),
+    ("before", jobs),
+    ("compare", runs),
+    ("concept", concepts),
+    ("jobs", jobs),
+    ("list", lists),
+    ("number", jobs),
+    ("resume", runs),
+    ("run", runs),
+];
+
+/// Answer the script of a shell, where one asks, and end.
+pub fn answer() {
+    CompleteEnv::with_factory(|| with_values(Cli::command())).var(ASKS).complete();
+}
+
+/// The script that has `shell` ask.
+///
+/// # Errors
+/// A shell that no script is known for.
+pub fn script(shell: &str) -> io::Result<Vec<u8>> {
+    let mut script = Vec::new();
+    let shells = Shells::builtins();
+    let completer = shells.completer(shell).ok_or_else(|| io::Error::other(format!("no completions for {shell}")))?;
+    completer.write_registration(ASKS, "catbench", "catbench", "catbench", &mut script)?;
+    Ok(script)
+}
+
+/// `command`, each of its options with what its value can be.
+fn with_values(command: Command) -> Command {
+    let verb = command.get_name().to_owned();
+    command.mut_args(|arg| with_value(&verb, arg)).mut_subcommands(with_values)
+}
+
+fn with_value(verb: &str, arg: Arg) -> Arg {
+    // Paths are what shells offer by themselves.
+    if arg.get_value_hint() == ValueHint::AnyPath {
+        return arg;
+    }
+    let id = arg.get_id().as_str();
+    let own = WORDS.iter().find(|(name, _)| *name == format!("{verb} {id}"));
+    if let Some((_, words)) = own.or_else(|| WORDS.iter().find(|(name, _)| *name == id)) {
+        return arg.add(ArgValueCandidates::new(|| words.iter().map(CompletionCandidate::new).collect()));
+    }
+    match THINGS.iter().find(|(name, _)| *name == id) {
+        Some((_, find)) => {
+            arg.add(ArgValueCandidates::new(|| find().into_iter().map(CompletionCandidate::new).collect()))
+        }
+        None => arg,
+    }
+}
+
+fn concepts() -> Vec<String> {
+    Home::locate().and_then(|home| home.concepts()).unwrap_or_default()
+}
+
+/// The concepts that the command line names so far; all, where it names none.
+fn named() -> Vec<Concept> {
+    let Ok(home) = Home::locate() else { return Vec::new() };
+    let all = home.concepts().unwrap_or_default();
+    let typed: Vec<String> = std::env::args().filter(|word| all.contains(word)).collect();
+    let names = if typed.is_empty() { all } else { typed };
+    names.iter().filter_map(|name| home.concept(name).ok()).collect()
+}
+
+/// Ids of trainings, the newest first.
+fn runs() -> Vec<String> {
+    newest(named().iter().filter_map(|concept| concept.runs().ok()).flatten().map(|run| run.id().to_owned()).collect())
+}
+
+/// Ids of samplings, the newest first.
+fn samplings() -> Vec<String> {
+    newest(
+        named().iter().filter_map(|concept| concept.batches().ok()).flatten().map(|job| job.id().to_owned()).collect(),
+    )
+}
+
+fn newest(mut ids: Vec<String>) -> Vec<String> {
+    ids.sort_unstable();
+    ids.reverse();
+    ids
+}
+
+/// Names of prompt lists.
+fn lists() -> Vec<String> {
+    let of = |concept: &Concept| concept.lists().unwrap_or_default();
+    let stem = |path: std::path::PathBuf| Some(path.file_stem()?.to_str()?.to_owned());
+    named().iter().flat_map(of).filter_map(stem).collect()
+}
+
+/// Numbers of the jobs of the queue.
+fn jobs() -> Vec<String> {
+    let Ok(home) = Home::locate() else { return Vec::new() };
+    let jobs = QueueFiles::read(&home).map(|files| files.list(&home)).unwrap_or_default();
+    jobs.iter().map(|job| job.number.to_string()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    /// All options of `command` and of what is below it, each with the words that lead to it.
+    fn all(command: &Command, path: &[&str]) -> Vec<(Vec<String>, Arg)> {
+        let own = command.get_arguments().map(|arg| (path.iter().map(ToString::to_string).collect(), arg.clone()));
+        let below = command.get_subcommands().flat_map(|sub| all(sub, &[path, &[sub.get_name()]].concat()));
+        own.chain(below).collect()
+    }
+
+    fn offered(arg: &Arg) -> Vec<String> {
+        let candidates = arg.get::<ArgValueCandidates>().map(ArgValueCandidates::candidates).unwrap_or_default();
+        candidates.iter().map(|word| word.get_value().to_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn every_option_that_takes_one_of_a_few_words_offers_just_these() {
+        let mut with_words = 0;
+        for (path, arg) in all(&with_values(Cli::command()), &["catbench"]) {
+            let Some(long) = arg.get_long().filter(|_| arg.get_action().takes_values()) else { continue };
+            let line = path.iter().cloned().chain([format!("--{long}=no such word")]);
+            let Err(error) = Cli::command().try_get_matches_from(line) else { continue };
+            let error = error.to_string();
+            let Some((_, words)) = error.split_once(": one of ") else { continue };
+            let words: Vec<&str> = words.lines().next().unwrap().split(", ").collect();
+            if long == "device" {
+                // They are numbered, so not all can be listed.
+                for word in offered(&arg) {
+                    let line = path.iter().cloned().chain([format!("--device={word}")]);
+                    let said = Cli::command().try_get_matches_from(line).err().map(|error| error.to_string());
+                    assert!(!said.is_some_and(|said| said.contains("one of ")), "{path:?} {word}");
+                }
+            } else {
+                assert_eq!(offered(&arg), words, "{path:?} --{long}");
+            }
+            with_words += 1;
+        }
+        assert!(with_words > 20, "{with_words}");
+    }
+
+    #[test]
+    fn devices_concepts_runs_and_jobs_are_offered_wherever_they_are_named() {
+        let names = ["device", "concept", "run", "resume", "after", "number", "batch"];
+        let mut seen = std::collections::BTreeSet::new();
+        for (path, arg) in all(&with_values(Cli::command()), &["catbench"]) {
+            if names.contains(&arg.get_id().as_str()) {
+                assert!(arg.get::<ArgValueCandidates>().is_some(), "{path:?} {}", arg.get_id());
+                seen.insert(arg.get_id().as_str().to_owned());
+            }
+        }
+        assert_eq!(seen.len(), names.len(), "{seen:?}");
+    }
+
+    #[test]
+    fn each_shell_has_a_script_that_asks_the_program() {
+        for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+            let script = String::from_utf8(script(shell).unwrap()).unwrap();
+            assert!(script.contains(ASKS) && script.contains("catbench"), "{shell}");
+        }
+        assert!(script("tcsh").is_err());
+    }
+}
