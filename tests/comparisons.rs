@@ -182,7 +182,18 @@ fn a_second_scoring_leaves_nothing_of_the_first() {
     assert!(told["runs"][0]["scores"]["difference"]["masked_clip_i"]["n"] == 3, "{told}");
     let lines = read_to_string(run.join("scores.jsonl")).unwrap();
     assert_eq!(lines.lines().count(), 4, "the log keeps both");
+    let last = ["score", "demo", "--run", id, "--last", "--format", "json"];
     assert_eq!(table(&workspace, &["score", "demo", "--run", id, "--last"]), found);
+    // A line that cannot be read costs that line, and is told with its number; a torn last one is not there yet.
+    let mut damaged: Vec<&str> = lines.lines().collect();
+    let value = lines.lines().nth(1).unwrap().replacen("\"masked_clip_i\":", "\"masked_clip_i\":null,\"was\":", 1);
+    damaged.insert(2, &value);
+    write(run.join("scores.jsonl"), format!("{}\n{{\"time\":\"2026", damaged.join("\n"))).unwrap();
+    let told = catbench(&workspace, &last).output().unwrap();
+    let said = String::from_utf8_lossy(&told.stderr);
+    assert_eq!(said.matches("cannot be read and is passed over").count(), 1, "{said}");
+    assert!(said.contains("scores.jsonl: line 3 "), "{said}");
+    assert_eq!(serde_json::from_slice::<Value>(&told.stdout).unwrap(), found);
 }
 
 #[test]

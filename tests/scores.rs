@@ -404,7 +404,11 @@ fn a_sweep_trains_each_setting_once_and_can_be_asked_for_again() {
     catbench(&workspace, &twice).assert().code(1).stderr(contains("lr=1 and lr=1.0 are the same"));
     // What comes without the concept is measured whatever becomes of a training, and what waits for it is cancelled.
     let failed = ["sweep", "demo", "--grid", "lr=1e38,0.001", "--set", "steps=10", "--set", "batch_size=1", "-n", "1"];
-    let failed = table(&workspace, &[&failed[..], &["--sample-steps", "5"]].concat());
+    let done =
+        catbench(&workspace, &[&failed[..], &["--sample-steps", "5", "--format", "json"]].concat()).output().unwrap();
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.code() == Some(1) && said.contains("error: 1 of 2 have no scores"), "{said}");
+    let failed: Value = serde_json::from_slice(&done.stdout).unwrap();
     let rows = failed["rows"].as_array().unwrap();
     assert!(rows[0]["clip_t"]["n"] == 2 && rows[2]["clip_t"].is_null() && rows[3]["clip_t"]["n"] == 2, "{failed}");
     assert_eq!(rows[3]["masked_clip_i_difference"]["n"], 2, "{failed}");

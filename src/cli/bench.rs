@@ -332,7 +332,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
         return Ok(());
     }
     out!("{}", table(&plan)?.render(args.format));
-    Ok(())
+    plan.check_measured()
 }
 
 /// A row for each subject and side, and for all of them together.

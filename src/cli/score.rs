@@ -15,6 +15,7 @@ use crate::fs::Show;
 use crate::protocol::{ClipText, Fill, ScoreConfig, ScoreCrop, ScoreTask, Scores};
 use crate::workspace::{
     self, Concept, History, JobFolder, ScoreLine, ScoreSpec, last_scored, lines_with, preflight, read_scores,
+    unread_scores,
 };
 
 /// Options of a scoring.
@@ -85,6 +86,7 @@ impl HowArgs {
 pub fn run(args: &Args) -> Result<(), Error> {
     if args.last {
         let (concept, run) = args.run.find()?;
+        warn_of_unread(&run)?;
         let lines = if args.checkpoints {
             read_scores(&last_curve_of(&concept, &run)?)?
         } else {
@@ -150,6 +152,12 @@ pub fn run(args: &Args) -> Result<(), Error> {
     if follow::quietly(&concept, &scoring, Some(&job))? {
         show(args, read_scores(&scoring)?);
     }
+    Ok(())
+}
+
+/// Say which lines of the scores of `run` are passed over.
+pub(super) fn warn_of_unread(run: &JobFolder) -> Result<(), Error> {
+    unread_scores(run)?.iter().for_each(|problem| errln!("warning: {problem}"));
     Ok(())
 }
 

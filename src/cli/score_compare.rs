@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::Error;
-use super::score::last_of;
+use super::score::{last_of, warn_of_unread};
 use super::score_table::{
     OF_SETTINGS, ScoreColumns, how_cells, how_columns, interval_notes, notes, of_checkpoints, sampled_otherwise,
 };
@@ -23,6 +23,7 @@ struct Run {
 impl Run {
     fn find(concept: &Concept, id: &str) -> Result<Self, Error> {
         let run = concept.run(id)?;
+        warn_of_unread(&run)?;
         Ok(Self { id: run.id().to_owned(), line: last_of(concept, &run)?, train: run.run_spec()?.train })
     }
 

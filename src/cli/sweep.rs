@@ -311,7 +311,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
     }
     let table = table(&plan, args.layers_study)?;
     out!("{}", table.render(args.format));
-    Ok(())
+    plan.check_measured()
 }
 
 /// All cells, each one's difference from what comes without the concept, and where it stands against the best.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::{Error, estimate, words};
 use crate::fs::Show;
 use crate::protocol::{Axis, Estimate, JobInfo, OtherConcept, PictureConfig, SampleConfig, with_class_words};
-use crate::workspace::{self, Concept, History, Home, JobFolder, LineCount, PromptList, Values, plan_sheets};
+use crate::workspace::{self, Concept, End, History, Home, JobFolder, LineCount, PromptList, Values, plan_sheets};
 
 /// What is looked for by prompt in other ways than by its whole text: more would take long.
 const LOOKED_FOR: usize = 100;
@@ -217,7 +217,14 @@ pub fn checkpoints(run: &JobFolder, steps: &[String]) -> Result<Vec<PathBuf>, Er
 pub fn last_checkpoint(run: &JobFolder) -> Result<PathBuf, Error> {
     let history = History::read(run)?;
     let last = history.checkpoints.into_iter().map(|(_, path)| path).rfind(|path| path.is_file());
-    last.ok_or_else(|| Error::Refused(format!("run {} has no checkpoint yet: let it train on", run.id())))
+    last.ok_or_else(|| {
+        let remedy = match history.end {
+            None => "let it train on",
+            Some(End::Failed { .. }) => "it failed before one was saved; `catbench jobs` says why",
+            Some(_) => "resume it, or name another run",
+        };
+        Error::Refused(format!("run {} has no checkpoint: {remedy}", run.id()))
+    })
 }
 
 /// The checkpoint of `run` for a job that starts once the jobs `after` have finished: the one that it ends with, where it

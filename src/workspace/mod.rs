@@ -68,7 +68,7 @@ pub use records::{
 };
 pub use scores::{
     BestCheckpoint, CheckpointScores, Curve, ScoreLine, checkpoint_scores, difference_of_runs, last_curve, last_scored,
-    lines_with, read_scores, scores_of_job, scores_of_run,
+    lines_with, read_scores, scores_of_job, scores_of_run, unread_scores,
 };
 pub use settings::{Settings, Theme, XAxis};
 pub use sheets::{SheetPlan, plan_sheets};

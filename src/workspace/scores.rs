@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Error, JobFolder};
+use super::{Error, JobFolder, LineReader};
+use crate::fs::Show;
 use crate::protocol::{BothScores, Score, Scores};
 use crate::statistics::{Goal, ScoreRecord, compare, rank};
 
@@ -40,12 +41,12 @@ pub struct ScoreLine {
 }
 
 impl ScoreLine {
-    fn read(line: &str) -> Option<Self> {
-        let mut line: Self = serde_json::from_str(line).ok()?;
+    fn read(line: &[u8]) -> serde_json::Result<Self> {
+        let mut line: Self = serde_json::from_slice(line)?;
         if !line.record.samples.is_empty() {
             line.record.scores = line.record.scores_of();
         }
-        Some(line)
+        Ok(line)
     }
 
     /// The settings of the sampling in which it differs from `other`, each with both values; empty where either does not say
@@ -202,11 +203,19 @@ pub fn last_curve(run: &JobFolder) -> Result<Option<Curve>, Error> {
     Ok(by_scoring.into_iter().rfind(|(_, lines)| lines.len() > 1))
 }
 
-fn read_lines(path: &Path) -> Result<Vec<ScoreLine>, Error> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(Error::io("read", path)(error)),
+/// The lines of the file that `job` is scored in which cannot be read, each with its number and the reason: they are passed over. A
+/// last line that is torn is not there yet.
+pub fn unread_scores(job: &JobFolder) -> Result<Vec<String>, Error> {
+    let path = job.scores()?;
+    let lines = LineReader::new(&path).read(u64::MAX)?;
+    let problem = |(i, line): (usize, &Vec<u8>)| {
+        let error = ScoreLine::read(line).err()?;
+        Some(format!("{}: line {} cannot be read and is passed over ({error})", path.shown(), i + 1))
     };
-    Ok(text.lines().filter_map(ScoreLine::read).collect())
+    Ok(lines.iter().enumerate().filter_map(problem).collect())
+}
+
+fn read_lines(path: &Path) -> Result<Vec<ScoreLine>, Error> {
+    let lines = LineReader::new(path).read(u64::MAX)?;
+    Ok(lines.iter().filter_map(|line| ScoreLine::read(line).ok()).collect())
 }

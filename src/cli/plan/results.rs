@@ -32,6 +32,18 @@ impl Plan {
         Ok(CellResult { before, after, before_job: untrained.map(|job| job.path().to_owned()), problem })
     }
 
+    /// Whether every training has been measured.
+    ///
+    /// # Errors
+    /// How many have not; the notes of the table say why.
+    pub fn check_measured(&self) -> Result<(), Error> {
+        let results = self.cells.iter().map(|cell| self.result(cell)).collect::<Result<Vec<_>, _>>()?;
+        match results.iter().filter(|result| result.problem.is_some()).count() {
+            0 => Ok(()),
+            missing => Err(Error::Job(format!("{missing} of {} have no scores: the notes say why", results.len()))),
+        }
+    }
+
     /// The rows of the table: what the trainings of each cell have measured, in order.
     pub fn rows(&self) -> Result<Vec<Row<'_>>, Error> {
         let mut rows: Vec<Row> = Vec::new();
