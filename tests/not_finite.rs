@@ -49,6 +49,9 @@ fn pictures(folder: &Path) -> Vec<PathBuf> {
     below.filter(|path| path.extension().is_some_and(|extension| extension == "png")).collect()
 }
 
+/// A command and what its error says.
+type Try<'a> = (&'a [&'a str], &'a str);
+
 const TEXT: (&str, &str) = ("text_encoder", "text_model.final_layer_norm.weight");
 const UNET: (&str, &str) = ("unet", "conv_in.weight");
 const DECODER: (&str, &str) = ("vae", "decoder.conv_in.weight");
@@ -62,7 +65,7 @@ fn a_broken_part_of_the_model_is_named_by_whatever_computes_with_it() {
     let masks = ["mask", "make", "demo", "--replace"];
     let train = ["train", "demo", "--steps", "2", "--sample-every", "0", "--validate-every", "0"];
     let at_once = "text encoder, reading";
-    let cases: [(_, &str, &[(&[&str], &str)]); 4] = [
+    let cases: [(_, &str, &[Try]); 4] = [
         (TEXT, "NaN", &[(&sample, at_once), (&masks, at_once), (&train, at_once)]),
         (
             UNET,
@@ -171,9 +174,8 @@ fn a_score_model_that_gives_none_scores_nothing() {
         put(&clip.join("model.safetensors"), tensor, f32::NAN);
         let concept = workspace.concept().join("concept.toml");
         let text = std::fs::read_to_string(&concept).unwrap();
-        let text: String =
-            text.lines().filter(|line| !line.starts_with("score_model")).map(|line| format!("{line}\n")).collect();
-        std::fs::write(&concept, format!("{text}score_model = \"{}\"\n", clip.display())).unwrap();
+        let text: Vec<&str> = text.lines().filter(|line| !line.starts_with("score_model")).collect();
+        std::fs::write(&concept, format!("{}\nscore_model = \"{}\"\n", text.join("\n"), clip.display())).unwrap();
         let args = ["score", "demo", "--sample", photo.to_str().unwrap(), "--prompt", "a teapot"];
         let says = format!("not finite: the score model clip-{i} gave NaN or infinity");
         catbench(&workspace, &args).assert().code(1).stderr(contains(says).count(1)).stdout("");

@@ -35,8 +35,11 @@ const WORDS: &[(&str, &[&str])] = &[
     ("train crop", &["center", "squash"]),
 ];
 
+/// Looks names up.
+type Find = fn() -> Vec<String>;
+
 /// Options whose values are things of the home, and where they are looked up.
-const THINGS: &[(&str, fn() -> Vec<String>)] = &[
+const THINGS: &[(&str, Find)] = &[
     ("after", jobs),
     ("against", runs),
     ("batch", samplings),

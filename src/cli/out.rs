@@ -50,7 +50,7 @@ pub(super) fn finish(code: ExitCode) -> ExitCode {
 }
 
 /// End the process where stdout cannot be written to. A pipe that nobody reads any more has ended it already where it is to
-/// end by that, see [`crate::sys::end_with_stdout`].
+/// end by that, see `sys::end_with_stdout`.
 fn ended(written: io::Result<()>) {
     match written {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
