@@ -18,6 +18,7 @@ mod sampling;
 mod scores;
 mod segment;
 mod start;
+mod syntax;
 
 pub use config::{
     ClipText, Crop, EmbeddingFile, Fill, Init, MaskConfig, Preset, SampleConfig, ScoreConfig, ScoreCrop, ScoreTask,
@@ -41,3 +42,4 @@ pub use sampling::{NoiseKind, OtherConcept, SamplerKind, SeedRule};
 pub use scores::{Backbone, DinoJudge, MASK_MARGIN, MaskDependence, MaskReport};
 pub use segment::{MaskPoint, SegmentReply, SegmentRequest};
 pub use start::{StartError, TrainStart, with_setting};
+pub use syntax::{OtherSyntax, SyntaxKind};
