@@ -11,6 +11,7 @@ mod library;
 mod masks;
 mod model;
 mod names;
+mod photo;
 mod picture;
 mod queue;
 mod request;
@@ -35,6 +36,7 @@ pub use library::{
 pub use masks::{DOUBTFUL_BELOW, MaskMaker, MaskQuality, is_doubtful};
 pub use model::{IgnoredTensors, ModelReport, ModelSpec, PartReport, Prediction, UNKNOWN, path_or_table};
 pub use names::{before_name, next_name, with_class_words};
+pub use photo::PhotoReading;
 pub use picture::{Axis, PictureConfig, PictureRecord, UsedCheckpoint, UsedConcept};
 pub use queue::{Assignment, DISK_FULL, JobChange, JobInfo, JobKind, JobState, PhaseProgress, Submission};
 pub use request::{EstimateRequest, MaskWork, Reply, Request, ScoreWork};

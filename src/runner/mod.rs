@@ -321,7 +321,7 @@ fn work(
             let resume = last_checkpoint(folder, events);
             let resumed_from = resume.as_ref().map_or(0, |resume| resume.step);
             log.write(Event::Started { pid, steps: spec.train.steps, resumed_from })?;
-            workspace::preflight(&concept)?;
+            workspace::preflight_of(&concept, spec.photos)?;
             train::run(&TrainJob { folder: folder.clone(), concept, spec, resume, models }, log, stop)
         }
         JobKind::Sample => {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::concept::{read_toml, write_toml};
 use super::{Concept, Error, new_id};
 use crate::protocol::{
-    Axis, DeviceName, JobKind, MaskConfig, MaskMaker, MaskQuality, ModelSpec, PictureConfig, Preset, SampleConfig,
+    Axis, DeviceName, JobKind, MaskConfig, MaskMaker, MaskQuality, ModelSpec, PhotoReading, PictureConfig, Preset, SampleConfig,
     ScoreConfig, ScoreTask, TrainConfig, path_or_table,
 };
 
@@ -57,6 +57,9 @@ pub struct RunSpec {
     /// The frozen diffusion model, absolute.
     #[serde(with = "path_or_table")]
     pub base_model: ModelSpec,
+    /// How its photos are found and read.
+    #[serde(default, skip_serializing_if = "PhotoReading::is_stored")]
+    pub photos: PhotoReading,
     /// Settings of the training.
     pub train: TrainConfig,
     /// Settings of the scoring that follows when `train.evaluate` is set.
@@ -78,6 +81,7 @@ impl RunSpec {
             score_model: concept.score_model(),
             dino_model: concept.dino_model(),
             imported: None,
+            photos: PhotoReading::Converted,
             train,
             evaluation,
         })

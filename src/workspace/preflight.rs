@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use super::concept::photo_name;
 use super::{Concept, Error};
-use crate::image;
-use crate::protocol::{Crop, Init, Preset, TrainConfig};
+use crate::image::{self, Colours, PhotoFolder};
+use crate::protocol::{Crop, Init, PhotoReading, Preset, TrainConfig};
 
 /// A photo that can be trained on.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,8 +14,10 @@ pub struct Photo {
     pub path: PathBuf,
     /// Width and height in pixels, as shown (after EXIF rotation).
     pub size: (u32, u32),
-    /// How its EXIF orientation turned it, in words.
+    /// How its EXIF or XMP turned it, in words.
     pub turned: Option<&'static str>,
+    /// What became of its colour profile.
+    pub colours: Colours,
     /// Its mask, where there is one.
     pub mask: Option<PathBuf>,
 }
@@ -34,9 +36,15 @@ impl Photo {
     pub fn how_cropped(&self, crop: Crop) -> String {
         let (width, height) = self.size;
         let side = width.min(height);
-        let size = match self.turned {
-            Some(turned) => format!("{width} × {height} ({turned} by its EXIF)"),
-            None => format!("{width} × {height}"),
+        let turned = self.turned.map(|turned| format!("{turned} by its EXIF"));
+        let converted = match &self.colours {
+            Colours::Converted(name) => Some(format!("{name} to sRGB")),
+            _ => None,
+        };
+        let done: Vec<String> = turned.into_iter().chain(converted).collect();
+        let size = match done.join(", ") {
+            done if !done.is_empty() => format!("{width} × {height} ({done})"),
+            _ => format!("{width} × {height}"),
         };
         match crop {
             _ if width == height => format!("{size}, whole"),
@@ -122,18 +130,25 @@ pub fn effective_settings(config: &TrainConfig) -> Vec<(&'static str, String)> {
 
 /// Read every photo and mask of `concept` whole, and look for its base model.
 pub fn preflight(concept: &Concept) -> Result<Preflight, Error> {
-    let mut warnings = Vec::new();
+    preflight_of(concept, PhotoReading::Converted)
+}
+
+/// The same with its photos as `reading` has them.
+pub fn preflight_of(concept: &Concept, reading: PhotoReading) -> Result<Preflight, Error> {
     concept.base_model()?;
     let images = concept.images();
     if !images.is_dir() {
-        return Err(Error::invalid(&images, "no such folder", "put a few jpg, png or webp photos there"));
+        return Err(Error::invalid(&images, "no such folder", "put a few JPEG, PNG or WebP photos there"));
     }
     let mut photos = Vec::new();
-    for path in image::list_photos(&images)? {
-        let (photo, mask) = concept.read_photo(&path)?;
+    let mut warnings = image::left_out_words(&concept.left_out()?);
+    for path in PhotoFolder::read(&images, reading)?.with_photos(&images)?.photos {
+        let (photo, mask) = concept.look_at_photo(&path, reading)?;
         let mask = mask.map(|_| concept.mask_path(&path));
-        let turned = image::turned(&path)?;
-        photos.push(Photo { path, size: photo.dimensions(), turned, mask });
+        if let (Colours::Left(_), Some(words)) = (&photo.colours, photo.colours.words()) {
+            warnings.push(format!("{}: {words}", photo_name(&path)));
+        }
+        photos.push(Photo { path, size: photo.pixels.dimensions(), turned: photo.turned, colours: photo.colours, mask });
     }
     let bare = photos.iter().filter(|photo| photo.mask.is_none()).count();
     if bare > 0 && bare < photos.len() {
