@@ -146,12 +146,12 @@ pub(super) fn fate(path: &Path) -> Fate {
         return Fate::Hidden;
     }
     let kind = kind_of(path);
-    let convert = |kind: Kind| Fate::LeftOut(format!("a {} file, which is not read here: convert it to JPEG or PNG", kind.word()));
+    let convert = |kind: Kind| Fate::LeftOut(format!("{}, which is not read here: convert it to JPEG or PNG", kind.word()));
     match (has_ending(path, &PHOTO_EXTENSIONS), kind) {
         (_, Some(kind)) if !kind.is_read() => convert(kind),
         (true, _) => Fate::Photo,
         (false, Some(kind)) => {
-            Fate::LeftOut(format!("a {} by its content, but its name does not end so: rename it", kind.word()))
+            Fate::LeftOut(format!("{} by its content, but its name does not end so: rename it", kind.word()))
         }
         (false, None) => Fate::LeftOut("no picture".into()),
     }

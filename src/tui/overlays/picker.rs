@@ -300,3 +300,32 @@ impl Overlay for Picker {
         self.check()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn what_is_no_photo_is_named_with_the_reason() {
+        let folder = tempfile::tempdir().unwrap();
+        let said = |folder: &Path| {
+            let found = Found { folders: Vec::new(), photos: Photos::default(), wrong: None };
+            let (typed, choice) = (Input::default(), Choice::default());
+            let deed: Deed = Box::new(|_, _| Effect::None);
+            let mut picker = Picker { title: "", folder: folder.to_owned(), found, told: None, typed, choice, deed };
+            drop(picker.read());
+            picker.found.photos = picker.found.photos.clone().check();
+            picker.said().0
+        };
+        std::fs::write(folder.path().join("notes.txt"), "a teapot").unwrap();
+        assert_eq!(said(folder.path()), "○ no photos here");
+        std::fs::write(folder.path().join("a.heic"), b"\0\0\0\x18ftypheic\0\0\0\0").unwrap();
+        let text = said(folder.path());
+        assert!(text.starts_with("! no photos here") && text.contains("left out: a.heic: HEIC"), "{text}");
+        ::image::RgbImage::new(2, 2).save(folder.path().join("b.png")).unwrap();
+        let text = said(folder.path());
+        assert!(text.starts_with("! 1 photo; left out: a.heic: HEIC") && text.contains("Ctrl-S"), "{text}");
+    }
+}
