@@ -33,8 +33,12 @@ fn pictures_of_other_programs_are_read_or_named_rightly() {
                 for what in ["program", "prompt", "negative_prompt"] {
                     assert_eq!(said[what], wanted[what], "{name}: {what} of {said}");
                 }
-                let found: Map<String, Value> =
-                    said["settings"].as_array().unwrap().iter().map(|one| (one[0].as_str().unwrap().into(), one[1].clone())).collect();
+                let found: Map<String, Value> = said["settings"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(|one| (one[0].as_str().unwrap().into(), one[1].clone()))
+                    .collect();
                 for (setting, value) in wanted["settings"].as_object().unwrap() {
                     assert_eq!(found.get(setting), Some(value), "{name}: {setting} of {found:?}");
                 }
@@ -52,7 +56,8 @@ fn show_says_who_wrote_it_and_what_it_cannot_read() {
         let path = fixture("provenance").join(name);
         catbench(&workspace, &["show", path.to_str().unwrap()]).assert().code(0)
     };
-    show("comfyui.png").stdout(contains("what ComfyUI wrote").and(contains("a teapot on a log")).and(contains("class_type").not()));
+    show("comfyui.png")
+        .stdout(contains("what ComfyUI wrote").and(contains("a teapot on a log")).and(contains("class_type").not()));
     show("fooocus.jpg").stdout(contains("what Fooocus wrote").and(contains("dpmpp_2m_sde_gpu")));
     show("a1111.jpg").stdout(contains("another program").and(contains("DPM++ 2M")).and(contains("茶壺")));
     show("comfyui_drawn.png").stdout(contains("not read here").and(contains("workflow")));

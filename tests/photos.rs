@@ -63,11 +63,7 @@ fn photos_without_a_profile_or_with_that_of_srgb_stay_as_they_are() {
 
 #[test]
 fn a_profile_that_cannot_be_applied_is_named_and_changes_nothing() {
-    for (name, words) in [
-        ("broken.png", "damaged"),
-        ("grey_of_colours.png", "Display P3"),
-        ("cmyk.jpg", "CMYK"),
-    ] {
+    for (name, words) in [("broken.png", "damaged"), ("grey_of_colours.png", "Display P3"), ("cmyk.jpg", "CMYK")] {
         let photo = look_at_photo(&colours(name), PhotoReading::Converted).unwrap();
         let said = photo.colours.words().unwrap();
         assert!(matches!(photo.colours, Colours::Left(_)) && said.contains(words), "{name}: {said}");
@@ -207,8 +203,11 @@ fn what_is_no_photo_is_named_with_the_reason_wherever_photos_are_taken_in() {
     mixed(&images);
     create_dir_all(&masks).unwrap();
     copy(cases("plain.jpg"), masks.join("a.jpg")).unwrap();
-    let names: Vec<_> =
-        list_photos(&images).unwrap().iter().map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect();
+    let names: Vec<_> = list_photos(&images)
+        .unwrap()
+        .iter()
+        .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
+        .collect();
     assert_eq!(names, ["a.jpg", "b.JFIF", "c.jpg"]);
 
     let all_in = |text: &str, masks: bool| {
@@ -220,14 +219,27 @@ fn what_is_no_photo_is_named_with_the_reason_wherever_photos_are_taken_in() {
     };
     let model = fixture("tiny_sd1");
     let new = [
-        "concept", "new", "pot", "--class", "pot", "--images", images.to_str().unwrap(), "--masks",
-        masks.to_str().unwrap(), "--base-model", model.to_str().unwrap(),
+        "concept",
+        "new",
+        "pot",
+        "--class",
+        "pot",
+        "--images",
+        images.to_str().unwrap(),
+        "--masks",
+        masks.to_str().unwrap(),
+        "--base-model",
+        model.to_str().unwrap(),
     ];
     let made = catbench(&workspace, &new).output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     all_in(&String::from_utf8(made.stderr).unwrap(), true);
     let again = json(&workspace, &[&["concept", "new", "cup"], &new[3..]].concat());
-    assert_eq!((again["concept"]["photos"].as_u64(), again["left_out"].as_array().unwrap().len()), (Some(3), 9), "{again}");
+    assert_eq!(
+        (again["concept"]["photos"].as_u64(), again["left_out"].as_array().unwrap().len()),
+        (Some(3), 9),
+        "{again}"
+    );
     // What was left out was not copied: there is nothing to be said of it.
     catbench(&workspace, &["concept", "show", "pot"]).assert().code(0).stdout(contains("left out").not());
 
@@ -247,8 +259,21 @@ fn what_is_no_photo_is_named_with_the_reason_wherever_photos_are_taken_in() {
     let none = workspace.home().join("none");
     create_dir_all(&none).unwrap();
     copy(images.join("e.heic"), none.join("e.heic")).unwrap();
-    let new = ["concept", "new", "can", "--class", "pot", "--images", none.to_str().unwrap(), "--base-model", model.to_str().unwrap()];
-    catbench(&workspace, &new).assert().code(1).stderr(contains("holds no photos").and(contains("e.heic (HEIC, which")));
+    let new = [
+        "concept",
+        "new",
+        "can",
+        "--class",
+        "pot",
+        "--images",
+        none.to_str().unwrap(),
+        "--base-model",
+        model.to_str().unwrap(),
+    ];
+    catbench(&workspace, &new)
+        .assert()
+        .code(1)
+        .stderr(contains("holds no photos").and(contains("e.heic (HEIC, which")));
 }
 
 #[test]
@@ -274,7 +299,14 @@ fn kinds_are_told_by_their_first_bytes() {
 /// The embeddings that two steps make of the photos of the concept; `old` is a run of a version that did not say how photos are read.
 fn learned(workspace: &Workspace, old: bool) -> Vec<u8> {
     let concept = Concept::open(&workspace.concept()).unwrap();
-    let train = TrainConfig { steps: 2, batch_size: 2, sample_every: 0, validate_every: 0, evaluate: false, ..TrainConfig::default() };
+    let train = TrainConfig {
+        steps: 2,
+        batch_size: 2,
+        sample_every: 0,
+        validate_every: 0,
+        evaluate: false,
+        ..TrainConfig::default()
+    };
     let run = JobFolder::new_run(&concept, train, ScoreConfig::default()).unwrap();
     let path = run.path().join("run.toml");
     let said = read_to_string(&path).unwrap();
@@ -317,7 +349,9 @@ fn what_was_done_to_the_colours_is_said_before_a_training() {
     catbench(&workspace, &["train", "demo", "--dry-run"]).assert().code(0).stdout(
         contains("p3.png: 64 × 64 (Display P3 to sRGB), whole")
             .and(contains("warning     broken.png: colours taken as they are stored"))
-            .and(contains("warning     cmyk.jpg: colours taken as they are stored: its colour profile (A press) is of CMYK")),
+            .and(contains(
+                "warning     cmyk.jpg: colours taken as they are stored: its colour profile (A press) is of CMYK",
+            )),
     );
 }
 

@@ -426,14 +426,19 @@ fn syntax_of_other_programs_is_told_through_every_door() {
     assert_eq!(said.matches("square brackets").count(), 1, "{said}");
     let said = output(&[&sample[..], &["--prompts", list, "--preview", "--json"]].concat());
     let said: Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
-    assert_eq!((&said["other_syntax"][1]["kind"], &said["other_syntax"][1]["prompts"]), (&"brackets".into(), &9.into()), "{said}");
+    assert_eq!(
+        (&said["other_syntax"][1]["kind"], &said["other_syntax"][1]["prompts"]),
+        (&"brackets".into(), &9.into()),
+        "{said}"
+    );
     // The prompts of an evaluation and of the pictures on the way.
     let dry = ["train", "demo", "--dry-run", "--sample-every", "1", "--sample-prompt", "a [red] {concept}"];
     assert!(output(&dry).contains("[red]: square brackets"));
     std::fs::write(workspace.concept().join("prompts/demo.txt"), "a {concept} BREAK grass\n").unwrap();
     let dry = ["train", "demo", "--dry-run", "--evaluate", "--sample-every", "0"];
     assert!(output(&dry).contains("BREAK: it is a word here"));
-    let estimate: Value = serde_json::from_str(output(&[&dry[..], &["--json"]].concat()).lines().next().unwrap()).unwrap();
+    let estimate: Value =
+        serde_json::from_str(output(&[&dry[..], &["--json"]].concat()).lines().next().unwrap()).unwrap();
     assert_eq!(estimate["estimate"]["other_syntax"][0]["found"], serde_json::json!(["BREAK"]), "{estimate}");
     // The job says it too, to whoever looks later.
     let made = output(&[&sample[..], &["--prompt", "a [red] cup", "--steps", "2"]].concat());

@@ -47,7 +47,8 @@ pub fn run(args: &Args) -> Result<(), Error> {
             );
         }
         Provenance::Unread(keywords) => {
-            let problem = format!("another program made it: it has text that is not read here ({})", keywords.join(", "));
+            let problem =
+                format!("another program made it: it has text that is not read here ({})", keywords.join(", "));
             return refuse(problem, "only pictures of catbench say all of it");
         }
         Provenance::Nothing => {

@@ -181,7 +181,8 @@ impl Lines<'_> {
         let odd = estimate.odd_prompts.iter().map(|odd| (&odd.prompt, odd.warning()));
         let syntax = estimate.other_syntax.iter().map(|told| {
             let is = |picture: &PictureConfig| [&picture.prompt, &picture.negative_prompt].contains(&&told.prompt);
-            self.find(is).map_or_else(|| told.warning(), |line| format!("{}: {}", self.list.place(line), told.warning()))
+            self.find(is)
+                .map_or_else(|| told.warning(), |line| format!("{}: {}", self.list.place(line), told.warning()))
         });
         cut.chain(odd).enumerate().map(placed).chain(syntax).collect()
     }

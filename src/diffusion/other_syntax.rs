@@ -69,7 +69,8 @@ fn word_of(text: &str) -> &str {
 
 /// Parentheses and square brackets that are text here and something else to others, but for those within such.
 fn brackets(prompt: &str) -> Vec<(SyntaxKind, &str)> {
-    let (mut parts, mut open): (Vec<(usize, usize, char)>, Vec<(usize, char)>) = (Vec::new(), Vec::new());
+    let mut parts: Vec<(usize, usize, char)> = Vec::new();
+    let mut open: Vec<(usize, char)> = Vec::new();
     for (at, mark) in marks(prompt) {
         match mark {
             Mark::Plain(c @ ('(' | '[')) => open.push((at, c)),
@@ -171,7 +172,10 @@ mod tests {
         let told = other_syntax(&prompts);
         assert_eq!((told.len(), told[0].prompts, told[0].prompt.as_str()), (1, 5, "a [red] cat 0"));
         let warning = told[0].warning();
-        assert!(warning.contains("[red]") && warning.contains("5 prompts") && warning.contains("(red:0.91)"), "{warning}");
+        assert!(
+            warning.contains("[red]") && warning.contains("5 prompts") && warning.contains("(red:0.91)"),
+            "{warning}"
+        );
     }
 
     proptest::proptest! {

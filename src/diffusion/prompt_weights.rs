@@ -220,10 +220,14 @@ mod tests {
 
     /// A prompt that is read as these pieces.
     fn printed(pieces: &[Piece]) -> String {
-        let plain = |text: &str| {
-            text.chars().flat_map(|c| r"()[]\".contains(c).then_some('\\').into_iter().chain([c])).collect::<String>()
-        };
-        pieces.iter().map(|piece| format!("({}:{})", plain(&piece.text), piece.weight)).collect()
+        let mut printed = String::new();
+        for piece in pieces {
+            let plain = piece.text.chars().flat_map(|c| r"()[]\".contains(c).then_some('\\').into_iter().chain([c]));
+            printed.extend(['(']);
+            printed.extend(plain);
+            printed.extend([":", &piece.weight.to_string(), ")"]);
+        }
+        printed
     }
 
     proptest! {

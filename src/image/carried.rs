@@ -41,7 +41,9 @@ impl Carried {
     /// EXIF alone, where the format has its own place for it and as it stands there: what versions before looked at.
     pub fn of_format(bytes: &[u8]) -> Self {
         let exif = match bytes {
-            [0x89, b'P', b'N', b'G', ..] => png_chunks(bytes).find(|(kind, _)| *kind == b"eXIf").map(|(_, data)| data.to_vec()),
+            [0x89, b'P', b'N', b'G', ..] => {
+                png_chunks(bytes).find(|(kind, _)| *kind == b"eXIf").map(|(_, data)| data.to_vec())
+            }
             [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', chunks @ ..] => {
                 webp_chunks(chunks).find(|(kind, _)| *kind == b"EXIF").map(|(_, data)| data.to_vec())
             }
@@ -161,7 +163,8 @@ fn utf16(bytes: &[u8], little: bool) -> String {
 
 /// UTF-8, else Latin-1, up to zeros at its end.
 fn text(bytes: &[u8]) -> String {
-    let text = std::str::from_utf8(bytes).map_or_else(|_| bytes.iter().map(|&byte| byte as char).collect(), str::to_owned);
+    let text =
+        std::str::from_utf8(bytes).map_or_else(|_| bytes.iter().map(|&byte| byte as char).collect(), str::to_owned);
     text.trim_end_matches('\0').to_owned()
 }
 
@@ -191,7 +194,13 @@ fn international(data: &[u8]) -> Option<String> {
 
 /// Bytes as hexadecimal text: an empty line, a name, a length, then the digits, in lines.
 fn raw_profile(value: &[u8]) -> Option<Vec<u8>> {
-    let digits: Vec<u8> = std::str::from_utf8(value).ok()?.split('\n').skip(3).flat_map(str::bytes).filter(u8::is_ascii_hexdigit).collect();
+    let digits: Vec<u8> = std::str::from_utf8(value)
+        .ok()?
+        .split('\n')
+        .skip(3)
+        .flat_map(str::bytes)
+        .filter(u8::is_ascii_hexdigit)
+        .collect();
     let digit = |byte: u8| (byte as char).to_digit(16).unwrap_or(0) as u8;
     let bytes: Vec<u8> = digits.chunks_exact(2).map(|two| digit(two[0]) << 4 | digit(two[1])).collect();
     (!bytes.is_empty()).then(|| without_head(&bytes))

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use ::image::{DynamicImage, ImageBuffer, Pixel};
-use moxcms::{ColorProfile, DataColorSpace, Layout, ProfileText, RenderingIntent, TransformF64Executor, TransformOptions};
+use moxcms::{
+    ColorProfile, DataColorSpace, Layout, ProfileText, RenderingIntent, TransformF64Executor, TransformOptions,
+};
 use rayon::prelude::*;
 
 /// What became of the colour profile of a photo.
@@ -44,7 +46,9 @@ pub(super) fn to_srgb(image: &mut DynamicImage, icc: &[u8], is_cmyk: bool) -> Co
         DataColorSpace::Rgb if !grey && !is_cmyk => Layout::Rgb,
         DataColorSpace::Gray if grey => Layout::Gray,
         DataColorSpace::Cmyk if is_cmyk => {
-            return Colours::Left(format!("its colour profile ({name}) is of CMYK, which is not applied here; save it as sRGB"));
+            return Colours::Left(format!(
+                "its colour profile ({name}) is of CMYK, which is not applied here; save it as sRGB"
+            ));
         }
         _ => return Colours::Left(format!("its colour profile ({name}) is not of its kind of colours")),
     };
@@ -116,7 +120,8 @@ impl Converter {
         let from: Vec<u8> = if self.channels == 1 {
             (0..=255).collect()
         } else {
-            let all = (0..LEVELS * LEVELS * LEVELS).map(|i| [level(i / LEVELS / LEVELS), level(i / LEVELS % LEVELS), level(i % LEVELS)]);
+            let all = (0..LEVELS * LEVELS * LEVELS)
+                .map(|i| [level(i / LEVELS / LEVELS), level(i / LEVELS % LEVELS), level(i % LEVELS)]);
             all.chain((0..=255).map(|grey| [grey; 3])).flatten().collect()
         };
         let mut to = vec![0; from.len() / self.channels * 3];
@@ -141,8 +146,50 @@ impl Converter {
             let from: Vec<u8> = part.chunks_exact(channels).flat_map(|pixel| pixel[..3].iter().copied()).collect();
             let mut to = vec![0; from.len()];
             if self.run(&from, &mut to) {
-                part.chunks_exact_mut(channels).zip(to.chunks_exact(3)).for_each(|(pixel, to)| pixel[..3].copy_from_slice(to));
+                part.chunks_exact_mut(channels)
+                    .zip(to.chunks_exact(3))
+                    .for_each(|(pixel, to)| pixel[..3].copy_from_slice(to));
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use ::image::{Rgb, RgbImage};
+
+    use super::*;
+
+    #[test]
+    fn a_colour_is_converted_and_that_of_srgb_is_not() {
+        let colour = RgbImage::from_pixel(2, 2, Rgb([200, 100, 50]));
+        let convert = |profile: &ColorProfile| {
+            let mut image = DynamicImage::from(colour.clone());
+            let colours = to_srgb(&mut image, &profile.encode().unwrap(), false);
+            (colours, image.into_rgb8())
+        };
+        assert_eq!(convert(&ColorProfile::new_srgb()), (Colours::Srgb, colour.clone()));
+        let (colours, image) = convert(&ColorProfile::new_display_p3());
+        assert!(matches!(colours, Colours::Converted(_)) && image.get_pixel(0, 0).0[0] > 210, "{colours:?} {image:?}");
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(400))]
+        #[test]
+        fn a_damaged_profile_never_panics(at in proptest::collection::vec((0..600_usize, 0..=255_u8), 1..20), end in 0..2000_usize) {
+            for profile in [ColorProfile::new_display_p3(), ColorProfile::new_gray_with_gamma(2.2)] {
+                let mut icc = profile.encode().unwrap();
+                for &(at, byte) in &at {
+                    if let Some(place) = icc.get_mut(at) {
+                        *place = byte;
+                    }
+                }
+                icc.truncate(end.max(1));
+                let _ = to_srgb(&mut DynamicImage::new_rgb8(2, 2), &icc, false);
+                let _ = to_srgb(&mut DynamicImage::new_luma8(2, 2), &icc, false);
+            }
+        }
     }
 }

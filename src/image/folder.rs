@@ -105,7 +105,10 @@ mod tests {
     fn a_folder_without_photos_says_what_lies_there_instead() {
         let folder = folder_with(&["IMG_1.HEIC", "IMG_2.HEIC"]);
         let message = list_photos(folder.path()).unwrap_err().to_string();
-        assert!(message.contains("holds no photos") && message.contains("IMG_1.HEIC (no picture) and 1 more"), "{message}");
+        assert!(
+            message.contains("holds no photos") && message.contains("IMG_1.HEIC (no picture) and 1 more"),
+            "{message}"
+        );
         let message = list_photos(folder_with(&[]).path()).unwrap_err().to_string();
         assert!(message.ends_with("put JPEG, PNG or WebP files there"), "{message}");
     }

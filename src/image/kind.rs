@@ -65,7 +65,8 @@ impl Kind {
                 b"heic" | b"heix" | b"heim" | b"heis" | b"hevc" | b"hevx" | b"heif" | b"mif1" | b"msf1" => {
                     // The general brands are of AVIF as well.
                     let others = brand.get(8..).unwrap_or_default();
-                    let avif = [b"mif1", b"msf1"].contains(&brand.first_chunk()?) && others.chunks(4).any(|one| one == b"avif");
+                    let avif = [b"mif1", b"msf1"].contains(&brand.first_chunk()?)
+                        && others.chunks(4).any(|one| one == b"avif");
                     if avif { Self::Avif } else { Self::Heic }
                 }
                 _ => Self::Video,
@@ -146,7 +147,8 @@ pub(super) fn fate(path: &Path) -> Fate {
         return Fate::Hidden;
     }
     let kind = kind_of(path);
-    let convert = |kind: Kind| Fate::LeftOut(format!("{}, which is not read here: convert it to JPEG or PNG", kind.word()));
+    let convert =
+        |kind: Kind| Fate::LeftOut(format!("{}, which is not read here: convert it to JPEG or PNG", kind.word()));
     match (has_ending(path, &PHOTO_EXTENSIONS), kind) {
         (_, Some(kind)) if !kind.is_read() => convert(kind),
         (true, _) => Fate::Photo,

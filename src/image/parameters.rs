@@ -228,13 +228,21 @@ mod tests {
             ("\nTemplate: a {teapot|cup}, x: y\nsecond\nNegative Template: blurry, dark", 2, "blurry, dark"),
             (", Wildcard prompt: \"a {b|c}\nd, e: f\", Version: v1.5.1", 2, "v1.5.1"),
             (", Hashes: {\"model\": \"ab\", \"lora:x\": \"cd\"}, Version: v1.9.4", 2, "v1.9.4"),
-            (", TI hashes: \"easy: ab12, bad: cd34\", Civitai resources: [{\"type\":\"x\",\"weight\":1}]", 2, "[{\"type\":\"x\",\"weight\":1}]"),
+            (
+                ", TI hashes: \"easy: ab12, bad: cd34\", Civitai resources: [{\"type\":\"x\",\"weight\":1}]",
+                2,
+                "[{\"type\":\"x\",\"weight\":1}]",
+            ),
             (", ADetailer dilate/erode: 4, Mask blur-x: 3, Version: 2", 3, "2"),
             ("\nPostprocess: a fine, b\nUpscaler: ESRGAN, Scale: 2", 3, "2"),
-            ("\r\nOdd: { not json, at: all", 1, "{ not json, at: all"),
+            ("\r\nOdd: { not json, and more", 1, "{ not json, and more"),
         ] {
             let read = Parameters::parse(&format!("{head}{more}"));
-            assert_eq!((read.prompt.as_str(), read.negative_prompt.as_str()), ("a teapot, fine", "blurry,\ndark"), "{more}");
+            assert_eq!(
+                (read.prompt.as_str(), read.negative_prompt.as_str()),
+                ("a teapot, fine", "blurry,\ndark"),
+                "{more}"
+            );
             assert_eq!(read.settings.len(), 3 + names, "{more}: {:?}", read.settings);
             assert!(names == 0 || read.settings.last().unwrap().1 == last, "{more}: {:?}", read.settings);
         }

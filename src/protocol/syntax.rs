@@ -52,7 +52,9 @@ impl SyntaxKind {
             Self::And => "it is a word here, and in web UIs puts two prompts together: write \"and\"",
             Self::Network => "it is text here, and no such file is read: take it out",
             Self::Embedding => "it is text here: give the file with --embedding FILE, and write its word alone",
-            Self::Quantity => "the number is text here, and each alternative stands alone: write out what is to stand together",
+            Self::Quantity => {
+                "the number is text here, and each alternative stands alone: write out what is to stand together"
+            }
             Self::Chance => "the number is text here, and each alternative comes as often: take it out",
             Self::Wildcard => {
                 "it is text here: word files have plain names and are in prompts/words itself: write __name__"

@@ -323,7 +323,7 @@ impl Job<'_> {
     }
 
     /// All that the text encoder reads, with what is told of it.
-    fn told_of_prompts(&self, model: &Outline) -> Result<(Vec<CutPrompt>, Vec<OddPrompt>, Vec<OtherSyntax>), Error> {
+    fn told_of_prompts(&self, model: &Outline) -> Result<Told, Error> {
         let read = |prompt: &str| Ok::<_, Error>(Reading::of(prompt, self.class_word, &self.sample.concepts)?.text);
         let (mut prompts, mut given): (Vec<String>, Vec<&String>) = (Vec::new(), Vec::new());
         let mut seen = HashSet::new();
@@ -356,8 +356,15 @@ impl Job<'_> {
                 cut_prompts.push(CutPrompt { prompt, cut, limit: model.text_length() });
             }
         }
-        Ok((cut_prompts, odd_prompts, other_syntax(given)))
+        Ok(Told { cut_prompts, odd_prompts, other_syntax: other_syntax(given) })
     }
+}
+
+/// What is told of prompts.
+struct Told {
+    cut_prompts: Vec<CutPrompt>,
+    odd_prompts: Vec<OddPrompt>,
+    other_syntax: Vec<OtherSyntax>,
 }
 
 /// Reckons what jobs need; what many have in common is looked at once.
@@ -404,7 +411,7 @@ impl Estimator {
         let (free, total) = (free_memory(device), total_memory(device));
         let refusal = total.as_ref().and_then(|total| job.refusal(&model, total, ""));
         let short = free.as_ref().filter(|_| refusal.is_none()).and_then(|free| job.refusal(&model, free, " free now"));
-        let (cut_prompts, odd_prompts, other_syntax) = job.told_of_prompts(&model)?;
+        let Told { cut_prompts, odd_prompts, other_syntax } = job.told_of_prompts(&model)?;
         let speed = self.speed((device, dtype), &compute)?;
         let speed_here = if job.score.is_some() { self.speed_here()? } else { speed };
         let estimate = Estimate {

@@ -275,7 +275,12 @@ pub fn new_concept(home: &Home, name: String, file: ConceptFile, images: PathBuf
         let concept = home.new_concept(&name, &file, &images, masks.as_deref()).map_err(words)?;
         let others = left_out_words(&left_out(&images, masks.as_deref()).map_err(words)?);
         let said = if others.is_empty() { Effect::None } else { Effect::Notice(others.join("; ")) };
-        Ok(Effect::Many(vec![Effect::Open(name), Effect::Go(Place::Concept), taken(&home, &concept, Effect::None), said]))
+        Ok(Effect::Many(vec![
+            Effect::Open(name),
+            Effect::Go(Place::Concept),
+            taken(&home, &concept, Effect::None),
+            said,
+        ]))
     })
 }
 

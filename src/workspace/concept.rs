@@ -6,10 +6,12 @@ use ::image::{GrayImage, RgbImage};
 use serde::{Deserialize, Serialize};
 
 use super::job::JOBS;
-use super::{Error, Home, JobFolder, ListNames, PromptList};
 use super::masks::no_masks;
+use super::{Error, Home, JobFolder, ListNames, PromptList};
 use crate::image::{self, LeftOut, PhotoFolder, ReadPhoto};
-use crate::protocol::{ClipText, MaskMaker, ModelSpec, PhotoReading, Preset, SampleConfig, ScoreConfig, TrainConfig, TrainStart};
+use crate::protocol::{
+    ClipText, MaskMaker, ModelSpec, PhotoReading, Preset, SampleConfig, ScoreConfig, TrainConfig, TrainStart,
+};
 
 /// `concept.toml`, edited by hand too.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

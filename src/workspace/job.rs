@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::concept::{read_toml, write_toml};
 use super::{Concept, Error, new_id};
 use crate::protocol::{
-    Axis, DeviceName, JobKind, MaskConfig, MaskMaker, MaskQuality, ModelSpec, PhotoReading, PictureConfig, Preset, SampleConfig,
-    ScoreConfig, ScoreTask, TrainConfig, path_or_table,
+    Axis, DeviceName, JobKind, MaskConfig, MaskMaker, MaskQuality, ModelSpec, PhotoReading, PictureConfig, Preset,
+    SampleConfig, ScoreConfig, ScoreTask, TrainConfig, path_or_table,
 };
 
 /// The settings file of a kind of job.

@@ -148,7 +148,13 @@ pub fn preflight_of(concept: &Concept, reading: PhotoReading) -> Result<Prefligh
         if let (Colours::Left(_), Some(words)) = (&photo.colours, photo.colours.words()) {
             warnings.push(format!("{}: {words}", photo_name(&path)));
         }
-        photos.push(Photo { path, size: photo.pixels.dimensions(), turned: photo.turned, colours: photo.colours, mask });
+        photos.push(Photo {
+            path,
+            size: photo.pixels.dimensions(),
+            turned: photo.turned,
+            colours: photo.colours,
+            mask,
+        });
     }
     let bare = photos.iter().filter(|photo| photo.mask.is_none()).count();
     if bare > 0 && bare < photos.len() {

@@ -29,7 +29,10 @@ pub(super) fn read(texts: &Texts<'_>) -> Option<Parameters> {
     let mut prompts = ["positive", "negative"].map(|side| graph.texts_from(sampler, side).join("\n"));
     // A guider without a negative side has the prompt alone.
     if prompts[0].is_empty() {
-        prompts[0] = graph.followed(sampler, "guider").map(|guider| graph.texts_from(guider, "conditioning").join("\n")).unwrap_or_default();
+        prompts[0] = graph
+            .followed(sampler, "guider")
+            .map(|guider| graph.texts_from(guider, "conditioning").join("\n"))
+            .unwrap_or_default();
     }
     let [positive, negative] = prompts;
     (parameters.prompt, parameters.negative_prompt) = (positive, negative);
@@ -77,7 +80,8 @@ impl Graph {
     /// Whether a node with these inputs takes noise out of something.
     fn is_sampler(inputs: &Node) -> bool {
         let has = |name| inputs.contains_key(name);
-        has("positive") && (has("seed") || has("noise_seed")) && (has("latent_image") || has("steps")) || has("guider") && has("sigmas")
+        has("positive") && (has("seed") || has("noise_seed")) && (has("latent_image") || has("steps"))
+            || has("guider") && has("sigmas")
     }
 
     /// The sampler that the picture begins with: the others go on with what it makes.
@@ -139,7 +143,9 @@ impl Graph {
     }
 
     fn gather(&self, id: &str, output: u64, texts: &mut Vec<String>, deep: usize) {
-        let Some(inputs) = self.node(id).filter(|_| deep > 0 && self.class(id) != "ConditioningZeroOut") else { return };
+        let Some(inputs) = self.node(id).filter(|_| deep > 0 && self.class(id) != "ConditioningZeroOut") else {
+            return;
+        };
         let mut said = false;
         for name in ["text", "text_g", "text_l", "clip_l", "t5xxl", "prompt"] {
             let Some(value) = inputs.get(name) else { continue };
@@ -154,8 +160,11 @@ impl Graph {
         }
         // What has both sides gives them out in their order.
         let both = ["positive", "negative"];
-        let passed: Vec<&str> =
-            if both.iter().all(|side| inputs.contains_key(*side)) { vec![both[(output as usize).min(1)]] } else { PASSED.to_vec() };
+        let passed: Vec<&str> = if both.iter().all(|side| inputs.contains_key(*side)) {
+            vec![both[(output as usize).min(1)]]
+        } else {
+            PASSED.to_vec()
+        };
         for name in passed {
             if let Some((id, output)) = inputs.get(name).and_then(Self::link) {
                 self.gather(&id, output, texts, deep - 1);

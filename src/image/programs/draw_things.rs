@@ -6,13 +6,8 @@ use super::{Names, Texts, model_name, plain, settings, text};
 use crate::image::Parameters;
 use crate::image::provenance::XMP;
 
-const NAMES: Names<'static> = &[
-    ("steps", "Steps"),
-    ("sampler", "Sampler"),
-    ("scale", "CFG scale"),
-    ("seed", "Seed"),
-    ("size", "Size"),
-];
+const NAMES: Names<'static> =
+    &[("steps", "Steps"), ("sampler", "Sampler"), ("scale", "CFG scale"), ("seed", "Seed"), ("size", "Size")];
 
 pub(super) fn read(object: &Map<String, Value>) -> Option<Parameters> {
     if !["c", "uc", "sampler"].iter().all(|name| object.contains_key(*name)) {
@@ -41,7 +36,16 @@ pub(super) fn read_xmp(texts: &Texts<'_>) -> Option<Parameters> {
 
 /// XML's text as it is meant.
 fn unescaped(text: &str) -> String {
-    let known = [("&quot;", "\""), ("&apos;", "'"), ("&#34;", "\""), ("&#39;", "'"), ("&#10;", "\n"), ("&#xA;", "\n"), ("&lt;", "<"), ("&gt;", ">")];
+    let known = [
+        ("&quot;", "\""),
+        ("&apos;", "'"),
+        ("&#34;", "\""),
+        ("&#39;", "'"),
+        ("&#10;", "\n"),
+        ("&#xA;", "\n"),
+        ("&lt;", "<"),
+        ("&gt;", ">"),
+    ];
     let text = known.iter().fold(text.to_owned(), |text, (coded, plain)| text.replace(coded, plain));
     text.replace("&amp;", "&")
 }

@@ -32,7 +32,8 @@ pub(super) fn read(object: &Map<String, Value>) -> Option<Parameters> {
     }
     let mut said = settings(&object, NAMES);
     // "(1152, 896)"
-    let size = object.get("resolution").and_then(plain).map(|size| size.replace(['(', ')', ' '], "").replace([',', '×'], "x"));
+    let size =
+        object.get("resolution").and_then(plain).map(|size| size.replace(['(', ')', ' '], "").replace([',', '×'], "x"));
     said.extend(size.map(|size| ("Size".into(), size)));
     said.extend(object.get("base_model").and_then(plain).map(|model| ("Model".into(), model_name(&model))));
     said.extend(settings(&object, OWN).into_iter().filter(|(_, value)| value != "None"));

@@ -15,7 +15,9 @@ const NAMES: Names<'static> = &[
 ];
 
 pub(super) fn read(texts: &Texts<'_>) -> Option<Parameters> {
-    if let Some(metadata) = texts.object("invokeai_metadata").filter(|metadata| metadata.contains_key("positive_prompt")) {
+    if let Some(metadata) =
+        texts.object("invokeai_metadata").filter(|metadata| metadata.contains_key("positive_prompt"))
+    {
         let negative = text(metadata.get("negative_prompt"));
         return Some(of(&metadata, text(metadata.get("positive_prompt")), negative, model(&metadata)));
     }
@@ -77,18 +79,16 @@ fn dream(line: &str) -> Option<Parameters> {
     let mut words = words.iter();
     let (prompt, negative_prompt) = without_brackets(words.next()?);
     let mut said = Map::new();
-    let known = [
-        ("-s", "steps"),
-        ("-S", "seed"),
-        ("-W", "width"),
-        ("-H", "height"),
-        ("-C", "cfg_scale"),
-        ("-A", "sampler"),
-    ];
+    let known =
+        [("-s", "steps"), ("-S", "seed"), ("-W", "width"), ("-H", "height"), ("-C", "cfg_scale"), ("-A", "sampler")];
     while let Some(word) = words.next() {
         for (option, name) in known {
             // `-s30` is `-s 30`.
-            let value = if word == option { words.as_slice().first().cloned() } else { word.strip_prefix(option).map(str::to_owned) };
+            let value = if word == option {
+                words.as_slice().first().cloned()
+            } else {
+                word.strip_prefix(option).map(str::to_owned)
+            };
             if let Some(value) = value.filter(|value| !value.starts_with('-')) {
                 said.insert(name.into(), value.into());
             }

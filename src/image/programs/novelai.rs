@@ -14,7 +14,8 @@ const NAMES: Names<'static> = &[
 pub(super) fn read(texts: &Texts<'_>) -> Option<Parameters> {
     let comment = texts.object("Comment")?;
     let named = texts.get("Software").is_some_and(|software| software == "NovelAI");
-    if !named && !(comment.contains_key("uc") && comment.contains_key("scale")) {
+    let alike = ["uc", "scale"].iter().all(|name| comment.contains_key(*name));
+    if !named && !alike {
         return None;
     }
     let mut said = settings(&comment, NAMES);
