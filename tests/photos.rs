@@ -90,7 +90,8 @@ fn photos_are_turned_as_in_pillow_wherever_that_is_said() {
     let path = folder.path().join("photo");
     let plain = image::RgbImage::from_fn(3, 2, |x, y| image::Rgb([x as u8 * 80, y as u8 * 90, 7]));
     let directory = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
-    let hex: String = [b"Exif\0\0".as_slice(), directory].concat().iter().map(|byte| format!("{byte:02x}")).collect();
+    let bytes = [b"Exif\0\0".as_slice(), directory].concat();
+    let hex = bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
     let raw = format!("\nexif\n      {}\n{}\n{}\n", hex.len() / 2, &hex[..20], &hex[20..]);
     let xmp = "<rdf:Description tiff:Orientation=\"6\"/>";
     let png = |change: &dyn Fn(&mut png::Encoder<'_, &mut Vec<u8>>)| {
