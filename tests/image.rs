@@ -82,7 +82,7 @@ fn the_content_decides_and_not_the_ending() {
     assert!(read("photo", &encoded(image.clone(), ImageFormat::WebP)).unwrap() == image);
     assert!(complaint("notes.png", b"Dear diary, this is not a picture.").contains("not a picture"));
     assert!(complaint("empty.jpg", b"").contains("not a picture"));
-    assert!(complaint("scan.png", b"GIF89a\x01\0\x01\0\0\0\0").contains("Gif"));
+    assert!(complaint("scan.png", b"GIF89a\x01\0\x01\0\0\0\0").contains("GIF"));
     assert!(complaint("phone.jpg", b"\0\0\0\x18ftypheic\0\0\0\0").contains("HEIC"));
     let missing = read_photo(Path::new("/nowhere/cat.jpg")).unwrap_err().to_string();
     assert!(missing.starts_with("cannot read /nowhere/cat.jpg"), "{missing}");

@@ -387,3 +387,60 @@ fn what_the_preset_official_says_of_the_sampling_goes_before_the_concept_and_fla
 fn official() -> SampleConfig {
     SampleConfig { guidance_scale: 10.0, every_prompt: true, ..SampleConfig::default() }
 }
+
+#[test]
+fn syntax_of_other_programs_is_told_through_every_door() {
+    let workspace = Workspace::with_models();
+    let output = |args: &[&str]| {
+        let output = catbench(&workspace, args).output().unwrap();
+        [output.stdout, output.stderr].map(|said| String::from_utf8(said).unwrap()).concat()
+    };
+    let sample = ["sample", "demo", "--untrained", "-n", "1"];
+    for (prompt, words) in [
+        ("a ((red)) {concept}", "((red)): parentheses without a number are text here"),
+        ("a [red] {concept}", "[red]: square brackets are text here"),
+        ("a [red:blue:0.5] {concept}", "[red:blue:0.5]: it is text here"),
+        ("a [red|blue] {concept}", "[red|blue]: it is text here"),
+        ("a {concept} BREAK grass", "BREAK: it is a word here"),
+        ("a {concept} AND grass", "AND: it is a word here"),
+        ("a {concept} <lora:fur:0.8>", "<lora:fur:0.8>: it is text here"),
+        ("a {concept} <hypernet:fur:1>", "<hypernet:fur:1>: it is text here"),
+        ("a {2$$red|blue} {concept}", "2$$: the number is text here"),
+        ("a {0.5::red|blue} {concept}", "0.5::: the number is text here"),
+        ("a {concept} in __sub/dir__", "__sub/dir__: it is text here"),
+    ] {
+        let said = output(&[&sample[..], &["--prompt", prompt, "--dry-run"]].concat());
+        assert!(said.contains(words), "{prompt}: {said}");
+    }
+    for plain in ["a (red:1.2) {concept}", "a {red|blue} {concept}", r"a \(red\) {concept}, rock and roll <cat-toy>"] {
+        let said = output(&[&sample[..], &["--prompt", plain, "--dry-run"]].concat());
+        assert!(!said.contains("text here") && !said.contains("word here"), "{plain}: {said}");
+    }
+    // Lists, with the line; negative prompts too; each kind once, however many prompts have it.
+    let list = workspace.home().join("list.txt");
+    std::fs::write(&list, "a {concept}\na [red] {concept} {1..9}\na cup --negative \"((dark))\"\n").unwrap();
+    let list = list.to_str().unwrap();
+    let said = output(&[&sample[..], &["--prompts", list, "--preview"]].concat());
+    assert!(said.contains("list.txt:2: prompt \"a [red] {concept} 1\" has [red], as 9 prompts have"), "{said}");
+    assert!(said.contains("list.txt:3: prompt \"((dark))\" has ((dark)): parentheses"), "{said}");
+    assert_eq!(said.matches("square brackets").count(), 1, "{said}");
+    let said = output(&[&sample[..], &["--prompts", list, "--preview", "--json"]].concat());
+    let said: Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
+    assert_eq!(
+        (&said["other_syntax"][1]["kind"], &said["other_syntax"][1]["prompts"]),
+        (&"brackets".into(), &9.into()),
+        "{said}"
+    );
+    // The prompts of an evaluation and of the pictures on the way.
+    let dry = ["train", "demo", "--dry-run", "--sample-every", "1", "--sample-prompt", "a [red] {concept}"];
+    assert!(output(&dry).contains("[red]: square brackets"));
+    std::fs::write(workspace.concept().join("prompts/demo.txt"), "a {concept} BREAK grass\n").unwrap();
+    let dry = ["train", "demo", "--dry-run", "--evaluate", "--sample-every", "0"];
+    assert!(output(&dry).contains("BREAK: it is a word here"));
+    let estimate: Value =
+        serde_json::from_str(output(&[&dry[..], &["--json"]].concat()).lines().next().unwrap()).unwrap();
+    assert_eq!(estimate["estimate"]["other_syntax"][0]["found"], serde_json::json!(["BREAK"]), "{estimate}");
+    // The job says it too, to whoever looks later.
+    let made = output(&[&sample[..], &["--prompt", "a [red] cup", "--steps", "2"]].concat());
+    assert!(made.contains("[red]: square brackets"), "{made}");
+}

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::error::Result;
 use crate::diffusion::{Error, Piece, pieces};
-use crate::protocol::{OtherConcept, next_name, with_class_words};
+use crate::protocol::{OtherConcept, before_name, next_name, with_class_words};
 
 /// A prompt with class words in place of concepts.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,11 +30,12 @@ impl Reading {
             let mut rest = raw.as_str();
             while let Some((before, name, after)) = next_name(rest) {
                 rest = after;
-                if let Some(before) = before.strip_suffix('\\') {
-                    piece.text.extend([before, "{", name, "}"]);
+                let (before, escaped) = before_name(before);
+                piece.text.push_str(&before);
+                if escaped {
+                    piece.text.extend(["{", name, "}"]);
                     continue;
                 }
-                piece.text.push_str(before);
                 match others.iter().position(|other| other.name == name) {
                     _ if name == "concept" => {
                         let start = reading.text.len() + piece.text.len();
@@ -99,6 +100,8 @@ mod tests {
         assert_eq!((plain.text.as_str(), plain.own, plain.others), ("a toy {of many|few}", None, vec![]));
         let escaped = Reading::of("\\{x} \\{concept} {concept}", "toy", &[]).unwrap();
         assert_eq!((escaped.text.as_str(), escaped.own), ("{x} {concept} toy", Some(14..17)));
+        let twice = Reading::of("\\\\{concept} \\\\\\{concept}", "toy", &[]).unwrap();
+        assert_eq!((twice.text.as_str(), twice.own), ("\\toy \\{concept}", Some(1..4)), "a backslash, and the concept");
     }
 
     #[test]

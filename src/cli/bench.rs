@@ -15,14 +15,15 @@ use super::score_table::{
 };
 use super::table::{Cell, Column, Format, Table};
 use super::{Error, Where, print_json, train};
-use crate::client;
+use crate::client::{self, words};
 use crate::fs::Show;
+use crate::image::left_out_words;
 use crate::protocol::{
     ClipText, MaskConfig, MaskMaker, MaskQuality, ModelSpec, SampleConfig, ScoreConfig, ScoreCrop, Scores, TrainStart,
     with_setting,
 };
 use crate::statistics::{self, Comparison};
-use crate::workspace::{self, Concept, ConceptFile, Home, ScoreLine, preflight};
+use crate::workspace::{self, Concept, ConceptFile, Home, ScoreLine, left_out, preflight};
 
 /// Options of a protocol.
 #[derive(Debug, clap::Args)]
@@ -206,7 +207,11 @@ impl Args {
             notes: String::new(),
             train: TrainStart::default(),
         };
-        Ok(home.new_concept(&name, &file, &folder(&protocol.images), masks.as_deref())?)
+        let images = folder(&protocol.images);
+        for line in left_out_words(&left_out(&images, masks.as_deref())?) {
+            errln!("warning: {name}: {}", words::plain(&line));
+        }
+        Ok(home.new_concept(&name, &file, &images, masks.as_deref())?)
     }
 
     fn cells(&self, home: &Home, protocol: &Protocol) -> Result<Vec<PlanCell>, Error> {

@@ -9,9 +9,10 @@ use super::{Error, print_json};
 use crate::client;
 use crate::client::words::{self, plain, settings, shell};
 use crate::fs::Show;
+use crate::image::{self, Colours, LeftOut, left_out_words};
 use crate::json;
-use crate::protocol::{FileRecord, TrainStart, doubt};
-use crate::workspace::{Concept, ConceptFile, Home, read_details};
+use crate::protocol::{FileRecord, PhotoReading, TrainStart, doubt};
+use crate::workspace::{Concept, ConceptFile, Home, left_out, photo_name, read_details};
 
 /// Options of `concept new`.
 #[derive(Debug, clap::Args)]
@@ -190,6 +191,10 @@ pub fn new(args: &NewArgs) -> Result<(), Error> {
     };
     client::check_writable(&home)?;
     let concept = home.new_concept(&args.name, &file, &args.images, args.masks.as_deref())?;
+    let others = left_out(&args.images, args.masks.as_deref())?;
+    for warning in colour_words(&concept)? {
+        errln!("warning: {}", plain(&warning));
+    }
     if let Some(masks) = &args.masks {
         // They are in it already: what is left is what did not fit.
         let report = concept.import_masks(masks, false)?;
@@ -199,8 +204,23 @@ pub fn new(args: &NewArgs) -> Result<(), Error> {
             names.iter().for_each(|name| errln!("warning: {}: {what}", plain(name)));
         }
     }
-    came(&home, &concept, args.json);
+    for line in left_out_words(&others) {
+        errln!("warning: {}", plain(&line));
+    }
+    came(&home, &concept, &others, args.json);
     Ok(())
+}
+
+/// Photos whose colours could not be converted.
+fn colour_words(concept: &Concept) -> Result<Vec<String>, Error> {
+    let mut said = Vec::new();
+    for path in concept.photos()? {
+        let colours = image::look_at_photo(&path, PhotoReading::Converted)?.colours;
+        if let (Colours::Left(_), Some(words)) = (&colours, colours.words()) {
+            said.push(format!("{}: {words}", photo_name(&path)));
+        }
+    }
+    Ok(said)
 }
 
 fn only_model(home: &Home) -> Result<PathBuf, Error> {
@@ -211,11 +231,12 @@ fn only_model(home: &Home) -> Result<PathBuf, Error> {
     }
 }
 
-/// Tell the daemon of a concept that has come, and say so.
-fn came(home: &Home, concept: &Concept, json: bool) {
+/// Tell the daemon of a concept that has come, and say so, with what was left out of it.
+fn came(home: &Home, concept: &Concept, left_out: &[LeftOut], json: bool) {
     super::take_up(home, concept);
     if json {
-        print_json(&json!({ "concept": read_details(&concept.folder).concept, "path": concept.folder }));
+        let details = read_details(&concept.folder).concept;
+        print_json(&json!({ "concept": details, "path": concept.folder, "left_out": left_out }));
     } else {
         outln!("{}", concept.folder.shown());
         errln!("  catbench train {0}    learn it\n  catbench open {0}     the workbench", shell(&concept.id));
@@ -280,9 +301,12 @@ fn list_trash(home: &Home, json: bool) -> Result<(), Error> {
 }
 
 pub fn show(args: &NameArgs) -> Result<(), Error> {
-    let details = super::reader(&Home::locate()?)?.concept(&args.concept, args.json)?;
+    let home = Home::locate()?;
+    let details = super::reader(&home)?.concept(&args.concept, args.json)?;
+    // Not of the index: what is no photo is of no other use.
+    let left_out = home.concept(&args.concept).and_then(|concept| concept.left_out()).unwrap_or_default();
     if args.json {
-        print_json(&json!({ "concept": details }));
+        print_json(&json!({ "concept": details, "left_out": left_out }));
         return Ok(());
     }
     let c = &details.concept;
@@ -308,6 +332,9 @@ pub fn show(args: &NameArgs) -> Result<(), Error> {
     ];
     for (name, value) in rows.iter().filter(|(_, value)| !value.is_empty()) {
         outln!("{name:<11} {}", plain(value));
+    }
+    for line in left_out_words(&left_out) {
+        outln!("{:<11} {}", "warning", plain(&line));
     }
     if !details.run_records.is_empty() {
         outln!();
@@ -346,7 +373,7 @@ pub fn tag(args: &TagArgs) -> Result<(), Error> {
 pub fn rename(args: &RenameArgs) -> Result<(), Error> {
     let home = Home::locate()?;
     client::rename(&home, &args.concept.concept, &args.to)?;
-    came(&home, &home.concept(&args.to)?, args.concept.json);
+    came(&home, &home.concept(&args.to)?, &[], args.concept.json);
     Ok(())
 }
 
@@ -364,7 +391,7 @@ pub fn restore(args: &RestoreArgs) -> Result<(), Error> {
     let home = Home::locate()?;
     client::check_writable(&home)?;
     let concept = home.restore_concept(&args.concept.concept, args.to.as_deref())?;
-    came(&home, &concept, args.concept.json);
+    came(&home, &concept, &[], args.concept.json);
     Ok(())
 }
 
@@ -449,6 +476,6 @@ pub fn import(args: &ImportArgs) -> Result<(), Error> {
             Err(error) => errln!("warning: {error}"),
         },
     }
-    came(&home, &concept, args.json);
+    came(&home, &concept, &[], args.json);
     Ok(())
 }

@@ -42,7 +42,7 @@ pub fn refuse(estimate: &Estimate) -> Result<(), Error> {
 /// Say on stderr what will be done.
 pub fn say(concept: &Concept, told: &Told<'_>, estimate: &Estimate) {
     // The runner tells of prompts itself, also to those who look later.
-    let estimate = Estimate { cut_prompts: Vec::new(), odd_prompts: Vec::new(), ..estimate.clone() };
+    let estimate = estimate.without_prompts();
     let (id, class_word) = (&concept.id, &concept.file.class_word);
     print_err(&[("concept", format!("{id} (a kind of {class_word})"))]);
     print_err(&rows(told, &estimate));
@@ -56,7 +56,7 @@ pub fn say_start(from_concept: &toml::Table) {
 /// Say on stderr what all jobs of a plan need together, of which each may say something else.
 pub fn say_plan(what: String, estimates: &[Estimate]) {
     let Some(largest) = estimates.iter().max_by_key(|estimate| estimate.peak_bytes) else { return };
-    let mut all = Estimate { cut_prompts: Vec::new(), odd_prompts: Vec::new(), ..largest.clone() };
+    let mut all = largest.without_prompts();
     all.time.total_seconds = estimates.iter().map(|estimate| estimate.time.total_seconds).sum();
     all.time.step_seconds = estimates.iter().find_map(|estimate| estimate.time.step_seconds);
     // A training is where the photos are encoded and the UNet is; a scoring is where the score models are.

@@ -47,6 +47,11 @@ pub fn run(args: &Args) -> Result<(), Error> {
                 "`catbench show` prints what it says: sample with those settings",
             );
         }
+        Provenance::Unread(keywords) => {
+            let problem =
+                format!("another program made it: it has text that is not read here ({})", keywords.join(", "));
+            return refuse(problem, "only pictures of catbench say all of it");
+        }
         Provenance::Nothing => {
             return refuse("it does not say how it was made".into(), "only pictures of catbench say it");
         }

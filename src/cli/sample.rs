@@ -201,6 +201,7 @@ fn preview(reckoned: &Reckoned, json: bool) {
             "free_bytes": room.free,
             "cut_prompts": estimate.cut_prompts,
             "odd_prompts": estimate.odd_prompts,
+            "other_syntax": estimate.other_syntax,
             "short": estimate.short,
             "warnings": warnings,
             "refusal": estimate.refusal,

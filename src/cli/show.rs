@@ -12,7 +12,7 @@ use crate::image::{Provenance, read_provenance};
 /// Options of `show`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A PNG, of this program or of a web UI.
+    /// A picture of this program or of another: PNG, JPEG or WebP.
     file: PathBuf,
     /// Print one JSON object.
     #[arg(long)]
@@ -25,15 +25,17 @@ pub fn run(args: &Args) -> Result<(), Error> {
         let (kind, value) = match &said {
             Provenance::Record(record) => ("record", json!(record)),
             Provenance::Parameters(parameters) => ("parameters", json!(parameters)),
+            Provenance::Unread(keywords) => ("unread", json!({ "text": keywords })),
             Provenance::Nothing => ("nothing", serde_json::Value::Null),
         };
         print_json(&json!({ "path": args.file, "said": kind, "provenance": value }));
         return Ok(());
     }
     let how = match &said {
-        Provenance::Record(_) => "made by catbench; `catbench replay` makes it again",
-        Provenance::Parameters(_) => "what another program wrote into it",
-        Provenance::Nothing => "it does not say how it was made",
+        Provenance::Record(_) => "made by catbench; `catbench replay` makes it again".into(),
+        Provenance::Parameters(said) => format!("what {} wrote into it", said.program.unwrap_or("another program")),
+        Provenance::Unread(_) => "there is text of a kind that is not read here; it may say how it was made".into(),
+        Provenance::Nothing => "it does not say how it was made".to_owned(),
     };
     outln!("{}: {how}", args.file.shown());
     for (name, value) in words::provenance(&said) {

@@ -7,7 +7,7 @@ use super::{Error, PlacementArgs, Where, follow};
 use crate::client;
 use crate::client::words::shell;
 use crate::protocol::{Crop, FloatType, Init, JobInfo, Preset, State, TrainConfig};
-use crate::workspace::{Concept, History, JobFolder, Preflight, preflight};
+use crate::workspace::{Concept, History, JobFolder, Preflight, preflight, preflight_of};
 
 /// Options of a training. What is not given is as `[train]` of concept.toml has it, else as in the preset.
 #[derive(Debug, clap::Args)]
@@ -209,7 +209,7 @@ fn resumable(concept: &Concept, id: &str) -> Result<(JobFolder, Preflight), Erro
             shell(&concept.id)
         ))),
         _ => {
-            let checked = preflight(concept)?;
+            let checked = preflight_of(concept, run.run_spec()?.photos)?;
             Ok((run, checked))
         }
     }

@@ -154,7 +154,7 @@ impl Lines<'_> {
     }
 
     fn warnings(&self, estimate: &Estimate) -> Vec<String> {
-        if estimate.cut_prompts.is_empty() && estimate.odd_prompts.is_empty() {
+        if estimate.prompt_warnings().is_empty() {
             return Vec::new();
         }
         let mut known = HashMap::new();
@@ -180,7 +180,12 @@ impl Lines<'_> {
         };
         let cut = estimate.cut_prompts.iter().map(|cut| (&cut.prompt, cut.warning()));
         let odd = estimate.odd_prompts.iter().map(|odd| (&odd.prompt, odd.warning()));
-        cut.chain(odd).enumerate().map(placed).collect()
+        let syntax = estimate.other_syntax.iter().map(|told| {
+            let is = |picture: &PictureConfig| [&picture.prompt, &picture.negative_prompt].contains(&&told.prompt);
+            self.find(is)
+                .map_or_else(|| told.warning(), |line| format!("{}: {}", self.list.place(line), told.warning()))
+        });
+        cut.chain(odd).enumerate().map(placed).chain(syntax).collect()
     }
 }
 

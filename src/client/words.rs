@@ -101,6 +101,7 @@ pub fn provenance(said: &Provenance) -> Vec<(String, String)> {
             let first = first.map(|(name, text)| (name.to_owned(), text.clone()));
             return first.chain(parameters.settings.iter().cloned()).collect();
         }
+        Provenance::Unread(keywords) => return vec![("text".into(), keywords.join(", "))],
         Provenance::Nothing => return Vec::new(),
     };
     let picture = &record.picture;

@@ -2,9 +2,8 @@
 //! is multiplied with its weight, then all of them with what gives back their mean.
 //!
 //! Only parentheses that end in a colon and a number are weights; they may be nested, and their weights multiply. All others
-//! stand for themselves, as do `\(` and `\)`.
-
-use std::collections::HashMap;
+//! stand for themselves, as do square brackets. A backslash makes `(`, `)`, `[`, `]` and itself plain text; before anything
+//! else it stands for itself. `tests/parity/prompt_weights.py` says in what the web UI differs.
 
 use candle_core::{DType, Tensor};
 
@@ -22,77 +21,107 @@ pub struct Piece {
     pub weight: f32,
 }
 
-/// A pair of parentheses that is a weight.
-struct Weighted {
-    weight: f32,
-    /// Byte position of its colon.
-    colon: usize,
+/// What a prompt is made of.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Mark<'a> {
+    /// Plain text, what is behind a backslash too.
+    Text(&'a str),
+    /// `(` of a weight, with it.
+    Begin(f32),
+    /// `:1.2)`, which ends the part of a weight.
+    End,
+    /// A parenthesis or bracket without a meaning here.
+    Plain(char),
+}
+
+/// The marks of `prompt`, each with its byte position. Both [`pieces`] and what is told of a prompt go by these.
+pub(super) fn marks(prompt: &str) -> Vec<(usize, Mark<'_>)> {
+    let (mut marks, mut open) = (Vec::new(), Vec::new());
+    let mut at = 0;
+    while let Some(c) = prompt[at..].chars().next() {
+        let rest = &prompt[at + c.len_utf8()..];
+        let mut length = c.len_utf8();
+        let mark = match c {
+            '\\' => {
+                let more = rest.len() - rest.trim_start_matches('\\').len();
+                if rest[more..].starts_with('{') {
+                    // Those before a brace are for who reads names.
+                    length += more;
+                    Mark::Text(&prompt[at..at + length])
+                } else if rest.starts_with(['(', ')', '[', ']', '\\']) {
+                    length = 2;
+                    Mark::Text(&rest[..1])
+                } else {
+                    Mark::Text("\\")
+                }
+            }
+            '(' => {
+                open.push(marks.len());
+                Mark::Plain(c)
+            }
+            ')' => {
+                open.pop();
+                Mark::Plain(c)
+            }
+            ':' => match weight(rest).filter(|_| !open.is_empty()) {
+                Some((weight, more)) => {
+                    length += more;
+                    if let Some(begun) = open.pop() {
+                        let (_, mark): &mut (usize, Mark<'_>) = &mut marks[begun];
+                        *mark = Mark::Begin(weight);
+                    }
+                    Mark::End
+                }
+                None => Mark::Text(&prompt[at..=at]),
+            },
+            '[' | ']' => Mark::Plain(c),
+            _ => Mark::Text(&prompt[at..at + length]),
+        };
+        marks.push((at, mark));
+        at += length;
+    }
+    marks
+}
+
+/// The weight that stands between a colon and the `)` behind it, and how many bytes that is.
+fn weight(rest: &str) -> Option<(f32, usize)> {
+    let end = rest.find(|c: char| !(c.is_ascii_digit() || c.is_whitespace() || "+-.".contains(c)))?;
+    let text = rest[..end].trim();
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let number = digits.bytes().all(|b| b.is_ascii_digit() || b == b'.').then(|| text.parse().ok())?;
+    number.filter(|_| rest[end..].starts_with(')')).map(|weight| (weight, end + 1))
 }
 
 /// The parts of `prompt` without the syntax of weights. A prompt without weights is one part.
 pub fn pieces(prompt: &str) -> Result<Vec<Piece>> {
-    let (opened, mut closed) = (weighted(prompt), HashMap::new());
-    for pair in opened.values() {
-        let close = prompt[pair.colon..].find(')').map_or(prompt.len(), |length| pair.colon + length);
-        closed.insert(pair.colon, close);
-    }
-    let mut pieces = vec![Piece { text: String::new(), weight: 1.0 }];
+    let mut pieces: Vec<Piece> = Vec::new();
     let mut weights = vec![1.0];
-    let mut rest = prompt.char_indices().peekable();
-    while let Some((at, c)) = rest.next() {
-        if let Some(pair) = opened.get(&at) {
-            let weight = weights.last().copied().unwrap_or(1.0) * pair.weight;
-            if !(-LARGEST..=LARGEST).contains(&weight) {
-                let cause = format!("weighs a part with {weight}: weights must be in -{LARGEST}..={LARGEST}");
-                return Err(Error::Prompt { prompt: prompt.into(), cause });
-            }
-            weights.push(weight);
-        } else if let Some(&close) = closed.get(&at) {
-            while rest.next_if(|(at, _)| *at <= close).is_some() {}
-            weights.pop();
-        } else {
-            let escaped = (c == '\\').then(|| rest.next_if(|(_, next)| matches!(next, '(' | ')'))).flatten();
-            let (weight, c) = (weights.last().copied().unwrap_or(1.0), escaped.map_or(c, |(_, c)| c));
-            match pieces.last_mut() {
-                Some(last) if last.weight.to_bits() == weight.to_bits() => last.text.push(c),
-                _ => pieces.push(Piece { text: c.into(), weight }),
-            }
-        }
-    }
-    pieces.retain(|piece| !piece.text.is_empty());
-    Ok(pieces)
-}
-
-/// The pairs of parentheses that are weights, by the byte position of their opening ones.
-fn weighted(prompt: &str) -> HashMap<usize, Weighted> {
-    let (mut found, mut open) = (HashMap::new(), Vec::new());
-    // Where the text began that stands directly before the parenthesis to come.
-    let mut began = 0;
-    let mut escaped = false;
-    for (at, c) in prompt.char_indices() {
-        match c {
-            '(' if !escaped => open.push(at),
-            ')' if !escaped => {
-                let inner = &prompt[began..at];
-                let weight = inner.rfind(':').and_then(|colon| Some((began + colon, number(&inner[colon + 1..])?)));
-                if let (Some(start), Some((colon, weight))) = (open.pop(), weight) {
-                    found.insert(start, Weighted { weight, colon });
+    for (_, mark) in marks(prompt) {
+        let weight = weights.last().copied().unwrap_or(1.0);
+        let mut plain = [0; 4];
+        let text = match mark {
+            Mark::Begin(own) => {
+                let weight = weight * own;
+                if !(-LARGEST..=LARGEST).contains(&weight) {
+                    let cause = format!("weighs a part with {weight}: weights must be in -{LARGEST}..={LARGEST}");
+                    return Err(Error::Prompt { prompt: prompt.into(), cause });
                 }
-            }
-            _ => {
-                escaped = c == '\\' && !escaped;
+                weights.push(weight);
                 continue;
             }
+            Mark::End => {
+                weights.pop();
+                continue;
+            }
+            Mark::Text(text) => text,
+            Mark::Plain(c) => c.encode_utf8(&mut plain),
+        };
+        match pieces.last_mut() {
+            Some(last) if last.weight.to_bits() == weight.to_bits() => last.text.push_str(text),
+            _ => pieces.push(Piece { text: text.into(), weight }),
         }
-        (began, escaped) = (at + 1, false);
     }
-    found
-}
-
-fn number(text: &str) -> Option<f32> {
-    let text = text.trim();
-    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
-    digits.bytes().all(|b| b.is_ascii_digit() || b == b'.').then(|| text.parse().ok())?
+    Ok(pieces)
 }
 
 /// `hidden` [1, T, D] with the weight of each token, its mean as before. Without weights it stays as it is, bit for bit.
@@ -160,13 +189,68 @@ mod tests {
         assert_eq!(numbers(emphasize(&hidden, &[0.0; 3]).unwrap()), [0.0; 6]);
     }
 
+    #[test]
+    fn a_backslash_that_is_escaped_escapes_nothing() {
+        assert_eq!(parts(r"\\(red:1.5) cat"), [part("\\", 1.0), part("red", 1.5), part(" cat", 1.0)]);
+        let nested = parts(r"(big \\(red:1.2) cat:1.5)");
+        assert_eq!(nested, [part("big \\", 1.5), part("red", 1.5 * 1.2), part(" cat", 1.5)]);
+        assert_eq!(parts(r"\\\(a:2) \[b\] [c]"), [part(r"\(a:2) [b] [c]", 1.0)]);
+        assert_eq!(parts(r"\{concept} \\{concept} \\x"), [part(r"\{concept} \\{concept} \x", 1.0)], "names come later");
+    }
+
+    #[test]
+    fn prompts_are_read_as_by_the_web_ui() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/prompt_weights.json");
+        let cases: Vec<(String, Vec<(String, f64)>)> =
+            serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        assert!(cases.len() >= 400, "{}", cases.len());
+        for (prompt, expected) in cases {
+            let found = parts(&prompt);
+            let texts = |parts: &mut dyn Iterator<Item = &str>| parts.map(str::to_owned).collect::<Vec<_>>();
+            assert_eq!(
+                texts(&mut found.iter().map(|(text, _)| text.as_str())),
+                texts(&mut expected.iter().map(|(text, _)| text.as_str())),
+                "{prompt}"
+            );
+            for ((text, weight), (_, wanted)) in found.iter().zip(&expected) {
+                assert!((f64::from(*weight) - wanted).abs() < 1e-5 * wanted.abs().max(1.0), "{text:?} of {prompt}");
+            }
+        }
+    }
+
+    /// A prompt that is read as these pieces.
+    fn printed(pieces: &[Piece]) -> String {
+        let mut printed = String::new();
+        for piece in pieces {
+            let plain = piece.text.chars().flat_map(|c| r"()[]\".contains(c).then_some('\\').into_iter().chain([c]));
+            printed.extend(['(']);
+            printed.extend(plain);
+            printed.extend([":", &piece.weight.to_string(), ")"]);
+        }
+        printed
+    }
+
     proptest! {
         #[test]
-        fn any_text_is_read_without_a_panic(prompt in r"[a(): .1\\é]{0,40}") {
+        fn any_text_is_read_without_a_panic(prompt in r"[a(): .1\\é\[\]{+-]{0,40}") {
             if let Ok(pieces) = pieces(&prompt) {
-                let text: String = pieces.into_iter().map(|piece| piece.text).collect();
+                let text: String = pieces.iter().map(|piece| piece.text.as_str()).collect();
                 prop_assert!(text.len() <= prompt.len());
+                prop_assert!(pieces.iter().all(|piece| !piece.text.is_empty() && piece.weight.abs() <= LARGEST));
+                prop_assert!(pieces.windows(2).all(|two| two[0].weight.to_bits() != two[1].weight.to_bits()));
             }
+        }
+
+        #[test]
+        fn pieces_that_are_printed_are_read_again(prompt in r"[ab(): .12\\\[\]-]{0,30}|(\([a-c ]{0,4}){0,4}(:1\.5\)[a ]{0,2}){0,4}") {
+            if let Ok(read) = pieces(&prompt) {
+                prop_assert_eq!(pieces(&printed(&read)).unwrap(), read);
+            }
+        }
+
+        #[test]
+        fn text_without_marks_is_one_piece(text in r"[a-z é,.:0-9|<>_-]{1,40}") {
+            prop_assert_eq!(pieces(&text).unwrap(), [Piece { text, weight: 1.0 }]);
         }
     }
 }

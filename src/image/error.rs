@@ -2,6 +2,8 @@ use crate::fs::Show;
 use std::io;
 use std::path::PathBuf;
 
+use super::kind::LeftOut;
+
 /// What can be wrong with a picture, a mask or a folder of them. Every message names the file, the cause and the way out.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -36,7 +38,7 @@ pub enum Error {
         kind: String,
     },
     /// A PNG is needed.
-    #[error("{} is no PNG: only those say how they were made", path.shown())]
+    #[error("{} is no PNG", path.shown())]
     NotPng {
         /// The file.
         path: PathBuf,
@@ -123,12 +125,12 @@ pub enum Error {
         brightest: u8,
     },
     /// No photos where photos should be.
-    #[error("{} holds no photos: put jpg, png or webp files there{}", folder.shown(), others_note(others))]
+    #[error("{} holds no photos: put JPEG, PNG or WebP files there{}", folder.shown(), others_note(left_out))]
     NoPhotos {
         /// The folder.
         folder: PathBuf,
-        /// Names of files of other kinds that lie there.
-        others: Vec<String>,
+        /// Files that lie there and are none.
+        left_out: Vec<LeftOut>,
     },
     /// Two photos that would share one mask file.
     #[error(
@@ -151,10 +153,9 @@ pub enum Error {
     },
 }
 
-fn others_note(others: &[String]) -> String {
-    match others {
-        [] => String::new(),
-        [one] => format!(" ({one} is of another kind)"),
-        [first, ..] => format!(" ({first} and {} more are of another kind)", others.len() - 1),
-    }
+fn others_note(left_out: &[LeftOut]) -> String {
+    let Some(first) = left_out.first() else { return String::new() };
+    let name = first.path.file_name().unwrap_or_default().to_string_lossy();
+    let more = if left_out.len() > 1 { format!(" and {} more", left_out.len() - 1) } else { String::new() };
+    format!("; there is {name} ({}){more}", first.why)
 }

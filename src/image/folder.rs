@@ -5,45 +5,67 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::Error;
+use super::kind::{Fate, LeftOut, fate, was_photo};
+use crate::protocol::PhotoReading;
 
-/// The endings of photos, in lower case.
-pub const PHOTO_EXTENSIONS: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
+/// What is in a folder of photos.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PhotoFolder {
+    /// The photos, sorted by path.
+    pub photos: Vec<PathBuf>,
+    /// What is none, and why.
+    pub left_out: Vec<LeftOut>,
+}
 
-/// The photos of `folder`, sorted by path: files ending in jpg, jpeg, png or webp, in any case. Names that begin with
-/// a dot are not photos (temporary files, and the `._` files macOS leaves). Subfolders are not entered.
+impl PhotoFolder {
+    /// What is in `folder`: photos are files that end in jpg, jpeg, jfif, png or webp, in any case, and are nothing else by their
+    /// content. Names that begin with a dot are not looked at (temporary files, and the `._` files macOS leaves). Subfolders
+    /// are not entered.
+    ///
+    /// # Errors
+    /// The folder cannot be read, or two photos differ in nothing but the ending (they would share a mask).
+    pub fn read(folder: &Path, reading: PhotoReading) -> Result<Self, Error> {
+        let unreadable = |source| Error::Read { path: folder.to_path_buf(), source };
+        let mut found = Self::default();
+        for entry in std::fs::read_dir(folder).map_err(unreadable)? {
+            let path = entry.map_err(unreadable)?.path();
+            match fate(&path) {
+                _ if reading.is_stored() => found.photos.extend(was_photo(&path).then_some(path)),
+                Fate::Photo => found.photos.push(path),
+                Fate::LeftOut(why) => found.left_out.push(LeftOut { path, why }),
+                Fate::Hidden => {}
+            }
+        }
+        found.photos.sort();
+        found.left_out.sort_by(|a, b| a.path.cmp(&b.path));
+        let mut by_stem: HashMap<OsString, &PathBuf> = HashMap::new();
+        for photo in &found.photos {
+            let stem = photo.file_stem().unwrap_or_default().to_os_string();
+            if let Some(first) = by_stem.insert(stem, photo) {
+                return Err(Error::SameStem { first: first.clone(), second: photo.clone() });
+            }
+        }
+        Ok(found)
+    }
+
+    /// The same, where there is a photo in it.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn with_photos(self, folder: &Path) -> Result<Self, Error> {
+        if self.photos.is_empty() {
+            return Err(Error::NoPhotos { folder: folder.to_path_buf(), left_out: self.left_out });
+        }
+        Ok(self)
+    }
+}
+
+/// The photos of `folder`, sorted by path.
 ///
 /// # Errors
-/// The folder cannot be read, it holds no photo, or two photos differ in nothing but the ending (they would share a mask).
+/// Those of [`PhotoFolder::read`], and none.
 pub fn list_photos(folder: &Path) -> Result<Vec<PathBuf>, Error> {
-    let unreadable = |source| Error::Read { path: folder.to_path_buf(), source };
-    let mut photos = Vec::new();
-    let mut others = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
-        let path = entry.map_err(unreadable)?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if name.starts_with('.') || path.is_dir() {
-            continue;
-        }
-        let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
-        if ending.is_some_and(|ending| PHOTO_EXTENSIONS.contains(&ending.as_str())) {
-            photos.push(path);
-        } else {
-            others.push(name);
-        }
-    }
-    photos.sort();
-    others.sort();
-    if photos.is_empty() {
-        return Err(Error::NoPhotos { folder: folder.to_path_buf(), others });
-    }
-    let mut by_stem: HashMap<OsString, &PathBuf> = HashMap::new();
-    for photo in &photos {
-        let stem = photo.file_stem().unwrap_or_default().to_os_string();
-        if let Some(first) = by_stem.insert(stem, photo) {
-            return Err(Error::SameStem { first: first.clone(), second: photo.clone() });
-        }
-    }
-    Ok(photos)
+    Ok(PhotoFolder::read(folder, PhotoReading::Converted)?.with_photos(folder)?.photos)
 }
 
 /// Where the mask of `photo` lies in the folder of masks: `images/beach.jpg` has `masks/beach.png`. The file need not exist.
@@ -83,9 +105,12 @@ mod tests {
     fn a_folder_without_photos_says_what_lies_there_instead() {
         let folder = folder_with(&["IMG_1.HEIC", "IMG_2.HEIC"]);
         let message = list_photos(folder.path()).unwrap_err().to_string();
-        assert!(message.contains("holds no photos") && message.contains("IMG_1.HEIC and 1 more"), "{message}");
+        assert!(
+            message.contains("holds no photos") && message.contains("IMG_1.HEIC (no picture) and 1 more"),
+            "{message}"
+        );
         let message = list_photos(folder_with(&[]).path()).unwrap_err().to_string();
-        assert!(message.ends_with("put jpg, png or webp files there"), "{message}");
+        assert!(message.ends_with("put JPEG, PNG or WebP files there"), "{message}");
     }
 
     #[test]

@@ -5,15 +5,19 @@ use std::path::Path;
 
 use ::image::RgbImage;
 
-use super::png::{read_png_text, write_png};
-use super::{Error, Parameters};
+use super::carried::{Carried, MAKER_NOTE, USER_COMMENT};
+use super::png::{MAX_TEXT, read_png_text, write_png};
+use super::read::bytes_of;
+use super::{Error, Kind, Parameters, kind_of, programs};
 use crate::json;
 use crate::protocol::{OtherConcept, PictureRecord, SamplerKind, with_class_words};
 
 /// The keyword of the whole record.
 const RECORD: &str = "catbench";
 /// The keyword of what other programs read.
-const PARAMETERS: &str = "parameters";
+pub(super) const PARAMETERS: &str = "parameters";
+/// The keyword of XMP.
+pub(super) const XMP: &str = "XML:com.adobe.xmp";
 
 /// What a picture says of how it was made.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,6 +26,8 @@ pub enum Provenance {
     Record(Box<PictureRecord>),
     /// What another program, or this one before it kept records, wrote.
     Parameters(Parameters),
+    /// There is text of a kind that is not read here, under these keywords.
+    Unread(Vec<String>),
     /// Nothing.
     Nothing,
 }
@@ -32,7 +38,7 @@ impl Provenance {
         match self {
             Self::Record(record) => Some(&record.picture.prompt),
             Self::Parameters(parameters) => Some(parameters.prompt.as_str()).filter(|prompt| !prompt.is_empty()),
-            Self::Nothing => None,
+            Self::Unread(_) | Self::Nothing => None,
         }
     }
 
@@ -41,7 +47,7 @@ impl Provenance {
         match self {
             Self::Record(record) => Some(record.picture.seed),
             Self::Parameters(parameters) => parameters.get("Seed")?.parse().ok(),
-            Self::Nothing => None,
+            Self::Unread(_) | Self::Nothing => None,
         }
     }
 
@@ -52,7 +58,7 @@ impl Provenance {
             Self::Parameters(parameters) => {
                 parameters.get("trained_steps").and_then(|steps| steps.parse().ok()).unwrap_or(0)
             }
-            Self::Nothing => 0,
+            Self::Unread(_) | Self::Nothing => 0,
         }
     }
 }
@@ -64,12 +70,12 @@ pub fn write_picture(path: &Path, image: &RgbImage, record: &PictureRecord) -> R
     write_png(path, image, &[(PARAMETERS, &parameters(record).to_string()), (RECORD, &json)])
 }
 
-/// What the picture in `path` says of how it was made.
+/// What the picture in `path` says of how it was made: this program's record, else what other programs wrote.
 ///
 /// # Errors
-/// Unreadable, no PNG or a damaged one, text over what is read, or a record that does not make sense.
+/// Unreadable, neither PNG, JPEG nor WebP, a damaged PNG, text over what is read, or a record that does not make sense.
 pub fn read_provenance(path: &Path) -> Result<Provenance, Error> {
-    let text = read_png_text(path)?;
+    let text = read_text(path)?;
     let said = |keyword: &str| text.iter().find(|(key, _)| key == keyword).map(|(_, value)| value.as_str());
     if let Some(json) = said(RECORD) {
         let wrong = |reason: String| Error::BadRecord { path: path.to_path_buf(), reason };
@@ -81,18 +87,61 @@ pub fn read_provenance(path: &Path) -> Result<Provenance, Error> {
         }
         return Ok(Provenance::Record(serde_json::from_value(value).map_err(|error| wrong(error.to_string()))?));
     }
-    if let Some(parameters) = said(PARAMETERS) {
-        return Ok(Provenance::Parameters(Parameters::parse(parameters)));
+    Ok(match programs::read(&text) {
+        Some(parameters) => Provenance::Parameters(parameters),
+        None if text.is_empty() => Provenance::Nothing,
+        None => Provenance::Unread(text.into_iter().map(|(keyword, _)| keyword).collect()),
+    })
+}
+
+/// The text that the picture in `path` carries, wherever its format has it, with keywords.
+fn read_text(path: &Path) -> Result<Vec<(String, String)>, Error> {
+    let kind = kind_of(path);
+    if kind == Some(Kind::Png) {
+        let mut text = read_png_text(path)?;
+        let carried = Carried::of(&bytes_of(path)?);
+        text.retain(|(keyword, _)| !keyword.starts_with("Raw profile type "));
+        text.extend(exif_texts(&carried));
+        return Ok(text);
     }
-    let Some(prompt) = said("prompt") else { return Ok(Provenance::Nothing) };
-    // Before there were records, each setting had a keyword of its own.
-    let settings = text.iter().filter(|(key, _)| !["prompt", "negative_prompt"].contains(&key.as_str()));
-    let name = |key: &String| if key == "seed" { "Seed".to_owned() } else { key.clone() };
-    Ok(Provenance::Parameters(Parameters {
-        prompt: prompt.to_owned(),
-        negative_prompt: said("negative_prompt").unwrap_or_default().to_owned(),
-        settings: settings.map(|(key, value)| (name(key), value.clone())).collect(),
-    }))
+    let bytes = bytes_of(path)?;
+    match kind {
+        Some(kind) if kind.is_read() => {}
+        Some(kind) => return Err(Error::UnsupportedFormat { path: path.to_path_buf(), kind: kind.word().into() }),
+        None => return Err(Error::NotAnImage { path: path.to_path_buf() }),
+    }
+    let carried = Carried::of(&bytes);
+    let mut text = exif_texts(&carried);
+    text.extend(carried.xmp.map(|xmp| (XMP.to_owned(), xmp)));
+    text.extend(carried.comments.into_iter().map(|comment| ("Comment".to_owned(), comment)));
+    if text.iter().map(|(_, value)| value.len()).sum::<usize>() > MAX_TEXT {
+        return Err(Error::TooMuchText { path: path.to_path_buf(), limit: MAX_TEXT });
+    }
+    Ok(text)
+}
+
+/// The texts of EXIF in which programs say how a picture was made.
+fn exif_texts(carried: &Carried) -> Vec<(String, String)> {
+    let mut texts = Vec::new();
+    for (tag, value) in carried.exif_texts() {
+        let keyword = match tag {
+            _ if value.trim().is_empty() => continue,
+            0x010e => "ImageDescription",
+            USER_COMMENT => "UserComment",
+            // Cameras write what no program reads into these: there is nothing to be told of it.
+            MAKER_NOTE if value == "fooocus" || value == "a1111" => "fooocus_scheme",
+            // ComfyUI calls a picture's camera `prompt:` and its graph.
+            _ => match value.split_once(":{") {
+                Some((name @ ("prompt" | "Prompt" | "workflow" | "Workflow"), _)) => {
+                    texts.push((name.to_lowercase(), value[name.len() + 1..].to_owned()));
+                    continue;
+                }
+                _ => continue,
+            },
+        };
+        texts.push((keyword.to_owned(), value));
+    }
+    texts
 }
 
 /// As web UIs call it.
@@ -128,6 +177,7 @@ fn parameters(record: &PictureRecord) -> Parameters {
     let others: Vec<&OtherConcept> = record.concepts.iter().map(|used| &used.concept).collect();
     let with_word = |text: &str| with_class_words(text, &record.class_word, &others);
     Parameters {
+        program: None,
         prompt: with_word(&picture.prompt),
         negative_prompt: with_word(&picture.negative_prompt),
         settings: settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),

@@ -1,26 +1,58 @@
 //! Photos and masks from files, judged by their content and never by their ending.
 
 use std::fs::File;
-use std::io::{BufReader, Cursor, Read};
+use std::io::{Cursor, Read};
 use std::path::Path;
 
 use ::image::error::ImageError;
 use ::image::metadata::Orientation;
 use ::image::{DynamicImage, GrayImage, ImageBuffer, ImageDecoder, ImageFormat, ImageReader, Limits, Pixel, RgbImage};
 
+use super::carried::Carried;
+use super::colours::{Colours, to_srgb};
+use super::kind::Kind;
 use super::{Error, jpeg};
+use crate::protocol::PhotoReading;
 
 /// The most pixels of a picture that is read. Phones make 200 million; what lies above is a decompression bomb or a mistake.
 pub const MAX_PIXELS: u64 = 1 << 28;
 
-/// The photo in `path`, upright (its EXIF orientation applied) as 8-bit RGB. Of 16-bit values the high byte is taken, grey,
-/// palette and CMYK pictures become RGB, transparency is composited on white, an animation gives its first picture. Equal
-/// to Pillow's and transformers' `convert_to_rgb` for every kind of PNG but 16-bit grey, which Pillow makes white.
+/// The photo in `path`, upright (turned as its EXIF, else its XMP, says) as 8-bit sRGB. Of 16-bit values the high byte is taken,
+/// grey, palette and CMYK pictures become RGB, transparency is composited on white, an animation gives its first picture; an ICC
+/// profile is applied, as lcms2 does it. Equal to Pillow's and transformers' `convert_to_rgb` for every kind of PNG without a
+/// profile but 16-bit grey, which Pillow makes white.
 ///
 /// # Errors
 /// Unreadable, not a JPEG, PNG or WebP, truncated or damaged anywhere, without pixels, or above [`MAX_PIXELS`].
 pub fn read_photo(path: &Path) -> Result<RgbImage, Error> {
-    Ok(flatten(decode(path)?, 255))
+    Ok(look_at_photo(path, PhotoReading::Converted)?.pixels)
+}
+
+/// A photo, and what was done to it.
+pub struct ReadPhoto {
+    /// Upright, 8-bit RGB.
+    pub pixels: RgbImage,
+    /// How it was turned, in words; none where it stands upright already.
+    pub turned: Option<&'static str>,
+    /// What became of its colour profile.
+    pub colours: Colours,
+}
+
+/// The photo in `path`, read as `reading` says, and what was done to it.
+///
+/// # Errors
+/// Those of [`read_photo`].
+pub fn look_at_photo(path: &Path, reading: PhotoReading) -> Result<ReadPhoto, Error> {
+    let bytes = bytes_of(path)?;
+    let Decoded { mut image, icc, is_cmyk } = decode(path, &bytes)?;
+    let orientation = orientation(&bytes, reading);
+    image.apply_orientation(orientation);
+    let mut image = to_eight_bits(image);
+    let colours = match icc {
+        Some(icc) if !reading.is_stored() => to_srgb(&mut image, &icc, is_cmyk),
+        _ => Colours::Srgb,
+    };
+    Ok(ReadPhoto { pixels: flatten(image, 255), turned: words(orientation), colours })
 }
 
 /// How opaque the photo in `path` is, 255 for wholly, upright; none where it has no transparency.
@@ -28,7 +60,7 @@ pub fn read_photo(path: &Path) -> Result<RgbImage, Error> {
 /// # Errors
 /// Those of [`read_photo`].
 pub fn read_alpha(path: &Path) -> Result<Option<GrayImage>, Error> {
-    let image = decode(path)?;
+    let image = decode_upright(path)?;
     if !image.color().has_alpha() {
         return Ok(None);
     }
@@ -36,20 +68,9 @@ pub fn read_alpha(path: &Path) -> Result<Option<GrayImage>, Error> {
     Ok(Some(GrayImage::from_fn(image.width(), image.height(), |x, y| [image.get_pixel(x, y).0[3]].into())))
 }
 
-/// How the EXIF orientation of the photo in `path` turns it, in words; none where it stands upright already. Reads no pixels.
-///
-/// # Errors
-/// Unreadable, or not a picture.
-pub fn turned(path: &Path) -> Result<Option<&'static str>, Error> {
-    let read = |source| Error::Read { path: path.to_path_buf(), source };
-    let reader = open(path)
-        .map(BufReader::new)
-        .map(ImageReader::new)
-        .and_then(ImageReader::with_guessed_format)
-        .map_err(read)?;
-    let damaged = |error: ImageError| Error::Damaged { path: path.to_path_buf(), reason: error.to_string() };
-    let mut decoder = reader.into_decoder().map_err(damaged)?;
-    Ok(match decoder.orientation().unwrap_or(Orientation::NoTransforms) {
+/// How a photo with this orientation is turned.
+fn words(orientation: Orientation) -> Option<&'static str> {
+    match orientation {
         Orientation::NoTransforms => None,
         Orientation::Rotate90 => Some("turned right"),
         Orientation::Rotate180 => Some("turned upside down"),
@@ -57,11 +78,11 @@ pub fn turned(path: &Path) -> Result<Option<&'static str>, Error> {
         Orientation::FlipHorizontal => Some("mirrored"),
         Orientation::FlipVertical => Some("mirrored top to bottom"),
         Orientation::Rotate90FlipH | Orientation::Rotate270FlipH => Some("turned and mirrored"),
-    })
+    }
 }
 
 /// The mask in `path` as 8-bit grey, white = the concept. Values between are kept: a soft mask. Transparency counts as
-/// black, an EXIF orientation is applied.
+/// black, an EXIF orientation is applied, a colour profile is not: greys are no colours.
 ///
 /// # Errors
 /// Those of [`read_photo`], colours (a picture was given for a mask), a size other than `expected` (width and height of the
@@ -85,7 +106,7 @@ pub fn read_mask(path: &Path, expected: (u32, u32)) -> Result<GrayImage, Error> 
 /// # Errors
 /// Those of [`read_photo`], and colours.
 pub fn read_any_mask(path: &Path) -> Result<GrayImage, Error> {
-    let image = decode(path)?;
+    let image = decode_upright(path)?;
     if !image.color().has_color() && !image.color().has_alpha() {
         return Ok(image.into_luma8());
     }
@@ -115,22 +136,45 @@ pub(super) fn open(path: &Path) -> std::io::Result<File> {
     File::open(path)
 }
 
-fn decode(path: &Path) -> Result<DynamicImage, Error> {
+/// All of a picture's file.
+pub(super) fn bytes_of(path: &Path) -> Result<Vec<u8>, Error> {
     let read = open(path).and_then(|mut file| {
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
         Ok(bytes)
     });
-    let bytes = read.map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
-    let (mut image, orientation) = match ::image::guess_format(&bytes) {
-        Ok(ImageFormat::Jpeg) => jpeg::decode(path, &bytes)?,
-        Ok(format @ (ImageFormat::Png | ImageFormat::WebP)) => decode_other(path, &bytes, format)?,
-        Ok(format) => return Err(unsupported(path, format!("{format:?}"))),
-        Err(_) if is_heif(&bytes) => return Err(unsupported(path, "HEIC".into())),
-        Err(_) => return Err(Error::NotAnImage { path: path.to_path_buf() }),
-    };
-    image.apply_orientation(orientation);
+    read.map_err(|source| Error::Read { path: path.to_path_buf(), source })
+}
+
+/// A picture as it is stored.
+pub(super) struct Decoded {
+    pub image: DynamicImage,
+    pub icc: Option<Vec<u8>>,
+    /// Whether its colours were made of CMYK.
+    pub is_cmyk: bool,
+}
+
+fn decode(path: &Path, bytes: &[u8]) -> Result<Decoded, Error> {
+    match Kind::of(bytes) {
+        Some(Kind::Jpeg) => jpeg::decode(path, bytes),
+        Some(Kind::Png) => decode_other(path, bytes, ImageFormat::Png),
+        Some(Kind::WebP) => decode_other(path, bytes, ImageFormat::WebP),
+        Some(other) => Err(unsupported(path, other.word().into())),
+        None => Err(Error::NotAnImage { path: path.to_path_buf() }),
+    }
+}
+
+/// The picture in `path` upright, 8 bits a channel.
+fn decode_upright(path: &Path) -> Result<DynamicImage, Error> {
+    let bytes = bytes_of(path)?;
+    let mut image = decode(path, &bytes)?.image;
+    image.apply_orientation(orientation(&bytes, PhotoReading::Converted));
     Ok(to_eight_bits(image))
+}
+
+fn orientation(bytes: &[u8], reading: PhotoReading) -> Orientation {
+    let carried = if reading.is_stored() { Carried::of_format(bytes) } else { Carried::of(bytes) };
+    carried.orientation()
 }
 
 /// The high byte of each 16-bit value, as Pillow takes it.
@@ -153,7 +197,7 @@ fn to_eight_bits(image: DynamicImage) -> DynamicImage {
     }
 }
 
-fn decode_other(path: &Path, bytes: &[u8], format: ImageFormat) -> Result<(DynamicImage, Orientation), Error> {
+fn decode_other(path: &Path, bytes: &[u8], format: ImageFormat) -> Result<Decoded, Error> {
     let failed = |error| match error {
         ImageError::Unsupported(error) => unsupported(path, error.to_string()),
         error => Error::Damaged { path: path.to_path_buf(), reason: error.to_string() },
@@ -165,17 +209,13 @@ fn decode_other(path: &Path, bytes: &[u8], format: ImageFormat) -> Result<(Dynam
     // The decoder's own working memory: 16-bit RGBA twice.
     limits.max_alloc = Some(16 * MAX_PIXELS);
     decoder.set_limits(limits).map_err(failed)?;
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    Ok((DynamicImage::from_decoder(decoder).map_err(failed)?, orientation))
+    // A profile that cannot be unpacked is one that is damaged.
+    let icc = decoder.icc_profile().unwrap_or_else(|_| Some(Vec::new()));
+    Ok(Decoded { image: DynamicImage::from_decoder(decoder).map_err(failed)?, icc, is_cmyk: false })
 }
 
 fn unsupported(path: &Path, kind: String) -> Error {
     Error::UnsupportedFormat { path: path.to_path_buf(), kind }
-}
-
-/// What iPhones write, which no decoder here knows.
-fn is_heif(bytes: &[u8]) -> bool {
-    matches!(bytes.get(4..12), Some([b'f', b't', b'y', b'p', brand @ ..]) if [b"heic", b"heix", b"heif", b"mif1", b"msf1"].iter().any(|known| brand == *known))
 }
 
 /// 8-bit RGB; transparent parts show `background`.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{FloatType, ModelSpec, PartReport};
+use super::{FloatType, ModelSpec, OtherSyntax, PartReport};
 
 /// How much memory there is for a process, or is left.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,7 +24,7 @@ pub struct CutPrompt {
     pub limit: usize,
 }
 
-/// A prompt that other programs read otherwise.
+/// A prompt with letters that other programs read otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OddPrompt {
     /// As given.
@@ -73,6 +73,9 @@ pub struct Estimate {
     pub cut_prompts: Vec<CutPrompt>,
     /// Prompts that other programs read otherwise.
     pub odd_prompts: Vec<OddPrompt>,
+    /// What is in its prompts that means something else in other programs, each kind once.
+    #[serde(default)]
+    pub other_syntax: Vec<OtherSyntax>,
     /// What is free now is not enough: it may be by the time it begins. With the setting that would fit now.
     pub short: Option<String>,
     /// Why it cannot be done here, with the setting that would fit; none when it can.
@@ -99,9 +102,16 @@ impl OddPrompt {
 }
 
 impl Estimate {
+    /// The same without what is told of its prompts.
+    #[must_use]
+    pub fn without_prompts(&self) -> Self {
+        Self { cut_prompts: Vec::new(), odd_prompts: Vec::new(), other_syntax: Vec::new(), ..self.clone() }
+    }
+
     /// What is told of its prompts.
     pub fn prompt_warnings(&self) -> Vec<String> {
         let cut = self.cut_prompts.iter().map(CutPrompt::warning);
-        cut.chain(self.odd_prompts.iter().map(OddPrompt::warning)).collect()
+        let odd = self.odd_prompts.iter().map(OddPrompt::warning);
+        cut.chain(odd).chain(self.other_syntax.iter().map(OtherSyntax::warning)).collect()
     }
 }

@@ -11,6 +11,7 @@ mod library;
 mod masks;
 mod model;
 mod names;
+mod photo;
 mod picture;
 mod queue;
 mod request;
@@ -18,6 +19,7 @@ mod sampling;
 mod scores;
 mod segment;
 mod start;
+mod syntax;
 
 pub use config::{
     ClipText, Crop, EmbeddingFile, Fill, Init, MaskConfig, Preset, SampleConfig, ScoreConfig, ScoreCrop, ScoreTask,
@@ -33,7 +35,8 @@ pub use library::{
 };
 pub use masks::{DOUBTFUL_BELOW, MaskMaker, MaskQuality, is_doubtful};
 pub use model::{IgnoredTensors, ModelReport, ModelSpec, PartReport, Prediction, UNKNOWN, path_or_table};
-pub use names::{class_word_problem, next_name, with_class_words};
+pub use names::{before_name, class_word_problem, next_name, with_class_words};
+pub use photo::PhotoReading;
 pub use picture::{Axis, PictureConfig, PictureRecord, UsedCheckpoint, UsedConcept};
 pub use queue::{Assignment, DISK_FULL, JobChange, JobInfo, JobKind, JobState, PhaseProgress, Submission};
 pub use request::{EstimateRequest, MaskWork, Reply, Request, ScoreWork};
@@ -41,3 +44,4 @@ pub use sampling::{NoiseKind, OtherConcept, SamplerKind, SeedRule};
 pub use scores::{Backbone, DinoJudge, MASK_MARGIN, MaskDependence, MaskReport};
 pub use segment::{MaskPoint, SegmentReply, SegmentRequest};
 pub use start::{StartError, TrainStart, with_setting};
+pub use syntax::{OtherSyntax, SyntaxKind};

@@ -19,17 +19,25 @@ pub fn next_name(prompt: &str) -> Option<(&str, &str, &str)> {
     None
 }
 
+/// What stands before a name, and whether its backslashes make the name text: each two of them are one, and one that is left
+/// over is for the brace.
+pub fn before_name(before: &str) -> (String, bool) {
+    let plain = before.trim_end_matches('\\');
+    let backslashes = before.len() - plain.len();
+    (format!("{plain}{}", "\\".repeat(backslashes / 2)), backslashes % 2 == 1)
+}
+
 /// `prompt` with class words in place of names, also of `others`. A name of none of them stays as it is.
 pub fn with_class_words(prompt: &str, class_word: &str, others: &[&OtherConcept]) -> String {
     let (mut rest, mut text) = (prompt, String::new());
     while let Some((before, name, after)) = next_name(rest) {
         rest = after;
-        let escaped = before.strip_suffix('\\');
+        let (before, escaped) = before_name(before);
         let other = || others.iter().find(|other| other.name == name).map(|other| &*other.class_word);
         let word = if ["concept", "class"].contains(&name) { Some(class_word) } else { other() };
-        match word.filter(|_| escaped.is_none()) {
-            Some(word) => text.extend([before, word]),
-            None => text.extend([escaped.unwrap_or(before), "{", name, "}"]),
+        match word.filter(|_| !escaped) {
+            Some(word) => text.extend([&*before, word]),
+            None => text.extend([&*before, "{", name, "}"]),
         }
     }
     text + rest
@@ -67,6 +75,7 @@ mod tests {
         let read = |prompt| with_class_words(prompt, "toy", &[&cat]);
         assert_eq!(read("a {concept}, {my-cat} and {class}: {my-cat}"), "a toy, cat and toy: cat");
         assert_eq!(read("\\{concept} {concept} \\{my-cat}"), "{concept} toy {my-cat}");
+        assert_eq!(read("\\\\{concept} \\\\\\{concept}"), "\\toy \\{concept}");
         assert_eq!(read("{x} {a b} {} {concept"), "{x} {a b} {} {concept");
         assert_eq!(with_class_words("{my-cat} {concept}", "{class}", &[]), "{my-cat} {class}", "words are no prompts");
     }

@@ -6,11 +6,11 @@ use std::path::Path;
 use super::sample::count_batches;
 use super::{Error, words};
 use crate::catversion::{Checkpoint, FIXED_NOISE, Reading, concatenated_layers};
-use crate::diffusion::{Compute, Cost, Outline, Speed, odd_text, part_of};
+use crate::diffusion::{Compute, Cost, Outline, Speed, odd_text, other_syntax, part_of};
 use crate::metrics::LOOKS;
 use crate::protocol::{
     CutPrompt, DeviceName, Estimate, EstimateRequest, FloatType, MaskConfig, MaskWork, Memory, ModelSpec, OddPrompt,
-    PartReport, PictureConfig, SampleConfig, ScoreWork, TimeEstimate, TrainConfig,
+    OtherSyntax, PartReport, PictureConfig, SampleConfig, ScoreWork, TimeEstimate, TrainConfig,
 };
 use crate::workspace::{free_memory, own_memory, total_memory};
 
@@ -323,22 +323,25 @@ impl Job<'_> {
     }
 
     /// All that the text encoder reads, with what is told of it.
-    fn told_of_prompts(&self, model: &Outline) -> Result<(Vec<CutPrompt>, Vec<OddPrompt>), Error> {
+    fn told_of_prompts(&self, model: &Outline) -> Result<Told, Error> {
         let read = |prompt: &str| Ok::<_, Error>(Reading::of(prompt, self.class_word, &self.sample.concepts)?.text);
-        let mut prompts: Vec<String> = Vec::new();
+        let (mut prompts, mut given): (Vec<String>, Vec<&String>) = (Vec::new(), Vec::new());
         let mut seen = HashSet::new();
         if let Some(masks) = self.masks {
             prompts.push(masks.mask.caption.replace("{class}", self.class_word));
         }
         if let Some(train) = self.train {
             prompts.push(train.caption.replace("{class}", self.class_word));
+            given.push(&train.caption);
             if train.sample_every > 0 {
+                given.push(&train.sample_prompt);
                 prompts.push(read(&train.sample_prompt)?);
             }
         }
         if self.samplings() > 0 {
             let listed = self.pictures.iter().flat_map(|picture| [&picture.prompt, &picture.negative_prompt]);
             for prompt in listed.filter(|prompt| seen.insert(*prompt)) {
+                given.push(prompt);
                 prompts.push(read(prompt)?);
             }
         }
@@ -353,8 +356,15 @@ impl Job<'_> {
                 cut_prompts.push(CutPrompt { prompt, cut, limit: model.text_length() });
             }
         }
-        Ok((cut_prompts, odd_prompts))
+        Ok(Told { cut_prompts, odd_prompts, other_syntax: other_syntax(given) })
     }
+}
+
+/// What is told of prompts.
+struct Told {
+    cut_prompts: Vec<CutPrompt>,
+    odd_prompts: Vec<OddPrompt>,
+    other_syntax: Vec<OtherSyntax>,
 }
 
 /// Reckons what jobs need; what many have in common is looked at once.
@@ -401,7 +411,7 @@ impl Estimator {
         let (free, total) = (free_memory(device), total_memory(device));
         let refusal = total.as_ref().and_then(|total| job.refusal(&model, total, ""));
         let short = free.as_ref().filter(|_| refusal.is_none()).and_then(|free| job.refusal(&model, free, " free now"));
-        let (cut_prompts, odd_prompts) = job.told_of_prompts(&model)?;
+        let Told { cut_prompts, odd_prompts, other_syntax } = job.told_of_prompts(&model)?;
         let speed = self.speed((device, dtype), &compute)?;
         let speed_here = if job.score.is_some() { self.speed_here()? } else { speed };
         let estimate = Estimate {
@@ -417,6 +427,7 @@ impl Estimator {
             time: job.time(&model, speed, speed_here),
             cut_prompts,
             odd_prompts,
+            other_syntax,
             short,
             refusal,
         };
@@ -448,6 +459,7 @@ impl Estimator {
             },
             cut_prompts: Vec::new(),
             odd_prompts: Vec::new(),
+            other_syntax: Vec::new(),
             short: None,
             refusal: None,
         })

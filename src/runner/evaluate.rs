@@ -177,8 +177,11 @@ fn pictures(job: &ScoreJob, files: &[PathBuf], prompt: Option<&str>, log: &mut E
     for path in files {
         let image = read_photo(path)?;
         let mask = read_mask_of(path, image.dimensions())?;
-        // Only a PNG says how it was made.
-        let said = read_provenance(path).unwrap_or(Provenance::Nothing);
+        let said = match read_provenance(path) {
+            // Whoever says what it shows needs nothing of what it says itself.
+            Err(_) if prompt.is_some() => Provenance::Nothing,
+            said => said?,
+        };
         let Some(prompt) = prompt.or_else(|| said.prompt()) else {
             let remedy = "say it with --prompt";
             return Err(workspace::Error::invalid(path, "the picture does not say its prompt", remedy).into());

@@ -332,7 +332,7 @@ fn work(
             let resume = last_checkpoint(folder, events);
             let resumed_from = resume.as_ref().map_or(0, |resume| resume.step);
             log.write(Event::Started { pid, steps: spec.train.steps, resumed_from })?;
-            workspace::preflight(&concept)?;
+            workspace::preflight_of(&concept, spec.photos)?;
             train::run(&TrainJob { folder: folder.clone(), concept, spec, resume, models }, log, stop)
         }
         JobKind::Sample => {
@@ -400,17 +400,21 @@ fn warn_of_prompts<'a>(
     model: &BaseModel,
     log: &mut EventLog,
 ) -> Result<(), Error> {
-    for prompt in prompts {
+    let prompts: Vec<&String> = prompts.into_iter().collect();
+    for prompt in &prompts {
         let text = Reading::of(prompt, class_word, concepts)?.text;
         let cut = model.tokenizer.tokens(&text)?.cut;
         if !cut.is_empty() {
-            let cut = CutPrompt { prompt: prompt.clone(), cut, limit: model.text_encoder.max_length() };
+            let cut = CutPrompt { prompt: (*prompt).clone(), cut, limit: model.text_encoder.max_length() };
             log.write(Event::Warning { message: cut.warning() })?;
         }
         let odd = diffusion::odd_text(&text);
         if !odd.is_empty() {
-            log.write(Event::Warning { message: OddPrompt { prompt: prompt.clone(), odd }.warning() })?;
+            log.write(Event::Warning { message: OddPrompt { prompt: (*prompt).clone(), odd }.warning() })?;
         }
+    }
+    for told in diffusion::other_syntax(prompts) {
+        log.write(Event::Warning { message: told.warning() })?;
     }
     Ok(())
 }

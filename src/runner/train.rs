@@ -20,11 +20,11 @@ use crate::workspace::{self, Concept, EventLog, EventReader, JobFolder, RunSpec,
 /// Photos and masks of a concept as the base model sees them: squares of its resolution.
 fn training_photos(concept: &Concept, spec: &RunSpec, size: u32) -> Result<Vec<TrainingPhoto>, Error> {
     let mut photos = Vec::new();
-    for path in concept.photos()? {
-        let (photo, mask) = concept.read_photo(&path)?;
+    for path in concept.photos_of(spec.photos)? {
+        let (photo, mask) = concept.look_at_photo(&path, spec.photos)?;
         photos.push(TrainingPhoto {
             name: workspace::photo_name(&path),
-            image: square(&photo, size, spec.train.crop),
+            image: square(&photo.pixels, size, spec.train.crop),
             mask: mask.map(|mask| square(&mask, size, spec.train.crop)),
         });
     }

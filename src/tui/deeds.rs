@@ -12,10 +12,13 @@ use super::overlays::question::Question;
 use crate::client::words::count;
 use crate::client::{self, Placement, Reckoned, check_writable};
 use crate::fs::Show;
+use crate::image::left_out_words;
 use crate::protocol::{
     Axis, JobChange, JobInfo, JobKind, JobState, PictureConfig, SampleConfig, ScoreTask, TrainConfig,
 };
-use crate::workspace::{BatchSpec, Concept, ConceptFile, Home, JobFolder, PromptList, ScoreSpec, Values, preflight};
+use crate::workspace::{
+    BatchSpec, Concept, ConceptFile, Home, JobFolder, PromptList, ScoreSpec, Values, left_out, preflight,
+};
 
 /// Something that takes a moment, and what comes of it.
 pub type Task = Box<dyn FnOnce() -> Result<Effect, String> + Send>;
@@ -276,7 +279,14 @@ pub fn new_concept(home: &Home, name: String, file: ConceptFile, images: PathBuf
     Effect::aside("copying the photos", move || {
         check_writable(&home).map_err(words)?;
         let concept = home.new_concept(&name, &file, &images, masks.as_deref()).map_err(words)?;
-        Ok(Effect::Many(vec![Effect::Open(name), Effect::Go(Place::Concept), taken(&home, &concept, Effect::None)]))
+        let others = left_out_words(&left_out(&images, masks.as_deref()).map_err(words)?);
+        let said = if others.is_empty() { Effect::None } else { Effect::Notice(others.join("; ")) };
+        Ok(Effect::Many(vec![
+            Effect::Open(name),
+            Effect::Go(Place::Concept),
+            taken(&home, &concept, Effect::None),
+            said,
+        ]))
     })
 }
 

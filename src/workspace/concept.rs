@@ -6,10 +6,13 @@ use ::image::{GrayImage, RgbImage};
 use serde::{Deserialize, Serialize};
 
 use super::job::JOBS;
+use super::masks::no_masks;
 use super::{Error, Home, JobFolder, ListNames, PromptList};
 use crate::fs::Show;
-use crate::image;
-use crate::protocol::{ClipText, MaskMaker, ModelSpec, Preset, SampleConfig, ScoreConfig, TrainConfig, TrainStart};
+use crate::image::{self, LeftOut, PhotoFolder, ReadPhoto};
+use crate::protocol::{
+    ClipText, MaskMaker, ModelSpec, PhotoReading, Preset, SampleConfig, ScoreConfig, TrainConfig, TrainStart,
+};
 
 /// `concept.toml`, edited by hand too.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -172,12 +175,23 @@ impl Concept {
 
     /// Its photos, sorted by name; empty without an `images` folder.
     pub fn photos(&self) -> Result<Vec<PathBuf>, Error> {
+        self.photos_of(PhotoReading::Converted)
+    }
+
+    /// Its photos as `reading` finds them.
+    pub fn photos_of(&self, reading: PhotoReading) -> Result<Vec<PathBuf>, Error> {
         let folder = self.images();
-        match image::list_photos(&folder) {
-            _ if !folder.is_dir() => Ok(Vec::new()),
-            Err(image::Error::NoPhotos { .. }) => Ok(Vec::new()),
-            photos => Ok(photos?),
+        if folder.is_dir() { Ok(PhotoFolder::read(&folder, reading)?.photos) } else { Ok(Vec::new()) }
+    }
+
+    /// What is among its photos and masks and is neither, and why.
+    pub fn left_out(&self) -> Result<Vec<LeftOut>, Error> {
+        let (images, masks) = (self.images(), self.masks());
+        let mut left_out = if images.is_dir() { left_out(&images, None)? } else { Vec::new() };
+        if masks.is_dir() {
+            left_out.extend(no_masks(&masks)?);
         }
+        Ok(left_out)
     }
 
     /// Where the mask of `photo` would be: `masks/<image name>.png`.
@@ -187,9 +201,15 @@ impl Concept {
 
     /// The photo at `path` and its mask, where it has one.
     pub fn read_photo(&self, path: &Path) -> Result<(RgbImage, Option<GrayImage>), Error> {
-        let photo = image::read_photo(path)?;
-        let mask_path = self.mask_path(path);
-        let mask = if mask_path.is_file() { Some(image::read_mask(&mask_path, photo.dimensions())?) } else { None };
+        let (photo, mask) = self.look_at_photo(path, PhotoReading::Converted)?;
+        Ok((photo.pixels, mask))
+    }
+
+    /// The photo at `path` as `reading` has it, what was done to it, and its mask.
+    pub fn look_at_photo(&self, path: &Path, reading: PhotoReading) -> Result<(ReadPhoto, Option<GrayImage>), Error> {
+        let photo = image::look_at_photo(path, reading)?;
+        let (mask_path, size) = (self.mask_path(path), photo.pixels.dimensions());
+        let mask = if mask_path.is_file() { Some(image::read_mask(&mask_path, size)?) } else { None };
         Ok((photo, mask))
     }
 
@@ -325,6 +345,15 @@ impl Concept {
         }
         runs.pop().ok_or_else(|| Error::NoRun { id: id.into(), concept: self.id.clone() })
     }
+}
+
+/// What a concept is not made of in a folder of photos and one of masks, and why.
+pub fn left_out(images: &Path, masks: Option<&Path>) -> Result<Vec<LeftOut>, Error> {
+    let mut left_out = PhotoFolder::read(images, PhotoReading::Converted)?.left_out;
+    if let Some(masks) = masks {
+        left_out.extend(no_masks(masks)?);
+    }
+    Ok(left_out)
 }
 
 /// What settings call the photo at `path`: its file's name.

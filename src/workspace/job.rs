@@ -8,8 +8,8 @@ use super::concept::{read_toml, write_toml};
 use super::{Concept, Error, new_id};
 use crate::json;
 use crate::protocol::{
-    Axis, DeviceName, JobKind, MaskConfig, MaskMaker, MaskQuality, ModelSpec, PictureConfig, Preset, SampleConfig,
-    ScoreConfig, ScoreTask, TrainConfig, path_or_table,
+    Axis, DeviceName, JobKind, MaskConfig, MaskMaker, MaskQuality, ModelSpec, PhotoReading, PictureConfig, Preset,
+    SampleConfig, ScoreConfig, ScoreTask, TrainConfig, path_or_table,
 };
 
 /// The settings file of a kind of job.
@@ -58,6 +58,9 @@ pub struct RunSpec {
     /// The frozen diffusion model, absolute.
     #[serde(with = "path_or_table")]
     pub base_model: ModelSpec,
+    /// How its photos are found and read.
+    #[serde(default, skip_serializing_if = "PhotoReading::is_stored")]
+    pub photos: PhotoReading,
     /// Settings of the training.
     pub train: TrainConfig,
     /// Settings of the scoring that follows when `train.evaluate` is set.
@@ -79,6 +82,7 @@ impl RunSpec {
             score_model: concept.score_model(),
             dino_model: concept.dino_model(),
             imported: None,
+            photos: PhotoReading::Converted,
             train,
             evaluation,
         })

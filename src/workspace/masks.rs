@@ -6,7 +6,7 @@ use ::image::{GrayImage, RgbImage};
 use rayon::prelude::*;
 
 use super::{Concept, Error, modified};
-use crate::image;
+use crate::image::{self, LeftOut};
 use crate::protocol::{MaskRecord, SampleRecord, doubt, two_digits};
 
 /// What came of bringing masks in.
@@ -35,6 +35,27 @@ pub struct MaskProblem {
     pub usable: bool,
     /// What the mask says of its own worth, where it says that.
     pub confidence: Option<f64>,
+}
+
+/// What is in a folder of masks and is none: masks are PNGs.
+pub(super) fn no_masks(folder: &Path) -> Result<Vec<LeftOut>, Error> {
+    let mut left_out = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(Error::io("read", folder))? {
+        let path = entry.map_err(Error::io("read", folder))?.path();
+        let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+        if path.is_file() && !hidden && !is_png(&path) {
+            left_out.push(LeftOut { path, why: NO_MASK.into() });
+        }
+    }
+    left_out.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(left_out)
+}
+
+/// Why a file in a folder of masks is none.
+const NO_MASK: &str = "no mask: a mask ends in png (JPEG blurs its edges), so save it as a PNG";
+
+fn is_png(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("png"))
 }
 
 /// Where the mask of a sample is: in `masks` beside it.
@@ -80,9 +101,8 @@ impl Concept {
         let photos = self.photos()?;
         let mut report = MaskImport::default();
         for file in &files {
-            let png = file.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("png"));
             match photos.iter().find(|photo| photo.file_stem() == file.file_stem()) {
-                _ if !png => report.refused.push((name(file), "not a PNG".into())),
+                _ if !is_png(file) => report.refused.push((name(file), NO_MASK.into())),
                 None => report.without_photo.push(name(file)),
                 Some(photo) if !replace && self.mask_path(photo).is_file() => report.kept.push(name(photo)),
                 Some(photo) => {

@@ -42,7 +42,7 @@ mod settings;
 mod sheets;
 mod state;
 
-pub use concept::{Concept, ConceptFile, photo_name};
+pub use concept::{Concept, ConceptFile, left_out, photo_name};
 pub use error::Error;
 pub use event_log::EventLog;
 pub use events::{EventLines, EventReader, LineReader};
@@ -58,7 +58,7 @@ pub use job::{
 pub use masks::{MaskImport, MaskProblem, look_at_mask, look_at_masks, sample_mask};
 pub use memory::{free_disk, free_memory, own_memory, total_memory};
 pub use models::Copying;
-pub use preflight::{Photo, Preflight, effective_settings, preflight};
+pub use preflight::{Photo, Preflight, effective_settings, preflight, preflight_of};
 pub use private::{check_private, make_private};
 pub use prompt_list::{LineCount, ListError, ListNames, Listed, MAX_PICTURES, Place, PromptList, Values, values_of};
 pub use ratings::{Ratings, RemovedSample, read_ratings};

@@ -6,8 +6,8 @@ use sha2::{Digest, Sha256};
 
 use super::concept::photo_name;
 use super::{Concept, Error};
-use crate::image;
-use crate::protocol::{Crop, Init, Preset, TrainConfig, class_word_problem};
+use crate::image::{self, Colours, PhotoFolder};
+use crate::protocol::{Crop, Init, PhotoReading, Preset, TrainConfig, class_word_problem};
 
 /// A photo that can be trained on.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,8 +16,10 @@ pub struct Photo {
     pub path: PathBuf,
     /// Width and height in pixels, as shown (after EXIF rotation).
     pub size: (u32, u32),
-    /// How its EXIF orientation turned it, in words.
+    /// How its EXIF or XMP turned it, in words.
     pub turned: Option<&'static str>,
+    /// What became of its colour profile.
+    pub colours: Colours,
     /// Its mask, where there is one.
     pub mask: Option<PathBuf>,
 }
@@ -36,9 +38,15 @@ impl Photo {
     pub fn how_cropped(&self, crop: Crop) -> String {
         let (width, height) = self.size;
         let side = width.min(height);
-        let size = match self.turned {
-            Some(turned) => format!("{width} × {height} ({turned} by its EXIF)"),
-            None => format!("{width} × {height}"),
+        let turned = self.turned.map(|turned| format!("{turned} by its EXIF"));
+        let converted = match &self.colours {
+            Colours::Converted(name) => Some(format!("{name} to sRGB")),
+            _ => None,
+        };
+        let done: Vec<String> = turned.into_iter().chain(converted).collect();
+        let size = match done.join(", ") {
+            done if !done.is_empty() => format!("{width} × {height} ({done})"),
+            _ => format!("{width} × {height}"),
         };
         match crop {
             _ if width == height => format!("{size}, whole"),
@@ -139,34 +147,38 @@ const LONG: u32 = 3;
 
 /// Read every photo and mask of `concept` whole, and look for its base model.
 pub fn preflight(concept: &Concept) -> Result<Preflight, Error> {
+    preflight_of(concept, PhotoReading::Converted)
+}
+
+/// The same with its photos as `reading` has them.
+pub fn preflight_of(concept: &Concept, reading: PhotoReading) -> Result<Preflight, Error> {
     if let Some(problem) = class_word_problem(&concept.file.class_word) {
-        let problem = format!("class_word = {:?} {problem}", concept.file.class_word);
-        return Err(Error::invalid(
-            &concept.folder.join("concept.toml"),
-            problem,
-            "write a plain word there: teapot, dog",
-        ));
+        let (path, remedy) = (concept.folder.join("concept.toml"), "write a plain word there: teapot, dog");
+        return Err(Error::invalid(&path, format!("class_word = {:?} {problem}", concept.file.class_word), remedy));
     }
-    let mut warnings = Vec::new();
     let mut seen: Vec<(String, String)> = Vec::new();
     concept.base_model()?;
     let images = concept.images();
     if !images.is_dir() {
-        return Err(Error::invalid(&images, "no such folder", "put a few jpg, png or webp photos there"));
+        return Err(Error::invalid(&images, "no such folder", "put a few JPEG, PNG or WebP photos there"));
     }
     let mut photos = Vec::new();
-    for path in image::list_photos(&images)? {
-        let (photo, mask) = concept.read_photo(&path)?;
+    let mut warnings = image::left_out_words(&concept.left_out()?);
+    for path in PhotoFolder::read(&images, reading)?.with_photos(&images)?.photos {
+        let (photo, mask) = concept.look_at_photo(&path, reading)?;
         let mask = mask.map(|_| concept.mask_path(&path));
-        let turned = image::turned(&path)?;
         let name = photo_name(&path);
-        warnings.extend(size_warning(&name, photo.dimensions()));
-        let pixels = format!("{:?} {:x}", photo.dimensions(), Sha256::digest(photo.as_raw()));
+        if let (Colours::Left(_), Some(words)) = (&photo.colours, photo.colours.words()) {
+            warnings.push(format!("{name}: {words}"));
+        }
+        let size = photo.pixels.dimensions();
+        warnings.extend(size_warning(&name, size));
+        let pixels = format!("{size:?} {:x}", Sha256::digest(photo.pixels.as_raw()));
         match seen.iter().find(|(known, _)| *known == pixels) {
             Some((_, same)) => warnings.push(format!("{name}: the same picture as {same}: it counts twice")),
             None => seen.push((pixels, name)),
         }
-        photos.push(Photo { path, size: photo.dimensions(), turned, mask });
+        photos.push(Photo { path, size, turned: photo.turned, colours: photo.colours, mask });
     }
     let bare = photos.iter().filter(|photo| photo.mask.is_none()).count();
     if bare > 0 && bare < photos.len() {

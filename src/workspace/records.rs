@@ -65,12 +65,12 @@ impl Concept {
 
     /// The pictures in a folder of a concept, sorted by name, those that are still being written too.
     pub fn picture_files(folder: &Path) -> Vec<FileRecord> {
-        files(folder, "", &image::PHOTO_EXTENSIONS, image::is_whole)
+        files(folder, "", image::is_photo, image::is_whole)
     }
 
     /// The masks of photos in a folder of a concept, likewise, each with what it says of its own worth.
     pub fn mask_files(folder: &Path) -> Vec<FileRecord> {
-        let mut masks = Self::picture_files(folder);
+        let mut masks = files(folder, "", |path| ends_in(path, "png"), image::is_whole);
         for mask in masks.iter_mut().filter(|mask| mask.whole) {
             mask.confidence = image::mask_confidence(&folder.join(&mask.name));
         }
@@ -80,30 +80,38 @@ impl Concept {
     /// The prompt lists of the concept in `folder`, then the lists of words that they draw on.
     pub fn prompt_files(folder: &Path) -> Vec<FileRecord> {
         let prompts = folder.join("prompts");
-        let mut found = files(&prompts, "", &["txt"], |_| true);
-        found.extend(files(&prompts, "words/", &["txt"], |_| true));
+        let is_list = |path: &Path| ends_in(path, "txt");
+        let mut found = files(&prompts, "", is_list, |_| true);
+        found.extend(files(&prompts, "words/", is_list, |_| true));
         found
     }
 }
 
-/// The files in `within` of `folder` with one of these endings, sorted by name.
-fn files(folder: &Path, within: &str, endings: &[&str], is_whole: impl Fn(&Path) -> bool) -> Vec<FileRecord> {
+/// The files in `within` of `folder` that are wanted, sorted by name.
+fn files(
+    folder: &Path,
+    within: &str,
+    is_wanted: impl Fn(&Path) -> bool,
+    is_whole: impl Fn(&Path) -> bool,
+) -> Vec<FileRecord> {
     let record = |name: String| {
         let path = folder.join(within).join(&name);
         let bytes = std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
         let (whole, modified) = (is_whole(&path), modified(&path));
         FileRecord { name: format!("{within}{name}"), bytes, whole, modified, confidence: None }
     };
-    names(&folder.join(within), endings).into_iter().map(record).collect()
+    names(&folder.join(within), is_wanted).into_iter().map(record).collect()
 }
 
-/// The names of the files in `folder` with one of these endings, sorted; none without such a folder.
-fn names(folder: &Path, endings: &[&str]) -> Vec<String> {
-    let ends =
-        |path: &Path| path.extension().is_some_and(|e| endings.iter().any(|ending| e.eq_ignore_ascii_case(ending)));
+fn ends_in(path: &Path, ending: &str) -> bool {
+    path.extension().is_some_and(|own| own.eq_ignore_ascii_case(ending))
+}
+
+/// The names of the files in `folder` that are wanted, sorted; none without such a folder.
+fn names(folder: &Path, is_wanted: impl Fn(&Path) -> bool) -> Vec<String> {
     let files = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let mut names: Vec<String> = files
-        .filter(|path| ends(path))
+        .filter(|path| is_wanted(path))
         .filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()))
         // What copying programs write to before they rename it.
         .filter(|name| !name.starts_with('.'))

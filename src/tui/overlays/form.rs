@@ -302,6 +302,9 @@ fn needs(estimate: &Estimate) -> Vec<String> {
     for prompt in &estimate.odd_prompts {
         lines.push(format!("! read otherwise by older programs: {}", prompt.odd.join(" ")));
     }
+    for told in &estimate.other_syntax {
+        lines.push(format!("! {}: {}", told.found.join(" "), told.kind.words()));
+    }
     if let Some(short) = &estimate.short {
         lines.push(format!("! {short}"));
     }

@@ -11,7 +11,8 @@ use ratatui::text::{Line, Span};
 use super::entry::Input;
 use super::{Overlay, Reply, frame, hints, place};
 use crate::fs::Show;
-use crate::image;
+use crate::image::{self, PhotoFolder, kind_of, left_out_words};
+use crate::protocol::PhotoReading;
 use crate::tui::canvas::{Canvas, Target};
 use crate::tui::deeds::{self, Effect};
 use crate::tui::keymap::Action;
@@ -33,6 +34,8 @@ pub struct Photos {
     pub checked: usize,
     /// The names of those that cannot be read.
     pub unreadable: Vec<String>,
+    /// What else is there and is no photo, a line for each reason.
+    pub left_out: Vec<String>,
 }
 
 impl Photos {
@@ -53,10 +56,11 @@ impl Photos {
     pub fn words(&self) -> String {
         let good = self.paths.len() - self.unreadable.len();
         let photos = if good == 1 { "1 photo".to_owned() } else { format!("{good} photos") };
-        match self.unreadable.as_slice() {
+        let photos = match self.unreadable.as_slice() {
             [] => photos,
             wrong => format!("{photos}, {} cannot be read: {}", wrong.len(), wrong.join(", ")),
-        }
+        };
+        std::iter::once(&photos).chain(&self.left_out).map(String::as_str).collect::<Vec<_>>().join("; ")
     }
 }
 
@@ -111,16 +115,19 @@ impl Picker {
         let mut folders: Vec<String> = folders.filter_map(|entry| entry.file_name().into_string().ok()).collect();
         folders.retain(|name| !name.starts_with('.'));
         folders.sort_by_key(|name| name.to_lowercase());
-        let paths = match image::list_photos(&self.folder) {
-            Ok(paths) => paths,
+        let found = PhotoFolder::read(&self.folder, PhotoReading::Converted).unwrap_or_else(|error| {
             // As that two of them would share a mask.
-            Err(error) if !matches!(error, image::Error::NoPhotos { .. }) => {
-                wrong = wrong.or(Some(error.to_string()));
-                Vec::new()
-            }
-            Err(_) => Vec::new(),
+            wrong = wrong.take().or(Some(error.to_string()));
+            PhotoFolder::default()
+        });
+        // A folder without a photo is one on the way.
+        let left_out = if found.photos.is_empty() && found.left_out.iter().all(|one| kind_of(&one.path).is_none()) {
+            Vec::new()
+        } else {
+            left_out_words(&found.left_out)
         };
-        self.found = Found { folders, photos: Photos { paths, ..Photos::default() }, wrong };
+        let photos = Photos { paths: found.photos, left_out, ..Photos::default() };
+        self.found = Found { folders, photos, wrong };
         (self.choice, self.typed, self.told) = (Choice::default(), Input::default(), None);
         self.check()
     }
@@ -191,14 +198,15 @@ impl Picker {
         let photos = &self.found.photos;
         match (&self.found.wrong, photos.paths.len()) {
             (Some(wrong), _) => (format!("✗ {wrong}"), theme::bad()),
-            (None, 0) => ("○ no photos here".into(), theme::faint()),
+            (None, 0) if photos.left_out.is_empty() => ("○ no photos here".into(), theme::faint()),
+            (None, 0) => (format!("! no photos here; {}", photos.left_out.join("; ")), theme::warn()),
             (None, all) if photos.checked < all => {
                 (format!("◌ {} here, {} of {all} looked at", photos.words(), photos.checked), theme::faint())
             }
-            (None, _) if photos.unreadable.is_empty() => {
+            (None, _) if photos.unreadable.is_empty() && photos.left_out.is_empty() => {
                 (format!("✓ {} here: Ctrl-S takes this folder", photos.words()), theme::good())
             }
-            (None, _) => (format!("! {}", photos.words()), theme::warn()),
+            (None, _) => (format!("! {}; Ctrl-S takes this folder", photos.words()), theme::warn()),
         }
     }
 }
@@ -289,5 +297,34 @@ impl Overlay for Picker {
         let Some(Ok(photos)) = self.told.as_ref().map(Receiver::try_recv) else { return Effect::None };
         self.found.photos = photos;
         self.check()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn what_is_no_photo_is_named_with_the_reason() {
+        let folder = tempfile::tempdir().unwrap();
+        let said = |folder: &Path| {
+            let found = Found { folders: Vec::new(), photos: Photos::default(), wrong: None };
+            let (typed, choice) = (Input::default(), Choice::default());
+            let deed: Deed = Box::new(|_, _| Effect::None);
+            let mut picker = Picker { title: "", folder: folder.to_owned(), found, told: None, typed, choice, deed };
+            drop(picker.read());
+            picker.found.photos = picker.found.photos.clone().check();
+            picker.said().0
+        };
+        std::fs::write(folder.path().join("notes.txt"), "a teapot").unwrap();
+        assert_eq!(said(folder.path()), "○ no photos here");
+        std::fs::write(folder.path().join("a.heic"), b"\0\0\0\x18ftypheic\0\0\0\0").unwrap();
+        let text = said(folder.path());
+        assert!(text.starts_with("! no photos here") && text.contains("left out: a.heic: HEIC"), "{text}");
+        ::image::RgbImage::new(2, 2).save(folder.path().join("b.png")).unwrap();
+        let text = said(folder.path());
+        assert!(text.starts_with("! 1 photo; left out: a.heic: HEIC") && text.contains("Ctrl-S"), "{text}");
     }
 }

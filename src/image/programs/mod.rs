@@ -1,0 +1,110 @@
+//! What other programs write into pictures of how they were made, a file for each kind. What they have in common is said in the
+//! words of web UIs: Steps, Sampler, Schedule type, CFG scale, Seed, Size, Model.
+
+mod comfyui;
+mod draw_things;
+mod fooocus;
+mod invokeai;
+mod novelai;
+mod swarmui;
+
+use serde_json::{Map, Value};
+
+use super::Parameters;
+use super::provenance::PARAMETERS;
+
+/// What programs call a setting that several have: their names, and that of web UIs.
+type Names<'a> = &'a [(&'a str, &'a str)];
+
+/// The texts of a picture, with their keywords.
+struct Texts<'a>(&'a [(String, String)]);
+
+impl Texts<'_> {
+    fn get(&self, keyword: &str) -> Option<&str> {
+        self.0.iter().find(|(key, _)| key == keyword).map(|(_, value)| value.as_str())
+    }
+
+    /// The JSON object under this keyword.
+    fn object(&self, keyword: &str) -> Option<Map<String, Value>> {
+        serde_json::from_str(self.get(keyword)?).ok()
+    }
+}
+
+/// What the texts of a picture say of how it was made; none where they say nothing that is read here.
+pub(super) fn read(texts: &[(String, String)]) -> Option<Parameters> {
+    let texts = Texts(texts);
+    for keyword in [PARAMETERS, "UserComment", "Comment", "ImageDescription"] {
+        let object = texts.object(keyword);
+        if let Some(object) = &object
+            && let Some(read) =
+                swarmui::read(object).or_else(|| fooocus::read(object)).or_else(|| draw_things::read(object))
+        {
+            return Some(read);
+        }
+        let text = texts.get(keyword).filter(|_| object.is_none());
+        let read = text.map(Parameters::parse);
+        // What web UIs write has settings; a comment without is one of anybody's.
+        if let Some(read) = read.filter(|read| keyword == PARAMETERS || !read.settings.is_empty()) {
+            return Some(read);
+        }
+    }
+    comfyui::read(&texts)
+        .or_else(|| novelai::read(&texts))
+        .or_else(|| invokeai::read(&texts))
+        .or_else(|| draw_things::read_xmp(&texts))
+        .or_else(|| by_keyword(&texts))
+}
+
+/// Each setting under a keyword of its own: this program before it kept records, and Easy Diffusion.
+fn by_keyword(texts: &Texts<'_>) -> Option<Parameters> {
+    let prompt = texts.get("prompt")?;
+    if prompt.trim_start().starts_with('{') && serde_json::from_str::<Value>(prompt).is_ok() {
+        return None;
+    }
+    let settings = texts.0.iter().filter(|(key, _)| !["prompt", "negative_prompt"].contains(&key.as_str()));
+    let name = |key: &String| if key == "seed" { "Seed".to_owned() } else { key.clone() };
+    Some(Parameters {
+        program: None,
+        prompt: prompt.to_owned(),
+        negative_prompt: texts.get("negative_prompt").unwrap_or_default().to_owned(),
+        settings: settings.map(|(key, value)| (name(key), value.clone())).collect(),
+    })
+}
+
+/// A number or text as people read it; none for what is empty.
+fn plain(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
+        Value::Number(number) => Some(match number.as_f64() {
+            // 8.0 is 8; whole numbers stay as they are, however large.
+            Some(float) if number.is_f64() && float.fract() == 0.0 && float.abs() < 1e15 => format!("{float:.0}"),
+            _ => number.to_string(),
+        }),
+        Value::Bool(is) => Some(is.to_string()),
+        _ => None,
+    }
+}
+
+/// A text, or nothing.
+fn text(value: Option<&Value>) -> String {
+    value.and_then(plain).unwrap_or_default()
+}
+
+/// The settings in `object` that are among `names`, in the order of these.
+fn settings(object: &Map<String, Value>, names: Names<'_>) -> Vec<(String, String)> {
+    let said = names.iter().filter_map(|(own, name)| Some(((*name).to_owned(), plain(object.get(*own)?)?)));
+    said.collect()
+}
+
+/// Width and height, where both are there.
+fn size(object: &Map<String, Value>) -> Option<(String, String)> {
+    let side = |name| object.get(name).and_then(plain);
+    Some(("Size".into(), format!("{}x{}", side("width")?, side("height")?)))
+}
+
+/// The file or model in `value` by its name, without folders and ending.
+fn model_name(value: &str) -> String {
+    let file = value.rsplit(['/', '\\']).next().unwrap_or(value);
+    let endings = [".safetensors", ".ckpt", ".pt", ".pth", ".gguf"];
+    endings.iter().find_map(|ending| file.strip_suffix(ending)).unwrap_or(file).to_owned()
+}
