@@ -216,7 +216,7 @@ fn what_is_no_photo_is_named_with_the_reason_wherever_photos_are_taken_in() {
             assert!(text.contains(said), "{said} in {text}");
         }
         assert!(!text.contains("hidden") && !text.contains("Thumbs"), "{text}");
-        assert_eq!(text.contains("a.jpg: no mask: a mask ends in png"), masks, "{text}");
+        assert_eq!(text.contains("a.jpg: not a PNG, as masks are"), masks, "{text}");
     };
     let model = fixture("tiny_sd1");
     let new = [

@@ -52,7 +52,7 @@ pub(super) fn no_masks(folder: &Path) -> Result<Vec<LeftOut>, Error> {
 }
 
 /// Why a file in a folder of masks is none.
-const NO_MASK: &str = "no mask: a mask ends in png (JPEG blurs its edges), so save it as a PNG";
+const NO_MASK: &str = "not a PNG, as masks are (JPEG blurs their edges): save it as one";
 
 fn is_png(path: &Path) -> bool {
     path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("png"))
