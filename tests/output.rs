@@ -154,3 +154,56 @@ fn no_name_reaches_the_terminal_as_it_is() {
         assert!(!shown.contains("red\nb.png") && !shown.contains("\\u{7}\n"), "{args:?}: {shown}");
     }
 }
+
+#[test]
+fn a_name_that_is_no_text_is_refused_where_it_enters() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let workspace = Workspace::with_models();
+    let images = workspace.concept().join("images");
+    let odd = OsStr::from_bytes(b"odd\xff.png");
+    std::fs::copy(images.join("beach.png"), images.join(odd)).unwrap();
+    let ends = |args: &[&OsStr], code: i32, says: &str| {
+        let mut command = catbench(&workspace, &[]);
+        let done = command.args(args).current_dir(workspace.home()).output().unwrap();
+        let all = [done.stdout, done.stderr].concat();
+        let said = String::from_utf8_lossy(&all);
+        assert_eq!(done.status.code(), Some(code), "{args:?}: {said}");
+        assert!(said.contains(says) && !said.contains("panicked"), "{args:?}: {said}");
+    };
+    let words = |line: &'static str| line.split(' ').map(OsStr::new).collect::<Vec<_>>();
+    let left_out = "left out: odd\\xff.png: its name is not text (UTF-8): rename it";
+    ends(&words("concept show demo"), 0, left_out);
+    ends(&words("concept show demo --json"), 0, "odd\\\\xff.png");
+    ends(&words("train demo --dry-run"), 0, left_out);
+    ends(&words("mask make demo --replace"), 0, "");
+    ends(&words("mask check demo"), 0, "");
+    let copied = workspace.home().join("copied");
+    std::fs::create_dir(&copied).unwrap();
+    std::fs::copy(images.join("beach.png"), copied.join("beach.png")).unwrap();
+    std::fs::copy(images.join("beach.png"), copied.join(odd)).unwrap();
+    ends(&words("concept new other --class cup --images copied --base-model demo/base_model"), 0, left_out);
+    // Files and folders of the command line.
+    let file = [&b"demo/images/"[..], odd.as_bytes()].concat();
+    let file = OsStr::from_bytes(&file);
+    ends(&[&words("show")[..], &[file]].concat(), 0, "odd\\xff.png");
+    ends(&[&words("score demo --prompt cup --sample")[..], &[file]].concat(), 1, "UTF-8");
+    ends(&[&words("sample demo --untrained --steps 1 -n 1 --out")[..], &[odd]].concat(), 1, "UTF-8");
+    ends(&[&words("model add odd")[..], &[odd]].concat(), 1, "odd\\xff.png");
+    // A home.
+    let done = catbench(&workspace, &["concept", "list"]).env("CATBENCH_HOME", odd).output().unwrap();
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.code() == Some(1) && said.contains("odd\\xff.png") && said.contains("UTF-8"), "{said}");
+}
+
+#[test]
+fn a_photo_with_the_longest_name_gets_its_mask() {
+    let workspace = Workspace::with_models();
+    let images = workspace.concept().join("images");
+    let name = format!("{}.png", "a".repeat(251));
+    std::fs::copy(images.join("beach.png"), images.join(&name)).unwrap();
+    let photo = format!("demo/images/{name}");
+    let made = catbench(&workspace, &["mask", "make", "demo", &photo]).current_dir(workspace.home()).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    assert!(workspace.concept().join("masks").join(&name).is_file());
+}

@@ -1,10 +1,12 @@
 //! What a file is by its first bytes, and whether it can be a photo: the one place that decides it.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::read::open;
+use crate::fs::Show;
 
 /// The endings of photos, in lower case. `jfif`, `jpe` and `jif` are JPEG by other names.
 const PHOTO_EXTENSIONS: [&str; 7] = ["jpg", "jpeg", "png", "webp", "jfif", "jpe", "jif"];
@@ -104,17 +106,22 @@ impl Kind {
 /// A file beside photos that is none, and why.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct LeftOut {
-    /// Where it is.
+    /// Where it is. Written as it is shown: its name may be no text, which JSON cannot hold.
+    #[serde(serialize_with = "shown")]
     pub path: PathBuf,
     /// Why it is left out, and what helps.
     pub why: String,
+}
+
+fn shown<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.shown())
 }
 
 /// What is left out, a line for each reason.
 pub fn left_out_words(left_out: &[LeftOut]) -> Vec<String> {
     let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
     for one in left_out {
-        let name = one.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = Path::new(one.path.file_name().unwrap_or_default()).shown().to_string();
         match reasons.iter_mut().find(|(why, _)| *why == one.why) {
             Some((_, names)) => names.push(name),
             None => reasons.push((&one.why, vec![name])),
@@ -145,6 +152,10 @@ pub(super) fn fate(path: &Path) -> Fate {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
     if name.starts_with('.') || OF_SYSTEMS.contains(&name.as_str()) || path.is_dir() {
         return Fate::Hidden;
+    }
+    if path.file_name().and_then(OsStr::to_str).is_none() {
+        // Records, masks and messages name it as text.
+        return Fate::LeftOut("its name is not text (UTF-8): rename it".into());
     }
     let kind = kind_of(path);
     let convert =
