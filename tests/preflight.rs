@@ -191,13 +191,9 @@ fn a_prompt_that_other_programs_read_otherwise_is_said() {
 #[test]
 fn going_on_with_a_run_says_what_is_left_of_it() {
     let workspace = Workspace::with_models();
-    workspace.run().train(130).write();
-    let run = workspace.concept().join("runs").join(common::RUN);
-    let toml = format!(
-        "concept = \"demo\"\nclass_word = \"teapot\"\nbase_model = \"{}\"\n[train]\nsteps = 500\n[evaluation]\n",
-        fixture("tiny_sd1").display()
-    );
-    std::fs::write(run.join("run.toml"), toml).unwrap();
+    let (_, run) = common::queue_training(&workspace, 500, &["--evaluate=false"]);
+    common::wait_for_step(&run, 12);
+    catbench(&workspace, &["stop", "demo"]).assert().code(0);
     let resume = |more: &[&str]| catbench(&workspace, &[&["train", "demo", "--resume", "latest"], more].concat());
     let events = || std::fs::read(run.join("events.jsonl")).unwrap();
     let before = events();
@@ -443,4 +439,75 @@ fn syntax_of_other_programs_is_told_through_every_door() {
     // The job says it too, to whoever looks later.
     let made = output(&[&sample[..], &["--prompt", "a [red] cup", "--steps", "2"]].concat());
     assert!(made.contains("[red]: square brackets"), "{made}");
+}
+
+#[test]
+fn a_run_whose_photos_have_changed_is_not_gone_on_with_and_a_dry_run_says_so() {
+    let workspace = Workspace::with_models();
+    let (_, run) = common::queue_training(&workspace, 5000, &["--evaluate=false"]);
+    common::wait_for_step(&run, 12);
+    catbench(&workspace, &["stop", "demo"]).assert().code(0);
+    let resume = |more: &[&str]| catbench(&workspace, &[&["train", "demo", "--resume", "latest"], more].concat());
+    resume(&["--dry-run"]).assert().code(0);
+    let images = workspace.concept().join("images");
+    std::fs::copy(images.join("beach.png"), images.join("added.png")).unwrap();
+    let jobs = common::jobs(&workspace).len();
+    for more in [&["--dry-run"][..], &["--dry-run", "--json"], &["--detach"]] {
+        resume(more).assert().code(1).stderr(contains("the photos or masks have changed since; start a new run"));
+    }
+    assert_eq!(common::jobs(&workspace).len(), jobs, "nothing was queued");
+    std::fs::remove_file(images.join("added.png")).unwrap();
+    resume(&["--dry-run"]).assert().code(0);
+}
+
+#[test]
+fn photos_that_teach_little_are_said_to() {
+    let workspace = Workspace::with_models();
+    let images = workspace.concept().join("images");
+    let photo = |name: &str, width, height| {
+        let pixels = image::RgbImage::from_fn(width, height, |x, y| image::Rgb([(x % 256) as u8, (y % 256) as u8, 9]));
+        pixels.save(images.join(name)).unwrap();
+    };
+    photo("dot.png", 1, 1);
+    photo("line.png", 500, 3);
+    photo("long.png", 400, 100);
+    std::fs::copy(images.join("snow.png"), images.join("snow again.png")).unwrap();
+    let said = catbench(&workspace, &["train", "demo", "--dry-run"]).output().unwrap();
+    let said = [said.stdout, said.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    for warning in [
+        "dot.png: 1 × 1 is very small",
+        "line.png: 500 × 3 is very small",
+        "long.png: 400 × 100 is very long",
+        "snow.png: the same picture as snow again.png: it counts twice",
+    ] {
+        assert_eq!(said.matches(warning).count(), 1, "{warning}: {said}");
+    }
+    assert!(!said.contains("beach.png: the same") && !said.contains("grass.png: 64 × 64 is"), "{said}");
+}
+
+#[test]
+fn a_class_word_that_means_something_in_prompts_is_refused_where_it_enters() {
+    let workspace = Workspace::with_models();
+    let new = ["concept", "new", "other", "--images", "demo/images", "--base-model", "demo/base_model", "--class"];
+    for word in ["teapot{x}", "(teapot:1.2)", "tea|pot", ""] {
+        let refused =
+            catbench(&workspace, &[&new[..], &[word]].concat()).current_dir(workspace.home()).assert().code(1);
+        refused.stderr(contains("class word"));
+        assert!(!workspace.home().join("other").exists());
+    }
+    let concept = workspace.concept().join("concept.toml");
+    let text = std::fs::read_to_string(&concept).unwrap();
+    std::fs::write(&concept, text.replace("\"teapot\"", "\"teapot{x}\"")).unwrap();
+    catbench(&workspace, &["train", "demo", "--dry-run"])
+        .assert()
+        .code(1)
+        .stderr(contains("class_word = \"teapot{x}\""));
+    catbench(&workspace, &["train", "demo", "--detach"])
+        .assert()
+        .code(1)
+        .stderr(contains("class_word = \"teapot{x}\""));
+    nothing_was_made(&workspace);
+    // It can still be looked at.
+    catbench(&workspace, &["concept", "show", "demo"]).assert().code(0);
 }

@@ -215,6 +215,22 @@ fn everything_missing_or_misshapen_is_named_at_once() {
     assert!(norm.contains("[7, 3]") && norm.contains("[320]"), "{norm}");
 }
 
+#[test]
+fn a_part_of_unsupported_width_is_named_and_its_tensors_are_no_other_model() {
+    let report = report("sd1", |tensors| {
+        // Everything of the VAE that is 128 wide is 48 wide: no multiple of the groups of its norms.
+        for (_, shape) in tensors.iter_mut().filter(|(name, _)| name.starts_with("first_stage_model.")) {
+            shape.iter_mut().filter(|size| **size == 128).for_each(|size| *size = 48);
+        }
+    });
+    assert_eq!(report.problems.len(), 1, "{:#?}", report.problems);
+    assert!(
+        report.problems[0].contains("block_out_channels") && report.problems[0].contains("48"),
+        "{:?}",
+        report.problems
+    );
+}
+
 /// What makes another model of a checkpoint.
 type Change = Box<dyn FnOnce(&mut BTreeMap<String, Vec<usize>>)>;
 
