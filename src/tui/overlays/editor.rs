@@ -18,6 +18,9 @@ type Check = Box<dyn Fn(&str) -> Result<String, String> + Send>;
 /// What is done with it.
 type Deed = Box<dyn FnMut(String) -> Effect + Send>;
 
+/// Bytes that a text takes: with every frame all of it is looked at.
+const MOST: usize = 200_000;
+
 /// A text that is edited.
 pub struct Editor {
     title: String,
@@ -64,6 +67,11 @@ impl Editor {
         let lines = self.lines.iter().map(|line| line.text().trim_end().to_owned() + "\n");
         let text = lines.collect::<String>();
         if text.trim().is_empty() { String::new() } else { text }
+    }
+
+    /// Letters that are still taken, and the ends of lines.
+    fn room(&self) -> usize {
+        MOST.saturating_sub(self.lines.iter().map(|line| line.text().len() + 1).sum())
     }
 
     fn break_line(&mut self) {
@@ -170,14 +178,27 @@ impl Overlay for Editor {
         Reply::Stay
     }
 
-    fn paste(&mut self, text: &str) {
-        for (i, line) in text.split('\n').enumerate() {
-            if i > 0 {
-                self.break_line();
-            }
-            self.lines[self.at].insert(line.trim_end_matches('\r'));
-        }
+    fn paste(&mut self, text: &str) -> usize {
+        let room = self.room().min(text.len());
+        let taken = (0..=room).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+        let mut left_out = text[taken..].chars().count();
+        // What follows the cursor comes after the last of the new lines, which are put in together.
+        let rest = self.lines[self.at].split();
+        let mut lines = text[..taken].split('\n').map(|line| line.trim_end_matches('\r'));
+        left_out += self.lines[self.at].insert(lines.next().unwrap_or_default());
+        let new: Vec<Input> = lines
+            .map(|line| {
+                let mut input = Input::default();
+                left_out += input.insert(line);
+                input
+            })
+            .collect();
+        let last = self.at + new.len();
+        self.lines.splice(self.at + 1..self.at + 1, new);
+        self.at = last;
+        self.lines[last].join(&rest);
         self.changed = true;
+        left_out
     }
 
     fn choose(&mut self, index: usize, _: bool, _: &World) -> Reply {

@@ -9,19 +9,20 @@ mod graphics;
 mod loader;
 mod masked;
 mod pace;
+mod printer;
 mod probe;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use ::image::RgbImage;
-use crossterm::event::KeyEvent;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 pub use loader::Loaded;
 pub use masked::stand_back;
-pub use probe::{Answers, Choice, choose, colours, without_asking};
+pub use printer::tell_viuer;
+pub use probe::{Choice, Environment, Probe, colours};
 
 use graphics::Graphics;
 use loader::Loader;
@@ -194,15 +195,9 @@ impl Surface {
         self.graphics.finish()
     }
 
-    /// The frame was written. What the terminal is to be asked, if pictures wait for the answer.
-    pub fn ask(&mut self) -> &'static str {
-        if self.reveal.wrote() { pace::ASK } else { "" }
-    }
-
-    /// Nothing is to be asked: no answer could be read.
-    pub fn never_ask(&mut self) {
-        self.reveal.never_ask();
-        self.graphics.never_ask();
+    /// The frame or a picture was written. Whether the terminal is to be asked for its status: pictures wait for the answer.
+    pub fn asks(&mut self) -> bool {
+        self.reveal.wrote() | self.graphics.asks()
     }
 
     /// The terminal has answered.
@@ -224,16 +219,6 @@ impl Surface {
     /// Print one picture over the frame. Whether more wait.
     pub fn print_next(&mut self) -> std::io::Result<bool> {
         self.graphics.print_next()
-    }
-
-    /// Keys that were read while pictures were printed.
-    pub fn typed(&mut self) -> Vec<KeyEvent> {
-        self.graphics.typed()
-    }
-
-    /// Whether the terminal still owes an answer.
-    pub fn awaits_answer(&mut self) -> bool {
-        self.reveal.awaits_answer() || self.graphics.awaits_answer()
     }
 
     /// The terminal was cleared or lent out: nothing printed is there any more.
