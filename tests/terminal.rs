@@ -299,8 +299,15 @@ fn start(workspace: &Workspace, seed: u64) {
     terminal.wait("there is a first frame", |terminal| terminal.text().contains("Concepts"));
     let (mut text, mut at, mut pressed) = (Vec::new(), 0, String::new());
     terminal.press(Key::Letter('/'));
+    let is_filter = |terminal: &Terminal, text: &[char]| {
+        let (footer, typed) = (terminal.footer(), text.iter().collect::<String>());
+        footer.strip_prefix(" / ").is_some_and(|rest| rest.split("  ").next().unwrap_or_default().trim_end() == typed)
+    };
     for _ in 0..10 + draws.below(20) {
         let key = draws.key();
+        if key == Key::Escape {
+            terminal.wait(&format!("{told}: after {pressed}the filter is {text:?}"), |terminal| is_filter(terminal, &text));
+        }
         let _ = write!(pressed, "{key:?} ");
         key.apply(&mut text, &mut at);
         terminal.press(key);
@@ -313,11 +320,7 @@ fn start(workspace: &Workspace, seed: u64) {
         }
         std::thread::sleep(Duration::from_millis(draws.below(60)));
     }
-    let typed: String = text.iter().collect();
-    terminal.wait(&format!("{told}: after {pressed}the filter is {typed:?}"), |terminal| {
-        let footer = terminal.footer();
-        footer.strip_prefix(" / ").is_some_and(|rest| rest.split("  ").next().unwrap_or_default().trim_end() == typed)
-    });
+    terminal.wait(&format!("{told}: after {pressed}the filter is {text:?}"), |terminal| is_filter(terminal, &text));
     terminal.press(Key::Enter);
     terminal.press(Key::Letter('q'));
     terminal.wait(&format!("{told}: it is left"), |terminal| terminal.has_written(LEFT));

@@ -126,7 +126,7 @@ impl Reader {
     pub fn read(&mut self, limit: Option<Duration>) -> Option<Vec<Told>> {
         let patience = self.bytes.patience(Instant::now(), self.line.escape());
         let wait = patience.into_iter().chain(limit).min();
-        let mut pieces = Vec::new();
+        let (mut pieces, mut came) = (Vec::new(), false);
         match wait_for_input(wait) {
             Input::Gone => {
                 self.line.known().gone = true;
@@ -149,6 +149,7 @@ impl Reader {
                     }
                     Ok(count) => count,
                 };
+                came = true;
                 let now = Instant::now();
                 buffer[..count].iter().for_each(|byte| self.bytes.take(*byte, now, &mut pieces));
             }
@@ -156,7 +157,8 @@ impl Reader {
         let told: Vec<Told> = pieces.into_iter().flat_map(keys::told).collect();
         let now = Instant::now();
         let mut known = self.line.known();
-        known.heard = Some((now, self.bytes.has_begun()));
+        // Of silence nothing is heard.
+        known.heard = if came { Some(now) } else { known.heard.map(|(then, _)| then) }.map(|then| (then, self.bytes.has_begun()));
         known.gap = self.bytes.gap();
         for told in &told {
             match told {

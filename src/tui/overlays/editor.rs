@@ -241,4 +241,15 @@ mod tests {
         press(&mut editor, KeyCode::Char('k'), control);
         assert_eq!(editor.text(), "");
     }
+
+    #[test]
+    fn a_paste_of_many_lines_is_put_in_as_far_as_there_is_room() {
+        let mut editor = Editor::new("Notes", "one two\nthree\n", |_| Effect::None);
+        assert_eq!(editor.paste("a\r\nb\nc "), 0);
+        assert_eq!(editor.text(), "one twoa\nb\nc\nthree\n");
+        let long = "line\n".repeat(100_000);
+        assert!(editor.paste(&long) > 290_000);
+        assert!(editor.text().len() <= MOST);
+        assert_eq!(editor.paste("x") + editor.paste("y"), 2);
+    }
 }

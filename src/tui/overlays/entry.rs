@@ -329,4 +329,24 @@ mod tests {
         input.key(KeyEvent::new(KeyCode::Home, KeyModifiers::NONE));
         assert_eq!(input.line(6, true).to_string(), "one t…");
     }
+
+    #[test]
+    fn a_long_paste_is_cut_where_there_is_no_room_and_says_how_much() {
+        let mut input = Input::new("é");
+        assert_eq!(input.insert(&"x".repeat(100_000)), 100_000 - (LONGEST - 1));
+        assert_eq!(input.insert("y"), 1);
+        assert_eq!(input.text().chars().count(), LONGEST);
+        // However long it is, only what is seen is looked at.
+        let begun = std::time::Instant::now();
+        (0..200).for_each(|_| assert_eq!(input.line(40, true).width(), 40));
+        assert!(begun.elapsed() < std::time::Duration::from_secs(5), "{:?}", begun.elapsed());
+    }
+
+    #[test]
+    fn a_line_ends_where_wide_letters_fit() {
+        assert_eq!(end_within("ab漢字", 3), "字");
+        assert_eq!(end_within("ab漢字", 4), "漢字");
+        assert_eq!(end_within("ab", 9), "ab");
+        assert_eq!(end_within("ab", 0), "");
+    }
 }
