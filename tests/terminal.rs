@@ -68,14 +68,31 @@ struct Terminal {
 impl Terminal {
     /// A shell in a terminal of this manner, with the workbench in it; then it says so and shows what is typed.
     fn open(workspace: &Workspace, manner: Manner) -> Self {
-        let pair = native_pty_system().openpty(PtySize { rows: 24, cols: 80, pixel_width: 0, pixel_height: 0 }).unwrap();
+        Self::open_with(workspace, manner, "open", &[])
+    }
+
+    fn open_with(workspace: &Workspace, manner: Manner, words: &str, environment: &[(&str, &str)]) -> Self {
+        let pair =
+            native_pty_system().openpty(PtySize { rows: 24, cols: 80, pixel_width: 0, pixel_height: 0 }).unwrap();
         let mut command = CommandBuilder::new("sh");
-        command.args(["-c", &format!("\"$0\" open; echo {LEFT}; exec cat"), env!("CARGO_BIN_EXE_catbench")]);
+        command.args(["-c", &format!("\"$0\" {words}; echo {LEFT}; exec cat"), env!("CARGO_BIN_EXE_catbench")]);
         command.env("CATBENCH_HOME", workspace.home());
         command.env("TERM", "xterm-256color");
-        for name in ["TMUX", "STY", "ZELLIJ", "NO_COLOR", "COLORTERM", "COLORFGBG", "CATBENCH_IMAGES", "CATBENCH_THEME"] {
+        let cleared = [
+            "TMUX",
+            "STY",
+            "ZELLIJ",
+            "NO_COLOR",
+            "COLORTERM",
+            "COLORFGBG",
+            "LC_TERMINAL",
+            "TERM_PROGRAM",
+            "KONSOLE_VERSION",
+        ];
+        for name in cleared.into_iter().chain(["CATBENCH_IMAGES", "CATBENCH_THEME"]) {
             command.env_remove(name);
         }
+        environment.iter().for_each(|(name, value)| command.env(name, value));
         let child = pair.slave.spawn_command(command).unwrap();
         drop(pair.slave);
         let parser = Arc::new(Mutex::new(vt100::Parser::new(24, 80, 0)));
@@ -306,7 +323,8 @@ fn start(workspace: &Workspace, seed: u64) {
     for _ in 0..10 + draws.below(20) {
         let key = draws.key();
         if key == Key::Escape {
-            terminal.wait(&format!("{told}: after {pressed}the filter is {text:?}"), |terminal| is_filter(terminal, &text));
+            terminal
+                .wait(&format!("{told}: after {pressed}the filter is {text:?}"), |terminal| is_filter(terminal, &text));
         }
         let _ = write!(pressed, "{key:?} ");
         key.apply(&mut text, &mut at);
@@ -354,4 +372,82 @@ fn slow_answers_are_no_keys_and_never_come_to_the_shell() {
             });
         }
     });
+}
+
+/// One that answers at once.
+fn quick(answers: Answers) -> Manner {
+    Manner { answers, delay: Duration::ZERO, gap: None }
+}
+
+/// Press q, and wait until it is left.
+fn leave(terminal: &Terminal) {
+    terminal.press(Key::Letter('q'));
+    terminal.wait("it is left", |terminal| terminal.has_written(LEFT));
+}
+
+#[test]
+fn pictures_come_as_the_terminal_answers_and_not_as_variables_say() {
+    const SIXEL: Answers = &[("\x1b[c", "\x1b[?64;1;4c"), ("\x1b[5n", "\x1b[0n"), ("\x1b[6n", "\x1b[5;2R")];
+    let (kitty, sixel, iterm, blocks) = ("\x1b_Gf=32", "\x1bP", "\x1b]1337;File", "▀");
+    let inherited = [("LC_TERMINAL", "iTerm2"), ("TERM_PROGRAM", "WezTerm")];
+    let workspace = Workspace::new();
+    for (answers, words, environment, drawn) in [
+        (KITTY, "open demo", &[][..], kitty),
+        (SIXEL, "open demo", &[], sixel),
+        (SIXEL, "open demo", &inherited, sixel),
+        (VT220, "open demo", &inherited, blocks),
+        (SIXEL, "open demo", &[("ZELLIJ", "0")], blocks),
+        (SIXEL, "open demo --images sixel", &[("ZELLIJ", "0")], sixel),
+        (VT220, "open demo --images iterm", &[], iterm),
+        (VT220, "open demo --images kitty", &[], kitty),
+    ] {
+        let terminal = Terminal::open_with(&workspace, quick(answers), words, environment);
+        let told = format!("{words} with {environment:?} draws with {drawn:?}");
+        terminal.wait(&told, |terminal| terminal.has_written(drawn));
+        leave(&terminal);
+        for other in [kitty, sixel, iterm].into_iter().filter(|other| *other != drawn) {
+            assert!(!terminal.has_written(other), "{told}, and not with {other:?}");
+        }
+    }
+}
+
+#[test]
+fn a_letter_of_another_layout_is_the_key_at_its_place_or_is_told() {
+    let workspace = Workspace::new();
+    let terminal = Terminal::open(&workspace, quick(VT220));
+    terminal.wait("there is a first frame", |terminal| terminal.text().contains("Concepts"));
+    terminal.press(Key::Letter('й'));
+    terminal.wait("it says so", |terminal| terminal.text().contains("keys are Latin letters"));
+    leave(&terminal);
+    let terminal = Terminal::open(&workspace, quick(KITTY));
+    terminal.wait("kitty's keyboard is taken", |terminal| terminal.has_written("\x1b[>29u"));
+    // In a filter it is text; then it is q, which stands at its place.
+    let foreign = |terminal: &Terminal| send(&terminal.sending, b"\x1b[1081::113;;1081u", Duration::ZERO);
+    terminal.press(Key::Letter('/'));
+    foreign(&terminal);
+    terminal.wait("it is text", |terminal| terminal.footer().starts_with(" / й"));
+    terminal.press(Key::Escape);
+    foreign(&terminal);
+    terminal.wait("it is left", |terminal| terminal.has_written(LEFT));
+    assert!(terminal.has_written("\x1b[<u"), "the keyboard is given back");
+}
+
+#[test]
+fn a_terminal_that_reads_no_utf8_is_left_with_a_word() {
+    // The cursor is where two letters end.
+    const LATIN: Answers = &[("\x1b[c", "\x1b[?62;22c"), ("\x1b[5n", "\x1b[0n"), ("\x1b[6n", "\x1b[5;3R")];
+    let terminal = Terminal::open(&Workspace::new(), quick(LATIN));
+    terminal.wait("it is left", |terminal| terminal.has_written(LEFT));
+    assert!(terminal.has_written("this terminal does not read UTF-8"));
+}
+
+#[test]
+fn without_a_terminal_the_workbench_says_so_in_a_line() {
+    let output = common::catbench(&Workspace::new(), &["open"]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), said.lines().count()), (Some(1), 1), "{said}");
+    assert!(said.contains("needs a terminal"), "{said}");
+    let dumb = Terminal::open_with(&Workspace::new(), quick(VT220), "open", &[("TERM", "dumb")]);
+    dumb.wait("it is left", |terminal| terminal.has_written(LEFT));
+    assert!(dumb.has_written("TERM is \"dumb\"") && !dumb.has_written("\x1b["));
 }

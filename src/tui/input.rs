@@ -158,7 +158,8 @@ impl Reader {
         let now = Instant::now();
         let mut known = self.line.known();
         // Of silence nothing is heard.
-        known.heard = if came { Some(now) } else { known.heard.map(|(then, _)| then) }.map(|then| (then, self.bytes.has_begun()));
+        known.heard =
+            if came { Some(now) } else { known.heard.map(|(then, _)| then) }.map(|then| (then, self.bytes.has_begun()));
         known.gap = self.bytes.gap();
         for told in &told {
             match told {
@@ -204,10 +205,8 @@ enum Input {
 fn wait_for_input(limit: Option<Duration>) -> Input {
     let stdin = io::stdin();
     // Of what a system counts in milliseconds, it never takes less.
-    let limit = limit.map(|limit| Timespec {
-        tv_sec: limit.as_secs() as i64,
-        tv_nsec: i64::from(limit.subsec_nanos()),
-    });
+    let limit =
+        limit.map(|limit| Timespec { tv_sec: limit.as_secs() as i64, tv_nsec: i64::from(limit.subsec_nanos()) });
     let mut descriptors = [PollFd::new(&stdin, PollFlags::IN)];
     match poll(&mut descriptors, limit.as_ref()) {
         Ok(0) | Err(rustix::io::Errno::INTR) => Input::None,

@@ -58,8 +58,8 @@ use input::{Line, Question, Reader, Told};
 pub use keymap::Place;
 pub use link::Update;
 pub use overlays::palette::Verb;
-use preview::{Environment, Probe};
 pub use preview::{Choice, Colours, Images};
+use preview::{Environment, Probe};
 pub use terminal::Screen;
 pub use widgets::graph;
 

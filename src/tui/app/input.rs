@@ -22,8 +22,7 @@ impl App {
         let leaves = action == Some(Action::Interrupt);
         if let Some(overlay) = self.overlays.last() {
             let layer = overlay.layer();
-            let action =
-                if leaves { Some(Action::Back) } else { either(&|key| keymap::find(layer.keys, key)) };
+            let action = if leaves { Some(Action::Back) } else { either(&|key| keymap::find(layer.keys, key)) };
             if action.is_none() && layer.has_letters() {
                 self.notice = no_key(key);
             }

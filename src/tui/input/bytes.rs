@@ -314,7 +314,7 @@ mod tests {
     fn what_never_ends_is_dropped() {
         for begun in [&b"\x1b["[..], b"\x1b[12;", b"\x1b]11;rgb", b"\x1bP>|", b"\x1bO", b"\xc3", b"\x1b[M!"] {
             assert_eq!(pieces(begun, 0), [], "{begun:?}");
-let (now, mut found) = (Instant::now(), Vec::new());
+            let (now, mut found) = (Instant::now(), Vec::new());
             let mut bytes = Bytes::new(now);
             begun.iter().for_each(|byte| bytes.take(*byte, now, &mut found));
             assert_eq!(bytes.patience(now + DROP / 2, ALT), Some(DROP / 2));

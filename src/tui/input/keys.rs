@@ -42,7 +42,11 @@ pub fn told(piece: Piece) -> Vec<Told> {
         Piece::Escape => one(Some(Event::Key(KeyCode::Esc.into()))),
         Piece::Letter(letter, alt) => {
             let key = letter_key(letter);
-            one(Some(Event::Key(if alt { KeyEvent { modifiers: key.modifiers | KeyModifiers::ALT, ..key } } else { key })))
+            one(Some(Event::Key(if alt {
+                KeyEvent { modifiers: key.modifiers | KeyModifiers::ALT, ..key }
+            } else {
+                key
+            })))
         }
         Piece::Ss3(last) => one(plain(last).map(|code| Event::Key(code.into()))),
         Piece::Console(last @ b'A'..=b'E') => one(Some(Event::Key(KeyCode::F(1 + last - b'A').into()))),
@@ -173,7 +177,8 @@ fn kitty_key(fields: &[&str], modifiers: KeyModifiers, kind: KeyEventKind) -> Ve
     let letter = |number: Option<&str>| number?.parse::<u32>().ok().and_then(char::from_u32);
     let mut codes = fields.first().copied().unwrap_or_default().split(':');
     let (code, shifted, latin) = (letter(codes.next()), letter(codes.next()), letter(codes.next()));
-    let text: Vec<char> = fields.get(2).into_iter().flat_map(|text| text.split(':')).filter_map(|c| letter(Some(c))).collect();
+    let text: Vec<char> =
+        fields.get(2).into_iter().flat_map(|text| text.split(':')).filter_map(|c| letter(Some(c))).collect();
     let key = |code, modifiers| KeyEvent::new_with_kind(code, modifiers, kind);
     let event = |code, modifiers| Told::Event(Event::Key(key(code, modifiers)));
     let shift = modifiers.contains(KeyModifiers::SHIFT);
@@ -383,7 +388,9 @@ mod tests {
         assert_eq!(answer("\x1b_Gi=31;ENOTSUP:no\x1b\\"), Answer::Graphics(false));
         assert_eq!(answer("\x1b[?0u"), Answer::Keyboard);
         assert_eq!(answer("\x1b[1;3R"), Answer::Column(3));
-        for odd in ["\x1b[>1;2c", "\x1b[3n", "\x1b]52;c;aGk=\x07", "\x1b[?2026;2$y", "\x1b[z", "\x1b[<1M", "\x1b[99999999999~"] {
+        for odd in
+            ["\x1b[>1;2c", "\x1b[3n", "\x1b]52;c;aGk=\x07", "\x1b[?2026;2$y", "\x1b[z", "\x1b[<1M", "\x1b[99999999999~"]
+        {
             assert_eq!(all(odd), [], "{odd:?}");
         }
     }

@@ -23,7 +23,8 @@ impl Choice {
 
 /// Programs between us and the terminal that let no pictures through: the variable that each sets, what `TERM` begins with in
 /// it, and what it calls itself.
-const MULTIPLEXERS: [(&str, &str, &str); 3] = [("TMUX", "tmux", "tmux"), ("STY", "screen", "screen"), ("ZELLIJ", "zellij", "Zellij")];
+const MULTIPLEXERS: [(&str, &str, &str); 3] =
+    [("TMUX", "tmux", "tmux"), ("STY", "screen", "screen"), ("ZELLIJ", "zellij", "Zellij")];
 
 /// Terminals that know iTerm2's pictures, by what they call themselves.
 const ITERM: [&str; 4] = ["iTerm2", "WezTerm", "mintty", "rio"];
@@ -48,7 +49,10 @@ pub struct Environment {
 impl Environment {
     /// That of this process.
     pub fn here() -> Self {
-        Self { iterm: viuer::is_iterm_supported(), ..Self::of(|name| std::env::var(name).ok().filter(|value| !value.is_empty())) }
+        Self {
+            iterm: viuer::is_iterm_supported(),
+            ..Self::of(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+        }
     }
 
     fn of(variable: impl Fn(&str) -> Option<String>) -> Self {
@@ -162,14 +166,18 @@ impl Probe {
     pub fn choice(&self) -> Choice {
         let known = self.choice.clone().or_else(|| self.decide());
         known.unwrap_or_else(|| {
-            let has_sixel = self.attributes.iter().flat_map(|attributes| attributes.split(';').skip(1)).any(|a| a == "4");
+            let has_sixel =
+                self.attributes.iter().flat_map(|attributes| attributes.split(';').skip(1)).any(|a| a == "4");
             if self.graphics == Some(true) {
                 Choice::new(Images::Kitty, "the terminal answered to kitty's graphics protocol")
             } else if has_sixel {
                 Choice::new(Images::Sixel, "the terminal names sixel among its attributes")
             } else if self.attributes.is_some() {
                 let name = self.version.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
-                Choice::new(Images::Blocks, format!("the terminal{name} knows neither kitty's nor iTerm2's pictures nor sixel"))
+                Choice::new(
+                    Images::Blocks,
+                    format!("the terminal{name} knows neither kitty's nor iTerm2's pictures nor sixel"),
+                )
             } else {
                 Choice::new(Images::Blocks, "the terminal has not answered what it can do")
             }
@@ -269,7 +277,8 @@ mod tests {
 
     /// What is chosen where these variables are set and the terminal gives these answers; and whether it was asked for graphics.
     fn chosen(wanted: Images, variables: &[(&str, &str)], answers: &[Answer]) -> (Choice, bool) {
-        let variable = |name: &str| variables.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned());
+        let variable =
+            |name: &str| variables.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned());
         // viuer looks at these itself.
         let iterm = ["LC_TERMINAL", "TERM_PROGRAM"].iter().any(|name| variable(name).is_some());
         let environment = Environment { iterm, ..Environment::of(variable) };
@@ -301,12 +310,19 @@ mod tests {
             assert_eq!(choice(&[version("iTerm2 3.5.0"), attributes("64;1;4")]), Images::Iterm);
         }
         // What viuer would not print is not chosen.
-        assert_eq!(chosen(Images::Auto, &[XTERM], &[version("iTerm2 3.5.0"), attributes("64;1;4")]).0.backend, Images::Sixel);
+        assert_eq!(
+            chosen(Images::Auto, &[XTERM], &[version("iTerm2 3.5.0"), attributes("64;1;4")]).0.backend,
+            Images::Sixel
+        );
     }
 
     #[test]
     fn what_the_terminal_answers_decides() {
-        let (choice, asked) = chosen(Images::Auto, &[XTERM], &[version("kitty(0.35.2)"), attributes("62"), Answer::Graphics(true), attributes("62")]);
+        let (choice, asked) = chosen(
+            Images::Auto,
+            &[XTERM],
+            &[version("kitty(0.35.2)"), attributes("62"), Answer::Graphics(true), attributes("62")],
+        );
         assert_eq!((choice.backend, asked), (Images::Kitty, true));
         let (choice, asked) = chosen(Images::Auto, &[XTERM], &[attributes("1;2")]);
         assert_eq!((choice.backend, asked), (Images::Blocks, false), "one that knows nothing newer is not asked more");
@@ -316,21 +332,33 @@ mod tests {
 
     #[test]
     fn multiplexers_get_blocks_unless_asked_otherwise() {
-        for variable in [("TMUX", "/tmp/x"), ("STY", "1.x"), ("ZELLIJ", "0"), ("TERM", "screen-256color"), ("TERM", "tmux-256color")] {
-            let (choice, _) = chosen(Images::Auto, &[variable], &[version("kitty"), attributes("62;4"), attributes("62;4")]);
+        for variable in [
+            ("TMUX", "/tmp/x"),
+            ("STY", "1.x"),
+            ("ZELLIJ", "0"),
+            ("TERM", "screen-256color"),
+            ("TERM", "tmux-256color"),
+        ] {
+            let (choice, _) =
+                chosen(Images::Auto, &[variable], &[version("kitty"), attributes("62;4"), attributes("62;4")]);
             assert_eq!(choice.backend, Images::Blocks, "{variable:?}");
             assert_eq!(chosen(Images::Sixel, &[variable], &[]).0, Choice::new(Images::Sixel, "as asked"));
         }
         // After `sudo -i` only the terminal's own word is left.
         for name in ["tmux 3.4", "Zellij(0.41)"] {
-            assert_eq!(chosen(Images::Auto, &[XTERM], &[version(name), attributes("62;4")]).0.backend, Images::Blocks, "{name}");
+            assert_eq!(
+                chosen(Images::Auto, &[XTERM], &[version(name), attributes("62;4")]).0.backend,
+                Images::Blocks,
+                "{name}"
+            );
         }
     }
 
     #[test]
     fn a_terminal_that_makes_two_letters_of_one_is_told() {
         let heard = |column, locale: &[(&str, &str)]| {
-            let variable = |name: &str| locale.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned());
+            let variable =
+                |name: &str| locale.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned());
             let mut probe = Probe::new(Images::Off, None, Environment::of(variable));
             probe.hear(Answer::Column(column));
             (probe.is_wrecked(), probe.unreadable().is_some())
