@@ -48,6 +48,7 @@ impl Doctor {
     }
 
     /// Say how the terminal reads letters, too, where it was asked.
+    #[must_use]
     pub fn with_letters(self, letters: Option<String>) -> Self {
         Self { letters, ..self }
     }

@@ -302,10 +302,9 @@ fn take_answers(screen: &mut Screen, app: &mut App, probe: &Probe) -> io::Result
 fn let_answers_come(app: &mut App, messages: &Receiver<Message>, line: &Line) {
     while let Some(wait) = line.waits() {
         match messages.recv_timeout(wait.min(Duration::from_millis(20))) {
-            // Keys behind the one that leaves.
-            Ok(Message::Input(_) | Message::Foreign(..)) => {}
+            // Keys behind the one that leaves are dropped.
+            Ok(Message::Input(_) | Message::Foreign(..)) | Err(RecvTimeoutError::Timeout) => {}
             Ok(message) => drop(app.handle(message)),
-            Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
     }

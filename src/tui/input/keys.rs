@@ -198,7 +198,7 @@ fn kitty_key(fields: &[&str], modifiers: KeyModifiers, kind: KeyEventKind) -> Ve
         return vec![event(code, modifiers)];
     }
     let commands = modifiers.intersects(KeyModifiers::CONTROL | KeyModifiers::ALT | KeyModifiers::SUPER);
-    let latin = latin.filter(|latin| latin.is_ascii_graphic());
+    let latin = latin.filter(char::is_ascii_graphic);
     let at_latin = latin.map(|latin| if shift { us_shifted(latin) } else { latin });
     if text.len() > 1 {
         return text.into_iter().map(|letter| event(KeyCode::Char(letter), modifiers)).collect();

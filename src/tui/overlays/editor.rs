@@ -194,7 +194,8 @@ impl Overlay for Editor {
             })
             .collect();
         let last = self.at + new.len();
-        self.lines.splice(self.at + 1..self.at + 1, new);
+        let next = self.at + 1;
+        self.lines.splice(next..next, new);
         self.at = last;
         self.lines[last].join(&rest);
         self.changed = true;

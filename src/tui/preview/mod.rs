@@ -85,7 +85,7 @@ pub struct Surface {
 }
 
 impl Surface {
-    /// A surface that draws with `images`, which is not `auto`, and calls `loaded` on another thread when a picture
+    /// A surface that draws with `images`, no pictures yet where that is `auto`, and calls `loaded` on another thread when a picture
     /// has come.
     pub fn new(images: Images, colours: Colours, loaded: impl Fn(Loaded) + Send + 'static) -> Self {
         let (loader, graphics) = (Loader::new(loaded), Graphics::new(images));
@@ -135,6 +135,8 @@ impl Surface {
         let cell = self.cell();
         let key = self.loader.key(path, mask, u32::from(area.width) * cell.0, u32::from(area.height) * cell.1);
         match self.loader.get(&key, true) {
+            // How it will be drawn is not known yet.
+            Some(Ok(_)) if self.images == Images::Auto => note(buffer, area, "…"),
             None => note(buffer, area, "…"),
             Some(Err(())) => note(buffer, area, "unreadable"),
             Some(Ok(picture)) => {

@@ -131,9 +131,8 @@ impl Probe {
             Answer::Keyboard => self.keyboard = true,
             // One more than its column is where the cursor is after a letter; two more, after two.
             Answer::Column(column) if self.utf8.is_none() && !self.over => self.utf8 = Some(column != 3),
-            // A key that looks like one.
-            Answer::Column(_) => {}
-            Answer::Status => {}
+            // A column then is a key that looks like one.
+            Answer::Column(_) | Answer::Status => {}
             Answer::Attributes(attributes) => {
                 self.attributes = Some(attributes);
                 if !self.asked_graphics && self.may_know_graphics() {
