@@ -1,7 +1,5 @@
 //! `catbench demo`: the first five minutes. The demo is brought into the home where it is not there yet.
 
-use std::io::IsTerminal;
-
 use super::open::ScreenArgs;
 use super::{Error, train};
 use crate::fs::Show;
@@ -24,8 +22,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
     if new && !args.json {
         outln!("the demo is now in {}", concept.folder.shown());
     }
-    let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
-    if terminal && !args.json {
+    if !args.json && super::open::why_not().is_none() {
         return super::open::open(Some("demo"), &args.screen);
     }
     train::demo(args.json)

@@ -19,8 +19,9 @@ pub fn run(args: &Args) -> Result<(), Error> {
     let home = Home::locate()?;
     // One that is damaged is told of when the workbench opens.
     let set = args.screen.theme().or_else(|| home.settings().ok()?.theme);
-    let answers = tui::choose_images(args.screen.images, set);
-    let doctor = Doctor::look(&home, answers.choice, tui::theme_words(set, answers.theme))?;
+    let terminal = tui::ask_terminal(args.screen.images, set);
+    let theme = tui::theme_words(set, terminal.theme);
+    let doctor = Doctor::look(&home, terminal.pictures, theme)?.with_letters(terminal.letters);
     if args.json {
         print_json(&doctor.json());
         return Ok(());

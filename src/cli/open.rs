@@ -1,5 +1,7 @@
 //! `catbench open`: the workbench.
 
+use std::io::IsTerminal;
+
 use clap::{CommandFactory, Parser, ValueEnum};
 
 use super::{Cli, Error};
@@ -59,6 +61,9 @@ pub fn alone() -> Result<(), Error> {
 
 /// Open the workbench, on `concept` where one is named, and when it is left say what goes on.
 pub fn open(concept: Option<&str>, screen: &ScreenArgs) -> Result<(), Error> {
+    if let Some(why) = why_not() {
+        return Err(Error::Job(why));
+    }
     let home = Home::locate()?;
     if let Some(name) = concept {
         // A name that is none is told before the screen is taken.
@@ -76,6 +81,23 @@ pub fn open(concept: Option<&str>, screen: &ScreenArgs) -> Result<(), Error> {
         outln!("{goes_on}");
     }
     Ok(())
+}
+
+/// Why the workbench cannot be opened here, if it cannot.
+pub fn why_not() -> Option<String> {
+    let ends = [("stdin", std::io::stdin().is_terminal()), ("stdout", std::io::stdout().is_terminal())];
+    if let Some((end, _)) = ends.iter().find(|(_, is_terminal)| !is_terminal) {
+        return Some(format!(
+            "the workbench needs a terminal, and {end} is none: open it without a pipe or a file there (`ssh -t` gives one), or \
+             use the verbs of `catbench --help`"
+        ));
+    }
+    let dumb = std::env::var("TERM").is_ok_and(|term| term == "dumb");
+    dumb.then(|| {
+        "the workbench needs a terminal that moves its cursor, and TERM is \"dumb\": set TERM to what the terminal is, or use \
+         the verbs of `catbench --help`"
+            .into()
+    })
 }
 
 /// Every verb of the command line, and those under it, for the palette.

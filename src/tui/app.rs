@@ -10,12 +10,13 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Instant;
 
-use crossterm::event::{Event, KeyEventKind};
+use crossterm::event::{Event, KeyEvent, KeyEventKind};
 use ratatui::layout::Rect;
 
 use super::canvas::Target;
 use super::deeds::{Effect, Task};
 use super::graph::GraphView;
+use super::input::Answer;
 use super::keymap::Place;
 use super::link::{self, Told, Update};
 use super::overlays::Overlay;
@@ -33,6 +34,8 @@ type PhotoCounts = (usize, usize, usize);
 pub enum Message {
     /// A key, a paste, a click, a new size.
     Input(Event),
+    /// A key whose layout has other letters than Latin ones, and the Latin key at its place.
+    Foreign(KeyEvent, KeyEvent),
     /// The size changed.
     Resized,
     /// The terminal is gone, or someone asked the program to end.
@@ -41,8 +44,12 @@ pub enum Message {
     Suspend,
     /// The program goes on after it was stopped from outside.
     Continued,
-    /// The terminal has answered what it was asked.
+    /// The terminal has answered that it has drawn what came before.
     Answered,
+    /// The terminal has answered what it can do, which concerns what draws on it.
+    Answer(Answer),
+    /// The terminal has had its time to answer that.
+    Unanswered,
     /// A picture has come.
     Picture(Loaded),
     /// The daemon tells.
@@ -199,12 +206,6 @@ impl App {
         link::listen(self.world.home.clone(), move |update| messages.send(Message::Update(update)).is_ok());
     }
 
-    /// Draw pictures another way.
-    pub fn set_pictures(&mut self, pictures: Choice) {
-        self.surface.change(pictures.backend);
-        self.setup.pictures = pictures;
-    }
-
     /// Whether all that was asked of other threads has come.
     pub fn is_settled(&self) -> bool {
         let open = self.world.open.as_ref();
@@ -230,10 +231,18 @@ impl App {
         }
     }
 
-    /// What the terminal has told of its background.
-    pub fn set_told(&mut self, told: Theme) {
-        self.setup.told = Some(told);
-        theme::choose(self.setup.theme.unwrap_or(told));
+    /// What the terminal has told: what suits its background, how pictures are drawn, and what is wrong with it.
+    pub fn set_told(&mut self, told: Option<Theme>, pictures: Choice, wrong: Option<&str>) {
+        self.setup.told = told;
+        theme::choose(self.setup.theme.or(told).unwrap_or(Theme::Dark));
+        if self.surface.images() != pictures.backend {
+            self.surface.forget();
+            self.surface.change(pictures.backend);
+        }
+        self.setup.pictures = pictures;
+        if let Some(wrong) = wrong {
+            self.notice = Some(wrong.into());
+        }
     }
 
     /// The next theme: as the terminal asks, for dark ones, for light ones.
@@ -272,21 +281,27 @@ impl App {
 
     fn take(&mut self, message: Message) -> Next {
         match message {
-            Message::Input(Event::Key(key)) if key.kind != KeyEventKind::Release => return self.key(key),
+            Message::Input(Event::Key(key)) if key.kind != KeyEventKind::Release => return self.key(key, None),
+            Message::Foreign(key, latin) if key.kind != KeyEventKind::Release => return self.key(key, Some(latin)),
             Message::Input(Event::Mouse(mouse)) => return self.mouse(mouse),
             Message::Input(Event::Paste(text)) => {
-                match (self.overlays.last_mut(), &mut self.filtering) {
+                let left_out = match (self.overlays.last_mut(), &mut self.filtering) {
                     (Some(overlay), _) => overlay.paste(&text),
                     (None, Some(input)) => {
-                        input.insert(text.trim());
+                        let left_out = input.insert(text.trim());
                         self.filter();
+                        left_out
                     }
                     (None, None) => return Next::Wait,
-                }
+                };
+                self.notice = (left_out > 0).then(|| {
+                    let all = text.chars().count();
+                    format!("of the {all} letters that were pasted the last {left_out} are left out: there is no room for more")
+                });
                 return Next::DrawNow;
             }
             Message::Input(Event::Resize(..)) | Message::Resized | Message::Continued => return Next::Redraw,
-            Message::Input(_) => return Next::Wait,
+            Message::Input(_) | Message::Foreign(..) | Message::Answer(_) | Message::Unanswered => return Next::Wait,
             Message::End => return Next::Quit,
             Message::Suspend => return Next::Suspend,
             Message::Answered => {

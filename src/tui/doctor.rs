@@ -24,6 +24,8 @@ pub struct Doctor {
     size: Option<(u16, u16)>,
     pictures: Choice,
     theme: String,
+    /// How the terminal reads letters, where it was asked.
+    letters: Option<String>,
     cores: usize,
     cards: Vec<GraphicsCard>,
 }
@@ -40,9 +42,16 @@ impl Doctor {
             size: crossterm::terminal::size().ok(),
             pictures,
             theme,
+            letters: None,
             cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             cards: graphics_cards(),
         })
+    }
+
+    /// Say how the terminal reads letters, too, where it was asked.
+    #[must_use]
+    pub fn with_letters(self, letters: Option<String>) -> Self {
+        Self { letters, ..self }
     }
 
     /// Names and values, for people.
@@ -57,8 +66,9 @@ impl Doctor {
             ("terminal", terminal),
             ("pictures", format!("{}: {}", self.pictures.backend.word(), self.pictures.why)),
             ("theme", self.theme.clone()),
-            ("device", format!("cpu, {} cores", self.cores)),
         ];
+        rows.extend(self.letters.iter().map(|letters| ("letters", letters.clone())));
+        rows.push(("device", format!("cpu, {} cores", self.cores)));
         for card in &self.cards {
             let (free, total) = (words::bytes(card.free), words::bytes(card.total));
             rows.push(("device", format!("{}, {}, {free} of {total} free", DeviceName::Cuda(card.number), card.name)));
@@ -86,7 +96,7 @@ impl Doctor {
             },
             "terminal": {
                 "term": self.term, "size": self.size, "theme": self.theme,
-                "pictures": self.pictures.backend.word(), "why": self.pictures.why,
+                "pictures": self.pictures.backend.word(), "why": self.pictures.why, "letters": self.letters,
             },
             "logs": "<job folder>/runner.log", "daemon_log": self.daemon_log, "settings": self.settings,
         })

@@ -1,168 +1,259 @@
 //! What comes from the terminal: keys, and its answers.
+//!
+//! One thread reads all of it, from before the first question to the end, and nothing else does: so no answer is taken for
+//! keys and no key for an answer, whenever they come. [`bytes`] cuts, [`keys`] knows what the pieces mean, [`Line`] knows which
+//! answers are still to come.
 
-use std::io::{self, IsTerminal};
+mod bytes;
+mod keys;
+
+use std::collections::VecDeque;
+use std::io;
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use crossterm::event::{self, Event, KeyCode, KeyModifiers};
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl, open};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{Message, drop_send};
+use bytes::Bytes;
+pub use keys::{Answer, Told};
 
-/// Held while the terminal's input is read: viuer reads it too, when it prints to a local kitty.
-pub type Gate = Arc<Mutex<()>>;
+/// What asks a terminal for its attributes. All answer it, and after what they were asked before: so it comes last.
+pub const ATTRIBUTES: &str = "\x1b[c";
+/// For how long a terminal that has never answered may owe an answer.
+const SILENT: Duration = Duration::from_millis(2500);
+/// For one that has: so many times what its slowest answer took, within these.
+const TIMES: u32 = 4;
+const LEAST: Duration = Duration::from_secs(1);
+const MOST: Duration = Duration::from_secs(8);
+/// While bytes come, no answer is given up.
+const COMING: Duration = Duration::from_millis(500);
+/// How long an Escape waits for the rest of a sequence: on a line without gaps, and at most.
+const ESCAPE: Duration = Duration::from_millis(50);
+const ESCAPE_MOST: Duration = Duration::from_millis(400);
 
-/// Have stdin be an opening of the terminal that nobody else has: crossterm reads on after an answer that it knows no
-/// event for, so reading must be set not to wait, which all that share an opening would be. `false` where this terminal
-/// cannot be opened (one of another user, after `su`): then it must not be asked anything.
-pub fn own_input() -> bool {
-    let stdin = io::stdin();
-    let own = || -> rustix::io::Result<()> {
-        let name = rustix::termios::ttyname(&stdin, Vec::new())?;
-        let terminal = open(&name, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())?;
-        rustix::stdio::dup2_stdin(&terminal)
-    };
-    stdin.is_terminal() && own().is_ok()
+/// A question that every terminal answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question {
+    /// Is it well?
+    Status,
+    /// Which attributes has it?
+    Attributes,
 }
 
-/// Send what comes to the thread that draws, on a thread of its own. `own`: as [`own_input`] says.
-pub fn listen(to: Sender<Message>, gate: Gate, own: bool) {
+/// What is known of the way to the terminal and back.
+#[derive(Clone, Default)]
+pub struct Line(Arc<Mutex<Known>>);
+
+#[derive(Default)]
+struct Known {
+    /// What was asked and not answered, and when.
+    owed: VecDeque<(Question, Instant)>,
+    /// What the slowest answer took; none where none has come.
+    delay: Option<Duration>,
+    /// The longest time between two bytes of a sequence.
+    gap: Duration,
+    /// When something was last heard, and whether it is not whole yet.
+    heard: Option<(Instant, bool)>,
+    /// The terminal is gone.
+    gone: bool,
+}
+
+impl Line {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The terminal is about to be asked this.
+    pub fn asks(&self, question: Question) {
+        self.known().owed.push_back((question, Instant::now()));
+    }
+
+    /// How much longer the answers that the terminal owes are to be waited for; none where it owes none, or none will come.
+    pub fn waits(&self) -> Option<Duration> {
+        self.known().waits(Instant::now())
+    }
+
+    /// How long an Escape waits for more.
+    fn escape(&self) -> Duration {
+        let known = self.known();
+        if known.waits(Instant::now()).is_some() { ESCAPE_MOST } else { (known.gap * 8).clamp(ESCAPE, ESCAPE_MOST) }
+    }
+}
+
+impl Known {
+    fn waits(&self, now: Instant) -> Option<Duration> {
+        if self.gone {
+            return None;
+        }
+        let since = |then: Instant| now.saturating_duration_since(then);
+        let left = |limit: Duration, then| limit.saturating_sub(since(then));
+        let owed = self.owed.back().map_or(Duration::ZERO, |(_, asked)| {
+            let limit = self.delay.map_or(SILENT, |delay| (delay * TIMES).clamp(LEAST, MOST));
+            left(limit, *asked)
+        });
+        let coming = self.heard.map_or(Duration::ZERO, |(heard, begun)| {
+            // What is late is still an answer, and a sequence that has begun is still to end.
+            let late = self.owed.front().is_some_and(|(_, asked)| heard > *asked);
+            if begun || late { left(COMING, heard) } else { Duration::ZERO }
+        });
+        Some(owed.max(coming)).filter(|left| !left.is_zero())
+    }
+
+    fn answered(&mut self, question: Question, now: Instant) {
+        // Answers come in the order of their questions: what was asked before will not be answered any more.
+        let Some(at) = self.owed.iter().position(|(owed, _)| *owed == question) else { return };
+        if let Some((_, asked)) = self.owed.drain(..=at).next_back() {
+            self.delay = self.delay.max(Some(now.saturating_duration_since(asked)));
+        }
+    }
+}
+
+/// What reads the terminal.
+pub struct Reader {
+    line: Line,
+    bytes: Bytes,
+}
+
+impl Reader {
+    /// One that tells `line` what it hears.
+    pub fn new(line: Line) -> Self {
+        Self { line, bytes: Bytes::new(Instant::now()) }
+    }
+
+    /// Wait for what comes next, for as long as `limit` says. What it tells; none where the terminal is gone.
+    pub fn read(&mut self, limit: Option<Duration>) -> Option<Vec<Told>> {
+        let patience = self.bytes.patience(Instant::now(), self.line.escape());
+        let wait = patience.into_iter().chain(limit).min();
+        let (mut pieces, mut came) = (Vec::new(), false);
+        match wait_for_input(wait) {
+            Input::Gone => {
+                self.line.known().gone = true;
+                return None;
+            }
+            Input::None => {
+                let now = Instant::now();
+                if self.bytes.patience(now, self.line.escape()) == Some(Duration::ZERO) {
+                    self.bytes.expire(&mut pieces);
+                }
+            }
+            Input::Some => {
+                let mut buffer = [0; 4096];
+                let count = match rustix::io::read(io::stdin(), &mut buffer) {
+                    // Another process has read it.
+                    Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return Some(Vec::new()),
+                    Ok(0) | Err(_) => {
+                        self.line.known().gone = true;
+                        return None;
+                    }
+                    Ok(count) => count,
+                };
+                came = true;
+                let now = Instant::now();
+                buffer[..count].iter().for_each(|byte| self.bytes.take(*byte, now, &mut pieces));
+            }
+        }
+        let told: Vec<Told> = pieces.into_iter().flat_map(keys::told).collect();
+        let now = Instant::now();
+        let mut known = self.line.known();
+        // Of silence nothing is heard.
+        known.heard =
+            if came { Some(now) } else { known.heard.map(|(then, _)| then) }.map(|then| (then, self.bytes.has_begun()));
+        known.gap = self.bytes.gap();
+        for told in &told {
+            match told {
+                Told::Answer(Answer::Status) => known.answered(Question::Status, now),
+                Told::Answer(Answer::Attributes(_)) => known.answered(Question::Attributes, now),
+                _ => {}
+            }
+        }
+        Some(told)
+    }
+}
+
+/// Send what comes to the thread that draws, on a thread of its own.
+pub fn listen(to: Sender<Message>, line: Line) {
     std::thread::spawn(move || {
-        while wait_for_input() {
-            let _gate = gate.lock().unwrap_or_else(PoisonError::into_inner);
-            let read = if own { without_waiting(|| read(&to)) } else { read(&to) };
-            match read {
-                // An answer is input, but no event.
-                Ok(0) => drop_send(&to, Message::Answered),
-                Ok(_) => {}
-                Err(_) => break,
+        let mut reader = Reader::new(line);
+        while let Some(told) = reader.read(None) {
+            for told in told {
+                drop_send(
+                    &to,
+                    match told {
+                        Told::Event(event) => Message::Input(event),
+                        Told::Foreign(typed, latin) => Message::Foreign(typed, latin),
+                        Told::Answer(Answer::Status) => Message::Answered,
+                        Told::Answer(answer) => Message::Answer(answer),
+                    },
+                );
             }
         }
         drop_send(&to, Message::End);
     });
 }
 
-/// Events that are sent together: keys of a flood are not to wait for its end.
-const TOGETHER: usize = 64;
-
-/// Send the events that are there. How many.
-fn read(to: &Sender<Message>) -> io::Result<usize> {
-    let mut count = 0;
-    loop {
-        let mut events = Vec::new();
-        while events.len() < TOGETHER && event::poll(Duration::ZERO).unwrap_or(false) {
-            events.push(event::read()?);
-        }
-        if events.is_empty() {
-            return Ok(count);
-        }
-        count += events.len();
-        messages(&events).into_iter().for_each(|message| drop_send(to, message));
-    }
+enum Input {
+    Some,
+    /// Not in this time.
+    None,
+    /// There never will be any.
+    Gone,
 }
 
-/// What `events`, which came together, tell. Crossterm takes an answer right behind the Escape key for three keys, and the
-/// colour of the background, where it comes after its time, for many.
-fn messages(mut events: &[Event]) -> Vec<Message> {
-    let mut messages = Vec::new();
-    while let [first, rest @ ..] = events {
-        if let Some(after) = behind_colour(events) {
-            events = after;
-            continue;
-        }
-        messages.push(Message::Input(first.clone()));
-        events = rest;
-        if is(first, KeyCode::Esc, KeyModifiers::NONE)
-            && let Some(after) = behind(rest, "[0n")
-        {
-            messages.push(Message::Answered);
-            events = after;
-        }
-    }
-    messages
-}
-
-fn is(event: &Event, code: KeyCode, modifiers: KeyModifiers) -> bool {
-    matches!(event, Event::Key(key) if key.code == code && key.modifiers.difference(KeyModifiers::SHIFT) == modifiers)
-}
-
-/// What comes behind the keys that `text` is made of, if it begins with them.
-fn behind<'a>(events: &'a [Event], text: &str) -> Option<&'a [Event]> {
-    let keys = text.chars().zip(events).filter(|(key, event)| is(event, KeyCode::Char(*key), KeyModifiers::NONE));
-    (keys.count() == text.len()).then(|| &events[text.len()..])
-}
-
-/// What comes behind an answer like `ESC ]11;rgb:1212/1212/1212 BEL`, if it begins with one.
-fn behind_colour(events: &[Event]) -> Option<&[Event]> {
-    let [first, rest @ ..] = events else { return None };
-    let rest = behind(rest, "11;rgb:").filter(|_| is(first, KeyCode::Char(']'), KeyModifiers::ALT))?;
-    let ends = |event: &Event| {
-        is(event, KeyCode::Char('g'), KeyModifiers::CONTROL) || is(event, KeyCode::Char('\\'), KeyModifiers::ALT)
-    };
-    let end = rest.iter().position(ends).map_or(rest.len(), |end| end + 1);
-    Some(&rest[end..])
-}
-
-/// Do this while reading from stdin does not wait.
-fn without_waiting<T>(read: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+/// Wait until there is input to read, for as long as `limit` says.
+fn wait_for_input(limit: Option<Duration>) -> Input {
     let stdin = io::stdin();
-    let flags = fcntl_getfl(&stdin)?;
-    fcntl_setfl(&stdin, flags | OFlags::NONBLOCK)?;
-    let read = read();
-    fcntl_setfl(&stdin, flags)?;
-    read
-}
-
-/// Wait until there is input to read; `false` when there never will be: the terminal is gone.
-fn wait_for_input() -> bool {
-    let stdin = io::stdin();
-    loop {
-        let mut descriptors = [PollFd::new(&stdin, PollFlags::IN)];
-        match poll(&mut descriptors, None) {
-            Ok(_) => return !descriptors[0].revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(_) => return false,
-        }
+    let limit =
+        limit.map(|limit| Timespec { tv_sec: limit.as_secs() as i64, tv_nsec: i64::from(limit.subsec_nanos()) });
+    let mut descriptors = [PollFd::new(&stdin, PollFlags::IN)];
+    match poll(&mut descriptors, limit.as_ref()) {
+        Ok(0) | Err(rustix::io::Errno::INTR) => Input::None,
+        Ok(_) if descriptors[0].revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) => Input::Gone,
+        Ok(_) => Input::Some,
+        Err(_) => Input::Gone,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use crossterm::event::KeyEvent;
-
     use super::*;
 
-    #[test]
-    fn an_answer_right_behind_escape_is_no_keys() {
-        let keys = |codes: &[KeyCode]| codes.iter().map(|code| Event::Key((*code).into())).collect::<Vec<_>>();
-        let told = |codes: &[KeyCode]| {
-            let word = |message| match message {
-                Message::Answered => "answered".to_owned(),
-                Message::Input(Event::Key(key)) => key.code.to_string(),
-                _ => "?".to_owned(),
-            };
-            messages(&keys(codes)).into_iter().map(word).collect::<Vec<_>>()
-        };
-        let [esc, open, zero, n, q] =
-            [KeyCode::Esc, KeyCode::Char('['), KeyCode::Char('0'), KeyCode::Char('n'), KeyCode::Char('q')];
-        assert_eq!(told(&[q, esc, open, zero, n, q]), ["q", "Esc", "answered", "q"]);
-        assert_eq!(told(&[esc, open, zero]), ["Esc", "[", "0"]);
-        assert_eq!(told(&[open, zero, n]), ["[", "0", "n"]);
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
     }
 
     #[test]
-    fn a_late_answer_about_the_background_is_no_keys() {
-        let key = |code, modifiers| Event::Key(KeyEvent::new(code, modifiers));
-        let typed = |c: char| if c.is_uppercase() { KeyModifiers::SHIFT } else { KeyModifiers::NONE };
-        let colour = "11;rgb:1212/1212/abAB".chars().map(|c| key(KeyCode::Char(c), typed(c)));
-        let (q, begin) = (KeyCode::Char('q').into(), key(KeyCode::Char(']'), KeyModifiers::ALT));
-        for end in [key(KeyCode::Char('g'), KeyModifiers::CONTROL), key(KeyCode::Char('\\'), KeyModifiers::ALT)] {
-            let mut events = vec![begin.clone()];
-            events.extend(colour.clone().chain([end, Event::Key(q)]));
-            assert!(matches!(&messages(&events)[..], [Message::Input(Event::Key(key))] if *key == q));
+    fn an_answer_is_waited_for_as_long_as_the_line_is_slow() {
+        let start = Instant::now();
+        let mut known = Known::default();
+        assert_eq!(known.waits(start), None, "nothing was asked");
+        known.owed.push_back((Question::Attributes, start));
+        assert_eq!(known.waits(start + ms(500)), Some(ms(2000)));
+        assert_eq!(known.waits(start + SILENT), None, "it never answers");
+        // Its bytes come slowly.
+        known.heard = Some((start + SILENT, true));
+        assert_eq!(known.waits(start + SILENT + ms(100)), Some(ms(400)));
+        known.heard = Some((start + ms(1500), false));
+        known.answered(Question::Attributes, start + ms(1500));
+        assert_eq!(known.waits(start + ms(1500)), None);
+        // From now on it is known to be slow.
+        known.owed.push_back((Question::Status, start + ms(2000)));
+        assert_eq!(known.waits(start + ms(2000)), Some(ms(6000)));
+        known.gone = true;
+        assert_eq!(known.waits(start + ms(2000)), None);
+    }
+
+    #[test]
+    fn a_later_answer_tells_that_earlier_ones_will_not_come() {
+        let start = Instant::now();
+        let mut known = Known::default();
+        for question in [Question::Status, Question::Attributes, Question::Status] {
+            known.owed.push_back((question, start));
         }
-        assert_eq!(messages(&[begin, Event::Key(q)]).len(), 2, "that key itself");
+        known.answered(Question::Attributes, start);
+        assert_eq!(known.owed, [(Question::Status, start)]);
+        known.answered(Question::Attributes, start);
+        assert_eq!(known.owed.len(), 1, "nobody asked for it");
     }
 }

@@ -41,13 +41,11 @@ mod theme;
 mod widgets;
 mod world;
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
-use std::sync::PoisonError;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-use crossterm::event;
 use crossterm::queue;
 use crossterm::style::Print;
 use crossterm::terminal::{BeginSynchronizedUpdate, EndSynchronizedUpdate};
@@ -56,11 +54,12 @@ use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP};
 pub use app::{App, Message, Next};
 pub use doctor::{Doctor, theme_words};
 use graph::GraphView;
-use input::Gate;
+use input::{Line, Question, Reader, Told};
 pub use keymap::Place;
 pub use link::Update;
 pub use overlays::palette::Verb;
-pub use preview::{Answers, Choice, Colours, Images, choose as choose_images};
+pub use preview::{Choice, Colours, Images};
+use preview::{Environment, Probe};
 pub use terminal::Screen;
 pub use widgets::graph;
 
@@ -69,8 +68,10 @@ use crate::workspace::{self, Home, Theme};
 
 /// The least time between two frames.
 const FRAME: Duration = Duration::from_millis(33);
-/// How long an answer of the terminal is waited for before it is given back.
-const ANSWER: Duration = Duration::from_millis(150);
+/// How long pictures wait for what the terminal can do. What it answers later changes them.
+const ANSWER: Duration = Duration::from_millis(300);
+/// Asks the terminal whether it is well; it answers once it has drawn all that came before.
+const STATUS: &str = "\x1b[5n";
 
 /// What the workbench can fail at.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +82,9 @@ pub enum Error {
     /// The terminal.
     #[error("cannot use this terminal: {0}")]
     Terminal(#[from] io::Error),
+    /// A terminal on which nothing can be seen.
+    #[error("{0}")]
+    Unreadable(&'static str),
 }
 
 /// Where and how the workbench begins.
@@ -130,6 +134,7 @@ pub struct Setup {
 /// Open the workbench on `home` until the user leaves. What goes on then, to be said on the terminal.
 pub fn run(home: &Home, start: Start) -> Result<Option<String>, Error> {
     let Start { concept, place, images, theme, verbs, explained } = start;
+    let images = print_with_viuer(images)?;
     // Before the first thread begins.
     sys::hold_window_changes();
     let mut settings = home.settings()?;
@@ -140,8 +145,11 @@ pub fn run(home: &Home, start: Start) -> Result<Option<String>, Error> {
         None => last_place(home, settings.last.as_deref()),
     };
     let (sender, messages) = channel();
-    let pictures = preview_before_asking(images);
-    let asked = pictures.backend == Images::Auto;
+    let mut probe = Probe::new(images, theme, Environment::here());
+    let pictures = match probe.choice() {
+        choice if choice.backend != Images::Blocks || !probe.is_waited_for() => choice,
+        _ => Choice { backend: Images::Auto, why: "the terminal has not been asked yet".into() },
+    };
     let colours = preview::colours();
     let graph = GraphView::new(&settings);
     let told = None;
@@ -150,33 +158,23 @@ pub fn run(home: &Home, start: Start) -> Result<Option<String>, Error> {
     let setup =
         Setup { home: home.clone(), concept, place, theme, told, pictures, colours, graph, program, verbs, explained };
     let mut app = App::new(setup, sender.clone());
-    let own = input::own_input();
     // Before the terminal is taken: one who ends this while it asks questions wants it back too.
     listen_to_signals(&sender)?;
     let mut screen = Screen::take()?;
+    let line = Line::default();
     // First something to see, then the questions to the terminal, whose answers may take their time.
-    draw(&mut screen, &mut app)?;
-    if asked || theme.is_none() {
-        // The terminal is asked both at once: a silent one is waited for only once.
-        let answers = preview::choose(images, None);
-        app.set_pictures(answers.choice);
-        let before = theme::theme();
-        app.set_told(answers.theme);
-        if theme::theme() != before {
-            // What was drawn has the colours from before.
-            drop_send(&sender, Message::Resized);
-        }
-        for key in answers.typed {
-            drop_send(&sender, Message::Input(event::Event::Key(key)));
-        }
+    crossterm::execute!(io::stdout(), Print(Probe::first_question()))?;
+    draw(&mut screen, &mut app, &line)?;
+    input::listen(sender.clone(), line.clone());
+    ask(&line, &probe.questions())?;
+    if probe.is_waited_for() {
+        std::thread::spawn(move || {
+            std::thread::sleep(ANSWER);
+            drop_send(&sender, Message::Unanswered);
+        });
     }
-    if !own {
-        app.never_ask();
-    }
-    let gate = Gate::default();
-    input::listen(sender.clone(), Gate::clone(&gate), own);
     app.connect();
-    let ended = event_loop(&mut screen, &mut app, &messages, &gate);
+    let ended = event_loop(&mut screen, &mut app, &messages, &line, &mut probe);
     app.forget_screen();
     drop(screen);
     ended?;
@@ -196,13 +194,29 @@ fn last_place(home: &Home, last: Option<&str>) -> (Option<String>, Place) {
     (concept, place)
 }
 
-/// The choice of the first frame: what is known without asking, or `auto`, which draws no picture yet.
-fn preview_before_asking(images: Images) -> Choice {
-    preview::without_asking(images)
-        .unwrap_or_else(|| Choice { backend: Images::Auto, why: "the terminal has not been asked yet".into() })
+/// Have viuer print what it is given, however it would decide by itself. How pictures can be drawn then.
+fn print_with_viuer(images: Images) -> Result<Images, Error> {
+    use std::os::unix::process::CommandExt;
+    // It looks at variables for iTerm2's pictures, and those of a process that runs are not to be changed.
+    if images == Images::Iterm && !viuer::is_iterm_supported() {
+        let program = std::env::current_exe().unwrap_or_else(|_| "catbench".into());
+        let mut again = std::process::Command::new(program);
+        return Err(again.args(std::env::args_os().skip(1)).env("LC_TERMINAL", "iTerm2").exec().into());
+    }
+    match images {
+        Images::Off | Images::Blocks | Images::Iterm => Ok(images),
+        Images::Auto => Ok(preview::tell_viuer().map_or(Images::Blocks, |()| images)),
+        Images::Kitty | Images::Sixel => Ok(preview::tell_viuer().map(|()| images)?),
+    }
 }
 
-fn event_loop(screen: &mut Screen, app: &mut App, messages: &Receiver<Message>, gate: &Gate) -> Result<(), Error> {
+fn event_loop(
+    screen: &mut Screen,
+    app: &mut App,
+    messages: &Receiver<Message>,
+    line: &Line,
+    probe: &mut Probe,
+) -> Result<(), Error> {
     // When the next frame is to be drawn, if one is, and when the next picture is to be printed over it.
     let mut due = Some(Instant::now());
     let mut picture: Option<Instant> = None;
@@ -215,14 +229,14 @@ fn event_loop(screen: &mut Screen, app: &mut App, messages: &Receiver<Message>, 
         let message = match message {
             Ok(message) => message,
             Err(RecvTimeoutError::Timeout) if due.is_some() => {
-                draw(screen, app)?;
+                draw(screen, app, line)?;
                 drawn = Instant::now();
                 due = app.more_due().map(|more| more.max(drawn + FRAME));
                 picture = app.patience().map(|patience| drawn + patience);
                 continue;
             }
             Err(RecvTimeoutError::Timeout) => {
-                let more = print_picture(app, gate)?;
+                let more = print_picture(app, line)?;
                 picture = app.patience().filter(|_| more).map(|patience| Instant::now() + patience);
                 continue;
             }
@@ -233,7 +247,21 @@ fn event_loop(screen: &mut Screen, app: &mut App, messages: &Receiver<Message>, 
             // What waited for it goes on.
             (due, picture) = (due.map(|_| Instant::now()), picture.map(|_| Instant::now()));
         }
-        match app.handle(message) {
+        let next = match message {
+            Message::Answer(answer) => {
+                if let Some(more) = probe.hear(answer) {
+                    ask(line, &more)?;
+                }
+                if probe.is_wrecked() {
+                    let_answers_come(app, messages, line);
+                    return Err(Error::Unreadable(probe.unreadable().unwrap_or_default()));
+                }
+                if probe.is_over() { take_answers(screen, app, probe)? } else { Next::Wait }
+            }
+            Message::Unanswered if !probe.is_over() => take_answers(screen, app, probe)?,
+            message => app.handle(message),
+        };
+        match next {
             Next::Wait => {}
             Next::Draw => due = Some(due.map_or(drawn + FRAME, |due| due.min(drawn + FRAME))),
             Next::DrawNow => due = Some(Instant::now()),
@@ -246,47 +274,114 @@ fn event_loop(screen: &mut Screen, app: &mut App, messages: &Receiver<Message>, 
                 due = Some(Instant::now());
             }
             Next::Suspend => {
-                let_answer_come(app, messages);
+                let_answers_come(app, messages, line);
                 app.forget_screen();
                 screen.suspend()?;
                 due = Some(Instant::now());
             }
             Next::Quit => {
-                let_answer_come(app, messages);
+                let_answers_come(app, messages, line);
                 return Ok(());
             }
         }
     }
 }
 
-/// Wait a moment for the answer that the terminal still owes, if there is one: the shell would take it for keys.
-fn let_answer_come(app: &mut App, messages: &Receiver<Message>) {
-    let deadline = Instant::now() + ANSWER;
-    while app.awaits_answer() {
-        match messages.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            // Keys behind the one that leaves.
-            Ok(Message::Input(_)) => {}
+/// Use what the terminal has told of itself.
+fn take_answers(screen: &mut Screen, app: &mut App, probe: &Probe) -> io::Result<Next> {
+    if probe.knows_keyboard() {
+        screen.take_keyboard()?;
+    }
+    let before = theme::theme();
+    app.set_told(probe.theme(), probe.choice(), probe.unreadable());
+    // What was drawn has the colours from before.
+    Ok(if theme::theme() == before { Next::DrawNow } else { Next::Redraw })
+}
+
+/// Wait for the answers that the terminal still owes, as long as they may take: the shell would take them for keys.
+fn let_answers_come(app: &mut App, messages: &Receiver<Message>, line: &Line) {
+    while let Some(wait) = line.waits() {
+        match messages.recv_timeout(wait.min(Duration::from_millis(20))) {
+            // Keys behind the one that leaves are dropped.
+            Ok(Message::Input(_) | Message::Foreign(..)) | Err(RecvTimeoutError::Timeout) => {}
             Ok(message) => drop(app.handle(message)),
-            Err(_) => return,
+            Err(RecvTimeoutError::Disconnected) => return,
         }
     }
 }
 
+/// Ask the terminal `questions`, of which the last is about its attributes.
+fn ask(line: &Line, questions: &str) -> io::Result<()> {
+    line.asks(Question::Attributes);
+    crossterm::execute!(io::stdout(), Print(questions))
+}
+
+/// Ask the terminal all that there is to know of it, and wait for as long as answers may take.
+pub fn ask_terminal(images: Images, theme: Option<Theme>) -> Terminal {
+    let mut probe = Probe::new(images, theme, Environment::here());
+    if io::stdin().is_terminal() && io::stdout().is_terminal() {
+        let raw = crossterm::terminal::enable_raw_mode();
+        // Where it is not possible, answers would be seen and come with the next line.
+        if raw.is_ok() {
+            let _ = converse(&mut probe);
+            let _ = crossterm::terminal::disable_raw_mode();
+        }
+    }
+    Terminal { pictures: probe.choice(), theme: probe.theme().unwrap_or(Theme::Dark), letters: probe.letters() }
+}
+
+/// What was found out of a terminal.
+pub struct Terminal {
+    /// How pictures are drawn.
+    pub pictures: Choice,
+    /// What suits its background.
+    pub theme: Theme,
+    /// How it reads letters, where that is known.
+    pub letters: Option<String>,
+}
+
+/// Ask, and listen until nothing more is to come.
+fn converse(probe: &mut Probe) -> io::Result<()> {
+    let line = Line::default();
+    let mut reader = Reader::new(line.clone());
+    crossterm::execute!(io::stdout(), Print(Probe::first_question()))?;
+    ask(&line, &probe.questions())?;
+    while let Some(wait) = line.waits() {
+        let Some(told) = reader.read(Some(wait)) else { break };
+        for told in told {
+            if let Told::Answer(answer) = told
+                && let Some(more) = probe.hear(answer)
+            {
+                ask(&line, &more)?;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Draw one frame, as one update of the terminal.
-fn draw(screen: &mut Screen, app: &mut App) -> io::Result<()> {
+fn draw(screen: &mut Screen, app: &mut App, line: &Line) -> io::Result<()> {
     queue!(io::stdout(), BeginSynchronizedUpdate)?;
     screen.draw(|buffer| app.draw(buffer))?;
     app.finish_frame()?;
-    crossterm::execute!(io::stdout(), EndSynchronizedUpdate, Print(app.ask()))
+    end_update(app, line)
 }
 
 /// Print one of the pictures that lie over the frame. Whether more wait.
-fn print_picture(app: &mut App, gate: &Gate) -> io::Result<bool> {
-    let _gate = app.prints_read_input().then(|| gate.lock().unwrap_or_else(PoisonError::into_inner));
+fn print_picture(app: &mut App, line: &Line) -> io::Result<bool> {
     queue!(io::stdout(), BeginSynchronizedUpdate)?;
     let more = app.print_picture()?;
-    crossterm::execute!(io::stdout(), EndSynchronizedUpdate)?;
+    end_update(app, line)?;
     Ok(more)
+}
+
+/// All of it is written; where pictures wait for that, the terminal is asked to say when it is drawn.
+fn end_update(app: &mut App, line: &Line) -> io::Result<()> {
+    let asks = app.asks();
+    if asks {
+        line.asks(Question::Status);
+    }
+    crossterm::execute!(io::stdout(), EndSynchronizedUpdate, Print(if asks { STATUS } else { "" }))
 }
 
 /// Threads that turn signals into messages.

@@ -20,7 +20,14 @@ use super::backend::{Cells, LeanBackend, bridges};
 /// Buttons, drags and the wheel are told, in coordinates without a limit; not every move, which floods a slow line.
 const MOUSE: &str = "\x1b[?1000h\x1b[?1002h\x1b[?1006h";
 
+/// kitty's keyboard protocol: every key as a sequence of its own, with the letters that it types and the Latin one at its
+/// place. The terminal keeps what was set before, for the end.
+const KEYBOARD: &str = "\x1b[>29u";
+const KEYBOARD_AS_BEFORE: &str = "\x1b[<u";
+
 static TAKEN: AtomicBool = AtomicBool::new(false);
+/// It knows kitty's keyboard protocol.
+static KEYBOARD_KNOWN: AtomicBool = AtomicBool::new(false);
 
 /// The terminal while the workbench has it. Dropped, it is as it was; so it is after a panic.
 pub struct Screen {
@@ -68,6 +75,14 @@ impl Screen {
         Ok(())
     }
 
+    /// Have keys told by kitty's protocol, which this terminal knows.
+    pub fn take_keyboard(&mut self) -> io::Result<()> {
+        if KEYBOARD_KNOWN.swap(true, Ordering::SeqCst) {
+            return Ok(());
+        }
+        execute!(io::stdout(), Print(KEYBOARD))
+    }
+
     /// Give the terminal back to the shell and stop, as any program does at Ctrl-Z; returns when the shell says `fg`.
     pub fn suspend(&mut self) -> io::Result<()> {
         give_back();
@@ -104,14 +119,17 @@ fn enter() -> io::Result<()> {
     TAKEN.store(true, Ordering::SeqCst);
     // Frames change styles by what they differ in, and leave out what is blank: whatever the shell has left is taken away.
     execute!(io::stdout(), EnterAlternateScreen, SetAttribute(Attribute::Reset), Clear(ClearType::All))?;
-    execute!(io::stdout(), EnableBracketedPaste, Print(MOUSE), Hide)
+    let keyboard = if KEYBOARD_KNOWN.load(Ordering::SeqCst) { KEYBOARD } else { "" };
+    execute!(io::stdout(), Print(keyboard), EnableBracketedPaste, Print(MOUSE), Hide)
 }
 
 /// Give the terminal back, once.
 fn give_back() {
     if TAKEN.swap(false, Ordering::SeqCst) {
         // Nobody is left to tell if the terminal is gone.
-        let _ = execute!(io::stdout(), DisableMouseCapture, DisableBracketedPaste, Show, LeaveAlternateScreen);
+        let keyboard = if KEYBOARD_KNOWN.load(Ordering::SeqCst) { KEYBOARD_AS_BEFORE } else { "" };
+        let _ = execute!(io::stdout(), Print(keyboard), DisableMouseCapture, DisableBracketedPaste, Show);
+        let _ = execute!(io::stdout(), LeaveAlternateScreen);
         let _ = disable_raw_mode();
         let _ = io::stdout().flush();
     }

@@ -3,16 +3,15 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use crossterm::event::Event;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::{Color, Modifier};
 
-use super::{App, Message};
+use super::App;
 use crate::tui::canvas::Canvas;
 use crate::tui::keymap::{Action, BINDINGS, Binding};
-use crate::tui::preview::{Colours, Images};
-use crate::tui::{chrome, drop_send, theme};
+use crate::tui::preview::Colours;
+use crate::tui::{chrome, theme};
 
 /// The smallest terminal the screens fit into.
 const LEAST: (u16, u16) = (60, 16);
@@ -86,14 +85,10 @@ impl App {
         self.surface.finish()
     }
 
-    /// The terminal is not to be asked anything.
-    pub fn never_ask(&mut self) {
-        self.surface.never_ask();
-    }
-
-    /// What to ask the terminal after the frame; [`Message::Answered`] says that it has answered.
-    pub fn ask(&mut self) -> &'static str {
-        self.surface.ask()
+    /// Whether the terminal is to be asked for its status, now that a frame or a picture was written;
+    /// [`super::Message::Answered`] says that it has answered.
+    pub fn asks(&mut self) -> bool {
+        self.surface.asks()
     }
 
     /// When another frame shows more of the pictures, if they are not whole yet.
@@ -108,25 +103,11 @@ impl App {
 
     /// Print one of the pictures that lie over the frame. Whether more wait.
     pub fn print_picture(&mut self) -> io::Result<bool> {
-        let more = self.surface.print_next();
-        for key in self.surface.typed() {
-            drop_send(&self.messages, Message::Input(Event::Key(key)));
-        }
-        more
-    }
-
-    /// Whether the terminal still owes an answer.
-    pub fn awaits_answer(&mut self) -> bool {
-        self.surface.awaits_answer()
+        self.surface.print_next()
     }
 
     /// The terminal was cleared or lent out.
     pub fn forget_screen(&mut self) {
         self.surface.forget();
-    }
-
-    /// Whether viuer reads the terminal's input when it prints.
-    pub fn prints_read_input(&self) -> bool {
-        self.surface.images() == Images::Kitty
     }
 }

@@ -10,15 +10,22 @@ use crate::tui::overlays::Reply;
 use crate::tui::overlays::help::Help;
 
 impl App {
-    pub(super) fn key(&mut self, key: KeyEvent) -> Next {
+    /// A key, and the Latin one at its place where it types a letter of another alphabet: that one is meant where no text is
+    /// typed.
+    pub(super) fn key(&mut self, key: KeyEvent, latin: Option<KeyEvent>) -> Next {
         (self.notice, self.clicked) = (None, None);
-        let action = keymap::action(key, self.place);
+        let either = |find: &dyn Fn(KeyEvent) -> Option<Action>| find(key).or_else(|| latin.and_then(find));
+        let action = either(&|key| keymap::action(key, self.place));
         if action == Some(Action::Suspend) {
             return self.act(Action::Suspend);
         }
         let leaves = action == Some(Action::Interrupt);
         if let Some(overlay) = self.overlays.last() {
-            let action = if leaves { Some(Action::Back) } else { keymap::find(overlay.layer().keys, key) };
+            let layer = overlay.layer();
+            let action = if leaves { Some(Action::Back) } else { either(&|key| keymap::find(layer.keys, key)) };
+            if action.is_none() && layer.has_letters() {
+                self.notice = no_key(key);
+            }
             return self.over(action, key);
         }
         if let Some(input) = &mut self.filtering {
@@ -37,6 +44,9 @@ impl App {
                 }
             }
             return Next::DrawNow;
+        }
+        if action.is_none() {
+            self.notice = no_key(key);
         }
         seen(action.map_or(Next::Draw, |action| self.act(action)))
     }
@@ -116,7 +126,7 @@ impl App {
                 let down = mouse.kind == MouseEventKind::ScrollDown;
                 if !self.overlays.is_empty() {
                     let code = if down { KeyCode::Down } else { KeyCode::Up };
-                    return self.key(KeyEvent::new(code, KeyModifiers::NONE));
+                    return self.key(KeyEvent::new(code, KeyModifiers::NONE), None);
                 }
                 if let Some(Target::Pane(pane) | Target::Item { pane, .. }) = target {
                     let screen = self.screens.at(self.place);
@@ -148,7 +158,7 @@ impl App {
             && self.filtering.is_some()
         {
             let key = if action == Action::Back { KeyCode::Esc } else { KeyCode::Enter };
-            return self.key(KeyEvent::from(key));
+            return self.key(KeyEvent::from(key), None);
         }
         let screen = self.screens.at(self.place);
         match target {
@@ -168,6 +178,16 @@ impl App {
             }
         }
         Next::DrawNow
+    }
+}
+
+/// What is said of a letter that no keyboard with Latin letters has.
+fn no_key(key: KeyEvent) -> Option<String> {
+    match key.code {
+        KeyCode::Char(letter) if letter.is_alphabetic() && !letter.is_ascii() => {
+            Some(format!("{letter} is no key here: keys are Latin letters, so switch the keyboard's layout"))
+        }
+        _ => None,
     }
 }
 

@@ -15,6 +15,14 @@ pub struct Layer {
     pub keys: &'static [Binding],
 }
 
+impl Layer {
+    /// Whether letters are its keys, and no text.
+    pub fn has_letters(&self) -> bool {
+        let is_letter = |code: &crossterm::event::KeyCode| matches!(code, Char(letter) if letter.is_ascii_alphabetic());
+        self.keys.iter().any(|binding| !binding.control && binding.keys.iter().any(is_letter))
+    }
+}
+
 /// All of them, in the order of the help.
 pub const ALL: [&Layer; 12] =
     [&FORM, &ENTRY, &EDITOR, &TEXT, &FILTER, &PICKER, &PALETTE, &QUESTION, &MASK, &PICTURE, &PAGE, &HELP];

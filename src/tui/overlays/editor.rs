@@ -18,6 +18,9 @@ type Check = Box<dyn Fn(&str) -> Result<String, String> + Send>;
 /// What is done with it.
 type Deed = Box<dyn FnMut(String) -> Effect + Send>;
 
+/// Bytes that a text takes: with every frame all of it is looked at.
+const MOST: usize = 200_000;
+
 /// A text that is edited.
 pub struct Editor {
     title: String,
@@ -64,6 +67,11 @@ impl Editor {
         let lines = self.lines.iter().map(|line| line.text().trim_end().to_owned() + "\n");
         let text = lines.collect::<String>();
         if text.trim().is_empty() { String::new() } else { text }
+    }
+
+    /// Letters that are still taken, and the ends of lines.
+    fn room(&self) -> usize {
+        MOST.saturating_sub(self.lines.iter().map(|line| line.text().len() + 1).sum())
     }
 
     fn break_line(&mut self) {
@@ -170,14 +178,28 @@ impl Overlay for Editor {
         Reply::Stay
     }
 
-    fn paste(&mut self, text: &str) {
-        for (i, line) in text.split('\n').enumerate() {
-            if i > 0 {
-                self.break_line();
-            }
-            self.lines[self.at].insert(line.trim_end_matches('\r'));
-        }
+    fn paste(&mut self, text: &str) -> usize {
+        let room = self.room().min(text.len());
+        let taken = (0..=room).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+        let mut left_out = text[taken..].chars().count();
+        // What follows the cursor comes after the last of the new lines, which are put in together.
+        let rest = self.lines[self.at].split();
+        let mut lines = text[..taken].split('\n').map(|line| line.trim_end_matches('\r'));
+        left_out += self.lines[self.at].insert(lines.next().unwrap_or_default());
+        let new: Vec<Input> = lines
+            .map(|line| {
+                let mut input = Input::default();
+                left_out += input.insert(line);
+                input
+            })
+            .collect();
+        let last = self.at + new.len();
+        let next = self.at + 1;
+        self.lines.splice(next..next, new);
+        self.at = last;
+        self.lines[last].join(&rest);
         self.changed = true;
+        left_out
     }
 
     fn choose(&mut self, index: usize, _: bool, _: &World) -> Reply {
@@ -219,5 +241,16 @@ mod tests {
         assert_eq!(editor.text(), "onex\n");
         press(&mut editor, KeyCode::Char('k'), control);
         assert_eq!(editor.text(), "");
+    }
+
+    #[test]
+    fn a_paste_of_many_lines_is_put_in_as_far_as_there_is_room() {
+        let mut editor = Editor::new("Notes", "one two\nthree\n", |_| Effect::None);
+        assert_eq!(editor.paste("a\r\nb\nc "), 0);
+        assert_eq!(editor.text(), "one twoa\nb\nc\nthree\n");
+        let long = "line\n".repeat(100_000);
+        assert!(editor.paste(&long) > 290_000);
+        assert!(editor.text().len() <= MOST);
+        assert_eq!(editor.paste("x") + editor.paste("y"), 2);
     }
 }

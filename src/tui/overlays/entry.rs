@@ -4,7 +4,7 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
-use unicode_width::UnicodeWidthStr;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::{Overlay, Reply, frame, hints, place};
 use crate::tui::canvas::{Canvas, Target};
@@ -14,6 +14,9 @@ use crate::tui::keymap::{self, Action};
 use crate::tui::theme;
 use crate::tui::widgets::text;
 use crate::tui::world::World;
+
+/// Letters that a line takes: far more than any prompt or path has.
+const LONGEST: usize = 10_000;
 
 /// A line that is typed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -34,12 +37,15 @@ impl Input {
         &self.text
     }
 
-    /// Put `text` in, as if it were typed.
-    pub fn insert(&mut self, text: &str) {
-        let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    /// Put `text` in, as if it were typed, as far as there is room. How many letters of it had none.
+    pub fn insert(&mut self, text: &str) -> usize {
+        let room = LONGEST.saturating_sub(self.text.chars().count());
+        let all = text.chars().count();
+        let text: String = text.chars().take(room).map(|c| if c.is_control() { ' ' } else { c }).collect();
         let byte = self.byte(self.at);
         self.text.insert_str(byte, &text);
-        self.at += text.chars().count();
+        self.at += all.min(room);
+        all.saturating_sub(room)
     }
 
     /// A key; whether it was one for a line of text.
@@ -68,7 +74,7 @@ impl Input {
             Some(Action::Right) => self.at = (self.at + 1).min(last),
             _ => match key.code {
                 KeyCode::Char(letter) if !key.modifiers.contains(KeyModifiers::CONTROL) => {
-                    self.insert(&letter.to_string());
+                    self.insert(letter.encode_utf8(&mut [0; 4]));
                 }
                 _ => return false,
             },
@@ -101,10 +107,7 @@ impl Input {
     pub fn line(&self, width: usize, focused: bool) -> Line<'static> {
         let byte = self.byte(self.at);
         let (before, after) = self.text.split_at(byte);
-        let mut before = before.to_owned();
-        while before.width() + 1 > width && !before.is_empty() {
-            before.remove(0);
-        }
+        let before = end_within(before, width.saturating_sub(1)).to_owned();
         let mut after = after.chars();
         let under = after.next().map_or(" ".to_owned(), String::from);
         let cursor = if focused { theme::cursor() } else { Style::new() };
@@ -112,6 +115,16 @@ impl Input {
         let room = width.saturating_sub(before.width() + 1);
         Line::from(vec![Span::raw(before), Span::styled(under, cursor), Span::raw(text::fit(&rest, room))])
     }
+}
+
+/// The longest end of `text` that is no wider than `width`.
+fn end_within(text: &str, width: usize) -> &str {
+    let mut wide = 0;
+    let start = text.char_indices().rev().find(|(_, letter)| {
+        wide += letter.width().unwrap_or(0);
+        wide > width
+    });
+    start.map_or(text, |(at, letter)| &text[at + letter.len_utf8()..])
 }
 
 /// A line of a form.
@@ -271,8 +284,8 @@ impl Overlay for Entry {
         Reply::Stay
     }
 
-    fn paste(&mut self, text: &str) {
-        self.fields[self.focus].input.insert(text.trim_end_matches(['\n', '\r']));
+    fn paste(&mut self, text: &str) -> usize {
+        self.fields[self.focus].input.insert(text.trim_end_matches(['\n', '\r']))
     }
 
     fn choose(&mut self, index: usize, _: bool, _: &World) -> Reply {
@@ -315,5 +328,25 @@ mod tests {
         assert_eq!(input.line(6, true).to_string(), "three ");
         input.key(KeyEvent::new(KeyCode::Home, KeyModifiers::NONE));
         assert_eq!(input.line(6, true).to_string(), "one t…");
+    }
+
+    #[test]
+    fn a_long_paste_is_cut_where_there_is_no_room_and_says_how_much() {
+        let mut input = Input::new("é");
+        assert_eq!(input.insert(&"x".repeat(100_000)), 100_000 - (LONGEST - 1));
+        assert_eq!(input.insert("y"), 1);
+        assert_eq!(input.text().chars().count(), LONGEST);
+        // However long it is, only what is seen is looked at.
+        let begun = std::time::Instant::now();
+        (0..200).for_each(|_| assert_eq!(input.line(40, true).width(), 40));
+        assert!(begun.elapsed() < std::time::Duration::from_secs(5), "{:?}", begun.elapsed());
+    }
+
+    #[test]
+    fn a_line_ends_where_wide_letters_fit() {
+        assert_eq!(end_within("ab漢字", 3), "字");
+        assert_eq!(end_within("ab漢字", 4), "漢字");
+        assert_eq!(end_within("ab", 9), "ab");
+        assert_eq!(end_within("ab", 0), "");
     }
 }

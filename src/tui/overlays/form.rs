@@ -469,8 +469,8 @@ impl Overlay for Form {
         }
     }
 
-    fn paste(&mut self, text: &str) {
-        self.rows[self.choice.index].input.insert(text.trim());
+    fn paste(&mut self, text: &str) -> usize {
+        self.rows[self.choice.index].input.insert(text.trim())
     }
 
     fn choose(&mut self, index: usize, again: bool, _: &World) -> Reply {

@@ -55,8 +55,10 @@ pub trait Overlay: Send {
     fn typed(&mut self, _key: KeyEvent, _world: &World) -> Reply {
         Reply::Stay
     }
-    /// Text that was pasted.
-    fn paste(&mut self, _text: &str) {}
+    /// Text that was pasted. How many letters of it found no room.
+    fn paste(&mut self, _text: &str) -> usize {
+        0
+    }
     /// The mouse did something, before anything else takes it. What that leads to; none where the mouse is not followed.
     fn mouse(&mut self, _mouse: MouseEvent) -> Option<Effect> {
         None

@@ -198,8 +198,8 @@ impl Overlay for Palette {
         Reply::Stay
     }
 
-    fn paste(&mut self, text: &str) {
-        self.typed.insert(text.trim());
+    fn paste(&mut self, text: &str) -> usize {
+        self.typed.insert(text.trim())
     }
 
     fn choose(&mut self, index: usize, again: bool, world: &World) -> Reply {

@@ -284,8 +284,8 @@ impl Overlay for Picker {
         Reply::Stay
     }
 
-    fn paste(&mut self, text: &str) {
-        self.typed.insert(text.trim());
+    fn paste(&mut self, text: &str) -> usize {
+        self.typed.insert(text.trim())
     }
 
     fn choose(&mut self, index: usize, again: bool, _: &World) -> Reply {

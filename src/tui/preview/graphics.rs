@@ -7,12 +7,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ::image::{DynamicImage, RgbImage, imageops};
-use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::buffer::{Buffer, CellDiffOption};
 use ratatui::layout::Rect;
 
 use super::Images;
-use super::pace::{self, Pace};
+use super::pace::Pace;
 
 /// Sixel pictures are printed by viuer in units of so many pixels, whatever the terminal's cells are.
 const VIUER_CELL: (u32, u32) = (6, 12);
@@ -42,8 +41,8 @@ pub struct Graphics {
     pace: Pace,
     /// The pieces that have come of each picture, from its top left on, and whether this frame has the picture.
     pieces: HashMap<u64, (Vec<Rect>, bool)>,
-    /// Keys that viuer has read while it waited for kitty.
-    typed: Vec<KeyEvent>,
+    /// The terminal is to be asked.
+    asks: bool,
 }
 
 /// A picture that is not whole yet.
@@ -59,7 +58,7 @@ impl Graphics {
     pub fn new(images: Images) -> Self {
         let (shown, still, wanted) = (HashMap::new(), HashMap::new(), Vec::new());
         let (pace, pieces) = (Pace::new(8e-6), HashMap::new());
-        Self { images, cell: cell_size(), shown, wanted, still, told: false, pace, pieces, typed: Vec::new() }
+        Self { images, cell: cell_size(), shown, wanted, still, told: false, pace, pieces, asks: false }
     }
 
     /// Width and height of a cell in pixels.
@@ -134,11 +133,6 @@ impl Graphics {
         Some(answer.unwrap_or(STILL))
     }
 
-    /// Nothing is to be asked.
-    pub fn never_ask(&mut self) {
-        self.pace.never_ask();
-    }
-
     /// The terminal has answered.
     pub fn answered(&mut self) {
         self.pace.answered();
@@ -154,15 +148,12 @@ impl Graphics {
                 io::stdout().lock().write_all(SIXEL_AT_CURSOR.as_bytes())?;
                 self.told = true;
             }
-            self.typed.extend(print(self.images, self.cell, piece, &cut(picture, *area, piece))?);
+            print(self.images, self.cell, piece, &cut(picture, *area, piece))?;
             self.shown.insert(piece, *hash);
             self.still.insert(piece, *hash);
             pieces.push(piece);
             let pixels = usize::from(piece.width) * usize::from(piece.height) * (self.cell.0 * self.cell.1) as usize;
-            let ask = if self.pace.wrote(pixels) { pace::ASK } else { "" };
-            let mut out = io::stdout().lock();
-            out.write_all(ask.as_bytes())?;
-            out.flush()?;
+            self.asks = self.pace.wrote(pixels);
         }
         if next(pieces.last(), usize::MAX).is_none() {
             self.wanted.remove(0);
@@ -170,14 +161,9 @@ impl Graphics {
         Ok(!self.wanted.is_empty())
     }
 
-    /// Whether the terminal still owes an answer.
-    pub fn awaits_answer(&mut self) -> bool {
-        self.pace.waits().is_some()
-    }
-
-    /// Keys that were read while pictures were printed.
-    pub fn typed(&mut self) -> Vec<KeyEvent> {
-        std::mem::take(&mut self.typed)
+    /// Whether the terminal is to be asked, now that a piece was printed.
+    pub fn asks(&mut self) -> bool {
+        std::mem::take(&mut self.asks)
     }
 
     /// Nothing is on the screen any more.
@@ -247,8 +233,8 @@ fn cut(picture: &RgbImage, area: Rect, piece: Rect) -> RgbImage {
     imageops::crop_imm(picture, x, y, (right - x).max(1), (bottom - y).max(1)).to_image()
 }
 
-/// Print one picture at its place. The keys that were read meanwhile: viuer waits for the answer of a local kitty itself.
-fn print(images: Images, cell: (u32, u32), area: Rect, picture: &RgbImage) -> io::Result<Vec<KeyEvent>> {
+/// Print one picture at its place.
+fn print(images: Images, cell: (u32, u32), area: Rect, picture: &RgbImage) -> io::Result<()> {
     let (width, height) = (u32::from(area.width), u32::from(area.height));
     let (width, height) = match images {
         // As many of viuer's cells as fill ours, rounded down so that it stays inside.
@@ -267,38 +253,8 @@ fn print(images: Images, cell: (u32, u32), area: Rect, picture: &RgbImage) -> io
     };
     // kitty wants RGBA; the others take anything.
     let picture = DynamicImage::ImageRgb8(picture.clone());
-    match viuer::print(&picture, &config) {
-        Ok(_) => Ok(Vec::new()),
-        // The picture was sent, and keys came before the answer.
-        Err(viuer::ViuError::KittyResponse(read)) => Ok(read.iter().filter_map(key).collect()),
-        Err(error) => Err(io::Error::other(error.to_string())),
-    }
-}
-
-/// A key as viuer has read it.
-fn key(read: &console::Key) -> Option<KeyEvent> {
-    let code = match read {
-        console::Key::Char(character) => KeyCode::Char(*character),
-        console::Key::CtrlC => return Some(KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL)),
-        console::Key::Enter => KeyCode::Enter,
-        console::Key::Escape => KeyCode::Esc,
-        console::Key::Backspace => KeyCode::Backspace,
-        console::Key::Tab => KeyCode::Tab,
-        console::Key::BackTab => KeyCode::BackTab,
-        console::Key::Del => KeyCode::Delete,
-        console::Key::Insert => KeyCode::Insert,
-        console::Key::ArrowLeft => KeyCode::Left,
-        console::Key::ArrowRight => KeyCode::Right,
-        console::Key::ArrowUp => KeyCode::Up,
-        console::Key::ArrowDown => KeyCode::Down,
-        console::Key::Home => KeyCode::Home,
-        console::Key::End => KeyCode::End,
-        console::Key::PageUp => KeyCode::PageUp,
-        console::Key::PageDown => KeyCode::PageDown,
-        // Among them the answer itself.
-        _ => return None,
-    };
-    Some(code.into())
+    let printed = viuer::print(&picture, &config);
+    printed.map(drop).map_err(|error| io::Error::other(error.to_string()))
 }
 
 /// What the terminal says of its cells in pixels, else a size that no usual font is smaller than.

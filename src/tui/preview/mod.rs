@@ -9,19 +9,20 @@ mod graphics;
 mod loader;
 mod masked;
 mod pace;
+mod printer;
 mod probe;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use ::image::RgbImage;
-use crossterm::event::KeyEvent;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 pub use loader::Loaded;
 pub use masked::stand_back;
-pub use probe::{Answers, Choice, choose, colours, without_asking};
+pub use printer::tell_viuer;
+pub use probe::{Choice, Environment, Probe, colours};
 
 use graphics::Graphics;
 use loader::Loader;
@@ -84,7 +85,7 @@ pub struct Surface {
 }
 
 impl Surface {
-    /// A surface that draws with `images`, which is not `auto`, and calls `loaded` on another thread when a picture
+    /// A surface that draws with `images`, no pictures yet where that is `auto`, and calls `loaded` on another thread when a picture
     /// has come.
     pub fn new(images: Images, colours: Colours, loaded: impl Fn(Loaded) + Send + 'static) -> Self {
         let (loader, graphics) = (Loader::new(loaded), Graphics::new(images));
@@ -134,6 +135,8 @@ impl Surface {
         let cell = self.cell();
         let key = self.loader.key(path, mask, u32::from(area.width) * cell.0, u32::from(area.height) * cell.1);
         match self.loader.get(&key, true) {
+            // How it will be drawn is not known yet.
+            Some(Ok(_)) if self.images == Images::Auto => note(buffer, area, "…"),
             None => note(buffer, area, "…"),
             Some(Err(())) => note(buffer, area, "unreadable"),
             Some(Ok(picture)) => {
@@ -194,15 +197,9 @@ impl Surface {
         self.graphics.finish()
     }
 
-    /// The frame was written. What the terminal is to be asked, if pictures wait for the answer.
-    pub fn ask(&mut self) -> &'static str {
-        if self.reveal.wrote() { pace::ASK } else { "" }
-    }
-
-    /// Nothing is to be asked: no answer could be read.
-    pub fn never_ask(&mut self) {
-        self.reveal.never_ask();
-        self.graphics.never_ask();
+    /// The frame or a picture was written. Whether the terminal is to be asked for its status: pictures wait for the answer.
+    pub fn asks(&mut self) -> bool {
+        self.reveal.wrote() | self.graphics.asks()
     }
 
     /// The terminal has answered.
@@ -224,16 +221,6 @@ impl Surface {
     /// Print one picture over the frame. Whether more wait.
     pub fn print_next(&mut self) -> std::io::Result<bool> {
         self.graphics.print_next()
-    }
-
-    /// Keys that were read while pictures were printed.
-    pub fn typed(&mut self) -> Vec<KeyEvent> {
-        self.graphics.typed()
-    }
-
-    /// Whether the terminal still owes an answer.
-    pub fn awaits_answer(&mut self) -> bool {
-        self.reveal.awaits_answer() || self.graphics.awaits_answer()
     }
 
     /// The terminal was cleared or lent out: nothing printed is there any more.

@@ -7,8 +7,6 @@ use std::time::{Duration, Instant};
 
 use ratatui::layout::Rect;
 
-/// Asks the terminal whether it is well; it answers once it has drawn all that came before.
-pub const ASK: &str = "\x1b[5n";
 /// How long a key may wait for pictures.
 const A_PIECE: Duration = Duration::from_millis(20);
 /// For how long an answer is waited for. A terminal that never gave one is not asked again; one that did gave it together
@@ -29,11 +27,6 @@ impl Pace {
     /// As if the line were slow, until it is known: `seconds` for each unit.
     pub fn new(seconds: f64) -> Self {
         Self { seconds, way: Duration::MAX, asked: None, silent: false }
-    }
-
-    /// Nothing is to be asked, and so nothing paced.
-    pub fn never_ask(&mut self) {
-        self.silent = true;
     }
 
     /// How many units make up a piece: one at least, or nothing more would come and nothing be learned.
@@ -141,16 +134,6 @@ impl Reveal {
     pub fn wrote(&mut self) -> bool {
         let new = std::mem::take(&mut self.new);
         (new > 0 || std::mem::take(&mut self.awaits)) && self.pace.wrote(new)
-    }
-
-    /// Nothing is to be asked.
-    pub fn never_ask(&mut self) {
-        self.pace.never_ask();
-    }
-
-    /// Whether the terminal still owes an answer.
-    pub fn awaits_answer(&mut self) -> bool {
-        self.pace.waits().is_some()
     }
 
     /// The terminal has answered.
