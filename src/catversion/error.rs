@@ -25,7 +25,7 @@ pub enum Error {
         cause: String,
     },
     /// A checkpoint file is missing or unreadable.
-    #[error("cannot read checkpoint {path}: {source}")]
+    #[error("cannot read checkpoint {path}: {}", crate::fs::why(path, source))]
     ReadCheckpoint {
         /// The file.
         path: PathBuf,
@@ -33,7 +33,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A checkpoint cannot be written.
-    #[error("cannot write checkpoint {path}: {source}")]
+    #[error("cannot write checkpoint {path}: {}", crate::fs::why(path, source))]
     WriteCheckpoint {
         /// The file.
         path: PathBuf,

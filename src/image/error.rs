@@ -5,7 +5,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file system refused.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {}", path.display(), crate::fs::why(path, source))]
     Read {
         /// The file or folder.
         path: PathBuf,
@@ -13,7 +13,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The file system refused.
-    #[error("cannot write {}: {source}", path.display())]
+    #[error("cannot write {}: {}", path.display(), crate::fs::why(path, source))]
     Write {
         /// The file.
         path: PathBuf,

@@ -6,7 +6,7 @@ use crate::diffusion;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file system refused.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {}", path.display(), crate::fs::why(path, source))]
     Read {
         /// The file.
         path: PathBuf,

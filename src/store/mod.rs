@@ -50,7 +50,7 @@ pub enum Error {
         tree: &'static str,
     },
     /// A damaged store could not be put aside.
-    #[error("{}: cannot put it aside: {source}", path.display())]
+    #[error("{}: cannot put it aside: {}", path.display(), crate::fs::why(path, source))]
     Aside {
         /// The store's folder.
         path: PathBuf,
