@@ -1,4 +1,7 @@
-//! Whole files or nothing: write to a temporary name beside the target, sync, rename. And what is in them, as a hash.
+//! Whole files or nothing: write to a temporary name beside the target, sync, rename. And what is in them, as a hash, and
+//! whose they are.
+
+mod owner;
 
 use std::fmt::{self, Write as _};
 use std::fs::{File, Metadata};
@@ -9,6 +12,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use sha2::{Digest, Sha256};
+
+pub use owner::{own_uid, owned_by, user, user_name, why};
 
 /// Write `bytes` to `path` so that a reader, or a crash at any moment, sees the old file or the new one, never a part.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {

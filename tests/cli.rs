@@ -142,7 +142,7 @@ fn without_the_demo_it_says_where_to_find_it() {
 #[test]
 fn runs_are_listed_with_their_state_and_scores() {
     let workspace = Workspace::new();
-    workspace.run().train(500).evaluate().end(Event::Finished { seconds: 203.0 }).write();
+    workspace.run().train(500).evaluate().end(Event::Finished { seconds: 227.0 }).write();
     let listed = catbench(&workspace).args(["runs", "demo"]).assert().code(0);
     listed.stdout(contains(RUN)).stdout(contains("finished")).stdout(contains("0.612 → 0.812"));
     let output = catbench(&workspace).args(["runs", "demo", "--json"]).output().unwrap();
@@ -155,7 +155,7 @@ fn runs_are_listed_with_their_state_and_scores() {
 #[test]
 fn watching_a_run_that_has_ended_gives_its_result_at_once() {
     let workspace = Workspace::new();
-    workspace.run().train(500).evaluate().end(Event::Finished { seconds: 203.0 }).write();
+    workspace.run().train(500).evaluate().end(Event::Finished { seconds: 227.0 }).write();
     let watched = catbench(&workspace).args(["watch", "demo"]).assert().code(0);
     watched.stdout(contains("masked CLIP-I")).stdout(contains("▲ higher")).stdout(contains("500 steps"));
     let output = catbench(&workspace).args(["watch", "demo", "--json"]).output().unwrap();

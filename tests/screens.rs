@@ -73,7 +73,7 @@ fn queue(folder: &Path, kind: JobKind) -> Vec<JobInfo> {
 
 fn finished() -> Workspace {
     let workspace = Workspace::new();
-    workspace.run().train(500).evaluate().end(Event::Finished { seconds: 203.0 }).write();
+    workspace.run().train(500).evaluate().end(Event::Finished { seconds: 227.0 }).write();
     workspace
 }
 

@@ -26,7 +26,7 @@ pub enum Error {
         cause: String,
     },
     /// A checkpoint file is missing or unreadable.
-    #[error("cannot read checkpoint {path}: {source}", path = path.shown())]
+    #[error("cannot read checkpoint {path}: {}", crate::fs::why(path, source), path = path.shown())]
     ReadCheckpoint {
         /// The file.
         path: PathBuf,
@@ -34,7 +34,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A checkpoint cannot be written.
-    #[error("cannot write checkpoint {path}: {source}", path = path.shown())]
+    #[error("cannot write checkpoint {path}: {}", crate::fs::why(path, source), path = path.shown())]
     WriteCheckpoint {
         /// The file.
         path: PathBuf,

@@ -10,7 +10,7 @@ use crate::client::{self, Daemon};
 use crate::daemon::{self, Settings};
 use crate::fs::Show;
 use crate::protocol::DaemonStatus;
-use crate::workspace::Home;
+use crate::workspace::{Held, Home};
 
 /// A daemon in the background ends after so long with nothing to do and nobody connected.
 const IDLE: Duration = Duration::from_secs(300);
@@ -32,7 +32,7 @@ enum What {
     Stop(JsonArgs),
     /// Make the store anew from the files.
     Rebuild(JsonArgs),
-    /// Say how it is. Ends with 1 if it does not run.
+    /// Say how it is. Ends with 1 if it does not run, or cannot be reached.
     Status(JsonArgs),
 }
 
@@ -79,26 +79,33 @@ pub fn run(args: &Args) -> Result<(), Error> {
             }
             Ok(())
         }
-        What::Status(args) => match Daemon::connect(&home)? {
-            Some(mut daemon) => {
-                say(&daemon.status()?, args.json);
-                Ok(())
-            }
-            None if args.json => {
-                print_json(&json!({ "running": false, "home": home.path() }));
-                Err(not_running())
-            }
-            None => Err(not_running()),
-        },
+        What::Status(args) => status(&home, args.json),
     }
 }
 
-fn not_running() -> Error {
-    Error::Job("no daemon runs: any command that needs it starts it".into())
+fn status(home: &Home, json: bool) -> Result<(), Error> {
+    let found = Daemon::find(home).and_then(|daemon| daemon.map(|mut daemon| daemon.status()).transpose());
+    if json && !matches!(found, Ok(Some(_))) {
+        let held = home.held();
+        let holder = match &held {
+            Held::Here(holder) => holder.as_ref(),
+            Held::Elsewhere(holder) => Some(holder),
+            Held::No => None,
+        };
+        // Of one that cannot be asked this is all there is to say.
+        print_json(&json!({ "running": held != Held::No, "home": home.path(), "holder": holder }));
+    }
+    match found? {
+        Some(status) => {
+            say(&status, json);
+            Ok(())
+        }
+        None => Err(Error::Job("no daemon runs: any command that needs it starts it".into())),
+    }
 }
 
 fn stop(home: &Home, json: bool) -> Result<(), Error> {
-    let daemon = Daemon::connect(home)?;
+    let daemon = Daemon::find(home)?;
     let stopped = daemon.is_some();
     daemon.map(Daemon::stop).transpose()?;
     if json {

@@ -127,7 +127,7 @@ fn finish(
             "state": ended,
             "job": queued.map(|queued| queued.number),
             "path": job.path(),
-            "seconds": history.seconds(),
+            "seconds": history.worked,
             "steps": history.step(),
             "loss": history.losses.last().map(|point| point.loss),
             "fixed_noise_loss": history.fixed_noise.last().map(|point| point.loss),
@@ -196,7 +196,7 @@ fn print_result(job: &JobFolder, history: &History) {
         outln!(
             "trained {} steps in {}{}{}",
             last.step,
-            words::duration(history.seconds()),
+            words::duration(history.worked),
             fixed_noise.unwrap_or_default(),
             held_out(history)
         );

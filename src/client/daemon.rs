@@ -1,9 +1,8 @@
 //! The daemon as its clients see it: found by its answer, started where none answers.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -13,7 +12,7 @@ use serde::de::DeserializeOwned;
 use super::Error;
 use crate::json;
 use crate::protocol::{DaemonReply, DaemonRequest, DaemonStatus, Envelope, Hello, MAX_REPLY, PROTOCOL};
-use crate::workspace::{self, Home, check_private};
+use crate::workspace::{self, Held, Home};
 
 /// How long a daemon may take to answer.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -21,6 +20,8 @@ const ANSWER: Duration = Duration::from_secs(30);
 const START: Duration = Duration::from_secs(15);
 /// How long one that was asked to end may take.
 const END: Duration = Duration::from_secs(15);
+/// How long one whose socket was removed may take to listen again.
+const LISTENS: Duration = Duration::from_secs(4);
 /// How often is looked whether it has.
 const LOOK: Duration = Duration::from_millis(2);
 /// How much is read at once, in bytes.
@@ -44,20 +45,7 @@ pub struct Daemon {
 impl Daemon {
     /// The daemon of `home`; none when nobody answers there.
     pub fn connect(home: &Home) -> Result<Option<Self>, Error> {
-        let path = home.socket();
-        let folder = path.parent().unwrap_or(Path::new("/"));
-        if !folder.exists() {
-            return Ok(None);
-        }
-        let stream = match UnixStream::connect(&path) {
-            Ok(stream) => stream,
-            Err(error) if [ErrorKind::NotFound, ErrorKind::ConnectionRefused].contains(&error.kind()) => {
-                return Ok(None);
-            }
-            Err(error) => return Err(workspace::Error::io("connect to", &path)(error).into()),
-        };
-        // What answers in a folder that only this user may enter is this user's.
-        check_private(folder)?;
+        let Some(stream) = home.connect()? else { return Ok(None) };
         let hello = Hello::new();
         let (partial, scanned, next_id) = (Vec::new(), 0, 1);
         let (hello_of_it, home_of_it, patience) = (hello.clone(), home.clone(), ANSWER);
@@ -68,21 +56,44 @@ impl Daemon {
         }
         match daemon.read::<Hello>(Some(ANSWER)) {
             Ok(Some(hello)) => daemon.hello = hello,
-            Ok(None) => return Err(Error::Silent(home.daemon_log())),
+            Ok(None) => return Err(Error::silent(home)),
             Err(Error::HungUp) => return Ok(None),
             Err(error) => return Err(error),
         }
         Ok(Some(daemon))
     }
 
+    /// The daemon of `home`; none when the home is not served.
+    ///
+    /// # Errors
+    /// It is served, and who does so cannot be reached from here.
+    pub fn find(home: &Home) -> Result<Option<Self>, Error> {
+        let deadline = Instant::now() + LISTENS;
+        loop {
+            if let Some(daemon) = Self::connect(home)? {
+                return Ok(Some(daemon));
+            }
+            match home.held() {
+                Held::No => return Ok(None),
+                Held::Elsewhere(holder) => return Err(Error::Elsewhere(holder)),
+                Held::Here(_) if Instant::now() > deadline => return Err(Error::unreachable(home)),
+                Held::Here(_) => std::thread::sleep(LOOK),
+            }
+        }
+    }
+
     /// The daemon of `home`, started if none answers. One of another protocol is replaced by one of this program, unless it
     /// has a job running.
     ///
     /// # Errors
-    /// It does not start: the home cannot be written to. One of another protocol has a job running.
+    /// It does not start: the home cannot be written to. One of another protocol has a job running. One on another machine
+    /// serves the home.
     pub fn start(home: &Home) -> Result<Self, Error> {
         if let Some(daemon) = Self::connect(home)? {
             return daemon.of_this_protocol();
+        }
+        if let Held::Elsewhere(holder) = home.held() {
+            return Err(Error::Elsewhere(holder));
         }
         // One starts it, the others wait for that one.
         let path = home.make_internal()?.join("start.lock");
@@ -110,16 +121,20 @@ impl Daemon {
             }
             let ended = child.as_mut().map(Child::try_wait).transpose().map_err(Error::Start)?.flatten();
             let failed = ended.is_some_and(|status| !status.success());
-            if is_locked(home) {
+            let held = home.held();
+            match &held {
+                Held::Elsewhere(holder) => return Err(Error::Elsewhere(holder.clone())),
                 // One that is on its way out holds the lock, or one that does not answer yet: no other can begin.
-                child = child.filter(|_| !failed);
-            } else if failed {
-                return Err(Error::no_daemon(&path, written));
-            } else if child.is_none() {
-                child = Some(Self::spawn(home, &log)?);
+                Held::Here(_) => child = child.filter(|_| !failed),
+                Held::No if failed => return Err(Error::no_daemon(&path, written)),
+                Held::No if child.is_none() => child = Some(Self::spawn(home, &log)?),
+                Held::No => {}
             }
             if Instant::now() > deadline {
-                return Err(Error::no_daemon(&path, written));
+                return Err(match held {
+                    Held::Here(_) => Error::unreachable(home),
+                    _ => Error::no_daemon(&path, written),
+                });
             }
             std::thread::sleep(LOOK);
         }
@@ -176,7 +191,7 @@ impl Daemon {
         self.ask(DaemonRequest::Stop)?;
         drop(self);
         let deadline = Instant::now() + END;
-        while is_locked(&home) {
+        while home.held() != Held::No {
             // The lock may be another's by now.
             if let Some(mut other) = Self::connect(&home)?
                 && other.status().is_ok_and(|status| status.pid != pid)
@@ -184,7 +199,7 @@ impl Daemon {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                return Err(Error::Silent(home.daemon_log()));
+                return Err(Error::silent(&home));
             }
             std::thread::sleep(LOOK);
         }
@@ -199,7 +214,7 @@ impl Daemon {
                 Some(reply) => reply,
                 // It looks through thousands of files, and greets others meanwhile.
                 None if Self::connect(&self.home)?.is_some() => continue,
-                None => return Err(Error::Silent(self.home.daemon_log())),
+                None => return Err(Error::silent(&self.home)),
             };
             match reply.message {
                 DaemonReply::Refused { message } if [0, id].contains(&reply.id) => return Err(Error::Refused(message)),
@@ -276,12 +291,6 @@ impl Daemon {
     }
 }
 
-/// Whether a daemon holds the lock of `home`.
-fn is_locked(home: &Home) -> bool {
-    let file = File::open(home.daemon_lock());
-    file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -295,7 +304,8 @@ mod tests {
     /// everybody at once.
     fn slow_daemon(home: &Home, takes: Duration) -> UnixListener {
         home.make_internal().unwrap();
-        let listener = UnixListener::bind(home.socket()).unwrap();
+        let listener = home.listen().unwrap();
+        listener.set_nonblocking(false).unwrap();
         let heard = listener.try_clone().unwrap();
         std::thread::spawn(move || {
             for mut stream in heard.incoming().map_while(Result::ok) {
@@ -321,8 +331,7 @@ mod tests {
 
     #[test]
     fn a_daemon_that_takes_long_is_waited_for_as_long_as_it_greets() {
-        // A short path: that of a socket has a limit.
-        let folder = tempfile::tempdir_in("/tmp").unwrap();
+        let folder = tempfile::tempdir().unwrap();
         let home = Home::at(folder.path()).unwrap();
         let listener = slow_daemon(&home, Duration::from_millis(300));
         let mut daemon = Daemon::connect(&home).unwrap().unwrap();

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::fs::Show;
-use crate::workspace;
+use crate::workspace::{self, Held, Holder, Home};
 
 /// What a client can fail at.
 #[derive(Debug, thiserror::Error)]
@@ -31,8 +31,17 @@ pub enum Error {
         said: String,
     },
     /// The daemon takes connections but says nothing.
-    #[error("the daemon does not answer: its log is {}", .0.shown())]
-    Silent(PathBuf),
+    #[error("the daemon does not answer: {0}")]
+    Silent(String),
+    /// The daemon holds the home, but takes no connections here.
+    #[error("the daemon cannot be reached: {0}")]
+    Unreachable(String),
+    /// The home is served on another machine.
+    #[error(
+        "{0} serves this home: until it ends, this machine can only read; to change anything use catbench there, or end it \
+         there with `catbench daemon stop`"
+    )]
+    Elsewhere(Holder),
     /// The daemon has ended.
     #[error("the daemon hung up")]
     HungUp,
@@ -91,8 +100,36 @@ impl Error {
         Self::NoDaemon { log: path.to_owned(), said }
     }
 
+    /// The daemon of `home` is connected, but silent.
+    pub(super) fn silent(home: &Home) -> Self {
+        Self::Silent(holder(home))
+    }
+
+    /// The daemon of `home` is there, but not where clients look for it.
+    pub(super) fn unreachable(home: &Home) -> Self {
+        Self::Unreachable(holder(home))
+    }
+
     /// Another answer than belongs to the question.
     pub(super) fn odd(answer: &impl std::fmt::Debug) -> Self {
         Self::Answer(format!("{answer:?}"))
+    }
+}
+
+/// Who serves `home`, and what can be done about it.
+fn holder(home: &Home) -> String {
+    let (lock, log) = (home.daemon_lock(), home.daemon_log());
+    let (lock, log) = (lock.shown(), log.shown());
+    match home.held() {
+        Held::Here(Some(holder)) | Held::Elsewhere(holder) => format!(
+            "{holder} serves this home: `kill {}` on {} ends it, its jobs go on, and the next command starts another (its \
+             log is {log})",
+            holder.pid, holder.host
+        ),
+        Held::Here(None) => format!(
+            "a process of an earlier catbench serves this home: `fuser {lock}` names it, `kill` with that number ends it, its \
+             jobs go on, and the next command starts another (its log is {log})"
+        ),
+        Held::No => format!("it has ended by now (its log is {log}): try again"),
     }
 }

@@ -42,8 +42,8 @@ struct FileSource {
 }
 
 impl Follow {
-    /// Follow `job`. The daemon is started if it is not there; where it is of another version and busy, or cannot be
-    /// started, the job's file is read without it.
+    /// Follow `job`. The daemon is started if it is not there; where it is of another version and busy, on another machine,
+    /// or cannot be started, the job's file is read without it.
     pub fn new(job: &JobFolder) -> Result<Self, Error> {
         let source = match Self::subscribe(job, 0) {
             Ok(daemon) => Source::Daemon(Box::new(daemon)),

@@ -1,5 +1,6 @@
-//! What lists and screens ask for: answered by the daemon, or where that is of another version and has jobs, by the files,
-//! which are the truth. So nobody is shut out by an upgrade, and nothing is changed behind the other's back.
+//! What lists and screens ask for: answered by the daemon, or where that is of another version and has jobs, or on another
+//! machine, by the files, which are the truth. So nobody is shut out by an upgrade or by a shared disk, and nothing is changed
+//! behind the other's back.
 
 use super::{Daemon, Error};
 use crate::protocol::{ConceptDetails, ConceptRecord, DaemonReply, DaemonRequest, JobInfo, RunRecord, State};
@@ -24,7 +25,9 @@ impl Reader {
     pub fn open(home: &Home) -> Result<Self, Error> {
         match Daemon::start(home) {
             Ok(daemon) => Ok(Self::Daemon(Box::new(daemon))),
-            Err(why @ Error::OtherVersion { .. }) => Ok(Self::Files { home: home.clone(), why: why.to_string() }),
+            Err(why @ (Error::OtherVersion { .. } | Error::Elsewhere(_))) => {
+                Ok(Self::Files { home: home.clone(), why: why.to_string() })
+            }
             Err(error) => Err(error),
         }
     }
@@ -119,8 +122,8 @@ pub fn concept(home: &Home, name: &str, samples: bool) -> Result<ConceptDetails,
     Reader::open(home)?.concept(name, samples)
 }
 
-/// Make sure that what is changed in the files of `home` does so beside no daemon of another version that has jobs. To be
-/// asked before anything is written.
+/// Make sure that what is changed in the files of `home` does so beside no daemon of another version that has jobs, or of
+/// another machine. To be asked before anything is written.
 pub fn check_writable(home: &Home) -> Result<(), Error> {
     Daemon::start(home).map(drop)
 }

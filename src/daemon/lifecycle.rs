@@ -1,104 +1,72 @@
-//! One daemon a home: its lock, its socket, its end, and what may end it against the user's will.
+//! The daemon's socket, and what may end the daemon against the user's will.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::os::unix::fs::PermissionsExt;
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use tokio::net::UnixListener;
 
 use super::Error;
-use crate::workspace::{self, Home, make_private};
-
-/// How long a lock that is only looked at by clients may seem to be held.
-const LOOKED_AT: Duration = Duration::from_millis(100);
-
-/// Held by the daemon of a home as long as it lives.
-pub struct Lock {
-    file: File,
-    path: PathBuf,
-}
-
-impl Lock {
-    /// Take the lock; none when another daemon has it.
-    pub fn take(home: &Home) -> Result<Option<Self>, Error> {
-        home.make_internal()?;
-        let path = home.daemon_lock();
-        let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
-        let file = file.map_err(workspace::Error::io("create", &path))?;
-        let deadline = Instant::now() + LOOKED_AT;
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(Some(Self { file, path })),
-                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
-                    std::thread::sleep(Duration::from_millis(2));
-                }
-                Err(TryLockError::WouldBlock) => return Ok(None),
-                Err(TryLockError::Error(error)) => return Err(workspace::Error::io("lock", &path)(error).into()),
-            }
-        }
-    }
-
-    /// Whether the home is still the one that was locked, and not gone or another.
-    pub fn is_in_place(&self) -> bool {
-        crate::fs::is_at(&self.file, &self.path)
-    }
-}
+use crate::fs::{own_uid, user_name};
+use crate::workspace::Home;
 
 /// The daemon's socket, removed when it ends.
 pub struct Socket {
     /// Where clients are heard.
     pub listener: UnixListener,
     path: PathBuf,
+    /// Which file it is.
+    file: Option<(u64, u64)>,
 }
 
 impl Socket {
     /// Listen, with the lock taken: a socket that is there was left by a daemon that died.
     pub fn open(home: &Home) -> Result<Self, Error> {
+        let listener = UnixListener::from_std(home.listen()?)?;
         let path = home.socket();
-        if let Some(folder) = path.parent() {
-            make_private(folder)?;
-        }
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(workspace::Error::io("replace", &path)(error).into());
-            }
-            _ => {}
-        }
-        let listen = UnixListener::bind(&path).and_then(|listener| {
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
-            Ok(listener)
-        });
-        let listener = listen.map_err(workspace::Error::io("listen at", &path))?;
-        Ok(Self { listener, path })
+        let file = id(&path);
+        Ok(Self { listener, path, file })
+    }
+
+    /// Whether clients still find it: whatever cleans up may have removed it.
+    pub fn is_in_place(&self) -> bool {
+        self.file.is_some() && self.file == id(&self.path)
     }
 }
 
 impl Drop for Socket {
     fn drop(&mut self) {
         // Whoever comes now starts another daemon.
-        let _ = std::fs::remove_file(&self.path);
+        if self.is_in_place() {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
+}
+
+/// Which file is at `path`.
+fn id(path: &Path) -> Option<(u64, u64)> {
+    path.symlink_metadata().ok().map(|found: Metadata| (found.ino(), found.dev()))
+}
+
+/// What the user should know of whose home this is: that it is another's, whom what this process makes is closed to.
+pub fn owner_warning(home: &Home) -> Option<String> {
+    let owner = home.other_owner().filter(|_| own_uid() == 0)?;
+    Some(format!(
+        "this daemon runs as root in a home of {owner}, who cannot use what it makes: catbench daemon stop, and run \
+         catbench as {owner}"
+    ))
 }
 
 /// What the user should know of how this process was started: nothing, or that the system ends it with the session.
 pub fn logout_warning() -> Option<String> {
     let cgroup = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let folders = ["/etc/systemd", "/run/systemd", "/usr/lib/systemd"].map(PathBuf::from);
-    kills_at_logout(&cgroup, &folders, &user()).then(|| {
+    kills_at_logout(&cgroup, &folders, &user_name(own_uid()).unwrap_or_default()).then(|| {
         "this system ends your processes when you log out (KillUserProcesses), this daemon and its jobs too. To keep them: \
          catbench daemon stop; systemd-run --user --scope --unit=catbench catbench daemon run & \
          (and once: loginctl enable-linger)"
             .into()
     })
-}
-
-/// The name of this process's user; empty where it is not known.
-fn user() -> String {
-    let uid = rustix::process::geteuid().as_raw().to_string();
-    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let mut fields = users.lines().map(|line| line.split(':').collect::<Vec<_>>());
-    fields.find(|fields| fields.get(2) == Some(&&*uid)).map_or_else(String::new, |fields| fields[0].to_owned())
 }
 
 /// Whether a process of `user` in the control group `cgroup` belongs to a login session, and logind, as set up in `folders`

@@ -17,7 +17,7 @@ pub use lifecycle::logout_warning;
 
 use crate::fs::Show;
 use crate::protocol::DeviceName;
-use crate::workspace::{self, Home};
+use crate::workspace::{self, Holder, Home, HomeLock};
 
 /// What a daemon can fail at.
 #[derive(Debug, thiserror::Error)]
@@ -29,8 +29,17 @@ pub enum Error {
     #[error("cannot serve: {0}")]
     Serve(#[from] std::io::Error),
     /// There is one.
-    #[error("{}: another daemon serves this home: `catbench daemon status` shows it", .0.shown())]
-    Taken(PathBuf),
+    #[error(
+        "{}: another daemon serves this home{}: `catbench daemon status` shows it",
+        home.shown(),
+        holder.as_ref().map(|holder| format!(", {holder}")).unwrap_or_default()
+    )]
+    Taken {
+        /// The home.
+        home: PathBuf,
+        /// Who it is, unless it is an earlier version, which does not say.
+        holder: Option<Holder>,
+    },
     /// No job of that number.
     #[error("there is no job {0}: `catbench jobs` lists them")]
     NoJob(u64),
@@ -118,7 +127,7 @@ pub fn run(home: &Home, settings: Settings) -> Result<(), Error> {
         // This fails only for a process that already leads a session, which is as good.
         let _ = rustix::process::setsid();
     }
-    let Some(lock) = lifecycle::Lock::take(home)? else { return Err(Error::Taken(home.path().to_owned())) };
+    let lock = HomeLock::take(home)?.map_err(|holder| Error::Taken { home: home.path().to_owned(), holder })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let served = runtime.block_on(server::serve(home, lock, settings));
     // Threads that wait for runners must not keep it.

@@ -12,13 +12,13 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::{broadcast, watch};
 
 use super::library::Librarian;
-use super::lifecycle::{Lock, Socket, logout_warning};
+use super::lifecycle::{Socket, logout_warning, owner_warning};
 use super::queue::{ANY, Act, Queue, Turn};
 use super::runners::{self, Ended, Runner};
 use super::{Error, Settings, connection, devices, watcher};
 use crate::fs::Show;
 use crate::protocol::{DaemonStatus, DeviceName, JobChange, JobInfo, JobState, PROTOCOL, Submission};
-use crate::workspace::{Home, JobFolder};
+use crate::workspace::{BEAT, Home, HomeLock, JobFolder};
 
 /// How often the home and idleness are looked after.
 const TICK: Duration = Duration::from_secs(1);
@@ -64,13 +64,14 @@ struct State {
 }
 
 /// Serve until asked to end, or idle for too long.
-pub async fn serve(home: &Home, lock: Lock, settings: Settings) -> Result<(), Error> {
-    let socket = Socket::open(home)?;
+pub async fn serve(home: &Home, lock: HomeLock, settings: Settings) -> Result<(), Error> {
+    let mut socket = Socket::open(home)?;
     let (queue, mut warnings) = Queue::open(home)?;
     for warning in &warnings {
         log(warning);
     }
     warnings.extend(logout_warning());
+    warnings.extend(owner_warning(home));
     let (ended, mut ends) = unbounded_channel();
     let changes = broadcast::Sender::new(BACKLOG);
     let warnings = Arc::new(Mutex::new(warnings));
@@ -121,7 +122,7 @@ pub async fn serve(home: &Home, lock: Lock, settings: Settings) -> Result<(), Er
     let mut hangup = signal(SignalKind::hangup())?;
     let mut leaving = shared.leaving.subscribe();
     let mut tick = tokio::time::interval(TICK);
-    let mut busy = Instant::now();
+    let (mut busy, mut beat) = (Instant::now(), Instant::now());
     let why = loop {
         tokio::select! {
             accepted = socket.listener.accept() => match accepted {
@@ -143,6 +144,19 @@ pub async fn serve(home: &Home, lock: Lock, settings: Settings) -> Result<(), Er
             _ = tick.tick() => {
                 if !lock.is_in_place() {
                     break "its home is gone";
+                }
+                if !socket.is_in_place() {
+                    match Socket::open(home) {
+                        Ok(again) => {
+                            log("its socket was gone: it listens again");
+                            socket = again;
+                        }
+                        Err(error) => log(&format!("its socket is gone: {error}")),
+                    }
+                }
+                if beat.elapsed() >= BEAT {
+                    lock.beat();
+                    beat = Instant::now();
                 }
                 shared.look_again();
                 if shared.is_busy() {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file is missing or unreadable.
-    #[error("cannot read {path}: {source}", path = path.shown())]
+    #[error("cannot read {path}: {}", crate::fs::why(path, source), path = path.shown())]
     Read {
         /// The file.
         path: PathBuf,

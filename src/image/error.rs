@@ -8,7 +8,7 @@ use super::kind::LeftOut;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file system refused.
-    #[error("cannot read {}: {source}", path.shown())]
+    #[error("cannot read {}: {}", path.shown(), crate::fs::why(path, source))]
     Read {
         /// The file or folder.
         path: PathBuf,
@@ -16,7 +16,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The file system refused.
-    #[error("cannot write {}: {source}", path.shown())]
+    #[error("cannot write {}: {}", path.shown(), crate::fs::why(path, source))]
     Write {
         /// The file.
         path: PathBuf,

@@ -7,7 +7,7 @@ use crate::fs::Show;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file system refused.
-    #[error("cannot read {}: {source}", path.shown())]
+    #[error("cannot read {}: {}", path.shown(), crate::fs::why(path, source))]
     Read {
         /// The file.
         path: PathBuf,

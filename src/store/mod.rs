@@ -52,7 +52,7 @@ pub enum Error {
         tree: &'static str,
     },
     /// A damaged store could not be put aside.
-    #[error("{}: cannot put it aside: {source}", path.shown())]
+    #[error("{}: cannot put it aside: {}", path.shown(), crate::fs::why(path, source))]
     Aside {
         /// The store's folder.
         path: PathBuf,

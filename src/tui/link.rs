@@ -51,7 +51,7 @@ enum Ended {
     Unheard,
     /// It was asked to end.
     Left,
-    /// It is of another version, and has jobs: what the files say has been told.
+    /// It is of another version, and has jobs, or on another machine: what the files say has been told.
     Other,
 }
 

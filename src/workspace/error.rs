@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file or folder could not be read or written.
-    #[error("{}: cannot {action}: {source}", path.shown())]
+    #[error("{}: cannot {action}: {}", path.shown(), crate::fs::why(path, source))]
     Io {
         /// What was tried: "read", "write", "create", ...
         action: &'static str,

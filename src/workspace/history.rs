@@ -95,12 +95,12 @@ pub struct History {
     pub warnings: Vec<String>,
     /// How it ended, if it did.
     pub end: Option<End>,
-    /// When the first runner took it up.
-    pub began: Option<jiff::Timestamp>,
     /// When the last event came.
     pub last: Option<jiff::Timestamp>,
     /// Seconds of work up to then; pauses do not count.
     pub worked: f64,
+    /// Those of the runners before the last one.
+    worked_before: f64,
 }
 
 impl History {
@@ -129,12 +129,15 @@ impl History {
 
     /// Take in the next event.
     pub fn apply(&mut self, record: &EventRecord) {
-        self.began.get_or_insert(record.time);
         if let Some(last) = self.last
             && !matches!(record.event, Event::Started { .. })
         {
+            let passed = (record.time - last).total(jiff::Unit::Second).unwrap_or(0.0);
             // Clocks are set back now and then; work is not undone by it.
-            self.worked += (record.time - last).total(jiff::Unit::Second).unwrap_or(0.0).max(0.0);
+            self.worked += match record.event {
+                Event::Step { seconds, .. } if passed < 0.0 => seconds,
+                _ => passed.max(0.0),
+            };
         }
         self.last = Some(record.time);
         let seconds_worked = self.worked;
@@ -142,6 +145,7 @@ impl History {
         match &record.event {
             Event::Started { pid, steps, resumed_from } => {
                 (self.pid, self.steps, self.end, self.progress) = (Some(*pid), *steps, None, None);
+                self.worked_before = self.worked;
                 self.forget_after(*resumed_from);
                 if *steps == 0 {
                     // A scoring measures all again, so nothing of one before stays.
@@ -189,7 +193,11 @@ impl History {
             Event::Warning { message } => self.warnings.push(message.clone()),
             Event::Stopped { step } => self.end = Some(End::Stopped { step: *step }),
             Event::Failed { message } => self.end = Some(End::Failed { message: message.clone() }),
-            Event::Finished { seconds } => self.end = Some(End::Finished { seconds: *seconds }),
+            Event::Finished { seconds } => {
+                self.end = Some(End::Finished { seconds: *seconds });
+                // Its runner has measured it, whatever became of the clock.
+                self.worked = self.worked_before + seconds;
+            }
         }
     }
 
@@ -225,11 +233,6 @@ impl History {
     /// Seconds until the last step, as fast as lately.
     pub fn seconds_left(&self) -> Option<f64> {
         Some(self.seconds_per_step()? * self.steps.saturating_sub(self.step()) as f64)
-    }
-
-    /// Wall time from the first event to the last.
-    pub fn seconds(&self) -> f64 {
-        self.began.zip(self.last).map_or(0.0, |(began, last)| (last - began).total(jiff::Unit::Second).unwrap_or(0.0))
     }
 
     /// Pictures made on the way, newest last.
@@ -298,6 +301,29 @@ mod tests {
             history.apply(&EventRecord { seq: seq as u64, time: jiff::Timestamp::UNIX_EPOCH, event: sample });
         }
         assert_eq!(names(&history), ["b.png", "a.png", "c.png"]);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_undoes_no_work() {
+        let start = jiff::Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_hours(24);
+        let worked = |times: &[i64], events: Vec<Event>| {
+            let mut history = History::default();
+            for (seq, (second, event)) in times.iter().zip(events).enumerate() {
+                let time = start + jiff::SignedDuration::from_secs(*second);
+                history.apply(&EventRecord { seq: seq as u64, time, event });
+            }
+            history.worked
+        };
+        let started = || Event::Started { pid: 7, steps: 4, resumed_from: 0 };
+        // Set back by an hour, and forward by one.
+        for shift in [-3600, 3600] {
+            let times = [0, 2, shift + 4, shift + 6];
+            let events = vec![started(), step(1), step(2), Event::Finished { seconds: 6.5 }];
+            assert_eq!(worked(&times, events), 6.5, "{shift}");
+        }
+        assert_eq!(worked(&[0, 2, -3600, -3598], vec![started(), step(1), step(2), step(3)]), 4.5);
+        let resumed = vec![started(), step(1), started(), step(2), Event::Finished { seconds: 3.0 }];
+        assert_eq!(worked(&[0, 2, 5000, 1, 2], resumed), 5.0, "the pause is no work");
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod events;
 mod graphics;
 mod hashes;
 mod history;
+mod holder;
 mod home;
 mod id;
 mod job;
@@ -40,6 +41,7 @@ mod records;
 mod scores;
 mod settings;
 mod sheets;
+mod socket;
 mod state;
 
 pub use concept::{Concept, ConceptFile, left_out, photo_name};
@@ -49,6 +51,7 @@ pub use events::{EventLines, EventReader, LineReader};
 pub use graphics::{GraphicsCard, graphics_cards};
 pub use hashes::HashCache;
 pub use history::{End, History, Picture, Point};
+pub use holder::{BEAT, Held, Holder, HomeLock};
 pub use home::Home;
 pub use id::new_id;
 pub use job::{

@@ -1,15 +1,11 @@
-//! The folder that only this user may enter, and the daemon's socket in it.
+//! The folder that only this user may enter.
 
 use crate::fs::Show;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
 use super::{Error, Home};
-
-/// The longest path of a unix socket, in bytes, that every system takes (macOS 104, Linux 108, both with an end mark).
-const LONGEST_SOCKET: usize = 103;
+use crate::fs::{own_uid, owned_by, user};
 
 /// Make `folder`, or check the one that is there: a folder, no link to one, owned by this user, closed to all others. One
 /// that is open to others is closed.
@@ -38,10 +34,9 @@ fn check_owner(folder: &Path) -> Result<u32, Error> {
         let remedy = "remove it: catbench follows no link there";
         return Err(Error::invalid(folder, "this must be a folder of its own", remedy));
     }
-    let user = rustix::process::geteuid().as_raw();
-    if found.uid() != user {
-        let problem = format!("this folder belongs to user {}, not to you ({user})", found.uid());
-        return Err(Error::invalid(folder, problem, "set CATBENCH_HOME to a folder of your own"));
+    if found.uid() != own_uid() {
+        let whose = owned_by(folder).unwrap_or_else(|| "set CATBENCH_HOME to a folder of your own".into());
+        return Err(Error::invalid(folder, "this is not your folder", whose));
     }
     Ok(found.mode())
 }
@@ -60,26 +55,24 @@ pub fn check_private(folder: &Path) -> Result<(), Error> {
 
 impl Home {
     /// Make the folder of the program's own files, closed to others; the home too, if it is not there yet.
+    ///
+    /// # Errors
+    /// `sudo` would make it in a folder of its user, who could then do nothing there.
     pub fn make_internal(&self) -> Result<PathBuf, Error> {
         let folder = self.internal();
+        if let Some(owner) = self.other_owner().filter(|_| own_uid() == 0 && std::env::var_os("SUDO_UID").is_some()) {
+            let problem = format!("this is in a folder of {owner}, and with sudo you are root");
+            let remedy = format!("run it without sudo: what root makes here {owner} cannot use");
+            return Err(Error::invalid(self.path(), problem, remedy));
+        }
         make_private(&folder)?;
         Ok(folder)
     }
 
-    /// Where the daemon of this home listens: in its own folder, or where the path would be too long for a socket, in
-    /// the user's runtime folder under a name made of the home's path.
-    pub fn socket(&self) -> PathBuf {
-        let own = self.internal().join("socket");
-        if own.as_os_str().len() <= LONGEST_SOCKET {
-            return own;
-        }
-        let hash = format!("{:x}", Sha256::digest(self.path().as_os_str().as_encoded_bytes()));
-        let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
-        let folder = match runtime {
-            Some(runtime) if runtime.as_os_str().len() < LONGEST_SOCKET - 40 => runtime.join("catbench"),
-            _ => PathBuf::from(format!("/tmp/catbench-{}", rustix::process::geteuid().as_raw())),
-        };
-        folder.join(&hash[..16])
+    /// The user whose home it is, or in whose folder it will be, where that is neither this user nor root.
+    pub fn other_owner(&self) -> Option<String> {
+        let there = self.path().ancestors().find_map(|folder| folder.metadata().ok())?;
+        (there.uid() != own_uid() && there.uid() != 0).then(|| user(there.uid()))
     }
 }
 
@@ -104,14 +97,5 @@ mod tests {
         std::os::unix::fs::symlink(&made, &link).unwrap();
         assert!(make_private(&link).unwrap_err().to_string().contains("follows no link"));
         assert!(check_private(&link).is_err());
-    }
-
-    #[test]
-    fn a_home_whose_path_is_too_long_for_a_socket_has_it_elsewhere() {
-        let near = Home::at(Path::new("/home/mia/concepts")).unwrap();
-        assert_eq!(near.socket(), Path::new("/home/mia/concepts/.catbench/socket"));
-        let homes = ["x", "y"].map(|end| Home::at(&Path::new("/").join("long".repeat(40)).join(end)).unwrap());
-        let far = homes.map(|home| home.socket());
-        assert!(far[0] != far[1] && far.iter().all(|path| path.as_os_str().len() <= LONGEST_SOCKET), "{far:?}");
     }
 }

@@ -49,7 +49,7 @@ fn how_it_goes(world: &World) -> Line<'static> {
             waits.unwrap_or_else(|| "waits for its turn".into())
         }
         State::Running => running(history),
-        State::Finished => format!("finished in {}", words::duration(history.seconds())),
+        State::Finished => format!("finished in {}", words::duration(history.worked)),
         State::Stopped => format!("stopped at step {step} of {steps}"),
         State::Failed => format!("failed at step {step} of {steps}"),
         State::Interrupted => format!("interrupted at step {step} of {steps}"),

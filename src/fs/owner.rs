@@ -1,0 +1,101 @@
+//! Whose a file is. Where the system denies something, that is what the user has to know: after one `sudo catbench` the
+//! files it made are root's.
+
+use super::Show;
+use std::io::{Error, ErrorKind};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// The folder in a home that is the program's own.
+const INTERNAL: &str = ".catbench";
+
+/// Why something at `path` failed, in words. For want of permission: also whose it is, and what helps.
+pub fn why(path: &Path, error: &Error) -> String {
+    let denied = error.kind() == ErrorKind::PermissionDenied;
+    denied.then(|| owned_by(path)).flatten().map_or_else(|| error.to_string(), |whose| format!("{error}: {whose}"))
+}
+
+/// The name of a user as `/etc/passwd` has it; none where the user is known elsewhere.
+pub fn user_name(uid: u32) -> Option<String> {
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let (uid, mut fields) = (uid.to_string(), users.lines().map(|line| line.split(':').collect::<Vec<_>>()));
+    fields.find(|fields| fields.get(2) == Some(&uid.as_str())).map(|fields| fields[0].to_owned())
+}
+
+/// A user in words, and as `chown` takes it: the name, else the number.
+pub fn user(uid: u32) -> String {
+    user_name(uid).unwrap_or_else(|| uid.to_string())
+}
+
+/// This process's user.
+pub fn own_uid() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+/// Whose `path` is, or the folder in which it is to be, and what to do about it; nothing where that is no hindrance.
+pub fn owned_by(path: &Path) -> Option<String> {
+    let there = path.ancestors().find(|path| path.symlink_metadata().is_ok())?;
+    let home = home_of(there);
+    let above = there.parent().filter(|above| home.as_ref().is_some_and(|home| above.starts_with(home)));
+    let owner = |path: &Path| path.metadata().or_else(|_| path.symlink_metadata()).map(|found| found.uid()).ok();
+    let own = own_uid();
+    let foreign = [Some(there), above].into_iter().flatten().find_map(|path| {
+        let uid = owner(path).filter(|uid| *uid != own)?;
+        Some((path, uid))
+    });
+    let quoted = |path: &Path| shell_words::quote(&path.to_string_lossy()).into_owned();
+    let Some((path, uid)) = foreign else {
+        let is_closed = there.metadata().is_ok_and(|found| found.mode() & 0o400 == 0 || found.mode() & 0o200 == 0);
+        return is_closed.then(|| format!("it is yours, but closed to you: chmod u+rwX {}", quoted(there)));
+    };
+    let remedy = match (own, uid, home) {
+        (0, ..) => format!("run it as {}", user(uid)),
+        (_, 0, Some(home)) => format!("sudo chown -R {} {}", user(own), quoted(&home)),
+        (_, 0, None) => "ask root for it".into(),
+        _ => format!("run it as {}, or set CATBENCH_HOME to a folder of your own", user(uid)),
+    };
+    Some(format!("{} belongs to {}, and you are {}: {remedy}", path.shown(), user(uid), user(own)))
+}
+
+/// The home that `path` is in, or is.
+fn home_of(path: &Path) -> Option<PathBuf> {
+    let is_home = |folder: &&Path| folder.join(INTERNAL).symlink_metadata().is_ok() && !folder.ends_with(INTERNAL);
+    path.ancestors().find(is_home).map(Path::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn only_want_of_permission_is_explained_and_what_is_ones_own_can_be_opened_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("events.jsonl");
+        std::fs::write(&file, "").unwrap();
+        let said = |kind: ErrorKind| why(&file, &Error::from(kind));
+        assert_eq!(said(ErrorKind::PermissionDenied), Error::from(ErrorKind::PermissionDenied).to_string());
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o000)).unwrap();
+        assert!(said(ErrorKind::PermissionDenied).contains("chmod u+rwX"));
+        assert_eq!(said(ErrorKind::NotFound), Error::from(ErrorKind::NotFound).to_string());
+    }
+
+    #[test]
+    fn a_file_of_another_user_says_whose_it_is() {
+        // Only root can give a file away.
+        if own_uid() != 0 {
+            return;
+        }
+        let home = tempfile::tempdir().unwrap();
+        let inside = home.path().join(INTERNAL);
+        std::fs::create_dir(&inside).unwrap();
+        std::os::unix::fs::chown(&inside, Some(12_345), None).unwrap();
+        let said = why(&inside.join("socket"), &Error::from(ErrorKind::PermissionDenied));
+        assert!(said.contains("belongs to 12345, and you are root: run it as 12345"), "{said}");
+        assert_eq!(home_of(&inside.join("socket")), Some(home.path().to_owned()));
+        assert_eq!((user(0).as_str(), user(12_345).as_str()), ("root", "12345"));
+    }
+}
