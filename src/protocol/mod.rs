@@ -2,6 +2,7 @@
 //! other, and small questions to a runner with their answers.
 //! Plain data, no behaviour beyond presets and checks.
 
+mod conditions;
 mod config;
 mod daemon;
 mod device;
@@ -19,6 +20,7 @@ mod scores;
 mod segment;
 mod start;
 
+pub use conditions::{Conditions, ConditionsError, Limit};
 pub use config::{
     ClipText, Crop, EmbeddingFile, Fill, Init, MaskConfig, Preset, SampleConfig, ScoreConfig, ScoreCrop, ScoreTask,
     SettingError, TrainConfig,
@@ -35,7 +37,7 @@ pub use masks::{DOUBTFUL_BELOW, MaskMaker, MaskQuality, is_doubtful};
 pub use model::{IgnoredTensors, ModelReport, ModelSpec, PartReport, Prediction, UNKNOWN, path_or_table};
 pub use names::{next_name, with_class_words};
 pub use picture::{Axis, PictureConfig, PictureRecord, UsedCheckpoint, UsedConcept};
-pub use queue::{Assignment, DISK_FULL, JobChange, JobInfo, JobKind, JobState, PhaseProgress, Submission};
+pub use queue::{Assignment, CONDITIONS, DISK_FULL, JobChange, JobInfo, JobKind, JobState, PhaseProgress, Submission};
 pub use request::{EstimateRequest, MaskWork, Reply, Request, ScoreWork};
 pub use sampling::{NoiseKind, OtherConcept, SamplerKind, SeedRule};
 pub use scores::{Backbone, DinoJudge, MASK_MARGIN, MaskDependence, MaskReport};
