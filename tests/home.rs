@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use assert_cmd::assert::OutputAssertExt;
 use catbench::protocol::{Event, JobState};
-use common::{Workspace, catbench, events, job_state, json, wait_until};
+use common::{Workspace, catbench, events, job_state, json};
 use predicates::boolean::PredicateBooleanExt;
 use predicates::str::contains;
 
@@ -342,5 +342,6 @@ fn what_a_runner_cannot_be_given_is_said_in_the_jobs_log() {
     let told = contains("limit (nofile) of 300, and has 256").and(contains("nice 0, and has 7"));
     log.args(["jobs", "log", &number]).assert().code(0).stdout(told.and(contains("catbench daemon stop")));
     shell(&workspace, "", Some(NOBODY)).args(["jobs", "cancel", "--kill", &number]).assert().code(0);
-    wait_until("it is over", || !Path::new(&run.join("runner.lock")).exists() || job_state(&workspace, 1).is_over());
+    shell(&workspace, "", Some(NOBODY)).args(["wait", &number]).assert().code(1).stdout(contains("stopped"));
+    shell(&workspace, "", Some(NOBODY)).args(["daemon", "stop"]).assert().code(0);
 }
