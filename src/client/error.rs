@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::fs::Show;
+use crate::protocol::ConditionsError;
 use crate::workspace::{self, Held, Holder, Home};
 
 /// What a client can fail at.
@@ -11,6 +12,9 @@ pub enum Error {
     /// The files of the job.
     #[error(transparent)]
     Workspace(#[from] workspace::Error),
+    /// What goes with a job.
+    #[error(transparent)]
+    Conditions(#[from] ConditionsError),
     /// A process did not start.
     #[error("cannot start catbench: {0}")]
     Start(#[source] std::io::Error),

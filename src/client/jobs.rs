@@ -2,7 +2,7 @@
 
 use super::{Daemon, Error, check_writable, jobs};
 use crate::protocol::{DaemonReply, DaemonRequest, JobChange, JobInfo, ScoreConfig, Submission};
-use crate::workspace::{Concept, Home, JobFolder};
+use crate::workspace::{Concept, Home, JobFolder, own_conditions};
 
 /// Where and when a job is done.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,7 +20,8 @@ pub struct Placement {
 pub fn submit(job: &JobFolder, placement: Placement) -> Result<JobInfo, Error> {
     let Placement { any_device, priority, after } = placement;
     let device = if any_device { "any".into() } else { job.device()?.to_string() };
-    let submission = Submission { job: job.path().to_owned(), device, priority, after };
+    let conditions = own_conditions()?;
+    let submission = Submission { job: job.path().to_owned(), device, priority, after, conditions };
     let mut daemon = Daemon::start(&home_of(job)?)?;
     match daemon.ask(DaemonRequest::Submit(submission))? {
         DaemonReply::Job(job) => Ok(*job),

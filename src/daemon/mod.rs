@@ -3,6 +3,7 @@
 //! moment it loses nothing: the next one reads the queue and adopts the runners that live.
 
 mod connection;
+mod devices;
 mod library;
 mod lifecycle;
 mod queue;
@@ -16,7 +17,7 @@ use std::time::Duration;
 pub use lifecycle::logout_warning;
 
 use crate::fs::Show;
-use crate::protocol::DeviceName;
+use crate::protocol::ConditionsError;
 use crate::workspace::{self, Holder, Home, HomeLock};
 
 /// What a daemon can fail at.
@@ -99,6 +100,9 @@ pub enum Error {
         /// The job.
         number: u64,
     },
+    /// What goes with a job.
+    #[error(transparent)]
+    Conditions(#[from] ConditionsError),
     /// No such device.
     #[error("there is no device {device:?}: there is {there}, or `any`")]
     NoDevice {
@@ -133,11 +137,4 @@ pub fn run(home: &Home, settings: Settings) -> Result<(), Error> {
     // Threads that wait for runners must not keep it.
     runtime.shutdown_background();
     served
-}
-
-/// The devices of this machine that this program can use, the best first.
-fn devices() -> Vec<String> {
-    let cards = workspace::graphics_cards().into_iter().map(|card| DeviceName::Cuda(card.number));
-    let all = cards.chain([DeviceName::Metal, DeviceName::Cpu]);
-    all.filter(|device| device.is_built_in()).map(|device| device.to_string()).collect()
 }

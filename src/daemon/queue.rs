@@ -5,13 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::Error;
+use super::devices::{ANY, Device, Devices};
 use crate::fs::Show;
-use crate::protocol::{JobChange, JobInfo, JobState, Submission};
+use crate::protocol::{Conditions, JobChange, JobInfo, JobState, Submission};
 use crate::workspace::queue::{self, How, QueueEntry, QueueFiles, Wanted, remedy};
 use crate::workspace::{self, Home, JobFolder};
-
-/// The device that stands for the first one that is free.
-pub const ANY: &str = "any";
 
 /// A job whose turn has come.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,7 +17,9 @@ pub struct Turn {
     pub number: u64,
     pub job: JobFolder,
     pub from_seq: u64,
-    pub device: String,
+    pub device: Device,
+    /// What it works under.
+    pub conditions: Option<Conditions>,
     /// The queue's file, which says what is wanted of it by now.
     pub entry: PathBuf,
 }
@@ -37,8 +37,8 @@ type Stamp = Option<(u64, SystemTime)>;
 
 /// A job at work.
 struct Attempt {
-    /// On which device.
-    device: String,
+    /// Where.
+    place: String,
     /// Different for each.
     number: u64,
 }
@@ -46,6 +46,7 @@ struct Attempt {
 /// All jobs.
 pub struct Queue {
     home: Home,
+    devices: Devices,
     entries: BTreeMap<u64, QueueEntry>,
     /// The highest number that a file has, one that could not be read too.
     highest: u64,
@@ -74,12 +75,13 @@ impl Queue {
         let QueueFiles { entries, highest, problems } = QueueFiles::read(home)?;
         let (at_work, over, untold) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let held_back = BTreeSet::new();
-        Ok((Self { home: home.clone(), entries, highest, at_work, attempts: 0, over, untold, held_back }, problems))
+        let (home, devices) = (home.clone(), Devices::here());
+        Ok((Self { home, devices, entries, highest, at_work, attempts: 0, over, untold, held_back }, problems))
     }
 
     /// Queue a job; one that is queued or runs already stays as it is. Its number.
     pub fn submit(&mut self, submission: &Submission) -> Result<u64, Error> {
-        let Submission { device, priority, after, .. } = submission.clone();
+        let Submission { device, priority, after, conditions, .. } = submission.clone();
         let job = JobFolder::at(&submission.job)?;
         let outside = || {
             let remedy = format!("a job of this daemon is under {}", self.home.path().shown());
@@ -103,7 +105,7 @@ impl Queue {
         let from_seq = job.event_count()?;
         let position = self.last_position();
         let new = QueueEntry::new(number, relative, device);
-        self.put(QueueEntry { priority, position, after, from_seq, ..new })?;
+        self.put(QueueEntry { priority, position, after, from_seq, conditions: Some(conditions), ..new })?;
         Ok(number)
     }
 
@@ -194,38 +196,48 @@ impl Queue {
         }
     }
 
-    /// The next job whose device is free; `all` devices are those that `any` may mean, the best first.
-    pub fn next(&mut self, all: &[String]) -> Option<Turn> {
-        let (turn, held_back) = self.first(all);
+    /// What `any` may mean for a job that works under `conditions`, the best first.
+    pub fn devices(&self, conditions: &Conditions) -> Vec<Device> {
+        self.devices.of(Some(conditions))
+    }
+
+    /// The next job whose device is free.
+    pub fn next(&mut self) -> Option<Turn> {
+        let (turn, held_back) = self.first();
         self.held_back = held_back;
         turn
     }
 
     /// That job, and those before it that have a runner though none was begun here.
-    fn first(&self, all: &[String]) -> (Option<Turn>, BTreeSet<u64>) {
-        let mut busy: BTreeSet<&String> = self.busy().collect();
+    fn first(&self) -> (Option<Turn>, BTreeSet<u64>) {
+        let mut busy: BTreeSet<String> = self.busy().cloned().collect();
         // Whatever became of their turn, a runner still has them, and their device.
         let is_held = |number: &u64| self.job(*number).is_ok_and(|job| job.is_held());
         let still = |number: &u64| !self.at_work.contains_key(number) && is_held(number);
         let mut held_back: BTreeSet<u64> = self.held_back.iter().copied().filter(still).collect();
         let of_them = held_back.iter().filter_map(|number| self.entries.get(number));
-        busy.extend(of_them.map(QueueEntry::settled_device));
+        busy.extend(of_them.map(|entry| self.settled_device(entry).place));
         let waiting =
             queue::in_turn(&self.entries).into_iter().filter(|entry| !self.at_work.contains_key(&entry.number));
         for entry in waiting {
-            let free = |device: &&String| !busy.contains(device);
-            let device = if entry.device == ANY { all.iter().find(free) } else { Some(&entry.device).filter(free) };
-            let Some(device) = device else { continue };
+            let conditions = entry.conditions.as_ref();
+            let may_mean = if entry.device == ANY {
+                self.devices.of(conditions)
+            } else {
+                vec![self.devices.named(entry.device.clone(), conditions)]
+            };
+            let Some(device) = may_mean.into_iter().find(|device| !busy.contains(&device.place)) else { continue };
             let state = self.state(entry.number).0;
             if ![JobState::Queued, JobState::Running].contains(&state) || self.waits_for(entry).is_some() {
                 continue;
             }
             let Ok(job) = self.job(entry.number) else { continue };
             if state == JobState::Queued && !job.is_held() {
-                return (Some(self.turn(entry, job, device.clone())), held_back);
+                return (Some(self.turn(entry, job, device)), held_back);
             }
             // Its device is not free either.
-            busy.insert(entry.chosen.as_ref().unwrap_or(device));
+            let chosen = entry.chosen.clone().map(|name| self.devices.named(name, conditions));
+            busy.insert(chosen.unwrap_or(device).place);
             held_back.insert(entry.number);
         }
         (None, held_back)
@@ -243,7 +255,7 @@ impl Queue {
         for number in self.held_back.clone() {
             let Some(entry) = self.entries.get(&number).filter(|entry| self.is_taken_up(entry)) else { continue };
             let Ok(job) = self.job(number) else { continue };
-            let turn = self.turn(entry, job, entry.settled_device().clone());
+            let turn = self.turn(entry, job, self.settled_device(entry));
             self.held_back.remove(&number);
             self.attempt(&turn);
             orphans.push(turn);
@@ -257,19 +269,24 @@ impl Queue {
         self.job(entry.number).is_ok_and(|job| goes_on(&job) && job.is_held())
     }
 
-    fn turn(&self, entry: &QueueEntry, job: JobFolder, device: String) -> Turn {
-        let (number, from_seq) = (entry.number, entry.from_seq);
-        Turn { number, job, from_seq, device, entry: QueueEntry::path(&self.home, number) }
+    fn turn(&self, entry: &QueueEntry, job: JobFolder, device: Device) -> Turn {
+        let (number, from_seq, conditions) = (entry.number, entry.from_seq, entry.conditions.clone());
+        Turn { number, job, from_seq, device, conditions, entry: QueueEntry::path(&self.home, number) }
+    }
+
+    /// The device of a job as far as that is known.
+    fn settled_device(&self, entry: &QueueEntry) -> Device {
+        self.devices.named(entry.settled_device().clone(), entry.conditions.as_ref())
     }
 
     /// A runner is about to be started for `turn`. What `any` means is on disk before it is.
     pub fn begin(&mut self, turn: &Turn) -> Result<(), Error> {
         let entry = self.entry(turn.number)?.clone();
         if entry.device == ANY {
-            if let Ok(device) = turn.device.parse() {
+            if let Ok(device) = turn.device.name.parse() {
                 turn.job.set_device(device)?;
             }
-            self.put(QueueEntry { chosen: Some(turn.device.clone()), ..entry })?;
+            self.put(QueueEntry { chosen: Some(turn.device.name.clone()), ..entry })?;
         }
         self.attempt(turn);
         Ok(())
@@ -277,7 +294,7 @@ impl Queue {
 
     fn attempt(&mut self, turn: &Turn) {
         self.attempts += 1;
-        self.at_work.insert(turn.number, Attempt { device: turn.device.clone(), number: self.attempts });
+        self.at_work.insert(turn.number, Attempt { place: turn.device.place.clone(), number: self.attempts });
     }
 
     /// Which attempt at the job is at work, if one is.
@@ -314,7 +331,7 @@ impl Queue {
         let (mut living, mut dead) = (Vec::new(), Vec::new());
         for (number, entry) in self.entries.clone() {
             let Ok(job) = entry.folder(&self.home) else { continue };
-            let turn = self.turn(&entry, job, entry.settled_device().clone());
+            let turn = self.turn(&entry, job, self.settled_device(&entry));
             if turn.job.is_held() {
                 self.attempt(&turn);
                 living.push(turn);
@@ -358,9 +375,9 @@ impl Queue {
         Ok(())
     }
 
-    /// The devices that jobs are at work on.
+    /// The places where jobs are at work.
     pub fn busy(&self) -> impl Iterator<Item = &String> {
-        self.at_work.values().map(|attempt| &attempt.device)
+        self.at_work.values().map(|attempt| &attempt.place)
     }
 
     /// The number of the job in the folder at `path`.

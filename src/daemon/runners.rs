@@ -1,6 +1,7 @@
 //! Starting runners, handing the next job to one that has its base model loaded, and waiting for their end. Each job that
 //! is at work has a thread here that does so; nothing in it is lost with this process, because a runner needs no parent.
 
+use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
@@ -15,7 +16,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::queue::Turn;
 use crate::fs::Show;
 use crate::json;
-use crate::protocol::{Assignment, DISK_FULL, Event, ModelSpec};
+use crate::protocol::{Assignment, CONDITIONS, Conditions, DISK_FULL, Event, ModelSpec};
 use crate::workspace::{self, EventLog, JobFolder, free_disk};
 
 /// How often is looked whether a runner has taken up its job.
@@ -39,6 +40,7 @@ pub struct Ended {
 pub struct Runner {
     stdin: ChildStdin,
     model: ModelSpec,
+    conditions: Option<Conditions>,
     exit: Arc<OnceLock<ExitStatus>>,
 }
 
@@ -64,8 +66,8 @@ fn wait(exit: &OnceLock<ExitStatus>, longest: Duration) -> Option<ExitStatus> {
     exit.get().copied()
 }
 
-/// Have `turn` done by `idle`, the runner that the device's last job has left, if it has the same base model, else by a
-/// new one. Its end is sent to `ended`.
+/// Have `turn` done by `idle`, the runner that the device's last job has left, if it has the same base model and conditions,
+/// else by a new one. Its end is sent to `ended`.
 pub fn start(turn: Turn, idle: Option<Runner>, program: PathBuf, ended: UnboundedSender<Ended>) {
     std::thread::spawn(move || {
         let (runner, cause) = match attend(&turn, idle, &program) {
@@ -116,7 +118,7 @@ fn attend(turn: &Turn, idle: Option<Runner>, program: &PathBuf) -> Result<Option
     let assignment = Assignment { job: turn.job.path().to_owned(), from_seq: turn.from_seq };
     let mut runner = None;
     match idle {
-        Some(mut idle) if idle.model == model && !idle.has_exited() => {
+        Some(mut idle) if idle.model == model && idle.conditions == turn.conditions && !idle.has_exited() => {
             let line = json::to_line(&assignment).map_err(std::io::Error::from);
             let written = line.and_then(|line| idle.stdin.write_all(&line));
             // One that left just now has taken nothing up: another is started.
@@ -144,7 +146,19 @@ fn attend(turn: &Turn, idle: Option<Runner>, program: &PathBuf) -> Result<Option
 fn spawn(turn: &Turn, assignment: &Assignment, model: ModelSpec, program: &PathBuf) -> std::io::Result<Runner> {
     let log = OpenOptions::new().append(true).create(true).open(turn.job.log())?;
     let (variable, huge_pages) = crate::sys::HUGE_PAGES;
-    let mut child = Command::new(program)
+    let mut command = Command::new(program);
+    if let Some(conditions) = &turn.conditions {
+        // What counts and was not set where the job was asked for is not set here either.
+        for (name, _) in std::env::vars_os() {
+            if name.to_str().is_some_and(Conditions::has_variable) {
+                command.env_remove(name);
+            }
+        }
+        let Conditions { variables, .. } = conditions;
+        let rest = Conditions { variables: BTreeMap::new(), ..conditions.clone() };
+        command.envs(variables).env(CONDITIONS, json::to_string(&rest).map_err(std::io::Error::from)?);
+    }
+    let mut child = command
         .arg("runner")
         .arg(&assignment.job)
         .args(["--from-seq", &assignment.from_seq.to_string(), "--keep"])
@@ -162,7 +176,7 @@ fn spawn(turn: &Turn, assignment: &Assignment, model: ModelSpec, program: &PathB
             let _ = told.set(status);
         }
     });
-    Ok(Runner { stdin, model, exit })
+    Ok(Runner { stdin, model, conditions: turn.conditions.clone(), exit })
 }
 
 /// Wait until the job has been taken up by `runner`, or will not be.

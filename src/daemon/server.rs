@@ -11,11 +11,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::{broadcast, watch};
 
+use super::devices::ANY;
 use super::library::Librarian;
 use super::lifecycle::{Socket, logout_warning, owner_warning};
-use super::queue::{ANY, Act, Queue, Turn};
+use super::queue::{Act, Queue, Turn};
 use super::runners::{self, Ended, Runner};
-use super::{Error, Settings, connection, devices, watcher};
+use super::{Error, Settings, connection, watcher};
 use crate::fs::Show;
 use crate::protocol::{DaemonStatus, DeviceName, JobChange, JobInfo, JobState, PROTOCOL, Submission};
 use crate::workspace::{BEAT, Home, HomeLock, JobFolder};
@@ -50,8 +51,6 @@ pub struct Shared {
     warnings: Arc<Mutex<Vec<String>>>,
     /// Those of the store that no client has been told of yet.
     untold: Arc<Mutex<Vec<String>>>,
-    /// What `any` may mean, the best first.
-    devices: Vec<String>,
     /// Owns the store.
     pub librarian: Librarian,
     program: PathBuf,
@@ -59,7 +58,7 @@ pub struct Shared {
 
 struct State {
     queue: Queue,
-    /// Runners that have done their job and keep their base model, by device.
+    /// Runners that have done their job and keep their base model, by their place.
     idle: HashMap<String, Runner>,
 }
 
@@ -101,7 +100,6 @@ pub async fn serve(home: &Home, lock: HomeLock, settings: Settings) -> Result<()
         since: jiff::Timestamp::now(),
         warnings: Arc::clone(&warnings),
         untold,
-        devices: devices(),
         librarian,
         program: program()?,
     });
@@ -259,14 +257,14 @@ impl Shared {
     fn schedule(self: &Arc<Self>, state: &mut State) {
         self.adopt_orphans(state);
         loop {
-            let Some(turn) = state.queue.next(&self.devices) else { return };
+            let Some(turn) = state.queue.next() else { return };
             if let Err(error) = state.queue.begin(&turn) {
                 log(&format!("job {} cannot begin: {error}", turn.number));
                 Self::note_end(state, turn.number, Some(error.to_string()));
                 continue;
             }
-            log(&format!("job {} begins on {}: {}", turn.number, turn.device, turn.job.path().shown()));
-            let idle = state.idle.remove(&turn.device);
+            log(&format!("job {} begins on {}: {}", turn.number, turn.device.name, turn.job.path().shown()));
+            let idle = state.idle.remove(&turn.device.place);
             runners::start(turn, idle, self.program.clone(), self.ended.clone());
         }
     }
@@ -298,7 +296,7 @@ impl Shared {
         let (how, why) = state.queue.state(turn.number);
         log(&format!("job {} {}{}", turn.number, how.word(), why.map(|why| format!(": {why}")).unwrap_or_default()));
         if let Some(runner) = runner {
-            state.idle.insert(turn.device.clone(), runner);
+            state.idle.insert(turn.device.place, runner);
         }
         self.schedule(&mut state);
         self.told(Change::Queue);
@@ -341,10 +339,12 @@ impl Shared {
 
     /// Queue a job, and start it if its turn has come.
     pub async fn submit(self: &Arc<Self>, submission: &Submission) -> Result<JobInfo, Error> {
+        submission.conditions.check()?;
         let named: Result<DeviceName, _> = submission.device.parse();
         if submission.device != ANY && !named.is_ok_and(DeviceName::is_built_in) {
-            let (device, there) = (submission.device.clone(), self.devices.join(", "));
-            return Err(Error::NoDevice { device, there });
+            let there = self.state().queue.devices(&submission.conditions);
+            let there = there.into_iter().map(|device| device.name).collect::<Vec<_>>().join(", ");
+            return Err(Error::NoDevice { device: submission.device.clone(), there });
         }
         self.settled(|queue| queue.number_of(&submission.job)).await;
         let mut state = self.state();

@@ -12,7 +12,7 @@ use super::{
 
 /// Raised when either side would misread the other. [`Hello`], `ping`, `status` and `stop` stay as they are for ever, so
 /// that a program of another version can be told and replaced.
-pub const PROTOCOL: u32 = 3;
+pub const PROTOCOL: u32 = 4;
 
 /// The longest line a client may send, in bytes.
 pub const MAX_REQUEST: usize = 1 << 20;

@@ -2,6 +2,7 @@
 //! other, and small questions to a runner with their answers.
 //! Plain data, no behaviour beyond presets and checks.
 
+mod conditions;
 mod config;
 mod daemon;
 mod device;
@@ -21,6 +22,7 @@ mod segment;
 mod start;
 mod syntax;
 
+pub use conditions::{Conditions, ConditionsError, Limit};
 pub use config::{
     ClipText, Crop, EmbeddingFile, Fill, Init, MaskConfig, Preset, SampleConfig, ScoreConfig, ScoreCrop, ScoreTask,
     SettingError, TrainConfig,
@@ -38,7 +40,7 @@ pub use model::{IgnoredTensors, ModelReport, ModelSpec, PartReport, Prediction, 
 pub use names::{before_name, class_word_problem, next_name, with_class_words};
 pub use photo::PhotoReading;
 pub use picture::{Axis, PictureConfig, PictureRecord, UsedCheckpoint, UsedConcept};
-pub use queue::{Assignment, DISK_FULL, JobChange, JobInfo, JobKind, JobState, PhaseProgress, Submission};
+pub use queue::{Assignment, CONDITIONS, DISK_FULL, JobChange, JobInfo, JobKind, JobState, PhaseProgress, Submission};
 pub use request::{EstimateRequest, MaskWork, Reply, Request, ScoreWork};
 pub use sampling::{NoiseKind, OtherConcept, SamplerKind, SeedRule};
 pub use scores::{Backbone, DinoJudge, MASK_MARGIN, MaskDependence, MaskReport};

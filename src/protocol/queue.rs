@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::Phase;
+use super::{Conditions, Phase};
 
 /// The kinds of job. The settings file in its folder says which it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +43,8 @@ pub struct Submission {
     pub priority: i32,
     /// Numbers of the jobs that have to finish before it.
     pub after: Vec<u64>,
+    /// Those of the command that asks for it.
+    pub conditions: Conditions,
 }
 
 /// How a job in the queue is.
@@ -166,6 +168,9 @@ pub struct Assignment {
     /// How many events the job has before this attempt. With more, another runner has had it.
     pub from_seq: u64,
 }
+
+/// The variable by which a runner is told the conditions it works under, as JSON.
+pub const CONDITIONS: &str = "CATBENCH_CONDITIONS";
 
 /// How a runner exits for which a full disk had no room to say so.
 pub const DISK_FULL: u8 = 28;

@@ -34,7 +34,9 @@ pub use segment::segment;
 use crate::catversion::Reading;
 use crate::diffusion::{BaseModel, Compute, Outline};
 use crate::fs::Show;
-use crate::protocol::{CutPrompt, DISK_FULL, Event, EventRecord, JobKind, ModelSpec, OddPrompt, OtherConcept, Phase};
+use crate::protocol::{
+    CONDITIONS, CutPrompt, DISK_FULL, Event, EventRecord, JobKind, ModelSpec, OddPrompt, OtherConcept, Phase,
+};
 use crate::workspace::queue::is_done;
 use crate::workspace::{self, BatchSpec, Concept, EventLog, HashCache, JobFolder, MaskSpec, RunSpec, ScoreSpec};
 use crate::{catversion, diffusion, image, metrics};
@@ -202,8 +204,11 @@ pub fn main(folder: &Path, from_seq: Option<u64>, keep: bool) -> ExitCode {
     // It belongs to no terminal. This fails only for a process that already leads a session, which is as good.
     let _ = rustix::process::setsid();
     crate::sys::keep_freed_memory();
+    let refused = take_on_conditions();
     let (stop, models) = (StopFlag::default(), Models::default());
-    let first = signals(&stop).and_then(|()| run(folder, from_seq, &models, &stop));
+    let process = Process { models, stop, refused };
+    let stop = &process.stop;
+    let first = signals(stop).and_then(|()| run(folder, from_seq, &process));
     let mut assignments = keep.then(Assignments::listen);
     let mut done = first;
     loop {
@@ -216,10 +221,27 @@ pub fn main(folder: &Path, from_seq: Option<u64>, keep: bool) -> ExitCode {
                 return if is_disk_full(&error) { ExitCode::from(DISK_FULL) } else { ExitCode::FAILURE };
             }
         }
-        let Some(next) = assignments.as_mut().and_then(|assignments| assignments.next(&stop)) else {
+        let Some(next) = assignments.as_mut().and_then(|assignments| assignments.next(stop)) else {
             return ExitCode::SUCCESS;
         };
-        done = log_to(&next.job).and_then(|()| run(&next.job, Some(next.from_seq), &models, &stop));
+        done = log_to(&next.job).and_then(|()| run(&next.job, Some(next.from_seq), &process));
+    }
+}
+
+/// What a runner's jobs share.
+struct Process {
+    models: Models,
+    stop: StopFlag,
+    /// What of the conditions of its jobs it could not be given, in words.
+    refused: Vec<String>,
+}
+
+/// Work under the conditions of the command that asked for the job. What could not be given, in words.
+fn take_on_conditions() -> Vec<String> {
+    let Ok(told) = std::env::var(CONDITIONS) else { return Vec::new() };
+    match serde_json::from_str(&told) {
+        Ok(conditions) => workspace::take_on(&conditions),
+        Err(error) => vec![format!("the conditions it was asked for with cannot be read: {error}")],
     }
 }
 
@@ -255,7 +277,7 @@ fn signals(stop: &StopFlag) -> Result<(), Error> {
 
 /// Do the job in `folder`, and report its end in its events. With `from_seq` only if it has so many events: with more,
 /// another runner has had it, and it must not be done twice.
-fn run(folder: &Path, from_seq: Option<u64>, models: &Models, stop: &StopFlag) -> Result<Outcome, Error> {
+fn run(folder: &Path, from_seq: Option<u64>, process: &Process) -> Result<Outcome, Error> {
     let folder = JobFolder::at(folder)?;
     let _lock = take_lock(&folder)?;
     let began = Instant::now();
@@ -266,8 +288,7 @@ fn run(folder: &Path, from_seq: Option<u64>, models: &Models, stop: &StopFlag) -
     if events.last().is_some_and(|last| is_done(&folder, &last.event)) {
         return Ok(Outcome::Finished);
     }
-    let done =
-        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&folder, &events, &mut log, models, stop)));
+    let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&folder, &events, &mut log, process)));
     let done = done.unwrap_or_else(|panic| {
         let message = panic.downcast_ref::<String>().cloned();
         let message = message.or_else(|| panic.downcast_ref::<&str>().map(|m| (*m).to_owned())).unwrap_or_default();
@@ -316,22 +337,19 @@ fn take_lock(folder: &JobFolder) -> Result<Lock, Error> {
     }
 }
 
-fn work(
-    folder: &JobFolder,
-    events: &[EventRecord],
-    log: &mut EventLog,
-    models: &Models,
-    stop: &StopFlag,
-) -> Result<Outcome, Error> {
-    let models = models.clone();
+fn work(folder: &JobFolder, events: &[EventRecord], log: &mut EventLog, process: &Process) -> Result<Outcome, Error> {
+    let (models, stop) = (process.models.clone(), &process.stop);
     let concept = Concept::open(folder.concept_folder()?)?;
-    let pid = std::process::id();
+    let begin = |log: &mut EventLog, steps: usize, resumed_from: usize| {
+        log.write(Event::Started { pid: std::process::id(), steps, resumed_from })?;
+        process.refused.iter().try_for_each(|refused| log.write(Event::Warning { message: refused.clone() }))
+    };
     match folder.kind()? {
         JobKind::Train => {
             let spec = folder.run_spec()?;
             let resume = last_checkpoint(folder, events);
             let resumed_from = resume.as_ref().map_or(0, |resume| resume.step);
-            log.write(Event::Started { pid, steps: spec.train.steps, resumed_from })?;
+            begin(log, spec.train.steps, resumed_from)?;
             workspace::preflight_of(&concept, spec.photos)?;
             train::run(&TrainJob { folder: folder.clone(), concept, spec, resume, models }, log, stop)
         }
@@ -342,18 +360,18 @@ fn work(
                 Event::Sample { step, .. } => Some(step),
                 _ => None,
             });
-            log.write(Event::Started { pid, steps: 0, resumed_from: made.max().unwrap_or(0) })?;
+            begin(log, 0, made.max().unwrap_or(0))?;
             sample::run(&SampleJob { folder: folder.clone(), concept, spec, models }, events, log, stop)
         }
         JobKind::Score => {
             let spec = folder.score_spec()?;
-            log.write(Event::Started { pid, steps: 0, resumed_from: 0 })?;
+            begin(log, 0, 0)?;
             workspace::preflight(&concept)?;
             evaluate::run(&ScoreJob { folder: folder.clone(), concept, spec, models }, log, stop)
         }
         JobKind::Mask => {
             let spec = folder.mask_spec()?;
-            log.write(Event::Started { pid, steps: 0, resumed_from: 0 })?;
+            begin(log, 0, 0)?;
             masks::run(&MaskJob { folder: folder.clone(), concept, spec, models }, log, stop)
         }
     }

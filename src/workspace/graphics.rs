@@ -19,7 +19,7 @@ pub struct GraphicsCard {
 pub fn graphics_cards() -> Vec<GraphicsCard> {
     let Ok(nvml) = nvml_wrapper::Nvml::init() else { return Vec::new() };
     let shown = std::env::var("CUDA_VISIBLE_DEVICES").ok();
-    let names = visible(shown.as_deref(), nvml.device_count().unwrap_or(0));
+    let names = shown_cards(shown.as_deref(), &names(&nvml));
     let card = |(number, name): (usize, String)| {
         let device =
             name.parse().map_or_else(|_| nvml.device_by_uuid(name), |index| nvml.device_by_index(index)).ok()?;
@@ -35,13 +35,38 @@ pub fn graphics_cards() -> Vec<GraphicsCard> {
     Vec::new()
 }
 
-/// Which of `count` cards CUDA shows, by the driver's number or unique name, in CUDA's order: what `CUDA_VISIBLE_DEVICES`
-/// lists, up to the first that is none.
-#[cfg(any(feature = "cuda", test))]
-fn visible(shown: Option<&str>, count: u32) -> Vec<String> {
-    let Some(shown) = shown else { return (0..count).map(|i| i.to_string()).collect() };
-    let is_card = |name: &&str| name.starts_with("GPU-") || name.parse().is_ok_and(|i: u32| i < count);
-    shown.split(',').map(str::trim).take_while(is_card).map(str::to_owned).collect()
+/// The unique names of all graphics cards of this machine, in the driver's order, whatever CUDA shows this program.
+#[cfg(feature = "cuda")]
+pub fn all_cards() -> Vec<String> {
+    nvml_wrapper::Nvml::init().map(|nvml| names(&nvml)).unwrap_or_default()
+}
+
+/// The unique names of all graphics cards: this program was built without the feature `cuda`.
+#[cfg(not(feature = "cuda"))]
+pub fn all_cards() -> Vec<String> {
+    Vec::new()
+}
+
+#[cfg(feature = "cuda")]
+fn names(nvml: &nvml_wrapper::Nvml) -> Vec<String> {
+    let name = |index| nvml.device_by_index(index).and_then(|device| device.uuid()).unwrap_or_default();
+    (0..nvml.device_count().unwrap_or(0)).map(name).collect()
+}
+
+/// Which of the `cards` of those unique names CUDA shows, in its order: what `CUDA_VISIBLE_DEVICES` lists, up to the first
+/// that is none. Each by the driver's number, a part of one (`MIG-...`) by its name.
+pub fn shown_cards(shown: Option<&str>, cards: &[String]) -> Vec<String> {
+    let Some(shown) = shown else { return (0..cards.len()).map(|i| i.to_string()).collect() };
+    let card = |name: &str| {
+        if name.starts_with("MIG-") {
+            return Some(name.to_owned());
+        }
+        // A unique name may be cut short.
+        let named = |card: &String| name.starts_with("GPU-") && card.starts_with(name);
+        let number = name.parse().ok().or_else(|| cards.iter().position(named));
+        number.filter(|number| *number < cards.len()).map(|number: usize| number.to_string())
+    };
+    shown.split(',').map(str::trim).map_while(card).collect()
 }
 
 #[cfg(test)]
@@ -50,11 +75,15 @@ mod tests {
 
     #[test]
     fn cuda_shows_all_cards_or_those_that_are_listed() {
-        assert_eq!(visible(None, 2), ["0", "1"]);
-        assert_eq!(visible(Some("1"), 2), ["1"]);
-        assert_eq!(visible(Some("GPU-8932f937, 0"), 2), ["GPU-8932f937", "0"]);
-        assert_eq!(visible(Some("1,7,0"), 2), ["1"]);
-        assert!(visible(Some(""), 2).is_empty() && visible(Some("-1"), 2).is_empty());
+        let cards = ["GPU-8932f937-x", "GPU-77"].map(str::to_owned);
+        let shown = |list: Option<&str>| shown_cards(list, &cards);
+        assert_eq!(shown(None), ["0", "1"]);
+        assert_eq!(shown(Some("1")), ["1"]);
+        assert_eq!(shown(Some("GPU-77, 0")), ["1", "0"]);
+        assert_eq!(shown(Some("GPU-8932f937")), ["0"]);
+        assert_eq!(shown(Some("1,7,0")), ["1"]);
+        assert_eq!(shown(Some("MIG-GPU-77/1/0,GPU-9,0")), ["MIG-GPU-77/1/0"]);
+        assert!(shown(Some("")).is_empty() && shown(Some("-1")).is_empty());
     }
 
     #[test]

@@ -16,6 +16,7 @@
 
 mod bundle;
 mod concept;
+mod conditions;
 pub mod copies;
 mod demo;
 mod error;
@@ -45,10 +46,11 @@ mod socket;
 mod state;
 
 pub use concept::{Concept, ConceptFile, left_out, photo_name};
+pub use conditions::{own_conditions, take_on};
 pub use error::Error;
 pub use event_log::EventLog;
 pub use events::{EventLines, EventReader, LineReader};
-pub use graphics::{GraphicsCard, graphics_cards};
+pub use graphics::{GraphicsCard, all_cards, graphics_cards, shown_cards};
 pub use hashes::HashCache;
 pub use history::{End, History, Picture, Point};
 pub use holder::{BEAT, Held, Holder, HomeLock};

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::concept::{read_toml, write_toml};
 use super::{Error, Home, JobFolder};
-use crate::protocol::{Event, JobInfo, JobKind, JobState, PhaseProgress};
+use crate::protocol::{Conditions, Event, JobInfo, JobKind, JobState, PhaseProgress};
 
 /// The version of the files that this program writes.
 const VERSION: u32 = 1;
@@ -55,6 +55,9 @@ pub struct QueueEntry {
     pub from_seq: u64,
     /// When it was handed to the queue.
     pub submitted: jiff::Timestamp,
+    /// What it works under; none of a job that was queued by an earlier version, which works as the daemon does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conditions: Option<Conditions>,
 }
 
 /// How a job is, and why it failed.
@@ -75,6 +78,7 @@ impl QueueEntry {
             wanted: Wanted::Run,
             from_seq: 0,
             submitted: jiff::Timestamp::now(),
+            conditions: None,
         }
     }
 
