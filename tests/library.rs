@@ -611,6 +611,15 @@ fn a_pipe_among_the_photos_stops_nobody_and_a_run_that_cannot_be_read_is_told_of
 #[test]
 fn shells_and_man_are_told_every_command() {
     let workspace = Workspace::new();
-    catbench(&workspace, &["completions", "bash"]).assert().code(0).stdout(contains("concept"));
+    catbench(&workspace, &["completions", "bash"]).assert().code(0).stdout(contains("CATBENCH_COMPLETE"));
+    // What the script of a shell asks.
+    let offered = |line: &[&str]| {
+        let done =
+            catbench(&workspace, &[&["--", "catbench"], line].concat()).env("CATBENCH_COMPLETE", "fish").output();
+        String::from_utf8(done.unwrap().stdout).unwrap()
+    };
+    assert!(offered(&["co"]).contains("concept"));
+    assert_eq!(offered(&["train", "d"]).trim(), "demo");
+    assert_eq!(offered(&["train", "demo", "--dtype", ""]).lines().collect::<Vec<_>>(), ["f32", "bf16", "f16"]);
     catbench(&workspace, &["manual"]).assert().code(0).stdout(contains(".TH"));
 }

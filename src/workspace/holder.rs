@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Write};
+use std::io::{Read, Seek, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -120,7 +120,7 @@ impl HomeLock {
         home.make_internal()?;
         let path = home.daemon_lock();
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        let mut file = file.map_err(Error::io("create", &path))?;
+        let file = file.map_err(Error::io("create", &path))?;
         let deadline = Instant::now() + LOOKED_AT;
         loop {
             match file.try_lock() {
@@ -135,18 +135,30 @@ impl HomeLock {
         if let Some(holder) = Holder::read(&file).filter(|holder| home.beats_elsewhere(holder, &file)) {
             return Ok(Err(Some(holder)));
         }
-        let text = toml::to_string(&Holder::own()).map_err(std::io::Error::other);
-        let written = text.and_then(|text| {
-            file.set_len(0)?;
-            std::io::Seek::rewind(&mut file)?;
+        let lock = Self { file, path };
+        lock.name_holder();
+        Ok(Ok(lock))
+    }
+
+    /// Write into it who has it. Where the disk is full it names nobody, holds all the same, and is written at a later beat.
+    fn name_holder(&self) {
+        let Ok(text) = toml::to_string(&Holder::own()) else { return };
+        let mut file = &self.file;
+        let written = file.set_len(0).and_then(|()| {
+            file.rewind()?;
             file.write_all(text.as_bytes())
         });
-        written.map_err(Error::io("write", &path))?;
-        Ok(Ok(Self { file, path }))
+        if written.is_err() {
+            // A part of a name is worse than none.
+            let _ = file.set_len(0);
+        }
     }
 
     /// Show that its holder lives.
     pub fn beat(&self) {
+        if self.file.metadata().is_ok_and(|metadata| metadata.len() == 0) {
+            self.name_holder();
+        }
         use rustix::fs::{Timespec, Timestamps, UTIME_NOW, futimens};
         let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
         // The disk may be away for a moment.
