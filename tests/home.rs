@@ -145,7 +145,18 @@ fn a_daemon_that_cannot_be_reached_is_named_with_what_to_do() {
 fn queue_from(workspace: &Workspace, setup: &str, user: Option<u32>) -> (u64, PathBuf) {
     let mut command = shell(workspace, setup, user);
     let output = command
-        .args(["train", "demo", "--detach", "--sample-every", "0", "--validate-every", "0", "--steps", "4000", "--json"])
+        .args([
+            "train",
+            "demo",
+            "--detach",
+            "--sample-every",
+            "0",
+            "--validate-every",
+            "0",
+            "--steps",
+            "4000",
+            "--json",
+        ])
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -313,6 +324,7 @@ fn what_root_has_made_in_a_users_home_is_told_with_what_to_run() {
     for args in [&["jobs"][..], &["daemon", "status"], &["concept", "list"], &["train", "demo", "--steps", "2"]] {
         shell(&workspace, "", Some(NOBODY)).args(args).assert().code(1).stderr(said());
     }
+    shell(&workspace, "", Some(NOBODY)).args(["model", "list"]).assert().code(1).stderr(said());
     // One file of root in a folder of the user.
     give(workspace.home(), NOBODY);
     let file = workspace.concept().join("concept.toml");

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use ::image::{GrayImage, RgbImage};
 use serde::{Deserialize, Serialize};
 
+use super::error::is_there;
 use super::job::JOBS;
 use super::{Error, Home, JobFolder, ListNames, PromptList};
 use crate::image;
@@ -173,7 +174,7 @@ impl Concept {
     pub fn photos(&self) -> Result<Vec<PathBuf>, Error> {
         let folder = self.images();
         match image::list_photos(&folder) {
-            _ if !folder.is_dir() => Ok(Vec::new()),
+            _ if !is_there(&folder)? || !folder.is_dir() => Ok(Vec::new()),
             Err(image::Error::NoPhotos { .. }) => Ok(Vec::new()),
             photos => Ok(photos?),
         }
@@ -228,7 +229,7 @@ impl Concept {
     /// Its prompt lists, `prompts/*.txt`, sorted by name.
     fn lists(&self) -> Result<Vec<PathBuf>, Error> {
         let folder = self.folder.join("prompts");
-        if !folder.is_dir() {
+        if !is_there(&folder)? || !folder.is_dir() {
             return Ok(Vec::new());
         }
         let mut lists = Vec::new();
