@@ -21,7 +21,7 @@
 //! | [`client`] | what commands and screens ask of the daemon and of runners |
 //! | [`cli`] | the commands, one file a verb |
 //! | [`tui`] | the workbench |
-//! | [`fs`] | atomic file writes |
+//! | [`fs`] | atomic file writes, hashes, whose a file is |
 //! | [`json`] | JSON whose numbers are numbers |
 //!
 //! # Dependency rule

@@ -324,6 +324,7 @@ fn what_root_has_made_in_a_users_home_is_told_with_what_to_run() {
     for args in [&["jobs"][..], &["daemon", "status"], &["concept", "list"], &["train", "demo", "--steps", "2"]] {
         shell(&workspace, "", Some(NOBODY)).args(args).assert().code(1).stderr(said());
     }
+    shell(&workspace, "", Some(NOBODY)).args(["model", "list"]).assert().code(1).stderr(said());
     // One file of root in a folder of the user.
     give(workspace.home(), NOBODY);
     let file = workspace.concept().join("concept.toml");

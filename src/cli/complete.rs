@@ -46,9 +46,9 @@ const THINGS: &[(&str, Find)] = &[
     ("before", jobs),
     ("compare", runs),
     ("concept", concepts),
-    ("jobs", jobs),
     ("list", lists),
     ("number", jobs),
+    ("numbers", jobs),
     ("resume", runs),
     ("run", runs),
 ];
@@ -121,6 +121,7 @@ fn samplings() -> Vec<String> {
 
 fn newest(mut ids: Vec<String>) -> Vec<String> {
     ids.sort_unstable();
+    ids.dedup();
     ids.reverse();
     ids
 }

@@ -360,9 +360,8 @@ pub fn main() -> ExitCode {
 fn explain(usage: &clap::Error) -> ExitCode {
     let code = ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2));
     match usage.print() {
-        Err(error) if !usage.use_stderr() && error.kind() != std::io::ErrorKind::BrokenPipe => {
-            exit_code(Err(error.into()))
-        }
+        Err(error) if !usage.use_stderr() && error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::from(128 + 13),
+        Err(error) if !usage.use_stderr() => exit_code(Err(error.into())),
         _ => code,
     }
 }

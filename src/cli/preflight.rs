@@ -1,5 +1,7 @@
 //! What a job needs and what it will do, said before it starts.
 
+use std::path::Path;
+
 use serde_json::json;
 
 use super::{Error, print_json};
@@ -130,7 +132,10 @@ fn rows(told: &Told<'_>, estimate: &Estimate) -> Rows {
             let name = photo_name(&photo.path);
             let mask = if photo.mask.is_some() { "mask" } else { "no mask" };
             let held_out = if config.hold_out.as_ref() == Some(&name) { ", held out" } else { "" };
-            rows.push(("photo", format!("{name}: {}, {mask}{held_out}", photo.how_cropped(config.crop))));
+            rows.push((
+                "photo",
+                format!("{}: {}, {mask}{held_out}", Path::new(&name).shown(), photo.how_cropped(config.crop)),
+            ));
         }
         rows.extend(checked.training_warnings(config).into_iter().map(|warning| ("warning", warning)));
         rows.extend(words::from_concept(&told.from_concept));

@@ -142,6 +142,7 @@ fn new(args: &Args, concept: &Concept) -> Result<(), Error> {
     if args.dry_run {
         config.check()?;
         let (checked, sample) = (preflight(concept)?, concept.evaluation(config.preset)?.sample);
+        sample.check()?;
         checked.check_training(&config)?;
         let estimate = client::estimate(concept, Some(&config), &sample, None, config.evaluate)?;
         let told = Told { from_concept: kept, ..Told::train(&checked, &config) };
@@ -183,6 +184,7 @@ fn begin(concept: &Concept, config: TrainConfig, from_concept: toml::Table, say:
     let checked = preflight(concept)?;
     checked.check_training(&config)?;
     let evaluation = concept.evaluation(config.preset)?;
+    evaluation.sample.check()?;
     let estimate = client::estimate(concept, Some(&config), &evaluation.sample, None, config.evaluate)?;
     if say {
         let told = Told { from_concept, ..Told::train(&checked, &config) };

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::error::{Error, Result};
 use super::files::{ModelFiles, Words};
+use super::finite::is_finite;
 use super::infer::Family;
 use super::original::{CLIP, OPEN_CLIP, UNET, VAE};
 use super::scheduler::PredictionType;
@@ -116,6 +117,22 @@ impl ModelFiles {
             problems.push(Error::Format { path: self.spec.path.clone(), cause });
         }
         Findings { problems, resolution, parts, ignored }
+    }
+
+    /// The tensors that hold NaN or infinity, each with its file, in words. Reads all of them.
+    pub fn not_finite(&self) -> Result<Vec<String>> {
+        let files = self.parts().into_iter().flat_map(|(_, part)| part.weights.opened());
+        let mut files: Vec<_> = files.collect();
+        files.dedup_by_key(|file| file.path());
+        let mut found = Vec::new();
+        for file in files {
+            for (name, info) in file.tensors().filter(|(_, info)| info.is_float()) {
+                if !is_finite(&file.read(name, info, None)?)? {
+                    found.push(format!("{}: tensor {name} holds numbers that are not finite", file.path().shown()));
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// Refuse what would not work, before anything is read.

@@ -85,7 +85,7 @@ pub enum Error {
     /// A part of the model has computed NaN or infinity.
     #[error(
         "not finite: {part} gave NaN or infinity, so nothing was made of it. A damaged model, numbers learned at too high a \
-         learning_rate, or a dtype of too small a range (f16; bf16 and f32 have more) do that; `catbench model check` looks \
+         learning_rate, a huge guidance_scale, or a dtype of too small a range (f16; bf16 and f32 have more) do that; `catbench model check` looks \
          through the model"
     )]
     NotFinite {

@@ -35,7 +35,7 @@ pub fn own_uid() -> u32 {
 /// Whose `path` is, or the folder in which it is to be, and what to do about it; nothing where that is no hindrance.
 pub fn owned_by(path: &Path) -> Option<String> {
     let there = path.ancestors().find(|path| path.symlink_metadata().is_ok())?;
-    let home = home_of(there);
+    let home = home_of(path);
     let above = there.parent().filter(|above| home.as_ref().is_some_and(|home| above.starts_with(home)));
     let owner = |path: &Path| path.metadata().or_else(|_| path.symlink_metadata()).map(|found| found.uid()).ok();
     let own = own_uid();
@@ -51,6 +51,10 @@ pub fn owned_by(path: &Path) -> Option<String> {
     let remedy = match (own, uid, home) {
         (0, ..) => format!("run it as {}", user(uid)),
         (_, 0, Some(home)) => format!("sudo chown -R {} {}", user(own), quoted(&home)),
+        // In a folder of this user it is there by mistake.
+        (_, 0, None) if path.parent().and_then(owner) == Some(own) => {
+            format!("sudo chown -R {} {}", user(own), quoted(path))
+        }
         (_, 0, None) => "ask root for it".into(),
         _ => format!("run it as {}, or set CATBENCH_HOME to a folder of your own", user(uid)),
     };
@@ -59,7 +63,10 @@ pub fn owned_by(path: &Path) -> Option<String> {
 
 /// The home that `path` is in, or is.
 fn home_of(path: &Path) -> Option<PathBuf> {
-    let is_home = |folder: &&Path| folder.join(INTERNAL).symlink_metadata().is_ok() && !folder.ends_with(INTERNAL);
+    if let Some(inside) = path.ancestors().find(|folder| folder.ends_with(INTERNAL)) {
+        return inside.parent().map(Path::to_owned);
+    }
+    let is_home = |folder: &&Path| folder.join(INTERNAL).symlink_metadata().is_ok();
     path.ancestors().find(is_home).map(Path::to_owned)
 }
 

@@ -50,6 +50,9 @@ pub fn class_word_problem(word: &str) -> Option<String> {
     match word.chars().find(|&c| odd(c)) {
         _ if word.trim().is_empty() => Some("is empty".into()),
         Some(c) => Some(format!("has {c:?} in it, which means something else in prompts")),
+        None if word.contains("__") || word.contains(" --") => {
+            Some("has \"__\" or \" --\" in it, which mean something else in prompt lists".into())
+        }
         None => None,
     }
 }
@@ -63,7 +66,9 @@ mod tests {
         for word in ["teapot", "Teekanne für zwei", "toy-car", "急須", "men's shoe", "no. 5"] {
             assert_eq!(class_word_problem(word), None, "{word}");
         }
-        for word in ["", " ", "teapot{x}", "(teapot:1.2)", "[a|b]", "tea\\pot", "<lora:x>", "a\nb"] {
+        for word in
+            ["", " ", "teapot{x}", "(teapot:1.2)", "[a|b]", "tea\\pot", "<lora:x>", "a\nb", "__scenes__", "a --seed 3"]
+        {
             assert!(class_word_problem(word).is_some(), "{word}");
         }
     }

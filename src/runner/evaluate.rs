@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::judge::{Judge, Made};
 use super::sample::{Sampled, Sampling, Subject, plan};
 use super::{Error, Outcome, ScoreJob, StopFlag, estimate, load_model};
-use crate::catversion::{prompt_text, scene_text};
+use crate::catversion::{Checkpoint, prompt_text, scene_text};
 use crate::diffusion::BaseModel;
 use crate::image::{Provenance, mask_says, read_any_mask, read_photo, read_provenance};
 use crate::json;
@@ -54,6 +54,11 @@ impl Evaluation<'_> {
             ScoreTask::Checkpoints => self.checkpoints()?,
             ScoreTask::Pictures { .. } => Vec::new(),
         };
+        // One that cannot be read is said before anything is sampled.
+        sides.iter().filter_map(|(_, checkpoint)| checkpoint.as_ref()).try_for_each(|path| {
+            Checkpoint::load(path)?;
+            Ok::<_, Error>(())
+        })?;
         let (mut done, mut before) = (0, None);
         for (name, checkpoint) in sides {
             let learned = checkpoint.is_some();

@@ -106,6 +106,10 @@ pub fn check_model(spec: &ModelSpec, home: &Home, progress: Option<&mut dyn FnMu
             Ok(hash) => report.hash = Some(hash),
             Err(problem) => report.problems.push(problem.to_string()),
         }
+        match ModelFiles::open(spec).and_then(|files| files.not_finite()) {
+            Ok(found) => report.problems.extend(found),
+            Err(problem) => report.problems.push(problem.to_string()),
+        }
     }
     report
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use ::image::{GrayImage, RgbImage};
 use serde::{Deserialize, Serialize};
 
+use super::error::is_there;
 use super::job::JOBS;
 use super::masks::no_masks;
 use super::{Error, Home, JobFolder, ListNames, PromptList};
@@ -181,7 +182,8 @@ impl Concept {
     /// Its photos as `reading` finds them.
     pub fn photos_of(&self, reading: PhotoReading) -> Result<Vec<PathBuf>, Error> {
         let folder = self.images();
-        if folder.is_dir() { Ok(PhotoFolder::read(&folder, reading)?.photos) } else { Ok(Vec::new()) }
+        let there = is_there(&folder)? && folder.is_dir();
+        if there { Ok(PhotoFolder::read(&folder, reading)?.photos) } else { Ok(Vec::new()) }
     }
 
     /// What is among its photos and masks and is neither, and why.
@@ -249,7 +251,7 @@ impl Concept {
     /// Its prompt lists, `prompts/*.txt`, sorted by name.
     pub fn lists(&self) -> Result<Vec<PathBuf>, Error> {
         let folder = self.folder.join("prompts");
-        if !folder.is_dir() {
+        if !is_there(&folder)? || !folder.is_dir() {
             return Ok(Vec::new());
         }
         let mut lists = Vec::new();

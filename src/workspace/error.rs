@@ -105,3 +105,11 @@ impl Error {
         Self::Invalid { path: path.to_path_buf(), problem: problem.into(), remedy: remedy.into() }
     }
 }
+
+/// Whether there is something at `path`: what may not be looked at is not taken for what is not there.
+pub(super) fn is_there(path: &Path) -> Result<bool, Error> {
+    match path.try_exists() {
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Err(Error::io("look at", path)(error)),
+        there => Ok(there.unwrap_or(false)),
+    }
+}

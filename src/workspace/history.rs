@@ -319,11 +319,12 @@ mod tests {
         for shift in [-3600, 3600] {
             let times = [0, 2, shift + 4, shift + 6];
             let events = vec![started(), step(1), step(2), Event::Finished { seconds: 6.5 }];
-            assert_eq!(worked(&times, events), 6.5, "{shift}");
+            assert!((worked(&times, events) - 6.5).abs() < 1e-9, "{shift}");
         }
-        assert_eq!(worked(&[0, 2, -3600, -3598], vec![started(), step(1), step(2), step(3)]), 4.5);
+        let set_back = worked(&[0, 2, -3600, -3598], vec![started(), step(1), step(2), step(3)]);
+        assert!((set_back - 4.5).abs() < 1e-9, "{set_back}");
         let resumed = vec![started(), step(1), started(), step(2), Event::Finished { seconds: 3.0 }];
-        assert_eq!(worked(&[0, 2, 5000, 1, 2], resumed), 5.0, "the pause is no work");
+        assert!((worked(&[0, 2, 5000, 1, 2], resumed) - 5.0).abs() < 1e-9, "the pause is no work");
     }
 
     #[test]

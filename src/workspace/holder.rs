@@ -156,10 +156,10 @@ impl HomeLock {
 
     /// Show that its holder lives.
     pub fn beat(&self) {
+        use rustix::fs::{Timespec, Timestamps, UTIME_NOW, futimens};
         if self.file.metadata().is_ok_and(|metadata| metadata.len() == 0) {
             self.name_holder();
         }
-        use rustix::fs::{Timespec, Timestamps, UTIME_NOW, futimens};
         let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
         // The disk may be away for a moment.
         let _ = futimens(&self.file, &Timestamps { last_access: now, last_modification: now });

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::error::is_there;
 use super::{Concept, Error};
 
 /// The folder of all concepts: `$CATBENCH_HOME`, else `./workspaces` when it exists, else `catbench` in the user's
@@ -81,7 +82,7 @@ impl Home {
     pub fn concept_folder(&self, name: &str) -> Result<PathBuf, Error> {
         let plain = !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', '\0']);
         let folder = self.path.join(name);
-        if !plain || !folder.is_dir() {
+        if !plain || !is_there(&folder)? || !folder.is_dir() {
             return Err(Error::NoConcept { name: name.into(), home: self.path.clone(), hint: self.hint(name) });
         }
         if !folder.join("concept.toml").is_file() {
@@ -93,7 +94,7 @@ impl Home {
 
     /// The names of all concepts, sorted: every folder with a `concept.toml`.
     pub fn concepts(&self) -> Result<Vec<String>, Error> {
-        if !self.path.exists() {
+        if !is_there(&self.path)? {
             return Ok(Vec::new());
         }
         let mut names = Vec::new();

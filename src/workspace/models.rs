@@ -5,6 +5,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use super::concept::{read_toml, write_toml};
+use super::error::is_there;
 use super::{Error, Home, free_disk};
 use crate::protocol::ModelSpec;
 
@@ -49,7 +50,7 @@ impl Home {
     /// The names of all registered models, sorted.
     pub fn model_names(&self) -> Result<Vec<String>, Error> {
         let folder = self.models_folder();
-        if !folder.is_dir() {
+        if !is_there(&folder)? {
             return Ok(Vec::new());
         }
         let mut names = Vec::new();
@@ -69,7 +70,7 @@ impl Home {
     /// The registered model that `path` names: one plain word, which means that before it means a file of that name.
     pub fn named_model(&self, path: &Path) -> Result<Option<ModelSpec>, Error> {
         match path.to_str().filter(|name| !name.contains('/')).map(|name| self.model_entry(name)) {
-            Some(Ok(entry)) if entry.is_file() => read_toml(&entry).map(Some),
+            Some(Ok(entry)) if is_there(&entry)? && entry.is_file() => read_toml(&entry).map(Some),
             _ => Ok(None),
         }
     }

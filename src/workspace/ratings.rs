@@ -7,6 +7,7 @@ use std::fs::File;
 use std::path::{Component, Path, PathBuf};
 
 use super::concept::{read_toml, write_toml};
+use super::error::is_there;
 use super::{Concept, Error, JobFolder};
 
 /// A sample in the trash.
@@ -29,7 +30,7 @@ pub type Ratings = BTreeMap<String, u8>;
 /// The file holds something else than paths and numbers from 1 to 5.
 pub fn read_ratings(folder: &Path) -> Result<Ratings, Error> {
     let path = folder.join("ratings.toml");
-    if !path.exists() {
+    if !is_there(&path)? {
         return Ok(Ratings::new());
     }
     let ratings: Ratings = read_toml(&path)?;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::concept::{read_toml, write_toml};
+use super::error::is_there;
 use super::{Error, Home};
 
 /// Which colours the screens have.
@@ -65,7 +66,7 @@ impl Home {
     /// The file is damaged.
     pub fn settings(&self) -> Result<Settings, Error> {
         let path = self.internal().join("settings.toml");
-        if !path.exists() {
+        if !is_there(&path)? {
             return Ok(Settings::default());
         }
         let settings: Settings = read_toml(&path)?;

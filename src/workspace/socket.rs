@@ -22,18 +22,17 @@ impl Home {
     /// Connect to what answers on the socket, which in a folder that only this user may enter is this user's; none where
     /// nobody does.
     pub fn connect(&self) -> Result<Option<UnixStream>, Error> {
-        for path in [Some(self.socket()), self.earlier_socket()].into_iter().flatten() {
-            let folder = path.parent().unwrap_or(Path::new("/"));
-            match by_short_path(&path, |short| UnixStream::connect(short)) {
-                Ok(stream) => {
-                    check_private(folder)?;
-                    return Ok(Some(stream));
-                }
-                Err(error) if [ErrorKind::NotFound, ErrorKind::ConnectionRefused].contains(&error.kind()) => {}
-                Err(error) => return Err(Error::io("connect to", &path)(error)),
+        let path = self.socket();
+        match by_short_path(&path, |short| UnixStream::connect(short)) {
+            Ok(stream) => {
+                check_private(&self.internal())?;
+                Ok(Some(stream))
             }
+            Err(error) if [ErrorKind::NotFound, ErrorKind::ConnectionRefused].contains(&error.kind()) => {
+                Ok(self.connect_to_earlier())
+            }
+            Err(error) => Err(Error::io("connect to", &path)(error)),
         }
-        Ok(None)
     }
 
     /// Listen on the socket, in the place of whatever is there.
@@ -61,18 +60,18 @@ impl Home {
         })
     }
 
-    /// Where earlier versions listened where the path was too long; such a daemon may still serve this home.
-    fn earlier_socket(&self) -> Option<PathBuf> {
-        if self.socket().as_os_str().len() <= LONGEST {
+    /// Connect to a daemon of an earlier version, which listened elsewhere where the path was too long: in the runtime folder of
+    /// the session that started it, or without one in /tmp.
+    fn connect_to_earlier(&self) -> Option<UnixStream> {
+        if self.socket().as_os_str().len() <= LONGEST || !self.internal().exists() {
             return None;
         }
         let hash = format!("{:x}", Sha256::digest(self.path().as_os_str().as_encoded_bytes()));
-        let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
-        let folder = match runtime {
-            Some(runtime) if runtime.as_os_str().len() < LONGEST - 40 => runtime.join("catbench"),
-            _ => PathBuf::from(format!("/tmp/catbench-{}", crate::fs::own_uid())),
-        };
-        Some(folder.join(&hash[..16]))
+        let user = crate::fs::own_uid();
+        let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(|folder| PathBuf::from(folder).join("catbench"));
+        let usual = [format!("/run/user/{user}/catbench"), format!("/tmp/catbench-{user}")].map(PathBuf::from);
+        let folders = runtime.into_iter().chain(usual).filter(|folder| check_private(folder).is_ok());
+        folders.into_iter().find_map(|folder| UnixStream::connect(folder.join(&hash[..16])).ok())
     }
 }
 
@@ -164,6 +163,21 @@ mod tests {
             assert!(home.connect().unwrap().is_none(), "{length}: nobody listens any more");
             drop(home.listen().unwrap());
         }
+    }
+
+    #[test]
+    fn a_daemon_of_an_earlier_version_is_found_where_that_listened() {
+        let (_folder, home) = home_of_length(150);
+        home.make_internal().unwrap();
+        let folder = PathBuf::from(format!("/tmp/catbench-{}", crate::fs::own_uid()));
+        crate::workspace::make_private(&folder).unwrap();
+        let hash = format!("{:x}", Sha256::digest(home.path().as_os_str().as_encoded_bytes()));
+        let socket = folder.join(&hash[..16]);
+        let listener = UnixListener::bind(&socket).unwrap();
+        assert!(home.connect().unwrap().is_some());
+        drop(listener);
+        assert!(home.connect().unwrap().is_none());
+        std::fs::remove_file(socket).unwrap();
     }
 
     #[test]
