@@ -115,8 +115,14 @@ impl Carried {
         let (little, mut texts) = (read.little_endian(), Vec::new());
         for field in read.fields().filter(|field| field.ifd_num == exif::In::PRIMARY) {
             let value = match &field.value {
+                // Some write it with another type than the one it has.
+                exif::Value::Undefined(bytes, _) | exif::Value::Byte(bytes) if field.tag.number() == USER_COMMENT => {
+                    user_comment(bytes, little)
+                }
+                exif::Value::Ascii(parts) if field.tag.number() == USER_COMMENT => {
+                    user_comment(&parts.join(&0), little)
+                }
                 exif::Value::Ascii(parts) => text(&parts.join(&0)),
-                exif::Value::Undefined(bytes, _) if field.tag.number() == USER_COMMENT => user_comment(bytes, little),
                 exif::Value::Undefined(bytes, _) if field.tag.number() == MAKER_NOTE => text(bytes),
                 _ => continue,
             };

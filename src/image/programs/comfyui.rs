@@ -10,6 +10,8 @@ use crate::image::Parameters;
 
 /// Links that are followed from one node.
 const DEEPEST: usize = 64;
+/// Nodes that texts are gathered from.
+const MOST: usize = 256;
 /// What nodes that only hold a value call it.
 const VALUES: [&str; 9] = ["value", "text", "string", "seed", "noise_seed", "int", "float", "number", "String"];
 /// What nodes that only pass something on call it, in the order that they are looked into.
@@ -137,15 +139,17 @@ impl Graph {
         let mut texts: Vec<String> = inputs.get(side).and_then(plain).into_iter().collect();
         let link = inputs.get(side).or_else(|| self.followed(inputs, "guider")?.get(side)).and_then(Self::link);
         if let Some((id, output)) = link {
-            self.gather(&id, output, &mut texts, DEEPEST);
+            self.gather(&id, output, &mut texts, &mut BTreeSet::new());
         }
         texts
     }
 
-    fn gather(&self, id: &str, output: u64, texts: &mut Vec<String>, deep: usize) {
-        let Some(inputs) = self.node(id).filter(|_| deep > 0 && self.class(id) != "ConditioningZeroOut") else {
+    /// Each output of a node is looked at once, and at most [`MOST`] of them: a graph may lead back to where it began.
+    fn gather(&self, id: &str, output: u64, texts: &mut Vec<String>, seen: &mut BTreeSet<(String, u64)>) {
+        let Some(inputs) = self.node(id).filter(|_| self.class(id) != "ConditioningZeroOut") else { return };
+        if seen.len() >= MOST || !seen.insert((id.to_owned(), output)) {
             return;
-        };
+        }
         let mut said = false;
         for name in ["text", "text_g", "text_l", "clip_l", "t5xxl", "prompt"] {
             let Some(value) = inputs.get(name) else { continue };
@@ -167,7 +171,7 @@ impl Graph {
         };
         for name in passed {
             if let Some((id, output)) = inputs.get(name).and_then(Self::link) {
-                self.gather(&id, output, texts, deep - 1);
+                self.gather(&id, output, texts, seen);
             }
         }
     }

@@ -8,6 +8,8 @@ mod invokeai;
 mod novelai;
 mod swarmui;
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 use super::Parameters;
@@ -26,8 +28,31 @@ impl Texts<'_> {
 
     /// The JSON object under this keyword.
     fn object(&self, keyword: &str) -> Option<Map<String, Value>> {
-        serde_json::from_str(self.get(keyword)?).ok()
+        serde_json::from_str(&without_odd_numbers(self.get(keyword)?)).ok()
     }
+}
+
+/// JSON as Python writes it, with `null` for NaN and infinities, which JSON does not have.
+fn without_odd_numbers(json: &str) -> Cow<'_, str> {
+    if !json.contains("NaN") && !json.contains("Infinity") {
+        return json.into();
+    }
+    let (mut plain, mut rest, mut quoted) = (String::with_capacity(json.len()), json, false);
+    while let Some(c) = rest.chars().next() {
+        let odd = ["NaN", "-Infinity", "Infinity"].into_iter().find(|odd| !quoted && rest.starts_with(odd));
+        // What stands behind a backslash ends no text.
+        let length = odd.map_or_else(|| if quoted && c == '\\' { 2 } else { c.len_utf8() }, str::len);
+        let length = if rest.is_char_boundary(length) { length } else { c.len_utf8() };
+        quoted ^= c == '"';
+        plain.push_str(if odd.is_some() { "null" } else { &rest[..length] });
+        rest = &rest[length..];
+    }
+    plain.into()
+}
+
+/// Whether `text` is JSON, or was meant to be, rather than anything that people write.
+fn looks_like_json(text: &str) -> bool {
+    text.trim_start().strip_prefix('{').is_some_and(|inner| inner.trim_start().starts_with('"'))
 }
 
 /// What the texts of a picture say of how it was made; none where they say nothing that is read here.
@@ -41,7 +66,7 @@ pub(super) fn read(texts: &[(String, String)]) -> Option<Parameters> {
         {
             return Some(read);
         }
-        let text = texts.get(keyword).filter(|_| object.is_none());
+        let text = texts.get(keyword).filter(|text| object.is_none() && !looks_like_json(text));
         let read = text.map(Parameters::parse);
         // What web UIs write has settings; a comment without is one of anybody's.
         if let Some(read) = read.filter(|read| keyword == PARAMETERS || !read.settings.is_empty()) {
@@ -58,7 +83,7 @@ pub(super) fn read(texts: &[(String, String)]) -> Option<Parameters> {
 /// Each setting under a keyword of its own: this program before it kept records, and Easy Diffusion.
 fn by_keyword(texts: &Texts<'_>) -> Option<Parameters> {
     let prompt = texts.get("prompt")?;
-    if prompt.trim_start().starts_with('{') && serde_json::from_str::<Value>(prompt).is_ok() {
+    if looks_like_json(prompt) || prompt.trim_start().starts_with('{') && texts.object("prompt").is_some() {
         return None;
     }
     let settings = texts.0.iter().filter(|(key, _)| !["prompt", "negative_prompt"].contains(&key.as_str()));
@@ -107,4 +132,44 @@ fn model_name(value: &str) -> String {
     let file = value.rsplit(['/', '\\']).next().unwrap_or(value);
     let endings = [".safetensors", ".ckpt", ".pt", ".pth", ".gguf"];
     endings.iter().find_map(|ending| file.strip_suffix(ending)).unwrap_or(file).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(keyword: &str, text: &str) -> Option<Parameters> {
+        read(&[(keyword.to_owned(), text.to_owned())])
+    }
+
+    #[test]
+    fn a_graph_that_leads_back_to_itself_or_doubles_at_each_level_ends() {
+        let sampler =
+            r#""1":{"class_type":"KSampler","inputs":{"positive":["2",0],"negative":["9",0],"seed":3,"steps":20}}"#;
+        let combine = |id: usize, next: [usize; 2]| {
+            let [a, b] = next;
+            format!(
+                r#""{id}":{{"class_type":"ConditioningCombine","inputs":{{"conditioning_1":["{a}",0],"conditioning_2":["{b}",0]}}}}"#
+            )
+        };
+        let text = r#""100":{"class_type":"CLIPTextEncode","inputs":{"text":"a cat","clip":["8",1]}}"#;
+        let cycle = format!("{{{sampler},{},{}}}", combine(2, [3, 3]), combine(3, [2, 2]));
+        assert_eq!(of("prompt", &cycle).map(|read| read.prompt), Some(String::new()));
+        let levels: Vec<String> = (2..100).map(|id| combine(id, [id + 1, id + 1])).collect();
+        let doubling = format!("{{{sampler},{},{text}}}", levels.join(","));
+        assert_eq!(of("prompt", &doubling).map(|read| read.prompt), Some("a cat".to_owned()));
+    }
+
+    #[test]
+    fn numbers_that_json_does_not_have_are_passed_over_and_json_is_no_prompt() {
+        let graph = r#"{"1":{"class_type":"KSampler","inputs":{"positive":["2",0],"negative":["2",0],"seed":3,"steps":20},"is_changed":[NaN, -Infinity]},
+            "2":{"class_type":"CLIPTextEncode","inputs":{"text":"NaN, a \"Infinity\" cup\\","clip":["8",1]}}}"#;
+        let read = of("prompt", graph).unwrap_or_default();
+        assert_eq!((read.program, read.prompt.as_str()), (Some("ComfyUI"), r#"NaN, a "Infinity" cup\"#));
+        let deep = format!("{{\"a\":{}1{}}}", "[".repeat(1000), "]".repeat(1000));
+        for keyword in ["prompt", "parameters"] {
+            assert!(of(keyword, &deep).is_none(), "{keyword}");
+        }
+        assert_eq!(of("prompt", "{red|blue} cup").map(|read| read.prompt), Some("{red|blue} cup".to_owned()));
+    }
 }
