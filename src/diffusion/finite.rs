@@ -5,7 +5,7 @@ use candle_core::{DType, Tensor};
 
 use super::error::{Error, Result};
 
-/// 0 where all numbers of `x` are finite, else NaN: [1], on the device of `x`, which need not have computed it yet.
+/// 0 where all numbers of `x` are finite, else NaN, one number on the device of `x`, which need not have computed it yet.
 pub fn finite_flag(x: &Tensor) -> candle_core::Result<Tensor> {
     // Nothing times infinity is not a number.
     x.flatten_all()?.affine(0.0, 0.0)?.sum_keepdim(0)

@@ -75,7 +75,7 @@ impl Home {
     }
 
     /// Make a concept of copies of the photos in `images` and, where given, the masks in `masks`. What is left out of both is in
-    /// what [`PhotoFolder::read`] and [`Concept::import_masks`] tell of these folders.
+    /// what [`image::PhotoFolder::read`] and [`Concept::import_masks`] tell of these folders.
     pub fn new_concept(
         &self,
         name: &str,
