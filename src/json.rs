@@ -233,40 +233,14 @@ impl Serializer for &mut Check {
     }
 }
 
-impl ser::SerializeSeq for &mut Check {
-    type Ok = ();
-    type Error = Found;
-
-    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Found> {
-        self.next(value)
-    }
-
-    fn end(self) -> Result<(), Found> {
-        Ok(())
-    }
-}
-
-impl ser::SerializeTuple for &mut Check {
-    type Ok = ();
-    type Error = Found;
-
-    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Found> {
-        self.next(value)
-    }
-
-    fn end(self) -> Result<(), Found> {
-        Ok(())
-    }
-}
-
-/// The two kinds of tuples whose parts are called fields.
-macro_rules! fields_in_order {
-    ($($kind:ident),*) => { $(
+/// What has parts in an order, each counted.
+macro_rules! parts_in_order {
+    ($($kind:ident :: $method:ident),* $(,)?) => { $(
         impl ser::$kind for &mut Check {
             type Ok = ();
             type Error = Found;
 
-            fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Found> {
+            fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Found> {
                 self.next(value)
             }
 
@@ -276,7 +250,12 @@ macro_rules! fields_in_order {
         }
     )* };
 }
-fields_in_order!(SerializeTupleStruct, SerializeTupleVariant);
+parts_in_order!(
+    SerializeSeq::serialize_element,
+    SerializeTuple::serialize_element,
+    SerializeTupleStruct::serialize_field,
+    SerializeTupleVariant::serialize_field,
+);
 
 /// Structs and variants like them.
 macro_rules! named_fields {

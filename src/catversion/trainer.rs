@@ -269,7 +269,7 @@ impl<'a> Trainer<'a> {
         &self.embeddings
     }
 
-    /// Refuse to keep what was learned where it is no good: numbers that are not finite, or of which the text encoder makes such.
+    /// Refuse to keep what was learned if it, or what the text encoder makes of it, is not finite.
     ///
     /// # Errors
     /// Just that.

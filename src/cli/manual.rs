@@ -52,7 +52,7 @@ fn page_of(command: Command) -> clap_mangen::Man {
     clap_mangen::Man::new(command).date(DATE)
 }
 
-/// Write the page of `command` and those of all below it.
+/// Write a page for `command` and one for each command below it.
 fn write_pages(command: &Command, folder: &Path) -> io::Result<()> {
     command.get_subcommands().filter(|sub| !sub.is_hide_set()).try_for_each(|sub| write_pages(sub, folder))?;
     page_of(command.clone()).generate_to(folder).map(drop)

@@ -1,5 +1,5 @@
 //! Which devices a job may mean, and which of them are the same: `cuda:0` is the first card that CUDA shows the command that
-//! asked for the job, so that of two commands may be two cards, and one card may have two names.
+//! asked for the job. So `cuda:0` of two commands can be two cards, and one card can have two names.
 
 use crate::protocol::{Conditions, DeviceName};
 use crate::workspace::{all_cards, shown_cards};
@@ -25,7 +25,7 @@ pub struct Devices {
 }
 
 impl Devices {
-    /// Those of this machine that this program can use.
+    /// The devices of this machine that this program can use.
     pub fn here() -> Self {
         Self { cards: all_cards(), shown: std::env::var("CUDA_VISIBLE_DEVICES").ok() }
     }

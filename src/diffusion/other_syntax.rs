@@ -113,7 +113,7 @@ fn network(text: &str) -> Option<usize> {
     (plain && !rest.is_empty() && !rest.contains(['<', '/'])).then_some(inside.len() + 2)
 }
 
-/// The length of a `__name__` that `text` begins with, whose name is none of a word file here.
+/// The length of the `__name__` that `text` begins with; none where a word file here can have that name.
 fn wildcard(text: &str) -> Option<usize> {
     let (name, _) = text.strip_prefix("__")?.split_once("__")?;
     let odd = name.contains(['/', '*', '.', '~']) && !name.contains(char::is_whitespace);
