@@ -141,7 +141,7 @@ pub fn export(path: &Path, embeddings: &ResidualEmbeddings) -> Result<Vec<PathBu
     }
     let config_path = path.with_file_name("adapter_config.json");
     let config = config_json(width);
-    let there = config_path.is_file().then(|| std::fs::read(&config_path)).transpose();
+    let there = config_path.is_file().then(|| crate::fs::read(&config_path, crate::fs::SETTINGS)).transpose();
     let there = there.map_err(|error| bad(&config_path, format!("cannot be read: {error}")))?;
     let same = |there: &[u8]| serde_json::from_slice::<serde_json::Value>(there).is_ok_and(|there| there == config);
     if there.is_some_and(|there| !same(&there)) {

@@ -17,6 +17,8 @@ use crate::protocol::TrainConfig;
 /// The one key of the file's metadata. One key, because the order of several is not fixed.
 const KEY: &str = "catbench";
 const FORMAT: u32 = 1;
+/// The most bytes of a file: the rows of all layers and two moments of each number, of thousands of rows.
+const MAX_BYTES: u64 = 1 << 30;
 
 /// What a checkpoint says of itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -103,7 +105,8 @@ impl Checkpoint {
 
     /// Read it back.
     pub fn load(path: &Path) -> Result<Self> {
-        let bytes = std::fs::read(path).map_err(|source| Error::ReadCheckpoint { path: path.to_owned(), source })?;
+        let bytes = crate::fs::read(path, MAX_BYTES);
+        let bytes = bytes.map_err(|source| Error::ReadCheckpoint { path: path.to_owned(), source })?;
         Self::from_bytes(&bytes).map_err(|cause| Error::BadCheckpoint { path: path.to_owned(), cause })
     }
 

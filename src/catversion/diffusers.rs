@@ -31,7 +31,8 @@ pub fn export(path: &Path, checkpoint: &Checkpoint) -> Result<(Vec<PathBuf>, Vec
         crate::fs::write_atomic(path, bytes).map_err(|error| bad(path, format!("cannot be written: {error}")))
     };
     if loader.exists() {
-        let there = std::fs::read(&loader).map_err(|error| bad(&loader, format!("cannot be read: {error}")))?;
+        let there = crate::fs::read(&loader, crate::fs::SETTINGS)
+            .map_err(|error| bad(&loader, format!("cannot be read: {error}")))?;
         if there != LOADER.as_bytes() {
             warnings.push(format!(
                 "{} is there already and is not the loader of this version: it is left as it is; remove it and export \

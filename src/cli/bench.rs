@@ -112,7 +112,7 @@ struct Subject {
 impl Protocol {
     /// Read it, and refuse what cannot be done before anything is made.
     fn read(path: &Path) -> Result<Self, Error> {
-        let text = std::fs::read_to_string(path).map_err(workspace::Error::io("read", path))?;
+        let text = crate::fs::read_text(path, crate::fs::SETTINGS).map_err(workspace::Error::io("read", path))?;
         let protocol: Self = toml::from_str(&text).map_err(|error| workspace::Error::Toml {
             path: path.to_path_buf(),
             message: error.to_string().trim_end().to_owned(),

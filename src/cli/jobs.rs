@@ -7,7 +7,7 @@ use super::{Error, print_json};
 use crate::client;
 use crate::client::{Reader, words};
 use crate::protocol::{JobChange, JobInfo, JobKind, JobState};
-use crate::workspace::{self, History, Home, JobFolder};
+use crate::workspace::{History, Home, JobFolder};
 
 /// Jobs that are over which are listed without `--all`.
 const LAST: usize = 10;
@@ -181,18 +181,14 @@ pub fn find(reader: &mut Reader, number: u64) -> Result<JobInfo, Error> {
 
 fn log(args: &JobArgs) -> Result<(), Error> {
     let job = find(&mut super::reader(&Home::locate()?)?, args.number)?;
-    let path = JobFolder::at(&job.job)?.log();
-    let text = match std::fs::read(&path) {
-        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-        Err(error) => return Err(workspace::Error::io("read", &path)(error).into()),
-    };
+    let folder = JobFolder::at(&job.job)?;
+    let (path, text) = (folder.log(), folder.log_text()?);
     if args.json {
         print_json(&json!({ "job": job, "path": path, "log": text }));
         return Ok(());
     }
     out!("{text}");
-    for warning in &History::read(&JobFolder::at(&job.job)?)?.warnings {
+    for warning in &History::read(&folder)?.warnings {
         outln!("warning: {}", words::plain(warning));
     }
     let more = job.cause.clone().or_else(|| words::far(&job));

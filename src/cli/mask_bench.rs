@@ -159,7 +159,7 @@ fn in_folder(folder: &Path, concept: &Concept) -> Result<Vec<TruePicture>, Error
 
 fn read_lines(job: &JobFolder) -> Result<Vec<BenchLine>, Error> {
     let path = job.bench_lines();
-    let text = std::fs::read_to_string(&path).map_err(workspace::Error::io("read", &path))?;
+    let text = crate::fs::read_text(&path, crate::fs::LINES).map_err(workspace::Error::io("read", &path))?;
     let parse = |line: &str| {
         let problem =
             |error: serde_json::Error| workspace::Error::invalid(&path, error.to_string(), "run the bench again");

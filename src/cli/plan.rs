@@ -72,7 +72,8 @@ pub struct KnownCells(Vec<Cell>);
 impl KnownCells {
     /// Of the plan `name` of `home`; none where there is no such plan. One that cannot be read is refused when it is opened.
     pub fn of(home: &Home, name: &str) -> Self {
-        let text = std::fs::read_to_string(home.internal().join("plans").join(format!("{name}.toml")));
+        let text =
+            crate::fs::read_text(&home.internal().join("plans").join(format!("{name}.toml")), crate::fs::SETTINGS);
         Self(
             text.ok()
                 .and_then(|text| toml::from_str::<PlanFile>(&text).ok())
@@ -104,7 +105,7 @@ impl Plan {
         check_distinct(&cells)?;
         let path = home.internal().join("plans").join(format!("{name}.toml"));
         let mut plan = Self { path, home: home.clone(), cells, others: Vec::new(), began_as: Began::OwnSeeds };
-        match std::fs::read_to_string(&plan.path) {
+        match crate::fs::read_text(&plan.path, crate::fs::SETTINGS) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(workspace::Error::io("read", &plan.path)(error).into()),
             Ok(text) => {

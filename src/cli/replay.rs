@@ -92,7 +92,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
     let made =
         made.ok_or_else(|| Error::Job(format!("{}: the picture is not there any more", batch.path().shown())))?;
     if let Some(out) = &args.out {
-        std::fs::copy(&made, out).map_err(workspace::Error::io("write", out))?;
+        crate::fs::copy(&made, out).map_err(workspace::Error::io("write", out))?;
     }
     let pixels = Pixels::compare(&before, &read_photo(&made)?);
     let same = pixels.is_some_and(|pixels| pixels.different == 0);

@@ -1,6 +1,6 @@
 //! The daemon as its clients see it: found by its answer, started where none answers.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
@@ -97,8 +97,7 @@ impl Daemon {
         }
         // One starts it, the others wait for that one.
         let path = home.make_internal()?.join("start.lock");
-        let lock = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
-        let lock = lock.map_err(workspace::Error::io("create", &path))?;
+        let lock = crate::fs::open_lock(&path).map_err(workspace::Error::io("create", &path))?;
         lock.lock().map_err(workspace::Error::io("lock", &path))?;
         Self::start_locked(home, &lock)?.of_this_protocol()
     }
@@ -108,8 +107,7 @@ impl Daemon {
             return Ok(daemon);
         }
         let path = home.daemon_log();
-        let log = OpenOptions::new().append(true).create(true).open(&path);
-        let log = log.map_err(workspace::Error::io("write", &path))?;
+        let log = crate::fs::open_append(&path).map_err(workspace::Error::io("write", &path))?;
         let written = log.metadata().map_or(0, |metadata| metadata.len());
         let deadline = Instant::now() + START;
         let mut child: Option<Child> = None;

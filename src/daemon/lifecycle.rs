@@ -59,7 +59,7 @@ pub fn owner_warning(home: &Home) -> Option<String> {
 
 /// What the user should know of how this process was started: nothing, or that the system ends it with the session.
 pub fn logout_warning() -> Option<String> {
-    let cgroup = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let cgroup = crate::fs::read_text(Path::new("/proc/self/cgroup"), crate::fs::SETTINGS).unwrap_or_default();
     let folders = ["/etc/systemd", "/run/systemd", "/usr/lib/systemd"].map(PathBuf::from);
     kills_at_logout(&cgroup, &folders, &user_name(own_uid()).unwrap_or_default()).then(|| {
         "this system ends your processes when you log out (KillUserProcesses), this daemon and its jobs too. To keep them: \
@@ -99,7 +99,7 @@ fn setting(folders: &[PathBuf], name: &str) -> Option<String> {
 
 /// What the file at `path` says of the setting `name`.
 fn said(path: &Path, name: &str) -> Option<String> {
-    let text = std::fs::read_to_string(path).ok()?;
+    let text = crate::fs::read_text(path, crate::fs::SETTINGS).ok()?;
     let values = text.lines().filter_map(|line| line.trim().strip_prefix(name));
     let value = values.filter_map(|rest| rest.trim_start().strip_prefix('=')).next_back()?;
     Some(value.trim().to_owned())

@@ -2,7 +2,6 @@
 //! is at work has a thread here that does so; nothing in it is lost with this process, because a runner needs no parent.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
@@ -106,7 +105,7 @@ fn unwritten(turn: &Turn, cause: String) -> Option<String> {
 /// Ask the runner of `job` to finish its step and end, or with `kill` end it at once. Whether there was one.
 pub fn signal(job: &JobFolder, kill: bool) -> bool {
     // The runner wrote its process id when it took the lock.
-    let pid = std::fs::read_to_string(job.lock()).ok().filter(|_| job.is_held());
+    let pid = crate::fs::read_text(&job.lock(), crate::fs::SETTINGS).ok().filter(|_| job.is_held());
     let pid = pid.and_then(|pid| pid.trim().parse().ok()).and_then(Pid::from_raw);
     let signal = if kill { Signal::KILL } else { Signal::TERM };
     pid.is_some_and(|pid| rustix::process::kill_process(pid, signal).is_ok())
@@ -144,7 +143,7 @@ fn attend(turn: &Turn, idle: Option<Runner>, program: &PathBuf) -> Result<Option
 }
 
 fn spawn(turn: &Turn, assignment: &Assignment, model: ModelSpec, program: &PathBuf) -> std::io::Result<Runner> {
-    let log = OpenOptions::new().append(true).create(true).open(turn.job.log())?;
+    let log = crate::fs::open_append(&turn.job.log())?;
     let (variable, huge_pages) = crate::sys::HUGE_PAGES;
     let mut command = Command::new(program);
     if let Some(conditions) = &turn.conditions {
@@ -206,7 +205,7 @@ fn account(turn: &Turn, runner: Option<&Runner>) -> Result<(), String> {
         return Err(format!("{path}: the folder of this job was moved or removed while it was done: put it back"));
     }
     let how = how_it_ended(status, &turn.job);
-    let said = std::fs::read_to_string(turn.job.log()).unwrap_or_default();
+    let said = turn.job.log_text().unwrap_or_default();
     let said =
         said.lines().last().map(|line| format!(": {line}")).filter(|_| status.is_some_and(|s| s.signal().is_none()));
     Err(format!("the runner {how}{}", said.unwrap_or_default()))
@@ -228,8 +227,7 @@ fn how_it_ended(status: Option<ExitStatus>, job: &JobFolder) -> String {
 /// Write to the job's events that it has failed, or was stopped where that is what the user wanted.
 fn fail(turn: &Turn, cause: &str) -> Result<(), workspace::Error> {
     let path = turn.job.lock();
-    let lock = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
-    let lock = lock.map_err(workspace::Error::io("create", &path))?;
+    let lock = crate::fs::open_lock(&path).map_err(workspace::Error::io("create", &path))?;
     // Held by somebody: then it is that runner's to say how it ended. Shared, so that nobody takes this for a runner; it
     // keeps one from beginning all the same.
     if lock.try_lock_shared().is_err() {

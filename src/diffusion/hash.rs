@@ -1,7 +1,6 @@
 //! What a base model is, in one number: SHA-256 over everything that decides what it computes.
 
 use std::fmt::Write as _;
-use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -107,7 +106,7 @@ impl ModelFiles {
 
 fn read_whole(path: &Path, take: &mut dyn FnMut(&[u8])) -> Result<()> {
     let read = |source| Error::Read { path: path.to_owned(), source };
-    let mut file = File::open(path).map_err(read)?;
+    let mut file = crate::fs::open(path).map_err(read)?;
     let mut buffer = vec![0; 1 << 20];
     loop {
         match file.read(&mut buffer).map_err(read)? {

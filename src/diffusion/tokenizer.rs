@@ -2,10 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
-use tokenizers::models::bpe::{BPE, BpeBuilder};
+use tokenizers::models::bpe::{BPE, BpeBuilder, Vocab};
 use tokenizers::normalizers::replace::ReplacePattern;
 use tokenizers::normalizers::{Lowercase, NFC, Replace, Sequence as Normalizers};
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
@@ -18,7 +18,7 @@ use tokenizers::{AddedToken, NormalizerWrapper, SplitDelimiterBehavior};
 use super::clip_merges;
 use super::error::{Error, Result};
 use super::prompt_weights::Piece;
-use super::weights::read_json;
+use super::weights::{bytes_of, read_json};
 
 const BOS: &str = "<|startoftext|>";
 const EOS: &str = "<|endoftext|>";
@@ -55,7 +55,8 @@ impl Tokenizer {
     pub fn load(folder: &Path, max_length: usize) -> Result<Self> {
         let json = folder.join("tokenizer.json");
         let (path, inner) = if json.is_file() {
-            let inner = tokenizers::Tokenizer::from_file(&json).map_err(|e| format_error(&json, &e.to_string()))?;
+            let inner =
+                tokenizers::Tokenizer::from_bytes(bytes_of(&json)?).map_err(|e| format_error(&json, &e.to_string()))?;
             (json, inner)
         } else {
             (folder.join("vocab.json"), from_vocab_and_merges(folder)?)
@@ -234,13 +235,16 @@ fn pad_token(folder: &Path) -> Result<Option<String>> {
 
 fn from_vocab_and_merges(folder: &Path) -> Result<tokenizers::Tokenizer> {
     let (vocab, merges) = (folder.join("vocab.json"), folder.join("merges.txt"));
-    for path in [&vocab, &merges] {
-        if let Err(source) = std::fs::metadata(path) {
-            return Err(Error::Read { path: path.clone(), source });
-        }
-    }
-    let text = |path: &PathBuf| path.to_string_lossy().into_owned();
-    from_bpe(BPE::from_file(&text(&vocab), &text(&merges)), &vocab)
+    let text = String::from_utf8(bytes_of(&merges)?).map_err(|_| format_error(&merges, "it is no text (UTF-8)"))?;
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.starts_with("#version"));
+    let pairs = lines.map(|(i, line)| {
+        let pair = line.split_once(' ').filter(|(_, second)| !second.contains(' '));
+        let (first, second) = pair.ok_or_else(|| format_error(&merges, &format!("line {} is no pair", i + 1)))?;
+        Ok((first.to_owned(), second.to_owned()))
+    });
+    let pairs: Vec<(String, String)> = pairs.collect::<Result<_>>()?;
+    let ids: HashMap<String, u32> = read_json(&vocab)?;
+    from_bpe(BPE::builder().vocab_and_merges(ids.into_iter().collect::<Vocab>(), pairs), &vocab)
 }
 
 /// CLIP's tokenizer with this vocabulary and these merges; `path` is where they are from.

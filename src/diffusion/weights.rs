@@ -264,14 +264,17 @@ pub(super) fn check_sizes(config: &Value, path: &Path) -> Result<()> {
     }
 }
 
+/// The most bytes of a file beside the weights: the largest is a tokenizer, of 2 or 3 MB.
+const MAX_BESIDE: u64 = 64 << 20;
+
+/// All of a file beside the weights.
+pub(super) fn bytes_of(path: &Path) -> Result<Vec<u8>> {
+    crate::fs::read(path, MAX_BESIDE).map_err(|source| Error::Read { path: path.to_owned(), source })
+}
+
 /// Parse a JSON file.
 pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
-    let read = |source| Error::Read { path: path.to_owned(), source };
-    // Reading a pipe would wait for whoever writes into it.
-    if !std::fs::metadata(path).map_err(read)?.is_file() {
-        return Err(Error::Format { path: path.to_owned(), cause: "not a file".into() });
-    }
-    let bytes = std::fs::read(path).map_err(read)?;
+    let bytes = bytes_of(path)?;
     serde_json::from_slice(&bytes).map_err(|e| Error::Format { path: path.to_owned(), cause: e.to_string() })
 }
 

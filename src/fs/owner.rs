@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// The folder in a home that is the program's own.
-const INTERNAL: &str = ".catbench";
+pub(super) const INTERNAL: &str = ".catbench";
 
 /// Why something at `path` failed, in words. For want of permission: also whose it is, and what helps.
 pub fn why(path: &Path, error: &Error) -> String {
@@ -17,7 +17,7 @@ pub fn why(path: &Path, error: &Error) -> String {
 
 /// The name of a user as `/etc/passwd` has it; none where the user is known elsewhere.
 pub fn user_name(uid: u32) -> Option<String> {
-    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let users = super::read_text(Path::new("/etc/passwd"), super::SETTINGS).unwrap_or_default();
     let (uid, mut fields) = (uid.to_string(), users.lines().map(|line| line.split(':').collect::<Vec<_>>()));
     fields.find(|fields| fields.get(2) == Some(&uid.as_str())).map(|fields| fields[0].to_owned())
 }

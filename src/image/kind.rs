@@ -5,8 +5,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::read::open;
 use crate::fs::Show;
+use crate::fs::open;
 
 /// The endings of photos, in lower case. `jfif`, `jpe` and `jif` are JPEG by other names.
 const PHOTO_EXTENSIONS: [&str; 7] = ["jpg", "jpeg", "png", "webp", "jfif", "jpe", "jif"];

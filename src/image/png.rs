@@ -7,7 +7,8 @@ use std::path::Path;
 use ::image::{ColorType, ImageBuffer, PixelWithColorType};
 
 use super::Error;
-use super::read::{check_size, open};
+use super::read::check_size;
+use crate::fs::open;
 
 /// The most bytes of text of a PNG that are read.
 pub const MAX_TEXT: usize = 4 << 20;

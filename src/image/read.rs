@@ -1,7 +1,6 @@
 //! Photos and masks from files, judged by their content and never by their ending.
 
-use std::fs::File;
-use std::io::{Cursor, Read};
+use std::io::Cursor;
 use std::path::Path;
 
 use ::image::error::ImageError;
@@ -16,6 +15,9 @@ use crate::protocol::PhotoReading;
 
 /// The most pixels of a picture that is read. Phones make 200 million; what lies above is a decompression bomb or a mistake.
 pub const MAX_PIXELS: u64 = 1 << 28;
+
+/// The most bytes of a picture's file that is read: a PNG of 16-bit colours that does not get smaller has six a pixel.
+const MAX_FILE: u64 = 1 << 30;
 
 /// The photo in `path`, upright (turned as its EXIF, else its XMP, says) as 8-bit sRGB. Of 16-bit values the high byte is taken,
 /// grey, palette and CMYK pictures become RGB, transparency is composited on white, an animation gives its first picture; an ICC
@@ -128,22 +130,9 @@ pub(super) fn check_size(path: &Path, width: u32, height: u32) -> Result<(), Err
     Ok(())
 }
 
-/// Open a picture, which must be a file: a pipe would be waited for, and a device has no end.
-pub(super) fn open(path: &Path) -> std::io::Result<File> {
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(std::io::Error::other("this is no file"));
-    }
-    File::open(path)
-}
-
 /// All of a picture's file.
 pub(super) fn bytes_of(path: &Path) -> Result<Vec<u8>, Error> {
-    let read = open(path).and_then(|mut file| {
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
-        Ok(bytes)
-    });
-    read.map_err(|source| Error::Read { path: path.to_path_buf(), source })
+    crate::fs::read(path, MAX_FILE).map_err(|source| Error::Read { path: path.to_path_buf(), source })
 }
 
 /// A picture as it is stored.

@@ -3,8 +3,8 @@
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-use super::read::open;
 use super::read_photo;
+use crate::fs::open;
 
 /// The end of a PNG: the chunk IEND with its checksum.
 const PNG_END: [u8; 12] = [0, 0, 0, 0, b'I', b'E', b'N', b'D', 0xae, 0x42, 0x60, 0x82];
@@ -60,7 +60,7 @@ mod tests {
         let pipe = folder.path().join("pipe.png");
         assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
         assert!(
-            !is_whole(&pipe) && read_photo(&pipe).unwrap_err().to_string().contains("no file"),
+            !is_whole(&pipe) && read_photo(&pipe).unwrap_err().to_string().contains("a pipe"),
             "it is not waited for"
         );
     }

@@ -3,7 +3,6 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -62,7 +61,7 @@ impl EmbeddingCache {
     fn append(&self, model: &str, width: usize, bytes: &[u8]) -> std::io::Result<()> {
         std::fs::create_dir_all(&self.folder)?;
         let path = self.path(model);
-        let mut file = OpenOptions::new().create(true).read(true).append(true).open(&path)?;
+        let mut file = crate::fs::open_append(&path)?;
         // Other runners append too; one that was killed may have left a part of a record.
         file.lock()?;
         let length = file.metadata()?.len();
@@ -89,15 +88,12 @@ fn size(width: usize) -> usize {
 
 /// All whole records of a file.
 fn read(path: &Path, width: usize) -> HashMap<Key, Vec<f32>> {
-    let mut bytes = Vec::new();
-    let done = File::open(path).and_then(|mut file| {
+    let bytes = crate::fs::open(path).and_then(|file| {
         file.lock_shared()?;
-        file.read_to_end(&mut bytes)
+        crate::fs::read_from(&file, 2 * LIMIT)
     });
     let mut embeddings = HashMap::new();
-    if done.is_err() {
-        return embeddings;
-    }
+    let Ok(bytes) = bytes else { return embeddings };
     for record in bytes.chunks_exact(size(width)) {
         let (content, check) = record.split_at(record.len() - CHECK);
         let (key, values) = content.split_at(size_of::<Key>());

@@ -10,7 +10,8 @@ use super::Error;
 use crate::diffusion;
 
 pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
-    let text = std::fs::read(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
+    let text = crate::fs::read(path, crate::fs::SETTINGS);
+    let text = text.map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
     serde_json::from_slice(&text).map_err(|error| Error::Model { path: path.to_path_buf(), reason: error.to_string() })
 }
 
@@ -36,7 +37,7 @@ impl Weights {
         let mut hasher = Sha256::new();
         for path in diffusion::Weights::files(folder)? {
             let read = |source| Error::Read { path: path.clone(), source };
-            std::io::copy(&mut std::fs::File::open(&path).map_err(read)?, &mut hasher).map_err(read)?;
+            std::io::copy(&mut crate::fs::open(&path).map_err(read)?, &mut hasher).map_err(read)?;
         }
         Ok(Self { tensors, device: device.clone(), sha256: format!("{:x}", hasher.finalize()) })
     }

@@ -69,7 +69,7 @@ impl Scoring {
 
 /// Floating point operations of the image model in `folder` on one image, as far as its config tells them.
 fn image_flops(folder: &Path) -> f64 {
-    let text = std::fs::read(folder.join("config.json")).unwrap_or_default();
+    let text = crate::fs::read(&folder.join("config.json"), crate::fs::SETTINGS).unwrap_or_default();
     let config: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
     let vision = if config["vision_config"].is_object() { &config["vision_config"] } else { &config };
     // As in ViT-B/32, where it does not say.

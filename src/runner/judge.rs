@@ -195,7 +195,7 @@ fn warn(log: &mut EventLog, kind: &str, what: &str, names: &[String], follows: &
 fn append(path: &Path, line: &ScoreLine) -> Result<(), Error> {
     use std::io::Write;
     let written = json::to_line(line).map_err(std::io::Error::from).and_then(|mut bytes| {
-        let mut file = std::fs::OpenOptions::new().read(true).append(true).create(true).open(path)?;
+        let mut file = crate::fs::open_append(path)?;
         if !ends_a_line(&mut file)? {
             // What a runner that was killed has left: its end is on a line of its own, which no reader takes.
             bytes.insert(0, b'\n');

@@ -1,7 +1,6 @@
 //! A masking job: a mask for each picture, or makers of masks compared on pictures whose true masks are known.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::ops::ControlFlow;
 use std::rc::Rc;
@@ -10,7 +9,7 @@ use std::time::Instant;
 use super::mask_makers::{MadeMask, MaskMakers};
 use super::{Error, MaskJob, Outcome, Progress, StopFlag, estimate, load_model, warn_of_prompts};
 use crate::diffusion::BaseModel;
-use crate::fs::Show;
+use crate::fs::{NewFile, Show};
 use crate::image::{read_mask, read_photo};
 use crate::json;
 use crate::masks::agreement::{boundary_f, iou};
@@ -106,7 +105,7 @@ fn compare(job: &MaskJob, bench: &MaskBench, log: &mut EventLog, stop: &StopFlag
     let configs: Vec<MaskConfig> = bench.ways.iter().map(of).collect();
     let model = base_model(job, &configs, bench.pictures.len() * bench.ways.len(), log)?;
     let path = job.folder.bench_lines();
-    let mut lines = BufWriter::new(File::create(&path).map_err(workspace::Error::io("write", &path))?);
+    let mut lines = BufWriter::new(NewFile::at(&path).map_err(workspace::Error::io("write", &path))?);
     let total = configs.iter().map(MaskConfig::looks).sum::<usize>() * bench.pictures.len();
     let mut done = 0;
     for (way, config) in configs.iter().enumerate() {
@@ -132,7 +131,8 @@ fn compare(job: &MaskJob, bench: &MaskBench, log: &mut EventLog, stop: &StopFlag
             written.map_err(workspace::Error::io("write", &job.folder.bench_lines()))?;
         }
     }
-    lines.flush().map_err(workspace::Error::io("write", &path))?;
+    let put = lines.into_inner().map_err(std::io::Error::from).and_then(NewFile::put);
+    put.map_err(workspace::Error::io("write", &path))?;
     Ok(Outcome::Finished)
 }
 

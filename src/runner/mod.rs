@@ -16,7 +16,7 @@ mod segment;
 mod train;
 mod words;
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -261,7 +261,7 @@ fn is_disk_full(error: &Error) -> bool {
 /// Have what this process writes go to the `runner.log` of the job in `folder`.
 fn log_to(folder: &Path) -> Result<(), Error> {
     let path = JobFolder::at(folder)?.log();
-    let log = OpenOptions::new().append(true).create(true).open(&path).map_err(workspace::Error::io("write", &path))?;
+    let log = crate::fs::open_append(&path).map_err(workspace::Error::io("write", &path))?;
     Ok(crate::sys::redirect_output(&log).map_err(workspace::Error::io("write", &path))?)
 }
 
@@ -317,8 +317,7 @@ impl Drop for Lock {
 /// Take the lock of a job, and write the own process id into it. Others hold it for a moment when they look, so wait a little.
 fn take_lock(folder: &JobFolder) -> Result<Lock, Error> {
     let path = folder.lock();
-    let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
-    let mut file = file.map_err(workspace::Error::io("create", &path))?;
+    let mut file = crate::fs::open_lock(&path).map_err(workspace::Error::io("create", &path))?;
     let deadline = Instant::now() + Duration::from_secs(1);
     loop {
         match file.try_lock() {

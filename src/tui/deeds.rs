@@ -258,9 +258,8 @@ pub fn change_job(home: &Home, number: u64, change: JobChange) -> Effect {
 pub fn log(job: &JobInfo) -> Effect {
     let job = job.clone();
     Effect::task("reading the log", move || {
-        let path = JobFolder::at(&job.job).map_err(words)?.log();
-        let text = std::fs::read(&path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        let mut lines: Vec<String> = text.unwrap_or_default().lines().map(str::to_owned).collect();
+        let folder = JobFolder::at(&job.job).map_err(words)?;
+        let mut lines: Vec<String> = folder.log_text().unwrap_or_default().lines().map(str::to_owned).collect();
         if lines.is_empty() {
             lines.push("(its runner has written nothing)".into());
         }
@@ -268,7 +267,7 @@ pub fn log(job: &JobInfo) -> Effect {
         if let Some(cause) = &job.cause {
             lines.push(format!("{}: {cause}", job.state.word()));
         }
-        lines.push(path.shown().to_string());
+        lines.push(folder.log().shown().to_string());
         Ok(Effect::over(Page::growing(&format!("Job {}: log", job.number), lines)))
     })
 }

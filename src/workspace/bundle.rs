@@ -1,9 +1,8 @@
 //! A concept as one file: a zip archive, uncompressed, of everything in its folder, and last a manifest that says what else is
 //! in it. On the way in every file is held to the manifest.
 
-use crate::fs::Show;
+use crate::fs::{NewFile, Show};
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
 
@@ -51,8 +50,6 @@ struct PackedFile {
 impl Concept {
     /// Pack it into one file with all that was made from it. `base_model_sha256` is the hash of its base model, where known.
     pub fn pack(&self, out: &Path, base_model_sha256: Option<String>) -> Result<(), Error> {
-        let name = out.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let temporary = out.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
         let mut manifest = Manifest {
             format: FORMAT,
             version: env!("CARGO_PKG_VERSION").into(),
@@ -62,7 +59,7 @@ impl Concept {
             files: Vec::new(),
         };
         let packed = (|| {
-            let mut archive = zip::ZipWriter::new(Target { file: File::create(&temporary)?, failed: false });
+            let mut archive = zip::ZipWriter::new(Target { file: NewFile::at(out)?, failed: false });
             // Pictures and weights do not get smaller.
             let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
             let options = options.large_file(true);
@@ -74,18 +71,14 @@ impl Concept {
                 archive.start_file(&path, options)?;
                 // Of what is packed, whatever becomes of the file meanwhile.
                 let mut hashing = Hashing { out: &mut archive, hash: Sha256::new(), bytes: 0 };
-                io::copy(&mut File::open(from)?, &mut hashing)?;
+                io::copy(&mut crate::fs::open(&from)?, &mut hashing)?;
                 let (bytes, sha256) = (hashing.bytes, format!("{:x}", hashing.hash.finalize()));
                 manifest.files.push(PackedFile { path, bytes, sha256 });
             }
             archive.start_file(MANIFEST, options)?;
             archive.write_all(toml::to_string_pretty(&manifest).map_err(io::Error::other)?.as_bytes())?;
-            archive.finish()?.file.sync_all()?;
-            std::fs::rename(&temporary, out)
+            archive.finish()?.file.put()
         })();
-        if packed.is_err() {
-            let _ = std::fs::remove_file(&temporary);
-        }
         packed.map_err(Error::io("write", out))
     }
 }
@@ -101,7 +94,7 @@ pub(super) fn check_manifest(from: &Path, folder: &Path, unlisted: bool) -> Resu
         let remedy = "export the concept again, or say --unlisted to take the files as they are";
         return Err(Error::invalid(from, format!("there is no {MANIFEST} in it to hold its files to"), remedy));
     }
-    let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+    let text = crate::fs::read_text(&path, crate::fs::LINES).map_err(Error::io("read", &path))?;
     let damaged = |cause: &dyn std::fmt::Display| {
         let problem = format!("its {MANIFEST} is damaged ({cause})");
         Error::invalid(from, problem, "export the concept again")
@@ -172,7 +165,7 @@ impl<W: Write> Write for Hashing<W> {
 /// The file an archive is written to. Once it has failed, what follows goes nowhere: the archive's writer would try again
 /// when it is dropped, and print that it failed.
 struct Target {
-    file: File,
+    file: NewFile,
     failed: bool,
 }
 
@@ -240,7 +233,7 @@ pub(super) fn unpack(archive: &Path, folder: &Path) -> Result<(), Error> {
     let wrong = |error: zip::result::ZipError| {
         Error::invalid(archive, format!("this is no packed concept ({error})"), "`catbench concept export` makes one")
     };
-    let file = File::open(archive).map_err(Error::io("read", archive))?;
+    let file = crate::fs::open(archive).map_err(Error::io("read", archive))?;
     let mut archive_files = zip::ZipArchive::new(file).map_err(wrong)?;
     // Entries that lie over each other would come to more than there is: nothing is written of those.
     let length = std::fs::metadata(archive).map_err(Error::io("read", archive))?.len();
@@ -272,7 +265,10 @@ pub(super) fn unpack(archive: &Path, folder: &Path) -> Result<(), Error> {
             let path = folder.join(name);
             let parent = path.parent().unwrap_or(folder);
             std::fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
-            let written = File::create(&path).and_then(|mut out| io::copy(&mut file, &mut out));
+            let written = NewFile::at(&path).and_then(|mut out| {
+                io::copy(&mut file, &mut out)?;
+                out.put_soon()
+            });
             written.map_err(Error::io("write", &path))?;
         }
     }

@@ -365,7 +365,7 @@ pub fn photo_name(path: &Path) -> String {
 
 /// A settings file.
 pub(super) fn read_toml<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, Error> {
-    let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+    let text = crate::fs::read_text(path, crate::fs::SETTINGS).map_err(Error::io("read", path))?;
     toml::from_str(&text)
         .map_err(|error| Error::Toml { path: path.to_path_buf(), message: error.to_string().trim_end().to_owned() })
 }

@@ -1,6 +1,7 @@
 //! The conditions of this process: taken from the command that asks for a job, and taken on by the job's runner.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use rustix::process::{Resource, Rlimit, getpriority_process, getrlimit, setpriority_process, setrlimit};
 
@@ -145,7 +146,7 @@ fn use_processors(_: &[usize]) -> bool {
 
 /// It can be asked for only by setting it, which other threads would see; Linux tells it.
 fn umask() -> Option<u32> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let status = crate::fs::read_text(Path::new("/proc/self/status"), crate::fs::SETTINGS).ok()?;
     let umask = status.lines().find_map(|line| line.strip_prefix("Umask:"))?;
     u32::from_str_radix(umask.trim(), 8).ok()
 }

@@ -1,6 +1,7 @@
 //! Copies of a sampling's pictures in a folder of the user's. The runner makes them when all pictures are made, so that they
 //! come whoever follows the job, and however often it had to begin again.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::{Error, JobFolder};
@@ -35,15 +36,23 @@ pub fn copy(job: &JobFolder, pictures: &[PathBuf], out: &Path) -> Result<(), Err
     let pictures = pictures.iter().filter(|path| path.is_file()).cloned();
     for path in pictures.chain(job.sheets()).chain(legend) {
         let target = out.join(path.file_name().unwrap_or_default());
-        let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
-        match std::fs::read(&target) {
+        match target.symlink_metadata() {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                crate::fs::copy(&path, &target).map_err(Error::io("write", &target))?;
+            }
+            Err(error) => return Err(Error::io("look at", &target)(error)),
             // An earlier attempt has copied it.
-            Ok(there) if there == bytes => {}
+            Ok(_) if same(&path, &target)? => {}
             Ok(_) => return Err(taken(&target)),
-            Err(_) => crate::fs::write_atomic(&target, &bytes).map_err(Error::io("write", &target))?,
         }
     }
     Ok(())
+}
+
+/// Whether two files are the same bytes.
+fn same(path: &Path, target: &Path) -> Result<bool, Error> {
+    let hash = |path: &Path| crate::fs::sha256(path).map_err(Error::io("read", path));
+    Ok(hash(path)? == hash(target)?)
 }
 
 fn taken(path: &Path) -> Error {

@@ -1,6 +1,6 @@
 //! Writing `events.jsonl`.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -26,7 +26,7 @@ impl EventLog {
         let mut reader = EventReader::new(path);
         let events = reader.read_new()?;
         let next_seq = events.last().map_or(0, |event| event.seq + 1);
-        let file = OpenOptions::new().append(true).create(true).open(path).map_err(Error::io("open", path))?;
+        let file = crate::fs::open_append(path).map_err(Error::io("open", path))?;
         file.set_len(reader.offset()).map_err(Error::io("repair", path))?;
         Ok((Self { file, path: path.to_path_buf(), next_seq, length: reader.offset() }, events))
     }
@@ -105,7 +105,7 @@ mod tests {
         let (mut log, _) = EventLog::open(&path).unwrap();
         log.write(step(1)).unwrap();
         drop(log);
-        OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"seq\":1,\"ti").unwrap();
+        File::options().append(true).open(&path).unwrap().write_all(b"{\"seq\":1,\"ti").unwrap();
 
         let mut reader = EventReader::new(&path);
         assert_eq!(reader.read_new().unwrap().len(), 1);

@@ -5,7 +5,11 @@ use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use super::Error;
+use crate::fs::{LINE, LINES, too_long};
 use crate::protocol::{Event, EventRecord};
+
+/// Bytes that are read at once.
+const PIECE: u64 = 4 << 20;
 
 /// Reads the whole lines of a file that is appended to, from the start, then whatever is new at each call. A torn last
 /// line waits until it is whole.
@@ -34,8 +38,10 @@ impl LineReader {
         let mut line = Vec::new();
         for skipped in 0..count {
             line.clear();
-            lines.read_until(b'\n', &mut line).map_err(Error::io("read", &self.path))?;
+            let read = (&mut lines).take(LINE + 1).read_until(b'\n', &mut line);
+            read.map_err(Error::io("read", &self.path))?;
             if !line.ends_with(b"\n") {
+                self.check_line(line.len())?;
                 return Ok(skipped);
             }
             self.offset += line.len() as u64;
@@ -45,17 +51,22 @@ impl LineReader {
 
     /// Some of the lines that have come since the last call, each with its end mark: about `most` bytes, but at least one
     /// line if there is a whole one.
+    ///
+    /// # Errors
+    /// The system's; what is no file, or longer than [`LINES`]; a line longer than [`LINE`].
     pub fn read(&mut self, most: u64) -> Result<Vec<Vec<u8>>, Error> {
         let Some(mut file) = self.open()? else { return Ok(Vec::new()) };
         // Only what there is now: a writer that is faster than this reader would keep it here for ever.
         let there = file.metadata().map_err(Error::io("read", &self.path))?.len().saturating_sub(self.offset);
         let mut bytes = Vec::new();
         while (bytes.len() as u64) < there {
-            let more = most.min(there - bytes.len() as u64);
+            let more = most.min(PIECE).min(there - bytes.len() as u64);
             if file.by_ref().take(more).read_to_end(&mut bytes).map_err(Error::io("read", &self.path))? == 0 {
                 break;
             }
-            if bytes.contains(&b'\n') {
+            let end = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+            self.check_line(bytes.len() - end)?;
+            if end > 0 && bytes.len() as u64 >= most {
                 break;
             }
         }
@@ -65,10 +76,28 @@ impl LineReader {
         Ok(lines)
     }
 
+    /// The next of the lines that there are, a few megabytes at once; none where there are no more.
+    fn next_piece(&mut self) -> Result<Option<Vec<Vec<u8>>>, Error> {
+        Ok(Some(self.read(PIECE)?).filter(|lines| !lines.is_empty()))
+    }
+
+    /// Refuse a line of which `length` bytes are without an end.
+    fn check_line(&self, length: usize) -> Result<(), Error> {
+        if length as u64 <= LINE {
+            return Ok(());
+        }
+        let problem = format!("a line after byte {} is longer than {} MiB: it is damaged", self.offset, LINE >> 20);
+        Err(Error::invalid(&self.path, problem, "take the file away, or cut it there"))
+    }
+
     /// The file from where it has been read to; none when it does not exist yet.
     fn open(&self) -> Result<Option<File>, Error> {
-        match File::open(&self.path) {
+        match crate::fs::open(&self.path) {
             Ok(mut file) => {
+                let length = file.metadata().map_err(Error::io("read", &self.path))?.len();
+                if length > LINES {
+                    return Err(Error::io("read", &self.path)(too_long(LINES)));
+                }
                 file.seek(SeekFrom::Start(self.offset)).map_err(Error::io("read", &self.path))?;
                 Ok(Some(file))
             }
@@ -131,7 +160,10 @@ impl EventReader {
 
     /// The events that have come since the last call, in order.
     pub fn read_new(&mut self) -> Result<Vec<EventRecord>, Error> {
-        let lines = self.lines.read(u64::MAX)?;
-        Ok(lines.iter().map(|line| self.events.read(line)).collect())
+        let mut events = Vec::new();
+        while let Some(lines) = self.lines.next_piece()? {
+            events.extend(lines.iter().map(|line| self.events.read(line)));
+        }
+        Ok(events)
     }
 }

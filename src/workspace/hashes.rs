@@ -19,7 +19,7 @@ impl HashCache {
 
     /// The hash that was kept for `fingerprint`.
     pub fn get(&self, fingerprint: &str) -> Option<String> {
-        let text = std::fs::read_to_string(self.folder.join(fingerprint)).ok()?;
+        let text = crate::fs::read_text(&self.folder.join(fingerprint), crate::fs::SETTINGS).ok()?;
         let hash = text.trim();
         (hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit())).then(|| hash.to_owned())
     }

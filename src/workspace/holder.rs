@@ -2,14 +2,15 @@
 //! machine it is: that holds where no socket can be reached, as on a second machine that has the same disk.
 
 use std::fmt;
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, Write};
-use std::path::PathBuf;
+use std::fs::{File, TryLockError};
+use std::io::{Seek, Write};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use super::{Error, Home};
+use crate::fs::NewFile;
 
 /// How long a lock that is only looked at by clients may seem to be held.
 const LOOKED_AT: Duration = Duration::from_millis(100);
@@ -48,7 +49,9 @@ impl Holder {
     /// This process.
     fn own() -> Self {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().map(|id| id.trim().to_owned());
+        let boot = crate::fs::read_text(Path::new("/proc/sys/kernel/random/boot_id"), crate::fs::SETTINGS)
+            .ok()
+            .map(|id| id.trim().to_owned());
         Self { host, pid: std::process::id(), version: env!("CARGO_PKG_VERSION").into(), boot }
     }
 
@@ -61,10 +64,9 @@ impl Holder {
         }
     }
 
-    fn read(mut file: &File) -> Option<Self> {
-        let mut text = String::new();
-        file.read_to_string(&mut text).ok()?;
-        toml::from_str(&text).ok()
+    fn read(file: &File) -> Option<Self> {
+        let text = crate::fs::read_from(file, crate::fs::SETTINGS).ok()?;
+        toml::from_str(std::str::from_utf8(&text).ok()?).ok()
     }
 }
 
@@ -77,7 +79,7 @@ impl fmt::Display for Holder {
 impl Home {
     /// Who serves it. Nothing is waited for.
     pub fn held(&self) -> Held {
-        let Ok(file) = File::open(self.daemon_lock()) else { return Held::No };
+        let Ok(file) = crate::fs::open(&self.daemon_lock()) else { return Held::No };
         let is_held = matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock));
         // Let go at once: a daemon that begins now must not take this for another.
         let _ = file.unlock();
@@ -96,10 +98,7 @@ impl Home {
             return false;
         }
         // The disk's clock, which may differ from this machine's.
-        let probe = self.internal().join(format!(".now-{}", std::process::id()));
-        let now = File::create(&probe).and_then(|file| file.metadata()?.modified());
-        // Where it could not be made there is nothing to remove.
-        let _ = std::fs::remove_file(&probe);
+        let now = NewFile::at(&self.internal().join("now")).and_then(|file| file.modified());
         let beat = file.metadata().and_then(|metadata| metadata.modified());
         let Ok(beat) = beat else { return false };
         // A clock that was set back a little makes it one of the future.
@@ -119,8 +118,7 @@ impl HomeLock {
     pub fn take(home: &Home) -> Result<Result<Self, Option<Holder>>, Error> {
         home.make_internal()?;
         let path = home.daemon_lock();
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        let file = file.map_err(Error::io("create", &path))?;
+        let file = crate::fs::open_lock(&path).map_err(Error::io("create", &path))?;
         let deadline = Instant::now() + LOOKED_AT;
         loop {
             match file.try_lock() {

@@ -326,7 +326,7 @@ impl JobFolder {
     /// every seed.
     pub fn pictures(&self) -> Result<Vec<PictureConfig>, Error> {
         let path = self.pictures_file();
-        let text = match std::fs::read_to_string(&path) {
+        let text = match crate::fs::read_text(&path, crate::fs::LINES) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 return Ok(self.batch_spec()?.sample.pictures());

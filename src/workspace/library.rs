@@ -229,7 +229,7 @@ impl Concept {
     /// Change `concept.toml` by `change`.
     fn set(&mut self, change: impl FnOnce(&mut DocumentMut)) -> Result<(), Error> {
         let path = self.folder.join("concept.toml");
-        let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+        let text = crate::fs::read_text(&path, crate::fs::SETTINGS).map_err(Error::io("read", &path))?;
         let wrong = |message: String| Error::Toml { path: path.clone(), message };
         let mut document: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| wrong(error.to_string()))?;
         change(&mut document);
@@ -243,5 +243,5 @@ impl Concept {
 pub(super) fn copy(file: &Path, folder: &Path) -> Result<(), Error> {
     std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
     let target = folder.join(file.file_name().unwrap_or_default());
-    std::fs::copy(file, &target).map(drop).map_err(Error::io("copy", file))
+    crate::fs::copy(file, &target).map_err(Error::io("copy", file))
 }

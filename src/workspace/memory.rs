@@ -50,7 +50,7 @@ struct Room {
 /// All that sets a limit to a process here, with its name: the machine; control groups (of a container, a Slurm job, a systemd
 /// unit); `ulimit -v`. Empty where the system does not tell.
 fn rooms_here() -> Vec<(Room, String)> {
-    let read = |path: &Path| std::fs::read_to_string(path).ok();
+    let read = |path: &Path| crate::fs::read_text(path, crate::fs::SETTINGS).ok();
     let machine = read(Path::new("/proc/meminfo")).and_then(|text| machine(&text));
     let groups = read(Path::new("/proc/self/cgroup")).unwrap_or_default();
     let groups = VERSIONS.iter().filter_map(|version| {
@@ -66,7 +66,7 @@ fn rooms_here() -> Vec<(Room, String)> {
 
 /// A number of bytes in what `/proc/self/status` says of this process.
 fn status(name: &str) -> Option<u64> {
-    kib(&std::fs::read_to_string("/proc/self/status").ok()?, name)
+    kib(&crate::fs::read_text(Path::new("/proc/self/status"), crate::fs::SETTINGS).ok()?, name)
 }
 
 /// Bytes in the line `name` of a text of lines as `name 12 kB`.

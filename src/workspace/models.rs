@@ -1,12 +1,12 @@
 //! Registered base models: `<home>/.catbench/models/<name>.toml`, each naming files that stay where they are.
 
-use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use super::concept::{read_toml, write_toml};
 use super::error::is_there;
 use super::{Error, Home, free_disk};
+use crate::fs::NewFile;
 use crate::protocol::ModelSpec;
 
 /// What names can be.
@@ -185,11 +185,11 @@ fn copy_file(from: &Path, to: &Path, copied: &mut dyn FnMut(u64)) -> Result<(), 
     const PIECE: u64 = 64 << 20;
     let folder = to.parent().unwrap_or(to);
     std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-    let source = File::open(from).map_err(Error::io("read", from))?;
-    let mut target = File::create(to).map_err(Error::io("write", to))?;
+    let source = crate::fs::open(from).map_err(Error::io("read", from))?;
+    let mut target = NewFile::at(to).map_err(Error::io("write", to))?;
     loop {
         match std::io::copy(&mut (&source).take(PIECE), &mut target).map_err(Error::io("copy", from))? {
-            0 => return target.sync_all().map_err(Error::io("write", to)),
+            0 => return target.put().map_err(Error::io("write", to)),
             bytes => copied(bytes),
         }
     }

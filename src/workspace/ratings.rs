@@ -3,7 +3,6 @@
 //! the home's trash, under the same path and the time of its removal, and the events that tell of it stay as they are.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Component, Path, PathBuf};
 
 use super::concept::{read_toml, write_toml};
@@ -53,7 +52,7 @@ impl Concept {
         rating.map_or(Ok(()), |rating| check(&path, &picture, rating))?;
         // Two clients that rate at once do not undo each other's. Where a folder cannot be locked (some network disks), the
         // later one wins.
-        let folder = File::open(&self.folder).map_err(Error::io("open", &self.folder))?;
+        let folder = crate::fs::open_folder(&self.folder).map_err(Error::io("open", &self.folder))?;
         let _ = folder.lock();
         let mut ratings = read_ratings(&self.folder)?;
         match rating {

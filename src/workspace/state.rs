@@ -1,7 +1,8 @@
 //! How a job is: whether its runner lives, and what its events say.
 
-use std::fs::{File, TryLockError};
+use std::fs::TryLockError;
 use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
 
 use super::{End, Error, EventReader, History, JobFolder};
 use crate::protocol::{EventRecord, State};
@@ -34,7 +35,7 @@ impl JobFolder {
 
     /// Whether a runner holds the job's lock.
     pub fn is_held(&self) -> bool {
-        let Ok(file) = File::open(self.lock()) else { return false };
+        let Ok(file) = crate::fs::open(&self.lock()) else { return false };
         // Shared, and let go at once: two who look at the same moment do not take each other for a runner.
         matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
     }
@@ -42,7 +43,7 @@ impl JobFolder {
     /// Wait until no runner holds the job's lock.
     pub fn wait_until_free(&self) -> Result<(), Error> {
         let path = self.lock();
-        match File::open(&path) {
+        match crate::fs::open(&path) {
             Ok(file) => file.lock_shared().map_err(Error::io("lock", &path)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(Error::io("open", &path)(error)),
@@ -72,20 +73,12 @@ impl JobFolder {
 
     /// The last bytes of the events.
     fn tail(&self) -> Result<Vec<u8>, Error> {
-        let path = self.events();
-        let mut file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(Error::io("read", &path)(error)),
-        };
-        let mut bytes = Vec::new();
-        let read = file.metadata().and_then(|metadata| {
-            let start = metadata.len().saturating_sub(TAIL);
-            file.seek(SeekFrom::Start(start))?;
-            file.take(metadata.len() - start).read_to_end(&mut bytes)
-        });
-        read.map_err(Error::io("read", &path))?;
-        Ok(bytes)
+        end_of(&self.events(), TAIL)
+    }
+
+    /// What its runner wrote, or the end of it; nothing where it has written nothing.
+    pub fn log_text(&self) -> Result<String, Error> {
+        Ok(String::from_utf8_lossy(&end_of(&self.log(), LOG)?).into_owned())
     }
 
     /// How many events there are.
@@ -94,5 +87,24 @@ impl JobFolder {
     }
 }
 
+/// The last bytes, at most `most`, of the file at `path`; none where there is no such file.
+fn end_of(path: &Path, most: u64) -> Result<Vec<u8>, Error> {
+    let mut file = match crate::fs::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(Error::io("read", path)(error)),
+    };
+    let mut bytes = Vec::new();
+    let read = file.metadata().and_then(|metadata| {
+        let start = metadata.len().saturating_sub(most);
+        file.seek(SeekFrom::Start(start))?;
+        file.take(metadata.len() - start).read_to_end(&mut bytes)
+    });
+    read.map_err(Error::io("read", path))?;
+    Ok(bytes)
+}
+
+/// Bytes of a runner's log that are shown: it writes a few lines, unless something in it goes wrong again and again.
+const LOG: u64 = 1 << 20;
 /// Bytes at the end of `events.jsonl` among which the last event is looked for.
 const TAIL: u64 = 64 << 10;

@@ -76,13 +76,7 @@ impl TensorFile {
     /// optimizer's are not read), else all that it holds; one in a nested dictionary has a dotted name.
     pub fn open(path: &Path) -> Result<Self> {
         let read = |source| Error::Read { path: path.to_owned(), source };
-        // Before it is opened: opening a pipe waits for whoever writes into it.
-        let kind = std::fs::metadata(path).map_err(read)?;
-        if !kind.is_file() {
-            let what = if kind.is_dir() { "a folder" } else { "a pipe or device" };
-            return Err(Error::Format { path: path.to_owned(), cause: format!("{what}, not a file of tensors") });
-        }
-        let file = File::open(path).map_err(read)?;
+        let file = crate::fs::open(path).map_err(read)?;
         let map = crate::sys::map_file(&file).map_err(read)?;
         let contents = parse(&map).map_err(|cause| Error::Format { path: path.to_owned(), cause })?;
         Ok(Self {

@@ -179,7 +179,8 @@ impl Screen for ConceptScreen {
                 (PROMPTS, Some(index)) => {
                     let name = lists[index].clone();
                     let path = open.concept.folder.join("prompts").join(&name);
-                    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| error.to_string());
+                    let text =
+                        crate::fs::read_text(&path, crate::fs::SETTINGS).unwrap_or_else(|error| error.to_string());
                     Effect::over(Page::new(&name, text.lines().map(str::to_owned).collect()))
                 }
                 _ => Effect::None,
@@ -257,7 +258,7 @@ impl ConceptScreen {
 /// Have a prompt list edited, and say meanwhile what it comes to.
 fn edit_list(concept: &Concept, name: &str) -> Effect {
     let path = concept.folder.join("prompts").join(name);
-    let text = match std::fs::read_to_string(&path) {
+    let text = match crate::fs::read_text(&path, crate::fs::SETTINGS) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
         Err(error) => return Effect::Notice(format!("{}: {error}", path.shown())),

@@ -407,10 +407,7 @@ fn characters(line: &str) -> Result<Vec<Char>, Wrong> {
 /// The text of a list or word file.
 fn read_text(path: &Path) -> Result<String, Error> {
     let io = |error| Error::io("read", path)(error);
-    if !std::fs::metadata(path).map_err(io)?.is_file() {
-        return Err(Error::invalid(path, "this is no file", "a prompt list is a text file, one prompt a line"));
-    }
-    text_of(std::fs::File::open(path).map_err(io)?, path)
+    text_of(crate::fs::open(path).map_err(io)?, path)
 }
 
 fn text_of(reader: impl Read, path: &Path) -> Result<String, Error> {

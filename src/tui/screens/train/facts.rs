@@ -206,7 +206,8 @@ pub(super) fn measured(world: &World, step: Option<usize>) -> Option<String> {
 /// What the runner has taken of the machine's memory.
 fn memory(job: &Followed) -> String {
     let resident = |pid: u32| -> Option<u64> {
-        let status = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("status")).ok()?;
+        let status =
+            crate::fs::read_text(&Path::new("/proc").join(pid.to_string()).join("status"), crate::fs::SETTINGS).ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
         Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
     };

@@ -475,7 +475,8 @@ fn scores_itself(run: &JobFolder) -> bool {
 /// All settings of a run, as its file has them.
 fn settings(run: &JobFolder) -> Effect {
     let path = run.path().join("run.toml");
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| format!("{}: {error}", path.shown()));
+    let text = crate::fs::read_text(&path, crate::fs::SETTINGS);
+    let text = text.unwrap_or_else(|error| format!("{}: {error}", path.shown()));
     Effect::over(Page::new(&format!("Run {}", run.id()), text.lines().map(str::to_owned).collect()))
 }
 

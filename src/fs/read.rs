@@ -1,0 +1,131 @@
+//! Files read with a bound: what is in a home may have come from anybody. A pipe would be waited for and a device has no end,
+//! so only files are opened; a file that is longer than its kind ever is would fill memory, so it is refused.
+
+use std::fs::{File, FileType, Metadata};
+use std::io::{self, Read};
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+use sha2::{Digest, Sha256};
+
+/// The most bytes of a file of settings: somebody's notes in a `concept.toml` are long with a few thousand.
+pub const SETTINGS: u64 = 4 << 20;
+/// The most bytes of a file with a line for each event, picture or score: a training of a million steps has 150 million.
+pub const LINES: u64 = 256 << 20;
+/// The most bytes of one line of such a file: a scoring of thirty thousand pictures.
+pub const LINE: u64 = 16 << 20;
+
+/// Open the file at `path` to read it. It is never waited for.
+///
+/// # Errors
+/// The system's; a folder, pipe, socket or device.
+pub fn open(path: &Path) -> io::Result<File> {
+    // Before it is opened: there are devices that act when they are.
+    check_kind(&std::fs::metadata(path)?)?;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    // Another may have been put in its place.
+    check_kind(&file.metadata()?)?;
+    Ok(file)
+}
+
+/// Open the folder at `path`, to lock it or to name what is in it.
+pub fn open_folder(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(File::from(rustix::fs::open(path, flags, Mode::empty())?))
+}
+
+/// All of the file at `path`.
+///
+/// # Errors
+/// Those of [`open`]; more than `most` bytes.
+pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    read_from(&open(path)?, most)
+}
+
+/// All that is left of `file`.
+///
+/// # Errors
+/// The system's; more than `most` bytes.
+pub fn read_from(file: &File, most: u64) -> io::Result<Vec<u8>> {
+    let length = file.metadata()?.len();
+    if length > most {
+        return Err(too_long(most));
+    }
+    // What the system makes up as it is read says 0.
+    let mut bytes = Vec::with_capacity(length as usize + 1);
+    file.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most { Err(too_long(most)) } else { Ok(bytes) }
+}
+
+/// All of the text in the file at `path`.
+///
+/// # Errors
+/// Those of [`read`]; bytes that are no UTF-8.
+pub fn read_text(path: &Path, most: u64) -> io::Result<String> {
+    String::from_utf8(read(path, most)?)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is no text (UTF-8)"))
+}
+
+/// What `most` bytes are not enough for.
+pub fn too_long(most: u64) -> io::Error {
+    let most = if most >= 1 << 20 { format!("{} MiB", most >> 20) } else { format!("{most} bytes") };
+    io::Error::new(io::ErrorKind::InvalidData, format!("it is longer than {most}, which none of its kind is"))
+}
+
+/// SHA-256 of the file at `path`, in lower-case hexadecimal.
+///
+/// # Errors
+/// Those of [`open`].
+pub fn sha256(path: &Path) -> io::Result<String> {
+    let mut hash = Sha256::new();
+    io::copy(&mut open(path)?, &mut hash)?;
+    Ok(format!("{:x}", hash.finalize()))
+}
+
+/// Refuse what is no file.
+pub(super) fn check_kind(found: &Metadata) -> io::Result<()> {
+    if found.is_file() {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, format!("this is {}, not a file", word(found.file_type()))))
+}
+
+/// What something is that is no file.
+fn word(kind: FileType) -> &'static str {
+    match kind {
+        kind if kind.is_dir() => "a folder",
+        kind if kind.is_symlink() => "a link",
+        kind if kind.is_fifo() => "a pipe",
+        kind if kind.is_socket() => "a socket",
+        _ => "a device",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn only_a_file_is_opened_and_only_so_much_of_it_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        rustix::fs::mknodat(rustix::fs::CWD, path("pipe"), rustix::fs::FileType::Fifo, Mode::from(0o600), 0).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(path("socket")).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", path("zeros")).unwrap();
+        for (name, what) in [("pipe", "a pipe"), ("socket", "a socket"), ("zeros", "a device"), ("", "a folder")] {
+            let said = read(&path(name), 10).unwrap_err().to_string();
+            assert_eq!(said, format!("this is {what}, not a file"));
+        }
+        let sparse = File::create(path("sparse")).unwrap();
+        sparse.set_len(40 << 30).unwrap();
+        assert!(read(&path("sparse"), SETTINGS).unwrap_err().to_string().contains("longer than 4 MiB"));
+        std::fs::write(path("text"), "é").unwrap();
+        assert_eq!(read_text(&path("text"), 2).unwrap(), "é");
+        assert!(read_text(&path("text"), 1).is_err());
+        assert!(read_text(Path::new("/proc/self/status"), SETTINGS).unwrap().contains("Pid:"), "it says that it has 0");
+    }
+}

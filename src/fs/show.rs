@@ -1,0 +1,60 @@
+//! Names and texts as people are shown them: from a file or a path may come what a terminal would obey.
+
+use std::fmt::{self, Write as _};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// Paths and texts as people are shown them.
+pub trait Show {
+    /// What a terminal would obey or not show at all, and bytes that are no text, stand as in a string of Rust, such as `\u{1b}` or
+    /// `\xff`.
+    fn shown(&self) -> Shown<'_>;
+}
+
+impl Show for Path {
+    fn shown(&self) -> Shown<'_> {
+        Shown(self.as_os_str().as_bytes())
+    }
+}
+
+impl Show for str {
+    fn shown(&self) -> Shown<'_> {
+        Shown(self.as_bytes())
+    }
+}
+
+/// See [`Show`].
+pub struct Shown<'p>(&'p [u8]);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for part in self.0.utf8_chunks() {
+            for c in part.valid().chars() {
+                if is_shown(c) { f.write_char(c) } else { write!(f, "{}", c.escape_default()) }?;
+            }
+            part.invalid().iter().try_for_each(|byte| write!(f, "\\x{byte:02x}"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether `c` is seen where it stands: no control character, and none that turns the direction of writing.
+pub fn is_shown(c: char) -> bool {
+    !c.is_control() && !matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_shown_without_what_a_terminal_obeys() {
+        use std::ffi::OsStr;
+        let name = |bytes: &[u8]| Path::new(OsStr::from_bytes(bytes)).shown().to_string();
+        assert_eq!(name("photos/é 猫 (1).png".as_bytes()), "photos/é 猫 (1).png");
+        assert_eq!(name(b"a\x1b[2J\nb.png"), "a\\u{1b}[2J\\nb.png");
+        assert_eq!(name(b"a\xff\xc3.png"), "a\\xff\\xc3.png");
+        assert_eq!(name("gnp.\u{202e}exe".as_bytes()), "gnp.\\u{202e}exe");
+        assert_eq!("a\u{9b}2J".shown().to_string(), "a\\u{9b}2J");
+    }
+}

@@ -1,0 +1,244 @@
+//! The one way to make files, and the one way to open what is appended to or locked. In a folder that others can write too, a
+//! name that can be guessed may be a link to any file of this user: a new file has a name that nobody can foresee and must not
+//! be there yet, and what is there is opened only if it is a file of this user and no link.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::{self, Seek, SeekFrom, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::SystemTime;
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::owner::INTERNAL;
+use super::read::{check_kind, open_folder};
+use super::trust;
+
+/// Bytes of a name of a file, on all file systems that are common.
+const LONGEST_NAME: usize = 255;
+
+/// Write `bytes` to `path` so that a reader, or a crash at any moment, sees the old file or the new one, never a part.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = NewFile::at(path)?;
+    file.write_all(bytes)?;
+    file.put()
+}
+
+/// Copy the file at `from` to `to`. A reader sees the old file or the new one, never a part.
+///
+/// # Errors
+/// Those of [`super::open`], and the system's.
+pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    let mut source = super::open(from)?;
+    let mut target = NewFile::at(to)?;
+    io::copy(&mut source, &mut target.file)?;
+    target.put_soon()
+}
+
+/// A file that is being written, beside the place where it will be. Dropped before it is [`NewFile::put`] there, it is gone.
+#[derive(Debug)]
+pub struct NewFile {
+    file: File,
+    folder: File,
+    temporary: OsString,
+    name: OsString,
+}
+
+impl NewFile {
+    /// Begin a file that will be at `path`, in the place of whatever is there then.
+    ///
+    /// # Errors
+    /// The system's; a path without a name.
+    pub fn at(path: &Path) -> io::Result<Self> {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let name = path.file_name().ok_or_else(|| io::Error::other("a path without a file name"))?.to_owned();
+        let folder = open_folder(folder)?;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        loop {
+            let temporary = temporary_name(&name);
+            match rustix::fs::openat(&folder, &temporary, flags, mode(path)) {
+                Ok(file) => return Ok(Self { file: file.into(), folder, temporary, name }),
+                Err(Errno::EXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// When it was written last, by the disk's own clock.
+    pub fn modified(&self) -> io::Result<SystemTime> {
+        self.file.metadata()?.modified()
+    }
+
+    /// Put it in its place, once it is on the disk.
+    pub fn put(mut self) -> io::Result<()> {
+        self.file.sync_all()?;
+        self.rename()?;
+        // The rename itself is durable once the folder is synced.
+        self.folder.sync_all()
+    }
+
+    /// Put it in its place without waiting for the disk: for copies, which can be made again.
+    pub fn put_soon(mut self) -> io::Result<()> {
+        self.rename()
+    }
+
+    fn rename(&mut self) -> io::Result<()> {
+        rustix::fs::renameat(&self.folder, &self.temporary, &self.folder, &self.name)?;
+        self.temporary.clear();
+        Ok(())
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        if !self.temporary.is_empty() {
+            // What stays is hidden, and nobody takes it for a file.
+            let _ = rustix::fs::unlinkat(&self.folder, &self.temporary, AtFlags::empty());
+        }
+    }
+}
+
+impl Write for NewFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Seek for NewFile {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
+    }
+}
+
+/// The name of a temporary file beside one called `name`: hidden, ending in `.tmp`, not to be foreseen, and never longer than a
+/// name may be.
+fn temporary_name(name: &OsStr) -> OsString {
+    let name = name.to_string_lossy();
+    // Its keys are the system's random numbers, other ones each time.
+    let end = format!(".{:016x}.tmp", RandomState::new().build_hasher().finish());
+    let room = LONGEST_NAME - end.len() - 1;
+    let cut = (0..=room.min(name.len())).rev().find(|&at| name.is_char_boundary(at)).unwrap_or(0);
+    format!(".{}{end}", &name[..cut]).into()
+}
+
+/// Whether `name` is one of a file that was being written, as by a process that was killed.
+pub fn is_temporary(name: &OsStr) -> bool {
+    name.as_bytes().starts_with(b".") && name.as_bytes().ends_with(b".tmp")
+}
+
+/// Who may use a new file at `path`: only this user in the folder of the program's own files, elsewhere whom the umask lets.
+fn mode(path: &Path) -> Mode {
+    let is_internal = path.iter().any(|part| part == INTERNAL);
+    Mode::from(if is_internal { 0o600 } else { 0o666 })
+}
+
+/// Open the file at `path` to append to it and to read it, or make it.
+///
+/// # Errors
+/// The system's; a link; something else than a file; a file of somebody whom this user does not trust.
+pub fn open_append(path: &Path) -> io::Result<File> {
+    open_own(path, OFlags::APPEND, mode(path))
+}
+
+/// Open the file at `path` to hold a lock on it and to write into it, or make it, for this user alone: whoever can open it
+/// can hold it.
+///
+/// # Errors
+/// Those of [`open_append`].
+pub fn open_lock(path: &Path) -> io::Result<File> {
+    open_own(path, OFlags::empty(), Mode::from(0o600))
+}
+
+fn open_own(path: &Path, how: OFlags, mode: Mode) -> io::Result<File> {
+    let refused = |why: &str| io::Error::new(io::ErrorKind::InvalidInput, why.to_owned());
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+    let file = match rustix::fs::open(path, flags | how, mode) {
+        Ok(file) => File::from(file),
+        Err(Errno::LOOP) => {
+            return Err(refused("this is a link, and nothing is written through links here: remove it"));
+        }
+        // A socket, or a device without a driver.
+        Err(Errno::NXIO) => return Err(refused("this is no file: remove it")),
+        Err(error) => return Err(error.into()),
+    };
+    let found = file.metadata()?;
+    check_kind(&found)?;
+    if !trust::is_trusted(&found) {
+        return Err(refused(&format!("it belongs to {}, not to you: remove it", trust::owner(&found))));
+    }
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_written_whatever_the_length_of_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a".repeat(255), "é".repeat(127), "short".into()] {
+            let path = folder.path().join(&name);
+            write_atomic(&path, b"whole").unwrap();
+            assert_eq!(std::fs::read(&path).unwrap(), b"whole", "{name}");
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3, "nothing else is left");
+    }
+
+    #[test]
+    fn a_file_that_is_not_put_in_its_place_leaves_what_was_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("concept.toml");
+        write_atomic(&path, b"old").unwrap();
+        let mut new = NewFile::at(&path).unwrap();
+        new.write_all(b"half").unwrap();
+        let there = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        assert_eq!(there.filter(|name| is_temporary(name)).count(), 1);
+        drop(new);
+        assert_eq!(std::fs::read(&path).unwrap(), b"old");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn nothing_is_written_through_a_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let (victim, link) = (folder.path().join("victim"), folder.path().join("link"));
+        std::fs::write(&victim, "mine").unwrap();
+        symlink(&victim, &link).unwrap();
+        for opened in [open_append(&link), open_lock(&link)] {
+            assert!(opened.unwrap_err().to_string().contains("this is a link"));
+        }
+        // One that leads nowhere yet would be a new file there.
+        let nowhere = folder.path().join("nowhere");
+        std::fs::remove_file(&link).unwrap();
+        symlink(&nowhere, &link).unwrap();
+        assert!(open_append(&link).is_err() && !nowhere.exists());
+        // What is put in the place of a link replaces it.
+        write_atomic(&link, b"new").unwrap();
+        assert!(link.symlink_metadata().unwrap().is_file() && !nowhere.exists());
+        assert_eq!(std::fs::read(&victim).unwrap(), b"mine");
+    }
+
+    #[test]
+    fn what_is_the_programs_own_and_what_is_locked_is_closed_to_others() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join(INTERNAL)).unwrap();
+        let mode_of = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+        let (settings, log) = (folder.path().join(".catbench/settings.toml"), folder.path().join(".catbench/log"));
+        write_atomic(&settings, b"").unwrap();
+        open_append(&log).unwrap();
+        let lock = folder.path().join("runner.lock");
+        open_lock(&lock).unwrap();
+        assert_eq!([&settings, &log, &lock].map(|path| mode_of(path)), [0o600; 3]);
+    }
+}
