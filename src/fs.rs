@@ -4,10 +4,12 @@
 //! |---|---|
 //! | `read` | what is read: only files, only so much of them |
 //! | `write` | what is made: whole or nothing; what is appended to or locked: no links, nobody else's |
+//! | `folder` | the way to a folder, by no link of another user |
 //! | `trust` | who may write where this user's files are |
 //! | `owner` | whose a file is, in words |
 //! | `show` | names and texts without what a terminal obeys |
 
+mod folder;
 mod owner;
 mod read;
 mod show;
@@ -19,9 +21,10 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+pub use folder::open_folder;
 pub use owner::{own_uid, owned_by, user, user_name, why};
-pub use read::{LINE, LINES, SETTINGS, open, open_folder, read, read_from, read_text, sha256, too_long};
-pub use show::{Show, Shown, is_shown};
+pub use read::{LINE, LINES, SETTINGS, open, read, read_from, read_text, sha256, too_long};
+pub use show::{Show, Shown, is_shown, write_escaped};
 pub use trust::{TRUST, Untrusted, check_folder};
 pub use write::{NewFile, copy, is_temporary, open_append, open_lock, write_atomic};
 

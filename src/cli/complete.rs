@@ -8,6 +8,7 @@ use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 use clap_complete::env::{CompleteEnv, Shells};
 
 use super::Cli;
+use crate::fs::is_shown;
 use crate::workspace::queue::QueueFiles;
 use crate::workspace::{Concept, Home};
 
@@ -88,7 +89,9 @@ fn with_value(verb: &str, arg: Arg) -> Arg {
     }
     match THINGS.iter().find(|(name, _)| *name == id) {
         Some((_, find)) => {
-            arg.add(ArgValueCandidates::new(|| find().into_iter().map(CompletionCandidate::new).collect()))
+            // What a terminal would obey is not offered: it is written there as it is.
+            let offered = || find().into_iter().filter(|name| name.chars().all(is_shown));
+            arg.add(ArgValueCandidates::new(move || offered().map(CompletionCandidate::new).collect()))
         }
         None => arg,
     }

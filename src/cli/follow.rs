@@ -168,8 +168,17 @@ fn failure(
         Ok(JobKind::Sample) => format!("{retry} makes the pictures that are missing"),
         _ => format!("{retry} does it again"),
     };
+    if ended == State::Finished {
+        return None;
+    }
+    // Where its events cannot be written, the queue alone knows why it failed.
+    let queue = || client::jobs(&concept.home().ok()?).ok()?.into_iter().find(|info| info.job == job.path());
+    if ended != State::Failed
+        && let Some(JobInfo { state: JobState::Failed, cause: Some(cause), .. }) = queue()
+    {
+        return Some(Error::Job(cause));
+    }
     Some(Error::Job(match ended {
-        State::Finished => return None,
         State::Failed => match &history.end {
             Some(End::Failed { message }) if matches!(job.kind(), Ok(JobKind::Sample)) => {
                 format!("{message}\n{resume}")

@@ -150,7 +150,8 @@ fn row(job: &JobInfo) -> String {
     let cause = job.cause.as_ref().map(|cause| cause.lines().next().unwrap_or_default().to_owned());
     let more = cause.or_else(|| words::far(job)).unwrap_or_default();
     let (number, state, concept, device) = (job.number, job.state.word(), &job.concept, &job.device);
-    format!("{number:>5}  {state:<9}  {kind:<6}  {concept:<20}  {device:<7}  {:>8}  {more}", job.priority)
+    let row = format!("{number:>5}  {state:<9}  {kind:<6}  {concept:<20}  {device:<7}  {:>8}  {more}", job.priority);
+    words::plain(&row).into_owned()
 }
 
 fn change(args: &JobArgs, change: JobChange) -> Result<(), Error> {

@@ -296,7 +296,7 @@ fn list_trash(home: &Home, json: bool) -> Result<(), Error> {
         print_json(&json!({ "trash": removed }));
         return Ok(());
     }
-    removed.iter().for_each(|(name, path)| outln!("{name:<24} {}", path.shown()));
+    removed.iter().for_each(|(name, path)| outln!("{:<24} {}", plain(name), path.shown()));
     Ok(())
 }
 
@@ -365,7 +365,7 @@ pub fn tag(args: &TagArgs) -> Result<(), Error> {
     if args.concept.json {
         print_json(&json!({ "concept": concept.id, "tags": concept.file.tags, "notes": concept.file.notes }));
     } else {
-        outln!("{}: {}", concept.id, concept.file.tags.join(", "));
+        outln!("{}", plain(&format!("{}: {}", concept.id, concept.file.tags.join(", "))));
     }
     Ok(())
 }

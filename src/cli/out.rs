@@ -7,6 +7,8 @@ use std::fmt;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
+use crate::fs::{is_shown, write_escaped};
+
 /// Print a line to stdout, as `println!` does.
 macro_rules! outln {
     () => { $crate::cli::out::line(format_args!("")) };
@@ -61,15 +63,21 @@ fn ended(written: io::Result<()>) {
     }
 }
 
-/// `text` with its control characters but for line feeds and tabs written as in a string of Rust, such as `\u{1b}`.
+/// `text` in which all that a terminal would obey, but for line feeds and tabs, is written as in a string of JSON, such as
+/// `\u001b`: what was JSON stays so.
 pub(super) fn harmless(text: &str) -> Cow<'_, str> {
-    let harmful = |c: char| c.is_control() && c != '\n' && c != '\t';
+    let harmful = |c: char| !is_shown(c) && c != '\n' && c != '\t';
     if !text.contains(harmful) {
         return text.into();
     }
     let mut shown = String::with_capacity(text.len() + 8);
     for c in text.chars() {
-        if harmful(c) { shown.extend(c.escape_default()) } else { shown.push(c) }
+        if harmful(c) {
+            // Writing to a String cannot fail.
+            let _ = write_escaped(&mut shown, c);
+        } else {
+            shown.push(c);
+        }
     }
     shown.into()
 }
@@ -80,7 +88,11 @@ mod tests {
 
     #[test]
     fn what_would_move_the_cursor_is_seen_and_the_rest_is_as_it_was() {
-        assert_eq!(harmless("a \u{1b}[31mred\u{7}\r\n\tb é 猫"), "a \\u{1b}[31mred\\u{7}\\r\n\tb é 猫");
+        assert_eq!(harmless("a \u{1b}[31mred\u{7}\r\n\tb é 猫"), "a \\u001b[31mred\\u0007\\r\n\tb é 猫");
         assert!(matches!(harmless("a\tb\n"), Cow::Borrowed(_)));
+        let odd = "a\u{9b}31m\u{7f}\u{202e}\u{1b}b";
+        let printed = harmless(&serde_json::json!(odd).to_string()).into_owned();
+        assert!(printed.is_ascii(), "{printed}");
+        assert_eq!(serde_json::from_str::<String>(&printed).unwrap_or_default(), odd, "JSON stays JSON");
     }
 }

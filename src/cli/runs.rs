@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::train::one_of;
 use super::{Error, print_json};
+use crate::client::words::plain;
 use crate::protocol::{RunRecord, State};
 use crate::workspace::{Home, RunSummary};
 
@@ -78,7 +79,7 @@ pub fn print(runs: &[RunRecord], concepts: bool) {
             format!("{:.3} → {:.3}", scores.before.masked_clip_i.value, scores.after.masked_clip_i.value)
         });
         let steps = if run.imported.is_some() { "imported".into() } else { format!("{}/{}", run.steps, run.of) };
-        let concept = first(&run.concept);
+        let concept = first(&plain(&run.concept));
         outln!("{concept}{:<21} {:<12} {steps:>11}  {loss:>11}{gap}  {scores}", run.id, run.state.word());
     }
 }

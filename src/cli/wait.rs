@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::jobs::find;
 use super::{Error, print_json};
+use crate::client::words::plain;
 use crate::client::{Follow, Reader};
 use crate::protocol::{JobInfo, JobState};
 use crate::workspace::{Home, JobFolder};
@@ -31,7 +32,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
     } else {
         for job in &jobs {
             let cause = job.cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default();
-            outln!("job {} {}{cause}", job.number, job.state.word());
+            outln!("job {} {}{}", job.number, job.state.word(), plain(&cause));
         }
     }
     match jobs.iter().find(|job| job.state != JobState::Finished) {

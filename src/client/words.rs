@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::fs::Show;
+use crate::fs::{Show, is_shown};
 use crate::image::Provenance;
 use crate::protocol::{
     BothScores, JobInfo, MASK_MARGIN, MaskDependence, OtherConcept, Phase, PhaseProgress, Score, Scores, Unit,
@@ -86,9 +86,10 @@ pub fn shell(text: &str) -> Cow<'_, str> {
     format!("'{}'", text.replace('\'', "'\\''")).into()
 }
 
-/// `text` without what would move the cursor or change the colours of a terminal.
+/// `text` on one line, without what would move the cursor of a terminal, change its colours or turn its writing.
 pub fn plain(text: &str) -> Cow<'_, str> {
-    if text.contains(char::is_control) { text.replace(char::is_control, " ").into() } else { text.into() }
+    let harmful = |c: char| !is_shown(c);
+    if text.contains(harmful) { text.replace(harmful, " ").into() } else { text.into() }
 }
 
 /// What a picture says of how it was made, as names and values.
@@ -362,7 +363,7 @@ mod tests {
     fn a_name_is_one_word_of_a_command_line() {
         let names = ["demo", "sp ace", "it's", "ünï", "", "$(x)"];
         assert_eq!(names.map(shell), ["demo", "'sp ace'", "'it'\\''s'", "ünï", "''", "'$(x)'"]);
-        assert_eq!(plain("red\u{1b}[31m\n"), "red [31m ");
+        assert_eq!(plain("red\u{1b}[31m\n\u{202e}"), "red [31m  ");
     }
 
     #[test]

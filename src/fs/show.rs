@@ -6,7 +6,7 @@ use std::path::Path;
 
 /// Paths and texts as people are shown them.
 pub trait Show {
-    /// What a terminal would obey or not show at all, and bytes that are no text, stand as in a string of Rust, such as `\u{1b}` or
+    /// What a terminal would obey or not show at all stands as in a string of JSON, such as `\u001b`; bytes that are no text as
     /// `\xff`.
     fn shown(&self) -> Shown<'_>;
 }
@@ -30,11 +30,22 @@ impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for part in self.0.utf8_chunks() {
             for c in part.valid().chars() {
-                if is_shown(c) { f.write_char(c) } else { write!(f, "{}", c.escape_default()) }?;
+                if is_shown(c) { f.write_char(c) } else { write_escaped(f, c) }?;
             }
             part.invalid().iter().try_for_each(|byte| write!(f, "\\x{byte:02x}"))?;
         }
         Ok(())
+    }
+}
+
+/// Write `c` as in a string of JSON.
+pub fn write_escaped(to: &mut impl fmt::Write, c: char) -> fmt::Result {
+    match c {
+        '\n' => to.write_str("\\n"),
+        '\r' => to.write_str("\\r"),
+        '\t' => to.write_str("\\t"),
+        // None of those that are not shown takes more.
+        c => write!(to, "\\u{:04x}", c as u32),
     }
 }
 
@@ -52,9 +63,9 @@ mod tests {
         use std::ffi::OsStr;
         let name = |bytes: &[u8]| Path::new(OsStr::from_bytes(bytes)).shown().to_string();
         assert_eq!(name("photos/é 猫 (1).png".as_bytes()), "photos/é 猫 (1).png");
-        assert_eq!(name(b"a\x1b[2J\nb.png"), "a\\u{1b}[2J\\nb.png");
+        assert_eq!(name(b"a\x1b[2J\nb.png"), "a\\u001b[2J\\nb.png");
         assert_eq!(name(b"a\xff\xc3.png"), "a\\xff\\xc3.png");
-        assert_eq!(name("gnp.\u{202e}exe".as_bytes()), "gnp.\\u{202e}exe");
-        assert_eq!("a\u{9b}2J".shown().to_string(), "a\\u{9b}2J");
+        assert_eq!(name("gnp.\u{202e}exe".as_bytes()), "gnp.\\u202eexe");
+        assert_eq!("a\u{9b}2J".shown().to_string(), "a\\u009b2J");
     }
 }

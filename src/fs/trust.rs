@@ -60,11 +60,16 @@ fn unknown_user() -> Option<u32> {
 
 /// Whether `found` belongs to this user, to root or to one who is trusted.
 pub(super) fn is_trusted(found: &Metadata) -> bool {
+    trusts(found.uid(), found.gid())
+}
+
+/// Whether what belongs to these is this user's, root's or of one who is trusted.
+pub(super) fn trusts(uid: u32, gid: u32) -> bool {
     let trusted = trusted();
-    [own_uid(), 0].contains(&found.uid())
-        || trusted.users.contains(&found.uid())
-        || trusted.groups.contains(&found.gid())
-        || trusted.unknown == Some(found.uid())
+    [own_uid(), 0].contains(&uid)
+        || trusted.users.contains(&uid)
+        || trusted.groups.contains(&gid)
+        || trusted.unknown == Some(uid)
 }
 
 /// Whose it is, as `CATBENCH_TRUST` takes it.

@@ -13,8 +13,9 @@ use std::time::SystemTime;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::folder::open_folder;
 use super::owner::INTERNAL;
-use super::read::{check_kind, open_folder};
+use super::read::check_kind;
 use super::trust;
 
 /// Bytes of a name of a file, on all file systems that are common.
@@ -53,14 +54,12 @@ impl NewFile {
     /// # Errors
     /// The system's; a path without a name.
     pub fn at(path: &Path) -> io::Result<Self> {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let name = path.file_name().ok_or_else(|| io::Error::other("a path without a file name"))?.to_owned();
-        let folder = open_folder(folder)?;
+        let (folder, name) = open_above(path)?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         loop {
-            let temporary = temporary_name(&name);
+            let temporary = temporary_name(name);
             match rustix::fs::openat(&folder, &temporary, flags, mode(path)) {
-                Ok(file) => return Ok(Self { file: file.into(), folder, temporary, name }),
+                Ok(file) => return Ok(Self { file: file.into(), folder, temporary, name: name.to_owned() }),
                 Err(Errno::EXIST) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -156,10 +155,18 @@ pub fn open_lock(path: &Path) -> io::Result<File> {
     open_own(path, OFlags::empty(), Mode::from(0o600))
 }
 
+/// The folder that `path` is in, and its name there.
+fn open_above(path: &Path) -> io::Result<(File, &OsStr)> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = path.file_name().ok_or_else(|| io::Error::other("a path without a file name"))?;
+    Ok((open_folder(folder)?, name))
+}
+
 fn open_own(path: &Path, how: OFlags, mode: Mode) -> io::Result<File> {
     let refused = |why: &str| io::Error::new(io::ErrorKind::InvalidInput, why.to_owned());
+    let (folder, name) = open_above(path)?;
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
-    let file = match rustix::fs::open(path, flags | how, mode) {
+    let file = match rustix::fs::openat(&folder, name, flags | how, mode) {
         Ok(file) => File::from(file),
         Err(Errno::LOOP) => {
             return Err(refused("this is a link, and nothing is written through links here: remove it"));
@@ -227,6 +234,33 @@ mod tests {
         write_atomic(&link, b"new").unwrap();
         assert!(link.symlink_metadata().unwrap().is_file() && !nowhere.exists());
         assert_eq!(std::fs::read(&victim).unwrap(), b"mine");
+    }
+
+    #[test]
+    fn what_lies_behind_a_link_of_another_user_is_not_written_to() {
+        // Only root can give a link away.
+        if super::super::own_uid() != 0 {
+            return;
+        }
+        let outer = tempfile::tempdir().unwrap();
+        let [own, concept] = ["own", "concept"].map(|name| outer.path().join(name));
+        [&own, &concept].map(|folder| std::fs::create_dir(folder).unwrap());
+        let (masks, mask) = (concept.join("masks"), concept.join("masks/a.png"));
+        for target in [own.as_path(), Path::new("../own")] {
+            symlink(target, &masks).unwrap();
+            write_atomic(&mask, b"by a link of one's own").unwrap();
+            assert!(own.join("a.png").is_file());
+            std::fs::remove_file(own.join("a.png")).unwrap();
+            std::os::unix::fs::lchown(&masks, Some(12_345), Some(12_345)).unwrap();
+            for refused in [write_atomic(&mask, b""), open_append(&mask).map(drop), open_lock(&mask).map(drop)] {
+                let said = refused.unwrap_err().to_string();
+                assert!(said.contains("masks is a link that 12345 has made"), "{said}");
+            }
+            assert_eq!(std::fs::read_dir(&own).unwrap().count(), 0);
+            std::fs::remove_file(&masks).unwrap();
+        }
+        symlink("loop", concept.join("loop")).unwrap();
+        assert!(write_atomic(&concept.join("loop/a.png"), b"").is_err());
     }
 
     #[test]
