@@ -8,7 +8,8 @@ use std::fs::File;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 
-use common::{Workspace, catbench};
+use catbench::protocol::Event;
+use common::{Workspace, catbench, queue_file};
 
 /// Commands that print something in a home with the concept `demo` and one run, each with its arguments.
 fn verbs(run: &str) -> Vec<Vec<String>> {
@@ -153,6 +154,52 @@ fn no_name_reaches_the_terminal_as_it_is() {
         assert!(!shown.contains(['\u{1b}', '\u{7}']), "{args:?}: {shown:?}");
         assert!(!shown.contains("red\nb.png") && !shown.contains("\\u{7}\n"), "{args:?}: {shown}");
     }
+}
+
+#[test]
+fn what_a_file_says_never_reaches_the_terminal_as_it_is_and_json_stays_json() {
+    let workspace = Workspace::with_models();
+    let odd = "red\u{1b}[31m\u{9b}31m\u{7f}\u{202e}\nerror: not me";
+    let run = workspace.run().train(2).end(Event::Failed { message: odd.into() }).write();
+    let id = run.folder.file_name().unwrap().to_str().unwrap().to_owned();
+    queue_file(&workspace, 1, &format!("demo/runs/{id}"));
+    let file = workspace.concept().join("concept.toml");
+    let escaped = "red\\u001b[31m\\u009b31m\\u007f\\u202e\\nerror: not me";
+    let text = std::fs::read_to_string(&file).unwrap();
+    // Before the tables, to which they would belong.
+    std::fs::write(&file, format!("tags = [\"{escaped}\"]\nnotes = \"{escaped}\"\n{text}")).unwrap();
+    let lists = workspace.concept().join("prompts");
+    std::fs::create_dir_all(&lists).unwrap();
+    std::fs::write(lists.join("bad.txt"), format!("a {{concept}} {odd}\n")).unwrap();
+    for args in [
+        &["concept", "list"][..],
+        &["concept", "show", "demo"],
+        &["concept", "tag", "demo", "--add", "more"],
+        &["jobs"],
+        &["wait", "1"],
+        &["runs", "demo"],
+        &["watch", "demo", "--run", &id],
+        &["sample", "demo", "--untrained", "--prompts", "demo/prompts/bad.txt"],
+    ] {
+        for json in [false, true] {
+            let mut command = catbench(&workspace, args);
+            command.args(json.then_some("--json")).current_dir(workspace.home());
+            let done = command.output().unwrap();
+            for text in [&done.stdout, &done.stderr] {
+                let text = std::str::from_utf8(text).unwrap();
+                let obeyed = text.chars().find(|c| !catbench::fs::is_shown(*c) && *c != '\n' && *c != '\t');
+                assert_eq!(obeyed, None, "{args:?}: {text:?}");
+            }
+            if json && !done.stdout.is_empty() {
+                let _: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+            } else {
+                let lines = String::from_utf8(done.stdout).unwrap();
+                let begins = lines.lines().any(|line| line.starts_with("error: not me"));
+                assert!(!begins || args[0] == "watch", "{args:?}: {lines}");
+            }
+        }
+    }
+    catbench(&workspace, &["daemon", "stop"]).output().unwrap();
 }
 
 #[test]

@@ -6,8 +6,7 @@ mod common;
 
 use std::os::unix::fs::{PermissionsExt, lchown, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
-use std::time::{Duration, Instant};
+use std::process::{Child, Command, Stdio};
 
 use assert_cmd::assert::OutputAssertExt;
 use catbench::protocol::JobState;
@@ -72,13 +71,11 @@ impl Attacker {
         other.args([format!("--reuid={NOBODY}"), format!("--regid={NOBODY}")]).arg("--clear-groups");
         other.arg(std::env::current_exe().ok()?).args(["--exact", "the_other_user"]);
         other.env(ATTACK, format!("{}\n{}", folder.display(), victim.display()));
-        let child = other.stdout(std::process::Stdio::null()).spawn().ok()?;
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while !folder.join("begun").exists() {
-            assert!(Instant::now() < deadline, "the other user does not begin");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        Some(Self(child))
+        // Not to what waits for the end of this test's output.
+        let (stdout, stderr) = (Stdio::null(), Stdio::null());
+        let attacker = Self(other.stdout(stdout).stderr(stderr).spawn().ok()?);
+        wait_until("the other user has planted what can be guessed", || folder.join("begun").exists());
+        Some(attacker)
     }
 }
 
@@ -95,15 +92,15 @@ fn the_other_user() {
     let Ok(told) = std::env::var(ATTACK) else { return };
     let (folder, victim) =
         told.split_once('\n').map(|(folder, victim)| (Path::new(folder), Path::new(victim))).unwrap();
-    // A name made of the process's number, as versions before had them.
-    for (number, name) in (1..40_000).flat_map(|number| [(number, "concept.toml"), (number, "out.zip")]) {
-        for end in [".tmp", "-0.tmp", "-1.tmp"] {
-            let _ = symlink(victim, folder.join(format!(".{name}.{number}{end}")));
-        }
-        if number % 4000 == 1 {
-            std::fs::write(folder.join("begun"), "").unwrap();
+    // Names made of the number of a process that is there or comes soon, as versions before had them.
+    let own = std::process::id();
+    for number in own.saturating_sub(500)..own + 2000 {
+        for name in [".concept.toml", ".out.zip"] {
+            let _ = symlink(victim, folder.join(format!("{name}.{number}.tmp")));
+            let _ = symlink(victim, folder.join(format!("{name}.{number}-0.tmp")));
         }
     }
+    std::fs::write(folder.join("begun"), "").unwrap();
     loop {
         for entry in std::fs::read_dir(folder).unwrap().flatten() {
             let path = entry.path();
@@ -203,4 +200,47 @@ fn a_folder_that_another_user_has_exchanged_for_a_link_is_not_written_to() {
     lchown(&masks, Some(0), Some(0)).unwrap();
     catbench(&workspace, &import).assert().code(0);
     assert!(own.join("beach.png").is_file());
+}
+
+#[test]
+fn a_model_whose_files_have_no_end_is_refused_at_once() {
+    let workspace = Workspace::new();
+    let source = common::fixture("tiny_sd1");
+    let model = workspace.home().join("model");
+    let check = |what: &str| {
+        let out = catbench(&workspace, &["model", "check", model.to_str().unwrap()]).output().unwrap();
+        let said = String::from_utf8_lossy(&out.stderr).into_owned() + &String::from_utf8_lossy(&out.stdout);
+        assert!(!out.status.success() && said.contains(what), "{what}: {said}");
+    };
+    for name in
+        ["tokenizer/vocab.json", "tokenizer/merges.txt", "text_encoder/config.json", "scheduler/scheduler_config.json"]
+    {
+        copy_tree(&source, &model);
+        let file = model.join(name);
+        assert!(file.is_file(), "{name} is in the fixture");
+        // Where there is none the two older files count.
+        std::fs::remove_file(model.join("tokenizer/tokenizer.json")).unwrap();
+        std::fs::remove_file(&file).unwrap();
+        symlink("/dev/zero", &file).unwrap();
+        check("this is a device, not a file");
+        std::fs::remove_file(&file).unwrap();
+        std::fs::File::create(&file).unwrap().set_len(40 << 30).unwrap();
+        check("it is longer than");
+        std::fs::remove_file(&file).unwrap();
+        std::fs::create_dir(&file).unwrap();
+        check("this is a folder, not a file");
+        std::fs::remove_dir_all(&model).unwrap();
+    }
+}
+
+fn copy_tree(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().flatten() {
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_tree(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), &target).unwrap();
+        }
+    }
 }
