@@ -114,7 +114,7 @@ fn a_group_that_shares_a_folder_is_named_once_and_work_goes_on_there() {
     member(&["concept", "tag", "demo", "red"], trust).assert().code(0);
     let sample = ["sample", "demo", "--untrained", "--prompt", "a {concept}", "-n", "1", "--steps", "1"];
     member(&sample, trust).assert().code(0);
-    member(&["concept", "new", "mug", "--class-word", "mug", "--images", "demo/images"], trust)
+    member(&["concept", "new", "mug", "--class", "mug", "--images", "demo/images"], trust)
         .current_dir(&home)
         .assert()
         .code(0);
@@ -167,15 +167,13 @@ fn a_workspaces_folder_that_is_not_this_users_alone_is_passed_over_and_said_once
         command
     };
     let stop = || from_there(&["daemon", "stop"]).output().unwrap();
-    let mut opened =
-        vec![(beside.clone(), "everybody on this machine"), (beside.join(".catbench"), "everybody on this machine")];
-    for (folder, said) in opened.drain(..) {
+    for folder in [beside.clone(), beside.join(".catbench")] {
         set_mode(&folder, 0o777);
         let output = from_there(&["concept", "list"]).output().unwrap();
         let (shown, told) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success() && !shown.contains("demo"), "{shown} {told}");
         assert_eq!(told.lines().filter(|line| line.contains("./workspaces is not taken")).count(), 1, "{told}");
-        assert!(told.contains(said) && told.contains("CATBENCH_HOME=workspaces"), "{told}");
+        assert!(told.contains("everybody on this machine") && told.contains("CATBENCH_HOME=workspaces"), "{told}");
         assert!(told.contains(&*data.canonicalize().unwrap().join("catbench").to_string_lossy()), "{told}");
         stop();
         set_mode(&folder, 0o755);
@@ -216,9 +214,8 @@ fn a_home_that_was_unpacked_runs_nothing_unasked() {
     // That home here, as an archive brings it: with its mark, its store and all its times.
     let unpacked = Workspace::new();
     std::fs::remove_dir_all(unpacked.concept()).unwrap();
-    let copied = Command::new("cp").args(["-a"]).arg(format!("{}/.", made.home().display())).arg(unpacked.home());
-    let mut copied = copied;
-    assert!(copied.status().unwrap().success());
+    let everything = made.home().join(".");
+    assert!(Command::new("cp").arg("-a").args([&*everything, unpacked.home()]).status().unwrap().success());
     let kept = unpacked.home().join(".catbench/store/theirs");
     std::fs::write(&kept, "").unwrap();
 
