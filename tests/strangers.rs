@@ -114,10 +114,9 @@ fn a_group_that_shares_a_folder_is_named_once_and_work_goes_on_there() {
     member(&["concept", "tag", "demo", "red"], trust).assert().code(0);
     let sample = ["sample", "demo", "--untrained", "--prompt", "a {concept}", "-n", "1", "--steps", "1"];
     member(&sample, trust).assert().code(0);
-    member(&["concept", "new", "mug", "--class", "mug", "--images", "demo/images"], trust)
-        .current_dir(&home)
-        .assert()
-        .code(0);
+    let base = common::fixture("tiny_sd1");
+    let new = ["concept", "new", "mug", "--class", "mug", "--images", "demo/images", "--base-model"];
+    member(&[&new[..], &[base.to_str().unwrap()]].concat(), trust).current_dir(&home).assert().code(0);
     // What is shared is the group's; what is the program's own is the user's.
     let found = home.join("mug/concept.toml").metadata().unwrap();
     assert_eq!((found.gid(), found.mode() & 0o777), (GROUP, 0o664));
@@ -405,16 +404,16 @@ fn a_folder_that_is_exchanged_for_that_of_an_impostor_is_never_believed() {
         listens();
         while !over.load(SeqCst) {
             renameat_with(CWD, &exchanged.0, CWD, &exchanged.1, RenameFlags::EXCHANGE).unwrap();
-            std::thread::yield_now();
         }
     });
     let deadline = Instant::now() + Duration::from_secs(15);
-    let (mut believed, mut races) = (0, 0);
-    while impostor.came.load(SeqCst) < RACES && Instant::now() < deadline {
+    let (mut believed, mut won, mut races) = (0, 0, 0);
+    // Those that are led to the impostor, and find the folder that is their own when they look at it.
+    while (impostor.came.load(SeqCst) < RACES || won < RACES / 10) && Instant::now() < deadline {
         match Daemon::connect(&home) {
             Ok(Some(_)) => believed += 1,
-            Ok(None) => {}
-            Err(error) => assert!(!error.to_string().is_empty()),
+            Err(client::Error::Stranger { .. }) => won += 1,
+            Ok(None) | Err(_) => {}
         }
         races += 1;
     }
@@ -423,7 +422,7 @@ fn a_folder_that_is_exchanged_for_that_of_an_impostor_is_never_believed() {
     let (came, heard) = (impostor.came.load(SeqCst), impostor.heard.load(SeqCst));
     let _ = writeln!(
         std::io::stderr(),
-        "{races} races: {came} were led to the impostor, {heard} said something; {believed} met their daemon"
+        "{races} races: {came} were led to the impostor, {won} of them looked at their own folder, {heard} said something; {believed} met their daemon"
     );
     assert!(came >= RACES.min(20), "{came} of {races}");
     assert_eq!(heard, 0);
