@@ -23,10 +23,10 @@ use std::path::Path;
 
 pub use folder::open_folder;
 pub use owner::{own_uid, owned_by, user, user_name, why};
-pub use read::{LINE, LINES, SETTINGS, open, read, read_from, read_text, sha256, too_long};
+pub use read::{LINE, LINES, SETTINGS, open, read, read_from, read_own_text, read_text, sha256, too_long};
 pub use show::{Show, Shown, is_shown, write_escaped};
 pub use trust::{TRUST, Untrusted, check_folder};
-pub use write::{NewFile, copy, is_temporary, open_append, open_lock, write_atomic};
+pub use write::{NewFile, copy, create_folders, is_temporary, open_append, open_lock, write_atomic};
 
 /// Make `folder` and those above it, but not `root` or what is above that: a `root` that was moved is not begun anew where it
 /// was.
@@ -34,7 +34,7 @@ pub fn create_below(root: &Path, folder: &Path) -> io::Result<()> {
     let mut path = root.to_path_buf();
     for part in folder.strip_prefix(root).map_err(io::Error::other)? {
         path.push(part);
-        match std::fs::create_dir(&path) {
+        match write::folders(&path).create(&path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
             created => created?,
         }

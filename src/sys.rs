@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::net::UnixStream;
 
 /// A whole file as memory, read page by page when touched.
 pub fn map_file(file: &File) -> io::Result<memmap2::Mmap> {
@@ -10,6 +11,24 @@ pub fn map_file(file: &File) -> io::Result<memmap2::Mmap> {
     // past its end raises SIGBUS and ends this process; it is never undefined contents taken for weights, because model
     // files are replaced by renaming, not rewritten in place.
     unsafe { memmap2::Mmap::map(file) }
+}
+
+/// The user of the process at the other end of `stream`, which for one that listens is who it was when it began to.
+pub fn peer_user(stream: &UnixStream) -> io::Result<u32> {
+    #[cfg(target_os = "linux")]
+    {
+        Ok(rustix::net::sockopt::socket_peercred(stream)?.uid.as_raw())
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        use std::os::fd::AsRawFd;
+        let (mut user, mut group) = (0, 0);
+        // SAFETY: the descriptor is that of an open socket, and both numbers are this frame's.
+        if unsafe { libc::getpeereid(stream.as_raw_fd(), &raw mut user, &raw mut group) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(user)
+    }
 }
 
 /// Have what this process writes to stdout and stderr from now on go to `file`.

@@ -12,12 +12,10 @@ use std::time::{Duration, Instant};
 
 use assert_cmd::assert::OutputAssertExt;
 use catbench::protocol::{Event, JobState};
+use common::users::{NOBODY, can_be_nobody, give, shell};
 use common::{Workspace, catbench, events, job_state, json};
 use predicates::boolean::PredicateBooleanExt;
 use predicates::str::contains;
-
-/// The user that tests run as who is not root.
-const NOBODY: u32 = 65_534;
 
 /// A home elsewhere than that of the workspace; its daemon ends with it.
 struct Elsewhere<'a>(&'a Workspace, PathBuf);
@@ -165,23 +163,6 @@ fn queue_from(workspace: &Workspace, setup: &str, user: Option<u32>) -> (u64, Pa
     (queued["job"].as_u64().unwrap(), queued["path"].as_str().unwrap().into())
 }
 
-/// The program, from a shell of `user` that has done `setup` first.
-fn shell(workspace: &Workspace, setup: &str, user: Option<u32>) -> Command {
-    let mut command = Command::new(if user.is_some() { "setpriv" } else { "sh" });
-    if let Some(user) = user {
-        command.args([format!("--reuid={user}"), format!("--regid={user}"), "--clear-groups".into(), "sh".into()]);
-    }
-    let script = format!("{setup}\nexec \"$@\"");
-    command.args(["-c", &script, "sh", env!("CARGO_BIN_EXE_catbench")]).env("CATBENCH_HOME", workspace.home());
-    for (name, _) in std::env::vars() {
-        if catbench::protocol::Conditions::has_variable(&name) {
-            command.env_remove(name);
-        }
-    }
-    command.stdin(std::process::Stdio::null());
-    command
-}
-
 /// What a runner computes with.
 struct Runner {
     environment: Vec<String>,
@@ -284,26 +265,6 @@ fn a_runner_is_kept_only_for_jobs_of_the_same_conditions_and_old_entries_still_r
     catbench(&workspace, &["wait", "3"]).assert().code(0);
 }
 
-/// Give a folder and all in it to a user.
-fn give(path: &Path, user: u32) {
-    chown(path, Some(user), Some(user)).unwrap();
-    for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
-        if entry.path().is_dir() {
-            give(&entry.path(), user);
-        } else {
-            chown(entry.path(), Some(user), Some(user)).unwrap();
-        }
-    }
-}
-
-/// Whether another user can run the program here, which only root can try.
-fn can_be_nobody() -> bool {
-    let ids = [format!("--reuid={NOBODY}"), format!("--regid={NOBODY}")];
-    let mut tried = Command::new("setpriv");
-    tried.args(ids).args(["--clear-groups", env!("CARGO_BIN_EXE_catbench"), "--version"]);
-    rustix::process::geteuid().is_root() && tried.output().is_ok_and(|output| output.status.success())
-}
-
 #[test]
 fn what_root_has_made_in_a_users_home_is_told_with_what_to_run() {
     if !can_be_nobody() {
@@ -315,10 +276,20 @@ fn what_root_has_made_in_a_users_home_is_told_with_what_to_run() {
     // With sudo nothing is made there.
     let mut sudo = shell(&workspace, "export SUDO_UID=65534", None);
     sudo.args(["jobs"]).assert().code(1).stderr(contains("without sudo").and(contains(&name)));
+    // Root by other ways would have that user's files tell it what to do.
+    let untrusted = contains(format!("belongs to {name}")).and(contains(format!("CATBENCH_TRUST={name}")));
+    catbench(&workspace, &["daemon", "start"]).assert().code(1).stderr(untrusted);
     assert!(!workspace.home().join(".catbench").exists());
-    // Root by other ways is told.
-    catbench(&workspace, &["daemon", "start"]).assert().code(0).stderr(contains("runs as root in a home of"));
-    catbench(&workspace, &["daemon", "stop"]).assert().code(0);
+    // Where it says that it trusts them, it is told what they cannot use.
+    let trusting = |args| {
+        let mut command = catbench(&workspace, args);
+        command.env("CATBENCH_TRUST", &name);
+        command
+    };
+    let mut sudo = shell(&workspace, "export SUDO_UID=65534 CATBENCH_TRUST=65534", None);
+    sudo.args(["jobs"]).assert().code(1).stderr(contains("without sudo"));
+    trusting(&["daemon", "start"]).assert().code(0).stderr(contains("runs as root in a home of"));
+    trusting(&["daemon", "stop"]).assert().code(0);
     let remedy = format!("sudo chown -R {name} {}", workspace.home().canonicalize().unwrap().display());
     let said = || contains("belongs to root").and(contains(remedy.as_str()));
     for args in [&["jobs"][..], &["daemon", "status"], &["concept", "list"], &["train", "demo", "--steps", "2"]] {

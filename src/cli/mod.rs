@@ -49,8 +49,10 @@ use crate::workspace::{self, Home};
 /// What is set for all commands, at the end of the help.
 const ENVIRONMENT: &str = "\
 Environment:
-  CATBENCH_HOME    folder of all concepts; else ./workspaces where there is one,
-                   else catbench in $XDG_DATA_HOME or ~/.local/share
+  CATBENCH_HOME    folder of all concepts; else ./workspaces where there is one that
+                   is yours alone, else catbench in $XDG_DATA_HOME or ~/.local/share
+  CATBENCH_TRUST   groups and users that may write to it, by name or number, with
+                   commas between; else only you and root
   CATBENCH_IMAGES  how the workbench draws pictures, as `catbench open --images`
   CATBENCH_THEME   its colours, as `catbench open --theme`
   NO_COLOR         no colours";
@@ -319,6 +321,9 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(usage) => return explain(&usage),
     };
+    if let Some(why) = Home::passed_over().filter(|_| cli.verb.as_ref().is_none_or(uses_home)) {
+        errln!("{why}");
+    }
     let Some(verb) = cli.verb else { return alone() };
     // These live on whoever reads what they say.
     if !matches!(verb, Verb::Runner { .. } | Verb::Demo(_) | Verb::Open(_)) && !is_daemon(&verb) {
@@ -364,6 +369,11 @@ fn explain(usage: &clap::Error) -> ExitCode {
         Err(error) if !usage.use_stderr() => exit_code(Err(error.into())),
         _ => code,
     }
+}
+
+/// Whether a command looks for the home of this user.
+fn uses_home(verb: &Verb) -> bool {
+    !matches!(verb, Verb::Runner { .. } | Verb::Show(_) | Verb::Diff(_) | Verb::Completions(_) | Verb::Manual(_))
 }
 
 /// Whether this process is to be the daemon.

@@ -152,7 +152,7 @@ impl Plan {
         let problem = |message: String| workspace::Error::Toml { path: self.path.clone(), message };
         let text = toml::to_string(&file).map_err(|error| problem(error.to_string()))?;
         if let Some(folder) = self.path.parent() {
-            std::fs::create_dir_all(folder).map_err(workspace::Error::io("create", folder))?;
+            crate::fs::create_folders(folder).map_err(workspace::Error::io("create", folder))?;
         }
         Ok(write_atomic(&self.path, text.as_bytes()).map_err(workspace::Error::io("write", &self.path))?)
     }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Error;
+use crate::fs::own_uid;
 use crate::json;
 use crate::protocol::{DaemonReply, DaemonRequest, DaemonStatus, Envelope, Hello, MAX_REPLY, PROTOCOL};
 use crate::workspace::{self, Held, Home};
@@ -43,9 +44,15 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// The daemon of `home`; none when nobody answers there.
+    /// The daemon of `home`; none when nobody answers there. Nothing is sent to one of another user.
     pub fn connect(home: &Home) -> Result<Option<Self>, Error> {
         let Some(stream) = home.connect()? else { return Ok(None) };
+        // Another folder may have been put in the place of the one that was looked at: who listens is asked of the system.
+        let user =
+            crate::sys::peer_user(&stream).map_err(workspace::Error::io("ask who listens at", &home.socket()))?;
+        if user != own_uid() {
+            return Err(Error::Stranger { socket: home.socket(), user: crate::fs::user(user) });
+        }
         let hello = Hello::new();
         let (partial, scanned, next_id) = (Vec::new(), 0, 1);
         let (hello_of_it, home_of_it, patience) = (hello.clone(), home.clone(), ANSWER);

@@ -26,6 +26,17 @@ pub enum Error {
         /// The end of what it wrote to its log.
         log: String,
     },
+    /// Somebody else listens where the daemon should.
+    #[error(
+        "{}: {user} listens here, who is not you, and was told nothing: `ls -la` shows who can write to this folder and those \
+         above it; close them to {user}, or set CATBENCH_HOME to a folder of your own", socket.shown()
+    )]
+    Stranger {
+        /// Where.
+        socket: PathBuf,
+        /// Who.
+        user: String,
+    },
     /// The daemon did not start.
     #[error("the daemon does not start: {said} (its log is {})", .log.shown())]
     NoDaemon {

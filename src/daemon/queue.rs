@@ -63,16 +63,19 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// Read the queue of `home`, and tell of each file that could not be read; such a file is left where it is.
+    /// Read the queue of `home`, and tell of each file that could not be read, which is left where it is, and of jobs that came
+    /// with the home, which are held.
     pub fn open(home: &Home) -> Result<(Self, Vec<String>), Error> {
         let folder = home.queue();
-        std::fs::create_dir_all(&folder).map_err(workspace::Error::io("create", &folder))?;
+        workspace::make_private(&folder)?;
         let left = std::fs::read_dir(&folder).map_err(workspace::Error::io("read", &folder))?.flatten();
         for path in left.filter(|file| file.file_name().to_string_lossy().starts_with('.')).map(|file| file.path()) {
             // What a writer that was killed has left.
             let _ = std::fs::remove_file(path);
         }
-        let QueueFiles { entries, highest, problems } = QueueFiles::read(home)?;
+        let came = home.distrust_what_came()?;
+        let QueueFiles { entries, highest, mut problems } = QueueFiles::read(home)?;
+        problems.extend(came);
         let (at_work, over, untold) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let held_back = BTreeSet::new();
         let (home, devices) = (home.clone(), Devices::here());

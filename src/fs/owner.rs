@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 /// The folder in a home that is the program's own.
 pub(super) const INTERNAL: &str = ".catbench";
+/// The folder in that one in which concepts are made.
+pub(super) const WORKSHOP: &str = "workshop";
 
 /// Why something at `path` failed, in words. For want of permission: also whose it is, and what helps.
 pub fn why(path: &Path, error: &Error) -> String {

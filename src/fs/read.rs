@@ -9,6 +9,8 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags};
 use sha2::{Digest, Sha256};
 
+use super::trust;
+
 /// The most bytes of a file of settings: somebody's notes in a `concept.toml` are long with a few thousand.
 pub const SETTINGS: u64 = 4 << 20;
 /// The most bytes of a file with a line for each event, picture or score: a training of a million steps has 150 million.
@@ -58,8 +60,22 @@ pub fn read_from(file: &File, most: u64) -> io::Result<Vec<u8>> {
 /// # Errors
 /// Those of [`read`]; bytes that are no UTF-8.
 pub fn read_text(path: &Path, most: u64) -> io::Result<String> {
-    String::from_utf8(read(path, most)?)
-        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is no text (UTF-8)"))
+    text(read(path, most)?)
+}
+
+/// All of the text in the file at `path`, which this user or one whom it trusts has written: the folder that it is in may have
+/// been exchanged.
+///
+/// # Errors
+/// Those of [`read_text`]; a file of anybody else.
+pub fn read_own_text(path: &Path, most: u64) -> io::Result<String> {
+    let file = open(path)?;
+    trust::check_file(&file.metadata()?)?;
+    text(read_from(&file, most)?)
+}
+
+fn text(bytes: Vec<u8>) -> io::Result<String> {
+    String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is no text (UTF-8)"))
 }
 
 /// What `most` bytes are not enough for.

@@ -3,10 +3,11 @@
 //! be there yet, and what is there is opened only if it is a file of this user and no link.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
+use std::fs::{DirBuilder, File};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -14,7 +15,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::folder::open_folder;
-use super::owner::INTERNAL;
+use super::owner::{INTERNAL, WORKSHOP};
 use super::read::check_kind;
 use super::trust;
 
@@ -134,8 +135,25 @@ pub fn is_temporary(name: &OsStr) -> bool {
 
 /// Who may use a new file at `path`: only this user in the folder of the program's own files, elsewhere whom the umask lets.
 fn mode(path: &Path) -> Mode {
-    let is_internal = path.iter().any(|part| part == INTERNAL);
-    Mode::from(if is_internal { 0o600 } else { 0o666 })
+    Mode::from(if is_internal(path) { 0o600 } else { 0o666 })
+}
+
+/// Whether `path` is the program's own, and not only in its workshop until it is whole.
+fn is_internal(path: &Path) -> bool {
+    let mut below = path.iter().skip_while(|part| *part != INTERNAL);
+    below.next().is_some() && below.next().is_none_or(|part| part != WORKSHOP)
+}
+
+/// Make `folder` and those above it that are not there yet. Those of the program's own are closed to others.
+pub fn create_folders(folder: &Path) -> io::Result<()> {
+    folders(folder).recursive(true).create(folder)
+}
+
+/// How `folder` is made.
+pub(super) fn folders(folder: &Path) -> DirBuilder {
+    let mut how = DirBuilder::new();
+    how.mode(if is_internal(folder) { 0o700 } else { 0o777 });
+    how
 }
 
 /// Open the file at `path` to append to it and to read it, or make it.
@@ -177,9 +195,7 @@ fn open_own(path: &Path, how: OFlags, mode: Mode) -> io::Result<File> {
     };
     let found = file.metadata()?;
     check_kind(&found)?;
-    if !trust::is_trusted(&found) {
-        return Err(refused(&format!("it belongs to {}, not to you: remove it", trust::owner(&found))));
-    }
+    trust::check_file(&found)?;
     Ok(file)
 }
 
@@ -274,5 +290,16 @@ mod tests {
         let lock = folder.path().join("runner.lock");
         open_lock(&lock).unwrap();
         assert_eq!([&settings, &log, &lock].map(|path| mode_of(path)), [0o600; 3]);
+        let store = folder.path().join(".catbench/store");
+        create_folders(&store.join("blobs")).unwrap();
+        assert_eq!([store.clone(), store.join("blobs")].map(|path| mode_of(&path)), [0o700; 2]);
+        // What is made in the workshop is moved out of it.
+        let (made, usual) = (folder.path().join(".catbench/workshop/1-mug"), folder.path().join("usual"));
+        create_folders(&made).unwrap();
+        create_folders(&usual).unwrap();
+        write_atomic(&made.join("concept.toml"), b"").unwrap();
+        write_atomic(&usual.join("concept.toml"), b"").unwrap();
+        assert_eq!(mode_of(&made), mode_of(&usual));
+        assert_eq!(mode_of(&made.join("concept.toml")), mode_of(&usual.join("concept.toml")));
     }
 }

@@ -59,7 +59,7 @@ impl EmbeddingCache {
     }
 
     fn append(&self, model: &str, width: usize, bytes: &[u8]) -> std::io::Result<()> {
-        std::fs::create_dir_all(&self.folder)?;
+        crate::fs::create_folders(&self.folder)?;
         let path = self.path(model);
         let mut file = crate::fs::open_append(&path)?;
         // Other runners append too; one that was killed may have left a part of a record.

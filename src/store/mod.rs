@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
+use std::os::unix::fs::PermissionsExt;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -170,6 +171,7 @@ impl Store {
             opened = open();
         }
         let db = opened.map_err(wrong)?;
+        close_to_others(path).map_err(|error| wrong(error.into()))?;
         match db.get("schema").map_err(wrong)? {
             Some(schema) if schema != SCHEMA => return Err(Error::Schema(path.to_owned())),
             Some(_) => {}
@@ -240,6 +242,20 @@ impl Store {
     pub fn flush(&self) -> Result<(), Error> {
         self.db.flush().map(drop).map_err(|source| Error::Sled { path: self.path.clone(), source })
     }
+}
+
+/// Close the folder at `path` to others, and what sled has made in it, which asks for no mode of its own.
+fn close_to_others(path: &Path) -> std::io::Result<()> {
+    let inside = std::fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.path()));
+    for path in inside.chain([Ok(path.to_owned())]) {
+        let path = path?;
+        let found = path.symlink_metadata()?;
+        let mode = if found.is_dir() { 0o700 } else { 0o600 };
+        if !found.is_symlink() && found.permissions().mode() & 0o077 != 0 {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+        }
+    }
+    Ok(())
 }
 
 /// A key of these parts, which hold no zero byte.

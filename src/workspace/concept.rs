@@ -366,8 +366,18 @@ pub fn photo_name(path: &Path) -> String {
 /// A settings file.
 pub(super) fn read_toml<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, Error> {
     let text = crate::fs::read_text(path, crate::fs::SETTINGS).map_err(Error::io("read", path))?;
-    toml::from_str(&text)
+    from_toml(path, &text)
+}
+
+fn from_toml<T: serde::de::DeserializeOwned>(path: &Path, text: &str) -> Result<T, Error> {
+    toml::from_str(text)
         .map_err(|error| Error::Toml { path: path.to_path_buf(), message: error.to_string().trim_end().to_owned() })
+}
+
+/// Read one that only this user, or one whom it trusts, may have written.
+pub(super) fn read_own_toml<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, Error> {
+    let text = crate::fs::read_own_text(path, crate::fs::SETTINGS).map_err(Error::io("read", path))?;
+    from_toml(path, &text)
 }
 
 /// Write a settings file whole or not at all.

@@ -26,7 +26,7 @@ impl HashCache {
 
     /// Keep `hash` for `fingerprint`.
     pub fn put(&self, fingerprint: &str, hash: &str) -> Result<(), Error> {
-        std::fs::create_dir_all(&self.folder).map_err(Error::io("create", &self.folder))?;
+        crate::fs::create_folders(&self.folder).map_err(Error::io("create", &self.folder))?;
         let path = self.folder.join(fingerprint);
         crate::fs::write_atomic(&path, format!("{hash}\n").as_bytes()).map_err(Error::io("write", &path))
     }

@@ -1,12 +1,35 @@
 //! The folder of all concepts.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::error::is_there;
 use super::{Concept, Error};
+use crate::fs::{Show, check_folder, own_uid, user};
 
-/// The folder of all concepts: `$CATBENCH_HOME`, else `./workspaces` when it exists, else `catbench` in the user's
-/// data folder (`$XDG_DATA_HOME` or `~/.local/share`).
+/// The folder that is taken as the home where it lies beside the user.
+const BESIDE: &str = "workspaces";
+
+/// Check that `folder`, if it is there, is this user's, and that nobody else can write to it.
+fn check_own(folder: &Path) -> Result<(), String> {
+    let Ok(found) = folder.symlink_metadata() else { return Ok(()) };
+    if found.uid() != own_uid() {
+        return Err(format!("{} belongs to {}", folder.shown(), user(found.uid())));
+    }
+    match check_folder(folder) {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(wrong)) => Err(wrong.problem),
+        Err(error) => Err(format!("{}: {error}", folder.shown())),
+    }
+}
+
+/// What a variable of the environment names.
+fn set(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+/// The folder of all concepts: `$CATBENCH_HOME`, else `./workspaces` where it is this user's alone, else `catbench` in the
+/// user's data folder (`$XDG_DATA_HOME` or `~/.local/share`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Home {
     path: PathBuf,
@@ -14,20 +37,63 @@ pub struct Home {
 
 impl Home {
     /// The home of this process, absolute. It need not exist yet.
+    ///
+    /// # Errors
+    /// Somebody whom this user does not trust can put something into it or in its place.
     pub fn locate() -> Result<Self, Error> {
-        let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-        let path = if let Some(path) = set("CATBENCH_HOME") {
-            path
-        } else if Path::new("workspaces").is_dir() {
-            PathBuf::from("workspaces")
-        } else if let Some(data) = set("XDG_DATA_HOME") {
-            data.join("catbench")
+        if let Some(path) = set("CATBENCH_HOME") {
+            return Self::at(&path)?.checked();
+        }
+        match Self::beside() {
+            Some(Ok(home)) => Ok(home),
+            _ => Self::of_user()?.checked(),
+        }
+    }
+
+    /// Why `./workspaces` is not taken, though it is there; none where it is, or where another is named.
+    pub fn passed_over() -> Option<String> {
+        let problem = Self::beside().filter(|_| set("CATBENCH_HOME").is_none())?.err()?;
+        let taken = Self::of_user().map(|home| format!(", {} is", home.path.shown())).unwrap_or_default();
+        Some(format!(
+            "./{BESIDE} is not taken as the home by itself{taken}: {problem}; to take it all the same, say CATBENCH_HOME={BESIDE}"
+        ))
+    }
+
+    /// `./workspaces`, or why it is not taken by itself; none where it is not there. It may have come with somebody's data, so it
+    /// and what is the program's own in it must be this user's.
+    fn beside() -> Option<Result<Self, String>> {
+        let path = Path::new(BESIDE);
+        let home = path.is_dir().then(|| Self::at(path).map_err(|error| error.to_string()))?;
+        Some(home.and_then(|home| {
+            check_own(&home.path)?;
+            check_own(&home.internal())?;
+            Ok(home)
+        }))
+    }
+
+    /// The home of those who name none.
+    fn of_user() -> Result<Self, Error> {
+        if let Some(data) = set("XDG_DATA_HOME") {
+            Self::at(&data.join("catbench"))
         } else if let Some(home) = set("HOME") {
-            home.join(".local/share/catbench")
+            Self::at(&home.join(".local/share/catbench"))
         } else {
-            return Err(Error::invalid(Path::new("~"), "no home folder is known", "set CATBENCH_HOME"));
-        };
-        Self::at(&path)
+            Err(Error::invalid(Path::new("~"), "no home folder is known", "set CATBENCH_HOME"))
+        }
+    }
+
+    /// This home, unless somebody whom this user does not trust can put something into it or in its place, or `sudo` would make
+    /// something in a folder of its user, who could then do nothing there.
+    fn checked(self) -> Result<Self, Error> {
+        if let Some(owner) = self.other_owner().filter(|_| own_uid() == 0 && set("SUDO_UID").is_some()) {
+            let problem = format!("this is in a folder of {owner}, and with sudo you are root");
+            let remedy = format!("run it without sudo: what root makes here {owner} cannot use");
+            return Err(Error::invalid(&self.path, problem, remedy));
+        }
+        match check_folder(&self.path).map_err(Error::io("read", &self.path))? {
+            Ok(()) => Ok(self),
+            Err(wrong) => Err(Error::invalid(&self.path, wrong.problem, wrong.remedy)),
+        }
     }
 
     /// The home at `path`, by its one true name: clients that come by a link, or with a slash at the end, meet the same daemon.

@@ -51,7 +51,7 @@ impl Home {
         if folder.exists() {
             std::fs::remove_dir_all(&folder).map_err(Error::io("empty", &folder))?;
         }
-        std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+        crate::fs::create_folders(&folder).map_err(Error::io("create", &folder))?;
         Ok(folder)
     }
 
@@ -140,7 +140,7 @@ impl Home {
         let folder = self.concept_folder(name)?;
         self.make_internal()?;
         let trash = self.trash();
-        std::fs::create_dir_all(&trash).map_err(Error::io("create", &trash))?;
+        crate::fs::create_folders(&trash).map_err(Error::io("create", &trash))?;
         let target = trash.join(format!("{name}~{}", jiff::Zoned::now().strftime("%Y%m%d-%H%M%S%.6f")));
         std::fs::rename(&folder, &target).map_err(Error::io("remove", &folder))?;
         Ok(target)

@@ -6,7 +6,7 @@
 //!   models/<name>.toml  hashes/  queue/<number>.toml  settings.toml
 //!   plans/<name>.toml  embeddings/<model>.bin
 //!   trash/<concept>~<time>/  trash/samples/<concept>/<path>~<time>
-//!   store/  socket  daemon.lock  daemon.log
+//!   store/  socket  daemon.lock  daemon.log  origin.toml
 //! <home>/<concept>/
 //!   concept.toml  ratings.toml  images/  masks/  prompts/
 //!   runs/<run id>/       run.toml    events.jsonl  checkpoints/  samples/  evaluation/  scores.jsonl
@@ -33,6 +33,7 @@ mod library;
 mod masks;
 mod memory;
 mod models;
+mod origin;
 mod preflight;
 mod private;
 mod prompt_list;

@@ -92,7 +92,7 @@ impl Home {
     pub fn add_model(&self, name: &str, spec: &ModelSpec, copy: Option<Copying<'_>>) -> Result<ModelSpec, Error> {
         self.check_new_model(name)?;
         let folder = self.models_folder();
-        std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+        crate::fs::create_folders(&folder).map_err(Error::io("create", &folder))?;
         let spec = match copy {
             Some(copy) => self.copy_model(name, spec, copy)?,
             None => spec.clone(),
@@ -150,7 +150,7 @@ impl Home {
                 // One of which nothing is read is there all the same.
                 let folder = partial.join(folder.strip_prefix(&target).unwrap_or(folder));
                 let folder = folder.parent().unwrap_or(&folder);
-                std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+                crate::fs::create_folders(folder).map_err(Error::io("create", folder))?;
             }
             let mut done = 0;
             for (file, to) in &wanted {
@@ -184,7 +184,7 @@ fn copy_file(from: &Path, to: &Path, copied: &mut dyn FnMut(u64)) -> Result<(), 
     /// Bytes between two looks at how far it is.
     const PIECE: u64 = 64 << 20;
     let folder = to.parent().unwrap_or(to);
-    std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+    crate::fs::create_folders(folder).map_err(Error::io("create", folder))?;
     let source = crate::fs::open(from).map_err(Error::io("read", from))?;
     let mut target = NewFile::at(to).map_err(Error::io("write", to))?;
     loop {

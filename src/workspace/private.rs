@@ -1,7 +1,7 @@
 //! The folder that only this user may enter.
 
 use crate::fs::Show;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::{Error, Home};
@@ -21,8 +21,11 @@ pub fn make_private(folder: &Path) -> Result<(), Error> {
     }
     let mode = check_owner(folder)?;
     if mode & 0o077 != 0 {
-        let closed = std::fs::Permissions::from_mode(0o700);
-        std::fs::set_permissions(folder, closed).map_err(Error::io("close to others", folder))?;
+        use rustix::fs::{Mode, OFlags, fchmod, open};
+        // What was looked at, and not a link that was put in its place since.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let closed = open(folder, flags, Mode::empty()).and_then(|opened| fchmod(opened, Mode::RWXU));
+        closed.map_err(|error| Error::io("close to others", folder)(error.into()))?;
     }
     Ok(())
 }
@@ -55,16 +58,8 @@ pub fn check_private(folder: &Path) -> Result<(), Error> {
 
 impl Home {
     /// Make the folder of the program's own files, closed to others; the home too, if it is not there yet.
-    ///
-    /// # Errors
-    /// `sudo` would make it in a folder of its user, who could then do nothing there.
     pub fn make_internal(&self) -> Result<PathBuf, Error> {
         let folder = self.internal();
-        if let Some(owner) = self.other_owner().filter(|_| own_uid() == 0 && std::env::var_os("SUDO_UID").is_some()) {
-            let problem = format!("this is in a folder of {owner}, and with sudo you are root");
-            let remedy = format!("run it without sudo: what root makes here {owner} cannot use");
-            return Err(Error::invalid(self.path(), problem, remedy));
-        }
         make_private(&folder)?;
         Ok(folder)
     }
@@ -79,6 +74,8 @@ impl Home {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+
+    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::concept::{read_toml, write_toml};
+use super::concept::{read_own_toml, write_toml};
 use super::{Error, Home, JobFolder};
 use crate::protocol::{Conditions, Event, JobInfo, JobKind, JobState, PhaseProgress};
 
@@ -24,6 +24,8 @@ pub enum Wanted {
     Pause,
     /// That it goes on as soon as it has stopped: it was to pause.
     Resume,
+    /// Nothing yet: it came with the home, and somebody else may have put it there.
+    Ask,
     /// That it is not done.
     Cancel,
 }
@@ -90,9 +92,10 @@ impl QueueEntry {
     /// Read one.
     ///
     /// # Errors
-    /// The file is damaged, of another version, or has another number than its name.
+    /// The file is damaged, of another version, or has another number than its name. It is somebody else's, who may have put
+    /// another folder in the place of the queue's.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let entry: Self = read_toml(path)?;
+        let entry: Self = read_own_toml(path)?;
         let toml = |message: String| Err(Error::Toml { path: path.to_owned(), message });
         if entry.version != VERSION {
             return toml(format!("version {} is not known to this catbench", entry.version));
@@ -144,11 +147,17 @@ impl QueueEntry {
             (Some(Event::Finished { .. }), _) => (JobState::Finished, None),
             (Some(Event::Failed { message }), _) => (JobState::Failed, Some(message)),
             (Some(Event::Stopped { .. }) | None, Wanted::Pause) => (JobState::Paused, None),
+            (Some(Event::Stopped { .. }) | None, Wanted::Ask) => (JobState::Paused, Some(self.came())),
             (Some(Event::Stopped { .. }), _) => (JobState::Stopped, None),
             (Some(_), _) => (JobState::Failed, Some(format!("{DIED}: {}", remedy(&job, self.number)))),
             (None, Wanted::Run | Wanted::Resume) => (JobState::Queued, None),
             (None, Wanted::Cancel) => (JobState::Cancelled, None),
         })
+    }
+
+    /// Why a job is held that came with the home.
+    fn came(&self) -> String {
+        format!("it came with this home: `catbench jobs resume {}` runs it", self.number)
     }
 }
 

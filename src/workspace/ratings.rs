@@ -74,7 +74,7 @@ impl Concept {
         let now = jiff::Zoned::now().strftime("%Y%m%d-%H%M%S%.6f");
         let target = home.removed_samples(&self.id).join(format!("{picture}~{now}"));
         let parent = target.parent().unwrap_or(&target);
-        std::fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
+        crate::fs::create_folders(parent).map_err(Error::io("create", parent))?;
         let source = self.folder.join(picture);
         std::fs::rename(&source, &target).map_err(Error::io("remove", &source))?;
         Ok(target)

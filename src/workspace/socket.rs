@@ -19,8 +19,8 @@ impl Home {
         self.internal().join("socket")
     }
 
-    /// Connect to what answers on the socket, which in a folder that only this user may enter is this user's; none where
-    /// nobody does.
+    /// Connect to what answers on the socket; none where nobody does. Whose it is has still to be asked: the folder may be
+    /// exchanged at any moment.
     pub fn connect(&self) -> Result<Option<UnixStream>, Error> {
         let path = self.socket();
         match by_short_path(&path, |short| UnixStream::connect(short)) {

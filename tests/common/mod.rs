@@ -1,6 +1,8 @@
 //! A concept with photos, masks and runs, made by code: what the tests of commands and screens look at.
 #![allow(dead_code, clippy::unwrap_used, missing_docs)]
 
+pub mod users;
+
 use std::fs::{File, create_dir_all, write};
 use std::io::{BufRead, Write};
 use std::os::unix::fs::PermissionsExt;
