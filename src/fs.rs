@@ -20,7 +20,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 pub use owner::{own_uid, owned_by, user, user_name, why};
-pub use read::{LINE, LINES, SETTINGS, open, open_folder, read, read_from, read_text, sha256, too_long};
+pub use read::{
+    LINE, LINES, SETTINGS, check_kind, open, open_folder, open_within, read, read_from, read_text, sha256, too_long,
+};
 pub use show::{Show, Shown, is_shown};
 pub use trust::{TRUST, Untrusted, check_folder};
 pub use write::{NewFile, copy, is_temporary, open_append, open_lock, write_atomic};

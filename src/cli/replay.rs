@@ -10,7 +10,7 @@ use crate::client;
 use crate::fs::Show;
 use crate::fs::sha256;
 use crate::image::{Provenance, png_size, read_photo, read_provenance};
-use crate::protocol::{DeviceName, ModelSpec, PictureConfig, PictureRecord, SampleConfig};
+use crate::protocol::{DeviceName, ModelSpec, PictureConfig, PictureRecord, SampleConfig, check_word};
 use crate::workspace::{self, BatchSpec, Concept, History, JobFolder};
 
 /// Options of `replay`.
@@ -185,6 +185,7 @@ fn batch(args: &Args, record: &PictureRecord, concept: &Concept) -> Result<(Batc
     };
     let sample = sample.of(&picture);
     sample.check()?;
+    check_word("class_word", &record.class_word)?;
     let class_word = record.class_word.clone();
     Ok((BatchSpec { class_word, base_model, fill_batches: true, ..BatchSpec::new(concept, None, sample)? }, picture))
 }
