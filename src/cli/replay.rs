@@ -10,7 +10,7 @@ use crate::client;
 use crate::fs::Show;
 use crate::fs::sha256;
 use crate::image::{Provenance, png_size, read_photo, read_provenance};
-use crate::protocol::{DeviceName, ModelSpec, PictureConfig, PictureRecord, SampleConfig, check_word};
+use crate::protocol::{DeviceName, ModelSpec, PictureConfig, PictureRecord, SampleConfig, check_prompt, check_word};
 use crate::workspace::{self, BatchSpec, Concept, History, JobFolder};
 
 /// Options of `replay`.
@@ -56,6 +56,10 @@ pub fn run(args: &Args) -> Result<(), Error> {
             return refuse("it does not say how it was made".into(), "only pictures of catbench say it");
         }
     };
+    // Before anything reads them: they come with the picture.
+    check_prompt("prompt", &record.picture.prompt)?;
+    check_prompt("negative_prompt", &record.picture.negative_prompt)?;
+    check_word("class_word", &record.class_word)?;
     let (width, height) = png_size(&args.file)?;
     if (width, height) != (record.width, record.height) {
         let problem = format!("it has {width} × {height} pixels, its record says {} × {}", record.width, record.height);
@@ -185,7 +189,6 @@ fn batch(args: &Args, record: &PictureRecord, concept: &Concept) -> Result<(Batc
     };
     let sample = sample.of(&picture);
     sample.check()?;
-    check_word("class_word", &record.class_word)?;
     let class_word = record.class_word.clone();
     Ok((BatchSpec { class_word, base_model, fill_batches: true, ..BatchSpec::new(concept, None, sample)? }, picture))
 }

@@ -32,16 +32,14 @@ pub fn inside(folder: &Path, path: &Path) -> Option<PathBuf> {
 /// Whether there is a file at `path` in the job folder `folder`, and no link on the way there leads out of the folder's concept.
 pub(super) fn is_file_inside(folder: &Path, path: &Path) -> bool {
     let Some(full) = inside(folder, path) else { return false };
-    let (mut at, mut linked) = (folder.to_owned(), false);
+    let (mut at, mut is_linked, mut is_file) = (folder.to_owned(), false, false);
     for part in path {
         at.push(part);
-        match at.symlink_metadata() {
-            Ok(found) if found.is_symlink() => linked = true,
-            Ok(_) => {}
-            Err(_) => return false,
-        }
+        let Ok(found) = at.symlink_metadata() else { return false };
+        is_linked |= found.is_symlink();
+        is_file = found.is_file();
     }
-    full.is_file() && (!linked || leads_inside(folder, &full))
+    if is_linked { full.is_file() && leads_inside(folder, &full) } else { is_file }
 }
 
 /// Whether what is at `path` lies, its links followed, in the job folder `folder` or in the folder of the job's concept.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::concept::{read_toml, write_toml};
 use super::inside::is_file_inside;
-use super::{Concept, Error, new_id};
+use super::{Concept, Error, inside, new_id};
 use crate::json;
 use crate::protocol::{
     Axis, DeviceName, JobKind, MaskConfig, MaskMaker, MaskQuality, ModelSpec, PhotoReading, PictureConfig, Preset,
@@ -617,6 +617,19 @@ impl JobFolder {
     /// Its contact sheets that are there, in their order.
     pub fn sheets(&self) -> Vec<PathBuf> {
         (1..=usize::MAX).map(|number| self.sheet(number)).take_while(|path| self.has(path)).collect()
+    }
+
+    /// The job at `path` in `folder`, as a file names it.
+    ///
+    /// # Errors
+    /// No job's folder; a path that leads out of `folder`.
+    pub fn within(folder: &Path, path: &Path) -> Result<Self, Error> {
+        let inside = inside(folder, path).ok_or_else(|| {
+            let remedy =
+                "a job is named by its path from the concept's folder: the file that names it was changed by hand";
+            Error::invalid(&folder.join(path), "this leads out of the concept's folder", remedy)
+        })?;
+        Self::at(&inside)
     }
 
     /// Whether there is a file at `path`, and it is one in its folder: links lead elsewhere.
