@@ -72,14 +72,16 @@ fn an_archive_of_many_empty_files_is_refused_in_little_memory() {
     let many: String =
         (0..99_000).map(|i| listed(&format!("images/of-a-longer-name-that-is-not-there-{i:030}"))).collect();
     let many = format!("format = 1\nversion = \"0\"\nconcept = \"a\"\nclass_word = \"a\"\n{many}");
-    for (count, manifest, said) in [(300_000, "", "100000 are the most"), (99_000, &many, "not listed")] {
+    // A manifest of so many files is long, and one that is true may be.
+    for (count, manifest, said, seconds) in [(300_000, "", "100000 are the most", 2), (99_000, &many, "not listed", 60)]
+    {
         write(count, manifest);
         let (grown, took) = cost(|| {
             let error = into.import_concept(&path, Some("bad"), false, Links::Inside).unwrap_err().to_string();
             assert!(error.contains(said), "{error}");
         });
         println!("{count} entries: {grown} MiB, {took:?}");
-        assert!(grown < 300 && took < Duration::from_secs(6), "{count} entries: {grown} MiB, {took:?}");
+        assert!(grown < 300 && took < Duration::from_secs(seconds), "{count} entries: {grown} MiB, {took:?}");
         assert!(!folder.path().join("bad").exists());
     }
 }
@@ -147,7 +149,8 @@ fn a_prompt_that_no_base_model_reads_is_refused_wherever_it_is_from() {
     fs::write(folder.path().join("pictures.jsonl"), line).unwrap();
     let error = JobFolder::at(folder.path()).unwrap().pictures().unwrap_err().to_string();
     assert!(error.contains("line 1") && error.contains("2097152 characters"), "{error}");
-    let toml = HashMap::from([("class_word", &long), ("name", &long), ("base_model", &long)]);
+    let word = "x".repeat(201);
+    let toml = HashMap::from([("class_word", &word), ("name", &word), ("base_model", &word)]);
     fs::write(folder.path().join("concept.toml"), toml::to_string(&toml).unwrap()).unwrap();
     assert!(catbench::workspace::Concept::open(folder.path()).unwrap_err().to_string().contains("class_word"));
 }
