@@ -315,61 +315,63 @@ fn records_of_pictures() {
     });
 }
 
+/// What prompt lists are made of.
+const PIECES: [&str; 44] = [
+    "{",
+    "}",
+    "|",
+    "{concept}",
+    "{class}",
+    "{cat}",
+    "{dog}",
+    "__many__",
+    "__loop__",
+    "__none__",
+    "__",
+    "\\",
+    "\\{",
+    "\n",
+    "\n# no\n",
+    " ",
+    "..",
+    "1..5",
+    "{1..20}",
+    "{0..1..0.01}",
+    "{1..99999999999}",
+    "{9..1..-0.000001}",
+    "{{a|b}|{c|}}",
+    "a",
+    "a cup on grass",
+    "é茶",
+    "\u{feff}",
+    "\t",
+    "\u{1b}[31m",
+    "--",
+    " --seed ",
+    " --seed 1..9 ",
+    " --steps {10|20} ",
+    " --guidance 7.5 ",
+    " --negative \"ugly\" ",
+    " --negative \"",
+    " --strength 0..1..0.1 ",
+    " --sampler euler ",
+    " --karras ",
+    " --eta 0 ",
+    " -n 4 ",
+    " -n 99999999999999999999 ",
+    "(word:1.2)",
+    "NaN",
+];
+
 #[test]
 fn prompt_lists() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
-    let words: String = (0..200).map(|i| format!("word {i} {{a|b}}\n")).collect();
-    fs::write(folder.path().join("many.txt"), words).unwrap();
+    let words: Vec<String> = (0..200).map(|i| format!("word {i} {{a|b}}")).collect();
+    fs::write(folder.path().join("many.txt"), words.join("\n")).unwrap();
     fs::write(folder.path().join("loop.txt"), "a __loop__\n").unwrap();
     let names =
         ListNames { class_word: "cup".into(), concepts: vec!["cat".into()], folders: vec![folder.path().to_owned()] };
-    const PIECES: [&str; 44] = [
-        "{",
-        "}",
-        "|",
-        "{concept}",
-        "{class}",
-        "{cat}",
-        "{dog}",
-        "__many__",
-        "__loop__",
-        "__none__",
-        "__",
-        "\\",
-        "\\{",
-        "\n",
-        "\n# no\n",
-        " ",
-        "..",
-        "1..5",
-        "{1..20}",
-        "{0..1..0.01}",
-        "{1..99999999999}",
-        "{9..1..-0.000001}",
-        "{{a|b}|{c|}}",
-        "a",
-        "a cup on grass",
-        "é茶",
-        "\u{feff}",
-        "\t",
-        "\u{1b}[31m",
-        "--",
-        " --seed ",
-        " --seed 1..9 ",
-        " --steps {10|20} ",
-        " --guidance 7.5 ",
-        " --negative \"ugly\" ",
-        " --negative \"",
-        " --strength 0..1..0.1 ",
-        " --sampler euler ",
-        " --karras ",
-        " --eta 0 ",
-        " -n 4 ",
-        " -n 99999999999999999999 ",
-        "(word:1.2)",
-        "NaN",
-    ];
     let (values, base) = (Values::default(), SampleConfig::default());
     fuzz("prompt lists", |random| {
         let mut text: String = (0..random.below(60)).map(|_| random.of(&PIECES)).collect();

@@ -91,7 +91,7 @@ fn links_within_the_folder_are_followed_and_loops_and_what_is_no_file_are_named(
     for name in [".hidden", ".hidden-link", "runner.lock"] {
         assert!(copy.folder.join(name).symlink_metadata().is_err(), "{name}");
     }
-    let odd: [(&str, &dyn Fn(&Path), &str); 5] = [
+    let odd: [Odd; 5] = [
         ("loop", &|path| symlink("..", path).unwrap(), "leads back to a folder that it is in"),
         ("self", &|path| symlink("self", path).unwrap(), "leads nowhere"),
         ("gone", &|path| symlink("nothing", path).unwrap(), "leads nowhere"),
@@ -111,6 +111,9 @@ fn links_within_the_folder_are_followed_and_loops_and_what_is_no_file_are_named(
     }
     assert_eq!(said(&workspace, Links::Inside), [Ok(()), Ok(())]);
 }
+
+/// A name, how it is made, and what is said of it.
+type Odd<'a> = (&'a str, &'a dyn Fn(&Path), &'a str);
 
 fn pipe(path: &Path) {
     let mode = rustix::fs::Mode::from(0o600);
