@@ -21,6 +21,7 @@
 //! | [`client`] | what commands and screens ask of the daemon and of runners |
 //! | [`cli`] | the commands, one file a verb |
 //! | [`tui`] | the workbench |
+//! | [`archive`] | the directory of a zip archive of files as they are |
 //! | [`fs`] | atomic file writes, hashes, whose a file is |
 //! | [`json`] | JSON whose numbers are numbers |
 //!
@@ -31,6 +32,7 @@
 //! (`metrics` and `segment` read their models with the readers of `diffusion` and compute with its operations; `masks` looks with
 //! `diffusion` and asks `segment`). `tests/architecture.rs` checks it.
 
+pub mod archive;
 pub mod catversion;
 pub mod cli;
 pub mod client;

@@ -112,7 +112,7 @@ impl Checkpoint {
 
     fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
         let (_, header) =
-            SafeTensors::read_metadata(bytes).map_err(|e| format!("not a safetensors file, or cut short ({e})"))?;
+            crate::diffusion::header(bytes).map_err(|e| format!("not a safetensors file, or cut short ({e})"))?;
         let meta = header
             .metadata()
             .as_ref()

@@ -12,7 +12,7 @@ use crate::fs::Show;
 use crate::image::{self, Colours, LeftOut, left_out_words};
 use crate::json;
 use crate::protocol::{FileRecord, PhotoReading, TrainStart, doubt};
-use crate::workspace::{Concept, ConceptFile, Home, left_out, photo_name, read_details};
+use crate::workspace::{Concept, ConceptFile, Home, Links, left_out, photo_name, read_details};
 
 /// Options of `concept new`.
 #[derive(Debug, clap::Args)]
@@ -152,6 +152,23 @@ pub struct ExportArgs {
     /// The file to write: a zip archive.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    #[command(flatten)]
+    links: LinkArgs,
+}
+
+/// What becomes of links.
+#[derive(Debug, clap::Args)]
+struct LinkArgs {
+    /// Take what links lead to, also outside of the concept's folder, as photos in a data set. Without: such a link is refused
+    /// by name, for it may lead to anything of yours.
+    #[arg(long)]
+    follow_links: bool,
+}
+
+impl LinkArgs {
+    fn links(&self) -> Links {
+        if self.follow_links { Links::Follow } else { Links::Inside }
+    }
 }
 
 /// Options of `concept import`.
@@ -165,6 +182,8 @@ pub struct ImportArgs {
     /// Take an archive without a manifest, whose files cannot be checked.
     #[arg(long)]
     unlisted: bool,
+    #[command(flatten)]
+    links: LinkArgs,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -447,7 +466,7 @@ pub fn export(args: &ExportArgs) -> Result<(), Error> {
     let home = Home::locate()?;
     let concept = super::concept(&args.concept.concept)?;
     let out = std::path::absolute(&args.out)?;
-    if let Some(error) = client::pack(&home, &concept, &out)? {
+    if let Some(error) = client::pack(&home, &concept, &out, args.links.links())? {
         errln!("warning: the hash of its base model is not in it: {error}");
     }
     if args.concept.json {
@@ -461,7 +480,8 @@ pub fn export(args: &ExportArgs) -> Result<(), Error> {
 pub fn import(args: &ImportArgs) -> Result<(), Error> {
     let home = Home::locate()?;
     client::check_writable(&home)?;
-    let (concept, expected) = home.import_concept(&args.from, args.name.as_deref(), args.unlisted)?;
+    let links = args.links.links();
+    let (concept, expected) = home.import_concept(&args.from, args.name.as_deref(), args.unlisted, links)?;
     match (expected, concept.base_model()) {
         // It can be trained anew, and what was learned waits for its base model.
         (_, Err(error)) => errln!("warning: {error}"),

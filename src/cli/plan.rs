@@ -173,7 +173,7 @@ impl Plan {
         let cell = &self.cells[index];
         let others = self.cells.iter().chain(&self.others).filter(|other| other.concept == cell.concept);
         let alike = std::iter::once(cell).chain(others.filter(|other| same(cell, other)));
-        alike.filter_map(|cell| id(&cell.jobs).as_ref()).find_map(|id| JobFolder::at(&folder.join(id)).ok())
+        alike.filter_map(|cell| id(&cell.jobs).as_ref()).find_map(|id| JobFolder::within(folder, Path::new(id)).ok())
     }
 
     /// The jobs of a cell, made where they are not there.

@@ -10,7 +10,7 @@ use crate::client;
 use crate::fs::Show;
 use crate::fs::sha256;
 use crate::image::{Provenance, png_size, read_photo, read_provenance};
-use crate::protocol::{DeviceName, ModelSpec, PictureConfig, PictureRecord, SampleConfig};
+use crate::protocol::{DeviceName, ModelSpec, PictureConfig, PictureRecord, SampleConfig, check_prompt, check_word};
 use crate::workspace::{self, BatchSpec, Concept, History, JobFolder};
 
 /// Options of `replay`.
@@ -56,6 +56,10 @@ pub fn run(args: &Args) -> Result<(), Error> {
             return refuse("it does not say how it was made".into(), "only pictures of catbench say it");
         }
     };
+    // Before anything reads them: they come with the picture.
+    check_prompt("prompt", &record.picture.prompt)?;
+    check_prompt("negative_prompt", &record.picture.negative_prompt)?;
+    check_word("class_word", &record.class_word)?;
     let (width, height) = png_size(&args.file)?;
     if (width, height) != (record.width, record.height) {
         let problem = format!("it has {width} × {height} pixels, its record says {} × {}", record.width, record.height);

@@ -91,7 +91,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
             read_scores(&last_curve_of(&concept, &run)?)?
         } else {
             let last = last_of(&concept, &run)?;
-            lines_with(&JobFolder::at(&concept.folder.join(&last.job))?, &last)?
+            lines_with(&JobFolder::within(&concept.folder, &last.job)?, &last)?
         };
         show(args, lines);
         return Ok(());
@@ -202,7 +202,7 @@ fn last_curve_of(concept: &Concept, run: &JobFolder) -> Result<JobFolder, Error>
         ))
     };
     let (job, _) = workspace::last_curve(run)?.ok_or_else(missing)?;
-    Ok(JobFolder::at(&concept.folder.join(job))?)
+    Ok(JobFolder::within(&concept.folder, &job)?)
 }
 
 /// Print what a job has measured.

@@ -18,6 +18,7 @@ pub fn download_model(name: &str) -> Result<PathBuf, Error> {
     let repo = api.repo(Repo::with_revision(name.to_owned(), RepoType::Model, info.sha));
     let files: BTreeSet<String> = info.siblings.into_iter().map(|file| file.rfilename).collect();
     let wanted = wanted(&files).map_err(failed)?;
+    wanted.iter().try_for_each(|file| check_name(file)).map_err(failed)?;
     let mut first = None;
     for file in &wanted {
         let path = repo.get(file).map_err(|e| failed(format!("{file}: {e}")))?;
@@ -32,6 +33,15 @@ pub fn download_model(name: &str) -> Result<PathBuf, Error> {
 }
 
 const INDEX: &str = "model_index.json";
+
+/// Refuse the name of a file that would be written elsewhere than below the folder of its repository.
+fn check_name(name: &str) -> Result<(), String> {
+    let is_odd = |part: &str| ["", ".", ".."].contains(&part) || part.contains(|c: char| c == '\\' || c.is_control());
+    if name.split('/').any(is_odd) {
+        return Err(format!("it lists a file {name:?}, which would lie outside of its folder: do not trust it"));
+    }
+    Ok(())
+}
 
 /// The files of a repository that a base model needs, its index first; or its one model file.
 fn wanted(files: &BTreeSet<String>) -> Result<Vec<String>, String> {
@@ -126,6 +136,29 @@ mod tests {
             "v1-5-pruned.ckpt",
         ];
         assert_eq!(left, expected);
+    }
+
+    #[test]
+    fn a_name_that_leads_out_of_the_repository_is_refused() {
+        for name in ["model_index.json", "unet/config.json", "tokenizer/a..b.json", "tokenizer/.hidden", "vae/é.bin"] {
+            check_name(name).unwrap();
+        }
+        let out = [
+            "tokenizer/../../x",
+            "../x",
+            "/etc/x",
+            "tokenizer//x",
+            "tokenizer/./x",
+            "tokenizer/",
+            "",
+            "a\\..\\x",
+            "a/\u{1b}x",
+        ];
+        for name in out {
+            assert!(check_name(name).unwrap_err().contains("do not trust it"), "{name:?}");
+        }
+        let listed = wanted(&files(&["../x.safetensors"])).unwrap();
+        assert!(listed.iter().any(|file| check_name(file).is_err()));
     }
 
     #[test]

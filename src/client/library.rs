@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Daemon, Error, model_hash};
 use crate::protocol::{DaemonReply, DaemonRequest, StoreCounts};
-use crate::workspace::{Concept, Home};
+use crate::workspace::{Concept, Home, Links};
 
 fn ask(home: &Home, request: DaemonRequest) -> Result<DaemonReply, Error> {
     Daemon::start(home)?.ask(request)
@@ -37,9 +37,9 @@ pub fn remove(home: &Home, concept: &str) -> Result<PathBuf, Error> {
 
 /// Pack `concept` into the file `out`. Gives why the hash of its base model is not in it, if it is not: the model may be gone, or
 /// on another machine.
-pub fn pack(home: &Home, concept: &Concept, out: &Path) -> Result<Option<Error>, Error> {
+pub fn pack(home: &Home, concept: &Concept, out: &Path, links: Links) -> Result<Option<Error>, Error> {
     let hash = concept.base_model().map_err(Error::from).and_then(|model| model_hash(&model, home));
-    concept.pack(out, hash.as_ref().ok().cloned())?;
+    concept.pack(out, hash.as_ref().ok().cloned(), links)?;
     Ok(hash.err())
 }
 

@@ -75,7 +75,7 @@ pub use sampler::{Denoising, Texts, denoise};
 pub use samplers::Solver;
 pub use scheduler::{PredictionType, Schedule};
 pub use tape::{Gradients, Tape, Tracked};
-pub use tensor_file::{TensorFile, TensorInfo};
+pub use tensor_file::{TensorFile, TensorInfo, header};
 pub use text_encoder::{Prefix, PrefixLayer, TextEncoder};
 pub use tokenizer::{Tokenizer, Tokens, odd_text};
 pub use torch_noise::TorchGenerator;

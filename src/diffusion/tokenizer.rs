@@ -19,6 +19,7 @@ use super::clip_merges;
 use super::error::{Error, Result};
 use super::prompt_weights::Piece;
 use super::weights::{bytes_of, read_json};
+use crate::protocol::MAX_PROMPT;
 
 const BOS: &str = "<|startoftext|>";
 const EOS: &str = "<|endoftext|>";
@@ -49,6 +50,9 @@ pub struct Tokens {
     /// What did not fit, as written; empty when all did.
     pub cut: String,
 }
+
+/// The most bytes of a text that is cut into tokens: a prompt with class words for names, wherever it is from.
+const MAX_TEXT: usize = 16 * MAX_PROMPT;
 
 impl Tokenizer {
     /// Read the tokenizer in `folder` for a text encoder of `max_length` tokens.
@@ -115,6 +119,11 @@ impl Tokenizer {
     }
 
     fn encode(&self, prompt: &str) -> Result<Encoded> {
+        if prompt.len() > MAX_TEXT {
+            let begin = prompt.chars().take(40).chain(['…']).collect();
+            let cause = format!("it is longer than {MAX_TEXT} bytes, which no text encoder reads: cut it");
+            return Err(Error::Prompt { prompt: begin, cause });
+        }
         let encoding = self.inner.encode(prompt, true);
         let encoding = encoding.map_err(|e| Error::Prompt { prompt: prompt.into(), cause: e.to_string() })?;
         let mut encoded = Encoded { ids: Vec::new(), offsets: Vec::new() };

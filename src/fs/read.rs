@@ -3,10 +3,13 @@
 
 use std::fs::{File, FileType, Metadata};
 use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt;
-use std::path::Path;
+use std::path::{Component, Path};
 
 use rustix::fs::{Mode, OFlags};
+#[cfg(target_os = "linux")]
+use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use super::trust;
@@ -30,6 +33,50 @@ pub fn open(path: &Path) -> io::Result<File> {
     // Another may have been put in its place.
     check_kind(&file.metadata()?)?;
     Ok(file)
+}
+
+/// Open the file at `path` in the open `folder` to read it. No link is followed on the way, and nothing leads out.
+///
+/// # Errors
+/// Those of [`open`]; a link; a path that leads out.
+pub fn open_within(folder: &File, path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::NOFOLLOW;
+    let file = File::from(beneath(folder, path, flags)?);
+    check_kind(&file.metadata()?)?;
+    Ok(file)
+}
+
+#[cfg(target_os = "linux")]
+fn beneath(folder: &File, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+    use rustix::fs::ResolveFlags;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    match rustix::fs::openat2(folder, path, flags, Mode::empty(), resolve) {
+        // A kernel before 5.6, or a sandbox that does not know the call.
+        Err(Errno::NOSYS | Errno::PERM) => step_by_step(folder, path, flags),
+        opened => Ok(opened?),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn beneath(folder: &File, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+    step_by_step(folder, path, flags)
+}
+
+/// The same, one folder after the other.
+fn step_by_step(folder: &File, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+    let mut at = folder.try_clone()?;
+    let mut parts = path.components().peekable();
+    while let Some(part) = parts.next() {
+        let Component::Normal(name) = part else {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a path that leads out of its folder"));
+        };
+        if parts.peek().is_none() {
+            return Ok(rustix::fs::openat(&at, name, flags, Mode::empty())?);
+        }
+        let through = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        at = File::from(rustix::fs::openat(&at, name, through, Mode::empty())?);
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "a path without a file name"))
 }
 
 /// All of the file at `path`.
@@ -95,7 +142,7 @@ pub fn sha256(path: &Path) -> io::Result<String> {
 }
 
 /// Refuse what is no file.
-pub(super) fn check_kind(found: &Metadata) -> io::Result<()> {
+pub fn check_kind(found: &Metadata) -> io::Result<()> {
     if found.is_file() {
         return Ok(());
     }
@@ -117,7 +164,32 @@ fn word(kind: FileType) -> &'static str {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use super::super::open_folder;
     use super::*;
+
+    #[test]
+    fn a_file_is_opened_within_a_folder_and_never_through_a_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        std::fs::create_dir_all(path("root/a")).unwrap();
+        std::fs::write(path("root/a/file"), "").unwrap();
+        std::fs::write(path("outside"), "").unwrap();
+        std::os::unix::fs::symlink("a", path("root/link")).unwrap();
+        std::os::unix::fs::symlink("a/file", path("root/last")).unwrap();
+        let root = open_folder(&path("root")).unwrap();
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW;
+        for opened in
+            [open_within(&root, Path::new("a/file")), step_by_step(&root, Path::new("a/file"), flags).map(File::from)]
+        {
+            assert!(opened.unwrap().metadata().unwrap().is_file());
+        }
+        let outside = path("outside");
+        for name in ["link/file", "last", "../outside", "a/../../outside", outside.to_str().unwrap(), "a", ""] {
+            assert!(open_within(&root, Path::new(name)).is_err(), "{name}");
+            let opened = step_by_step(&root, Path::new(name), flags);
+            assert!(opened.is_err() || name == "a", "{name}");
+        }
+    }
 
     #[test]
     fn only_a_file_is_opened_and_only_so_much_of_it_is_read() {

@@ -260,7 +260,7 @@ mod tests {
         }
         let outer = tempfile::tempdir().unwrap();
         let [own, concept] = ["own", "concept"].map(|name| outer.path().join(name));
-        [&own, &concept].map(|folder| std::fs::create_dir(folder).unwrap());
+        [&own, &concept].iter().for_each(|folder| std::fs::create_dir(folder).unwrap());
         let (masks, mask) = (concept.join("masks"), concept.join("masks/a.png"));
         for target in [own.as_path(), Path::new("../own")] {
             symlink(target, &masks).unwrap();

@@ -89,6 +89,24 @@ pub enum Error {
         /// The most pixels that are read.
         limit: u64,
     },
+    /// More bytes than are read at once.
+    #[error(
+        "{} is {width} x {height} pixels of {bytes} bytes each, over the limit of {} MiB in all: make it smaller, or save it with \
+         8 bits a channel",
+        path.shown(), limit >> 20
+    )]
+    TooMuch {
+        /// The file.
+        path: PathBuf,
+        /// In pixels.
+        width: u32,
+        /// In pixels.
+        height: u32,
+        /// Of a pixel.
+        bytes: u64,
+        /// The most bytes that are read.
+        limit: u64,
+    },
     /// A mask that does not lie on its photo.
     #[error(
         "the mask {} is {} x {} pixels, its photo {} x {}: draw it on the photo as shown, upright",

@@ -10,6 +10,7 @@ mod depth;
 mod error;
 mod folder;
 mod grid;
+mod in_place;
 mod jpeg;
 mod kind;
 mod map;

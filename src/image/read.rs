@@ -5,16 +5,23 @@ use std::path::Path;
 
 use ::image::error::ImageError;
 use ::image::metadata::Orientation;
-use ::image::{DynamicImage, GrayImage, ImageBuffer, ImageDecoder, ImageFormat, ImageReader, Limits, Pixel, RgbImage};
+use ::image::{
+    ColorType, DynamicImage, GrayAlphaImage, GrayImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage,
+    RgbaImage,
+};
 
 use super::carried::Carried;
 use super::colours::{Colours, to_srgb};
+use super::in_place::{flatten, high_bytes};
 use super::kind::Kind;
 use super::{Error, jpeg};
 use crate::protocol::PhotoReading;
 
 /// The most pixels of a picture that is read. Phones make 200 million; what lies above is a decompression bomb or a mistake.
 pub const MAX_PIXELS: u64 = 1 << 28;
+
+/// The most bytes of a picture that is read, as it is stored: [`MAX_PIXELS`] of them with transparency and 8 bits a channel.
+const MAX_BYTES: u64 = 1 << 30;
 
 /// The most bytes of a picture's file that is read: a PNG of 16-bit colours that does not get smaller has six a pixel.
 const MAX_FILE: u64 = 1 << 30;
@@ -48,13 +55,15 @@ pub fn look_at_photo(path: &Path, reading: PhotoReading) -> Result<ReadPhoto, Er
     let bytes = bytes_of(path)?;
     let Decoded { mut image, icc, is_cmyk } = decode(path, &bytes)?;
     let orientation = orientation(&bytes, reading);
-    image.apply_orientation(orientation);
-    let mut image = to_eight_bits(image);
+    drop(bytes);
     let colours = match icc {
         Some(icc) if !reading.is_stored() => to_srgb(&mut image, &icc, is_cmyk),
         _ => Colours::Srgb,
     };
-    Ok(ReadPhoto { pixels: flatten(image, 255), turned: words(orientation), colours })
+    let mut image = DynamicImage::from(flatten(image, 255));
+    // A picture that is turned is there twice meanwhile: when it is smallest.
+    image.apply_orientation(orientation);
+    Ok(ReadPhoto { pixels: image.into_rgb8(), turned: words(orientation), colours })
 }
 
 /// How opaque the photo in `path` is, 255 for wholly, upright; none where it has no transparency.
@@ -66,8 +75,9 @@ pub fn read_alpha(path: &Path) -> Result<Option<GrayImage>, Error> {
     if !image.color().has_alpha() {
         return Ok(None);
     }
-    let image = image.into_rgba8();
-    Ok(Some(GrayImage::from_fn(image.width(), image.height(), |x, y| [image.get_pixel(x, y).0[3]].into())))
+    let (width, height, channels) = (image.width(), image.height(), usize::from(image.color().channel_count()));
+    let alpha = image.as_bytes().chunks_exact(channels).map(|pixel| pixel[channels - 1]).collect();
+    Ok(GrayImage::from_raw(width, height, alpha))
 }
 
 /// How a photo with this orientation is turned.
@@ -135,7 +145,7 @@ pub(super) fn bytes_of(path: &Path) -> Result<Vec<u8>, Error> {
     crate::fs::read(path, MAX_FILE).map_err(|source| Error::Read { path: path.to_path_buf(), source })
 }
 
-/// A picture as it is stored.
+/// A picture as it is stored, with 8 bits a channel.
 pub(super) struct Decoded {
     pub image: DynamicImage,
     pub icc: Option<Vec<u8>>,
@@ -158,32 +168,12 @@ fn decode_upright(path: &Path) -> Result<DynamicImage, Error> {
     let bytes = bytes_of(path)?;
     let mut image = decode(path, &bytes)?.image;
     image.apply_orientation(orientation(&bytes, PhotoReading::Converted));
-    Ok(to_eight_bits(image))
+    Ok(image)
 }
 
 fn orientation(bytes: &[u8], reading: PhotoReading) -> Orientation {
     let carried = if reading.is_stored() { Carried::of_format(bytes) } else { Carried::of(bytes) };
     carried.orientation()
-}
-
-/// The high byte of each 16-bit value, as Pillow takes it.
-fn to_eight_bits(image: DynamicImage) -> DynamicImage {
-    fn high<P, Q>(image: &ImageBuffer<P, Vec<u16>>) -> ImageBuffer<Q, Vec<u8>>
-    where
-        P: Pixel<Subpixel = u16>,
-        Q: Pixel<Subpixel = u8>,
-    {
-        let mut bytes = ImageBuffer::new(image.width(), image.height());
-        bytes.iter_mut().zip(image.iter()).for_each(|(byte, value)| *byte = (value >> 8) as u8);
-        bytes
-    }
-    match image {
-        DynamicImage::ImageLuma16(image) => DynamicImage::ImageLuma8(high(&image)),
-        DynamicImage::ImageLumaA16(image) => DynamicImage::ImageLumaA8(high(&image)),
-        DynamicImage::ImageRgb16(image) => DynamicImage::ImageRgb8(high(&image)),
-        DynamicImage::ImageRgba16(image) => DynamicImage::ImageRgba8(high(&image)),
-        image => image,
-    }
 }
 
 fn decode_other(path: &Path, bytes: &[u8], format: ImageFormat) -> Result<Decoded, Error> {
@@ -194,28 +184,35 @@ fn decode_other(path: &Path, bytes: &[u8], format: ImageFormat) -> Result<Decode
     let mut decoder = ImageReader::with_format(Cursor::new(bytes), format).into_decoder().map_err(failed)?;
     let (width, height) = decoder.dimensions();
     check_size(path, width, height)?;
+    let length = decoder.total_bytes();
+    if length > MAX_BYTES {
+        let bytes = length / (u64::from(width) * u64::from(height));
+        return Err(Error::TooMuch { path: path.to_path_buf(), width, height, bytes, limit: MAX_BYTES });
+    }
     let mut limits = Limits::default();
-    // The decoder's own working memory: 16-bit RGBA twice.
-    limits.max_alloc = Some(16 * MAX_PIXELS);
+    // The decoder's own working memory.
+    limits.max_alloc = Some(2 * MAX_BYTES);
     decoder.set_limits(limits).map_err(failed)?;
     // A profile that cannot be unpacked is one that is damaged.
     let icc = decoder.icc_profile().unwrap_or_else(|_| Some(Vec::new()));
-    Ok(Decoded { image: DynamicImage::from_decoder(decoder).map_err(failed)?, icc, is_cmyk: false })
+    let color = decoder.color_type();
+    let mut pixels = vec![0; length as usize];
+    decoder.read_image(&mut pixels).map_err(failed)?;
+    let image = match color {
+        ColorType::L8 => GrayImage::from_raw(width, height, pixels).map(DynamicImage::from),
+        ColorType::L16 => GrayImage::from_raw(width, height, high_bytes(pixels)).map(DynamicImage::from),
+        ColorType::La8 => GrayAlphaImage::from_raw(width, height, pixels).map(DynamicImage::from),
+        ColorType::La16 => GrayAlphaImage::from_raw(width, height, high_bytes(pixels)).map(DynamicImage::from),
+        ColorType::Rgb8 => RgbImage::from_raw(width, height, pixels).map(DynamicImage::from),
+        ColorType::Rgb16 => RgbImage::from_raw(width, height, high_bytes(pixels)).map(DynamicImage::from),
+        ColorType::Rgba8 => RgbaImage::from_raw(width, height, pixels).map(DynamicImage::from),
+        ColorType::Rgba16 => RgbaImage::from_raw(width, height, high_bytes(pixels)).map(DynamicImage::from),
+        other => return Err(unsupported(path, format!("{other:?}"))),
+    };
+    let fewer = || Error::Damaged { path: path.to_path_buf(), reason: "fewer pixels than its header promises".into() };
+    Ok(Decoded { image: image.ok_or_else(fewer)?, icc, is_cmyk: false })
 }
 
 fn unsupported(path: &Path, kind: String) -> Error {
     Error::UnsupportedFormat { path: path.to_path_buf(), kind }
-}
-
-/// 8-bit RGB; transparent parts show `background`.
-fn flatten(image: DynamicImage, background: u8) -> RgbImage {
-    if !image.color().has_alpha() {
-        return image.into_rgb8();
-    }
-    let image = image.into_rgba8();
-    RgbImage::from_fn(image.width(), image.height(), |x, y| {
-        let [red, green, blue, alpha] = image.get_pixel(x, y).0.map(u32::from);
-        let over = |value: u32| ((value * alpha + u32::from(background) * (255 - alpha) + 127) / 255) as u8;
-        [over(red), over(green), over(blue)].into()
-    })
 }

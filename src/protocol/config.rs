@@ -56,6 +56,28 @@ fn refuse(setting: &'static str, value: &impl ToString, cause: &'static str) -> 
     Err(SettingError { setting, value: value.to_string(), cause: cause.into() })
 }
 
+/// The most characters of a prompt, negative prompt or caption: base models read some hundred.
+pub const MAX_PROMPT: usize = 16 << 10;
+/// The most characters of a word that stands in prompts.
+pub const MAX_WORD: usize = 200;
+
+/// Refuse a prompt that no base model reads, and that takes long to be cut into words.
+pub fn check_prompt(setting: &'static str, prompt: &str) -> Result<(), SettingError> {
+    check_length(setting, prompt, MAX_PROMPT, "no base model reads so much: at most 16384 characters")
+}
+
+/// Refuse a class word that is too long to be one.
+pub fn check_word(setting: &'static str, word: &str) -> Result<(), SettingError> {
+    check_length(setting, word, MAX_WORD, "that is no word: at most 200 characters")
+}
+
+fn check_length(setting: &'static str, text: &str, most: usize, cause: &'static str) -> Result<(), SettingError> {
+    match text.char_indices().nth(most) {
+        Some(_) => refuse(setting, &format!("{} characters", text.chars().count()), cause),
+        None => Ok(()),
+    }
+}
+
 /// What stands outside the mask when a masked score is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -316,6 +338,7 @@ impl TrainConfig {
         if !self.prefix_bias.is_finite() {
             return refuse("prefix_bias", &self.prefix_bias, "must be a finite number");
         }
+        check_prompt("caption", &self.caption)?;
         if !self.caption.contains("{class}") {
             let value = format!("\"{}\"", self.caption);
             return refuse("caption", &value, "must contain {class}, the class word's place");
@@ -481,6 +504,8 @@ impl SampleConfig {
             return refuse("batch_size", &0, "must be 1 or more");
         }
         self.device.check(self.dtype)?;
+        self.prompts.iter().try_for_each(|prompt| check_prompt("prompt", prompt))?;
+        check_prompt("negative_prompt", &self.negative_prompt)?;
         if !self.guidance_scale.is_finite() {
             return refuse("guidance_scale", &self.guidance_scale, "must be a finite number");
         }
@@ -509,6 +534,7 @@ impl SampleConfig {
                 let value = format!("{} in {}", other.strength, other.name);
                 return refuse("concepts", &value, "its strength must be 0 or more");
             }
+            check_word("class_word", &other.class_word)?;
             if self.concepts[..i].iter().any(|earlier| earlier.name == other.name) {
                 return refuse("concepts", &other.name, "is given twice: each concept once");
             }
@@ -645,6 +671,7 @@ impl MaskConfig {
         if self.draws == 0 {
             return refuse("draws", &0, "must be 1 or more");
         }
+        check_prompt("caption", &self.caption)?;
         if !self.caption.contains("{class}") {
             let value = format!("\"{}\"", self.caption);
             return refuse("caption", &value, "must contain {class}, the class word's place");

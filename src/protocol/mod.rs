@@ -24,8 +24,8 @@ mod syntax;
 
 pub use conditions::{Conditions, ConditionsError, Limit};
 pub use config::{
-    ClipText, Crop, EmbeddingFile, Fill, Init, MaskConfig, Preset, SampleConfig, ScoreConfig, ScoreCrop, ScoreTask,
-    SettingError, TrainConfig,
+    ClipText, Crop, EmbeddingFile, Fill, Init, MAX_PROMPT, MaskConfig, Preset, SampleConfig, ScoreConfig, ScoreCrop,
+    ScoreTask, SettingError, TrainConfig, check_prompt, check_word,
 };
 pub use daemon::{DaemonReply, DaemonRequest, DaemonStatus, Envelope, Hello, MAX_REPLY, MAX_REQUEST, PROTOCOL};
 pub use device::{DeviceName, FloatType};

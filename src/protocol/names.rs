@@ -1,7 +1,7 @@
 //! Names of concepts in prompts: `{concept}` is the learned one, `{class}` its class word alone, `{name}` the concept of
 //! another workspace. A backslash before the brace makes it text.
 
-use super::OtherConcept;
+use super::{OtherConcept, check_word};
 
 /// What stands before the first `{name}` of `prompt`, the name, and what comes after. Braces around anything else are text; so
 /// are those behind a backslash, with which what stands before then ends.
@@ -53,7 +53,7 @@ pub fn class_word_problem(word: &str) -> Option<String> {
         None if word.contains("__") || word.contains(" --") => {
             Some("has \"__\" or \" --\" in it, which mean something else in prompt lists".into())
         }
-        None => None,
+        None => check_word("class_word", word).err().map(|error| format!("has {}", error.value)),
     }
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     DeviceName, EmbeddingFile, FloatType, ModelSpec, NoiseKind, OtherConcept, SampleConfig, SamplerKind, SeedRule,
-    SettingError,
+    SettingError, check_prompt,
 };
 
 /// All settings that may differ from one picture of a sampling to the next.
@@ -118,6 +118,7 @@ impl SampleConfig {
 
     /// Refuse settings of `picture` that cannot work, whatever the base model.
     pub fn check_picture(&self, picture: &PictureConfig) -> Result<(), SettingError> {
+        check_prompt("prompt", &picture.prompt)?;
         // Without the prompts of the others, which may be thousands.
         self.settings_of(picture).check()
     }

@@ -134,7 +134,8 @@ fn once(prompts: &[String]) -> Vec<String> {
 
 /// Take away the pictures in `folder` and their masks: an earlier scoring of other prompts or seeds has left them.
 fn clear(folder: &Path) -> Result<(), Error> {
-    for folder in [folder.to_owned(), folder.join("masks")] {
+    // What a link leads to is somebody else's.
+    for folder in [folder.to_owned(), folder.join("masks")].into_iter().filter(|folder| !folder.is_symlink()) {
         for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
             let path = entry.path();
             if path.extension().is_some_and(|extension| extension == "png") {

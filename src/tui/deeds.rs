@@ -17,7 +17,7 @@ use crate::protocol::{
     Axis, JobChange, JobInfo, JobKind, JobState, PictureConfig, SampleConfig, ScoreTask, TrainConfig,
 };
 use crate::workspace::{
-    BatchSpec, Concept, ConceptFile, Home, JobFolder, PromptList, ScoreSpec, Values, left_out, preflight,
+    BatchSpec, Concept, ConceptFile, Home, JobFolder, Links, PromptList, ScoreSpec, Values, left_out, preflight,
 };
 
 /// Something that takes a moment, and what comes of it.
@@ -346,7 +346,7 @@ pub fn edit(home: &Home, concept: &str, tags: Option<Vec<String>>, notes: Option
 pub fn export(home: &Home, concept: &str, out: &Path) -> Effect {
     let (home, name, out) = (home.clone(), concept.to_owned(), out.to_owned());
     Effect::aside("packing", move || {
-        client::pack(&home, &home.concept(&name).map_err(words)?, &out).map_err(words)?;
+        client::pack(&home, &home.concept(&name).map_err(words)?, &out, Links::Inside).map_err(words)?;
         Ok(Effect::Notice(format!("packed: {}", out.shown())))
     })
 }
@@ -356,7 +356,7 @@ pub fn import(home: &Home, from: PathBuf, name: Option<String>) -> Effect {
     let home = home.clone();
     Effect::aside("unpacking", move || {
         check_writable(&home).map_err(words)?;
-        let (concept, _) = home.import_concept(&from, name.as_deref(), false).map_err(words)?;
+        let (concept, _) = home.import_concept(&from, name.as_deref(), false, Links::Inside).map_err(words)?;
         let taken = taken(&home, &concept, Effect::None);
         Ok(Effect::Many(vec![Effect::Open(concept.id), Effect::Go(Place::Concept), taken]))
     })

@@ -1,20 +1,27 @@
 //! A concept as one file: a zip archive, uncompressed, of everything in its folder, and last a manifest that says what else is
-//! in it. On the way in every file is held to the manifest.
+//! in it. On the way in the files are held to the manifest: their names and sizes before anything is written, their hashes as
+//! they are.
 
-use crate::fs::{NewFile, Show};
+mod packed;
+
 use std::collections::BTreeMap;
-use std::io::{self, Seek, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::library::copy;
-use super::{Concept, Error};
+use self::packed::Archive;
+use super::inside::FolderFiles;
+use super::{Concept, Error, Links};
+use crate::archive::{MAX_ENTRIES, MAX_NAME};
+use crate::fs::{NewFile, Show};
 
 /// The manifest's name in an archive.
 const MANIFEST: &str = "manifest.toml";
 const FORMAT: u32 = 1;
+/// The most bytes of a manifest: two hundred for each file that an archive may have.
+const MAX_MANIFEST: u64 = 32 << 20;
 /// Files of a kind that an error names.
 const NAMED: usize = 5;
 
@@ -49,7 +56,22 @@ struct PackedFile {
 
 impl Concept {
     /// Pack it into one file with all that was made from it. `base_model_sha256` is the hash of its base model, where known.
-    pub fn pack(&self, out: &Path, base_model_sha256: Option<String>) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// What is no file in its folder, links that lead out unless they are followed, more than an archive takes; the system's.
+    pub fn pack(&self, out: &Path, base_model_sha256: Option<String>, links: Links) -> Result<(), Error> {
+        let files = FolderFiles::read(&self.folder, links)?;
+        // One of an earlier bundle, unpacked by hand.
+        let packed = files.files.iter().filter(|(path, _)| path != Path::new(MANIFEST));
+        let names: Vec<_> = packed.map(|(path, _)| (path, path.to_string_lossy().into_owned())).collect();
+        if names.len() >= MAX_ENTRIES {
+            let problem = format!("it has {} files, and {MAX_ENTRIES} are the most of an archive", names.len());
+            return Err(Error::invalid(&self.folder, problem, "copy the folder itself, and import that"));
+        }
+        if let Some((_, long)) = names.iter().find(|(_, name)| name.len() > MAX_NAME) {
+            let problem = format!("its path from the concept's folder has over {MAX_NAME} bytes");
+            return Err(Error::invalid(&self.folder.join(long), problem, "give it or its folders shorter names"));
+        }
         let mut manifest = Manifest {
             format: FORMAT,
             version: env!("CARGO_PKG_VERSION").into(),
@@ -63,15 +85,11 @@ impl Concept {
             // Pictures and weights do not get smaller.
             let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
             let options = options.large_file(true);
-            for (path, from) in concept_files(&self.folder)? {
-                // One of an earlier bundle, unpacked by hand.
-                if path == MANIFEST {
-                    continue;
-                }
+            for (from, path) in names {
                 archive.start_file(&path, options)?;
                 // Of what is packed, whatever becomes of the file meanwhile.
                 let mut hashing = Hashing { out: &mut archive, hash: Sha256::new(), bytes: 0 };
-                io::copy(&mut crate::fs::open(&from)?, &mut hashing)?;
+                io::copy(&mut files.open(from).map_err(named(from))?, &mut hashing)?;
                 let (bytes, sha256) = (hashing.bytes, format!("{:x}", hashing.hash.finalize()));
                 manifest.files.push(PackedFile { path, bytes, sha256 });
             }
@@ -83,48 +101,141 @@ impl Concept {
     }
 }
 
-/// Hold the files in `folder`, which are those of `from`, to the manifest among them, and take it away. The hash of the base
-/// model it tells of, if it does. A concept's own folder has none; an archive without one is refused unless `unlisted`.
-pub(super) fn check_manifest(from: &Path, folder: &Path, unlisted: bool) -> Result<Option<String>, Error> {
-    let path = folder.join(MANIFEST);
-    if !path.is_file() {
-        if from.is_dir() || unlisted {
-            return Ok(None);
-        }
+/// What a concept is made of: the files of an archive or of a folder.
+trait Source {
+    /// Their sizes by their paths.
+    fn sizes(&self) -> BTreeMap<PathBuf, u64>;
+    /// One of them.
+    fn open(&self, name: &Path) -> io::Result<Box<dyn Read + '_>>;
+}
+
+/// Write the files of the packed concept in the file `from` to `folder`, held to the manifest among them. The hash of the base
+/// model it tells of, if it does. An archive without one is refused unless `unlisted`.
+pub(super) fn unpack(from: &Path, folder: &Path, unlisted: bool) -> Result<Option<String>, Error> {
+    let archive = Archive::open(from)?;
+    check_concept(from, &archive)?;
+    if !archive.sizes().contains_key(Path::new(MANIFEST)) && !unlisted {
         let remedy = "export the concept again, or say --unlisted to take the files as they are";
         return Err(Error::invalid(from, format!("there is no {MANIFEST} in it to hold its files to"), remedy));
     }
-    let text = crate::fs::read_text(&path, crate::fs::LINES).map_err(Error::io("read", &path))?;
-    let damaged = |cause: &dyn std::fmt::Display| {
-        let problem = format!("its {MANIFEST} is damaged ({cause})");
-        Error::invalid(from, problem, "export the concept again")
-    };
-    // Of any version, so that a newer one is told from a damaged one.
-    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| damaged(&error.message()))?;
-    if let Some(format) = table.get("format").and_then(toml::Value::as_integer).filter(|&it| it != i64::from(FORMAT)) {
-        let problem = format!("its {MANIFEST} has format {format}, this program reads {FORMAT}");
-        return Err(Error::invalid(from, problem, "import it with a newer catbench"));
+    take_in(from, &archive, folder)
+}
+
+/// Copy what is in the folder `from` to `folder`, held to its manifest where it has one. What that tells as [`unpack`] does.
+pub(super) fn copy_folder(from: &Path, folder: &Path, links: Links) -> Result<Option<String>, Error> {
+    let files = FolderFiles::read(from, links)?;
+    check_concept(from, &files)?;
+    take_in(from, &files, folder)
+}
+
+/// Copy the files in the folder `from`, which is trusted, and what links in it lead to, to `folder`.
+pub(super) fn copy_files(from: &Path, folder: &Path) -> Result<(), Error> {
+    take_in(from, &FolderFiles::read(from, Links::Follow)?, folder).map(drop)
+}
+
+impl Source for FolderFiles {
+    fn sizes(&self) -> BTreeMap<PathBuf, u64> {
+        self.files.iter().cloned().collect()
     }
-    let manifest: Manifest = toml::from_str(&text).map_err(|error| damaged(&error.message()))?;
-    std::fs::remove_file(&path).map_err(Error::io("remove", &path))?;
-    let mut found: BTreeMap<String, PathBuf> =
-        files(folder, Path::new("")).map_err(Error::io("read", folder))?.into_iter().collect();
-    let (mut missing, mut altered) = (Vec::new(), Vec::new());
-    for listed in manifest.files {
-        let Some(path) = found.remove(&listed.path) else {
-            missing.push(listed.path);
-            continue;
-        };
-        let bytes = std::fs::metadata(&path).map_err(Error::io("read", &path))?.len();
-        if bytes != listed.bytes || crate::fs::sha256(&path).map_err(Error::io("read", &path))? != listed.sha256 {
-            altered.push(listed.path);
+
+    fn open(&self, name: &Path) -> io::Result<Box<dyn Read + '_>> {
+        Ok(Box::new(FolderFiles::open(self, name)?))
+    }
+}
+
+/// Refuse what is no concept.
+fn check_concept(from: &Path, source: &impl Source) -> Result<(), Error> {
+    if source.sizes().contains_key(Path::new("concept.toml")) {
+        return Ok(());
+    }
+    let remedy = "give what `catbench concept export` wrote, or the folder that concept.toml is in";
+    Err(Error::invalid(from, "there is no concept.toml in it", remedy))
+}
+
+/// Write the files of `source`, which is `from`, to `folder`, but for the manifest, which they are held to.
+fn take_in(from: &Path, source: &impl Source, folder: &Path) -> Result<Option<String>, Error> {
+    let mut sizes = source.sizes();
+    let read = |name: &Path| source.open(name).map_err(named(name)).map_err(Error::io("read", from));
+    let manifest = match sizes.remove(Path::new(MANIFEST)) {
+        Some(bytes) if bytes > MAX_MANIFEST => {
+            let problem = format!("its {MANIFEST} is over {} MiB, which none is", MAX_MANIFEST >> 20);
+            return Err(Error::invalid(from, problem, "export the concept again"));
+        }
+        Some(_) => {
+            let manifest = Manifest::read(from, read(Path::new(MANIFEST))?)?;
+            manifest.check_names(from, &sizes)?;
+            Some(manifest)
+        }
+        None => None,
+    };
+    let hashes: BTreeMap<&Path, &str> =
+        manifest.iter().flat_map(|manifest| &manifest.files).map(PackedFile::hash).collect();
+    let mut altered = Vec::new();
+    for name in sizes.keys() {
+        let path = folder.join(name);
+        let parent = path.parent().unwrap_or(folder);
+        std::fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
+        let mut file = read(name)?;
+        let written = NewFile::at(&path).and_then(|out| {
+            let mut hashing = Hashing { out, hash: Sha256::new(), bytes: 0 };
+            io::copy(&mut file, &mut hashing)?;
+            hashing.out.put_soon()?;
+            Ok(format!("{:x}", hashing.hash.finalize()))
+        });
+        let hash = written.map_err(Error::io("write", &path))?;
+        if hashes.get(name.as_path()).is_some_and(|listed| **listed != *hash) {
+            altered.push(name.to_string_lossy().into_owned());
         }
     }
-    let unlisted: Vec<String> = found.into_keys().collect();
-    let kinds = [("missing", missing), ("altered", altered), ("not listed", unlisted)];
+    refuse(from, &[("altered", altered)])?;
+    Ok(manifest.and_then(|manifest| manifest.base_model_sha256))
+}
+
+impl PackedFile {
+    fn hash(&self) -> (&Path, &str) {
+        (Path::new(&self.path), &self.sha256)
+    }
+}
+
+impl Manifest {
+    /// The manifest of `from` in `file`.
+    fn read(from: &Path, file: impl Read) -> Result<Self, Error> {
+        let damaged = |cause: &dyn std::fmt::Display| {
+            let problem = format!("its {MANIFEST} is damaged ({cause})");
+            Error::invalid(from, problem, "export the concept again")
+        };
+        let text = io::read_to_string(file.take(MAX_MANIFEST)).map_err(|error| damaged(&error))?;
+        // Of any version, so that a newer one is told from a damaged one.
+        let table: toml::Table = text.parse().map_err(|error: toml::de::Error| damaged(&error.message()))?;
+        let format = table.get("format").and_then(toml::Value::as_integer);
+        if let Some(format) = format.filter(|&format| format != i64::from(FORMAT)) {
+            let problem = format!("its {MANIFEST} has format {format}, this program reads {FORMAT}");
+            return Err(Error::invalid(from, problem, "import it with a newer catbench"));
+        }
+        table.try_into().map_err(|error: toml::de::Error| damaged(&error.message()))
+    }
+
+    /// Refuse other files than those that are listed, or of other sizes.
+    fn check_names(&self, from: &Path, found: &BTreeMap<PathBuf, u64>) -> Result<(), Error> {
+        let mut unlisted = found.clone();
+        let (mut missing, mut altered) = (Vec::new(), Vec::new());
+        for listed in &self.files {
+            match unlisted.remove(Path::new(&listed.path)) {
+                None => missing.push(listed.path.clone()),
+                Some(bytes) if bytes != listed.bytes => altered.push(listed.path.clone()),
+                Some(_) => {}
+            }
+        }
+        let unlisted = unlisted.into_keys().map(|path| path.to_string_lossy().into_owned()).collect();
+        refuse(from, &[("missing", missing), ("altered", altered), ("not listed", unlisted)])
+    }
+}
+
+/// Refuse what is not as its manifest says, if any is.
+fn refuse(from: &Path, kinds: &[(&str, Vec<String>)]) -> Result<(), Error> {
     let told: Vec<String> = kinds.iter().filter_map(|(what, paths)| told(what, paths)).collect();
     if told.is_empty() {
-        return Ok(manifest.base_model_sha256);
+        return Ok(());
     }
     let remedy = if from.is_dir() {
         format!("export the concept again, or remove {MANIFEST} to take it as it is")
@@ -132,6 +243,11 @@ pub(super) fn check_manifest(from: &Path, folder: &Path, unlisted: bool) -> Resu
         "export the concept again".into()
     };
     Err(Error::invalid(from, format!("it is not as its {MANIFEST} says: {}", told.join("; ")), remedy))
+}
+
+/// An error of the file `name` among others.
+fn named(name: &Path) -> impl Fn(io::Error) -> io::Error {
+    move |error| io::Error::new(error.kind(), format!("{}: {error}", name.shown()))
 }
 
 /// Which files are `what`, the first of them by name.
@@ -198,88 +314,4 @@ impl Seek for Target {
         let at = self.file.seek(to);
         self.tell(at)
     }
-}
-
-/// All files under `folder`, with their names from there, also those behind links.
-fn files(folder: &Path, from: &Path) -> io::Result<Vec<(String, PathBuf)>> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder.join(from))? {
-        let entry = entry?;
-        let name = from.join(entry.file_name());
-        let kind = std::fs::metadata(entry.path())
-            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", entry.path().shown())))?;
-        if kind.is_dir() {
-            found.extend(files(folder, &name)?);
-        } else if kind.is_file() {
-            found.push((name.to_string_lossy().into_owned(), entry.path()));
-        }
-    }
-    found.sort();
-    Ok(found)
-}
-
-/// The files of the concept in `folder`: all but what belongs to a process.
-fn concept_files(folder: &Path) -> io::Result<Vec<(String, PathBuf)>> {
-    let mut found = files(folder, Path::new(""))?;
-    found.retain(|(_, path)| {
-        let name = path.file_name().unwrap_or_default();
-        name != "runner.lock" && !name.to_string_lossy().starts_with('.')
-    });
-    Ok(found)
-}
-
-/// Write the files of a packed concept to `folder`.
-pub(super) fn unpack(archive: &Path, folder: &Path) -> Result<(), Error> {
-    let wrong = |error: zip::result::ZipError| {
-        Error::invalid(archive, format!("this is no packed concept ({error})"), "`catbench concept export` makes one")
-    };
-    let file = crate::fs::open(archive).map_err(Error::io("read", archive))?;
-    let mut archive_files = zip::ZipArchive::new(file).map_err(wrong)?;
-    // Entries that lie over each other would come to more than there is: nothing is written of those.
-    let length = std::fs::metadata(archive).map_err(Error::io("read", archive))?.len();
-    let mut sum = 0u64;
-    for i in 0..archive_files.len() {
-        let file = archive_files.by_index_raw(i).map_err(wrong)?;
-        sum = sum.saturating_add(file.size().max(file.compressed_size()));
-        if file.compression() == zip::CompressionMethod::Stored && sum > length {
-            let problem = format!("its files are said to be more than its own {length} bytes");
-            return Err(Error::invalid(archive, problem, "it was made to fill the disk: do not trust it"));
-        }
-    }
-    for i in 0..archive_files.len() {
-        let mut file = archive_files.by_index(i).map_err(wrong)?;
-        let Some(name) = file.enclosed_name() else {
-            let name = String::from_utf8_lossy(file.name_raw()).into_owned();
-            let problem = format!("it would write to {name:?}, outside of its folder");
-            return Err(Error::invalid(archive, problem, "do not trust it"));
-        };
-        if file.is_symlink() {
-            let problem = format!("{} in it is a link, which leads out of it", name.shown());
-            return Err(Error::invalid(archive, problem, "pack the file itself: `catbench concept export` does"));
-        }
-        if file.compression() != zip::CompressionMethod::Stored {
-            let problem = format!("{} in it is compressed ({})", name.shown(), file.compression());
-            return Err(Error::invalid(archive, problem, "unpack it, and import the folder"));
-        }
-        if file.is_file() {
-            let path = folder.join(name);
-            let parent = path.parent().unwrap_or(folder);
-            std::fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
-            let written = NewFile::at(&path).and_then(|mut out| {
-                io::copy(&mut file, &mut out)?;
-                out.put_soon()
-            });
-            written.map_err(Error::io("write", &path))?;
-        }
-    }
-    Ok(())
-}
-
-/// Copy what is in the folder `from`.
-pub(super) fn copy_folder(from: &Path, to: &Path) -> Result<(), Error> {
-    for (name, path) in concept_files(from).map_err(Error::io("read", from))? {
-        let target = to.join(name);
-        copy(&path, target.parent().unwrap_or(to))?;
-    }
-    Ok(())
 }

@@ -13,6 +13,7 @@ use crate::fs::Show;
 use crate::image::{self, LeftOut, PhotoFolder, ReadPhoto};
 use crate::protocol::{
     ClipText, MaskMaker, ModelSpec, PhotoReading, Preset, SampleConfig, ScoreConfig, TrainConfig, TrainStart,
+    check_word,
 };
 
 /// `concept.toml`, edited by hand too.
@@ -76,6 +77,8 @@ impl Concept {
             let remedy = "name what the concept is a kind of, as in class_word = \"teapot\"";
             return Err(Error::invalid(&path, "class_word is empty", remedy));
         }
+        check_word("class_word", &file.class_word)
+            .map_err(|error| Error::invalid(&path, error.to_string(), "name what the concept is a kind of"))?;
         let id = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
         Ok(Self { id, folder, file })
     }

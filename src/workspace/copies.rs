@@ -32,8 +32,8 @@ pub fn make_room(out: &Path, pictures: &[PictureConfig]) -> Result<(), Error> {
 /// The system's, and another file of the same name: it stays.
 pub fn copy(job: &JobFolder, pictures: &[PathBuf], out: &Path) -> Result<(), Error> {
     std::fs::create_dir_all(out).map_err(Error::io("create", out))?;
-    let legend = Some(job.legend()).filter(|legend| legend.is_file());
-    let pictures = pictures.iter().filter(|path| path.is_file()).cloned();
+    let legend = Some(job.legend()).filter(|legend| job.has(legend));
+    let pictures = pictures.iter().filter(|path| job.has(path)).cloned();
     for path in pictures.chain(job.sheets()).chain(legend) {
         let target = out.join(path.file_name().unwrap_or_default());
         match target.symlink_metadata() {

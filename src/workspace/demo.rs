@@ -23,7 +23,7 @@ impl Home {
         let from = source()?;
         self.make_concept(NAME, |folder| {
             for part in PARTS {
-                bundle::copy_folder(&from.join(part), &folder.join(part))?;
+                bundle::copy_files(&from.join(part), &folder.join(part))?;
             }
             super::library::copy(&from.join("concept.toml"), folder)
         })

@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use super::Error;
-use crate::fs::{LINE, LINES, too_long};
+use super::{Error, inside};
+use crate::fs::{LINE, LINES, Show, too_long};
 use crate::protocol::{Event, EventRecord};
 
 /// Bytes that are read at once.
@@ -131,17 +131,22 @@ impl EventLines {
         Self { count, time: None }
     }
 
-    /// The event in the next `line`, or a warning that it holds none. Versions before wrote `null` for a loss that was not a
-    /// number.
+    /// The event in the next `line`, or a warning that it holds none, or one of a file outside of the job's folder. Versions
+    /// before wrote `null` for a loss that was not a number.
     pub fn read(&mut self, line: &[u8]) -> EventRecord {
         self.count += 1;
-        let record = serde_json::from_slice(line).unwrap_or_else(|error| EventRecord {
+        let warning = |what: String| Event::Warning { message: format!("line {} of events.jsonl {what}", self.count) };
+        let mut record: EventRecord = serde_json::from_slice(line).unwrap_or_else(|error| EventRecord {
             seq: self.count - 1,
             time: self.time.unwrap_or_else(jiff::Timestamp::now),
-            event: Event::Warning {
-                message: format!("line {} of events.jsonl cannot be read and is passed over ({error})", self.count),
-            },
+            event: warning(format!("cannot be read and is passed over ({error})")),
         });
+        if let Event::Sample { path, .. } | Event::Checkpoint { path, .. } = &record.event
+            && inside(Path::new(""), path).is_none()
+        {
+            let out = path.shown();
+            record.event = warning(format!("names a file outside of the job's folder ({out}) and is passed over"));
+        }
         self.time = Some(record.time);
         record
     }

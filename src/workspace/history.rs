@@ -4,7 +4,8 @@ use std::collections::HashSet;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::path::PathBuf;
 
-use super::{Error, EventReader, JobFolder};
+use super::inside::is_file_inside;
+use super::{Error, EventReader, JobFolder, inside};
 use crate::protocol::{BothScores, Event, EventRecord, Phase, Scores};
 
 /// A loss at a step.
@@ -175,15 +176,17 @@ impl History {
                 if !self.hashes.insert(BuildHasherDefault::<DefaultHasher>::new().hash_one(&path)) {
                     self.pictures.retain(|picture| picture.path != path);
                 }
-                // One that the user has removed since is none.
-                if !path.is_file() {
+                // One that the user has removed since is none, nor is what lies elsewhere.
+                if !is_file_inside(&self.folder, relative) {
                     return;
                 }
                 let evaluation = self.folder.ends_with("evaluation") || relative.starts_with("evaluation");
                 let (step, prompt, seed, learned) = (*step, prompt.clone(), *seed, *learned);
                 self.pictures.push(Picture { path, prompt, seed, step, learned, evaluation });
             }
-            Event::Checkpoint { step, path } => self.checkpoints.push((*step, self.folder.join(path))),
+            Event::Checkpoint { step, path } => {
+                self.checkpoints.extend(inside(&self.folder, path).map(|path| (*step, path)));
+            }
             Event::Masked { picture, mask } => self.masks.push((picture.clone(), mask.clone())),
             Event::Scored { learned, scores, difference, photos } => {
                 *(if *learned { &mut self.after } else { &mut self.before }) = Some((**scores).clone());

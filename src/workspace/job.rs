@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::concept::{read_toml, write_toml};
-use super::{Concept, Error, new_id};
+use super::inside::is_file_inside;
+use super::{Concept, Error, inside, new_id};
 use crate::json;
 use crate::protocol::{
     Axis, DeviceName, JobKind, MaskConfig, MaskMaker, MaskQuality, ModelSpec, PhotoReading, PictureConfig, Preset,
-    SampleConfig, ScoreConfig, ScoreTask, TrainConfig, path_or_table,
+    SampleConfig, ScoreConfig, ScoreTask, TrainConfig, check_prompt, path_or_table,
 };
 
 /// The settings file of a kind of job.
@@ -334,10 +335,14 @@ impl JobFolder {
             Err(error) => return Err(Error::io("read", &path)(error)),
         };
         let read = |(i, line): (usize, &str)| {
-            serde_json::from_str(line).map_err(|error| {
+            let wrong = |error: &dyn std::fmt::Display| {
                 let problem = format!("line {} is not the settings of a picture ({error})", i + 1);
                 Error::invalid(&path, problem, "the file was changed by hand: sample anew")
-            })
+            };
+            let picture: PictureConfig = serde_json::from_str(line).map_err(|error| wrong(&error))?;
+            check_prompt("prompt", &picture.prompt).map_err(|error| wrong(&error))?;
+            check_prompt("negative_prompt", &picture.negative_prompt).map_err(|error| wrong(&error))?;
+            Ok(picture)
         };
         text.lines().enumerate().map(read).collect()
     }
@@ -549,6 +554,10 @@ impl JobFolder {
             _ => None,
         };
         let folder = match of_run {
+            Some(run) if Path::new(&run).file_name().is_none_or(|name| name != run.as_str()) => {
+                let problem = format!("its score.toml names a run {run:?}, which is no run's id");
+                return Err(Error::invalid(&self.path, problem, "the file was changed by hand: score anew"));
+            }
             Some(run) => self.concept_folder()?.join("runs").join(run),
             None => self.path.clone(),
         };
@@ -607,7 +616,25 @@ impl JobFolder {
 
     /// Its contact sheets that are there, in their order.
     pub fn sheets(&self) -> Vec<PathBuf> {
-        (1..=usize::MAX).map(|number| self.sheet(number)).take_while(|path| path.is_file()).collect()
+        (1..=usize::MAX).map(|number| self.sheet(number)).take_while(|path| self.has(path)).collect()
+    }
+
+    /// The job at `path` in `folder`, as a file names it.
+    ///
+    /// # Errors
+    /// No job's folder; a path that leads out of `folder`.
+    pub fn within(folder: &Path, path: &Path) -> Result<Self, Error> {
+        let inside = inside(folder, path).ok_or_else(|| {
+            let remedy =
+                "a job is named by its path from the concept's folder: the file that names it was changed by hand";
+            Error::invalid(&folder.join(path), "this leads out of the concept's folder", remedy)
+        })?;
+        Self::at(&inside)
+    }
+
+    /// Whether there is a file at `path`, and it is one in its folder: links lead elsewhere.
+    pub fn has(&self, path: &Path) -> bool {
+        path.strip_prefix(&self.path).is_ok_and(|path| is_file_inside(&self.path, path))
     }
 
     /// What its runner wrote to stdout and stderr.

@@ -10,7 +10,7 @@ use toml_edit::{DocumentMut, value};
 use super::bundle;
 use super::concept::write_toml;
 use super::masks::write_imported;
-use super::{Concept, ConceptFile, Error, Home};
+use super::{Concept, ConceptFile, Error, Home, Links};
 use crate::image;
 use crate::protocol::class_word_problem;
 
@@ -180,28 +180,25 @@ impl Home {
     }
 
     /// Make a concept of a packed one, or of a folder, under its own name or `name`. The manifest of a packed one must be true of
-    /// every file; one without is taken only if `unlisted`. The hash of its base model is told too, where the manifest does.
+    /// every file; one without is taken only if `unlisted`. What becomes of a folder's links is `links`. The hash of its base
+    /// model is told too, where the manifest does.
     pub fn import_concept(
         &self,
         from: &Path,
         name: Option<&str>,
         unlisted: bool,
+        links: Links,
     ) -> Result<(Concept, Option<String>), Error> {
         let from = std::path::absolute(from).map_err(Error::io("find", from))?;
         let own = if from.is_dir() { from.file_name() } else { from.file_stem() };
         let name = name.map_or_else(|| own.unwrap_or_default().to_string_lossy().into_owned(), str::to_owned);
         let mut base_model = None;
         let concept = self.make_concept(&name, |folder| {
-            if from.is_dir() {
-                bundle::copy_folder(&from, folder)?;
+            base_model = if from.is_dir() {
+                bundle::copy_folder(&from, folder, links)?
             } else {
-                bundle::unpack(&from, folder)?;
-            }
-            if !folder.join("concept.toml").is_file() {
-                let remedy = "give what `catbench concept export` wrote, or the folder that concept.toml is in";
-                return Err(Error::invalid(&from, "there is no concept.toml in it", remedy));
-            }
-            base_model = bundle::check_manifest(&from, folder, unlisted)?;
+                bundle::unpack(&from, folder, unlisted)?
+            };
             Ok(())
         })?;
         Ok((concept, base_model))

@@ -28,6 +28,7 @@ mod history;
 mod holder;
 mod home;
 mod id;
+mod inside;
 mod job;
 mod library;
 mod masks;
@@ -57,6 +58,7 @@ pub use history::{End, History, Picture, Point};
 pub use holder::{BEAT, Held, Holder, HomeLock};
 pub use home::Home;
 pub use id::new_id;
+pub use inside::{Links, inside};
 pub use job::{
     BatchSpec, BenchLine, Imported, JobFolder, MaskBench, MaskSpec, MaskWay, RunSpec, ScoreSpec, TruePicture,
     checkpoint_path,

@@ -3,11 +3,12 @@
 //! the home's trash, under the same path and the time of its removal, and the events that tell of it stay as they are.
 
 use std::collections::BTreeMap;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use super::concept::{read_toml, write_toml};
 use super::error::is_there;
-use super::{Concept, Error, JobFolder};
+use super::inside::{is_file_inside, leads_inside};
+use super::{Concept, Error, JobFolder, inside};
 
 /// A sample in the trash.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +57,7 @@ impl Concept {
         let _ = folder.lock();
         let mut ratings = read_ratings(&self.folder)?;
         match rating {
-            Some(_) if !self.folder.join(&picture).is_file() => {
+            Some(_) if !self.has_sample(Path::new(&picture)) => {
                 let remedy = format!("`catbench concept show {} --json` lists the samples", self.id);
                 return Err(Error::invalid(&self.folder.join(picture), "there is no such sample", remedy));
             }
@@ -135,13 +136,26 @@ impl Concept {
         Ok(found)
     }
 
+    /// The folder of the job that `picture` is of, and its path from there.
+    fn job_of<'a>(&self, picture: &'a Path) -> Option<(PathBuf, &'a Path)> {
+        let job = picture.ancestors().filter(|path| path.iter().count() == 2).last()?;
+        Some((self.folder.join(job), picture.strip_prefix(job).ok()?))
+    }
+
+    fn has_sample(&self, picture: &Path) -> bool {
+        self.job_of(picture).is_some_and(|(job, path)| is_file_inside(&job, path))
+    }
+
     /// `picture` as text, if it is the path of a picture of one of the concept's jobs.
     fn in_jobs(&self, picture: &Path) -> Result<String, Error> {
-        let plain = picture.components().all(|part| matches!(part, Component::Normal(_)));
+        let plain = inside(&self.folder, picture).is_some();
         let of_job = picture.starts_with("runs") || picture.starts_with("samples");
         let is_picture = picture.extension().is_some_and(|ending| ending == "png");
+        // Folders of the job may be links: what is moved is a file of the job all the same.
+        let place = self.folder.join(picture).with_file_name("");
+        let leads_out = || place.exists() && !self.job_of(picture).is_some_and(|(job, _)| leads_inside(&job, &place));
         match picture.to_str() {
-            Some(text) if plain && of_job && is_picture => Ok(text.to_owned()),
+            Some(text) if plain && of_job && is_picture && !leads_out() => Ok(text.to_owned()),
             _ => {
                 let remedy = "a sample is runs/.../NAME.png or samples/.../NAME.png, from the concept's folder";
                 Err(Error::invalid(&self.folder.join(picture), "this is no sample of the concept", remedy))

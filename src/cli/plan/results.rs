@@ -1,6 +1,6 @@
 //! What the cells of a plan have measured: the rows of its table.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Cell, Plan};
 use crate::cli::Error;
@@ -13,7 +13,7 @@ impl Plan {
     pub fn result(&self, cell: &Cell) -> Result<CellResult, Error> {
         let concept = self.concept(cell)?;
         let job = |folder: &str, id: &Option<String>| {
-            id.as_ref().and_then(|id| JobFolder::at(&concept.folder.join(folder).join(id)).ok())
+            id.as_ref().and_then(|id| JobFolder::within(&concept.folder.join(folder), Path::new(id)).ok())
         };
         let (run, masking) = (job("runs", &cell.jobs.run), job("jobs", &cell.jobs.masking));
         let (untrained, scoring) = (job("jobs", &cell.jobs.untrained), job("jobs", &cell.jobs.scoring));

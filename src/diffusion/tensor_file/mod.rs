@@ -5,8 +5,8 @@
 //! bounded by the size of the file.
 
 mod pickle;
+mod safetensors;
 mod torch;
-mod zip;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -14,14 +14,15 @@ use std::ops::{Bound, Range};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use super::error::{Error, Result};
+use crate::archive;
 use candle_core::{DType, Device, Tensor};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use memmap2::Mmap;
 use rayon::prelude::*;
-use safetensors::SafeTensors;
 
-use super::error::{Error, Result};
+pub use safetensors::header;
 
 /// One tensor of a file.
 #[derive(Debug, Clone, PartialEq)]
@@ -217,7 +218,7 @@ fn to_floats(bytes: &[u8], dtype: DType, numbers: &mut [f32]) {
 }
 
 fn parse(bytes: &[u8]) -> Result<Contents, String> {
-    if bytes.starts_with(zip::MAGIC) {
+    if bytes.starts_with(archive::MAGIC) {
         torch::parse(bytes)
     } else if bytes.starts_with(b"\x80\x02\x8a\x0a") {
         Err("written by PyTorch before 1.6, which is not supported: torch.load it in a newer PyTorch and torch.save it again"
@@ -225,30 +226,8 @@ fn parse(bytes: &[u8]) -> Result<Contents, String> {
     } else if bytes.starts_with(b"version https://git-lfs") {
         Err("a Git LFS pointer, not the file it stands for: run `git lfs pull`".into())
     } else {
-        parse_safetensors(bytes)
+        safetensors::parse(bytes)
     }
-}
-
-fn parse_safetensors(bytes: &[u8]) -> Result<Contents, String> {
-    let (header_len, header) = SafeTensors::read_metadata(bytes)
-        .map_err(|e| format!("neither a whole safetensors file nor one of torch.save: {e}"))?;
-    let data = header_len + 8;
-    let mut contents = Contents::default();
-    for (name, info) in header.tensors() {
-        let range = data + info.data_offsets.0..data + info.data_offsets.1;
-        if range.start > range.end || range.end > bytes.len() {
-            return Err(format!("cut short: {} bytes, tensor {name} calls for {}", bytes.len(), range.end));
-        }
-        let tensor = TensorInfo {
-            type_name: info.dtype.to_string(),
-            dtype: DType::try_from(info.dtype).ok(),
-            shape: info.shape.clone(),
-            strides: None,
-            bytes: range,
-        };
-        contents.tensors.insert(name, tensor);
-    }
-    Ok(contents)
 }
 
 /// The elements of a strided tensor, in order. The strides stay within `bytes`.

@@ -7,14 +7,17 @@ use std::ops::Range;
 use candle_core::DType;
 
 use super::pickle::{self, Found, Storage};
-use super::zip::{self, Entry};
 use super::{Contents, TensorInfo};
+use crate::archive::{self, Entry};
 
 /// The largest pickle read; a checkpoint with optimizer states has 2 MB.
 const MAX_PICKLE: usize = 32 << 20;
 
 pub(super) fn parse(bytes: &[u8]) -> Result<Contents, String> {
-    let entries = zip::entries(bytes)?;
+    let entries = archive::entries(bytes)?;
+    if let Some((name, _)) = entries.iter().find(|(_, entry)| entry.is_packed) {
+        return Err(format!("{name} is compressed or encrypted in the zip, which torch.save never does"));
+    }
     let mut pickles =
         entries.iter().filter(|(name, _)| name.split_once('/').is_some_and(|(_, rest)| rest == "data.pkl"));
     let (name, entry) = pickles.next().ok_or("a zip file without data.pkl: not one of torch.save")?;

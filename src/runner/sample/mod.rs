@@ -169,7 +169,8 @@ pub(super) fn run(
 /// The pictures that an earlier runner has told of, and that are there whole, each with its mask, if it has one: it was written
 /// before it was told. What the runner was killed over is removed.
 fn made(root: &Path, events: &[EventRecord]) -> HashSet<PathBuf> {
-    for folder in [root.to_owned(), root.join("masks")] {
+    // What a link leads to is somebody else's.
+    for folder in [root.to_owned(), root.join("masks")].into_iter().filter(|folder| !folder.is_symlink()) {
         for path in std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             if name.starts_with('.') && path.extension().is_some_and(|extension| extension == "tmp") {

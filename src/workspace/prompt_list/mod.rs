@@ -29,14 +29,14 @@ use template::{Char, Choice, Names, Template};
 
 use super::Error;
 use crate::fs::Show;
-use crate::protocol::{PictureConfig, SampleConfig, SettingError};
+use crate::protocol::{MAX_PROMPT, PictureConfig, SampleConfig, SettingError};
 
 /// The most pictures of a list.
 pub const MAX_PICTURES: u64 = 20_000;
 /// The most bytes of a list or word file.
 const MAX_BYTES: u64 = 8 << 20;
 /// The most characters of a line.
-const MAX_LINE: usize = 16 << 10;
+const MAX_LINE: usize = MAX_PROMPT;
 /// The most bytes of all prompts that a list comes to.
 const MAX_TEXT: u64 = 64 << 20;
 
