@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::concept::{read_toml, write_toml};
-use super::{Concept, Error, new_id};
+use super::{Concept, Error, Home, new_id};
+use crate::fs::Show;
 use crate::json;
 use crate::protocol::{
     Axis, DeviceName, JobKind, MaskConfig, MaskMaker, MaskQuality, ModelSpec, PhotoReading, PictureConfig, Preset,
@@ -24,6 +25,8 @@ fn file_name(kind: JobKind) -> &'static str {
 
 /// The folder of jobs that belong to no run, in the concept's.
 pub(super) const JOBS: &str = "jobs";
+/// The folder of a run's separate scoring, in the run's.
+const EVALUATION: &str = "evaluation";
 
 /// Where the embeddings of a run come from that was not trained here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -273,6 +276,31 @@ impl JobFolder {
         Ok(job)
     }
 
+    /// The job of `home` in the folder at `path`, by its one true name: `<concept>/{runs,samples,jobs}/<id>`, or the `evaluation`
+    /// of a run. A path from a client, or from a file, may lead anywhere.
+    ///
+    /// # Errors
+    /// It is not there, or elsewhere; it is no job's folder.
+    pub fn in_home(home: &Home, path: &Path) -> Result<Self, Error> {
+        let real = home.path().join(path).canonicalize().map_err(Error::io("find", path))?;
+        let parts: Option<Vec<&str>> =
+            real.strip_prefix(home.path()).ok().and_then(|inside| inside.iter().map(std::ffi::OsStr::to_str).collect());
+        match parts.as_deref() {
+            Some([concept, "runs" | "samples" | JOBS, _] | [concept, "runs", _, EVALUATION])
+                if !concept.starts_with('.') =>
+            {
+                Self::at(&real)
+            }
+            _ => {
+                let remedy = format!(
+                    "a job is CONCEPT/runs/ID, CONCEPT/samples/ID or CONCEPT/jobs/ID under {}, and no link leads out of it",
+                    home.path().shown()
+                );
+                Err(Error::invalid(path, format!("this is no job of this home, but {}", real.shown()), remedy))
+            }
+        }
+    }
+
     /// Begin a training of `concept`: its folder and `run.toml`.
     pub fn new_run(concept: &Concept, train: TrainConfig, evaluation: ScoreConfig) -> Result<Self, Error> {
         let spec = RunSpec::new(concept, train, evaluation)?;
@@ -399,7 +427,7 @@ impl JobFolder {
         let mut jobs = Vec::new();
         for entry in std::fs::read_dir(parent).map_err(Error::io("read", parent))? {
             let path = entry.map_err(Error::io("read", parent))?.path();
-            if path.join(file_name).is_file() {
+            if path.join(file_name).symlink_metadata().is_ok() {
                 jobs.push(Self { path });
             }
         }
@@ -436,7 +464,8 @@ impl JobFolder {
     pub fn kind(&self) -> Result<JobKind, Error> {
         [JobKind::Train, JobKind::Sample, JobKind::Score, JobKind::Mask]
             .into_iter()
-            .find(|kind| self.path.join(file_name(*kind)).is_file())
+            // Whatever it is: one that is no file is told of when it is read.
+            .find(|kind| self.path.join(file_name(*kind)).symlink_metadata().is_ok())
             .ok_or_else(|| {
                 let remedy = "a job's folder holds run.toml, batch.toml, score.toml or mask.toml";
                 Error::invalid(&self.path, "this is not a job's folder", remedy)
@@ -617,6 +646,6 @@ impl JobFolder {
 
     /// Where a run's evaluation is.
     pub fn evaluation(&self) -> PathBuf {
-        self.path.join("evaluation")
+        self.path.join(EVALUATION)
     }
 }
