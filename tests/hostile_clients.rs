@@ -265,8 +265,7 @@ fn hostile(home: &Path, name: &str, kind: &str) {
         };
     };
     let path = match what {
-        "events" => run.join("events.jsonl"),
-        "events-no" => run.join("events.jsonl"),
+        "events" | "events-no" => run.join("events.jsonl"),
         "run" => run.join("run.toml"),
         "scores" => run.join("scores.jsonl"),
         "photo" => concept.join("images/x.jpg"),
@@ -663,7 +662,7 @@ fn whatever_clients_say_the_daemon_lives_answers_and_stays_small() {
                 // It may have hung up, or answer what was asked before.
                 let _ = stream.write(&line);
                 if random.next(4) == 0 {
-                    let _ = stream.read(&mut [0; 65536]);
+                    let _ = stream.read(&mut vec![0; 65536]);
                     std::thread::sleep(Duration::from_micros(random.next(300) as u64));
                 }
             }

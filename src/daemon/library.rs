@@ -14,13 +14,14 @@ use tokio::sync::oneshot;
 
 use super::Error;
 use super::log::log;
+use super::look::{JobLook, Look, is_name};
 use super::readings::Readings;
 use super::watcher::Changed;
-use crate::protocol::{ConceptDetails, ConceptRecord, FileRecord, MaskRecord, RunRecord, State, StoreCounts};
+use crate::protocol::{ConceptDetails, ConceptRecord, MaskRecord, RunRecord, State, StoreCounts};
 use crate::store::{self, JobRecord, Store, key, numbered};
 use crate::workspace::{
-    self, Concept, Home, JobContents, JobFolder, KnownMasks, Ratings, RunSummary, fingerprint, look_at_masks, masks_at,
-    masks_changed, rate, read_ratings, scoring_of, standing, state_now,
+    self, Home, JobContents, JobFolder, KnownMasks, Ratings, RunSummary, look_at_masks, masks_at, rate, scoring_of,
+    standing, state_now,
 };
 
 /// A folder is read once nothing has changed in it for so long.
@@ -190,44 +191,6 @@ pub struct Library {
     looks: Readings<Option<Look>>,
     contents: Readings<(String, Result<JobContents, workspace::Error>)>,
     states: Readings<Vec<RunRecord>>,
-}
-
-/// What the files of a concept say, but those of its jobs.
-struct Look {
-    photos: Vec<FileRecord>,
-    masks: Vec<FileRecord>,
-    prompts: Vec<FileRecord>,
-    record: ConceptRecord,
-    notes: String,
-    /// None where they cannot be read, and why.
-    ratings: Result<Ratings, workspace::Error>,
-    jobs: Vec<JobLook>,
-}
-
-/// A job of a concept, as far as it is seen without reading it.
-struct JobLook {
-    job: JobFolder,
-    fingerprint: String,
-    is_held: bool,
-    masks: Option<jiff::Timestamp>,
-}
-
-impl Look {
-    /// Look at the concept in `folder`; none where there is none.
-    fn at(folder: &Path) -> Option<Self> {
-        folder.join("concept.toml").symlink_metadata().ok()?;
-        let (photos, masks) =
-            (Concept::picture_files(&folder.join("images")), Concept::mask_files(&folder.join("masks")));
-        let prompts = Concept::prompt_files(folder);
-        let (record, notes) = Concept::record(folder, &photos, &masks, &prompts);
-        let jobs = JobContents::all(folder).map(|job| {
-            // In this order: what is written afterwards is seen the next time.
-            let fingerprint = fingerprint(&job);
-            JobLook { fingerprint, is_held: job.is_held(), masks: masks_changed(&job), job }
-        });
-        let jobs = jobs.collect();
-        Some(Self { photos, masks, prompts, record, notes, ratings: read_ratings(folder), jobs })
-    }
 }
 
 /// What has come of looking at a concept's runs and samplings.
@@ -477,10 +440,11 @@ impl Library {
                     }
                 };
                 jobs.problem = jobs.problem.or(problem);
-            } else if let Some(known) = known {
-                if (touched || known.masks != masks_now) && !is_held {
-                    jobs.masks |= self.look_at_masks(folder, &path, JobRecord { masks: masks_now, ..known })?;
-                }
+            } else if let Some(known) = known
+                && (touched || known.masks != masks_now)
+                && !is_held
+            {
+                jobs.masks |= self.look_at_masks(folder, &path, JobRecord { masks: masks_now, ..known })?;
             }
             there.insert(name);
         }
@@ -659,11 +623,6 @@ impl Library {
         runs.retain(|run| state.is_none_or(|state| run.state == state));
         Ok(runs)
     }
-}
-
-/// Whether a concept can have this name: it is that of a folder in the home, and not one of the program's own.
-fn is_name(concept: &str) -> bool {
-    !concept.is_empty() && !concept.starts_with('.') && !concept.contains(['/', '\\', '\0'])
 }
 
 /// `run` as it is now, if it is or was at work: then it has gone on since it was read.

@@ -7,6 +7,7 @@ mod devices;
 mod library;
 mod lifecycle;
 mod log;
+mod look;
 mod queue;
 mod readings;
 mod runners;
@@ -105,8 +106,7 @@ pub enum Error {
     },
     /// The disk was waited for long enough.
     #[error(
-        "{what} takes longer than {} s: the disk does not answer. What was asked may be done yet: ask again once it does; \
-         `catbench daemon stop` ends the daemon, and jobs go on",
+        "{what} takes longer than {} s: the disk does not answer. Ask again once it does; what has begun by now is done then",
         after.as_secs()
     )]
     Late {

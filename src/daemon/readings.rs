@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel};
-use std::sync::{Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use super::Error;
@@ -78,22 +78,20 @@ impl ClientReadings {
         {
             return Err(late());
         }
-        let lasts = std::sync::Arc::new(());
-        let reading = std::sync::Arc::downgrade(&lasts);
+        let lasts = Arc::new(());
+        let reading = Arc::downgrade(&lasts);
         let task = tokio::task::spawn_blocking(move || {
             let read = read();
             drop(lasts);
             read
         });
-        match tokio::time::timeout(patience, task).await {
-            Ok(read) => read.map_err(|_| Error::Broke),
-            Err(_) => {
-                let mut all = self.late.lock().unwrap_or_else(PoisonError::into_inner);
-                all.retain(|_, one| one.strong_count() > 0);
-                all.insert(path.to_owned(), reading);
-                Err(late())
-            }
+        if let Ok(read) = tokio::time::timeout(patience, task).await {
+            return read.map_err(|_| Error::Broke);
         }
+        let mut all = self.late.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, one| one.strong_count() > 0);
+        all.insert(path.to_owned(), reading);
+        Err(late())
     }
 }
 
