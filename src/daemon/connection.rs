@@ -2,7 +2,7 @@
 //! events come from the job's file when it is ready for them, and changes it is too slow for become one word, `resync`.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,11 +10,12 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::Error;
 use super::library::Library;
-use super::server::{Change, Shared, log};
+use super::log::log;
+use super::server::{Change, PATIENCE, Shared};
 use crate::json;
 use crate::protocol::{DaemonReply, DaemonRequest, Envelope, Hello, MAX_REQUEST, PROTOCOL};
 use crate::workspace::{EventLines, JobFolder, LineReader};
@@ -25,6 +26,10 @@ const CHUNK: u64 = 256 << 10;
 const AGAIN: Duration = Duration::from_millis(500);
 /// Changes that come this close together are told together.
 const TOGETHER: Duration = Duration::from_millis(20);
+/// Lines up to here each client may be in the middle of; longer ones have to come in one go.
+const SHORT: usize = 16 << 10;
+/// The longest name or path that a client may ask about for long.
+const LONGEST_NAME: usize = 4096;
 
 /// Serve one client until it hangs up.
 pub async fn serve(stream: UnixStream, shared: Arc<Shared>) {
@@ -33,19 +38,22 @@ pub async fn serve(stream: UnixStream, shared: Arc<Shared>) {
         Ok(peer) if peer.uid() == user => {}
         peer => return log(&format!("a client is not of user {user}: {peer:?}")),
     }
-    let _client = shared.count_client();
+    let client = shared.count_client();
     let (reader, writer) = stream.into_split();
     let leaving = shared.leaving();
     let mut connection = Connection { reader: BufReader::new(reader), writer, shared, leaving };
     // Whatever goes wrong here is a client that is gone.
-    let _ = connection.converse().await;
+    let _ = match client {
+        Some(_) => connection.converse().await,
+        None => connection.turn_away().await,
+    };
 }
 
 struct Connection {
     reader: BufReader<OwnedReadHalf>,
     writer: OwnedWriteHalf,
     shared: Arc<Shared>,
-    leaving: watch::Receiver<bool>,
+    leaving: watch::Receiver<Option<&'static str>>,
 }
 
 /// Why a conversation ended.
@@ -63,18 +71,27 @@ impl From<std::io::Error> for Gone {
 }
 
 impl Connection {
+    /// Say that there are too many.
+    async fn turn_away(&mut self) -> Result<(), Gone> {
+        self.write(&Hello::new()).await?;
+        self.refuse(0, "as many clients are connected as this daemon serves at once: end some, then try again").await
+    }
+
     async fn converse(&mut self) -> Result<(), Gone> {
         self.write(&Hello::new()).await?;
-        let hello: Hello = match serde_json::from_slice(&read_line(&mut self.reader).await?) {
+        let hello: Hello = match serde_json::from_slice(&read_line(&mut self.reader, &self.shared.long_lines).await?) {
             Ok(hello) => hello,
             Err(error) => return self.refuse(0, &format!("not a hello: {error}")).await,
         };
         loop {
             let line = tokio::select! {
-                line = read_line(&mut self.reader) => line?,
+                line = read_line(&mut self.reader, &self.shared.long_lines) => line?,
                 () = ends(&mut self.leaving) => return Ok(()),
             };
-            match serde_json::from_slice::<Envelope<DaemonRequest>>(&line) {
+            let asked = serde_json::from_slice::<Envelope<DaemonRequest>>(&line);
+            // What is asked may take as long as a job.
+            drop(line);
+            match asked {
                 Ok(Envelope { id, message }) => self.answer(id, message, hello.protocol).await?,
                 // A client of another version may ask what this one does not know.
                 Err(error) => self.refuse(0, &format!("not a request that this daemon knows: {error}")).await?,
@@ -90,18 +107,18 @@ impl Connection {
         let shared = Arc::clone(&self.shared);
         let reply = match request {
             DaemonRequest::Ping => Ok(DaemonReply::Done),
-            DaemonRequest::Status => Ok(DaemonReply::Status(shared.status())),
+            DaemonRequest::Status => Ok(DaemonReply::Status(shared.status().await)),
             DaemonRequest::Stop => {
                 self.reply(id, DaemonReply::Done).await?;
                 shared.leave();
                 return Ok(());
             }
             DaemonRequest::Submit(submission) => {
-                shared.submit(&submission).await.map(|job| DaemonReply::Job(Box::new(job)))
+                shared.submit(submission).await.map(|job| DaemonReply::Job(Box::new(job)))
             }
-            DaemonRequest::Jobs => Ok(DaemonReply::Jobs { jobs: shared.jobs() }),
+            DaemonRequest::Jobs => shared.jobs(PATIENCE).await.map(|jobs| DaemonReply::Jobs { jobs }),
             DaemonRequest::Change { number, change } => {
-                shared.change(number, &change).await.map(|job| DaemonReply::Job(Box::new(job)))
+                shared.change(number, change).await.map(|job| DaemonReply::Job(Box::new(job)))
             }
             DaemonRequest::Concepts { tag, matching } => {
                 let find = move |library: &mut Library| library.concepts(tag.as_deref(), matching.as_deref());
@@ -112,7 +129,7 @@ impl Connection {
                 match shared.librarian.ask(move |library| library.concept(&asked, samples)).await {
                     Ok(Some(concept)) => Ok(DaemonReply::Concept(Box::new(concept))),
                     // The home says what there is instead.
-                    Ok(None) => shared.no_concept(&name),
+                    Ok(None) => shared.no_concept(name).await,
                     Err(error) => Err(error),
                 }
             }
@@ -125,9 +142,9 @@ impl Connection {
             }
             DaemonRequest::Rebuild => shared.librarian.ask(Library::rebuild).await.map(DaemonReply::Rebuilt),
             DaemonRequest::News => Ok(DaemonReply::News { news: shared.news() }),
-            DaemonRequest::Rename { concept, to } => shared.rename(&concept, &to).map(|()| DaemonReply::Done),
-            DaemonRequest::Remove { concept } => shared.remove(&concept).map(|path| DaemonReply::Removed { path }),
-            DaemonRequest::Follow { job, since_seq } => return self.follow(id, &job, since_seq).await,
+            DaemonRequest::Rename { concept, to } => shared.rename(concept, to).await.map(|()| DaemonReply::Done),
+            DaemonRequest::Remove { concept } => shared.remove(concept).await.map(|path| DaemonReply::Removed { path }),
+            DaemonRequest::Follow { job, since_seq } => return self.follow(id, job, since_seq).await,
             DaemonRequest::Watch { concept } => return self.watch(id, concept).await,
         };
         match reply {
@@ -137,21 +154,36 @@ impl Connection {
     }
 
     /// Send the events of a job from `since_seq` on, until it is over.
-    async fn follow(&mut self, id: u64, path: &Path, since_seq: u64) -> Result<(), Gone> {
+    async fn follow(&mut self, id: u64, path: PathBuf, since_seq: u64) -> Result<(), Gone> {
         let mut changes = self.shared.changes();
-        let job = match JobFolder::at(path) {
+        if path.as_os_str().len() > LONGEST_NAME {
+            return self.refuse(id, "no path is as long as this one").await;
+        }
+        let job = match self.shared.job(path).await {
             Ok(job) => job,
             Err(error) => return self.refuse(id, &error.to_string()).await,
         };
         let concept = job.concept().map(str::to_owned);
-        let mut lines = LineReader::new(&job.events());
-        let mut events = EventLines::after(since_seq);
-        let mut left = since_seq;
+        let mut lines = Lines::of(&job, id, since_seq);
         loop {
             // Asked before the last look, or its last event could be missed.
-            let over = self.shared.is_over(path);
-            if let Err(error) = self.send_events(id, (&mut lines, &mut events), &mut left).await? {
-                return self.refuse(id, &error.to_string()).await;
+            let over = self.shared.is_over(&job).await;
+            loop {
+                let read = self.shared.readings.read(job.path(), PATIENCE, move || {
+                    let read = lines.next();
+                    (lines, read)
+                });
+                let bytes = match read.await {
+                    Ok((back, Ok(bytes))) => {
+                        lines = back;
+                        bytes
+                    }
+                    Ok((_, Err(error))) | Err(error) => return self.refuse(id, &error.to_string()).await,
+                };
+                if bytes.is_empty() {
+                    break;
+                }
+                self.writer.write_all(&bytes).await?;
             }
             if over {
                 return self.reply(id, DaemonReply::Over).await;
@@ -175,35 +207,12 @@ impl Connection {
         }
     }
 
-    /// Send the whole lines that are there, `left` of them passed over.
-    async fn send_events(
-        &mut self,
-        id: u64,
-        (lines, events): (&mut LineReader, &mut EventLines),
-        left: &mut u64,
-    ) -> Result<Result<(), Error>, Gone> {
-        match lines.skip(*left) {
-            Ok(skipped) => *left -= skipped,
-            Err(error) => return Ok(Err(error.into())),
-        }
-        loop {
-            let read = match lines.read(CHUNK) {
-                Ok(read) if read.is_empty() || *left > 0 => return Ok(Ok(())),
-                Ok(read) => read,
-                Err(error) => return Ok(Err(error.into())),
-            };
-            let mut bytes = Vec::new();
-            for line in read {
-                let reply = Envelope { id, message: DaemonReply::Event { record: events.read(&line) } };
-                bytes.extend(json::to_line(&reply).map_err(std::io::Error::from)?);
-            }
-            self.writer.write_all(&bytes).await?;
-        }
-    }
-
     /// Tell of changes until the client hangs up.
     async fn watch(&mut self, id: u64, concept: Option<String>) -> Result<(), Gone> {
         let mut changes = self.shared.changes();
+        if concept.as_ref().is_some_and(|concept| concept.len() > LONGEST_NAME) {
+            return self.refuse(id, "no concept has a name as long as this one").await;
+        }
         self.reply(id, DaemonReply::Done).await?;
         loop {
             let first = tokio::select! {
@@ -256,9 +265,9 @@ impl Connection {
 }
 
 /// Wait until the daemon ends.
-async fn ends(leaving: &mut watch::Receiver<bool>) {
+async fn ends(leaving: &mut watch::Receiver<Option<&'static str>>) {
     // An error is its end too.
-    let _ = leaving.wait_for(|leaving| *leaving).await;
+    let _ = leaving.wait_for(Option::is_some).await;
 }
 
 /// Wait until the client says something, without reading it.
@@ -266,10 +275,49 @@ async fn asks(reader: &mut BufReader<OwnedReadHalf>) -> Result<(), Gone> {
     if reader.fill_buf().await?.is_empty() { Err(Gone::HungUp) } else { Ok(()) }
 }
 
-/// One line, without its end mark.
-async fn read_line(reader: &mut BufReader<OwnedReadHalf>) -> Result<Vec<u8>, Gone> {
+/// The events of a followed job, as replies.
+struct Lines {
+    reader: LineReader,
+    events: EventLines,
+    /// What they answer.
+    id: u64,
+    /// So many are still to be passed over.
+    left: u64,
+}
+
+impl Lines {
+    fn of(job: &JobFolder, id: u64, since_seq: u64) -> Self {
+        let (reader, events) = (LineReader::new(&job.events()), EventLines::after(since_seq));
+        Self { reader, events, id, left: since_seq }
+    }
+
+    /// Some of the whole lines that have come; nothing where there are no more.
+    fn next(&mut self) -> Result<Vec<u8>, Error> {
+        self.left -= self.reader.skip(self.left)?;
+        let mut bytes = Vec::new();
+        if self.left > 0 {
+            return Ok(bytes);
+        }
+        for line in self.reader.read(CHUNK)? {
+            let reply = Envelope { id: self.id, message: DaemonReply::Event { record: self.events.read(&line) } };
+            bytes.extend(json::to_line(&reply).map_err(std::io::Error::from)?);
+        }
+        Ok(bytes)
+    }
+}
+
+/// One line, without its end mark. One that is not short has to come within [`PATIENCE`], and needs one of the places in `long`:
+/// clients that stop in the middle of theirs must not fill the memory.
+async fn read_line(reader: &mut BufReader<OwnedReadHalf>, long: &Semaphore) -> Result<Vec<u8>, Gone> {
     let mut line = Vec::new();
-    reader.take(MAX_REQUEST as u64 + 1).read_until(b'\n', &mut line).await?;
+    reader.take(SHORT as u64).read_until(b'\n', &mut line).await?;
+    if line.len() == SHORT && !line.ends_with(b"\n") {
+        let rest = async {
+            let _place = long.acquire().await;
+            reader.take((MAX_REQUEST + 1 - SHORT) as u64).read_until(b'\n', &mut line).await
+        };
+        tokio::time::timeout(PATIENCE, rest).await.map_err(|_| Gone::Broken)??;
+    }
     match line.pop() {
         Some(b'\n') => Ok(line),
         // Half a line is no request, and one that does not end is none either.

@@ -13,19 +13,26 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::Error;
-use super::server::log;
+use super::log::log;
+use super::look::{JobLook, Look, is_name};
+use super::readings::Readings;
 use super::watcher::Changed;
 use crate::protocol::{ConceptDetails, ConceptRecord, MaskRecord, RunRecord, State, StoreCounts};
 use crate::store::{self, JobRecord, Store, key, numbered};
 use crate::workspace::{
-    Concept, Home, JobContents, JobFolder, KnownMasks, Ratings, RunSummary, fingerprint, look_at_masks, masks_at,
-    masks_changed, rate, read_ratings, scoring_of, standing, state_now,
+    self, Home, JobContents, JobFolder, KnownMasks, Ratings, RunSummary, look_at_masks, masks_at, rate, scoring_of,
+    standing, state_now,
 };
 
 /// A folder is read once nothing has changed in it for so long.
 const QUIET: Duration = Duration::from_millis(150);
 /// It is read after so long though it is not quiet.
 const LONGEST: Duration = Duration::from_millis(600);
+
+/// How long is waited for all folders to be watched.
+const WATCHED: Duration = Duration::from_secs(20);
+/// A concept whose files could not be read in time is looked at again after this long.
+const LATER: Duration = Duration::from_secs(10);
 
 /// How long is waited before a store that could not be opened is tried again, if nobody asks.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -62,8 +69,8 @@ impl Librarian {
         let missing = Arc::default();
         let (home, why) = (home.clone(), Arc::clone(&missing));
         std::thread::spawn(move || {
-            // Nothing ever comes: its end is the word.
-            let _ = watched.recv();
+            // Nothing ever comes: its end is the word. A folder that cannot be watched now must not keep the others waiting.
+            let _ = watched.recv_timeout(WATCHED);
             let taken_up: Rc<dyn Fn(&str)> = Rc::new(taken_up);
             let mut asked: Option<Task> = None;
             loop {
@@ -72,8 +79,16 @@ impl Librarian {
                         told.into_iter().for_each(&warn);
                         set(&why, None);
                         let (home, taken_up) = (home.clone(), Rc::clone(&taken_up));
-                        let mut library =
-                            Library { home, store, dirty: Dirty::new(), masks: BTreeSet::new(), taken_up };
+                        let mut library = Library {
+                            home,
+                            store,
+                            dirty: Dirty::new(),
+                            masks: BTreeSet::new(),
+                            taken_up,
+                            looks: Readings::new(),
+                            contents: Readings::new(),
+                            states: Readings::new(),
+                        };
                         // sled panics where it cannot write, and is of no more use then.
                         let attend = AssertUnwindSafe(|| library.attend(&received, asked.take(), &warn));
                         match std::panic::catch_unwind(attend) {
@@ -173,6 +188,9 @@ pub struct Library {
     masks: BTreeSet<(String, String)>,
     /// Told of each concept that has changed.
     taken_up: Rc<dyn Fn(&str)>,
+    looks: Readings<Option<Look>>,
+    contents: Readings<(String, Result<JobContents, workspace::Error>)>,
+    states: Readings<Vec<RunRecord>>,
 }
 
 /// What has come of looking at a concept's runs and samplings.
@@ -248,7 +266,15 @@ impl Library {
 
     /// Make the whole store as the files are.
     fn scan(&mut self) -> Result<StoreCounts, store::Error> {
-        let there: BTreeSet<String> = self.home.concepts().unwrap_or_default().into_iter().collect();
+        // Whether they are concepts is seen when they are taken up: a disk that does not answer hides no others.
+        let there: BTreeSet<String> = std::fs::read_dir(self.home.path())
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter(|entry| entry.file_type().is_ok_and(|kind| !kind.is_file()))
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .filter(|name| is_name(name))
+            .collect();
         for known in self.store.concepts.names_under(b"")? {
             if !there.contains(&known) {
                 self.store.remove_concept(&known)?;
@@ -284,16 +310,23 @@ impl Library {
     }
 
     fn take_up(&mut self, concept: &str) -> Result<bool, store::Error> {
+        // A path would lead elsewhere, or to other records.
+        if !is_name(concept) {
+            return Ok(false);
+        }
         let folder = self.home.path().join(concept);
         let path = key(&[concept]);
-        if !folder.join("concept.toml").is_file() {
-            let known = self.store.concepts.get(&path)?.is_some();
-            self.store.remove_concept(concept)?;
-            return Ok(known);
-        }
-        let (photos, masks) =
-            (Concept::picture_files(&folder.join("images")), Concept::mask_files(&folder.join("masks")));
-        let prompts = Concept::prompt_files(&folder);
+        let asked = folder.clone();
+        let Look { photos, masks, prompts, record: of_files, notes, ratings, jobs } =
+            match self.looks.read(&folder, move || Look::at(&asked)) {
+                Ok(Some(look)) => look,
+                Ok(None) => {
+                    let known = self.store.concepts.get(&path)?.is_some();
+                    self.store.remove_concept(concept)?;
+                    return Ok(known);
+                }
+                Err(late) => return self.mark(concept, &late),
+            };
         let mut changed = false;
         let Store { photos: of_photos, masks: of_masks, prompts: of_prompts, .. } = &self.store;
         for (tree, files) in [(of_photos, &photos), (of_masks, &masks), (of_prompts, &prompts)] {
@@ -306,11 +339,10 @@ impl Library {
             }
         }
         let Jobs { changed: jobs_changed, masks: masks_changed, newest, problem: unreadable } =
-            self.refresh_jobs(concept, &folder)?;
-        let (of_files, notes) = Concept::record(&folder, &photos, &masks, &prompts);
+            self.refresh_jobs(concept, &folder, jobs)?;
         let known = self.store.concepts.get(&path)?;
         // Ratings that cannot be read are told of, and none until they can.
-        let (ratings, wrong) = match read_ratings(&folder) {
+        let (ratings, wrong) = match ratings {
             Ok(ratings) => (ratings, None),
             Err(problem) => (Ratings::new(), Some(problem.to_string())),
         };
@@ -347,6 +379,25 @@ impl Library {
         Ok(changed | jobs_changed | masks_changed | rated)
     }
 
+    /// Mark a concept whose files could not be read in time, and look at it again later.
+    fn mark(&mut self, concept: &str, late: &Error) -> Result<bool, store::Error> {
+        self.later(concept);
+        let path = key(&[concept]);
+        let known = self.store.concepts.get(&path)?;
+        let before = known.clone().unwrap_or_else(|| ConceptRecord::unread(concept));
+        let record = ConceptRecord { problem: Some(late.to_string()), ..before };
+        let changed = known.as_ref() != Some(&record);
+        if changed {
+            self.store.concepts.insert(&path, &record)?;
+        }
+        Ok(changed)
+    }
+
+    fn later(&mut self, concept: &str) {
+        let then = Instant::now() + LATER;
+        self.dirty.insert(concept.to_owned(), (then, then));
+    }
+
     /// Give the samples of a concept their ratings. The one that stands for it.
     fn rate(&self, concept: &str, ratings: &Ratings) -> Result<Option<PathBuf>, store::Error> {
         let path = key(&[concept]);
@@ -361,30 +412,39 @@ impl Library {
     }
 
     /// The same for its runs and samplings.
-    fn refresh_jobs(&mut self, concept: &str, folder: &Path) -> Result<Jobs, store::Error> {
+    fn refresh_jobs(&mut self, concept: &str, folder: &Path, looks: Vec<JobLook>) -> Result<Jobs, store::Error> {
         let mut jobs = Jobs::default();
         let mut there = BTreeSet::new();
-        for job in JobContents::all(folder) {
+        for JobLook { job, fingerprint: now, is_held, masks: masks_now } in looks {
             let name = job.path().strip_prefix(folder).unwrap_or(job.path()).to_string_lossy().into_owned();
             let path = key(&[concept, &name]);
-            let now = fingerprint(&job);
             let known = self.store.jobs.get(&path)?;
             let touched = self.masks.remove(&(concept.to_owned(), name.clone()));
             // Of one that is at work only its beginning and its end are taken up.
-            if known.as_ref().is_none_or(|known| known.fingerprint != now && !job.is_held()) {
+            if known.as_ref().is_none_or(|known| known.fingerprint != now && !is_held) {
                 jobs.changed = true;
                 let masks = self.known_masks(&path, known.as_ref())?;
                 self.forget_job(concept, &name, job.id())?;
                 // All is read before anything is kept.
-                match JobContents::read(folder, &job, &masks) {
-                    Ok(contents) => self.keep_job(concept, job.id(), contents, now)?,
-                    Err(error) => drop(jobs.problem.get_or_insert(error.to_string())),
-                }
-            } else if let Some(known) = known {
-                let masks = masks_changed(&job);
-                if (touched || known.masks != masks) && !job.is_held() {
-                    jobs.masks |= self.look_at_masks(folder, &path, JobRecord { masks, ..known })?;
-                }
+                let (of, read) = (folder.to_owned(), job.clone());
+                let problem = match self.contents.read(job.path(), move || (now, JobContents::read(&of, &read, &masks)))
+                {
+                    Ok((then, Ok(contents))) => {
+                        self.keep_job(concept, job.id(), contents, then)?;
+                        None
+                    }
+                    Ok((_, Err(error))) => Some(error.to_string()),
+                    Err(late) => {
+                        self.later(concept);
+                        Some(late.to_string())
+                    }
+                };
+                jobs.problem = jobs.problem.or(problem);
+            } else if let Some(known) = known
+                && (touched || known.masks != masks_now)
+                && !is_held
+            {
+                jobs.masks |= self.look_at_masks(folder, &path, JobRecord { masks: masks_now, ..known })?;
             }
             there.insert(name);
         }
@@ -495,24 +555,44 @@ impl Library {
             }
             concepts = matched;
         }
-        for concept in &mut concepts {
-            self.as_it_is(concept)?;
-        }
+        self.as_they_are(&mut concepts)?;
         Ok(concepts)
     }
 
-    /// Bring the state of a concept's newest run up to now.
-    fn as_it_is(&self, concept: &mut ConceptRecord) -> Result<(), store::Error> {
+    /// Bring the states of the newest runs of `concepts` up to now.
+    fn as_they_are(&mut self, concepts: &mut [ConceptRecord]) -> Result<(), store::Error> {
         // What has finished stays so.
-        if concept.state.is_some_and(|state| state != State::Finished)
-            && let Some(run) = self.store.runs.last_under(&key(&[&concept.concept]))?
-        {
-            concept.state = Some(match state_now(&run) {
-                State::Running => State::Running,
-                _ => up_to_now(run).state,
-            });
+        let may_differ = concepts.iter_mut().filter(|one| one.state.is_some_and(|state| state != State::Finished));
+        let (mut of, mut runs) = (Vec::new(), Vec::new());
+        for concept in may_differ {
+            if let Some(run) = self.store.runs.last_under(&key(&[&concept.concept]))? {
+                of.push(concept);
+                runs.push(run);
+            }
+        }
+        let now = |run: RunRecord| match state_now(&run) {
+            State::Running => RunRecord { state: State::Running, ..run },
+            _ => up_to_now(run),
+        };
+        for (concept, run) in of.into_iter().zip(self.brought_up(runs, now)) {
+            concept.state = Some(run.state);
         }
         Ok(())
+    }
+
+    /// `runs` as `up_to_now` finds them; as they were, where the disk does not answer.
+    fn brought_up(
+        &mut self,
+        runs: Vec<RunRecord>,
+        up_to_now: impl Fn(RunRecord) -> RunRecord + Send + 'static,
+    ) -> Vec<RunRecord> {
+        if runs.is_empty() {
+            return runs;
+        }
+        let asked = runs.clone();
+        let now = self.states.read(self.home.path(), move || asked.into_iter().map(up_to_now).collect());
+        // Of an earlier question, which was late.
+        now.ok().filter(|now| now.iter().map(|run| &run.path).eq(runs.iter().map(|run| &run.path))).unwrap_or(runs)
     }
 
     /// One concept with all that belongs to it, its samples if they are wanted.
@@ -520,7 +600,7 @@ impl Library {
         self.refresh(concept)?;
         let path = key(&[concept]);
         let Some(mut record) = self.store.concepts.get(&path)? else { return Ok(None) };
-        self.as_it_is(&mut record)?;
+        self.as_they_are(std::slice::from_mut(&mut record))?;
         let names = self.store.settings.names_under(&path)?;
         Ok(Some(ConceptDetails {
             concept: record,
@@ -538,7 +618,8 @@ impl Library {
     pub fn runs(&mut self, concept: Option<&str>, state: Option<State>) -> Result<Vec<RunRecord>, store::Error> {
         self.catch_up()?;
         let path = concept.map(|concept| key(&[concept])).unwrap_or_default();
-        let mut runs: Vec<RunRecord> = self.store.runs.under(&path)?.into_iter().map(up_to_now).collect();
+        let runs = self.store.runs.under(&path)?;
+        let mut runs = self.brought_up(runs, up_to_now);
         runs.retain(|run| state.is_none_or(|state| run.state == state));
         Ok(runs)
     }

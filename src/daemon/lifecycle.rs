@@ -1,22 +1,71 @@
-//! The daemon's socket, and what may end the daemon against the user's will.
+//! The daemon's socket, how it is ended, and what may end it against the user's will.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use tokio::net::UnixListener;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
 
 use super::Error;
+use super::log::log;
 use crate::fs::{own_uid, user_name};
 use crate::workspace::Home;
 
+/// How long the daemon may take to end in order.
+const END: Duration = Duration::from_secs(3);
+/// How long is waited at first after a client could not be taken, and at most.
+const WAIT: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2)];
+/// Clients are taken again once none could not be for so long.
+const QUIET: Duration = Duration::from_secs(5);
+
+/// The word that the daemon ends, and why.
+#[derive(Clone)]
+pub struct Leaving(watch::Sender<Option<&'static str>>);
+
+impl Leaving {
+    /// Not yet; from now on when a signal says so. A lost terminal is nothing to a daemon.
+    pub fn on_signal() -> std::io::Result<Self> {
+        let leaving = Self(watch::Sender::new(None));
+        let told = leaving.clone();
+        let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+        std::thread::spawn(move || {
+            for signal in signals.forever().filter(|signal| *signal != SIGHUP) {
+                told.leave(if signal == SIGTERM { "SIGTERM" } else { "SIGINT" });
+            }
+        });
+        Ok(leaving)
+    }
+
+    /// End in order, or after [`END`] without: the disk, or whoever reads what this process says, may not answer. Nothing is
+    /// lost by it, because all that counts is on disk before it is said.
+    pub fn leave(&self, why: &'static str) {
+        if self.0.send_replace(Some(why)).is_none() {
+            std::thread::spawn(|| {
+                std::thread::sleep(END);
+                signal_hook::low_level::exit(0);
+            });
+        }
+    }
+
+    /// The word, to be waited for.
+    pub fn heard(&self) -> watch::Receiver<Option<&'static str>> {
+        self.0.subscribe()
+    }
+}
+
 /// The daemon's socket, removed when it ends.
 pub struct Socket {
-    /// Where clients are heard.
-    pub listener: UnixListener,
+    listener: UnixListener,
     path: PathBuf,
     /// Which file it is.
     file: Option<(u64, u64)>,
+    /// How often no client could be taken, and when last; until that is some time ago.
+    failures: u32,
+    failed: Option<Instant>,
 }
 
 impl Socket {
@@ -25,19 +74,44 @@ impl Socket {
         let listener = UnixListener::from_std(home.listen()?)?;
         let path = home.socket();
         let file = id(&path);
-        Ok(Self { listener, path, file })
+        Ok(Self { listener, path, file, failures: 0, failed: None })
     }
 
-    /// Whether clients still find it: whatever cleans up may have removed it.
-    pub fn is_in_place(&self) -> bool {
-        self.file.is_some() && self.file == id(&self.path)
+    /// The next client. Where none can be taken, as without a free file descriptor, that is said once, and tried again.
+    pub async fn client(&mut self) -> UnixStream {
+        let mut wait = WAIT[0];
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, _)) => {
+                    if self.failed.is_some_and(|last| last.elapsed() > QUIET) {
+                        log(&format!("takes clients again: could not {} times", self.failures));
+                        (self.failures, self.failed) = (0, None);
+                    }
+                    return stream;
+                }
+                Err(error) => {
+                    if self.failed.is_none() {
+                        log(&format!("cannot take a client: {error}"));
+                    }
+                    (self.failures, self.failed) = (self.failures.saturating_add(1), Some(Instant::now()));
+                    tokio::time::sleep(wait).await;
+                    wait = (2 * wait).min(WAIT[1]);
+                }
+            }
+        }
+    }
+
+    /// Asks, on any thread, whether clients still find it: whatever cleans up may have removed it.
+    pub fn is_in_place(&self) -> impl Fn() -> bool + Send + 'static {
+        let (file, path) = (self.file, self.path.clone());
+        move || file.is_some() && file == id(&path)
     }
 }
 
 impl Drop for Socket {
     fn drop(&mut self) {
         // Whoever comes now starts another daemon.
-        if self.is_in_place() {
+        if self.is_in_place()() {
             let _ = std::fs::remove_file(&self.path);
         }
     }

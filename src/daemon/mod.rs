@@ -6,7 +6,10 @@ mod connection;
 mod devices;
 mod library;
 mod lifecycle;
+mod log;
+mod look;
 mod queue;
+mod readings;
 mod runners;
 mod server;
 mod watcher;
@@ -14,6 +17,7 @@ mod watcher;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use lifecycle::Leaving;
 pub use lifecycle::logout_warning;
 
 use crate::fs::Show;
@@ -100,6 +104,23 @@ pub enum Error {
         /// The job.
         number: u64,
     },
+    /// The disk was waited for long enough.
+    #[error(
+        "{what} takes longer than {} s: the disk does not answer. Ask again once it does; what has begun by now is done then",
+        after.as_secs()
+    )]
+    Late {
+        /// What was waited for.
+        what: String,
+        /// For how long.
+        after: Duration,
+    },
+    /// An error of this program.
+    #[error("this broke in the daemon, whose log says more: `catbench doctor` names it. Please report it")]
+    Broke,
+    /// A name that a concept cannot have.
+    #[error("{:?} is no name of a concept", .0.chars().take(200).collect::<String>())]
+    NoName(String),
     /// What goes with a job.
     #[error(transparent)]
     Conditions(#[from] ConditionsError),
@@ -132,8 +153,13 @@ pub fn run(home: &Home, settings: Settings) -> Result<(), Error> {
         let _ = rustix::process::setsid();
     }
     let lock = HomeLock::take(home)?.map_err(|holder| Error::Taken { home: home.path().to_owned(), holder })?;
+    if settings.background {
+        log::keep_short(home.daemon_log());
+    }
+    // Before anything is waited for: whatever that is, the daemon can be ended.
+    let leaving = Leaving::on_signal()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let served = runtime.block_on(server::serve(home, lock, settings));
+    let served = runtime.block_on(server::serve(home, lock, leaving, settings));
     // Threads that wait for runners must not keep it.
     runtime.shutdown_background();
     served

@@ -6,7 +6,6 @@ use std::time::SystemTime;
 
 use super::Error;
 use super::devices::{ANY, Device, Devices};
-use crate::fs::Show;
 use crate::protocol::{Conditions, JobChange, JobInfo, JobState, Submission};
 use crate::workspace::queue::{self, How, QueueEntry, QueueFiles, Wanted, remedy};
 use crate::workspace::{self, Home, JobFolder};
@@ -85,12 +84,8 @@ impl Queue {
     /// Queue a job; one that is queued or runs already stays as it is. Its number.
     pub fn submit(&mut self, submission: &Submission) -> Result<u64, Error> {
         let Submission { device, priority, after, conditions, .. } = submission.clone();
-        let job = JobFolder::at(&submission.job)?;
-        let outside = || {
-            let remedy = format!("a job of this daemon is under {}", self.home.path().shown());
-            workspace::Error::invalid(job.path(), "this job is in another home", remedy)
-        };
-        let relative = job.path().strip_prefix(self.home.path()).map_err(|_| outside())?.to_owned();
+        let job = JobFolder::in_home(&self.home, &submission.job)?;
+        let relative = job.path().strip_prefix(self.home.path()).unwrap_or(job.path()).to_owned();
         if let Some(unknown) = after.iter().find(|number| !self.entries.contains_key(number)) {
             return Err(Error::NoJob(*unknown));
         }
@@ -104,7 +99,11 @@ impl Queue {
         if let Some((number, other)) = known.and_then(|number| Some((number, self.circle(number, &after)?))) {
             return Err(Error::Circle { number, other });
         }
-        let number = known.unwrap_or(self.highest + 1);
+        let last = || {
+            let path = QueueEntry::path(&self.home, self.highest);
+            workspace::Error::invalid(&path, "there is no number after this one", "take the file away")
+        };
+        let number = known.or(self.highest.checked_add(1)).ok_or_else(last)?;
         let from_seq = job.event_count()?;
         let position = self.last_position();
         let new = QueueEntry::new(number, relative, device);
@@ -341,7 +340,7 @@ impl Queue {
             } else if turn.is_interrupted() {
                 dead.push(turn);
             } else if let Err(problem) = self.go_on(number) {
-                super::server::log(&format!("job {number}: {problem}"));
+                super::log::log(&format!("job {number}: {problem}"));
             }
         }
         (living, dead)

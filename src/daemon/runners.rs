@@ -108,7 +108,24 @@ pub fn signal(job: &JobFolder, kill: bool) -> bool {
     let pid = crate::fs::read_text(&job.lock(), crate::fs::SETTINGS).ok().filter(|_| job.is_held());
     let pid = pid.and_then(|pid| pid.trim().parse().ok()).and_then(Pid::from_raw);
     let signal = if kill { Signal::KILL } else { Signal::TERM };
-    pid.is_some_and(|pid| rustix::process::kill_process(pid, signal).is_ok())
+    pid.is_some_and(|pid| is_runner_of(pid, job) && rustix::process::kill_process(pid, signal).is_ok())
+}
+
+/// Whether the process is a runner and has the lock of `job` open: whoever holds that may have written any number into it.
+#[cfg(target_os = "linux")]
+fn is_runner_of(pid: Pid, job: &JobFolder) -> bool {
+    let folder = PathBuf::from(format!("/proc/{}", pid.as_raw_nonzero()));
+    let command = crate::fs::read(&folder.join("cmdline"), crate::fs::SETTINGS).unwrap_or_default();
+    let is_runner = command.split(|&byte| byte == 0).nth(1) == Some(b"runner");
+    let Ok(lock) = crate::fs::open(&job.lock()) else { return false };
+    let mut open = std::fs::read_dir(folder.join("fd")).into_iter().flatten().flatten();
+    is_runner && open.any(|file| crate::fs::is_at(&lock, &file.path()))
+}
+
+/// Other systems do not show what a process has open.
+#[cfg(not(target_os = "linux"))]
+fn is_runner_of(_pid: Pid, _job: &JobFolder) -> bool {
+    true
 }
 
 /// Have the job done, and wait for it. The runner, if it can do another.

@@ -1,25 +1,25 @@
 //! The daemon's event loop, and what its tasks share.
 
 use std::collections::HashMap;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Semaphore, broadcast, watch};
 
 use super::devices::ANY;
 use super::library::Librarian;
-use super::lifecycle::{Socket, logout_warning, owner_warning};
+use super::lifecycle::{Leaving, Socket, logout_warning, owner_warning};
+use super::log::log;
 use super::queue::{Act, Queue, Turn};
+use super::readings::ClientReadings;
 use super::runners::{self, Ended, Runner};
 use super::{Error, Settings, connection, watcher};
 use crate::fs::Show;
 use crate::protocol::{DaemonStatus, DeviceName, JobChange, JobInfo, JobState, PROTOCOL, Submission};
-use crate::workspace::{BEAT, Home, HomeLock, JobFolder};
+use crate::workspace::{Home, HomeLock, JobFolder};
 
 /// How often the home and idleness are looked after.
 const TICK: Duration = Duration::from_secs(1);
@@ -27,6 +27,14 @@ const TICK: Duration = Duration::from_secs(1);
 const BACKLOG: usize = 1024;
 /// How long a runner that is just being started is looked for when it is to be stopped.
 const SIGNAL: Duration = Duration::from_secs(10);
+/// How long a client waits for the disk before it is told that this does not answer.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+/// How long one waits that can go on without.
+const A_LITTLE: Duration = Duration::from_secs(2);
+/// The most clients at once.
+const CLIENTS: usize = 1000;
+/// So many of them may be in the middle of a long line.
+const LONG_LINES: usize = 16;
 
 /// Something has changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,17 +50,28 @@ pub enum Change {
 /// What the tasks of the daemon share.
 pub struct Shared {
     home: Home,
+    /// Held by whoever reads or changes the jobs, so that one thread at most waits for the disk on their account.
+    desk: Arc<Semaphore>,
     state: Mutex<State>,
+    /// Jobs that run and that are queued, as they were when they were read last.
+    counts: Mutex<(usize, usize)>,
     changes: broadcast::Sender<Change>,
     ended: UnboundedSender<Ended>,
-    leaving: watch::Sender<bool>,
+    leaving: Leaving,
     clients: AtomicUsize,
+    most_clients: usize,
+    /// When it had something to do last.
+    busy: Mutex<Instant>,
     since: jiff::Timestamp,
     warnings: Arc<Mutex<Vec<String>>>,
     /// Those of the store that no client has been told of yet.
     untold: Arc<Mutex<Vec<String>>>,
     /// Owns the store.
     pub librarian: Librarian,
+    /// Events that are read for clients.
+    pub readings: ClientReadings,
+    /// What clients need to be in the middle of a long line.
+    pub long_lines: Semaphore,
     program: PathBuf,
 }
 
@@ -63,7 +82,7 @@ struct State {
 }
 
 /// Serve until asked to end, or idle for too long.
-pub async fn serve(home: &Home, lock: HomeLock, settings: Settings) -> Result<(), Error> {
+pub async fn serve(home: &Home, lock: HomeLock, leaving: Leaving, settings: Settings) -> Result<(), Error> {
     let mut socket = Socket::open(home)?;
     let (queue, mut warnings) = Queue::open(home)?;
     for warning in &warnings {
@@ -90,21 +109,35 @@ pub async fn serve(home: &Home, lock: HomeLock, settings: Settings) -> Result<()
             warned.lock().unwrap_or_else(PoisonError::into_inner).push(warning);
         },
     );
+    let mut leaves = leaving.heard();
     let shared = Arc::new(Shared {
         home: home.clone(),
+        desk: Arc::new(Semaphore::new(1)),
         state: Mutex::new(State { queue, idle: HashMap::new() }),
+        counts: Mutex::default(),
         changes,
         ended,
-        leaving: watch::Sender::new(false),
+        leaving,
         clients: AtomicUsize::new(0),
+        most_clients: most_clients(),
+        busy: Mutex::new(Instant::now()),
         since: jiff::Timestamp::now(),
         warnings: Arc::clone(&warnings),
         untold,
         librarian,
+        readings: ClientReadings::default(),
+        long_lines: Semaphore::new(LONG_LINES),
         program: program()?,
     });
     log(&format!("serving {} at {}", home.path().shown(), home.socket().shown()));
-    shared.take_over();
+    let first = Arc::clone(&shared);
+    // Before anybody asks for anything. What breaks in it is in the log, and jobs are then as their files have them.
+    tokio::spawn(async move {
+        let _ = first.at_desk(None, Shared::take_over).await;
+        while let Some(ended) = ends.recv().await {
+            let _ = first.at_desk(None, move |shared| shared.ended(ended)).await;
+        }
+    });
     let (changes, librarian) = (shared.changes.clone(), shared.librarian.clone());
     let changed = move |change: watcher::Changed| {
         librarian.changed(change.clone());
@@ -115,35 +148,22 @@ pub async fn serve(home: &Home, lock: HomeLock, settings: Settings) -> Result<()
         log(&warning);
         warnings.lock().unwrap_or_else(PoisonError::into_inner).push(warning);
     });
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    let mut leaving = shared.leaving.subscribe();
-    let mut tick = tokio::time::interval(TICK);
-    let (mut busy, mut beat) = (Instant::now(), Instant::now());
+    tokio::spawn(Arc::clone(&shared).look_after_jobs(settings.idle));
+    let lock = Arc::new(lock);
+    let mut looked = Box::pin(look_after(Arc::clone(&lock), socket.is_in_place()));
     let why = loop {
         tokio::select! {
-            accepted = socket.listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    busy = Instant::now();
-                    tokio::spawn(connection::serve(stream, Arc::clone(&shared)));
-                }
-                Err(error) => {
-                    log(&format!("cannot take a client: {error}"));
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-            },
-            Some(ended) = ends.recv() => shared.ended(ended),
-            _ = leaving.wait_for(|leaving| *leaving) => break "asked to",
-            _ = terminate.recv() => break "SIGTERM",
-            _ = interrupt.recv() => break "SIGINT",
-            // A lost terminal is nothing to it.
-            _ = hangup.recv() => {}
-            _ = tick.tick() => {
-                if !lock.is_in_place() {
+            stream = socket.client() => {
+                tokio::spawn(connection::serve(stream, Arc::clone(&shared)));
+                // One that is turned away leaves before the next one comes.
+                tokio::task::yield_now().await;
+            }
+            why = leaves.wait_for(Option::is_some) => break why.ok().and_then(|why| *why).unwrap_or("asked to"),
+            (home_is_there, socket_is_there) = &mut looked => {
+                if !home_is_there {
                     break "its home is gone";
                 }
-                if !socket.is_in_place() {
+                if !socket_is_there {
                     match Socket::open(home) {
                         Ok(again) => {
                             log("its socket was gone: it listens again");
@@ -152,22 +172,13 @@ pub async fn serve(home: &Home, lock: HomeLock, settings: Settings) -> Result<()
                         Err(error) => log(&format!("its socket is gone: {error}")),
                     }
                 }
-                if beat.elapsed() >= BEAT {
-                    lock.beat();
-                    beat = Instant::now();
-                }
-                shared.look_again();
-                if shared.is_busy() {
-                    busy = Instant::now();
-                } else if settings.idle.is_some_and(|longest| busy.elapsed() >= longest) {
-                    break "idle";
-                }
+                looked = Box::pin(look_after(Arc::clone(&lock), socket.is_in_place()));
             }
         }
     };
+    // From here on it ends, whatever is waited for; clients that follow something are told that this is no accident.
+    shared.leaving.leave(why);
     log(&format!("ends: {why}"));
-    // Clients that follow something are told that this is no accident.
-    shared.leave();
     drop(socket);
     let deadline = Instant::now() + Duration::from_millis(200);
     while shared.clients.load(Ordering::Relaxed) > 0 && Instant::now() < deadline {
@@ -176,10 +187,20 @@ pub async fn serve(home: &Home, lock: HomeLock, settings: Settings) -> Result<()
     Ok(())
 }
 
-/// One line of the daemon's log, which is its stderr.
-pub fn log(line: &str) {
-    // A full disk has no room for it, which is no reason to end.
-    let _ = writeln!(std::io::stderr(), "{} {line}", jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S"));
+/// After a while, show that the daemon lives, and look whether its home is there, and its socket.
+async fn look_after(lock: Arc<HomeLock>, socket: impl Fn() -> bool + Send + 'static) -> (bool, bool) {
+    tokio::time::sleep(TICK).await;
+    let looked = tokio::task::spawn_blocking(move || {
+        lock.beat();
+        (lock.is_in_place(), socket())
+    });
+    looked.await.unwrap_or((true, true))
+}
+
+/// So many clients are served at once: half of the files that this process may have open, for it has to open others too.
+fn most_clients() -> usize {
+    let open = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(open / 2).unwrap_or(usize::MAX).min(CLIENTS)
 }
 
 /// This program, also after its file has been replaced by a newer version.
@@ -198,20 +219,70 @@ impl Shared {
         self.changes.subscribe()
     }
 
-    /// Becomes true when the daemon ends.
-    pub fn leaving(&self) -> watch::Receiver<bool> {
-        self.leaving.subscribe()
+    /// Tells when the daemon ends.
+    pub fn leaving(&self) -> watch::Receiver<Option<&'static str>> {
+        self.leaving.heard()
     }
 
     /// End soon.
     pub fn leave(&self) {
-        self.leaving.send_replace(true);
+        self.leaving.leave("asked to");
     }
 
-    /// Count a client until what is returned is dropped.
-    pub fn count_client(self: &Arc<Self>) -> Client {
-        self.clients.fetch_add(1, Ordering::Relaxed);
-        Client(Arc::clone(self))
+    /// Count a client until what is returned is dropped; none where there are too many.
+    pub fn count_client(self: &Arc<Self>) -> Option<Client> {
+        self.is_busy_now();
+        if self.clients.fetch_add(1, Ordering::Relaxed) < self.most_clients {
+            return Some(Client(Arc::clone(self)));
+        }
+        self.clients.fetch_sub(1, Ordering::Relaxed);
+        None
+    }
+
+    fn is_busy_now(&self) {
+        *self.busy.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// Have `task` done, which reads or changes the jobs: on a thread that may wait for the disk, once all is done that was to be
+    /// done before. It is waited for as long as `patience`, or for ever.
+    ///
+    /// # Errors
+    /// It takes longer, for itself or for what was before it; it broke.
+    async fn at_desk<T: Send + 'static>(
+        self: &Arc<Self>,
+        patience: Option<Duration>,
+        task: impl FnOnce(&Arc<Self>) -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        let shared = Arc::clone(self);
+        let after = patience.unwrap_or(Duration::MAX);
+        let done = tokio::time::timeout(after, async {
+            let turn = Arc::clone(&self.desk).acquire_owned().await;
+            let done = tokio::task::spawn_blocking(move || {
+                let done = task(&shared);
+                drop(turn);
+                done
+            });
+            done.await.map_err(|_| Error::Broke)
+        });
+        done.await.unwrap_or_else(|_| Err(Error::Late { what: "reading the files of jobs".into(), after }))
+    }
+
+    /// Start what has to wait for something that nothing tells of, and end when there has been nothing to do for `idle`.
+    async fn look_after_jobs(self: Arc<Self>, idle: Option<Duration>) {
+        loop {
+            tokio::time::sleep(TICK).await;
+            let busy = self.at_desk(None, |shared| {
+                shared.look_again();
+                shared.is_busy()
+            });
+            if busy.await.unwrap_or(true) {
+                self.is_busy_now();
+            }
+            let since = *self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+            if idle.is_some_and(|longest| since.elapsed() >= longest) {
+                return self.leaving.leave("idle");
+            }
+        }
     }
 
     /// Whether somebody is connected, or a job runs or could.
@@ -311,13 +382,14 @@ impl Shared {
         tokio::spawn(async move {
             let deadline = Instant::now() + SIGNAL;
             while Instant::now() < deadline {
-                {
+                let done = shared.at_desk(None, move |shared| {
                     // Held, so that no other attempt begins meanwhile.
                     let state = shared.state();
                     let heard = || state.queue.job(number).is_ok_and(|job| runners::signal(&job, kill));
-                    if state.queue.attempt_at(number) != attempt || heard() {
-                        return;
-                    }
+                    state.queue.attempt_at(number) != attempt || heard()
+                });
+                if done.await.unwrap_or(true) {
+                    return;
                 }
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
@@ -326,47 +398,61 @@ impl Shared {
 
     /// Wait until the end of a job is taken note of, whose runner is gone already: what is asked of it then is answered
     /// by how it is, not by how it was.
-    async fn settled(&self, number: impl Fn(&Queue) -> Option<u64>) {
+    async fn settled(
+        self: &Arc<Self>,
+        number: impl Fn(&Queue) -> Option<u64> + Clone + Send + 'static,
+    ) -> Result<(), Error> {
         let deadline = Instant::now() + SIGNAL;
-        let ending = || {
-            let state = self.state();
-            number(&state.queue).is_some_and(|number| state.queue.is_ending(number))
-        };
-        while ending() && Instant::now() < deadline {
+        loop {
+            let number = number.clone();
+            let ending = self.at_desk(Some(PATIENCE), move |shared| {
+                let state = shared.state();
+                number(&state.queue).is_some_and(|number| state.queue.is_ending(number))
+            });
+            if !ending.await? || Instant::now() > deadline {
+                return Ok(());
+            }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 
     /// Queue a job, and start it if its turn has come.
-    pub async fn submit(self: &Arc<Self>, submission: &Submission) -> Result<JobInfo, Error> {
+    pub async fn submit(self: &Arc<Self>, submission: Submission) -> Result<JobInfo, Error> {
         submission.conditions.check()?;
-        let named: Result<DeviceName, _> = submission.device.parse();
-        if submission.device != ANY && !named.is_ok_and(DeviceName::is_built_in) {
-            let there = self.state().queue.devices(&submission.conditions);
-            let there = there.into_iter().map(|device| device.name).collect::<Vec<_>>().join(", ");
-            return Err(Error::NoDevice { device: submission.device.clone(), there });
-        }
-        self.settled(|queue| queue.number_of(&submission.job)).await;
-        let mut state = self.state();
-        let number = state.queue.submit(submission)?;
-        self.schedule(&mut state);
-        self.told(Change::Queue);
-        state.queue.info(number)
+        let path = submission.job.clone();
+        self.settled(move |queue| queue.number_of(&path)).await?;
+        let submitted = self.at_desk(Some(PATIENCE), move |shared| {
+            let mut state = shared.state();
+            let named: Result<DeviceName, _> = submission.device.parse();
+            if submission.device != ANY && !named.is_ok_and(DeviceName::is_built_in) {
+                let there = state.queue.devices(&submission.conditions);
+                let there = there.into_iter().map(|device| device.name).collect::<Vec<_>>().join(", ");
+                return Err(Error::NoDevice { device: submission.device, there });
+            }
+            let number = state.queue.submit(&submission)?;
+            shared.schedule(&mut state);
+            shared.told(Change::Queue);
+            state.queue.info(number)
+        });
+        submitted.await?
     }
 
     /// Change a job.
-    pub async fn change(self: &Arc<Self>, number: u64, change: &JobChange) -> Result<JobInfo, Error> {
-        self.settled(|_| Some(number)).await;
-        let mut state = self.state();
-        // What is asked of one of these is asked of its runner.
-        self.adopt_orphans(&mut state);
-        let act = state.queue.change(number, change)?;
-        if act != Act::Nothing {
-            self.stop(&state, number, act == Act::Kill);
-        }
-        self.schedule(&mut state);
-        self.told(Change::Queue);
-        state.queue.info(number)
+    pub async fn change(self: &Arc<Self>, number: u64, change: JobChange) -> Result<JobInfo, Error> {
+        self.settled(move |_| Some(number)).await?;
+        let changed = self.at_desk(Some(PATIENCE), move |shared| {
+            let mut state = shared.state();
+            // What is asked of one of these is asked of its runner.
+            shared.adopt_orphans(&mut state);
+            let act = state.queue.change(number, &change)?;
+            if act != Act::Nothing {
+                shared.stop(&state, number, act == Act::Kill);
+            }
+            shared.schedule(&mut state);
+            shared.told(Change::Queue);
+            state.queue.info(number)
+        });
+        changed.await?
     }
 
     /// What has become of the store that no client has been told of yet.
@@ -375,46 +461,71 @@ impl Shared {
     }
 
     /// All jobs.
-    pub fn jobs(&self) -> Vec<JobInfo> {
-        self.state().queue.list()
+    pub async fn jobs(self: &Arc<Self>, patience: Duration) -> Result<Vec<JobInfo>, Error> {
+        let listed = self.at_desk(Some(patience), |shared| {
+            let jobs = shared.state().queue.list();
+            let count = |state| jobs.iter().filter(|job| job.state == state).count();
+            let counts = (count(JobState::Running), count(JobState::Queued));
+            *shared.counts.lock().unwrap_or_else(PoisonError::into_inner) = counts;
+            jobs
+        });
+        listed.await
     }
 
-    /// Whether nothing more will come to the events of the job in the folder at `path`.
-    pub fn is_over(&self, path: &Path) -> bool {
-        let state = self.state();
-        match state.queue.number_of(path) {
-            Some(number) => state.queue.state(number).0.is_over(),
-            // A job that was never queued here, as in a workspace copied from another machine.
-            None => !JobFolder::at(path).is_ok_and(|job| job.is_held()),
-        }
+    /// The job in the folder at `path`, which has to be one of this home.
+    pub async fn job(self: &Arc<Self>, path: PathBuf) -> Result<JobFolder, Error> {
+        let (home, asked) = (self.home.clone(), path.clone());
+        Ok(self.readings.read(&path, PATIENCE, move || JobFolder::in_home(&home, &asked)).await??)
+    }
+
+    /// Whether nothing more will come to the events of `job`, as far as is known.
+    pub async fn is_over(self: &Arc<Self>, job: &JobFolder) -> bool {
+        let job = job.clone();
+        let asked = self.at_desk(Some(A_LITTLE), move |shared| {
+            let state = shared.state();
+            match state.queue.number_of(job.path()) {
+                Some(number) => state.queue.state(number).0.is_over(),
+                // A job that was never queued here, as in a workspace copied from another machine.
+                None => !job.is_held(),
+            }
+        });
+        // Another job's files may be waited for: what this one's say can be read meanwhile.
+        asked.await.unwrap_or(false)
     }
 
     /// That there is no such concept, and what there is.
-    pub fn no_concept<T>(&self, name: &str) -> Result<T, Error> {
-        match self.home.concept(name) {
+    pub async fn no_concept<T: Send + 'static>(self: &Arc<Self>, name: String) -> Result<T, Error> {
+        let asked = self.at_desk(Some(PATIENCE), move |shared| match shared.home.concept(&name) {
             Err(error) => Err(error.into()),
             Ok(concept) => Err(Error::NewConcept(concept.id)),
-        }
+        });
+        asked.await?
     }
 
     /// Give a concept another name.
-    pub fn rename(&self, concept: &str, to: &str) -> Result<(), Error> {
-        let mut state = self.state();
-        Self::check_free(&state, concept)?;
-        self.home.rename_concept(concept, to)?;
-        state.queue.rename(concept, to)?;
-        self.moved(concept);
-        self.moved(to);
-        Ok(())
+    pub async fn rename(self: &Arc<Self>, concept: String, to: String) -> Result<(), Error> {
+        let renamed = self.at_desk(Some(PATIENCE), move |shared| {
+            let mut state = shared.state();
+            Self::check_free(&state, &concept)?;
+            shared.home.rename_concept(&concept, &to)?;
+            state.queue.rename(&concept, &to)?;
+            shared.moved(&concept);
+            shared.moved(&to);
+            Ok(())
+        });
+        renamed.await?
     }
 
     /// Put a concept into the trash.
-    pub fn remove(&self, concept: &str) -> Result<PathBuf, Error> {
-        let state = self.state();
-        Self::check_free(&state, concept)?;
-        let path = self.home.remove_concept(concept)?;
-        self.moved(concept);
-        Ok(path)
+    pub async fn remove(self: &Arc<Self>, concept: String) -> Result<PathBuf, Error> {
+        let removed = self.at_desk(Some(PATIENCE), move |shared| {
+            let state = shared.state();
+            Self::check_free(&state, &concept)?;
+            let path = shared.home.remove_concept(&concept)?;
+            shared.moved(&concept);
+            Ok(path)
+        });
+        removed.await?
     }
 
     fn check_free(state: &State, concept: &str) -> Result<(), Error> {
@@ -430,11 +541,12 @@ impl Shared {
     }
 
     /// How it is.
-    pub fn status(&self) -> DaemonStatus {
-        let jobs = self.jobs();
+    pub async fn status(self: &Arc<Self>) -> DaemonStatus {
+        let late = self.jobs(A_LITTLE).await.err();
+        let (running, queued) = *self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner).clone();
         warnings.extend(self.librarian.missing());
-        let count = |state| jobs.iter().filter(|job| job.state == state).count();
+        warnings.extend(late.map(|late| late.to_string()));
         DaemonStatus {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").into(),
@@ -444,8 +556,8 @@ impl Shared {
             log: self.home.daemon_log(),
             since: self.since,
             clients: self.clients.load(Ordering::Relaxed),
-            running: count(JobState::Running),
-            queued: count(JobState::Queued),
+            running,
+            queued,
             warnings,
         }
     }
@@ -456,6 +568,7 @@ pub struct Client(Arc<Shared>);
 
 impl Drop for Client {
     fn drop(&mut self) {
+        self.0.is_busy_now();
         self.0.clients.fetch_sub(1, Ordering::Relaxed);
     }
 }

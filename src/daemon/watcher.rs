@@ -75,7 +75,7 @@ struct Watch {
 
 impl Watch {
     fn new(home: PathBuf, sender: Sender<Noted>, warn: Box<dyn Fn(String)>) -> Self {
-        let told = notify::recommended_watcher(tell(sender.clone())).ok();
+        let told = RecommendedWatcher::new(tell(sender.clone()), config()).ok();
         Self { home, sender, told, polled: None, warn }
     }
 
@@ -120,8 +120,7 @@ impl Watch {
         let every = POLL.as_secs();
         (self.warn)(format!("{}: cannot be watched ({why}): looked at every {every} s instead", folder.shown()));
         if self.polled.is_none() {
-            let config = notify::Config::default().with_poll_interval(POLL);
-            self.polled = PollWatcher::new(tell(self.sender.clone()), config).ok();
+            self.polled = PollWatcher::new(tell(self.sender.clone()), config()).ok();
         }
         if let Some(Err(error)) = self.polled.as_mut().map(|watcher| watcher.watch(folder, mode)) {
             (self.warn)(format!("{}: cannot be looked at either: {error}", folder.shown()));
@@ -159,6 +158,11 @@ impl Watch {
             }
         }
     }
+}
+
+/// How is watched. A link in a concept's folder may lead to the whole disk.
+fn config() -> notify::Config {
+    notify::Config::default().with_poll_interval(POLL).with_follow_symlinks(false)
 }
 
 /// Passes on what happens, but for what is only reading: it changes nothing.

@@ -68,7 +68,7 @@ impl Concept {
     pub fn open(folder: &Path) -> Result<Self, Error> {
         let folder = std::path::absolute(folder).map_err(Error::io("find", folder))?;
         let path = folder.join("concept.toml");
-        if !path.is_file() {
+        if path.symlink_metadata().is_err() {
             let remedy = "write one with name, class_word and base_model";
             return Err(Error::invalid(&folder, "no concept.toml in this folder", remedy));
         }

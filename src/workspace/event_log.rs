@@ -25,7 +25,7 @@ impl EventLog {
     pub fn open(path: &Path) -> Result<(Self, Vec<EventRecord>), Error> {
         let mut reader = EventReader::new(path);
         let events = reader.read_new()?;
-        let next_seq = events.last().map_or(0, |event| event.seq + 1);
+        let next_seq = events.last().map_or(0, |event| event.seq.saturating_add(1));
         let file = crate::fs::open_append(path).map_err(Error::io("open", path))?;
         file.set_len(reader.offset()).map_err(Error::io("repair", path))?;
         Ok((Self { file, path: path.to_path_buf(), next_seq, length: reader.offset() }, events))
@@ -69,7 +69,7 @@ impl EventLog {
             let _ = self.file.set_len(self.length);
         }
         written.map_err(Error::io("write", &self.path))?;
-        self.next_seq += 1;
+        self.next_seq = self.next_seq.saturating_add(1);
         Ok(())
     }
 }

@@ -134,7 +134,7 @@ impl EventLines {
     /// The event in the next `line`, or a warning that it holds none, or one of a file outside of the job's folder. Versions
     /// before wrote `null` for a loss that was not a number.
     pub fn read(&mut self, line: &[u8]) -> EventRecord {
-        self.count += 1;
+        self.count = self.count.saturating_add(1);
         let warning = |what: String| Event::Warning { message: format!("line {} of events.jsonl {what}", self.count) };
         let mut record: EventRecord = serde_json::from_slice(line).unwrap_or_else(|error| EventRecord {
             seq: self.count - 1,
@@ -166,9 +166,15 @@ impl EventReader {
     /// The events that have come since the last call, in order.
     pub fn read_new(&mut self) -> Result<Vec<EventRecord>, Error> {
         let mut events = Vec::new();
-        while let Some(lines) = self.lines.next_piece()? {
-            events.extend(lines.iter().map(|line| self.events.read(line)));
-        }
+        self.each_new(|event| events.push(event))?;
         Ok(events)
+    }
+
+    /// Hand on the events that have come since the last call, in order, without keeping them: there may be millions.
+    pub fn each_new(&mut self, mut take: impl FnMut(EventRecord)) -> Result<(), Error> {
+        while let Some(lines) = self.lines.next_piece()? {
+            lines.iter().for_each(|line| take(self.events.read(line)));
+        }
+        Ok(())
     }
 }

@@ -113,9 +113,7 @@ impl History {
     /// Of all events of `job` there are now.
     pub fn read(job: &JobFolder) -> Result<Self, Error> {
         let mut history = Self::new(job);
-        for event in EventReader::new(&job.events()).read_new()? {
-            history.apply(&event);
-        }
+        EventReader::new(&job.events()).each_new(|event| history.apply(&event))?;
         Ok(history)
     }
 

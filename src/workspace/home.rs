@@ -151,14 +151,14 @@ impl Home {
         if !plain || !is_there(&folder)? || !folder.is_dir() {
             return Err(Error::NoConcept { name: name.into(), home: self.path.clone(), hint: self.hint(name) });
         }
-        if !folder.join("concept.toml").is_file() {
+        if folder.join("concept.toml").symlink_metadata().is_err() {
             // It says what is missing.
             Concept::open(&folder)?;
         }
         Ok(folder)
     }
 
-    /// The names of all concepts, sorted: every folder with a `concept.toml`.
+    /// The names of all concepts, sorted: every folder with a `concept.toml`, though that may be none that can be read.
     pub fn concepts(&self) -> Result<Vec<String>, Error> {
         if !is_there(&self.path)? {
             return Ok(Vec::new());
@@ -166,7 +166,7 @@ impl Home {
         let mut names = Vec::new();
         for entry in std::fs::read_dir(&self.path).map_err(Error::io("read", &self.path))? {
             let entry = entry.map_err(Error::io("read", &self.path))?;
-            if entry.path().join("concept.toml").is_file()
+            if entry.path().join("concept.toml").symlink_metadata().is_ok()
                 && let Some(name) = entry.file_name().to_str()
             {
                 names.push(name.to_owned());

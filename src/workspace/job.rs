@@ -1,12 +1,13 @@
 //! Job folders: what a job is told, and where it puts what it makes.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::concept::{read_toml, write_toml};
 use super::inside::is_file_inside;
-use super::{Concept, Error, inside, new_id};
+use super::{Concept, Error, Home, inside, new_id};
+use crate::fs::Show;
 use crate::json;
 use crate::protocol::{
     Axis, DeviceName, JobKind, MaskConfig, MaskMaker, MaskQuality, ModelSpec, PhotoReading, PictureConfig, Preset,
@@ -25,6 +26,8 @@ fn file_name(kind: JobKind) -> &'static str {
 
 /// The folder of jobs that belong to no run, in the concept's.
 pub(super) const JOBS: &str = "jobs";
+/// The folder of a run's separate scoring, in the run's.
+const EVALUATION: &str = "evaluation";
 
 /// Where the embeddings of a run come from that was not trained here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -274,6 +277,42 @@ impl JobFolder {
         Ok(job)
     }
 
+    /// The job of `home` in the folder at `path`: `<concept>/{runs,samples,jobs}/<id>`, or the `evaluation` of a run. A path from a
+    /// client, or from a file, may lead anywhere.
+    ///
+    /// # Errors
+    /// It is elsewhere, or not there; a link on the way that another user has made; it is no job's folder.
+    pub fn in_home(home: &Home, path: &Path) -> Result<Self, Error> {
+        let full = home.path().join(path);
+        let is_home = |folder: &Path| folder.canonicalize().is_ok_and(|folder| folder == home.path());
+        // Clients may come to the home by another way.
+        let inside = [3, 4].into_iter().find_map(|depth| {
+            let above = full.ancestors().nth(depth).filter(|above| is_home(above))?;
+            full.strip_prefix(above).ok().filter(|inside| Self::is_place(inside))
+        });
+        let Some(inside) = inside else {
+            let remedy = "a job is CONCEPT/runs/ID, CONCEPT/samples/ID or CONCEPT/jobs/ID in it";
+            return Err(Error::invalid(path, format!("this is no job of {}", home.path().shown()), remedy));
+        };
+        let folder = home.path().join(inside);
+        crate::fs::open_folder(&folder).map_err(Error::io("open", &folder))?;
+        Self::at(&folder)
+    }
+
+    /// Whether a job may be at `inside` of a home.
+    fn is_place(inside: &Path) -> bool {
+        let names = inside.components().map(|part| match part {
+            Component::Normal(name) => name.to_str(),
+            _ => None,
+        });
+        match names.collect::<Option<Vec<&str>>>().as_deref() {
+            Some([concept, "runs" | "samples" | JOBS, _] | [concept, "runs", _, EVALUATION]) => {
+                !concept.starts_with('.')
+            }
+            _ => false,
+        }
+    }
+
     /// Begin a training of `concept`: its folder and `run.toml`.
     pub fn new_run(concept: &Concept, train: TrainConfig, evaluation: ScoreConfig) -> Result<Self, Error> {
         let spec = RunSpec::new(concept, train, evaluation)?;
@@ -404,7 +443,7 @@ impl JobFolder {
         let mut jobs = Vec::new();
         for entry in std::fs::read_dir(parent).map_err(Error::io("read", parent))? {
             let path = entry.map_err(Error::io("read", parent))?.path();
-            if path.join(file_name).is_file() {
+            if path.join(file_name).symlink_metadata().is_ok() {
                 jobs.push(Self { path });
             }
         }
@@ -441,7 +480,8 @@ impl JobFolder {
     pub fn kind(&self) -> Result<JobKind, Error> {
         [JobKind::Train, JobKind::Sample, JobKind::Score, JobKind::Mask]
             .into_iter()
-            .find(|kind| self.path.join(file_name(*kind)).is_file())
+            // Whatever it is: one that is no file is told of when it is read.
+            .find(|kind| self.path.join(file_name(*kind)).symlink_metadata().is_ok())
             .ok_or_else(|| {
                 let remedy = "a job's folder holds run.toml, batch.toml, score.toml or mask.toml";
                 Error::invalid(&self.path, "this is not a job's folder", remedy)
@@ -644,6 +684,6 @@ impl JobFolder {
 
     /// Where a run's evaluation is.
     pub fn evaluation(&self) -> PathBuf {
-        self.path.join("evaluation")
+        self.path.join(EVALUATION)
     }
 }

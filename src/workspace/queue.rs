@@ -114,11 +114,11 @@ impl QueueEntry {
     /// Its job.
     ///
     /// # Errors
-    /// The job's folder is gone.
+    /// The job's folder is gone, or not in this home.
     pub fn folder(&self, home: &Home) -> Result<JobFolder, Error> {
         let path = home.path().join(&self.job);
-        JobFolder::at(&path).map_err(|error| {
-            if path.is_dir() {
+        JobFolder::in_home(home, &path).map_err(|error| {
+            if path.exists() {
                 return error;
             }
             let remedy = format!("`catbench concept restore {}` puts it back, if it is in the trash", self.concept());

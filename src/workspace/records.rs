@@ -24,29 +24,18 @@ impl Concept {
         let whole = |files: &[FileRecord]| files.iter().filter(|file| file.whole).count();
         let incomplete = photos.len() + masks.len() - whole(photos) - whole(masks);
         let mut record = ConceptRecord {
-            name: concept.clone(),
-            concept,
-            class_word: String::new(),
-            base_model: String::new(),
-            tags: Vec::new(),
-            train: toml::Table::new(),
             photos: whole(photos),
             masks: whole(masks),
             incomplete,
             prompts: prompts.iter().map(|file| file.name.clone()).filter(|name| !name.contains('/')).collect(),
-            runs: 0,
-            samples: 0,
-            state: None,
-            score: None,
             photo: photos.iter().find(|file| file.whole).map(|file| file.name.clone()),
-            sample: None,
             changed: ["concept.toml", "images", "masks", "prompts"]
                 .into_iter()
                 .filter_map(|name| modified(&folder.join(name)))
                 .chain([photos, masks, prompts].into_iter().flatten().filter_map(|file| file.modified))
                 .max()
                 .unwrap_or_default(),
-            problem: None,
+            ..ConceptRecord::unread(&concept)
         };
         let mut notes = String::new();
         match Self::open(folder) {
@@ -60,6 +49,8 @@ impl Concept {
             }
             Err(problem) => record.problem = Some(problem.to_string()),
         }
+        let odd = || no_file(&folder.join("images"), photos).or_else(|| no_file(&folder.join("masks"), masks));
+        record.problem = record.problem.or_else(odd);
         (record, notes)
     }
 
@@ -101,6 +92,15 @@ fn files(
         FileRecord { name: format!("{within}{name}"), bytes, whole, modified, confidence: None }
     };
     names(&folder.join(within), is_wanted).into_iter().map(record).collect()
+}
+
+/// What is wrong with the first of `files` in `folder` that is something else than a file.
+fn no_file(folder: &Path, files: &[FileRecord]) -> Option<String> {
+    let odd = |path: PathBuf| {
+        let error = crate::fs::open(&path).err().filter(|error| error.kind() == std::io::ErrorKind::InvalidInput)?;
+        Some(Error::io("read", &path)(error).to_string())
+    };
+    files.iter().filter(|file| !file.whole).find_map(|file| odd(folder.join(&file.name)))
 }
 
 fn ends_in(path: &Path, ending: &str) -> bool {
@@ -288,6 +288,30 @@ pub fn read_details(folder: &Path) -> ConceptDetails {
 }
 
 impl ConceptRecord {
+    /// Of a concept of which nothing is read.
+    pub fn unread(concept: &str) -> Self {
+        Self {
+            concept: concept.to_owned(),
+            name: concept.to_owned(),
+            class_word: String::new(),
+            base_model: String::new(),
+            tags: Vec::new(),
+            train: toml::Table::new(),
+            photos: 0,
+            masks: 0,
+            incomplete: 0,
+            prompts: Vec::new(),
+            runs: 0,
+            samples: 0,
+            state: None,
+            score: None,
+            photo: None,
+            sample: None,
+            changed: jiff::Timestamp::default(),
+            problem: None,
+        }
+    }
+
     /// Whether its name, class word or notes contain `text`, in any case.
     pub fn matches(&self, notes: &str, text: &str) -> bool {
         let text = text.to_lowercase();

@@ -59,7 +59,11 @@ impl JobFolder {
             Ok(event) => Ok(Some(event)),
             Err(_) if bytes.is_empty() || !bytes.contains(&b'\n') && (bytes.len() as u64) < TAIL => Ok(None),
             // A line longer than the tail, or no event: the reader of all lines says which and where.
-            Err(_) => Ok(EventReader::new(&self.events()).read_new()?.pop()),
+            Err(_) => {
+                let mut last = None;
+                EventReader::new(&self.events()).each_new(|event| last = Some(event))?;
+                Ok(last)
+            }
         }
     }
 
@@ -83,7 +87,7 @@ impl JobFolder {
 
     /// How many events there are.
     pub fn event_count(&self) -> Result<u64, Error> {
-        Ok(self.last_event()?.map_or(0, |event| event.seq + 1))
+        Ok(self.last_event()?.map_or(0, |event| event.seq.saturating_add(1)))
     }
 }
 
