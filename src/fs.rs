@@ -28,7 +28,7 @@ pub use read::{
 };
 pub use show::{Show, Shown, is_shown, write_escaped};
 pub use trust::{TRUST, Untrusted, check_folder};
-pub use write::{NewFile, copy, create_folders, is_temporary, open_append, open_lock, write_atomic};
+pub use write::{NewFile, copy, create_folders, is_temporary, open_append, open_lock, unforeseen, write_atomic};
 
 /// Make `folder` and those above it, but not `root` or what is above that: a `root` that was moved is not begun anew where it
 /// was.

@@ -138,7 +138,8 @@ const DOORS: &[(&str, &[&str], &str)] = &[
 #[test]
 fn what_has_one_door_goes_through_it() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    for file in sources(&root) {
+    let is_test = |file: &PathBuf| file.ends_with("tests.rs");
+    for file in sources(&root).into_iter().filter(|file| !is_test(file)) {
         let text = std::fs::read_to_string(&file).unwrap();
         let shipped = text.split("#[cfg(test)]").next().unwrap();
         let code = || shipped.lines().filter(|line| !line.trim_start().starts_with("//"));

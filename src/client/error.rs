@@ -109,7 +109,7 @@ pub enum Error {
 impl Error {
     /// No daemon has started; what it said is in the log at `path` after `written` bytes.
     pub(super) fn no_daemon(path: &Path, written: u64) -> Self {
-        let log = std::fs::read(path).unwrap_or_default();
+        let log = crate::fs::read(path, crate::fs::LINES).unwrap_or_default();
         let said = String::from_utf8_lossy(log.get(written as usize..).unwrap_or_default()).trim().to_owned();
         let said = if said.is_empty() { "it says nothing: another may hold its lock".into() } else { said };
         Self::NoDaemon { log: path.to_owned(), said }

@@ -45,6 +45,8 @@ struct Attempt {
 /// All jobs.
 pub struct Queue {
     home: Home,
+    /// What tells its files from those that came with the home.
+    token: String,
     devices: Devices,
     entries: BTreeMap<u64, QueueEntry>,
     /// The highest number that a file has, one that could not be read too.
@@ -72,13 +74,13 @@ impl Queue {
             // What a writer that was killed has left.
             let _ = std::fs::remove_file(path);
         }
-        let came = home.distrust_what_came()?;
+        let (token, came) = home.distrust_what_came()?;
         let QueueFiles { entries, highest, mut problems } = QueueFiles::read(home)?;
         problems.extend(came);
         let (at_work, over, untold) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let held_back = BTreeSet::new();
         let (home, devices) = (home.clone(), Devices::here());
-        Ok((Self { home, devices, entries, highest, at_work, attempts: 0, over, untold, held_back }, problems))
+        Ok((Self { home, token, devices, entries, highest, at_work, attempts: 0, over, untold, held_back }, problems))
     }
 
     /// Queue a job; one that is queued or runs already stays as it is. Its number.
@@ -475,6 +477,7 @@ impl Queue {
 
     /// Write an entry; it counts once it is on disk.
     fn put(&mut self, entry: QueueEntry) -> Result<(), Error> {
+        let entry = QueueEntry { token: self.token.clone(), ..entry };
         entry.write(&self.home)?;
         self.over.remove(&entry.number);
         self.untold.remove(&entry.number);

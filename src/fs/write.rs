@@ -121,11 +121,16 @@ impl Seek for NewFile {
 /// name may be.
 fn temporary_name(name: &OsStr) -> OsString {
     let name = name.to_string_lossy();
-    // Its keys are the system's random numbers, other ones each time.
-    let end = format!(".{:016x}.tmp", RandomState::new().build_hasher().finish());
+    let end = format!(".{}.tmp", unforeseen());
     let room = LONGEST_NAME - end.len() - 1;
     let cut = (0..=room.min(name.len())).rev().find(|&at| name.is_char_boundary(at)).unwrap_or(0);
     format!(".{}{end}", &name[..cut]).into()
+}
+
+/// 16 digits that nobody can foresee.
+pub fn unforeseen() -> String {
+    // Its keys are the system's random numbers, other ones each time.
+    format!("{:016x}", RandomState::new().build_hasher().finish())
 }
 
 /// Whether `name` is one of a file that was being written, as by a process that was killed.

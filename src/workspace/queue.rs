@@ -57,6 +57,9 @@ pub struct QueueEntry {
     pub from_seq: u64,
     /// When it was handed to the queue.
     pub submitted: jiff::Timestamp,
+    /// What the daemon that wrote it knows and no archive: see [`Home::distrust_what_came`].
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub token: String,
     /// What it works under; none of a job that was queued by an earlier version, which works as the daemon does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conditions: Option<Conditions>,
@@ -81,6 +84,7 @@ impl QueueEntry {
             from_seq: 0,
             submitted: jiff::Timestamp::now(),
             conditions: None,
+            token: String::new(),
         }
     }
 
