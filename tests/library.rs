@@ -604,6 +604,8 @@ fn a_pipe_among_the_photos_stops_nobody_and_a_run_that_cannot_be_read_is_told_of
     let images = workspace.concept().join("images");
     let new = ["concept", "new", "mug", "--class", "cup", "--images", images.to_str().unwrap(), "--base-model", "/"];
     catbench(&workspace, &new).assert().code(1).stderr(contains("pipe.png"));
+    assert!(listed(&workspace)["problem"].to_string().contains("pipe.png: cannot read: this is a pipe"));
+    fs::remove_file(pipe).unwrap();
     fs::write(workspace.concept().join("runs").join(common::RUN).join("run.toml"), "what").unwrap();
     wait_until("it is told of", || listed(&workspace)["problem"].to_string().contains("run.toml"));
 }

@@ -301,7 +301,7 @@ fn files_that_are_no_lists_are_refused() {
     assert!(refused(&vec![b'a'; 9 << 20]).contains("over 8 MiB"));
     assert!(refused(&b"a cup\n".repeat(1 << 20)).contains("over 20000"));
     let error = PromptList::read(folder.path(), &ListNames::default()).unwrap_err().to_string();
-    assert!(error.contains("no file"), "{error}");
+    assert!(error.contains("a folder, not a file"), "{error}");
 }
 
 #[test]

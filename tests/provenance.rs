@@ -364,7 +364,7 @@ fn what_a_replay_lacks_is_named() {
     });
     refused("this embedding is missing");
     let error = catbench::fs::sha256(&pipe).unwrap_err().to_string();
-    assert!(error.contains("no file") && catbench::fs::sha256(Path::new("/dev/zero")).is_err(), "{error}");
+    assert!(error.contains("a pipe, not a file") && catbench::fs::sha256(Path::new("/dev/zero")).is_err(), "{error}");
     forge(&|record| record.batch_size = usize::MAX);
     refused("made together");
     forge(&|record| record.batch_size = 1000);

@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, watch};
 use super::Error;
 use super::library::Library;
 use super::log::log;
-use super::server::{Change, PATIENCE, Shared};
+use super::shared::{Change, PATIENCE, Shared};
 use crate::json;
 use crate::protocol::{DaemonReply, DaemonRequest, Envelope, Hello, MAX_REQUEST, PROTOCOL};
 use crate::workspace::{EventLines, JobFolder, LineReader};

@@ -4,6 +4,7 @@
 
 mod connection;
 mod devices;
+mod librarian;
 mod library;
 mod lifecycle;
 mod log;
@@ -12,6 +13,7 @@ mod queue;
 mod readings;
 mod runners;
 mod server;
+mod shared;
 mod watcher;
 
 use std::path::PathBuf;

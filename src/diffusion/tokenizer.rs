@@ -244,6 +244,7 @@ fn pad_token(folder: &Path) -> Result<Option<String>> {
 
 fn from_vocab_and_merges(folder: &Path) -> Result<tokenizers::Tokenizer> {
     let (vocab, merges) = (folder.join("vocab.json"), folder.join("merges.txt"));
+    let ids: HashMap<String, u32> = read_json(&vocab)?;
     let text = String::from_utf8(bytes_of(&merges)?).map_err(|_| format_error(&merges, "it is no text (UTF-8)"))?;
     let lines = text.lines().enumerate().filter(|(_, line)| !line.starts_with("#version"));
     let pairs = lines.map(|(i, line)| {
@@ -252,7 +253,6 @@ fn from_vocab_and_merges(folder: &Path) -> Result<tokenizers::Tokenizer> {
         Ok((first.to_owned(), second.to_owned()))
     });
     let pairs: Vec<(String, String)> = pairs.collect::<Result<_>>()?;
-    let ids: HashMap<String, u32> = read_json(&vocab)?;
     from_bpe(BPE::builder().vocab_and_merges(ids.into_iter().collect::<Vocab>(), pairs), &vocab)
 }
 
