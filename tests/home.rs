@@ -7,32 +7,14 @@ mod common;
 use std::fs::File;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use assert_cmd::assert::OutputAssertExt;
 use catbench::protocol::{Event, JobState};
 use common::users::{NOBODY, can_be_nobody, give, shell};
-use common::{Workspace, catbench, events, job_state, json};
+use common::{Elsewhere, Workspace, catbench, events, job_state, json};
 use predicates::boolean::PredicateBooleanExt;
 use predicates::str::contains;
-
-/// A home elsewhere than that of the workspace; its daemon ends with it.
-struct Elsewhere<'a>(&'a Workspace, PathBuf);
-
-impl Elsewhere<'_> {
-    fn catbench(&self, args: &[&str]) -> Command {
-        let mut command = catbench(self.0, args);
-        command.env("CATBENCH_HOME", &self.1);
-        command
-    }
-}
-
-impl Drop for Elsewhere<'_> {
-    fn drop(&mut self) {
-        let _ = self.catbench(&["daemon", "stop"]).output();
-    }
-}
 
 #[test]
 fn a_home_with_a_long_path_has_one_daemon_whatever_the_session() {
@@ -129,7 +111,7 @@ fn a_daemon_that_cannot_be_reached_is_named_with_what_to_do() {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let named = format!("host = \"{host}\"\npid = 4711\nversion = \"0.1.0\"\nboot = \"{}\"\n", boot.trim());
-    for (text, said) in [(named.as_str(), "`kill 4711`"), ("", "an earlier catbench")] {
+    for (text, said) in [(named.as_str(), "`kill -9 4711`"), ("", "an earlier catbench")] {
         let lock = hold(&workspace, text);
         for args in [&["daemon", "status"][..], &["daemon", "stop"]] {
             catbench(&workspace, args).assert().code(1).stderr(contains("cannot be reached").and(contains(said)));

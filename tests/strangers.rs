@@ -7,7 +7,7 @@ mod common;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -19,7 +19,7 @@ use catbench::protocol::{Hello, JobState};
 use catbench::workspace::Home;
 use catbench::workspace::queue::{QueueEntry, Wanted};
 use common::users::{NOBODY, can_be_nobody, give, shell};
-use common::{Workspace, catbench, job_state, jobs, json, queue_training};
+use common::{Elsewhere, Workspace, catbench, job_state, jobs, json, queue_training};
 use predicates::boolean::PredicateBooleanExt;
 use predicates::str::contains;
 use sha2::{Digest, Sha256};
@@ -40,23 +40,6 @@ fn as_nobody<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> std
         set_thread_res_uid(user, user, user).unwrap();
         act()
     })
-}
-
-/// A home in a folder of its own.
-struct Elsewhere<'a>(&'a Workspace, PathBuf);
-
-impl Elsewhere<'_> {
-    fn catbench(&self, args: &[&str]) -> Command {
-        let mut command = catbench(self.0, args);
-        command.env("CATBENCH_HOME", &self.1);
-        command
-    }
-}
-
-impl Drop for Elsewhere<'_> {
-    fn drop(&mut self) {
-        let _ = self.catbench(&["daemon", "stop"]).output();
-    }
 }
 
 #[test]
@@ -172,14 +155,14 @@ fn a_workspaces_folder_that_is_not_this_users_alone_is_passed_over_and_said_once
         let (shown, told) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success() && !shown.contains("demo"), "{shown} {told}");
         assert_eq!(told.lines().filter(|line| line.contains("./workspaces is not taken")).count(), 1, "{told}");
-        assert!(told.contains("everybody on this machine") && told.contains("CATBENCH_HOME=workspaces"), "{told}");
+        assert!(told.contains("everybody on this machine") && told.contains("chmod o-w"), "{told}");
         assert!(told.contains(&*data.canonicalize().unwrap().join("catbench").to_string_lossy()), "{told}");
         stop();
         set_mode(&folder, 0o755);
     }
     if can_be_nobody() {
         chown(beside.join(".catbench"), Some(NOBODY), None).unwrap();
-        let said = contains("belongs to").and(contains("CATBENCH_HOME=workspaces"));
+        let said = contains("belongs to").and(contains("name a home of your own in CATBENCH_HOME"));
         from_there(&["concept", "list"]).assert().code(0).stderr(said);
         stop();
         chown(beside.join(".catbench"), Some(0), None).unwrap();

@@ -31,9 +31,16 @@ pub fn run(args: &Args) -> Result<(), Error> {
     let mut runs = match &args.concept {
         Some(name) => {
             let concept = super::concept(name)?;
-            let read = |run| Ok(RunSummary::read(&concept.id, run)?.record);
-            let runs = concept.runs()?.iter().map(read).collect::<Result<Vec<_>, Error>>()?;
-            runs.into_iter().filter(|run| args.state.is_none_or(|state| run.state == state)).collect()
+            let mut runs = Vec::new();
+            for run in concept.runs()? {
+                // One that cannot be read is no reason not to list the others.
+                match RunSummary::read(&concept.id, &run) {
+                    Ok(summary) => runs.push(summary.record),
+                    Err(error) => errln!("warning: {error}"),
+                }
+            }
+            runs.retain(|run| args.state.is_none_or(|state| run.state == state));
+            runs
         }
         None => super::reader(&Home::locate()?)?.runs(args.state)?,
     };

@@ -29,7 +29,7 @@ pub enum Error {
     /// Somebody else listens where the daemon should.
     #[error(
         "{}: {user} listens here, who is not you, and was told nothing: `ls -la` shows who can write to this folder and those \
-         above it; close them to {user}, or set CATBENCH_HOME to a folder of your own", socket.shown()
+         above it; set CATBENCH_HOME to one that only you can write to", socket.shown()
     )]
     Stranger {
         /// Where.
@@ -137,12 +137,12 @@ fn holder(home: &Home) -> String {
     let (lock, log) = (lock.shown(), log.shown());
     match home.held() {
         Held::Here(Some(holder)) | Held::Elsewhere(holder) => format!(
-            "{holder} serves this home: `kill {}` on {} ends it, its jobs go on, and the next command starts another (its \
+            "{holder} serves this home: `kill -9 {}` on {} ends it, its jobs go on, and the next command starts another (its \
              log is {log})",
             holder.pid, holder.host
         ),
         Held::Here(None) => format!(
-            "a process of an earlier catbench serves this home: `fuser {lock}` names it, `kill` with that number ends it, its \
+            "a process of an earlier catbench serves this home: `fuser {lock}` names it, `kill -9` with that number ends it, its \
              jobs go on, and the next command starts another (its log is {log})"
         ),
         Held::No => format!("it has ended by now (its log is {log}): try again"),

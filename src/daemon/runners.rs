@@ -99,7 +99,11 @@ fn unwritten(turn: &Turn, cause: String) -> Option<String> {
     if !turn.job.path().is_dir() {
         return Some(cause);
     }
-    fail(turn, &cause).err().map(|error| format!("{cause}; {error}"))
+    if let Err(error) = fail(turn, &cause) {
+        return Some(format!("{cause}; {error}"));
+    }
+    // Events that were taken away since it was asked for: what was written now counts as of an attempt before.
+    turn.job.event_count().is_ok_and(|count| count < turn.from_seq).then_some(cause)
 }
 
 /// Ask the runner of `job` to finish its step and end, or with `kill` end it at once. Whether there was one.
@@ -160,7 +164,9 @@ fn attend(turn: &Turn, idle: Option<Runner>, program: &PathBuf) -> Result<Option
 }
 
 fn spawn(turn: &Turn, assignment: &Assignment, model: ModelSpec, program: &PathBuf) -> std::io::Result<Runner> {
-    let log = crate::fs::open_append(&turn.job.log())?;
+    let path = turn.job.log();
+    let log =
+        crate::fs::open_append(&path).map_err(|error| std::io::Error::other(format!("{}: {error}", path.shown())))?;
     let (variable, huge_pages) = crate::sys::HUGE_PAGES;
     let mut command = Command::new(program);
     if let Some(conditions) = &turn.conditions {

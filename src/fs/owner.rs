@@ -58,6 +58,8 @@ pub fn owned_by(path: &Path) -> Option<String> {
             format!("sudo chown -R {} {}", user(own), quoted(path))
         }
         (_, 0, None) => "ask root for it".into(),
+        // A file of another user in a home of this one: by a group that shares it, or from an archive that root has unpacked.
+        (.., Some(home)) if owner(&home) == Some(own) => format!("sudo chown {} {}", user(own), quoted(path)),
         _ => format!("run it as {}, or set CATBENCH_HOME to a folder of your own", user(uid)),
     };
     Some(format!("{} belongs to {}, and you are {}: {remedy}", path.shown(), user(uid), user(own)))

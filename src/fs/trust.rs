@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use super::Show;
-use super::owner::{own_uid, user};
+use super::owner::{INTERNAL, own_uid, user};
 
 /// The variable that names groups and users, by name or number, with commas between.
 pub const TRUST: &str = "CATBENCH_TRUST";
@@ -191,8 +191,8 @@ pub struct Untrusted {
 }
 
 /// Check that nobody whom this user does not trust can exchange the folder at `path`, or what is in it: neither it nor those
-/// above it, up to one in which each can only move what is theirs, or one that this user alone can write to. One that is not
-/// there yet is judged by those above it. `path` has no links in it.
+/// above it, up to one that this user alone can write to; root has all of them judged. In one with the sticky bit each can only
+/// move what is theirs. One that is not there yet is judged by those above it. `path` has no links in it.
 ///
 /// # Errors
 /// The system's; the inner one says who can.
@@ -207,14 +207,12 @@ pub fn check_folder(path: &Path) -> io::Result<Result<(), Untrusted>> {
         if !(is_trusted(&found) || is_above && trusted().outside == Some(found.uid())) {
             return Ok(Err(of_another(folder, &found)));
         }
-        if is_above && found.mode() & STICKY != 0 {
-            return Ok(Ok(()));
-        }
-        if let Some(writer) = who_else_writes(folder, &found) {
+        let keeps_each_his_own = is_above && found.mode() & STICKY != 0;
+        if let Some(writer) = who_else_writes(folder, &found).filter(|_| !keeps_each_his_own) {
             return Ok(Err(open_to(writer, folder, &found)));
         }
-        // What is above the home itself can be exchanged with it, whoever made it.
-        if is_above && found.uid() == own_uid() {
+        // What is above the home itself can be exchanged with it, whoever made it. Root's own folders are found in those of others.
+        if is_above && found.uid() == own_uid() && own_uid() != 0 {
             return Ok(Ok(()));
         }
     }
@@ -224,11 +222,14 @@ pub fn check_folder(path: &Path) -> io::Result<Result<(), Untrusted>> {
 /// What is said of a `folder` that belongs to one who is not trusted.
 fn of_another(folder: &Path, found: &Metadata) -> Untrusted {
     let owner = user(found.uid());
+    // The program's own files in a home are one user's, whoever trusts whom.
+    let is_served = folder.join(INTERNAL).symlink_metadata().is_ok();
+    let trust = (!is_served).then(|| format!("; or, if you trust {owner}, set {}", setting(&owner)));
     Untrusted {
         problem: format!("{} belongs to {owner}, who can put anything in its place", folder.shown()),
         remedy: format!(
-            "run catbench as {owner}, use a home of your own (CATBENCH_HOME), or, if you trust {owner}, set {}",
-            setting(&owner)
+            "run catbench as {owner}, or set CATBENCH_HOME to a folder of your own{}",
+            trust.unwrap_or_default()
         ),
     }
 }
@@ -261,7 +262,9 @@ fn setting(name: &str) -> String {
     let all = if set.trim().is_empty() { name.to_owned() } else { format!("{},{name}", set.trim()) };
     let why = match trusted().unknown.as_slice() {
         [] => String::new(),
-        unknown => format!(" ({} is in no file of this system: give its number)", unknown.join(", ").shown()),
+        unknown => {
+            format!(" ({}: no group or user of this name is known here, give its number)", unknown.join(", ").shown())
+        }
     };
     format!("{TRUST}={}{why}", shell_words::quote(&all).shown())
 }
@@ -300,10 +303,10 @@ mod tests {
                 "{wrong:?}"
             );
         }
-        // What is in a folder of this user alone stands whatever lies over that.
+        // What is in a folder of this user alone stands whatever lies over that, but not for root.
         let (_outer, inner) = folder(0o777, 0o755);
         std::fs::create_dir(inner.join("home")).unwrap();
-        assert_eq!(check_folder(&inner.join("home")).unwrap(), Ok(()));
+        assert_eq!(check_folder(&inner.join("home")).unwrap().is_ok(), own_uid() != 0);
         let new = inner.with_file_name("new");
         assert!(check_folder(&new).unwrap().is_err(), "made by whoever is first");
     }

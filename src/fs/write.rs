@@ -192,7 +192,9 @@ fn open_own(path: &Path, how: OFlags, mode: Mode) -> io::Result<File> {
     let file = match rustix::fs::openat(&folder, name, flags | how, mode) {
         Ok(file) => File::from(file),
         Err(Errno::LOOP) => {
-            return Err(refused("this is a link, and nothing is written through links here: remove it"));
+            return Err(refused(
+                "this is a link, and nothing is written through links here: put the file itself in its place",
+            ));
         }
         // A socket, or a device without a driver.
         Err(Errno::NXIO) => return Err(refused("this is no file: remove it")),

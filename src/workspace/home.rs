@@ -14,11 +14,12 @@ const BESIDE: &str = "workspaces";
 fn check_own(folder: &Path) -> Result<(), String> {
     let Ok(found) = folder.symlink_metadata() else { return Ok(()) };
     if found.uid() != own_uid() {
-        return Err(format!("{} belongs to {}", folder.shown(), user(found.uid())));
+        let problem = format!("{} belongs to {}", folder.shown(), user(found.uid()));
+        return Err(format!("{problem}: name a home of your own in CATBENCH_HOME"));
     }
     match check_folder(folder) {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(wrong)) => Err(wrong.problem),
+        Ok(Err(wrong)) => Err(format!("{}: {}", wrong.problem, wrong.remedy)),
         Err(error) => Err(format!("{}: {error}", folder.shown())),
     }
 }
@@ -54,9 +55,7 @@ impl Home {
     pub fn passed_over() -> Option<String> {
         let problem = Self::beside().filter(|_| set("CATBENCH_HOME").is_none())?.err()?;
         let taken = Self::of_user().map(|home| format!(", {} is", home.path.shown())).unwrap_or_default();
-        Some(format!(
-            "./{BESIDE} is not taken as the home by itself{taken}: {problem}; to take it all the same, say CATBENCH_HOME={BESIDE}"
-        ))
+        Some(format!("./{BESIDE} is not taken as the home{taken}: {problem}"))
     }
 
     /// `./workspaces`, or why it is not taken by itself; none where it is not there. It may have come with somebody's data, so it
@@ -65,6 +64,10 @@ impl Home {
         let path = Path::new(BESIDE);
         let home = path.is_dir().then(|| Self::at(path).map_err(|error| error.to_string()))?;
         Some(home.and_then(|home| {
+            let link = path.symlink_metadata().map_or(own_uid(), |found| found.uid());
+            if link != own_uid() {
+                return Err(format!("{} has made this link: name a home in CATBENCH_HOME", user(link)));
+            }
             check_own(&home.path)?;
             check_own(&home.internal())?;
             Ok(home)

@@ -8,6 +8,8 @@ use super::Error;
 /// of the same second apart and in order. It sorts behind those that are there, even if the clock has been set back since.
 pub fn new_id(parent: &Path) -> Result<PathBuf, Error> {
     std::fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
+    // Where another user's link leads nothing is made.
+    crate::fs::open_folder(parent).map_err(Error::io("create a folder in", parent))?;
     loop {
         let now = jiff::Zoned::now();
         // The fraction of the second in base 36 sorts within it; a taken name gets the next one.

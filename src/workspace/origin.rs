@@ -158,14 +158,14 @@ impl Home {
 
 /// That so many jobs are held, and what to do; nothing of none.
 fn held_words(held: usize) -> Option<String> {
-    let jobs = match held {
+    let (jobs, them) = match held {
         0 => return None,
-        1 => "1 job that waits".to_owned(),
-        held => format!("{held} jobs that wait"),
+        1 => ("1 job that waits".to_owned(), "it"),
+        held => (format!("{held} jobs that wait"), "them"),
     };
     Some(format!(
-        "{jobs} came with this home, and nobody has asked for them on this machine: `catbench jobs` shows them, `catbench jobs \
-         resume N` runs one, `catbench jobs cancel N` gives it up"
+        "{jobs} came with this home, and nobody has asked for {them} on this machine: `catbench jobs` shows {them}, `catbench \
+         jobs resume N` runs one, `catbench jobs cancel N` gives it up"
     ))
 }
 

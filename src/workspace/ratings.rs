@@ -3,12 +3,17 @@
 //! the home's trash, under the same path and the time of its removal, and the events that tell of it stay as they are.
 
 use std::collections::BTreeMap;
+use std::fs::TryLockError;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::concept::{read_toml, write_toml};
 use super::error::is_there;
 use super::inside::{is_file_inside, leads_inside};
 use super::{Concept, Error, JobFolder, inside};
+
+/// How long the ratings of another client are waited for: writing them takes a moment.
+const LOCKED: Duration = Duration::from_secs(1);
 
 /// A sample in the trash.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,10 +56,13 @@ impl Concept {
         let picture = self.in_jobs(picture)?;
         let path = self.folder.join("ratings.toml");
         rating.map_or(Ok(()), |rating| check(&path, &picture, rating))?;
-        // Two clients that rate at once do not undo each other's. Where a folder cannot be locked (some network disks), the
-        // later one wins.
+        // Two clients that rate at once do not undo each other's. Where a folder cannot be locked (some network disks, somebody who
+        // may read it holds it), the later one wins.
         let folder = crate::fs::open_folder(&self.folder).map_err(Error::io("open", &self.folder))?;
-        let _ = folder.lock();
+        let deadline = Instant::now() + LOCKED;
+        while matches!(folder.try_lock(), Err(TryLockError::WouldBlock)) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(2));
+        }
         let mut ratings = read_ratings(&self.folder)?;
         match rating {
             Some(_) if !self.has_sample(Path::new(&picture)) => {
@@ -153,7 +161,9 @@ impl Concept {
         let is_picture = picture.extension().is_some_and(|ending| ending == "png");
         // Folders of the job may be links: what is moved is a file of the job all the same.
         let place = self.folder.join(picture).with_file_name("");
-        let leads_out = || place.exists() && !self.job_of(picture).is_some_and(|(job, _)| leads_inside(&job, &place));
+        let is_own = || crate::fs::open_folder(&place).is_ok();
+        let is_of_job = || self.job_of(picture).is_some_and(|(job, _)| leads_inside(&job, &place));
+        let leads_out = || place.exists() && !(is_own() && is_of_job());
         match picture.to_str() {
             Some(text) if plain && of_job && is_picture && !leads_out() => Ok(text.to_owned()),
             _ => {

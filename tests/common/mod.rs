@@ -161,6 +161,23 @@ pub fn short_folder() -> tempfile::TempDir {
     tempfile::tempdir_in("/tmp").unwrap()
 }
 
+/// A home elsewhere than that of the workspace; its daemon ends with it.
+pub struct Elsewhere<'a>(pub &'a Workspace, pub PathBuf);
+
+impl Elsewhere<'_> {
+    pub fn catbench(&self, args: &[&str]) -> Command {
+        let mut command = catbench(self.0, args);
+        command.env("CATBENCH_HOME", &self.1);
+        command
+    }
+}
+
+impl Drop for Elsewhere<'_> {
+    fn drop(&mut self) {
+        let _ = self.catbench(&["daemon", "stop"]).output();
+    }
+}
+
 /// A home with the concept `demo`; its base model is only a name.
 pub struct Workspace {
     folder: tempfile::TempDir,

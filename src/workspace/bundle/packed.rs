@@ -62,7 +62,7 @@ fn check(archive: &Path, name: &str, entry: &Entry) -> Result<(), Error> {
     }
     if entry.is_link {
         let problem = format!("{name:?} in it is a link, which leads out of it");
-        return refuse(problem, "pack the file itself: `catbench concept export` does");
+        return refuse(problem, "pack what it leads to: `catbench concept export --follow-links` does");
     }
     if entry.is_packed {
         return refuse(format!("{name:?} in it is compressed or encrypted"), "unpack it, and import the folder");
