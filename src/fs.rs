@@ -31,13 +31,23 @@ pub use trust::{TRUST, Untrusted, check_folder};
 pub use write::{NewFile, copy, create_folders, is_temporary, open_append, open_lock, unforeseen, write_atomic};
 
 /// Make `folder` and those above it, but not `root` or what is above that: a `root` that was moved is not begun anew where it
-/// was.
+/// was. Links below `root` are refused: clones and archives carry them.
 pub fn create_below(root: &Path, folder: &Path) -> io::Result<()> {
     let mut path = root.to_path_buf();
     for part in folder.strip_prefix(root).map_err(io::Error::other)? {
         path.push(part);
         match write::folders(&path).create(&path) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let found = path.symlink_metadata()?;
+                if found.is_symlink() {
+                    let why =
+                        "this is a link, and nothing is written through links here: put the folder itself in its place";
+                    return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{}: {why}", path.shown())));
+                }
+                if !found.is_dir() {
+                    return Err(error);
+                }
+            }
             created => created?,
         }
     }
@@ -69,5 +79,11 @@ mod tests {
         }
         std::fs::write(root.join("file"), "").unwrap();
         assert!(create_below(&root, &root.join("file/x")).is_err());
+        std::os::unix::fs::symlink(folder.path(), root.join("link")).unwrap();
+        for inside in ["link", "link/masks"] {
+            let said = create_below(&root, &root.join(inside)).unwrap_err().to_string();
+            assert!(said.contains("this is a link"), "{said}");
+        }
+        assert!(!folder.path().join("masks").exists());
     }
 }

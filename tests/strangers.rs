@@ -421,3 +421,29 @@ fn a_folder_that_is_exchanged_for_that_of_an_impostor_is_never_believed() {
     let lines = BufReader::new(&*trusting.stderr).lines().count();
     assert_eq!(lines, 1, "{}", String::from_utf8_lossy(&trusting.stderr));
 }
+
+#[test]
+fn a_link_in_the_place_of_a_folder_of_the_programs_own_leads_nothing_away() {
+    // As a clone carries it: made by this user.
+    let workspace = Workspace::new();
+    let internal = workspace.home().join(".catbench");
+    std::fs::create_dir(&internal).unwrap();
+    set_mode(&internal, 0o700);
+    let precious = workspace.home().parent().unwrap().join(format!("precious-{}", std::process::id()));
+    std::fs::create_dir_all(precious.join("thesis")).unwrap();
+    std::fs::write(precious.join("thesis/one.tex"), "mine").unwrap();
+    let other = workspace.home().join("other");
+    std::fs::rename(workspace.concept(), &other).unwrap();
+    for name in ["workshop", "trash", "models", "embeddings", "plans", "queue"] {
+        std::os::unix::fs::symlink(&precious, internal.join(name)).unwrap();
+        for args in
+            [&["concept", "import", other.to_str().unwrap(), "--name", "mug"][..], &["concept", "remove", "other"]]
+        {
+            catbench(&workspace, args).assert().code(1).stderr(contains("follows no link"));
+        }
+        std::fs::remove_file(internal.join(name)).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(precious.join("thesis/one.tex")).unwrap(), "mine");
+    assert_eq!(std::fs::read_dir(&precious).unwrap().count(), 1);
+    std::fs::remove_dir_all(precious).unwrap();
+}

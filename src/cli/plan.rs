@@ -22,7 +22,7 @@ use super::Error;
 use crate::client;
 use crate::fs::Show;
 use crate::fs::write_atomic;
-use crate::protocol::{JobChange, JobInfo, JobState, ScoreTask, SeedRule, State};
+use crate::protocol::{JobChange, JobInfo, JobKind, JobState, ScoreTask, SeedRule, State};
 use crate::workspace::{self, Concept, Home, JobFolder, RunSpec, ScoreSpec};
 
 /// A plan and its file.
@@ -167,13 +167,23 @@ impl Plan {
         &self,
         index: usize,
         folder: &Path,
+        kind: JobKind,
         id: impl Fn(&JobIds) -> &Option<String>,
         same: impl Fn(&Cell, &Cell) -> bool,
     ) -> Option<JobFolder> {
         let cell = &self.cells[index];
         let others = self.cells.iter().chain(&self.others).filter(|other| other.concept == cell.concept);
         let alike = std::iter::once(cell).chain(others.filter(|other| same(cell, other)));
-        alike.filter_map(|cell| id(&cell.jobs).as_ref()).find_map(|id| JobFolder::within(folder, Path::new(id)).ok())
+        let concept = folder.parent().unwrap_or(folder);
+        // A plan may have come with the home: what it names counts only where it does what this cell needs, within its concept.
+        let is_fit = |job: &JobFolder| match kind {
+            JobKind::Mask => {
+                job.mask_spec().is_ok_and(|spec| spec.pictures.iter().all(|path| path.starts_with(concept)))
+            }
+            kind => job.kind().is_ok_and(|own| own == kind),
+        };
+        let ids = alike.filter_map(|cell| id(&cell.jobs).as_ref());
+        ids.filter_map(|id| JobFolder::within(folder, Path::new(id)).ok()).find(is_fit)
     }
 
     /// The jobs of a cell, made where they are not there.
@@ -181,7 +191,7 @@ impl Plan {
         let cell = self.cells[index].clone();
         let concept = self.concept(&cell)?;
         let (runs, jobs) = (concept.folder.join("runs"), concept.folder.join("jobs"));
-        let run = match self.known(index, &runs, |jobs| &jobs.run, Cell::trains_as) {
+        let run = match self.known(index, &runs, JobKind::Train, |jobs| &jobs.run, Cell::trains_as) {
             Some(run) => run,
             None => JobFolder::new_run(&concept, cell.train.clone(), cell.score.clone())?,
         };
@@ -192,7 +202,7 @@ impl Plan {
         self.cells[index].jobs.run = Some(run.id().to_owned());
         self.save()?;
         let masking = self.masking_of(index, &concept, &jobs)?;
-        let known = self.known(index, &jobs, |jobs| &jobs.untrained, Cell::begins_as);
+        let known = self.known(index, &jobs, JobKind::Score, |jobs| &jobs.untrained, Cell::begins_as);
         let untrained = if let Some(untrained) = known {
             untrained
         } else {
@@ -201,7 +211,7 @@ impl Plan {
         };
         self.cells[index].jobs.untrained = Some(untrained.id().to_owned());
         self.save()?;
-        let known = self.known(index, &jobs, |jobs| &jobs.scoring, |_, _| false);
+        let known = self.known(index, &jobs, JobKind::Score, |jobs| &jobs.scoring, |_, _| false);
         let scoring = if let Some(scoring) = known {
             scoring
         } else {
@@ -219,7 +229,7 @@ impl Plan {
     fn masking_of(&mut self, index: usize, concept: &Concept, jobs: &Path) -> Result<Option<JobFolder>, Error> {
         let Some(config) = self.cells[index].photo_masks.clone() else { return Ok(None) };
         let same = |a: &Cell, b: &Cell| a.photo_masks == b.photo_masks;
-        let known = self.known(index, jobs, |jobs| &jobs.masking, same);
+        let known = self.known(index, jobs, JobKind::Mask, |jobs| &jobs.masking, same);
         let masking = if let Some(masking) = known {
             masking
         } else {
@@ -244,21 +254,21 @@ impl Plan {
         for (index, cell) in self.cells.iter().enumerate() {
             let concept = self.concept(cell)?;
             let (runs, jobs) = (concept.folder.join("runs"), concept.folder.join("jobs"));
-            let run = self.known(index, &runs, |jobs| &jobs.run, Cell::trains_as);
+            let run = self.known(index, &runs, JobKind::Train, |jobs| &jobs.run, Cell::trains_as);
             if !trainings.iter().any(|other| cell.trains_as(other)) && !done(run)? {
                 trainings.push(cell);
                 let spec = RunSpec::new(&concept, cell.train.clone(), cell.score.clone())?;
                 requests.push(client::run_request(&concept, &spec, 0)?);
                 labels.push(cell.name());
             }
-            let known = self.known(index, &jobs, |jobs| &jobs.untrained, Cell::begins_as);
+            let known = self.known(index, &jobs, JobKind::Score, |jobs| &jobs.untrained, Cell::begins_as);
             if !untrained.iter().any(|other| cell.begins_as(other)) && !done(known)? {
                 untrained.push(cell);
                 let spec = ScoreSpec::new(&concept, None, ScoreTask::Untrained, cell.untrained())?;
                 requests.push(client::score_request(&concept, &spec, 1)?);
                 labels.push(cell.name());
             }
-            if !done(self.known(index, &jobs, |jobs| &jobs.scoring, |_, _| false))? {
+            if !done(self.known(index, &jobs, JobKind::Score, |jobs| &jobs.scoring, |_, _| false))? {
                 let spec = ScoreSpec::new(&concept, None, ScoreTask::Learned, cell.score.clone())?;
                 requests.push(client::score_request(&concept, &spec, 1)?);
                 labels.push(cell.name());

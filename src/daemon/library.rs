@@ -1,7 +1,7 @@
 //! The store, made of the files and kept as they are: what is taken up of a concept when its files have changed, and what is
 //! answered from it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -29,6 +29,8 @@ pub struct Library {
     pub(super) dirty: Dirty,
     /// Concepts and jobs a mask of whose samples may have changed.
     pub(super) masks: BTreeSet<(String, String)>,
+    /// Jobs that cannot be read, by their keys: how their files were then, and what is wrong.
+    unread: HashMap<Vec<u8>, (String, String)>,
     /// Told of each concept that has changed.
     taken_up: Rc<dyn Fn(&str)>,
     looks: Readings<Option<Look>>,
@@ -54,7 +56,7 @@ impl Library {
     pub fn new(home: Home, store: Store, taken_up: Rc<dyn Fn(&str)>) -> Self {
         let (dirty, masks) = (Dirty::new(), BTreeSet::new());
         let (looks, contents, states) = (Readings::new(), Readings::new(), Readings::new());
-        Self { home, store, dirty, masks, taken_up, looks, contents, states }
+        Self { home, store, dirty, masks, unread: HashMap::new(), taken_up, looks, contents, states }
     }
 
     /// Make the whole store as the files are.
@@ -83,6 +85,7 @@ impl Library {
     /// Forget everything and read the files.
     pub fn rebuild(&mut self) -> Result<StoreCounts, store::Error> {
         self.store.clear()?;
+        self.unread.clear();
         self.scan()
     }
 
@@ -213,6 +216,12 @@ impl Library {
             let path = key(&[concept, &name]);
             let known = self.store.jobs.get(&path)?;
             let touched = self.masks.remove(&(concept.to_owned(), name.clone()));
+            there.insert(name.clone());
+            if let Some((_, problem)) = self.unread.get(&path).filter(|(then, _)| *then == now) {
+                jobs.problem.get_or_insert_with(|| problem.clone());
+                continue;
+            }
+            self.unread.remove(&path);
             // Of one that is at work only its beginning and its end are taken up.
             if known.as_ref().is_none_or(|known| known.fingerprint != now && !is_held) {
                 jobs.changed = true;
@@ -226,7 +235,10 @@ impl Library {
                         self.keep_job(concept, job.id(), contents, then)?;
                         None
                     }
-                    Ok((_, Err(error))) => Some(error.to_string()),
+                    Ok((then, Err(error))) => {
+                        self.unread.insert(path, (then, error.to_string()));
+                        Some(error.to_string())
+                    }
                     Err(late) => {
                         self.later(concept);
                         Some(late.to_string())
@@ -239,7 +251,6 @@ impl Library {
             {
                 jobs.masks |= self.look_at_masks(folder, &path, JobRecord { masks: masks_now, ..known })?;
             }
-            there.insert(name);
         }
         for name in self.store.jobs.names_under(&key(&[concept]))? {
             if !there.contains(&name) {

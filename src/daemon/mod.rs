@@ -66,6 +66,12 @@ pub enum Error {
          job, cancel it first"
     )]
     Queued(u64),
+    /// It came with the home, and says itself where it writes.
+    #[error(
+        "job {0} came with this home and would write masks beside whatever pictures it names: `catbench jobs cancel {0}`, and \
+         make them anew with `catbench mask make`"
+    )]
+    Came(u64),
     /// It would wait for itself.
     #[error("job {number} cannot come after job {other}, which {}", if number == other { "it is" } else { "waits for it" })]
     Circle {

@@ -44,14 +44,15 @@ pub fn write_escaped(to: &mut impl fmt::Write, c: char) -> fmt::Result {
         '\n' => to.write_str("\\n"),
         '\r' => to.write_str("\\r"),
         '\t' => to.write_str("\\t"),
-        // None of those that are not shown takes more.
-        c => write!(to, "\\u{:04x}", c as u32),
+        c => c.encode_utf16(&mut [0; 2]).iter().try_for_each(|unit| write!(to, "\\u{unit:04x}")),
     }
 }
 
-/// Whether `c` is seen where it stands: no control character, and none that turns the direction of writing.
+/// Whether `c` is seen where it stands: no control character, none that turns the direction of writing, and no tag, which is
+/// never seen.
 pub fn is_shown(c: char) -> bool {
-    !c.is_control() && !matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    !c.is_control() && !turns && !matches!(c, '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]
@@ -66,6 +67,6 @@ mod tests {
         assert_eq!(name(b"a\x1b[2J\nb.png"), "a\\u001b[2J\\nb.png");
         assert_eq!(name(b"a\xff\xc3.png"), "a\\xff\\xc3.png");
         assert_eq!(name("gnp.\u{202e}exe".as_bytes()), "gnp.\\u202eexe");
-        assert_eq!("a\u{9b}2J".shown().to_string(), "a\\u009b2J");
+        assert_eq!("a\u{9b}2J\u{e0041}".shown().to_string(), "a\\u009b2J\\udb40\\udc41");
     }
 }

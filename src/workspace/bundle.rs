@@ -20,8 +20,12 @@ use crate::fs::{NewFile, Show};
 /// The manifest's name in an archive.
 const MANIFEST: &str = "manifest.toml";
 const FORMAT: u32 = 1;
-/// The most bytes of a manifest: two hundred for each file that an archive may have.
+/// The most bytes of a manifest: three hundred for each file that an archive may have.
 const MAX_MANIFEST: u64 = 32 << 20;
+/// The most bytes of a manifest for each file there is, and besides: the longest name, written with escapes, and a hash.
+const MANIFEST_OF_FILE: u64 = 8 << 10;
+/// The most brackets of a manifest for each file: four, and those of its name. Each could be a table, which takes fifty times its bytes.
+const BRACKETS_OF_FILE: usize = 64;
 /// Files of a kind that an error names.
 const NAMED: usize = 5;
 
@@ -157,12 +161,12 @@ fn take_in(from: &Path, source: &impl Source, folder: &Path) -> Result<Option<St
     let mut sizes = source.sizes();
     let read = |name: &Path| source.open(name).map_err(named(name)).map_err(Error::io("read", from));
     let manifest = match sizes.remove(Path::new(MANIFEST)) {
-        Some(bytes) if bytes > MAX_MANIFEST => {
-            let problem = format!("its {MANIFEST} is over {} MiB, which none is", MAX_MANIFEST >> 20);
+        Some(bytes) if bytes > MAX_MANIFEST.min(MANIFEST_OF_FILE * (sizes.len() as u64 + 1)) => {
+            let problem = format!("its {MANIFEST} has {bytes} bytes, more than {} files need", sizes.len());
             return Err(Error::invalid(from, problem, "export the concept again"));
         }
         Some(_) => {
-            let manifest = Manifest::read(from, read(Path::new(MANIFEST))?)?;
+            let manifest = Manifest::read(from, read(Path::new(MANIFEST))?, sizes.len())?;
             manifest.check_names(from, &sizes)?;
             Some(manifest)
         }
@@ -198,13 +202,16 @@ impl PackedFile {
 }
 
 impl Manifest {
-    /// The manifest of `from` in `file`.
-    fn read(from: &Path, file: impl Read) -> Result<Self, Error> {
+    /// The manifest of `from` in `file`, beside which there are `files`.
+    fn read(from: &Path, file: impl Read, files: usize) -> Result<Self, Error> {
         let damaged = |cause: &dyn std::fmt::Display| {
             let problem = format!("its {MANIFEST} is damaged ({cause})");
             Error::invalid(from, problem, "export the concept again")
         };
         let text = io::read_to_string(file.take(MAX_MANIFEST)).map_err(|error| damaged(&error))?;
+        if text.bytes().filter(|byte| b"[{".contains(byte)).count() > BRACKETS_OF_FILE * (files + 1) {
+            return Err(damaged(&"it is no list of files"));
+        }
         // Of any version, so that a newer one is told from a damaged one.
         let table: toml::Table = text.parse().map_err(|error: toml::de::Error| damaged(&error.message()))?;
         let format = table.get("format").and_then(toml::Value::as_integer);

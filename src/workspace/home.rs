@@ -94,7 +94,7 @@ impl Home {
             return Err(Error::invalid(&self.path, problem, remedy));
         }
         match check_folder(&self.path).map_err(Error::io("read", &self.path))? {
-            Ok(()) => Ok(self),
+            Ok(()) => self.check_internal().map(|()| self),
             Err(wrong) => Err(Error::invalid(&self.path, wrong.problem, wrong.remedy)),
         }
     }

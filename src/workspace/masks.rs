@@ -171,7 +171,10 @@ impl Concept {
     pub fn write_mask(&self, picture: &Path, mask: &GrayImage, how: &[(&str, &str)]) -> Result<PathBuf, Error> {
         let path = self.mask_of(picture);
         let folder = path.parent().unwrap_or(&self.folder);
-        crate::fs::create_below(folder.parent().unwrap_or(folder), folder).map_err(Error::io("create", folder))?;
+        // The folder of the photos' masks may be a link of this user's own; one of samples never is.
+        if !(folder == self.folder.join("masks") && folder.is_dir()) {
+            crate::fs::create_below(folder.parent().unwrap_or(folder), folder).map_err(Error::io("create", folder))?;
+        }
         image::write_png(&path, mask, how)?;
         Ok(path)
     }

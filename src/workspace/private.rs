@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use super::{Error, Home};
 use crate::fs::{own_uid, owned_by, user};
 
+/// The folders of the program's own in which it makes and moves files.
+const FOLDERS: [&str; 7] = ["embeddings", "models", "plans", "queue", "trash", "trash/samples", "workshop"];
+
 /// Make `folder`, or check the one that is there: a folder, no link to one, owned by this user, closed to all others. One
 /// that is open to others is closed.
 ///
@@ -61,7 +64,21 @@ impl Home {
     pub fn make_internal(&self) -> Result<PathBuf, Error> {
         let folder = self.internal();
         make_private(&folder)?;
+        self.check_internal()?;
         Ok(folder)
+    }
+
+    /// Refuse links in the place of the folders of the program's own: what is made, moved or emptied there would be somewhere else,
+    /// and clones and archives carry links.
+    pub fn check_internal(&self) -> Result<(), Error> {
+        for name in FOLDERS {
+            let folder = self.internal().join(name);
+            if folder.symlink_metadata().is_ok_and(|found| !found.is_dir()) {
+                let remedy = "remove it: catbench follows no link there";
+                return Err(Error::invalid(&folder, "this must be a folder of its own", remedy));
+            }
+        }
+        Ok(())
     }
 
     /// The user whose home it is, or in whose folder it will be, where that is neither this user nor root.

@@ -1,6 +1,6 @@
 //! The files of an archive, read where they lie in it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Range;
@@ -13,6 +13,9 @@ use super::Source;
 use crate::archive::{self, Entry};
 use crate::workspace::Error;
 use crate::workspace::inside::MAX_DEPTH;
+
+/// The most folders of an archive, each of which takes a block of the disk: a run has eight.
+const MAX_FOLDERS: usize = 50_000;
 
 /// The most bytes of one part of a path, on all file systems that are common.
 const LONGEST_PART: usize = 255;
@@ -38,6 +41,14 @@ impl Archive {
         let mut files = archive::entries(&file).map_err(wrong)?;
         for (name, entry) in &files {
             check(path, name, entry)?;
+        }
+        let mut folders = HashSet::new();
+        for name in files.keys() {
+            folders.extend(name.match_indices('/').map(|(end, _)| &name[..end]));
+            if folders.len() > MAX_FOLDERS {
+                let problem = format!("it has more than {MAX_FOLDERS} folders");
+                return Err(Error::invalid(path, problem, "it was made to fill the disk: do not trust it"));
+            }
         }
         // Entries that lie over each other would come to more than there is: nothing is written of those.
         if files.values().map(|entry| entry.range.len() as u64).fold(0, u64::saturating_add) > length {
