@@ -89,7 +89,7 @@ fn a_group_that_shares_a_folder_is_named_once_and_work_goes_on_there() {
     let refused = || contains("group 54321 can put anything").and(contains("CATBENCH_TRUST="));
     member(&["concept", "list"], "").assert().code(1).stderr(refused().and(contains("CATBENCH_TRUST=54321")));
     member(&["jobs"], "55").assert().code(1).stderr(refused().and(contains("CATBENCH_TRUST=55,54321")));
-    member(&["jobs"], "gone").assert().code(1).stderr(refused().and(contains("gone is in no file of this system")));
+    member(&["jobs"], "gone").assert().code(1).stderr(refused().and(contains("gone: no group or user of this name")));
     assert!(!home.join(".catbench").exists());
     let trust = "54321";
     member(&["concept", "list"], trust).assert().code(0).stdout(contains("demo"));
