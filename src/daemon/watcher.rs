@@ -1,11 +1,11 @@
 //! Taking note of what changes in the folders of concepts.
 
 use crate::fs::Show;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use notify::{PollWatcher, RecommendedWatcher, RecursiveMode, Watcher};
 
@@ -15,6 +15,11 @@ const POLL: Duration = Duration::from_secs(2);
 /// Between two concepts when all are looked at because the system has lost count: looking is told of, too, and told faster
 /// than it is taken it would be lost count of again, and all be looked at for ever.
 const ONE_BY_ONE: Duration = Duration::from_micros(500);
+
+/// The system has lost count again soon, where it has after so long.
+const SOON: Duration = Duration::from_secs(2);
+/// The longest that a look at all is put off.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// Something may have changed in the folder of a concept.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,19 +53,51 @@ pub fn start(
         watch.add(&watch.home.clone(), RecursiveMode::NonRecursive);
         watch.concepts().iter().for_each(|concept| watch.add(&watch.home.join(concept), RecursiveMode::Recursive));
         drop(begun);
-        for event in events {
-            let is_of_all = matches!(&event, Ok(event) if event.need_rescan());
+        let (mut pending, mut rescans) = (VecDeque::new(), Rescans::default());
+        while let Some(event) = pending.pop_front().or_else(|| events.recv().ok()) {
+            let is_of_all = is_of_all(&event);
+            if is_of_all {
+                std::thread::sleep(rescans.pause());
+                pending.extend(events.try_iter());
+                // One look at all is as good as several.
+                pending.retain(|event| !self::is_of_all(event));
+            }
             for change in watch.note(event) {
                 changed(change);
                 if is_of_all {
                     std::thread::sleep(ONE_BY_ONE);
                 }
             }
+            if is_of_all {
+                rescans.last = Some(Instant::now());
+            }
         }
     });
 }
 
 type Noted = notify::Result<notify::Event>;
+
+/// Whether the system has lost count of what happened.
+fn is_of_all(noted: &Noted) -> bool {
+    matches!(noted, Ok(event) if event.need_rescan())
+}
+
+/// When all was looked at because the system had lost count. A look at tens of thousands of folders makes it lose count again: looks
+/// that follow each other closely are put off, for longer each time.
+#[derive(Default)]
+struct Rescans {
+    last: Option<Instant>,
+    pause: Duration,
+}
+
+impl Rescans {
+    /// How long to wait before the next one.
+    fn pause(&mut self) -> Duration {
+        let is_soon = self.last.is_some_and(|last| last.elapsed() < SOON);
+        self.pause = if is_soon { (2 * self.pause).clamp(SOON, LONGEST_PAUSE) } else { Duration::ZERO };
+        self.pause
+    }
+}
 
 /// Watches the home for folders that come and go, and every folder in it but the program's own.
 struct Watch {
@@ -220,5 +257,18 @@ mod tests {
         let mask = Event::new(EventKind::Any).add_path(home.path().join("mug/samples/a/masks/000.png"));
         let of_a = Changed { concept: "mug".into(), masks_of: Some("samples/a".into()) };
         assert_eq!(watch.note(Ok(mask)), BTreeSet::from([of_a]));
+    }
+
+    #[test]
+    fn looks_at_all_that_follow_each_other_closely_are_put_off_longer_each_time() {
+        let mut rescans = Rescans::default();
+        let mut next = || {
+            let pause = rescans.pause();
+            rescans.last = Some(Instant::now());
+            pause.as_secs()
+        };
+        assert_eq!([next(), next(), next(), next(), next(), next(), next()], [0, 2, 4, 8, 16, 30, 30]);
+        rescans.last = Instant::now().checked_sub(2 * SOON);
+        assert_eq!(rescans.pause(), Duration::ZERO);
     }
 }
