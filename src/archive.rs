@@ -29,7 +29,7 @@ const ENTRY: &[u8] = b"PK\x01\x02";
 const ENTRY_LEN: usize = 46;
 const LOCAL_LEN: usize = 30;
 const LONGEST_COMMENT: usize = 0xffff;
-/// The bits of a Unix mode that say what kind of file it is, and those of a link.
+/// The bits of a Unix mode that name the kind of a file, and their value for a link.
 const KIND: usize = 0o170_000;
 const LINK: usize = 0o120_000;
 
@@ -40,7 +40,7 @@ pub struct Entry {
     pub range: Range<usize>,
     /// CRC-32 of its bytes.
     pub checksum: u32,
-    /// Whether it is compressed or encrypted: then its bytes are not those of the file.
+    /// Whether it is compressed or encrypted, so that its bytes have to be unpacked.
     pub is_packed: bool,
     /// Whether it is a link.
     pub is_link: bool,

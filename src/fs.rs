@@ -28,7 +28,7 @@ pub use read::{
 };
 pub use show::{Show, Shown, is_shown, write_escaped};
 pub use trust::{TRUST, Untrusted, check_folder};
-pub use write::{NewFile, copy, create_folders, is_temporary, open_append, open_lock, unforeseen, write_atomic};
+pub use write::{NewFile, copy, create_folders, open_append, open_lock, unforeseen, write_atomic};
 
 /// Make `folder` and those above it, but not `root` or what is above that: a `root` that was moved is not begun anew where it
 /// was. Links below `root` are refused: clones and archives carry them.
@@ -40,9 +40,7 @@ pub fn create_below(root: &Path, folder: &Path) -> io::Result<()> {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 let found = path.symlink_metadata()?;
                 if found.is_symlink() {
-                    let why =
-                        "this is a link, and nothing is written through links here: put the folder itself in its place";
-                    return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{}: {why}", path.shown())));
+                    return Err(write::refused(&format!("{}: {}", path.shown(), write::through_a_link("folder"))));
                 }
                 if !found.is_dir() {
                     return Err(error);

@@ -281,7 +281,7 @@ struct Lines {
     events: EventLines,
     /// What they answer.
     id: u64,
-    /// So many are still to be passed over.
+    /// How many lines are still to be passed over.
     left: u64,
 }
 

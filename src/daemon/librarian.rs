@@ -28,7 +28,7 @@ const WATCHED: Duration = Duration::from_secs(20);
 /// How long is waited before a store that could not be opened is tried again, if nobody asks.
 const AGAIN: Duration = Duration::from_secs(5);
 
-/// Done by the library, or told that there is none. Whether the store can still be used.
+/// What the library does, or hears that there is none. It gives whether the store can still be used.
 type Task = Box<dyn FnOnce(Option<&mut Library>) -> bool + Send>;
 
 enum Note {
@@ -41,7 +41,7 @@ enum Note {
 #[derive(Clone)]
 pub struct Librarian {
     notes: Sender<Note>,
-    /// Why there is no store now, where there is none.
+    /// Why the store is missing; none while there is one.
     missing: Arc<Mutex<Option<String>>>,
 }
 
@@ -96,7 +96,7 @@ impl Librarian {
         Self { notes, missing }
     }
 
-    /// Why there is no store now, where there is none.
+    /// Why the store is missing; none while there is one.
     pub fn missing(&self) -> Option<String> {
         self.missing.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

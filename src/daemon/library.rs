@@ -1,5 +1,5 @@
-//! The store, made of the files and kept as they are: what is taken up of a concept when its files have changed, and what is
-//! answered from it.
+//! The library keeps the store as the files are. It takes up what has changed in a concept's folder, and answers questions from the
+//! store.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};

@@ -31,6 +31,7 @@ const SIGNAL: Duration = Duration::from_secs(10);
 pub const PATIENCE: Duration = Duration::from_secs(10);
 /// How long one waits that can go on without.
 const A_LITTLE: Duration = Duration::from_secs(2);
+
 /// Something has changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {

@@ -19,6 +19,7 @@ pub fn open_folder(path: &Path) -> io::Result<File> {
     use rustix::io::Errno;
 
     use super::owner::user;
+    use super::write::refused;
     use super::{Show, trust};
 
     /// Links on one way, as the system counts them.
@@ -45,7 +46,7 @@ pub fn open_folder(path: &Path) -> io::Result<File> {
                 "{} is a link that {user} has made, and nothing is written through it: remove it",
                 name.shown()
             );
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+            return Err(refused(&why));
         }
         links += 1;
         if links > LINKS {

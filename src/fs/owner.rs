@@ -19,9 +19,20 @@ pub fn why(path: &Path, error: &Error) -> String {
 
 /// The name of a user as `/etc/passwd` has it; none where the user is known elsewhere.
 pub fn user_name(uid: u32) -> Option<String> {
-    let users = super::read_text(Path::new("/etc/passwd"), super::SETTINGS).unwrap_or_default();
-    let (uid, mut fields) = (uid.to_string(), users.lines().map(|line| line.split(':').collect::<Vec<_>>()));
-    fields.find(|fields| fields.get(2) == Some(&uid.as_str())).map(|fields| fields[0].to_owned())
+    name_of(uid, "/etc/passwd")
+}
+
+/// The name that `file`, like `/etc/passwd` or `/etc/group`, has for a number.
+pub(super) fn name_of(number: u32, file: &str) -> Option<String> {
+    let number = number.to_string();
+    let found = entries(file).into_iter().find(|fields| fields.get(2) == Some(&number));
+    found.map(|mut fields| fields.swap_remove(0))
+}
+
+/// The lines of a file like `/etc/passwd`, cut into their fields.
+pub(super) fn entries(file: &str) -> Vec<Vec<String>> {
+    let text = super::read_text(Path::new(file), super::SETTINGS).unwrap_or_default();
+    text.lines().map(|line| line.split(':').map(str::to_owned).collect()).collect()
 }
 
 /// A user in words, and as `chown` takes it: the name, else the number.

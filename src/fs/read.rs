@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use super::trust;
+use super::write::refused;
 
 /// The most bytes of a file of settings: somebody's notes in a `concept.toml` are long with a few thousand.
 pub const SETTINGS: u64 = 4 << 20;
@@ -68,7 +69,7 @@ fn step_by_step(folder: &File, path: &Path, flags: OFlags) -> io::Result<OwnedFd
     let mut parts = path.components().peekable();
     while let Some(part) = parts.next() {
         let Component::Normal(name) = part else {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a path that leads out of its folder"));
+            return Err(refused("a path that leads out of its folder"));
         };
         if parts.peek().is_none() {
             return Ok(rustix::fs::openat(&at, name, flags, Mode::empty())?);
@@ -76,7 +77,7 @@ fn step_by_step(folder: &File, path: &Path, flags: OFlags) -> io::Result<OwnedFd
         let through = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         at = File::from(rustix::fs::openat(&at, name, through, Mode::empty())?);
     }
-    Err(io::Error::new(io::ErrorKind::InvalidInput, "a path without a file name"))
+    Err(refused("a path without a file name"))
 }
 
 /// All of the file at `path`.
@@ -146,7 +147,7 @@ pub fn check_kind(found: &Metadata) -> io::Result<()> {
     if found.is_file() {
         return Ok(());
     }
-    Err(io::Error::new(io::ErrorKind::InvalidInput, format!("this is {}, not a file", word(found.file_type()))))
+    Err(refused(&format!("this is {}, not a file", word(found.file_type()))))
 }
 
 /// What something is that is no file.

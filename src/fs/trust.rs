@@ -8,7 +8,8 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use super::Show;
-use super::owner::{INTERNAL, own_uid, user};
+use super::owner::{INTERNAL, entries, name_of, own_uid, user};
+use super::write::refused;
 
 /// The variable that names groups and users, by name or number, with commas between.
 pub const TRUST: &str = "CATBENCH_TRUST";
@@ -45,12 +46,6 @@ fn trusted() -> &'static Trusted {
     })
 }
 
-/// The lines of a file like `/etc/passwd`, cut into their fields.
-fn entries(file: &str) -> Vec<Vec<String>> {
-    let text = super::read_text(Path::new(file), super::SETTINGS).unwrap_or_default();
-    text.lines().map(|line| line.split(':').map(str::to_owned).collect()).collect()
-}
-
 /// The number of the group or user called `name`, or which is that number.
 fn number(entries: &[Vec<String>], name: &str) -> Option<u32> {
     let known = entries.iter().find(|fields| fields[0] == name);
@@ -70,8 +65,7 @@ pub(super) fn check_file(found: &Metadata) -> io::Result<()> {
     if is_trusted(found) {
         return Ok(());
     }
-    let why = format!("it belongs to {}, not to you: remove it", user(found.uid()));
-    Err(io::Error::new(io::ErrorKind::InvalidInput, why))
+    Err(refused(&format!("it belongs to {}, not to you: remove it", user(found.uid()))))
 }
 
 /// Whether `found` belongs to this user, to root or to one who is trusted.
@@ -153,9 +147,7 @@ fn list(path: &Path) -> Option<Vec<(u16, u32)>> {
 
 /// A group's name, else its number.
 fn group(gid: u32) -> String {
-    let number = gid.to_string();
-    let found = entries("/etc/group").into_iter().find(|fields| fields.get(2) == Some(&number));
-    found.map_or(number, |mut fields| fields.swap_remove(0))
+    name_of(gid, "/etc/group").unwrap_or_else(|| gid.to_string())
 }
 
 /// Whether nobody but user `uid` is in group `gid`, as on systems that give each user a group of its own; given what

@@ -6,7 +6,6 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{DirBuilder, File};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Seek, SeekFrom, Write};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::time::SystemTime;
@@ -133,11 +132,6 @@ pub fn unforeseen() -> String {
     format!("{:016x}", RandomState::new().build_hasher().finish())
 }
 
-/// Whether `name` is one of a file that was being written, as by a process that was killed.
-pub fn is_temporary(name: &OsStr) -> bool {
-    name.as_bytes().starts_with(b".") && name.as_bytes().ends_with(b".tmp")
-}
-
 /// Who may use a new file at `path`: only this user in the folder of the program's own files, elsewhere whom the umask lets.
 fn mode(path: &Path) -> Mode {
     Mode::from(if is_internal(path) { 0o600 } else { 0o666 })
@@ -185,17 +179,22 @@ fn open_above(path: &Path) -> io::Result<(File, &OsStr)> {
     Ok((open_folder(folder)?, name))
 }
 
+/// Why nothing is written by way of a link that stands for a `what`, and what to do.
+pub(super) fn through_a_link(what: &str) -> String {
+    format!("this is a link, and nothing is written through links here: put the {what} itself in its place")
+}
+
+/// That something is not what it has to be.
+pub(super) fn refused(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, why.to_owned())
+}
+
 fn open_own(path: &Path, how: OFlags, mode: Mode) -> io::Result<File> {
-    let refused = |why: &str| io::Error::new(io::ErrorKind::InvalidInput, why.to_owned());
     let (folder, name) = open_above(path)?;
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
     let file = match rustix::fs::openat(&folder, name, flags | how, mode) {
         Ok(file) => File::from(file),
-        Err(Errno::LOOP) => {
-            return Err(refused(
-                "this is a link, and nothing is written through links here: put the file itself in its place",
-            ));
-        }
+        Err(Errno::LOOP) => return Err(refused(&through_a_link("file"))),
         // A socket, or a device without a driver.
         Err(Errno::NXIO) => return Err(refused("this is no file: remove it")),
         Err(error) => return Err(error.into()),
@@ -210,6 +209,7 @@ fn open_own(path: &Path, how: OFlags, mode: Mode) -> io::Result<File> {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
@@ -233,7 +233,8 @@ mod tests {
         let mut new = NewFile::at(&path).unwrap();
         new.write_all(b"half").unwrap();
         let there = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
-        assert_eq!(there.filter(|name| is_temporary(name)).count(), 1);
+        let is_temporary = |name: &OsString| name.as_bytes().starts_with(b".") && name.as_bytes().ends_with(b".tmp");
+        assert_eq!(there.filter(is_temporary).count(), 1);
         drop(new);
         assert_eq!(std::fs::read(&path).unwrap(), b"old");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);

@@ -1,6 +1,7 @@
 //! The folder that only this user may enter.
 
 use crate::fs::Show;
+use std::fs::Metadata;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -33,13 +34,18 @@ pub fn make_private(folder: &Path) -> Result<(), Error> {
     Ok(())
 }
 
+/// Refuse what was `found` at `folder` where that is a link to one, or something else.
+fn check_folder(folder: &Path, found: &Metadata) -> Result<(), Error> {
+    if found.is_dir() {
+        return Ok(());
+    }
+    Err(Error::invalid(folder, "this must be a folder of its own", "remove it: catbench follows no link there"))
+}
+
 /// Check that `folder` is a folder of this user and not a link. Its mode.
 fn check_owner(folder: &Path) -> Result<u32, Error> {
     let found = std::fs::symlink_metadata(folder).map_err(Error::io("read", folder))?;
-    if !found.is_dir() {
-        let remedy = "remove it: catbench follows no link there";
-        return Err(Error::invalid(folder, "this must be a folder of its own", remedy));
-    }
+    check_folder(folder, &found)?;
     if found.uid() != own_uid() {
         let whose = owned_by(folder).unwrap_or_else(|| "set CATBENCH_HOME to a folder of your own".into());
         return Err(Error::invalid(folder, "this is not your folder", whose));
@@ -73,9 +79,8 @@ impl Home {
     pub fn check_internal(&self) -> Result<(), Error> {
         for name in FOLDERS {
             let folder = self.internal().join(name);
-            if folder.symlink_metadata().is_ok_and(|found| !found.is_dir()) {
-                let remedy = "remove it: catbench follows no link there";
-                return Err(Error::invalid(&folder, "this must be a folder of its own", remedy));
+            if let Ok(found) = folder.symlink_metadata() {
+                check_folder(&folder, &found)?;
             }
         }
         Ok(())
