@@ -33,7 +33,6 @@
 //! `diffusion` and asks `segment`). `tests/architecture.rs` checks it.
 
 pub mod archive;
-pub mod catversion;
 pub mod cli;
 pub mod client;
 pub mod daemon;
@@ -42,7 +41,9 @@ pub mod fs;
 pub mod image;
 pub mod json;
 pub mod masks;
+pub mod method;
 pub mod metrics;
+pub mod personalize;
 pub mod protocol;
 pub mod runner;
 pub mod segment;

@@ -14,12 +14,12 @@ use super::score_table::{
     OF_SETTINGS, ScoreColumns, distinct, how_cells, how_columns, interval_notes, notes, of_checkpoints,
 };
 use super::table::{Cell, Column, Format, Table};
-use super::{Error, Where, print_json, train};
+use super::{Error, Where, print_json};
 use crate::client::{self, words};
 use crate::fs::Show;
 use crate::image::left_out_words;
 use crate::protocol::{
-    ClipText, MaskConfig, MaskMaker, MaskQuality, ModelSpec, SampleConfig, ScoreConfig, ScoreCrop, Scores, TrainStart,
+    MaskConfig, MaskMaker, MaskQuality, ModelSpec, SampleConfig, ScoreConfig, ScoreCrop, Scores, TrainStart,
     with_setting,
 };
 use crate::statistics::{self, Comparison};
@@ -47,7 +47,7 @@ pub struct Args {
     only: Vec<String>,
     /// Trainings of each subject, with the seeds S, S + 1, ..., where S is the protocol's seed; 1 if not given. A plan that is there
     /// keeps its number.
-    #[arg(long, value_name = "COUNT", value_parser = train::positive)]
+    #[arg(long, value_name = "COUNT", value_parser = super::values::positive)]
     train_seeds: Option<usize>,
     /// The plan's name; the same name goes on with it. Without: the protocol's.
     #[arg(long)]
@@ -147,9 +147,9 @@ impl Protocol {
 
     /// How all pictures are sampled, but for their prompts. `path` is the protocol's, for errors.
     fn sampling(&self, path: &Path) -> Result<SampleConfig, Error> {
-        let usual = SampleConfig::default().as_preset(self.train.config().preset);
+        let usual = SampleConfig::default().as_preset(self.train.config().preset()?);
         let sample = self.sample.iter().try_fold(usual, |sample, (name, value)| {
-            with_setting(&sample, name, value.clone()).map_err(|message| {
+            with_setting(&sample, name, crate::json::to_value(value).unwrap_or_default()).map_err(|message| {
                 let problem = format!("[sample] {name} = {value}: {}", message.trim_end());
                 workspace::Error::invalid(path, problem, "write what a sampling can have, or leave it out")
             })
@@ -233,8 +233,7 @@ impl Args {
             let photo_masks = protocol.photo_masks.filter(|maker| *maker != MaskMaker::Nobody).map(|maker| {
                 MaskConfig { device: train.device, dtype: train.dtype, ..MaskConfig::of(maker, MaskQuality::Best) }
             });
-            let usual = ScoreConfig::default();
-            let clip_text = ClipText::of(train.preset);
+            let usual = ScoreConfig::default().as_preset(train.preset()?);
             let (fill, crop) = (protocol.fill.unwrap_or(usual.fill), protocol.crop.unwrap_or(usual.crop));
             let cell = PlanCell {
                 label: subject.name.clone(),
@@ -245,7 +244,7 @@ impl Args {
                 photo_masks,
                 jobs: JobIds::default(),
                 train,
-                score: ScoreConfig { sample, fill, crop, clip_text, ..usual },
+                score: ScoreConfig { sample, fill, crop, ..usual },
             };
             let trainings = self.train_seeds.or_else(|| known.trainings(&subject.name)).unwrap_or(1);
             cells.extend(cell.trainings(trainings));

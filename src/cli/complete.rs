@@ -9,6 +9,8 @@ use clap_complete::env::{CompleteEnv, Shells};
 
 use super::Cli;
 use crate::fs::is_shown;
+use crate::method::MethodSettings;
+use crate::protocol::TrainConfig;
 use crate::workspace::queue::QueueFiles;
 use crate::workspace::{Concept, Home};
 
@@ -23,17 +25,14 @@ const WORDS: &[(&str, &[&str])] = &[
     ("dtype", &["f32", "bf16", "f16"]),
     ("fill", &["black", "white", "grey", "mean"]),
     ("format", &["text", "csv", "json", "markdown", "latex"]),
-    ("init", &["class-word", "normal"]),
     ("makers", &["base_model", "sam", "segmenter", "nobody"]),
     ("mask_quality", &["fast", "best"]),
     ("masks", &["base_model", "sam", "segmenter", "nobody"]),
     ("noise", &["catbench", "torch"]),
     ("prediction", &["epsilon", "v"]),
-    ("preset", &["default", "official"]),
     ("replay device", &["cpu", "cuda:0", "metal"]),
     ("sampler", &["ddim", "pndm", "euler", "euler_ancestral", "dpmpp_2m", "unipc"]),
     ("state", &["new", "running", "finished", "stopped", "failed", "interrupted"]),
-    ("train crop", &["center", "squash"]),
 ];
 
 /// Looks names up.
@@ -87,6 +86,9 @@ fn with_value(verb: &str, arg: Arg) -> Arg {
     if let Some((_, words)) = own.or_else(|| WORDS.iter().find(|(name, _)| *name == id)) {
         return arg.add(ArgValueCandidates::new(|| words.iter().map(CompletionCandidate::new).collect()));
     }
+    if let Some(words) = setting_words(verb, id) {
+        return arg.add(ArgValueCandidates::new(move || words.iter().map(CompletionCandidate::new).collect()));
+    }
     match THINGS.iter().find(|(name, _)| *name == id) {
         Some((_, find)) => {
             // What a terminal would obey is not offered: it is written there as it is.
@@ -95,6 +97,19 @@ fn with_value(verb: &str, arg: Arg) -> Arg {
         }
         None => arg,
     }
+}
+
+/// What a setting of a training can be, of whichever method.
+fn setting_words(verb: &str, id: &str) -> Option<Vec<&'static str>> {
+    if verb != "train" {
+        return None;
+    }
+    if id == "preset" {
+        return Some(MethodSettings::ALL.iter().flat_map(|method| method.presets).map(|preset| preset.name).collect());
+    }
+    let rows = MethodSettings::ALL.iter().flat_map(|method| TrainConfig::rows_of(method));
+    let words = rows.into_iter().find(|row| row.name == id)?.words();
+    (!words.is_empty()).then(|| words.to_vec())
 }
 
 fn concepts() -> Vec<String> {

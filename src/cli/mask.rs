@@ -6,7 +6,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::preflight::Told;
-use super::{Error, PlacementArgs, Where, follow, mask_bench, print_json, train};
+use super::{Error, PlacementArgs, Where, follow, mask_bench, print_json};
 use crate::client;
 use crate::fs::Show;
 use crate::image::mask_confidence;
@@ -90,7 +90,7 @@ struct MakeArgs {
     #[arg(long, value_delimiter = ',')]
     timesteps: Option<Vec<usize>>,
     /// Draws of noise at each.
-    #[arg(long, value_parser = train::positive)]
+    #[arg(long, value_parser = super::values::positive)]
     draws: Option<usize>,
     /// Where the map, 0 to 1, is cut; without, where its two classes are best apart, and with --sam at 0.5.
     #[arg(long)]
@@ -105,7 +105,7 @@ struct MakeArgs {
     #[arg(long)]
     device: Option<Where>,
     /// Type of the weights and of activations: f32, bf16 or f16; f32 if not given.
-    #[arg(long, value_parser = train::dtype)]
+    #[arg(long, value_parser = super::values::dtype)]
     dtype: Option<FloatType>,
     #[command(flatten)]
     placement: PlacementArgs,

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::preflight::Told;
 use super::table::{Cell, Column, Format, Table};
-use super::{Error, PlacementArgs, Where, follow, train};
+use super::values::{dtype, one_of};
+use super::{Error, PlacementArgs, Where, follow};
 use crate::client;
 use crate::fs::Show;
 use crate::image::{list_photos, mask_path, mask_says};
@@ -31,7 +32,7 @@ pub struct Args {
     #[arg(long)]
     device: Option<Where>,
     /// Type of the weights and of activations: f32, bf16 or f16; f32 if not given.
-    #[arg(long, value_parser = train::dtype)]
+    #[arg(long, value_parser = dtype)]
     dtype: Option<FloatType>,
     #[command(flatten)]
     placement: PlacementArgs,
@@ -42,12 +43,12 @@ pub struct Args {
 
 /// A maker of masks.
 pub fn maker(text: &str) -> Result<MaskMaker, String> {
-    train::one_of(text, &MaskMaker::ALL.map(|maker| (maker.word(), maker)))
+    one_of(text, &MaskMaker::ALL.map(|maker| (maker.word(), maker)))
 }
 
 /// How closely it looks.
 pub fn quality(text: &str) -> Result<MaskQuality, String> {
-    train::one_of(text, &MaskQuality::ALL.map(|quality| (quality.word(), quality)))
+    one_of(text, &MaskQuality::ALL.map(|quality| (quality.word(), quality)))
 }
 
 /// Compare them.

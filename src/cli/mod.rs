@@ -13,6 +13,7 @@ mod diff;
 mod doctor;
 mod follow;
 mod jobs;
+mod learned;
 mod library;
 mod manual;
 mod mask;
@@ -33,6 +34,8 @@ mod stop;
 mod sweep;
 mod table;
 mod train;
+mod train_settings;
+mod values;
 mod wait;
 mod watch;
 
@@ -228,7 +231,7 @@ struct PromptArgs {
     #[arg(long, value_name = "FILE")]
     prompts: Option<PathBuf>,
     /// Images a prompt; 4 if not given.
-    #[arg(short = 'n', long = "images", value_parser = train::positive)]
+    #[arg(short = 'n', long = "images", value_parser = values::positive)]
     images_per_prompt: Option<usize>,
     /// Seed of the pictures; 0 if not given. `sample` gives image i of every prompt the seed SEED + i. Without it, and in scorings
     /// always, each prompt has seeds of its own: they follow from its text, and SEED is added.
@@ -255,7 +258,7 @@ struct PromptArgs {
     #[arg(long)]
     device: Option<Where>,
     /// Type of the weights and of activations: f32, bf16 or f16; f32 if none is named.
-    #[arg(long, value_parser = train::dtype)]
+    #[arg(long, value_parser = values::dtype)]
     dtype: Option<FloatType>,
 }
 

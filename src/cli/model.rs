@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use super::train::one_of;
+use super::values::one_of;
 use super::{Error, print_json};
 use crate::client::words::shell;
 use crate::fs::Show;

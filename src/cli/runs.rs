@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::train::one_of;
+use super::values::one_of;
 use super::{Error, print_json};
 use crate::client::words::plain;
 use crate::protocol::{RunRecord, State};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::train::{one_of, positive};
+use super::values::{one_of, positive};
 use super::{Error, PlacementArgs, PromptArgs, RunArgs, follow, preflight, print_json};
 use crate::client::{self, Reckoned, words};
 use crate::protocol::{Axis, EmbeddingFile, NoiseKind, SampleConfig, SamplerKind, SeedRule};

@@ -7,7 +7,7 @@ use super::score_table::{
     Best, ScoreColumns, best_columns, how_cells, how_columns, interval_notes, notes, of_checkpoints,
 };
 use super::table::{Cell, Column, Format, Table};
-use super::train::one_of;
+use super::values::one_of;
 use super::{Error, PlacementArgs, PromptArgs, RunArgs, follow, score_compare};
 use crate::client;
 use crate::client::words::shell;

@@ -33,11 +33,15 @@ impl Run {
 
     /// In which settings it learned otherwise than `other`, each with both values. What the preset was called is none of them.
     fn learned_otherwise(&self, other: &Self) -> BTreeMap<String, String> {
-        let like = TrainConfig { preset: self.train.preset, ..other.train.clone() }.looked_at_as(&self.train);
-        let [a, b] = [&self.train, &like].map(|train| train.table().unwrap_or_default());
-        let said = |table: &toml::Table, name: &str| table.get(name).map_or_else(|| "-".into(), ToString::to_string);
-        let names = a.keys().chain(b.keys()).filter(|name| a.get(*name) != b.get(*name));
-        names.map(|name| (name.clone(), format!("{name} ({}; {})", said(&a, name), said(&b, name)))).collect()
+        let like = TrainConfig { preset: self.train.preset.clone(), ..other.train.clone() }.looked_at_as(&self.train);
+        let said = |train: &TrainConfig, name: &str| match train.get(name) {
+            serde_json::Value::Null => "-".into(),
+            value => value.to_string(),
+        };
+        let rows = self.train.rows().into_iter().chain(like.rows());
+        let names = rows.map(|row| row.name).filter(|name| self.train.get(name) != like.get(name));
+        let both = |name: &str| format!("{name} ({}; {})", said(&self.train, name), said(&like, name));
+        names.map(|name| (name.to_owned(), both(name))).collect()
     }
 }
 

@@ -11,9 +11,10 @@ use super::score_table::{
     of_checkpoints,
 };
 use super::table::{Cell, Column, Format, Table};
-use super::{Error, PromptArgs, Where, print_json, train};
+use super::{Error, PromptArgs, Where, print_json};
 use crate::client;
-use crate::protocol::{Preset, SampleConfig, ScoreConfig, Scores, TrainConfig, with_setting};
+use crate::method::MethodSettings;
+use crate::protocol::{Declaration, Preset, SampleConfig, ScoreConfig, Scores, TrainConfig, with_text};
 use crate::statistics;
 use crate::workspace::{Concept, preflight};
 
@@ -37,7 +38,7 @@ pub struct Args {
     layers_study: bool,
     /// Trainings of each combination, with the seeds S, S + 1, ..., where S is the training's seed. From 3 on the table speaks of
     /// settings, not of checkpoints. 3 in a study, else 1; a plan that is there keeps its number.
-    #[arg(long, value_name = "COUNT", value_parser = train::positive)]
+    #[arg(long, value_name = "COUNT", value_parser = super::values::positive)]
     train_seeds: Option<usize>,
     /// The plan's name; the same name goes on with it. Without: the concept's and the settings'.
     #[arg(long)]
@@ -47,7 +48,7 @@ pub struct Args {
     #[command(flatten)]
     how: HowArgs,
     /// Denoising steps of the samples.
-    #[arg(long, value_name = "STEPS", value_parser = train::positive)]
+    #[arg(long, value_name = "STEPS", value_parser = super::values::positive)]
     sample_steps: Option<usize>,
     /// Priority of its jobs in the queue; higher goes first.
     #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
@@ -58,15 +59,6 @@ pub struct Args {
     /// How the table is printed: text, csv, json, markdown or latex.
     #[arg(long, default_value = "text")]
     format: Format,
-}
-
-/// A setting by the name people give it.
-fn full_name(name: &str) -> &str {
-    match name {
-        "n" => "prefix_length",
-        "lr" => "learning_rate",
-        name => name,
-    }
 }
 
 /// The settings of one cell.
@@ -84,19 +76,23 @@ enum Group {
 /// pictures are measured. `sample.` or `score.` in front says which.
 fn group_of<'a>(name: &'a str, text: &str, (train, score): &Settings) -> Result<(Group, &'a str), String> {
     if let Some(key) = name.strip_prefix("sample.") {
-        return Ok((Group::Sample, full_name(key)));
+        return Ok((Group::Sample, key));
     }
     if let Some(key) = name.strip_prefix("score.") {
         return Ok((Group::Score, key));
     }
-    let key = full_name(name);
+    let key = name;
     if ["fill", "clip_text"].contains(&key) || key == "crop" && ["whole", "mask_box", "mask-box"].contains(&text) {
         return Ok((Group::Score, key));
     }
-    let has = |table: Result<toml::Table, _>| table.is_ok_and(|table| table.contains_key(key));
-    if TrainConfig::OPTIONAL.contains(&key) || has(train.table()) {
+    let of_a_method = |method: &&Declaration| method.settings.iter().any(|row| row.is_called(key));
+    if let Some(row) = train.row(key) {
+        return Ok((Group::Train, row.name));
+    }
+    if MethodSettings::ALL.iter().any(of_a_method) {
         return Ok((Group::Train, key));
     }
+    let has = |table: Result<toml::Table, _>| table.is_ok_and(|table| table.contains_key(key));
     if key == "concept_steps" || has(toml::Table::try_from(&score.sample)) {
         return Ok((Group::Sample, key));
     }
@@ -110,31 +106,21 @@ fn with(settings: &Settings, name: &str, text: &str) -> Result<Settings, Error> 
         |problem: &dyn std::fmt::Display| Error::Job(format!("{name}={text}: {}", problem.to_string().trim_end()));
     let (group, key) = group_of(name, text, settings).map_err(|problem| wrong(&problem))?;
     let (train, score) = settings;
-    let value = if key == "layers" {
-        let layers: Result<Vec<i64>, _> = text.split('+').map(|layer| layer.trim().parse::<i64>()).collect();
-        toml::Value::try_from(layers.map_err(|_| wrong(&"layers are numbers joined by +"))?)
-    } else if key == "hold_out" {
-        // A photo may be called 3.
-        Ok(toml::Value::String(text.to_owned()))
-    } else {
-        // A number or a truth value as it stands, else a word.
-        let parsed = toml::from_str::<toml::Table>(&format!("value = {text}")).ok();
-        let parsed = parsed.and_then(|mut table| table.remove("value"));
-        Ok(parsed.unwrap_or_else(|| toml::Value::String(text.to_owned())))
-    };
-    let value = value.map_err(|error| wrong(&error))?;
     match group {
-        Group::Train => Ok((with_setting(train, key, value).map_err(|error| wrong(&error))?, score.clone())),
+        Group::Train => {
+            let mut train = train.clone();
+            train.set_text(key, text).map_err(|error| wrong(&error.cause))?;
+            Ok((train, score.clone()))
+        }
         Group::Sample if ["prompts", "checkpoint", "embeddings", "concepts"].contains(&key) => {
             Err(wrong(&"this cannot differ from cell to cell"))
         }
         Group::Sample => {
-            let sample = with_setting(&score.sample, key, value).map_err(|error| wrong(&error))?;
+            let sample = with_text(&score.sample, key, text).map_err(|error| wrong(&error))?;
             Ok((train.clone(), ScoreConfig { sample, ..score.clone() }))
         }
         Group::Score if ["fill", "crop", "clip_text"].contains(&key) => {
-            let word = value.as_str().map_or_else(|| value.to_string(), |word| word.replace('-', "_"));
-            let score = with_setting(score, key, toml::Value::String(word)).map_err(|error| wrong(&error))?;
+            let score = with_text(score, key, &text.replace('-', "_")).map_err(|error| wrong(&error))?;
             Ok((train.clone(), score))
         }
         Group::Score => Err(wrong(&"only fill, crop and clip_text say how pictures are measured")),
@@ -146,10 +132,20 @@ fn with_all(settings: &Settings, values: &[(String, String)]) -> Result<Settings
     values.iter().try_fold(settings.clone(), |settings, (name, value)| with(&settings, name, value))
 }
 
-/// The preset that `values` name.
-fn preset_of(values: &[(String, String)]) -> Result<Option<Preset>, Error> {
-    let named = values.iter().rfind(|(name, _)| name == "preset");
-    named.map(|(name, value)| Ok(with(&Settings::default(), name, value)?.0.preset)).transpose()
+/// What files call the setting `name`.
+fn full_name(name: &str) -> &str {
+    let rows = MethodSettings::ALL.iter().flat_map(|method| TrainConfig::rows_of(method));
+    rows.into_iter().find(|row| row.is_called(name)).map_or(name, |row| row.name)
+}
+
+/// What a training starts from that `values` name a method or a preset for; none where they name neither.
+fn started_from(values: &[(String, String)], usual: &TrainConfig) -> Result<Option<TrainConfig>, Error> {
+    let named = |name: &str| values.iter().rfind(|(other, _)| other == name).map(|(_, value)| value.as_str());
+    let (method, preset) = (named("method"), named("preset"));
+    if method.is_none() && preset.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(TrainConfig::of(method.unwrap_or(usual.declaration().name), preset)?))
 }
 
 /// `SETTING=VALUES` in its parts.
@@ -196,7 +192,7 @@ impl Args {
     }
 
     /// How cells of `preset` are scored, but for what `--set` and `--grid` say.
-    fn scoring(&self, concept: &Concept, preset: Preset) -> Result<ScoreConfig, Error> {
+    fn scoring(&self, concept: &Concept, preset: &Preset) -> Result<ScoreConfig, Error> {
         let mut score = concept.evaluation(preset)?;
         self.how.apply(&mut score);
         self.prompts.apply_with_prompts(&mut score.sample, concept)?;
@@ -237,14 +233,16 @@ impl Args {
         let (mut planned, mut from_concept) = (Vec::new(), concept.file.train.said().clone());
         for cell in cells {
             let values = [&same[..], &cell[..]].concat();
-            let preset = preset_of(&values)?;
-            let start = self.start(preset.map_or_else(|| concept.train_config(), TrainConfig::preset));
-            let usual = self.scoring(concept, start.preset)?;
+            let usual = concept.train_config();
+            let named = started_from(&values, &usual)?;
+            let is_named = named.is_some();
+            let start = self.start(named.unwrap_or(usual));
+            let usual = self.scoring(concept, start.preset()?)?;
             // Pictures are made where it trains, as those of a training alone.
             let sample = SampleConfig { device: start.device, dtype: start.dtype, ..usual.sample };
             let (mut train, score) = with_all(&(start, ScoreConfig { sample, ..usual }), &values)?;
             let kept = concept.file.train.kept_in(&train);
-            from_concept.retain(|name, _| preset.is_none() && kept.contains_key(name));
+            from_concept.retain(|name, _| !is_named && kept.contains_key(name));
             if train.hold_out.is_some() && !values.iter().any(|(name, _)| name == "validate_every") {
                 // What is held out is measured.
                 train.validate_every = TrainConfig::default().validate_every;
@@ -427,7 +425,7 @@ fn matters_untrained(name: &str, value: &str) -> bool {
     let group = group_of(name, value, &Settings::default());
     group.is_ok_and(|(group, key)| {
         // A preset says how pictures are sampled too.
-        key == "preset"
+        ["method", "preset"].contains(&key)
             || group != Group::Train && !["strength", "uncond_prefix", "every_prompt", "concept_steps"].contains(&key)
     })
 }
@@ -458,8 +456,8 @@ mod tests {
     fn settings_are_read_by_name_and_kind() {
         let base = Settings::default();
         let one = |name: &str, text: &str| with(&base, name, text);
-        assert_eq!(one("layers", "9+10+11").unwrap().0.layers, Some(vec![9, 10, 11]));
-        assert_eq!(one("n", "4").unwrap().0.prefix_length, 4);
+        assert_eq!(one("layers", "9+10+11").unwrap().0.text("layers"), "9,10,11");
+        assert_eq!(one("n", "4").unwrap().0.text("prefix_length"), "4");
         assert!((one("lr", "1").unwrap().0.learning_rate - 1.0).abs() < 1e-12);
         assert!((one("strength", "2").unwrap().1.sample.strength - 2.0).abs() < 1e-6);
         assert!((one("guidance_scale", "3").unwrap().1.sample.guidance_scale - 3.0).abs() < 1e-9);
@@ -468,7 +466,9 @@ mod tests {
         assert_eq!(one("fill", "grey").unwrap().1.fill, crate::protocol::Fill::Grey);
         assert_eq!(one("crop", "squash").unwrap().0.crop, crate::protocol::Crop::Squash);
         assert_eq!(one("crop", "mask-box").unwrap().1.crop, crate::protocol::ScoreCrop::MaskBox);
-        assert_eq!(one("init", "normal").unwrap().0.init, crate::protocol::Init::Normal);
+        assert_eq!(one("init", "normal").unwrap().0.text("init"), "normal");
+        assert_eq!(one("lr_scheduler", "cosine").unwrap().0.lr_scheduler, crate::protocol::LrScheduler::Cosine);
+        assert_eq!(one("seed", "18446744073709551615").unwrap().0.seed, u64::MAX);
         assert_eq!(one("photo_repeats", "100").unwrap().0.photo_repeats, 100);
         assert_eq!(one("hold_out", "3").unwrap().0.hold_out.as_deref(), Some("3"), "a name");
         assert!(one("every_prompt", "true").unwrap().1.sample.every_prompt);
@@ -480,6 +480,8 @@ mod tests {
             ("colour", "1"),
             ("init", "sometimes"),
             ("preset", "own"),
+            ("method", "magic"),
+            ("vectors", "2"),
             ("fill", "red"),
         ];
         for (name, text) in wrong {
@@ -492,9 +494,11 @@ mod tests {
     fn the_last_preset_that_is_named_counts() {
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let values = [pair("preset", "default"), pair("steps", "20"), pair("preset", "official")];
-        assert_eq!(preset_of(&values).unwrap(), Some(Preset::Official));
-        assert_eq!(preset_of(&values[1..2]).unwrap(), None);
-        let official = (TrainConfig::preset(Preset::Official), ScoreConfig::default());
+        let usual = TrainConfig::default();
+        let official = TrainConfig::of(usual.declaration().name, Some("official")).unwrap();
+        assert_eq!(started_from(&values, &usual).unwrap(), Some(official.clone()));
+        assert_eq!(started_from(&values[1..2], &usual).unwrap(), None);
+        let official = (official, ScoreConfig::default());
         let expected = TrainConfig { steps: 20, ..official.0.clone() };
         assert_eq!(with_all(&official, &values).unwrap().0, expected, "what is said beside it holds");
     }

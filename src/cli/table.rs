@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::train::one_of;
+use super::values::one_of;
 use crate::protocol::{MaskDependence, Score};
 use crate::statistics::Versus;
 

@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 use super::Error;
 use crate::json;
 use crate::protocol::{
-    Estimate, EstimateRequest, MaskConfig, MaskWork, ModelSpec, PictureConfig, Reply, Request, SampleConfig, ScoreTask,
-    ScoreWork, TrainConfig,
+    Estimate, EstimateRequest, Format, MaskConfig, MaskWork, ModelSpec, PictureConfig, Reply, Request, SampleConfig,
+    ScoreTask, ScoreWork, TrainConfig,
 };
 use crate::workspace::{Concept, Home, JobFolder, RunSpec, ScoreSpec};
 
@@ -93,26 +93,26 @@ pub fn estimates(jobs: Vec<EstimateRequest>) -> Result<Vec<Estimate>, Error> {
     }
 }
 
-/// Make a finished run of `concept` from the authors' `pytorch_adapter.bin` in `file`.
-pub fn import_adapter(concept: &Concept, file: &Path) -> Result<JobFolder, Error> {
-    match ask(&Request::ImportAdapter { concept: concept.folder.clone(), file: file.to_path_buf() })? {
+/// Make a finished run of `concept` from `file`, of another program.
+pub fn import(concept: &Concept, file: &Path, format: &Format) -> Result<JobFolder, Error> {
+    let (concept, file) = (concept.folder.clone(), file.to_path_buf());
+    match ask(&Request::Import { concept, file, format: format.name.into() })? {
         Reply::Imported { run } => Ok(JobFolder::at(&run)?),
         other => Err(unexpected(other)),
     }
 }
 
-/// Write `checkpoint` as a `pytorch_adapter.bin`, over another file only with `force`. Gives the files written, and warnings.
-pub fn export_adapter(checkpoint: &Path, out: &Path, force: bool) -> Result<(Vec<PathBuf>, Vec<String>), Error> {
-    exported(&Request::ExportAdapter { checkpoint: checkpoint.to_path_buf(), out: out.to_path_buf(), force })
-}
-
-/// Write `checkpoint` as a file for diffusers. Gives the files written, and warnings.
-pub fn export_diffusers(checkpoint: &Path, out: &Path) -> Result<(Vec<PathBuf>, Vec<String>), Error> {
-    exported(&Request::ExportDiffusers { checkpoint: checkpoint.to_path_buf(), out: out.to_path_buf() })
-}
-
-fn exported(request: &Request) -> Result<(Vec<PathBuf>, Vec<String>), Error> {
-    match ask(request)? {
+/// Write `checkpoint` of `concept` as `out`, for another program; over a file of another kind only with `force`. Gives the files
+/// written, and warnings.
+pub fn export(
+    checkpoint: &Path,
+    concept: &str,
+    out: &Path,
+    format: &Format,
+    force: bool,
+) -> Result<(Vec<PathBuf>, Vec<String>), Error> {
+    let (checkpoint, out, format) = (checkpoint.to_path_buf(), out.to_path_buf(), format.name.into());
+    match ask(&Request::Export { checkpoint, concept: concept.into(), out, format, force })? {
         Reply::Exported { files, warnings } => Ok((files, warnings)),
         other => Err(unexpected(other)),
     }

@@ -17,8 +17,8 @@ mod watch;
 pub mod words;
 
 pub use ask::{
-    check_resume, estimate, estimate_of, estimates, export_adapter, export_diffusers, import_adapter, mask_request,
-    model_hash, run_request, score_request, text_layers,
+    check_resume, estimate, estimate_of, estimates, export, import, mask_request, model_hash, run_request,
+    score_request, text_layers,
 };
 pub use daemon::Daemon;
 pub use error::Error;

@@ -27,15 +27,10 @@ pub(super) struct Findings {
 }
 
 /// Whether the parts of a model fit each other.
-pub(super) fn fits(
-    files: &ModelFiles,
-    text_encoder: &TextEncoder,
-    unet: &UNet,
-    vae: &Vae,
-    tokenizer: &Tokenizer,
-) -> Result<()> {
+pub(super) fn fits(files: &ModelFiles, texts: &[(TextEncoder, Tokenizer)], unet: &UNet, vae: &Vae) -> Result<()> {
     let mismatch = |cause: String| Err(Error::Format { path: files.spec.path.clone(), cause });
-    let (unet_width, text_width) = (unet.cross_attention_dim(), text_encoder.hidden_size());
+    let text_width = texts.iter().map(|(text_encoder, _)| text_encoder.hidden_size()).sum::<usize>();
+    let unet_width = unet.cross_attention_dim();
     if unet_width != text_width {
         return mismatch(format!("its UNet reads text of width {unet_width}, its text encoder writes {text_width}"));
     }
@@ -53,11 +48,13 @@ pub(super) fn fits(
              text-to-image model it was made from"
         ));
     }
-    let (tokens, known) = (tokenizer.vocab_size(), text_encoder.vocab_size());
-    if tokens > known {
-        let remedy =
-            if matches!(files.words, Words::BuiltIn(_)) { ": give its own tokenizer/ with --config" } else { "" };
-        return mismatch(format!("its tokenizer has {tokens} tokens, its text encoder knows {known}{remedy}"));
+    for ((text_encoder, tokenizer), text) in texts.iter().zip(&files.texts) {
+        let (tokens, known) = (tokenizer.vocab_size(), text_encoder.vocab_size());
+        if tokens > known {
+            let built_in = matches!(text.words, Words::BuiltIn(_));
+            let remedy = if built_in { ": give its own tokenizer/ with --config" } else { "" };
+            return mismatch(format!("its tokenizer has {tokens} tokens, its text encoder knows {known}{remedy}"));
+        }
     }
     Ok(())
 }
@@ -67,17 +64,26 @@ impl ModelFiles {
     pub(super) fn audit(&self) -> Findings {
         let mut problems = Vec::new();
         let mut audits: Vec<(&'static str, SharedAudit)> = Vec::new();
-        let text_encoder = self.build("text_encoder", TextEncoder::load, &mut audits, &mut problems);
+        let built = self.texts.iter().map(|text| self.build(text.name, TextEncoder::load, &mut audits, &mut problems));
+        let text_encoders: Vec<Option<TextEncoder>> = built.collect();
         let unet = self.build("unet", UNet::load, &mut audits, &mut problems);
         let vae = self.build("vae", Vae::load, &mut audits, &mut problems);
-        let tokenizer = text_encoder
-            .as_ref()
-            .and_then(|text| self.tokenizer(text.max_length()).map_err(|problem| problems.push(problem)).ok());
+        let mut has_text = true;
+        let mut texts = Vec::new();
+        for (text_encoder, text) in text_encoders.into_iter().zip(&self.texts) {
+            has_text &= text_encoder.is_some();
+            let Some(text_encoder) = text_encoder else { continue };
+            match text.tokenizer(text_encoder.max_length()) {
+                Ok(tokenizer) => texts.push((text_encoder, tokenizer)),
+                Err(problem) => problems.push(problem),
+            }
+        }
         if let Err(problem) = self.schedule() {
             problems.push(problem);
         }
-        if let (Some(text_encoder), Some(unet), Some(vae), Some(tokenizer)) = (&text_encoder, &unet, &vae, &tokenizer)
-            && let Err(problem) = fits(self, text_encoder, unet, vae, tokenizer)
+        if let (Some(unet), Some(vae)) = (&unet, &vae)
+            && texts.len() == self.texts.len()
+            && let Err(problem) = fits(self, &texts, unet, vae)
         {
             problems.push(problem);
         }
@@ -85,7 +91,7 @@ impl ModelFiles {
         let built = |part: &str| match part {
             "unet" => unet.is_some(),
             "vae" => vae.is_some(),
-            _ => text_encoder.is_some(),
+            _ => has_text,
         };
         let resolution = unet.iter().zip(&vae).map(|(unet, vae)| unet.sample_size() * vae.factor()).sum();
         let mut used = BTreeSet::new();
@@ -220,7 +226,8 @@ impl ModelFiles {
             return name.starts_with("first_stage_model.loss.").then_some("what the VAE was trained with");
         }
         if name.starts_with(CLIP) || name.starts_with(OPEN_CLIP) {
-            let layers = self.text_encoder.config["num_hidden_layers"].as_u64().unwrap_or(0);
+            let config = self.texts.first().map(|text| &text.part.config);
+            let layers = config.and_then(|config| config["num_hidden_layers"].as_u64()).unwrap_or(0);
             let last =
                 self.family == Family::Sd2 && name.starts_with(&format!("{OPEN_CLIP}transformer.resblocks.{layers}."));
             return (last || CLIP_REST.iter().any(|rest| name.contains(rest)))
@@ -274,10 +281,11 @@ pub fn check(spec: &ModelSpec) -> ModelReport {
         };
     }
     report.resolution = findings.resolution;
-    report.tokenizer = match &files.words {
+    let words = files.texts.iter().map(|text| match &text.words {
         Words::Folder(folder) => folder.shown().to_string(),
         Words::BuiltIn(pad) => format!("built in (CLIP), padding with {pad}"),
-    };
+    });
+    report.tokenizer = words.collect::<Vec<_>>().join(", ");
     report.files = files.needed();
     report.assumed = files.assumed;
     report.parts = findings.parts;

@@ -75,7 +75,7 @@ impl Embedding {
     }
 
     /// Refuse an embedding for another text encoder than one of `width`.
-    pub(super) fn check_width(&self, width: usize) -> Result<()> {
+    pub(crate) fn check_width(&self, width: usize) -> Result<()> {
         let own = self.vectors.dims()[1];
         if own == width {
             return Ok(());

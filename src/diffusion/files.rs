@@ -25,16 +25,34 @@ pub(super) enum Words {
     BuiltIn(&'static str),
 }
 
+/// The files of one text encoder.
+pub(super) struct TextFiles {
+    /// As its folder is called.
+    pub name: &'static str,
+    pub part: Part,
+    pub words: Words,
+}
+
+impl TextFiles {
+    /// Its tokenizer, for a text encoder of `max_length` tokens.
+    pub fn tokenizer(&self, max_length: usize) -> Result<Tokenizer> {
+        match &self.words {
+            Words::Folder(folder) => Tokenizer::load(folder, max_length),
+            Words::BuiltIn(pad) => Tokenizer::built_in(pad, max_length),
+        }
+    }
+}
+
 /// The files of a base model, opened but not read.
 pub struct ModelFiles {
     pub(super) spec: ModelSpec,
     pub(super) family: Family,
-    pub(super) text_encoder: Part,
+    /// Its text encoders, in the order in which the UNet reads them.
+    pub(super) texts: Vec<TextFiles>,
     pub(super) unet: Part,
     pub(super) vae: Part,
     /// The scheduler's config and where it is from.
     pub(super) scheduler: (Value, PathBuf),
-    pub(super) words: Words,
     /// What the files do not say.
     pub(super) assumed: Vec<String>,
     /// The file that has all parts, where one has.
@@ -103,7 +121,7 @@ impl ModelFiles {
             correct(&mut unet.config, &mut scheduler, &mut assumed);
         }
         Ok(Self {
-            text_encoder: part("text_encoder")?,
+            texts: vec![TextFiles { name: "text_encoder", part: part("text_encoder")?, words }],
             unet,
             vae: match &spec.vae {
                 Some(vae) => replaced_vae(spec, vae, &mut assumed)?,
@@ -111,7 +129,6 @@ impl ModelFiles {
             },
             scheduler: (scheduler, path),
             family,
-            words,
             assumed,
             single: None,
             other_prediction: None,
@@ -157,12 +174,11 @@ impl ModelFiles {
             None => built_in_words(family, &mut assumed),
         };
         Ok(Self {
-            text_encoder,
+            texts: vec![TextFiles { name: "text_encoder", part: text_encoder, words }],
             unet,
             vae,
             scheduler,
             family,
-            words,
             assumed,
             other_prediction: None,
             sound: Cell::new(false),
@@ -176,17 +192,10 @@ impl ModelFiles {
         Schedule::parse(self.scheduler.0.clone(), &self.scheduler.1)
     }
 
-    /// Its tokenizer, for a text encoder of `max_length` tokens.
-    pub(super) fn tokenizer(&self, max_length: usize) -> Result<Tokenizer> {
-        match &self.words {
-            Words::Folder(folder) => Tokenizer::load(folder, max_length),
-            Words::BuiltIn(pad) => Tokenizer::built_in(pad, max_length),
-        }
-    }
-
     /// Its parts by name, in the order they are recorded in.
-    pub(super) fn parts(&self) -> [(&'static str, &Part); 3] {
-        [("text_encoder", &self.text_encoder), ("unet", &self.unet), ("vae", &self.vae)]
+    pub(super) fn parts(&self) -> Vec<(&'static str, &Part)> {
+        let texts = self.texts.iter().map(|text| (text.name, &text.part));
+        texts.chain([("unet", &self.unet), ("vae", &self.vae)]).collect()
     }
 }
 

@@ -24,9 +24,12 @@ impl ModelFiles {
                 contents.push((format!("{name}/{file_name}"), file.path().to_owned()));
             }
         }
-        if let Words::Folder(folder) = &self.words {
-            let names = ["tokenizer.json", "vocab.json", "merges.txt"];
-            contents.extend(names.map(|name| (format!("tokenizer/{name}"), folder.join(name))));
+        for text in &self.texts {
+            if let Words::Folder(folder) = &text.words {
+                let names = ["tokenizer.json", "vocab.json", "merges.txt"];
+                let place = text.name.replace("text_encoder", "tokenizer");
+                contents.extend(names.map(|name| (format!("{place}/{name}"), folder.join(name))));
+            }
         }
         contents.retain(|(_, path)| path.is_file());
         // What was told from a file is named by that file.
@@ -40,9 +43,10 @@ impl ModelFiles {
         let mut needed: Vec<PathBuf> = self.contents().into_iter().map(|(_, path)| path).collect();
         needed.push(self.spec.path.join(INDEX));
         let mut folders: Vec<&Path> = self.parts().into_iter().map(|(_, part)| part.weights.place()).collect();
-        if let Words::Folder(folder) = &self.words {
-            folders.push(folder);
-        }
+        folders.extend(self.texts.iter().filter_map(|text| match &text.words {
+            Words::Folder(folder) => Some(folder.as_path()),
+            Words::BuiltIn(_) => None,
+        }));
         // Lists of shards, and what the tokenizer pads with.
         for entry in folders.into_iter().flat_map(std::fs::read_dir).flatten().flatten() {
             let path = entry.path();

@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 
 use candle_core::Tensor;
 
+use super::conditioning::Conditioning;
 use super::error::Result;
 use super::finite::check_finite;
 use super::unet::{CrossSeen, OwnSeen, Probe, UNetOptions};
@@ -16,8 +17,8 @@ const ACTIVATION_AT_ONCE: usize = 1 << 25;
 
 /// How a picture is looked at.
 pub struct Looking<'a> {
-    /// What the denoiser reads, [1, T, D].
-    pub context: &'a Tensor,
+    /// What the denoiser is told.
+    pub conditioning: &'a Conditioning,
     /// Positions of the class word's tokens in it.
     pub class: &'a [usize],
     /// The timesteps that the picture is noised to.
@@ -69,7 +70,7 @@ impl Looking<'_> {
             let (cross, seen) = model.compute.run(|| {
                 let probe = Probe::new(self.class.to_vec());
                 let options = UNetOptions { probe: Some(&probe), ..UNetOptions::default() };
-                let noise_pred = model.unet.forward(&noisy, &timesteps, &self.context.into(), options)?;
+                let noise_pred = model.unet.forward(&noisy, &timesteps, self.conditioning, options)?;
                 check_finite(noise_pred.value(), || {
                     format!("the UNet at timesteps {timesteps:?}, looking for a mask")
                 })?;

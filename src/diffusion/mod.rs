@@ -1,9 +1,10 @@
 //! Latent diffusion (Rombach et al. 2022, arXiv 2112.10752): the frozen base model and all its parts, exactly
-//! differentiable where CatVersion needs it.
+//! differentiable where methods need it.
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `text_encoder` | CLIP's text transformer with concatenated keys and values |
+//! | `text_encoder` | CLIP's text transformer, with learned rows and words in it |
+//! | `conditioning` | what the denoiser is told, by one or more text encoders |
 //! | `unet/` | the denoiser |
 //! | `vae` | pictures ↔ latents |
 //! | `scheduler` | noise schedule |
@@ -26,6 +27,7 @@
 mod check;
 mod clip_merges;
 mod compute;
+mod conditioning;
 mod cost;
 mod embedding;
 mod error;
@@ -56,11 +58,10 @@ mod weights;
 
 use std::path::Path;
 
-use candle_core::{Device, Tensor};
-
 pub use check::check;
 pub use compute::{Compute, Threads};
-pub use cost::{Cost, Outline, Speed, part_of};
+pub use conditioning::{BegunTexts, Conditioning, LearnedWord, TextModel, TokenIds};
+pub use cost::{Cost, Outline, Speed, TextOutline, TextsRead, part_of};
 pub use embedding::Embedding;
 pub use error::{Error, Result};
 pub use files::ModelFiles;
@@ -76,8 +77,8 @@ pub use samplers::Solver;
 pub use scheduler::{PredictionType, Schedule};
 pub use tape::{Gradients, Tape, Tracked};
 pub use tensor_file::{TensorFile, TensorInfo, header};
-pub use text_encoder::{Prefix, PrefixLayer, TextEncoder};
-pub use tokenizer::{Tokenizer, Tokens, odd_text};
+pub use text_encoder::{Additions, PrefixLayer, TextEncoder};
+pub use tokenizer::{Span, Tokenizer, Tokens, odd_text};
 pub use torch_noise::TorchGenerator;
 pub use unet::{CrossSeen, OwnSeen, Probe, UNet, UNetOptions};
 pub use vae::{Decoder, Encoder, Vae};
@@ -89,10 +90,8 @@ use crate::protocol::ModelSpec;
 
 /// A frozen text-to-image model (Stable Diffusion 1.x, 2.x and relatives).
 pub struct BaseModel {
-    /// Words to ids.
-    pub tokenizer: Tokenizer,
-    /// Ids to the hidden state that the UNet reads.
-    pub text_encoder: TextEncoder,
+    /// What reads texts: one text encoder in Stable Diffusion 1.x and 2.x.
+    pub texts: Vec<TextModel>,
     /// The denoiser.
     pub unet: UNet,
     /// Pictures ↔ latents.
@@ -117,10 +116,13 @@ impl BaseModel {
     /// misshapen is told before anything is read.
     pub fn from_files(files: &ModelFiles, hash: String, compute: &Compute) -> Result<Self> {
         files.check()?;
-        let text_encoder = TextEncoder::load(&files.text_encoder.on(compute))?;
-        let tokenizer = files.tokenizer(text_encoder.max_length())?;
+        let texts = files.texts.iter().map(|text| {
+            let encoder = TextEncoder::load(&text.part.on(compute))?;
+            Ok(TextModel { name: text.name.into(), tokenizer: text.tokenizer(encoder.max_length())?, encoder })
+        });
+        let texts = texts.collect::<Result<_>>()?;
         let (unet, vae) = (UNet::open(&files.unet.on(compute))?, Vae::open(&files.vae.on(compute))?);
-        Ok(Self { tokenizer, text_encoder, unet, vae, schedule: files.schedule()?, hash, compute: compute.clone() })
+        Ok(Self { texts, unet, vae, schedule: files.schedule()?, hash, compute: compute.clone() })
     }
 
     /// Width and height of the pictures it was trained on, in pixels.
@@ -135,15 +137,16 @@ impl BaseModel {
 
     /// Learn the word of `embedding`: prompts may use it from now on.
     pub fn add_word(&mut self, embedding: &Embedding) -> Result<()> {
-        embedding.check_width(self.text_encoder.hidden_size())?;
-        let first = self.text_encoder.add_rows(&embedding.vectors)?;
-        self.tokenizer.add_word(&embedding.token, first..first + embedding.count(), &embedding.path)
+        for TextModel { tokenizer, encoder, .. } in &mut self.texts {
+            embedding.check_width(encoder.hidden_size())?;
+            let first = encoder.add_rows(&embedding.vectors)?;
+            tokenizer.add_word(&embedding.token, first..first + embedding.count(), &embedding.path)?;
+        }
+        Ok(())
     }
 
-    /// Token ids [1, T] of a prompt, cut or padded to the model's length, on the CPU.
-    pub fn token_ids(&self, prompt: &str) -> Result<Tensor> {
-        let ids = self.tokenizer.tokens(prompt)?.ids;
-        let length = ids.len();
-        Ok(Tensor::from_vec(ids, (1, length), &Device::Cpu)?)
+    /// The tokenizer that tells where words stand: of all text encoders' the first, as they cut words alike.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.texts[0].tokenizer
     }
 }

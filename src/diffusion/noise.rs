@@ -22,10 +22,12 @@ pub enum Stream {
     Order = 4,
     /// The loss at fixed noise.
     FixedNoise = 5,
-    /// Residual embeddings of a normal draw.
+    /// Where what is learned starts.
     Init = 6,
     /// A photo whose mask is made.
     Look = 7,
+    /// The captions of a training step.
+    Caption = 8,
 }
 
 /// The numbers of one (seed, stream, counter).

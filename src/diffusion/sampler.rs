@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 
 use candle_core::Tensor;
 
+use super::conditioning::Conditioning;
 use super::error::{Error, Result};
 use super::finite::StepsWatch;
 use super::unet::UNetOptions;
@@ -13,10 +14,10 @@ use crate::protocol::SamplerKind;
 /// What a batch of pictures reads.
 #[derive(Clone)]
 pub struct Texts {
-    /// What each picture shows, [B, T, D].
-    pub context: Tensor,
-    /// What the unconditional branch reads, [B or 1, T, D].
-    pub uncond_context: Tensor,
+    /// What each picture shows.
+    pub cond: Conditioning,
+    /// What the unconditional branch reads, for each picture or for all.
+    pub uncond: Conditioning,
 }
 
 /// One batch to denoise.
@@ -48,13 +49,11 @@ impl BaseModel {
 
 impl Texts {
     /// For the UNet, all at once: what is shown first.
-    fn side_by_side(&self, guided: bool) -> Result<Tensor> {
+    fn side_by_side(&self, guided: bool) -> Result<Conditioning> {
         if !guided {
-            return Ok(self.context.clone());
+            return Ok(self.cond.clone());
         }
-        let (batch, length, width) = self.context.dims3()?;
-        let uncond = self.uncond_context.expand((batch, length, width))?;
-        Ok(Tensor::cat(&[&self.context, &uncond], 0)?.contiguous()?)
+        Conditioning::cat(&[self.cond.clone(), self.uncond.repeated(self.cond.batch())?])
     }
 }
 
@@ -69,7 +68,7 @@ pub fn denoise(
 ) -> Result<Option<Tensor>> {
     let batch = latents.dims()[0];
     let texts = [Some(job.texts), job.otherwise.map(|(_, texts)| texts)];
-    if noise.pictures() != batch || texts.into_iter().flatten().any(|texts| texts.context.dims()[0] != batch) {
+    if noise.pictures() != batch || texts.into_iter().flatten().any(|texts| texts.cond.batch() != batch) {
         return Err(Error::Setting(format!("{} noises and other texts for {batch} pictures", noise.pictures())));
     }
     let mut solver = model.schedule.solver(job.sampler, job.karras, job.steps, job.eta)?;
@@ -79,7 +78,7 @@ pub fn denoise(
     let guided = job.guidance_scales.iter().any(|scale| (scale - 1.0).abs() > f64::EPSILON);
     let scales: Vec<f32> = job.guidance_scales.iter().map(|scale| *scale as f32).collect();
     let scales = Tensor::from_vec(scales, (batch, 1, 1, 1), model.compute.device())?;
-    let context = job.texts.side_by_side(guided)?;
+    let conditioning = job.texts.side_by_side(guided)?;
     let otherwise =
         job.otherwise.map(|(part, texts)| Ok::<_, Error>((part, texts.side_by_side(guided)?))).transpose()?;
     let device = model.compute.device();
@@ -90,16 +89,16 @@ pub fn denoise(
     let mut watch = StepsWatch::new(model.compute.is_asynchronous());
     for (done, &t) in timesteps.iter().enumerate() {
         let share = done as f64 / timesteps.len() as f64;
-        let context = match &otherwise {
+        let conditioning = match &otherwise {
             Some(([from, to], otherwise)) if share < *from || share >= *to => otherwise,
-            _ => &context,
+            _ => &conditioning,
         };
         let input = solver.scale_model_input(&x)?;
         let input = if guided { Tensor::cat(&[&input, &input], 0)? } else { input };
         let output = model.compute.run(|| {
             let timesteps = vec![t; input.dims()[0]];
             Ok::<_, Error>(
-                model.unet.forward(&input, &timesteps, &context.into(), UNetOptions::default())?.value().clone(),
+                model.unet.forward(&input, &timesteps, conditioning, UNetOptions::default())?.value().clone(),
             )
         })?;
         let output = if guided {

@@ -1,9 +1,11 @@
-//! The CLIP text encoder (Radford et al. 2021, arXiv 2103.00020) with learned rows in front of the keys and values of
-//! chosen self-attention layers (CatVersion, Zhao et al. 2023, arXiv 2311.14631, section 3.2 and equation 5).
+//! The CLIP text encoder (Radford et al. 2021, arXiv 2103.00020), and what can be learned of it: rows in front of the keys and values
+//! of chosen self-attention layers (prefix tuning: Li and Liang 2021, arXiv 2101.00190), and vectors of new words.
 //!
 //! Weight names are transformers' `CLIPTextModel`.
 
-use candle_core::Tensor;
+use std::ops::Range;
+
+use candle_core::{DType, Device, Tensor};
 use serde::Deserialize;
 
 use super::compute::Compute;
@@ -26,9 +28,9 @@ enum HiddenAct {
 pub(super) struct Config {
     pub vocab_size: usize,
     pub hidden_size: usize,
-    intermediate_size: usize,
+    pub intermediate_size: usize,
     pub num_hidden_layers: usize,
-    num_attention_heads: usize,
+    pub num_attention_heads: usize,
     pub max_position_embeddings: usize,
     hidden_act: HiddenAct,
     layer_norm_eps: f64,
@@ -89,11 +91,29 @@ pub struct PrefixLayer {
     pub bias: f32,
 }
 
-/// What is concatenated.
+/// What is put into one text encoder beside its own weights.
 #[derive(Clone, Default)]
-pub struct Prefix {
+pub struct Additions {
     /// Several of one layer stand side by side: a concept each.
-    pub layers: Vec<PrefixLayer>,
+    pub rows: Vec<PrefixLayer>,
+    /// The vectors [n, D] of new words, in the order of their ids, which are those behind the vocabulary.
+    pub words: Vec<Tracked>,
+}
+
+impl Additions {
+    /// The first layer that reads something else because of it; none where the words themselves do, or where nothing does.
+    fn first_layer(&self) -> Option<usize> {
+        self.rows.iter().map(|rows| rows.layer).min().filter(|_| self.words.is_empty())
+    }
+}
+
+/// Texts on their way through a text encoder.
+pub struct Begun {
+    token_ids: Tensor,
+    /// The first layer that is still to come.
+    layer: usize,
+    /// What enters it, [B, T, D]; none where the words themselves change.
+    hidden: Option<Tensor>,
 }
 
 struct Layer {
@@ -180,54 +200,109 @@ impl TextEncoder {
         self.config.vocab_size
     }
 
+    /// The ids of words that are put behind the vocabulary, by how many vectors each has.
+    pub fn ids_behind(&self, counts: impl IntoIterator<Item = usize>) -> Vec<Range<u32>> {
+        let mut next = self.token_embedding.dims()[0] as u32;
+        let mut ids_of = |count: usize| {
+            let first = next;
+            next += count as u32;
+            first..next
+        };
+        counts.into_iter().map(&mut ids_of).collect()
+    }
+
+    /// The vectors [T, D] of tokens `ids`, as the vocabulary has them, in float32 on the CPU.
+    ///
+    /// # Errors
+    /// An id that it does not have.
+    pub fn vectors_of(&self, ids: &[u32]) -> Result<Tensor> {
+        let ids = Tensor::new(ids, self.compute.device())?;
+        Ok(self.token_embedding.index_select(&ids, 0)?.to_dtype(DType::F32)?.to_device(&Device::Cpu)?)
+    }
+
     /// Tokens of a prompt, padding included.
     pub fn max_length(&self) -> usize {
         self.config.max_position_embeddings
     }
 
     /// Hidden state [B, T, D] of token ids [B, T] (u32) by `forward`: the text as the UNet reads it.
-    pub fn forward(&self, token_ids: &Tensor, prefix: Option<&Prefix>) -> Result<Tracked> {
-        self.forward_from(0, &self.embed(token_ids)?.into(), prefix)
+    pub fn forward(&self, token_ids: &Tensor, additions: Option<&Additions>) -> Result<Tracked> {
+        let words = additions.map_or(&[][..], |additions| &additions.words);
+        self.forward_from(0, &self.embed(token_ids, words)?, additions)
+    }
+
+    /// As far as the forward pass of these texts depends on nothing that `additions` bring: what is learned may change, and only the
+    /// [rest](Self::finish) has to be done again.
+    pub fn begin(&self, token_ids: &Tensor, additions: &Additions) -> Result<Begun> {
+        let layer = additions.first_layer().unwrap_or(0);
+        let hidden = if additions.words.is_empty() { Some(self.hidden_before(layer, token_ids)?) } else { None };
+        Ok(Begun { token_ids: token_ids.clone(), layer, hidden })
+    }
+
+    /// The hidden state [B, T, D] of what was begun, with `additions` of the same layers and words.
+    pub fn finish(&self, begun: &Begun, additions: &Additions) -> Result<Tracked> {
+        match &begun.hidden {
+            Some(hidden) => self.forward_from(begun.layer, &hidden.into(), Some(additions)),
+            None => self.forward(&begun.token_ids, Some(additions)),
+        }
     }
 
     /// What enters the first layer: [B, T] → [B, T, D].
-    pub fn embed(&self, token_ids: &Tensor) -> Result<Tensor> {
-        let (_, length) = token_ids.dims2()?;
+    fn embed(&self, token_ids: &Tensor, words: &[Tracked]) -> Result<Tracked> {
+        let (batch, length) = token_ids.dims2()?;
         if length > self.max_length() {
             return Err(Error::Setting(format!("{length} tokens: the text encoder reads {}", self.max_length())));
         }
-        let (batch, d) = (token_ids.dims()[0], self.hidden_size());
-        let ids = token_ids.flatten_all()?.to_device(self.compute.device())?;
-        let tokens = self.token_embedding.index_select(&ids, 0)?.reshape((batch, length, d))?;
-        Ok(tokens.broadcast_add(&self.position_embedding.narrow(0, 0, length)?)?.contiguous()?)
+        let d = self.hidden_size();
+        let ids: Vec<u32> = token_ids.flatten_all()?.to_vec1()?;
+        let known = self.token_embedding.dims()[0] as u32;
+        // A place of a new word has some token's vector until its own is put there.
+        let of_vocabulary: Vec<u32> = ids.iter().map(|&id| if id < known { id } else { 0 }).collect();
+        let of_vocabulary = Tensor::new(of_vocabulary, self.compute.device())?;
+        let mut tokens: Tracked = self.token_embedding.index_select(&of_vocabulary, 0)?.into();
+        let mut first = known;
+        for vectors in words {
+            let count = vectors.value().dims()[0] as u32;
+            let places: Vec<(u32, u32)> = (0u32..)
+                .zip(&ids)
+                .filter(|(_, id)| (first..first + count).contains(id))
+                .map(|(place, id)| (place, id - first))
+                .collect();
+            tokens = ops::put_rows(&tokens, vectors, &places)?;
+            first += count;
+        }
+        if let Some(odd) = ids.iter().find(|id| **id >= first) {
+            return Err(Error::Setting(format!("token {odd}: the text encoder knows {first}")));
+        }
+        let tokens = ops::reshape(&tokens, &[batch, length, d])?;
+        Ok(ops::add_constant(&tokens, &self.position_embedding.narrow(0, 0, length)?)?)
     }
 
-    /// What enters layer `layer`, without a prefix before it: the part of the forward pass that depends on nothing learned.
-    pub fn hidden_before(&self, layer: usize, token_ids: &Tensor) -> Result<Tensor> {
-        let mut hidden: Tracked = self.embed(token_ids)?.into();
+    /// What enters layer `layer`, without rows before it.
+    fn hidden_before(&self, layer: usize, token_ids: &Tensor) -> Result<Tensor> {
+        let mut hidden = self.embed(token_ids, &[])?;
         for layer in &self.layers[..layer.min(self.layers.len())] {
             hidden = self.layer(layer, &hidden, &[])?;
         }
         Ok(hidden.value().clone())
     }
 
-    /// The rest of the forward pass from [`hidden_before`](Self::hidden_before) of the same layer.
-    pub fn forward_from(&self, first: usize, hidden: &Tracked, prefix: Option<&Prefix>) -> Result<Tracked> {
-        if let Some(odd) =
-            prefix.iter().flat_map(|p| &p.layers).find(|p| !(first..self.layers.len()).contains(&p.layer))
-        {
+    /// The rest of the forward pass from what enters layer `first`.
+    fn forward_from(&self, first: usize, hidden: &Tracked, additions: Option<&Additions>) -> Result<Tracked> {
+        let all = || additions.iter().flat_map(|additions| &additions.rows);
+        if let Some(odd) = all().find(|rows| !(first..self.layers.len()).contains(&rows.layer)) {
             let last = self.layers.len() - 1;
             return Err(Error::Setting(format!("layer {}: the text encoder has layers 0 to {last}", odd.layer)));
         }
         let mut hidden = hidden.clone();
         for (i, layer) in self.layers.iter().enumerate().skip(first) {
-            let rows: Vec<_> = prefix.iter().flat_map(|p| &p.layers).filter(|rows| rows.layer == i).collect();
+            let rows: Vec<_> = all().filter(|rows| rows.layer == i).collect();
             hidden = self.layer(layer, &hidden, &rows)?;
         }
         Ok(ops::layer_norm(&hidden, &self.final_norm)?)
     }
 
-    /// The keys and values [T, D] of `layer` for one text [1, T]: where residual embeddings may start.
+    /// The keys and values [T, D] of `layer` for one text [1, T]: where learned rows may start.
     pub fn keys_and_values(&self, layer: usize, token_ids: &Tensor) -> Result<(Tensor, Tensor)> {
         let hidden: Tracked = self.hidden_before(layer, token_ids)?.into();
         let layer = &self.layers[layer];

@@ -30,6 +30,7 @@ const WORDS: &str = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     max_length: usize,
+    bos: u32,
     eos: u32,
     pad: u32,
     /// Words that embeddings have added: the id of each here, and the ids of its vectors in the text encoder.
@@ -37,9 +38,19 @@ pub struct Tokenizer {
 }
 
 /// One text, before it is cut: ids, and where in the text each comes from.
+#[derive(Default)]
 struct Encoded {
     ids: Vec<u32>,
     offsets: Vec<(usize, usize)>,
+}
+
+/// A part of a text that is read as these token ids, whatever is written there: a learned word.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Span {
+    /// Where, in bytes.
+    pub range: Range<usize>,
+    /// As what.
+    pub ids: Range<u32>,
 }
 
 /// A tokenized prompt.
@@ -83,8 +94,7 @@ impl Tokenizer {
         inner.with_truncation(None).map_err(|e| format_error(path, &e.to_string()))?;
         let id =
             |token: &str| inner.token_to_id(token).ok_or_else(|| format_error(path, &format!("has no token {token}")));
-        let eos = id(EOS)?;
-        id(BOS)?;
+        let (bos, eos) = (id(BOS)?, id(EOS)?);
         let pad = id(&pad_token)?;
         // As in transformers, the padding token means itself wherever a prompt has it: the "!" of SD 2.x.
         inner
@@ -93,7 +103,7 @@ impl Tokenizer {
         if max_length < 3 {
             return Err(Error::Setting(format!("a text encoder of {max_length} tokens has no room for a word")));
         }
-        Ok(Self { inner, max_length, eos, pad, added: HashMap::new() })
+        Ok(Self { inner, max_length, bos, eos, pad, added: HashMap::new() })
     }
 
     /// Read `word` as the token `ids` from now on, whatever its case. `path`: the file it is from.
@@ -118,15 +128,36 @@ impl Tokenizer {
         self.inner.get_vocab(true).values().max().map_or(0, |&id| id as usize + 1)
     }
 
-    fn encode(&self, prompt: &str) -> Result<Encoded> {
+    /// `prompt` with start and end, `spans` in it read as they say.
+    fn encode(&self, prompt: &str, spans: &[Span]) -> Result<Encoded> {
+        if spans.is_empty() {
+            return self.encode_words(prompt, true);
+        }
+        let mut all = Encoded { ids: vec![self.bos], offsets: vec![(0, 0)] };
+        let mut from = 0;
+        let rest = Span { range: prompt.len()..prompt.len(), ids: 0..0 };
+        for Span { range, ids } in spans.iter().chain([&rest]) {
+            let words = self.encode_words(prompt.get(from..range.start).unwrap_or_default(), false)?;
+            all.ids.extend(words.ids);
+            all.offsets.extend(words.offsets.iter().map(|(start, end)| (from + start, from + end)));
+            all.ids.extend(ids.clone());
+            all.offsets.resize(all.ids.len(), (range.start, range.end));
+            from = range.end;
+        }
+        all.ids.push(self.eos);
+        all.offsets.push((0, 0));
+        Ok(all)
+    }
+
+    fn encode_words(&self, prompt: &str, ends: bool) -> Result<Encoded> {
         if prompt.len() > MAX_TEXT {
             let begin = prompt.chars().take(40).chain(['…']).collect();
             let cause = format!("it is longer than {MAX_TEXT} bytes, which no text encoder reads: cut it");
             return Err(Error::Prompt { prompt: begin, cause });
         }
-        let encoding = self.inner.encode(prompt, true);
+        let encoding = self.inner.encode(prompt, ends);
         let encoding = encoding.map_err(|e| Error::Prompt { prompt: prompt.into(), cause: e.to_string() })?;
-        let mut encoded = Encoded { ids: Vec::new(), offsets: Vec::new() };
+        let mut encoded = Encoded::default();
         for (&id, &offsets) in encoding.get_ids().iter().zip(encoding.get_offsets()) {
             match self.added.get(&id) {
                 Some(vectors) => encoded.ids.extend(vectors.clone()),
@@ -139,12 +170,17 @@ impl Tokenizer {
 
     /// Tokens of `prompt` with start and end, before anything is cut.
     pub fn count(&self, prompt: &str) -> Result<usize> {
-        Ok(self.encode(prompt)?.ids.len())
+        Ok(self.encode(prompt, &[])?.ids.len())
     }
 
     /// Ids of `prompt`, cut or padded to the model's length.
     pub fn tokens(&self, prompt: &str) -> Result<Tokens> {
-        let Encoded { mut ids, offsets } = self.encode(prompt)?;
+        self.tokens_with(prompt, &[])
+    }
+
+    /// The same with `spans` in it, in their order, read as they say.
+    pub fn tokens_with(&self, prompt: &str, spans: &[Span]) -> Result<Tokens> {
+        let Encoded { mut ids, offsets } = self.encode(prompt, spans)?;
         let mut cut = String::new();
         if ids.len() > self.max_length {
             let first_cut = offsets[self.max_length - 1].0;
@@ -170,18 +206,18 @@ impl Tokenizer {
 
     /// Positions of the tokens of the bytes `range` of `prompt`; none where they were cut.
     pub fn positions_at(&self, prompt: &str, range: Range<usize>) -> Result<Vec<usize>> {
-        let offsets = self.encode(prompt)?.offsets.into_iter().enumerate().take(self.max_length - 1);
+        let offsets = self.encode(prompt, &[])?.offsets.into_iter().enumerate().take(self.max_length - 1);
         let within = |&(_, (from, to)): &(usize, (usize, usize))| from < to && from < range.end && to > range.start;
         Ok(offsets.filter(within).map(|(i, _)| i).collect())
     }
 
     /// The weight of each token of the text that `pieces` are side by side: of the piece it begins in, 1 for start, end and
     /// padding. As many as the model's length.
-    pub fn weights(&self, pieces: &[Piece]) -> Result<Vec<f32>> {
+    pub fn weights(&self, pieces: &[Piece], spans: &[Span]) -> Result<Vec<f32>> {
         let text: String = pieces.iter().map(|piece| piece.text.as_str()).collect();
         let mut weights = vec![1.0; self.max_length];
         let (mut piece, mut end) = (0, pieces.first().map_or(0, |piece| piece.text.len()));
-        let tokens = weights.iter_mut().take(self.max_length - 1).zip(self.encode(&text)?.offsets);
+        let tokens = weights.iter_mut().take(self.max_length - 1).zip(self.encode(&text, spans)?.offsets);
         for (weight, (from, _)) in tokens.filter(|(_, (from, to))| from < to) {
             while end <= from && piece + 1 < pieces.len() {
                 piece += 1;

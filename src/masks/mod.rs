@@ -13,7 +13,6 @@ mod soft;
 
 use std::ops::ControlFlow;
 
-use candle_core::Tensor;
 use image::{GrayImage, RgbImage};
 
 use self::agreement::iou;
@@ -21,7 +20,7 @@ pub use self::refine::SMALLEST_PART;
 use self::refine::{Refined, Refining, refine};
 pub use self::sam::sam_mask;
 use self::soft::{Part, SoftMap, soft_maps};
-use crate::diffusion::{BaseModel, Encoder, Error, Looking, Result, check_finite, to_tensor};
+use crate::diffusion::{BaseModel, Conditioning, Encoder, Error, Looking, Result, to_tensor};
 use crate::image::resize_bicubic;
 use crate::protocol::{MaskConfig, MaskMaker};
 
@@ -43,8 +42,8 @@ pub struct BaseModelMasks<'a> {
     caption: String,
     /// Positions of the class word's tokens in the caption.
     class: Vec<usize>,
-    /// The caption, [1, T, D].
-    context: Tensor,
+    /// What the caption tells it.
+    conditioning: Conditioning,
 }
 
 impl<'a> BaseModelMasks<'a> {
@@ -56,14 +55,14 @@ impl<'a> BaseModelMasks<'a> {
         let caption = config.caption.replace("{class}", class_word);
         // Where it was put: the caption may hold the same word before it.
         let start = config.caption.find("{class}").unwrap_or(0);
-        let class = model.tokenizer.positions_at(&caption, start..start + class_word.len())?;
+        let class = model.tokenizer().positions_at(&caption, start..start + class_word.len())?;
         if class.is_empty() {
             let cause = format!("the caption {caption:?} of masks has no tokens of the class word {class_word:?}");
             return Err(Error::Setting(cause));
         }
-        let context = model.text_encoder.forward(&model.token_ids(&caption)?, None)?.value().clone();
-        check_finite(&context, || format!("the text encoder, reading {caption:?} for masks"))?;
-        Ok(Self { model, encoder: model.vae.encoder()?, config: config.clone(), caption, class, context })
+        let conditioning = model.encode(&model.tokenize(&caption, &[], &[])?, &[])?;
+        conditioning.check(|| format!("the text encoder, reading {caption:?} for masks"))?;
+        Ok(Self { model, encoder: model.vae.encoder()?, config: config.clone(), caption, class, conditioning })
     }
 
     /// What a mask says of how it was made.
@@ -101,7 +100,8 @@ impl<'a> BaseModelMasks<'a> {
             self.model.vae.scale(&mean)
         })?;
         let MaskConfig { timesteps, draws, seed, .. } = &self.config;
-        let looking = Looking { context: &self.context, class: &self.class, timesteps, draws: *draws, seed: *seed };
+        let looking =
+            Looking { conditioning: &self.conditioning, class: &self.class, timesteps, draws: *draws, seed: *seed };
         let Some(looks) = looking.look(self.model, &latents, progress)? else { return Ok(None) };
         let (threshold, smallest_part) = (self.config.threshold, self.config.smallest_part);
         let refining = Refining { threshold, smallest_part, ..Refining::default() };

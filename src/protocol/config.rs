@@ -1,6 +1,5 @@
-//! Settings of the three kinds of job. Every setting has a default, so a config file may name only what differs.
+//! Settings of samplings, scorings and masks. Every setting has a default, so a config file may name only what differs.
 
-use std::borrow::Cow;
 use std::path::PathBuf;
 
 use serde::de::IgnoredAny;
@@ -9,51 +8,11 @@ use serde::{Deserialize, Serialize};
 use super::device::{DeviceName, FloatType};
 use super::masks::{MaskMaker, MaskQuality};
 use super::sampling::{NoiseKind, OtherConcept, SamplerKind, SeedRule};
-
-/// A named set of training settings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Preset {
-    /// The formula of the paper, initialised from the class word.
-    Default,
-    /// What the authors' released code does, where it differs from the formula.
-    Official,
-}
-
-/// Where the residual embeddings start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Init {
-    /// The class word's own keys and values in each concatenated layer.
-    ClassWord,
-    /// A standard normal draw.
-    Normal,
-}
-
-/// How a photo becomes a square.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Crop {
-    /// The largest centred square, then resized.
-    Center,
-    /// The whole photo, resized without regard to its aspect ratio.
-    Squash,
-}
-
-/// A setting that cannot work.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{setting} = {value}: {cause}")]
-pub struct SettingError {
-    /// As in the config.
-    pub setting: &'static str,
-    /// What it is.
-    pub value: String,
-    /// What it should be.
-    pub cause: Cow<'static, str>,
-}
+use super::settings::{Preset, SettingError};
+use super::start::with_text;
 
 fn refuse(setting: &'static str, value: &impl ToString, cause: &'static str) -> Result<(), SettingError> {
-    Err(SettingError { setting, value: value.to_string(), cause: cause.into() })
+    Err(SettingError::new(setting, value.to_string(), cause))
 }
 
 /// The most characters of a prompt, negative prompt or caption: base models read some hundred.
@@ -146,229 +105,9 @@ impl ClipText {
         }
     }
 
-    /// What the evaluation of those who made `preset` has.
-    pub fn of(preset: Preset) -> Self {
-        match preset {
-            Preset::Default => Self::ClassWord,
-            Preset::Official => Self::Scene,
-        }
-    }
-
     #[allow(clippy::trivially_copy_pass_by_ref)]
     fn is_usual(&self) -> bool {
         *self == Self::default()
-    }
-}
-
-/// Settings of one training (CatVersion, arXiv 2311.14631, section 3 and the released code).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct TrainConfig {
-    /// The preset these settings started from.
-    pub preset: Preset,
-    /// Optimizer steps.
-    pub steps: usize,
-    /// Images a step.
-    pub batch_size: usize,
-    /// `AdamW`'s learning rate, as applied (not scaled by anything later).
-    pub learning_rate: f64,
-    /// `AdamW`'s decoupled weight decay.
-    pub weight_decay: f64,
-    /// Learned rows put in front of the keys and values of each layer, `n` of the paper.
-    pub prefix_length: usize,
-    /// Concatenated layers, counted from 0; none means the last three.
-    pub layers: Option<Vec<usize>>,
-    /// Added to the prefix logits; 1.0 in the authors' code, 0.0 in the formula.
-    pub prefix_bias: f32,
-    /// Where the residual embeddings start.
-    pub init: Init,
-    /// Training caption; `{class}` stands for the class word.
-    pub caption: String,
-    /// How a photo becomes a square.
-    pub crop: Crop,
-    /// Probability that a photo is mirrored.
-    pub flip_probability: f64,
-    /// How often each photo stands in a pass over them, which is shuffled as a whole: 1, or 100 in the authors' code. Up to
-    /// [`Self::MOST_REPEATS`]. Left out where it is 1, so that checkpoints of earlier versions' runs end at the same bytes.
-    #[serde(skip_serializing_if = "is_one")]
-    pub photo_repeats: usize,
-    /// The file name of a photo that is not trained on: its loss is measured beside that of the others.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub hold_out: Option<String>,
-    /// Loss over the mask only, where a photo has one.
-    pub masked_loss: bool,
-    /// Recompute each UNet block in the backward pass instead of keeping its activations.
-    pub gradient_checkpointing: bool,
-    /// Seed of everything random in the training.
-    pub seed: u64,
-    /// Steps between checkpoints.
-    pub checkpoint_every: usize,
-    /// Steps between measurements of the loss at fixed noise, and of that of the photo held out; 0 for none. The former is of
-    /// the photos that are trained on: no validation, for all its name.
-    pub validate_every: usize,
-    /// Steps between sample pictures; 0 for none.
-    pub sample_every: usize,
-    /// Prompt of the sample pictures; `{concept}` stands for the learned concept.
-    pub sample_prompt: String,
-    /// After training, sample the prompt list before and after and score both.
-    pub evaluate: bool,
-    /// What computes: `cpu`, `cuda:N` or `metal`.
-    pub device: DeviceName,
-    /// Type of the frozen weights and of activations; the learned numbers and the loss are f32 always.
-    pub dtype: FloatType,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
-fn is_one(count: &usize) -> bool {
-    *count == 1
-}
-
-impl Default for TrainConfig {
-    fn default() -> Self {
-        Self {
-            preset: Preset::Default,
-            steps: 500,
-            batch_size: 4,
-            // The authors' 5e-3 a sample of the batch.
-            learning_rate: 0.02,
-            weight_decay: 0.01,
-            prefix_length: 1,
-            layers: None,
-            prefix_bias: 0.0,
-            init: Init::ClassWord,
-            caption: "a {class}".into(),
-            crop: Crop::Center,
-            flip_probability: 0.5,
-            photo_repeats: 1,
-            hold_out: None,
-            masked_loss: false,
-            gradient_checkpointing: false,
-            seed: 0,
-            checkpoint_every: 100,
-            validate_every: 50,
-            sample_every: 50,
-            sample_prompt: "a {concept}".into(),
-            evaluate: false,
-            device: DeviceName::Cpu,
-            dtype: FloatType::F32,
-        }
-    }
-}
-
-impl TrainConfig {
-    /// What may be unset, and then stands in no [table](Self::table) of settings.
-    pub const OPTIONAL: [&str; 2] = ["layers", "hold_out"];
-    /// More of `photo_repeats` are refused: a pass is shuffled in memory.
-    pub const MOST_REPEATS: usize = 10_000;
-    /// With fewer photos than these none can be held out.
-    pub const PHOTOS_TO_HOLD_OUT: usize = 4;
-
-    /// All settings by name, but for those that are unset.
-    ///
-    /// # Errors
-    /// A setting that TOML has no words for, as a seed above its whole numbers.
-    pub fn table(&self) -> Result<toml::Table, toml::ser::Error> {
-        let mut table = toml::Table::try_from(self)?;
-        // Settings files leave it out where it is as in earlier versions.
-        let repeats = toml::Value::try_from(self.photo_repeats)?;
-        table.entry("photo_repeats").or_insert(repeats);
-        Ok(table)
-    }
-
-    /// The same, with the settings of `other` that make no difference to what a step learns: how often it is looked at, and where it
-    /// is done.
-    #[must_use]
-    pub fn looked_at_as(self, other: &Self) -> Self {
-        Self {
-            checkpoint_every: other.checkpoint_every,
-            validate_every: other.validate_every,
-            sample_every: other.sample_every,
-            sample_prompt: other.sample_prompt.clone(),
-            evaluate: other.evaluate,
-            device: other.device,
-            ..self
-        }
-    }
-
-    /// The settings of a preset.
-    pub fn preset(preset: Preset) -> Self {
-        match preset {
-            Preset::Default => Self::default(),
-            Preset::Official => Self {
-                preset,
-                steps: 1000,
-                batch_size: 2,
-                learning_rate: 0.01,
-                prefix_bias: 1.0,
-                init: Init::Normal,
-                caption: "{class}".into(),
-                crop: Crop::Squash,
-                photo_repeats: 100,
-                ..Self::default()
-            },
-        }
-    }
-}
-
-impl TrainConfig {
-    /// Refuse settings that cannot work, whatever the base model.
-    pub fn check(&self) -> Result<(), SettingError> {
-        let at_least_one = [
-            ("steps", self.steps),
-            ("batch_size", self.batch_size),
-            ("prefix_length", self.prefix_length),
-            ("checkpoint_every", self.checkpoint_every),
-        ];
-        if let Some((setting, value)) = at_least_one.into_iter().find(|(_, value)| *value == 0) {
-            return refuse(setting, &value, "must be 1 or more");
-        }
-        if !(1..=Self::MOST_REPEATS).contains(&self.photo_repeats) {
-            return refuse("photo_repeats", &self.photo_repeats, "must be in 1..=10000");
-        }
-        self.device.check(self.dtype)?;
-        if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
-            return refuse("learning_rate", &self.learning_rate, "must be above 0");
-        }
-        if !(0.0..=1.0).contains(&self.weight_decay) {
-            return refuse("weight_decay", &self.weight_decay, "must be in 0..=1");
-        }
-        if !(0.0..=1.0).contains(&self.flip_probability) {
-            return refuse("flip_probability", &self.flip_probability, "must be in 0..=1");
-        }
-        if !self.prefix_bias.is_finite() {
-            return refuse("prefix_bias", &self.prefix_bias, "must be a finite number");
-        }
-        check_prompt("caption", &self.caption)?;
-        if !self.caption.contains("{class}") {
-            let value = format!("\"{}\"", self.caption);
-            return refuse("caption", &value, "must contain {class}, the class word's place");
-        }
-        if let Some(layers) = &self.layers {
-            let ascending = layers.windows(2).all(|pair| pair[0] < pair[1]);
-            if layers.is_empty() || !ascending {
-                return refuse("layers", &format!("{layers:?}"), "must be one or more layers, each once, bottom up");
-            }
-        }
-        Ok(())
-    }
-
-    /// Which of the photos with these file names is held out; none where all are trained on.
-    ///
-    /// # Errors
-    /// A name that none of them has, or too few of them.
-    pub fn held_out(&self, photos: &[String]) -> Result<Option<usize>, SettingError> {
-        let Some(name) = &self.hold_out else { return Ok(None) };
-        let wrong = |cause: String| SettingError { setting: "hold_out", value: name.clone(), cause: cause.into() };
-        if photos.len() < Self::PHOTOS_TO_HOLD_OUT {
-            let least = Self::PHOTOS_TO_HOLD_OUT;
-            let there = photos.len();
-            return Err(wrong(format!(
-                "needs {least} photos or more, and there are {there}: add some, or train on all"
-            )));
-        }
-        let found = photos.iter().position(|photo| photo == name);
-        let missing = || wrong(format!("is no photo of the concept; there is {}", photos.join(", ")));
-        found.ok_or_else(missing).map(Some)
     }
 }
 
@@ -473,23 +212,11 @@ impl Default for SampleConfig {
 }
 
 impl SampleConfig {
-    /// The same, but as what was trained with `preset` is sampled by those who made it: what the preset says of the sampling
-    /// goes before what is here.
+    /// The same with what `preset` says of the sampling, which goes before what is here: as those sample who made it.
     #[must_use]
-    pub fn as_preset(self, preset: Preset) -> Self {
-        match preset {
-            Preset::Default => self,
-            Preset::Official => Self {
-                steps: 50,
-                guidance_scale: 10.0,
-                sampler: SamplerKind::Ddim,
-                karras: false,
-                eta: 0.0,
-                uncond_prefix: false,
-                every_prompt: true,
-                ..self
-            },
-        }
+    pub fn as_preset(self, preset: &Preset) -> Self {
+        // Words of its own, which a test sets.
+        preset.sample.iter().fold(self, |config, (name, text)| with_text(&config, name, text).unwrap_or(config))
     }
 
     /// How the pictures' masks are made.
@@ -594,6 +321,14 @@ pub struct ScoreConfig {
     pub resamples: IgnoredAny,
 }
 
+impl ScoreConfig {
+    /// The same with what `preset` says of the scoring, and not of the sampling.
+    #[must_use]
+    pub fn as_preset(self, preset: &Preset) -> Self {
+        preset.score.iter().fold(self, |config, (name, text)| with_text(&config, name, text).unwrap_or(config))
+    }
+}
+
 impl Default for ScoreConfig {
     fn default() -> Self {
         Self {
@@ -683,35 +418,5 @@ impl MaskConfig {
             return refuse("smallest_part", &self.smallest_part, "must be in 0..=1");
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use super::*;
-
-    #[test]
-    fn settings_of_earlier_versions_mean_what_they_meant() {
-        let old: TrainConfig = toml::from_str("preset = \"official\"\nsteps = 1000\n").unwrap();
-        assert_eq!((old.preset, old.photo_repeats, &old.hold_out), (Preset::Official, 1, &None));
-        let written = toml::to_string(&old).unwrap();
-        assert!(!written.contains("hold_out") && !written.contains("photo_repeats"), "they are written as before");
-        assert_eq!(old.table().unwrap()["photo_repeats"].as_integer(), Some(1));
-        let old: SampleConfig = toml::from_str("guidance_scale = 7.5\n").unwrap();
-        assert!(!old.every_prompt);
-    }
-
-    #[test]
-    fn a_photo_is_held_out_by_its_name() {
-        let names = ["a.png", "b.png", "c.png", "d.png"].map(str::to_owned);
-        let with = |name: Option<&str>| TrainConfig { hold_out: name.map(str::to_owned), ..TrainConfig::default() };
-        assert_eq!(with(None).held_out(&[]), Ok(None));
-        assert_eq!(with(Some("c.png")).held_out(&names), Ok(Some(2)));
-        let wrong = |name, names: &[String]| with(Some(name)).held_out(names).unwrap_err().to_string();
-        assert_eq!(wrong("c", &names), "hold_out = c: is no photo of the concept; there is a.png, b.png, c.png, d.png");
-        let few = "hold_out = c.png: needs 4 photos or more, and there are 3: add some, or train on all";
-        assert_eq!(wrong("c.png", &names[..3]), few);
     }
 }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::config::SettingError;
+use super::settings::SettingError;
 
 /// What computes: `cpu`, `cuda:N` or `metal`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -104,7 +104,7 @@ impl DeviceName {
     /// Refuse a device that this program was built without, and numbers that the device cannot compute with.
     pub fn check(self, dtype: FloatType) -> Result<(), SettingError> {
         let refuse =
-            |setting, value: String, cause: &'static str| Err(SettingError { setting, value, cause: cause.into() });
+            |setting: &'static str, value: String, cause: &'static str| Err(SettingError::new(setting, value, cause));
         match self {
             _ if self.is_built_in() && (self, dtype) != (Self::Cpu, FloatType::Bf16) => Ok(()),
             Self::Cpu => refuse("dtype", dtype.to_string(), "the cpu does not multiply bf16: use f32, or f16"),

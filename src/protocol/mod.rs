@@ -19,13 +19,15 @@ mod request;
 mod sampling;
 mod scores;
 mod segment;
+pub mod settings;
 mod start;
 mod syntax;
+mod train;
 
 pub use conditions::{Conditions, ConditionsError, Limit};
 pub use config::{
-    ClipText, Crop, EmbeddingFile, Fill, Init, MAX_PROMPT, MaskConfig, Preset, SampleConfig, ScoreConfig, ScoreCrop,
-    ScoreTask, SettingError, TrainConfig, check_prompt, check_word,
+    ClipText, EmbeddingFile, Fill, MAX_PROMPT, MaskConfig, SampleConfig, ScoreConfig, ScoreCrop, ScoreTask,
+    check_prompt, check_word,
 };
 pub use daemon::{DaemonReply, DaemonRequest, DaemonStatus, Envelope, Hello, MAX_REPLY, MAX_REQUEST, PROTOCOL};
 pub use device::{DeviceName, FloatType};
@@ -45,5 +47,8 @@ pub use request::{EstimateRequest, MaskWork, Reply, Request, ScoreWork};
 pub use sampling::{NoiseKind, OtherConcept, SamplerKind, SeedRule};
 pub use scores::{Backbone, DinoJudge, MASK_MARGIN, MaskDependence, MaskReport};
 pub use segment::{MaskPoint, SegmentReply, SegmentRequest};
-pub use start::{StartError, TrainStart, with_setting};
+pub(crate) use settings::settings;
+pub use settings::{Declaration, Format, Kind, Preset, Range, Row, SettingError, text_of};
+pub use start::{TrainStart, with_setting, with_text};
 pub use syntax::{OtherSyntax, SyntaxKind};
+pub use train::{Crop, LrScheduler, TrainConfig};

@@ -63,28 +63,27 @@ pub enum Request {
         /// The jobs.
         jobs: Vec<EstimateRequest>,
     },
-    /// Make a run of a `pytorch_adapter.bin`.
-    ImportAdapter {
+    /// Make a run of a file of another program.
+    Import {
         /// The concept's folder.
         concept: PathBuf,
         /// The file.
         file: PathBuf,
+        /// Its [format](super::Format).
+        format: String,
     },
-    /// Write a checkpoint as a `pytorch_adapter.bin`, with the `adapter_config.json` that the released code reads beside it.
-    ExportAdapter {
+    /// Write a checkpoint as a file of another program.
+    Export {
         /// The checkpoint.
         checkpoint: PathBuf,
+        /// The concept's name.
+        concept: String,
         /// The file to write.
         out: PathBuf,
-        /// Whether to write over a file that is not an adapter.
+        /// Its [format](super::Format).
+        format: String,
+        /// Whether to write over a file of another kind.
         force: bool,
-    },
-    /// Write a checkpoint as a file for diffusers, with its loader beside it.
-    ExportDiffusers {
-        /// The checkpoint.
-        checkpoint: PathBuf,
-        /// The file to write.
-        out: PathBuf,
     },
     /// Whether a run can go on from its last checkpoint with the photos and the class word that there are now.
     CheckResume {
@@ -116,12 +115,12 @@ pub enum Reply {
         /// In the order of the jobs.
         estimates: Vec<Estimate>,
     },
-    /// To [`Request::ImportAdapter`].
+    /// To [`Request::Import`].
     Imported {
         /// The folder of the new run.
         run: PathBuf,
     },
-    /// To [`Request::ExportAdapter`] and [`Request::ExportDiffusers`].
+    /// To [`Request::Export`].
     Exported {
         /// What was written.
         files: Vec<PathBuf>,

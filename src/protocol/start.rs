@@ -2,42 +2,19 @@
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::config::{SettingError, TrainConfig};
+use super::settings::SettingError;
+use super::train::TrainConfig;
+use crate::method::MethodSettings;
 
-/// What the trainings of a concept or a protocol start from: a table `[train]` of settings, laid over the preset that it
-/// names, else the default one. It is written as it was read.
+/// What the trainings of a concept or a protocol start from: a table `[train]` of settings, laid over the method and the preset that it
+/// names, else the usual ones. It is written as it was read.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "toml::Table", into = "toml::Table")]
 pub struct TrainStart {
     said: toml::Table,
     config: TrainConfig,
-}
-
-/// A table of settings that no training can start from.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum StartError {
-    /// No setting has this name.
-    #[error("{name} is no setting of a training; there is {known}")]
-    Unknown {
-        /// As written.
-        name: String,
-        /// All there are.
-        known: String,
-    },
-    /// A setting is of another kind, or no word of those it can be.
-    #[error("{name} = {value}: {cause}")]
-    Kind {
-        /// The setting.
-        name: String,
-        /// As written.
-        value: String,
-        /// What it must be.
-        cause: String,
-    },
-    /// A value that cannot work.
-    #[error(transparent)]
-    Refused(#[from] SettingError),
 }
 
 impl TrainStart {
@@ -51,31 +28,30 @@ impl TrainStart {
         &self.said
     }
 
-    /// Whether it is no more than the default preset.
+    /// Whether it is no more than the usual.
     pub fn is_empty(&self) -> bool {
         self.said.is_empty()
     }
 
     /// The settings that the table says and `config` has still.
     pub fn kept_in(&self, config: &TrainConfig) -> toml::Table {
-        // Without an error: both are tables of plain values. By their kind, as 1 is 1.0 where a fraction belongs.
-        let [own, other] = [&self.config, config].map(|config| config.table().unwrap_or_default());
-        let kept = self.said.iter().filter(|(name, _)| own.get(*name) == other.get(*name));
+        // By their kind, as 1 is 1.0 where a fraction belongs.
+        let kept = self.said.iter().filter(|(name, _)| self.config.get(name) == config.get(name));
         kept.map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 }
 
 impl TryFrom<toml::Table> for TrainStart {
-    type Error = StartError;
+    type Error = SettingError;
 
-    fn try_from(said: toml::Table) -> Result<Self, StartError> {
-        let set = |config: &TrainConfig, name: &str, value: &toml::Value| {
-            with_setting(config, name, value.clone()).map_err(|message| wrong(name, value, message))
-        };
-        let default = TrainConfig::default();
-        let named = said.get("preset").map(|value| set(&default, "preset", value)).transpose()?;
-        let start = TrainConfig::preset(named.map_or(default.preset, |named| named.preset));
-        let config = said.iter().try_fold(start, |config, (name, value)| set(&config, name, value))?;
+    fn try_from(said: toml::Table) -> Result<Self, SettingError> {
+        let word =
+            |name: &str| said.get(name).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+        let method = word("method").unwrap_or_else(|| MethodSettings::NAMES[0].into());
+        let mut config = TrainConfig::of(&method, word("preset").as_deref())?;
+        for (name, value) in said.iter().filter(|(name, _)| !["method", "preset"].contains(&name.as_str())) {
+            config.set(name, crate::json::to_value(value).unwrap_or_default())?;
+        }
         // A device that is not here is refused when a training is to use it: the concept may have come from another machine.
         let here = TrainConfig::default();
         TrainConfig { device: here.device, dtype: here.dtype, ..config.clone() }.check()?;
@@ -90,35 +66,16 @@ impl From<TrainStart> for toml::Table {
 }
 
 /// `config` with the setting `name` set; what is wrong with it otherwise, in the words of the reader.
-pub fn with_setting<T: Serialize + DeserializeOwned>(config: &T, name: &str, value: toml::Value) -> Result<T, String> {
-    let mut table = toml::Table::try_from(config).map_err(|error| error.to_string())?;
-    // A whole number where a fraction belongs.
-    let value = match (table.get(name), value) {
-        (Some(toml::Value::Float(_)), toml::Value::Integer(whole)) => toml::Value::Float(whole as f64),
-        (_, value) => value,
-    };
-    table.insert(name.to_owned(), value);
-    table.try_into().map_err(|error: toml::de::Error| error.message().to_owned())
+pub fn with_setting<T: Serialize + DeserializeOwned>(config: &T, name: &str, value: Value) -> Result<T, String> {
+    let mut table = crate::json::to_value(config).map_err(|error| error.to_string())?;
+    table[name] = value;
+    serde_json::from_value(table).map_err(|error| error.to_string())
 }
 
-/// What is wrong with a setting that could not be set.
-fn wrong(name: &str, value: &toml::Value, message: String) -> StartError {
-    // What a preset leaves open is in no table of settings.
-    let table = TrainConfig::default().table().unwrap_or_default();
-    let cause = match table.get(name) {
-        None if name == "layers" => "must be numbers of layers, as in [9, 10, 11]".into(),
-        None if name == "hold_out" => "must be the file name of a photo, in quotes".into(),
-        None => {
-            let known: Vec<&str> = table.keys().map(String::as_str).chain(TrainConfig::OPTIONAL).collect();
-            return StartError::Unknown { name: name.into(), known: known.join(", ") };
-        }
-        Some(toml::Value::Integer(_)) => "must be a whole number, 0 or more".into(),
-        Some(toml::Value::Float(_)) => "must be a number".into(),
-        Some(toml::Value::Boolean(_)) => "must be true or false".into(),
-        Some(toml::Value::String(_)) if value.is_str() => message,
-        Some(_) => "must be text in quotes".into(),
-    };
-    StartError::Kind { name: name.into(), value: value.to_string(), cause }
+/// The same with a value as it is typed: a number or a truth value as it stands, else a word.
+pub fn with_text<T: Serialize + DeserializeOwned>(config: &T, name: &str, text: &str) -> Result<T, String> {
+    let value = serde_json::from_str::<Value>(text).ok().filter(|value| value.is_number() || value.is_boolean());
+    with_setting(config, name, value.unwrap_or_else(|| Value::String(text.to_owned())))
 }
 
 #[cfg(test)]

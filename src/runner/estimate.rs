@@ -4,10 +4,11 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use super::sample::count_batches;
+use super::train::captions;
 use super::{Error, words};
-use crate::catversion::{Checkpoint, FIXED_NOISE, Reading, concatenated_layers};
-use crate::diffusion::{Compute, Cost, Outline, Speed, odd_text, other_syntax, part_of};
+use crate::diffusion::{Compute, Cost, Outline, Speed, TextOutline, TextsRead, odd_text, other_syntax, part_of};
 use crate::metrics::LOOKS;
+use crate::personalize::{Checkpoint, FIXED_NOISE, Reading};
 use crate::protocol::{
     CutPrompt, DeviceName, Estimate, EstimateRequest, FloatType, MaskConfig, MaskWork, Memory, ModelSpec, OddPrompt,
     OtherSyntax, PartReport, PictureConfig, SampleConfig, ScoreWork, TimeEstimate, TrainConfig,
@@ -128,7 +129,7 @@ impl Job<'_> {
         }
         if let Some(train) = self.train {
             work.push(("encoding a photo", model.encoding(1)));
-            work.push(("a training step", model.training_step(train.batch_size, train.gradient_checkpointing)));
+            work.push(("a training step", training_step(model, train)));
             if train.validate_every > 0 {
                 work.push(("measuring the loss", model.denoising_step(train.batch_size)));
             }
@@ -192,7 +193,7 @@ impl Job<'_> {
             + self.measured() as f64 * self.measuring(speed_here)
             + self.masks.map_or(0.0, |masks| masks.pictures as f64 * picture);
         let step = self.train.map(|train| {
-            let step = seconds(model.training_step(train.batch_size, train.gradient_checkpointing));
+            let step = seconds(training_step(model, train));
             let times = |every: usize| if every > 0 { 1 + train.steps.div_ceil(every) } else { 0 };
             let held_out = usize::from(train.hold_out.is_some());
             // The photo that is held out is encoded as it is alone.
@@ -290,7 +291,7 @@ impl Job<'_> {
     /// Refuse a training that the base model cannot do.
     fn check_training(&self, model: &Outline) -> Result<(), Error> {
         if let Some(train) = self.train {
-            concatenated_layers(train.layers.as_deref(), model.text_layers())?;
+            train.method.check_model(model)?;
         }
         Ok(())
     }
@@ -331,7 +332,7 @@ impl Job<'_> {
             prompts.push(masks.mask.caption.replace("{class}", self.class_word));
         }
         if let Some(train) = self.train {
-            prompts.push(train.caption.replace("{class}", self.class_word));
+            prompts.extend(captions(train, self.class_word));
             given.push(&train.caption);
             if train.sample_every > 0 {
                 given.push(&train.sample_prompt);
@@ -347,17 +348,27 @@ impl Job<'_> {
         }
         let (mut cut_prompts, mut odd_prompts) = (Vec::new(), Vec::new());
         for prompt in prompts {
-            let cut = model.tokenizer.tokens(&prompt)?.cut;
+            let Some(text) = model.texts.first() else { continue };
+            let cut = text.tokenizer.tokens(&prompt)?.cut;
             let odd = odd_text(&prompt);
             if !odd.is_empty() {
                 odd_prompts.push(OddPrompt { prompt: prompt.clone(), odd });
             }
             if !cut.is_empty() {
-                cut_prompts.push(CutPrompt { prompt, cut, limit: model.text_length() });
+                cut_prompts.push(CutPrompt { prompt, cut, limit: text.length() });
             }
         }
         Ok(Told { cut_prompts, odd_prompts, other_syntax: other_syntax(given) })
     }
+}
+
+/// One step of a training: with the captions that are read anew, as far as what is learned makes a difference to them.
+fn training_step(model: &Outline, train: &TrainConfig) -> Cost {
+    let captions = train.method.captions(train).len();
+    let layers = model.texts.iter().map(TextOutline::layers).max().unwrap_or(0);
+    let texts = if captions == 1 { 1 } else { train.batch_size };
+    let read = TextsRead { texts, first_layer: train.method.first_layer(layers) };
+    model.training_step(train.batch_size, train.gradient_checkpointing, read)
 }
 
 /// What is told of prompts.

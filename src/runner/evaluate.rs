@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use super::judge::{Judge, Made};
 use super::sample::{Sampled, Sampling, Subject, plan};
 use super::{Error, Outcome, ScoreJob, StopFlag, estimate, load_model};
-use crate::catversion::{Checkpoint, prompt_text, scene_text};
 use crate::diffusion::BaseModel;
 use crate::image::{Provenance, mask_says, read_any_mask, read_photo, read_provenance};
 use crate::json;
 use crate::metrics::{ScoredMask, ScoredSample};
+use crate::personalize::{Checkpoint, prompt_text, scene_text};
 use crate::protocol::{ModelSpec, Phase, PictureRecord, SampleConfig, ScoreConfig, ScoreTask};
 use crate::workspace::{self, Concept, EventLog, History, JobFolder, read_scores, sample_mask};
 

@@ -13,13 +13,13 @@ use crate::fs::{NewFile, Show};
 use crate::image::{read_mask, read_photo};
 use crate::json;
 use crate::masks::agreement::{boundary_f, iou};
-use crate::protocol::{Event, MaskConfig, MaskWork, Phase, SampleConfig};
+use crate::protocol::{Event, MaskConfig, MaskWork, Phase, SampleConfig, SettingError};
 use crate::workspace::{self, BenchLine, EventLog, MaskBench, MaskWay, TruePicture};
 
 /// Do the job.
 pub(super) fn run(job: &MaskJob, log: &mut EventLog, stop: &StopFlag) -> Result<Outcome, Error> {
     let config = &job.spec.mask;
-    config.check().map_err(crate::catversion::Error::from)?;
+    config.check()?;
     match &job.spec.bench {
         Some(bench) => compare(job, bench, log, stop),
         None => make(job, log, stop),
@@ -142,8 +142,7 @@ pub(super) fn check_timesteps(timesteps: &[usize], limit: usize) -> Result<(), E
         None => Ok(()),
         Some(late) => {
             let cause = format!("the base model's timesteps are 0 to {}", limit.saturating_sub(1));
-            let value = late.to_string();
-            Err(crate::catversion::Error::Setting { setting: "timesteps", value, cause }.into())
+            Err(SettingError::new("timesteps", late, cause).into())
         }
     }
 }

@@ -31,15 +31,16 @@ pub use answer::answer;
 pub use models::{Models, check_model};
 pub use segment::segment;
 
-use crate::catversion::Reading;
 use crate::diffusion::{BaseModel, Compute, Outline};
 use crate::fs::Show;
+use crate::personalize::Reading;
 use crate::protocol::{
     CONDITIONS, CutPrompt, DISK_FULL, Event, EventRecord, JobKind, ModelSpec, OddPrompt, OtherConcept, Phase,
+    SettingError,
 };
 use crate::workspace::queue::is_done;
 use crate::workspace::{self, BatchSpec, Concept, EventLog, HashCache, JobFolder, MaskSpec, RunSpec, ScoreSpec};
-use crate::{catversion, diffusion, image, metrics};
+use crate::{diffusion, image, metrics, personalize};
 use assignments::Assignments;
 
 /// Why a job failed.
@@ -62,7 +63,10 @@ pub enum Error {
     Model(#[from] diffusion::Error),
     /// Training or sampling.
     #[error(transparent)]
-    CatVersion(#[from] catversion::Error),
+    Personalize(#[from] personalize::Error),
+    /// A setting that cannot work.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
     /// A photo, mask or sample.
     #[error(transparent)]
     Image(#[from] image::Error),
@@ -100,7 +104,7 @@ impl Error {
     /// The same, with the last checkpoint of the training that it ended, where one was saved.
     fn after(self, saved: Option<usize>) -> Self {
         match self {
-            Self::CatVersion(error) => error.after(saved).into(),
+            Self::Personalize(error) => error.after(saved).into(),
             other => other,
         }
     }
@@ -420,9 +424,9 @@ fn warn_of_prompts<'a>(
     let prompts: Vec<&String> = prompts.into_iter().collect();
     for prompt in &prompts {
         let text = Reading::of(prompt, class_word, concepts)?.text;
-        let cut = model.tokenizer.tokens(&text)?.cut;
+        let cut = model.tokenizer().tokens(&text)?.cut;
         if !cut.is_empty() {
-            let cut = CutPrompt { prompt: (*prompt).clone(), cut, limit: model.text_encoder.max_length() };
+            let cut = CutPrompt { prompt: (*prompt).clone(), cut, limit: model.texts[0].encoder.max_length() };
             log.write(Event::Warning { message: cut.warning() })?;
         }
         let odd = diffusion::odd_text(&text);

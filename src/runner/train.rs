@@ -8,13 +8,13 @@ use super::sample::{Subject, write_picture};
 use super::{
     Error, Outcome, Progress, StopFlag, TrainJob, estimate, evaluate, last_checkpoint, load_model, warn_of_prompts,
 };
-use crate::catversion::{
-    Checkpoint, FixedNoiseLoss, Launched, Sampler, Trainer, TrainingPhoto, decode, denoise_batch, photos_hash,
-};
 use crate::diffusion::{BaseModel, Outline};
 use crate::fs::sha256;
 use crate::image::square;
-use crate::protocol::{Event, Phase, PictureConfig, SampleConfig, ScoreConfig, ScoreTask, UsedCheckpoint};
+use crate::personalize::{
+    Caption, Checkpoint, FixedNoiseLoss, Launched, Sampler, Trainer, TrainingPhoto, decode, denoise_batch, photos_hash,
+};
+use crate::protocol::{Event, Phase, PictureConfig, SampleConfig, ScoreConfig, ScoreTask, TrainConfig, UsedCheckpoint};
 use crate::workspace::{self, Concept, EventLog, EventReader, JobFolder, RunSpec, checkpoint_path};
 
 /// Photos and masks of a concept as the base model sees them: squares of its resolution.
@@ -71,11 +71,17 @@ impl Told {
     }
 }
 
+/// The captions of a training, with class words in them.
+pub(super) fn captions(config: &TrainConfig, class_word: &str) -> Vec<String> {
+    let read = |caption: String| Caption::of(&caption, class_word, config.method.is_word()).text;
+    config.method.captions(config).into_iter().map(read).collect()
+}
+
 /// Do the job.
 pub(super) fn run(job: &TrainJob, log: &mut EventLog, stop: &StopFlag) -> Result<Outcome, Error> {
     let spec = &job.spec;
     let config = &spec.train;
-    config.check().map_err(crate::catversion::Error::from)?;
+    config.check()?;
     job.concept.check_hold_out(config)?;
     // What the scoring at the end lacks is said before the training, not after it.
     let score_model = config.evaluate.then(|| score_model(job)).transpose()?;
@@ -92,21 +98,22 @@ pub(super) fn run(job: &TrainJob, log: &mut EventLog, stop: &StopFlag) -> Result
         masks: None,
     };
     let model = load_model(&job.models, &spec.base_model, &job.concept, &needs, log)?;
-    let caption = config.caption.replace("{class}", &spec.class_word);
+    let captions = captions(config, &spec.class_word);
     let pictured = (config.sample_every > 0).then_some(&config.sample_prompt);
-    warn_of_prompts(pictured.into_iter().chain([&caption]), &spec.class_word, &[], &model, log)?;
+    warn_of_prompts(pictured.into_iter().chain(&captions), &spec.class_word, &[], &model, log)?;
     if spec.base_model_hash.as_ref() != Some(&model.hash) {
         job.folder.write_run_spec(&RunSpec { base_model_hash: Some(model.hash.clone()), ..spec.clone() })?;
     }
     let photos = training_photos(&job.concept, spec, model.resolution() as u32)?;
     let mut progress = Progress::new(log, Phase::Cache);
     let mut told = Ok(());
-    let mut trainer = Trainer::new(&model, &photos, &spec.class_word, config.clone(), &mut |done, total| {
+    let trainer = Trainer::new(&model, &photos, &spec.class_word, config.clone(), &mut |done, total| {
         if told.is_ok() {
             told = progress.tell(done, total);
         }
     })?;
     told?;
+    let mut trainer = trainer.in_format(spec.checkpoint_format);
     if let Some(resume) = &job.resume {
         trainer.resume(&Checkpoint::load(&resume.path)?, &resume.path)?;
     }

@@ -2,9 +2,9 @@
 
 use super::Error;
 use super::estimate::Job;
-use crate::catversion::prompt_text;
 use crate::diffusion::Embedding;
 use crate::fs::sha256;
+use crate::personalize::prompt_text;
 use crate::workspace;
 
 /// Read the embeddings that `job` names.

@@ -105,7 +105,7 @@ pub fn train(concept: Concept, config: TrainConfig, placement: Placement) -> Eff
         config.check().map_err(words)?;
         preflight(&concept).map_err(words)?;
         check_writable(&concept.home().map_err(words)?).map_err(words)?;
-        let evaluation = concept.evaluation(config.preset).map_err(words)?;
+        let evaluation = concept.evaluation(config.preset().map_err(words)?).map_err(words)?;
         let run = JobFolder::new_run(&concept, config, evaluation).map_err(words)?;
         let job = client::submit_new(&run, placement).map_err(words)?;
         let said = Effect::Notice(queued(&job));

@@ -12,8 +12,7 @@ use super::{Error, Home, JobFolder, ListNames, PromptList};
 use crate::fs::Show;
 use crate::image::{self, LeftOut, PhotoFolder, ReadPhoto};
 use crate::protocol::{
-    ClipText, MaskMaker, ModelSpec, PhotoReading, Preset, SampleConfig, ScoreConfig, TrainConfig, TrainStart,
-    check_word,
+    MaskMaker, ModelSpec, PhotoReading, Preset, SampleConfig, ScoreConfig, TrainConfig, TrainStart, check_word,
 };
 
 /// `concept.toml`, edited by hand too.
@@ -287,7 +286,7 @@ impl Concept {
 
     /// How what a training with `preset` has learned is sampled, unless a command says otherwise. What the preset says of it
     /// goes before concept.toml.
-    pub fn sampling(&self, preset: Preset) -> SampleConfig {
+    pub fn sampling(&self, preset: &Preset) -> SampleConfig {
         let usual = SampleConfig::default();
         let guidance_scale = self.file.guidance_scale.unwrap_or(usual.guidance_scale);
         SampleConfig { guidance_scale, ..usual }.as_preset(preset)
@@ -295,9 +294,8 @@ impl Concept {
 
     /// How that is scored: over the first of its prompt lists by name in which no line has settings of its own, where there is
     /// one.
-    pub fn evaluation(&self, preset: Preset) -> Result<ScoreConfig, Error> {
-        let (sample, clip_text) = (self.sampling(preset), ClipText::of(preset));
-        let mut config = ScoreConfig { sample, clip_text, ..ScoreConfig::default() };
+    pub fn evaluation(&self, preset: &Preset) -> Result<ScoreConfig, Error> {
+        let mut config = ScoreConfig { sample: self.sampling(preset), ..ScoreConfig::default() }.as_preset(preset);
         for path in self.lists()? {
             let list = PromptList::read(&path, &self.list_names())?;
             if !list.has_settings() {

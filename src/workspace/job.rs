@@ -62,6 +62,9 @@ pub struct RunSpec {
     /// The frozen diffusion model, absolute.
     #[serde(with = "path_or_table")]
     pub base_model: ModelSpec,
+    /// The layout of its checkpoints. A run goes on in that in which it began, so that it ends at the same bytes.
+    #[serde(default = "first_format", skip_serializing_if = "is_first_format")]
+    pub checkpoint_format: u32,
     /// How its photos are found and read.
     #[serde(default, skip_serializing_if = "PhotoReading::is_stored")]
     pub photos: PhotoReading,
@@ -69,6 +72,19 @@ pub struct RunSpec {
     pub train: TrainConfig,
     /// Settings of the scoring that follows when `train.evaluate` is set.
     pub evaluation: ScoreConfig,
+}
+
+/// The layout of the checkpoints of new runs.
+const CHECKPOINT_FORMAT: u32 = 2;
+
+/// That of runs that do not say it.
+fn first_format() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_first_format(format: &u32) -> bool {
+    *format == first_format()
 }
 
 impl RunSpec {
@@ -86,6 +102,7 @@ impl RunSpec {
             score_model: concept.score_model(),
             dino_model: concept.dino_model(),
             imported: None,
+            checkpoint_format: CHECKPOINT_FORMAT,
             photos: PhotoReading::Converted,
             train,
             evaluation,
@@ -552,9 +569,9 @@ impl JobFolder {
         }
     }
 
-    /// The preset that a run was trained with; the default one of no run.
-    pub fn preset_of(run: Option<&Self>) -> Result<Preset, Error> {
-        run.map_or(Ok(Preset::Default), |run| Ok(run.run_spec()?.train.preset))
+    /// The preset that a run was trained with; the usual one of no run.
+    pub fn preset_of(run: Option<&Self>) -> Result<&'static Preset, Error> {
+        Ok(run.map_or_else(|| Ok(TrainConfig::default()), |run| Ok::<_, Error>(run.run_spec()?.train))?.preset()?)
     }
 
     /// Its `run.toml`.

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use super::concept::photo_name;
 use super::{Concept, Error};
 use crate::image::{self, Colours, PhotoFolder};
-use crate::protocol::{Crop, Init, PhotoReading, Preset, TrainConfig, class_word_problem};
+use crate::protocol::{Crop, LrScheduler, PhotoReading, TrainConfig, class_word_problem};
 
 /// A photo that can be trained on.
 #[derive(Debug, Clone, PartialEq)]
@@ -83,29 +83,26 @@ impl Preflight {
 
 /// The settings a training will use, by name, as people read them.
 pub fn effective_settings(config: &TrainConfig) -> Vec<(&'static str, String)> {
-    let preset = match config.preset {
-        Preset::Default => "default",
-        Preset::Official => "official",
-    };
-    let layers = config
-        .layers
-        .as_ref()
-        .map_or("the last three".into(), |layers| layers.iter().map(usize::to_string).collect::<Vec<_>>().join(", "));
-    let init = match config.init {
-        Init::ClassWord => "from the class word",
-        Init::Normal => "from a normal draw",
-    };
+    let mut adam = format!("learning rate {}, weight decay {}", config.learning_rate, config.weight_decay);
+    if config.lr_scheduler != LrScheduler::Constant {
+        adam += &format!(", {} to 0", config.text("lr_scheduler"));
+    }
+    if config.lr_warmup_steps > 0 {
+        adam += &format!(", {} steps of warm-up", config.lr_warmup_steps);
+    }
     let mut rows = vec![
-        ("preset", preset.into()),
+        ("method", config.declaration().title.to_owned()),
+        ("preset", config.preset.clone()),
         ("steps", format!("{} × {} images", config.steps, config.batch_size)),
-        ("AdamW", format!("learning rate {}, weight decay {}", config.learning_rate, config.weight_decay)),
-        ("embeddings", format!("{} a layer, layers {layers}, {init}", config.prefix_length)),
-        ("prefix bias", config.prefix_bias.to_string()),
+        ("AdamW", adam),
+    ];
+    rows.extend(config.method.in_words());
+    rows.extend([
         ("caption", config.caption.clone()),
         ("flips", config.flip_probability.to_string()),
         ("seed", config.seed.to_string()),
         ("numbers", format!("{}, the learned ones and the loss f32", config.dtype)),
-    ];
+    ]);
     if config.photo_repeats > 1 {
         rows.push(("passes", format!("each photo {} times in a pass, which is shuffled", config.photo_repeats)));
     }

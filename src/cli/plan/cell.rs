@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::material::Material;
-use crate::protocol::{ClipText, MaskConfig, SampleConfig, ScoreConfig, TrainConfig};
+use crate::protocol::{MaskConfig, SampleConfig, ScoreConfig, TrainConfig};
 
 /// One training and its scoring.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -86,7 +86,8 @@ impl Cell {
 
     /// Take over what `old`, of a version before, had where today's preset says something that it did not say then.
     pub(super) fn go_on_as_before(&mut self, old: &Self) {
-        let preset = old.train.preset;
+        // One that was read has a preset that its method has.
+        let Ok(preset) = old.train.preset() else { return };
         let said = old.score.sample.clone().as_preset(preset);
         // Without an error: all are tables of plain values.
         let table = |config: &SampleConfig| toml::Table::try_from(config).unwrap_or_default();
@@ -99,10 +100,11 @@ impl Cell {
             }
         }
         self.score.sample = own.try_into().unwrap_or_else(|_| self.score.sample.clone());
-        if self.score.clip_text == ClipText::of(preset) {
+        if self.score.clip_text == ScoreConfig::default().as_preset(preset).clip_text {
             self.score.clip_text = old.score.clip_text;
         }
-        if self.train.photo_repeats == TrainConfig::preset(preset).photo_repeats {
+        let usual = TrainConfig::of(old.train.declaration().name, Some(preset.name));
+        if usual.is_ok_and(|usual| self.train.photo_repeats == usual.photo_repeats) {
             self.train.photo_repeats = old.train.photo_repeats;
         }
     }

@@ -5,10 +5,11 @@
 mod meter;
 mod walk;
 
+use std::ops::Range;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use self::meter::{Meter, Numbers, Tape, Value};
+use self::meter::{Meter, Numbers, Tape, Value, concat_channels};
 use candle_core::Tensor;
 
 use super::compute::{Compute, batches_at_once};
@@ -28,19 +29,57 @@ const MOST: usize = 1 << 20;
 pub struct Outline {
     /// What is loaded.
     pub parts: Vec<PartReport>,
-    /// Words to ids.
-    pub tokenizer: Tokenizer,
+    /// What reads texts.
+    pub texts: Vec<TextOutline>,
     /// The noise schedule.
     pub schedule: Schedule,
-    /// Rows that embeddings have added to the text encoder's vocabulary.
-    added: usize,
     numbers: Numbers,
-    text: text_encoder::Config,
     unet: UNetConfig,
     vae: VaeConfig,
     /// Numbers in the two halves of the VAE, of which at most one is in memory.
     encoder: usize,
     decoder: usize,
+}
+
+/// A text encoder as its config describes it.
+pub struct TextOutline {
+    /// Words to ids.
+    pub tokenizer: Tokenizer,
+    config: text_encoder::Config,
+    /// Vectors that files of words have added to its vocabulary.
+    added: usize,
+}
+
+/// What of the texts a training step reads anew, because it depends on what is learned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TextsRead {
+    /// Different texts.
+    pub texts: usize,
+    /// The first layer of the text encoder that does.
+    pub first_layer: usize,
+}
+
+impl TextOutline {
+    /// Its layers.
+    pub fn layers(&self) -> usize {
+        self.config.num_hidden_layers
+    }
+
+    /// D, the width of a token.
+    pub fn width(&self) -> usize {
+        self.config.hidden_size
+    }
+
+    /// Tokens of a prompt, padding included.
+    pub fn length(&self) -> usize {
+        self.config.max_position_embeddings
+    }
+
+    /// The ids of a word of `count` vectors that is put behind the vocabulary.
+    pub fn ids_behind(&self, count: usize) -> Range<u32> {
+        let first = (self.config.vocab_size + self.added) as u32;
+        first..first + count as u32
+    }
 }
 
 /// What one piece of work takes.
@@ -71,14 +110,16 @@ impl Outline {
     pub fn read(spec: &ModelSpec) -> Result<Self> {
         let files = ModelFiles::open(spec)?;
         files.check()?;
-        let text = text_encoder::Config::load(&files.text_encoder)?;
+        let texts = files.texts.iter().map(|text| {
+            let config = text_encoder::Config::load(&text.part)?;
+            Ok(TextOutline { tokenizer: text.tokenizer(config.max_position_embeddings)?, config, added: 0 })
+        });
+        let texts = texts.collect::<Result<_>>()?;
         Ok(Self {
             parts: files.audit().parts,
-            tokenizer: files.tokenizer(text.max_position_embeddings)?,
             schedule: files.schedule()?,
-            added: 0,
             numbers: Numbers::CPU,
-            text,
+            texts,
             unet: UNetConfig::load(&files.unet)?,
             vae: VaeConfig::load(&files.vae)?,
             encoder: files.vae.count(|part| Vae::open(part)?.encoder())?,
@@ -96,25 +137,13 @@ impl Outline {
 
     /// Learn the word of `embedding`.
     pub fn add_word(&mut self, embedding: &Embedding) -> Result<()> {
-        embedding.check_width(self.text_width())?;
-        let first = self.text.vocab_size + self.added;
-        self.added += embedding.count();
-        self.tokenizer.add_word(&embedding.token, first..first + embedding.count(), &embedding.path)
-    }
-
-    /// Layers of the text encoder.
-    pub fn text_layers(&self) -> usize {
-        self.text.num_hidden_layers
-    }
-
-    /// Width of the text encoder.
-    pub fn text_width(&self) -> usize {
-        self.text.hidden_size
-    }
-
-    /// Tokens of a prompt, padding included.
-    pub fn text_length(&self) -> usize {
-        self.text.max_position_embeddings
+        for text in &mut self.texts {
+            embedding.check_width(text.width())?;
+            let first = text.config.vocab_size + text.added;
+            text.added += embedding.count();
+            text.tokenizer.add_word(&embedding.token, first..first + embedding.count(), &embedding.path)?;
+        }
+        Ok(())
     }
 
     /// Width and height of its pictures, in pixels.
@@ -128,17 +157,22 @@ impl Outline {
         staying.map(|part| part.parameters as u64 * self.numbers.size).sum()
     }
 
-    /// One training step: forward and backward through the UNet on `batch` latents of its own size.
-    pub fn training_step(&self, batch: usize, gradient_checkpointing: bool) -> Cost {
-        self.training_step_at(self.unet.sample_size, batch, gradient_checkpointing)
+    /// One training step: forward and backward through the text encoders and through the UNet on `batch` latents of its own size.
+    pub fn training_step(&self, batch: usize, gradient_checkpointing: bool, read: TextsRead) -> Cost {
+        self.training_step_at(self.unet.sample_size, batch, gradient_checkpointing, read)
     }
 
     /// The same on latents of `side` × `side`.
-    pub fn training_step_at(&self, side: usize, batch: usize, gradient_checkpointing: bool) -> Cost {
+    pub fn training_step_at(&self, side: usize, batch: usize, gradient_checkpointing: bool, read: TextsRead) -> Cost {
         let batch = batch.min(MOST);
         self.measure(|meter| {
             let tape = Tape::default();
-            let context = tape.leaf(&self.context(meter, 1));
+            let hidden = self.texts.iter().map(|TextOutline { config, .. }| {
+                let read_in = meter.constant(&[read.texts, config.max_position_embeddings, config.hidden_size]);
+                walk::text_encoder(config, read.first_layer, &tape.leaf(&read_in))
+            });
+            let context = hidden.reduce(|all, hidden| concat_channels(&all, &hidden));
+            let context = context.unwrap_or_else(|| self.context(meter, 1));
             let output = walk::unet(&self.unet, meter, (batch, side, side), &context, gradient_checkpointing);
             tape.backward(&output);
             output
@@ -210,7 +244,8 @@ impl Outline {
     }
 
     fn context(&self, meter: &Meter, batch: usize) -> Value {
-        meter.constant(&[batch, self.text.max_position_embeddings, self.text.hidden_size])
+        let length = self.texts.first().map_or(0, TextOutline::length);
+        meter.constant(&[batch, length, self.texts.iter().map(TextOutline::width).sum()])
     }
 }
 

@@ -1,8 +1,9 @@
-//! One pass through the networks, step by step as `unet/`, `vae` and `resnet` make it. A change there is a change here.
+//! One pass through the networks, step by step as `text_encoder`, `unet/`, `vae` and `resnet` make it. A change there is a change here.
 
 use super::meter::{
     Meter, Value, attention, checkpoint, concat_channels, conv2d, geglu, linear, reshape, same_size, upsample2,
 };
+use crate::diffusion::text_encoder::Config as TextConfig;
 use crate::diffusion::unet::Config as UNetConfig;
 use crate::diffusion::vae::Config as VaeConfig;
 
@@ -102,6 +103,19 @@ pub(super) fn unet(
     h = same_size(&h);
     // Brought to channels first at the end.
     same_size(&conv2d(&h, config.out_channels, 3, 1, SAME, None))
+}
+
+/// The hidden state of texts [B, T, D] that enter layer `first`.
+pub(super) fn text_encoder(config: &TextConfig, first: usize, hidden: &Value) -> Value {
+    let (d, inner) = (config.hidden_size, config.intermediate_size);
+    let mut h = hidden.clone();
+    for _ in first..config.num_hidden_layers {
+        let normed = same_size(&h);
+        let (q, k, v) = (linear(&normed, d, None), linear(&normed, d, None), linear(&normed, d, None));
+        h = linear(&attention(&q, &k, &v, config.num_attention_heads), d, Some(&h));
+        h = linear(&same_size(&linear(&same_size(&h), inner, None)), d, Some(&h));
+    }
+    same_size(&h)
 }
 
 fn vae_mid(x: &Value, config: &VaeConfig) -> Value {

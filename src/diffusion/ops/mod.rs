@@ -1,7 +1,7 @@
 //! The differentiable operations of the models, each with its backward pass beside it. Pictures are
 //! [batch, height, width, channels], tokens [batch, tokens, width]: the same numbers in the same order.
 //!
-//! Weights are frozen: they are captured, not differentiated.
+//! Weights are frozen: they are captured, not differentiated. What is learned is an input.
 //!
 //! Here shapes are checked and steps recorded; what is computed is in [`Computation`], which has a form for each kind of
 //! device.
@@ -39,10 +39,10 @@ impl Form {
 }
 
 /// The gradient of an input from the gradient of the result. It holds what the form keeps for it.
-type Backward = Box<dyn FnOnce(&Tensor) -> Result<Tensor>>;
+type Backward = Box<dyn FnOnce(&Tensor) -> Result<Tensor> + Send>;
 
 /// The gradients of q, k and v from the gradient of the result.
-type AttnBackward = Box<dyn FnOnce(&Tensor) -> Result<[Tensor; 3]>>;
+type AttnBackward = Box<dyn FnOnce(&Tensor) -> Result<[Tensor; 3]> + Send>;
 
 /// What the operations compute, forward and backward, on shapes that fit.
 trait Computation {
@@ -299,6 +299,36 @@ pub(crate) fn prepend_rows(prefix: &Tracked, x: &Tracked) -> Result<Tracked> {
         let of_x = grad.narrow(1, n, rows)?.contiguous()?;
         Ok(vec![Some(of_prefix), Some(of_x)])
     }))
+}
+
+/// Rows of a table in other rows' places: row `table[j]` of `rows` [n, D], of any float type, stands at `places` (i, j) of x [N, D].
+pub(crate) fn put_rows(x: &Tracked, rows: &Tracked, places: &[(u32, u32)]) -> Result<Tracked> {
+    let (count, width) = x.value().dims2()?;
+    let (known, dtype, device) = (rows.value().dim(0)?, rows.value().dtype(), x.value().device());
+    if places.is_empty() {
+        return Ok(x.clone());
+    }
+    let (at, which): (Vec<u32>, Vec<u32>) = places.iter().copied().unzip();
+    let mut order: Vec<u32> = (0..count as u32).collect();
+    (0..).zip(&at).for_each(|(j, &i)| order[i as usize] = (count + j) as u32);
+    let (at, which) = (Tensor::new(at, device)?, Tensor::new(which, device)?);
+    let put = rows.value().to_dtype(x.value().dtype())?.index_select(&which, 0)?;
+    let value = Tensor::cat(&[x.value(), &put], 0)?.index_select(&Tensor::new(order, device)?, 0)?;
+    let tracked = x.is_tracked();
+    Ok(Tracked::record(x.form(), value, &[x, rows], move |grad| {
+        let put = grad.index_select(&at, 0)?;
+        let of_rows =
+            Tensor::zeros((known, width), dtype, grad.device())?.index_add(&which, &put.to_dtype(dtype)?, 0)?;
+        // What was replaced has no part in the result.
+        let of_x = tracked.then(|| grad.index_add(&at, &put.neg()?, 0)).transpose()?;
+        Ok(vec![of_x, Some(of_rows)])
+    }))
+}
+
+/// x plus a constant that is repeated over its first dimensions.
+pub(crate) fn add_constant(x: &Tracked, constant: &Tensor) -> Result<Tracked> {
+    let value = x.value().broadcast_add(constant)?.contiguous()?;
+    Ok(Tracked::record(x.form(), value, &[x], |grad| Ok(vec![Some(grad.clone())])))
 }
 
 /// Channels side by side: [.., A] and [.., B] → [.., A + B].

@@ -12,10 +12,11 @@ pub(super) use self::config::Config;
 pub use self::transformer::{CrossSeen, OwnSeen, Probe};
 use self::transformer::{Transformer, TransformerOptions};
 use super::compute::Compute;
+use super::conditioning::Conditioning;
 use super::error::{Error, Result};
 use super::ops::{self, ConvWeights, LinearWeights, NormWeights};
 use super::resnet::{Resnet, ResnetOptions};
-use super::tape::{Tracked, checkpoint};
+use super::tape::{Tape, Tracked, checkpoint};
 use super::weights::{Part, Scope};
 
 /// A residual block and the transformer behind it, if there is one.
@@ -33,9 +34,9 @@ impl Layer {
         context: &Tracked,
         options: &UNetOptions<'_>,
     ) -> candle_core::Result<Tracked> {
-        if options.gradient_checkpointing && (x.is_tracked() || context.is_tracked()) && options.probe.is_none() {
+        if let Some(tape) = options.gradient_checkpointing.filter(|_| options.probe.is_none()) {
             let (layer, time) = (self.clone(), time.clone());
-            return checkpoint(&[x, context], move |inputs| layer.run(&inputs[0], &time, &inputs[1], None));
+            return checkpoint(tape, &[x, context], move |inputs| layer.run(&inputs[0], &time, &inputs[1], None));
         }
         self.run(x, time, context, options.probe)
     }
@@ -64,8 +65,8 @@ struct Block {
 /// How a forward pass runs.
 #[derive(Default, Clone, Copy)]
 pub struct UNetOptions<'a> {
-    /// Recompute each layer in the backward pass instead of keeping its activations.
-    pub gradient_checkpointing: bool,
+    /// Recompute each layer in the backward pass of this tape instead of keeping its activations.
+    pub gradient_checkpointing: Option<&'a Tape>,
     /// Collect what attention sees.
     pub probe: Option<&'a Probe>,
 }
@@ -144,12 +145,16 @@ impl UNet {
     }
 
     /// The predicted noise (or velocity) [B, C, H, W], float32 whatever the weights are in, for latents [B, C, H, W], one timestep a sample
-    /// (Karras noise levels lie between whole ones), and the text [B or 1, T, D].
+    /// (Karras noise levels lie between whole ones), and what is told of each or of all.
+    ///
+    /// # Errors
+    /// Latents whose sides are no multiples, as many timesteps as there are no samples, a pooled vector or time ids, which this UNet does
+    /// not take.
     pub fn forward(
         &self,
         latents: &Tensor,
         timesteps: &[impl Into<f64> + Copy],
-        context: &Tracked,
+        conditioning: &Conditioning,
         options: UNetOptions<'_>,
     ) -> Result<Tracked> {
         let (batch, _, height, width) = latents.dims4()?;
@@ -160,8 +165,13 @@ impl UNet {
         if timesteps.len() != batch {
             return Err(Error::Setting(format!("{} timesteps for a batch of {batch}", timesteps.len())));
         }
+        if conditioning.pooled.is_some() || conditioning.time_ids.is_some() {
+            return Err(Error::Setting(
+                "this UNet takes the hidden states of texts, and no pooled vector or time ids".into(),
+            ));
+        }
         let timesteps: Vec<f32> = timesteps.iter().map(|&t| t.into() as f32).collect();
-        Ok(self.network()?.run(latents, &timesteps, context, &options)?)
+        Ok(self.network()?.run(latents, &timesteps, &conditioning.hidden, &options)?)
     }
 }
 

@@ -108,7 +108,7 @@ impl Sampling<'_> {
         prompts.sort();
         warn_of_prompts(prompts, self.subject.class_word, &self.config.concepts, model, log)?;
         for planned in &self.plan {
-            self.config.check_picture(&planned.config).map_err(crate::catversion::Error::from)?;
+            self.config.check_picture(&planned.config)?;
         }
         makers::make(self, batches::pending(&self.plan, self.made), &mut Progress::new(log, self.phase), stop, keep)
     }

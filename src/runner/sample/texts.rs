@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::Sampling;
-use crate::catversion::{Checkpoint, Encoded, Sampler};
+use crate::personalize::{Checkpoint, Encoded, Sampler};
 use crate::protocol::{PictureConfig, SampleConfig, UsedCheckpoint};
 use crate::runner::Error;
 use crate::workspace;

@@ -8,7 +8,7 @@ use ratatui::widgets::{Clear, Widget};
 use super::entry::Input;
 use super::{Overlay, Reply, hints};
 use crate::client::{self, Placement, words};
-use crate::protocol::{Estimate, Preset, TrainConfig, TrainStart};
+use crate::protocol::{self, Estimate, TrainConfig, TrainStart};
 use crate::tui::canvas::{Canvas, Target};
 use crate::tui::deeds::{self, Effect};
 use crate::tui::keymap::Action;
@@ -19,17 +19,13 @@ use crate::tui::widgets::{pane, text};
 use crate::tui::world::{Checked, World};
 use crate::workspace::{Concept, effective_settings};
 
-/// What a setting with few values can be, of a concept whose trainings start from `start`.
-fn values(name: &str, start: &TrainStart) -> &'static [&'static str] {
-    match name {
-        "preset" if start.is_empty() => &["default", "official"],
-        "preset" => &[CONCEPT, "default", "official"],
-        "init" => &["class_word", "normal"],
-        "crop" => &["center", "squash"],
-        "dtype" => &["f32", "bf16", "f16"],
-        "masked_loss" | "gradient_checkpointing" | "evaluate" => &["false", "true"],
-        _ => &[],
+/// What a setting of the method of `config` with few values can be, of a concept whose trainings start from `start`.
+fn values(name: &str, config: &TrainConfig, start: &TrainStart) -> Vec<&'static str> {
+    if name != "preset" {
+        return config.row(name).map_or(&[][..], protocol::Row::words).to_vec();
     }
+    let own = !start.is_empty() && start.config().declaration() == config.declaration();
+    own.then_some(CONCEPT).into_iter().chain(config.declaration().presets.iter().map(|preset| preset.name)).collect()
 }
 
 /// What is no setting of a training but of its place in the queue, with what each is when nothing is typed.
@@ -100,43 +96,27 @@ impl Form {
         Effect::Many(vec![Effect::over(form), reckon])
     }
 
+    /// What the settings start from: the method's, as the preset or the concept's file has them.
+    fn start(&self) -> TrainConfig {
+        let own = self.concept.train_config();
+        if self.starts_from_concept() {
+            return own;
+        }
+        // Words that were chosen from those there are.
+        TrainConfig::of(self.text_of("method"), Some(self.text_of("preset"))).unwrap_or(own)
+    }
+
     /// The settings as typed, or which of them is wrong.
     fn config(&self) -> Result<TrainConfig, String> {
-        let mut table = toml::Table::new();
-        let like = TrainConfig::default().table().map_err(|error| error.to_string())?;
-        for row in self.rows.iter().filter(|row| QUEUE.iter().all(|(name, _)| row.name != *name)) {
-            let typed = row.input.text().trim();
-            if row.name == "device" && typed == ANY {
-                // It is reckoned for the processor: any other has no less.
+        let mut config = self.start();
+        for row in self.rows.iter().filter(|row| config.row(&row.name).is_some()).collect::<Vec<_>>() {
+            let typed = row.input.text();
+            // A preset was started from. Any device is reckoned as the processor: any other has no less.
+            if ["method", "preset"].contains(&row.name.as_str()) || row.name == "device" && typed.trim() == ANY {
                 continue;
             }
-            if typed == CONCEPT && row.name == "preset" {
-                let preset = toml::Value::try_from(self.concept.train_config().preset);
-                table.insert(row.name.clone(), preset.map_err(|error| error.to_string())?);
-                continue;
-            }
-            let wrong = |what: &str| format!("{} = {typed}: {what}", row.name);
-            let value = match like.get(&row.name) {
-                // The last three layers, unless some are named; no photo held out, unless one is.
-                None if typed.is_empty() => continue,
-                None if row.name == "hold_out" => toml::Value::String(typed.into()),
-                None => {
-                    let numbers = typed.split(',').map(|number| number.trim().parse().map(toml::Value::Integer));
-                    let numbers = numbers.collect::<Result<Vec<_>, _>>().map_err(|_| wrong("numbers with commas"))?;
-                    toml::Value::Array(numbers)
-                }
-                Some(toml::Value::String(_)) => toml::Value::String(typed.into()),
-                Some(toml::Value::Integer(_)) => {
-                    toml::Value::Integer(typed.parse().map_err(|_| wrong("must be a whole number"))?)
-                }
-                Some(toml::Value::Float(_)) => {
-                    toml::Value::Float(typed.parse().map_err(|_| wrong("must be a number"))?)
-                }
-                Some(_) => toml::Value::Boolean(typed.parse().map_err(|_| wrong("must be true or false"))?),
-            };
-            table.insert(row.name.clone(), value);
+            config.set_text(&row.name, typed).map_err(|error| error.to_string())?;
         }
-        let config: TrainConfig = table.try_into().map_err(|error: toml::de::Error| error.message().to_owned())?;
         config.check().map_err(|error| error.to_string())?;
         Ok(config)
     }
@@ -187,7 +167,7 @@ impl Form {
         let Ok(config) = config else { return Effect::None };
         let concept = self.concept.clone();
         Effect::aside("reckoning what it needs", move || {
-            let sample = concept.sampling(config.preset);
+            let sample = concept.sampling(config.preset().map_err(|error| error.to_string())?);
             let estimate = client::estimate(&concept, Some(&config), &sample, None, config.evaluate);
             Ok(Effect::Tell(estimate.map_or_else(|error| vec![format!("✗ {error}")], |estimate| needs(&estimate))))
         })
@@ -195,32 +175,39 @@ impl Form {
 
     /// Give a setting with few values the next or the one before.
     fn turn(&mut self, on: bool) -> bool {
+        let start = self.start();
         let row = &mut self.rows[self.choice.index];
-        let values = values(&row.name, &self.concept.file.train);
+        let values = values(&row.name, &start, &self.concept.file.train);
         if values.is_empty() {
             return false;
         }
         let at = values.iter().position(|value| *value == row.input.text()).unwrap_or(0);
         let to = values[(at + if on { 1 } else { values.len() - 1 }) % values.len()];
         row.input = Input::new(to);
-        if row.name == "preset" {
-            let mut rows = match to {
-                CONCEPT => rows(&usual(&self.concept), &self.concept.file.train),
-                preset => {
-                    let preset = if preset == "official" { Preset::Official } else { Preset::Default };
-                    let evaluate = self.concept.file.score_model.is_some();
-                    rows(&TrainConfig { evaluate, ..TrainConfig::preset(preset) }, &TrainStart::default())
-                }
-            };
-            // A preset says nothing of the place in the queue.
-            for (name, _) in QUEUE {
-                if let Some(row) = rows.iter_mut().find(|row| row.name == name) {
-                    row.input = Input::new(self.text_of(name));
-                }
+        let own = &self.concept.file.train;
+        let mut rows = match row.name.as_str() {
+            "method" if to == own.config().declaration().name => rows(&usual(&self.concept), own),
+            "preset" if to == CONCEPT => rows(&usual(&self.concept), own),
+            "method" => self.rows_of(to, None),
+            "preset" => self.rows_of(start.declaration().name, Some(to)),
+            _ => return true,
+        };
+        // A preset says nothing of the place in the queue.
+        for (name, _) in QUEUE {
+            if let Some(row) = rows.iter_mut().find(|row| row.name == name) {
+                row.input = Input::new(self.text_of(name));
             }
-            self.rows = rows;
         }
+        self.choice.index = rows.iter().position(|other| other.name == self.rows[self.choice.index].name).unwrap_or(0);
+        self.rows = rows;
         true
+    }
+
+    /// The settings of a method's preset, scored at the end where there is a model for that.
+    fn rows_of(&self, method: &str, preset: Option<&str>) -> Vec<Row> {
+        let evaluate = self.concept.file.score_model.is_some();
+        let config = TrainConfig::of(method, preset).unwrap_or_default();
+        rows(&TrainConfig { evaluate, ..config }, &TrainStart::default())
     }
 }
 
@@ -232,48 +219,21 @@ pub fn usual(concept: &Concept) -> TrainConfig {
     TrainConfig { evaluate: if said { config.evaluate } else { concept.file.score_model.is_some() }, ..config }
 }
 
-/// The settings by name, as typed. The layers, which a preset leaves open, come after the length of the prefix. Where `config`
-/// has all that `start` says, it is taken to start from there.
+/// The settings of the method by name, as typed. Where `config` has all that `start` says, it is taken to start from there.
 fn rows(config: &TrainConfig, start: &TrainStart) -> Vec<Row> {
-    let [table, preset, own] =
-        [config, &TrainConfig::preset(config.preset), start.config()].map(|config| config.table().unwrap_or_default());
-    let words = |value: Option<&toml::Value>| value.map(words::setting).unwrap_or_default();
-    let whole = config.preset == start.config().preset && start.kept_in(config) == *start.said();
-    let from_concept = whole && !start.is_empty();
-    let order = [
-        "preset",
-        "steps",
-        "batch_size",
-        "learning_rate",
-        "weight_decay",
-        "prefix_length",
-        "layers",
-        "prefix_bias",
-        "init",
-        "caption",
-        "crop",
-        "flip_probability",
-        "photo_repeats",
-        "hold_out",
-        "masked_loss",
-        "evaluate",
-        "sample_prompt",
-        "sample_every",
-        "validate_every",
-        "checkpoint_every",
-        "seed",
-        "device",
-        "dtype",
-        "gradient_checkpointing",
-    ];
-    let row = |name: &str| {
-        let said = from_concept && name != "preset" && start.said().contains_key(name);
+    let preset = TrainConfig::of(config.declaration().name, Some(&config.preset)).unwrap_or_default();
+    let own = start.config();
+    let whole = (own.declaration(), &own.preset) == (config.declaration(), &config.preset);
+    let from_concept = whole && !start.is_empty() && start.kept_in(config) == *start.said();
+    let row = |row: &protocol::Row| {
+        let name = row.name;
+        let said = from_concept && !["method", "preset"].contains(&name) && start.said().contains_key(name);
         let begins_with = |value: String| if from_concept && name == "preset" { CONCEPT.into() } else { value };
         Row {
             name: name.to_owned(),
-            input: Input::new(&begins_with(words(table.get(name)))),
-            preset: begins_with(words(preset.get(name))),
-            said: said.then(|| words(own.get(name))),
+            input: Input::new(&begins_with(config.text(name))),
+            preset: begins_with(preset.text(name)),
+            said: said.then(|| own.text(name)),
         }
     };
     let queue = QUEUE.map(|(name, usual)| Row {
@@ -282,7 +242,7 @@ fn rows(config: &TrainConfig, start: &TrainStart) -> Vec<Row> {
         preset: usual.into(),
         said: None,
     });
-    order.into_iter().map(row).chain(queue).collect()
+    config.rows().into_iter().map(row).chain(queue).collect()
 }
 
 /// What a training needs, in words.
@@ -318,21 +278,22 @@ impl Form {
             text::wrap(text, width).into_iter().map(move |line| Line::styled(line, style)).collect::<Vec<_>>()
         };
         let row = &self.rows[self.choice.index];
-        let explained = self.explained.iter().find(|(name, _)| *name == row.name).map_or("", |(_, text)| text.as_str());
-        let mut lines = say(explained, theme::text());
+        let (start, of_queue) = (self.start(), self.explained.iter().find(|(name, _)| *name == row.name));
+        let of_queue = of_queue.map_or("", |(_, text)| text.as_str());
+        let setting = start.row(&row.name);
+        let mut lines = say(&setting.map_or_else(|| of_queue.to_owned(), protocol::Row::meaning), theme::text());
         let usual = match (row.name.as_str(), row.preset.as_str()) {
             ("priority" | "after", "") => "Nothing if not given.".into(),
             ("priority" | "after", usual) => format!("{usual} if not given."),
             (_, CONCEPT) => format!("concept.toml has {}.", words::settings(self.concept.file.train.said())),
-            ("hold_out", "") => "The preset has nothing: all photos are trained on.".into(),
-            (_, "") => "The preset has nothing: the last three.".into(),
+            (_, "") => format!("The preset has nothing: {}.", setting.and_then(|row| row.unset).unwrap_or_default()),
             (_, preset) => format!("The preset has {preset}."),
         };
         if let Some(said) = &row.said {
             lines.extend(say(&format!("concept.toml has {said}."), theme::text()));
         }
         lines.extend(say(&usual, theme::faint()));
-        let values = values(&row.name, &self.concept.file.train);
+        let values = values(&row.name, &start, &self.concept.file.train);
         if !values.is_empty() {
             lines.extend(say(&format!("← → : {}", values.join(", ")), theme::faint()));
         }
@@ -456,8 +417,9 @@ impl Overlay for Form {
 
     fn typed(&mut self, key: KeyEvent, _: &World) -> Reply {
         self.refused = None;
+        let start = self.start();
         let row = &mut self.rows[self.choice.index];
-        if values(&row.name, &self.concept.file.train).is_empty() {
+        if values(&row.name, &start, &self.concept.file.train).is_empty() {
             row.input.key(key);
             // Reckoned once the line is left: not with every letter.
             Reply::Stay
@@ -497,7 +459,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::protocol::{Init, TrainConfig};
+    use crate::protocol::TrainConfig;
 
     fn concept(train: &str) -> Concept {
         let file = format!("name = \"x\"\nclass_word = \"mug\"\nbase_model = \"m\"\n{train}");
@@ -527,33 +489,32 @@ mod tests {
 
     #[test]
     fn the_form_holds_every_setting_and_gives_it_back() {
-        let config = TrainConfig {
-            layers: Some(vec![3, 5]),
-            hold_out: Some("3.png".into()),
-            init: Init::Normal,
-            caption: "my {class}".into(),
-            ..TrainConfig::default()
-        };
-        assert_eq!(form(&config).config().unwrap(), config);
-        let all = config.table().unwrap();
-        let mut names: Vec<&str> = all.keys().map(String::as_str).chain(["priority", "after"]).collect();
-        names.sort_unstable();
-        let form = form(&config);
-        let mut shown: Vec<&str> = form.rows.iter().map(|row| row.name.as_str()).collect();
-        shown.sort_unstable();
-        assert_eq!(shown, names);
+        for method in crate::method::MethodSettings::NAMES {
+            let mut config = TrainConfig::of(method, None).unwrap();
+            let more =
+                [("hold_out", "3.png"), ("caption", "my {class} {concept}"), ("layers", "3,5"), ("vectors", "2")];
+            for (name, text) in
+                more.into_iter().filter(|(name, _)| TrainConfig::of(method, None).unwrap().row(name).is_some())
+            {
+                config.set_text(name, text).unwrap();
+            }
+            let form = form(&config);
+            assert_eq!(form.config().unwrap(), config);
+            let names: Vec<&str> = config.rows().iter().map(|row| row.name).chain(["priority", "after"]).collect();
+            assert_eq!(form.rows.iter().map(|row| row.name.as_str()).collect::<Vec<_>>(), names);
+        }
     }
 
     #[test]
     fn what_is_wrong_is_named() {
         let mut form = form(&TrainConfig::default());
         set(&mut form, "steps", "many");
-        assert_eq!(form.config().unwrap_err(), "steps = many: must be a whole number");
+        assert_eq!(form.config().unwrap_err(), "steps = many: must be 1 or more");
         set(&mut form, "steps", "0");
         assert_eq!(form.config().unwrap_err(), "steps = 0: must be 1 or more");
         set(&mut form, "steps", "10");
         set(&mut form, "layers", "1, 0");
-        assert!(form.config().unwrap_err().contains("bottom up"));
+        assert!(form.config().unwrap_err().contains("ascending"));
     }
 
     #[test]
@@ -565,6 +526,7 @@ mod tests {
         set(&mut form, "device", "any");
         assert_eq!(form.placement().unwrap(), Placement { any_device: true, priority: -2, after: vec![3, 5] });
         assert_eq!(form.config().unwrap(), TrainConfig::default(), "reckoned for the processor");
+        choose(&mut form, "preset");
         form.turn(true);
         assert_eq!(form.placement().unwrap().after, [3, 5], "no preset changes it");
         set(&mut form, "after", "the last");
@@ -574,8 +536,28 @@ mod tests {
     #[test]
     fn another_preset_brings_its_settings() {
         let mut form = form(&TrainConfig::default());
+        choose(&mut form, "preset");
         assert!(form.turn(true));
-        assert_eq!(form.config().unwrap(), TrainConfig::preset(Preset::Official));
+        assert_eq!(form.config().unwrap(), official());
+    }
+
+    fn choose(form: &mut Form, name: &str) {
+        form.choice.index = form.rows.iter().position(|row| row.name == name).unwrap();
+    }
+
+    fn official() -> TrainConfig {
+        TrainConfig::of(crate::method::MethodSettings::NAMES[0], Some("official")).unwrap()
+    }
+
+    #[test]
+    fn another_method_brings_its_own_settings() {
+        let mut form = form(&TrainConfig::default());
+        choose(&mut form, "method");
+        for method in crate::method::MethodSettings::NAMES.iter().cycle().skip(1).take(3) {
+            assert!(form.turn(true));
+            assert_eq!((form.text_of("method"), form.rows[form.choice.index].name.as_str()), (*method, "method"));
+            assert_eq!(form.config().unwrap(), TrainConfig::of(method, None).unwrap());
+        }
     }
 
     /// The marks of settings, by name.
@@ -594,10 +576,11 @@ mod tests {
         set(&mut form, "steps", "500");
         set(&mut form, "seed", "3");
         assert_eq!(marked(&form), [("steps", "●"), ("layers", "◆"), ("masked_loss", "◆"), ("seed", "●")]);
+        choose(&mut form, "preset");
         assert!(form.turn(true));
         assert_eq!(form.config().unwrap(), TrainConfig::default());
         assert!(form.turn(true));
-        assert_eq!(form.config().unwrap(), TrainConfig::preset(Preset::Official));
+        assert_eq!(form.config().unwrap(), official());
         assert_eq!(marked(&form), []);
         assert!(form.turn(true));
         assert_eq!(form.config().unwrap(), said.train_config(), "and back");

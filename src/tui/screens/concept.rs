@@ -9,7 +9,7 @@ use super::Screen;
 use crate::client::words::{self, count};
 use crate::fs;
 use crate::fs::Show;
-use crate::protocol::{Preset, RunRecord, doubt, two_digits};
+use crate::protocol::{RunRecord, TrainConfig, doubt, two_digits};
 use crate::tui::canvas::{Canvas, Target};
 use crate::tui::deeds::{self, Effect};
 use crate::tui::keymap::{Action, Place};
@@ -263,7 +263,8 @@ fn edit_list(concept: &Concept, name: &str) -> Effect {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
         Err(error) => return Effect::Notice(format!("{}: {error}", path.shown())),
     };
-    let (names, usual, to) = (concept.list_names(), concept.sampling(Preset::Default), path.clone());
+    let (names, usual, to) =
+        (concept.list_names(), concept.sampling(&TrainConfig::default().declaration().presets[0]), path.clone());
     let editor = Editor::new(&format!("Prompt list {name}: a prompt a line, with {{concept}}"), &text, move |text| {
         write_list(to.clone(), text)
     });

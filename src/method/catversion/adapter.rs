@@ -11,15 +11,17 @@ use serde_json::json;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-use super::checkpoint::{Checkpoint, CheckpointMeta};
-use super::embeddings::ResidualEmbeddings;
-use super::error::{Error, Result};
-use super::optimizer::AdamW;
+use candle_core::{Device, Tensor};
+
+use super::embeddings::{name, sizes};
+use super::{DECLARATION, Settings, bad};
 use crate::diffusion::{Outline, TensorFile};
-use crate::protocol::{Preset, TrainConfig};
+use crate::method::Export;
+use crate::personalize::{Checkpoint, Learned, Result};
+use crate::protocol::TrainConfig;
 
 /// What the released code adds to the logits of the rows: it takes the padding mask of ones for an additive one.
-pub const PREFIX_BIAS: f32 = 1.0;
+const PREFIX_BIAS: f32 = 1.0;
 /// Layers the method concatenates to.
 const LAYERS: usize = 3;
 /// The text encoder that the released code loads (CLIP ViT-L/14): its concatenated layers and its width.
@@ -29,38 +31,24 @@ const IN_LAYER: &str = "self_attn.prefix_tuning.pool.prefix_tunings.prefix_tunin
 const IN_MODEL: &str = "prefix_tuning.prefix_tunings.prefix_tuning1.clip_text_model_self_prefix";
 const LEAF: &str = "control_trans";
 
-fn bad(path: &Path, cause: impl Into<String>) -> Error {
-    Error::BadAdapter { path: path.to_owned(), cause: cause.into() }
-}
-
 /// The checkpoint that a `pytorch_adapter.bin` amounts to, for the text encoder of `model`, whose hash the caller fills in.
 /// What the file does not say (steps, learning rate, ...) is as in the preset `official`.
-pub fn import(path: &Path, model: &Outline, class_word: &str) -> Result<Checkpoint> {
+pub(super) fn import(path: &Path, model: &Outline, class_word: &str) -> Result<Checkpoint> {
     let file = TensorFile::open(path)?;
     let mut tensors = Vec::new();
     for (name, _) in file.tensors() {
         tensors.push((name.to_owned(), file.tensor(name)?.flatten_all()?.to_vec1::<f32>()?));
     }
-    let embeddings = gather(tensors, model.text_layers(), model.text_width()).map_err(|cause| bad(path, cause))?;
-    let config = TrainConfig::preset(Preset::Official);
-    let count = embeddings.count();
-    let moments = || vec![0.0; count];
-    let optimizer = AdamW::resume(config.learning_rate, config.weight_decay, moments(), moments(), config.steps)?;
-    let meta = CheckpointMeta {
-        format: Checkpoint::FORMAT,
-        step: config.steps,
-        class_word: class_word.to_owned(),
-        base_model: String::new(),
-        photos: String::new(),
-        layers: embeddings.layers().to_vec(),
-        config,
+    let [text] = &model.texts[..] else {
+        return Err(bad(path, "is for one text encoder, and this base model has several"));
     };
-    Ok(Checkpoint { meta, embeddings, optimizer })
+    let learned = gather(tensors, text.layers(), text.width()).map_err(|cause| bad(path, cause))?;
+    Checkpoint::of_file(learned, class_word, TrainConfig::of(DECLARATION.name, Some("official"))?)
 }
 
 /// The rows in the tensors of a file. A layer's name may stand for all layers, as the released code has it, or for its own
 /// keys and values alone. What has several names must be the same under each.
-fn gather(tensors: Vec<(String, Vec<f32>)>, depth: usize, width: usize) -> Result<ResidualEmbeddings, String> {
+fn gather(tensors: Vec<(String, Vec<f32>)>, depth: usize, width: usize) -> Result<Learned, String> {
     let (mut layers, mut all) = (Vec::new(), Vec::new());
     for (name, numbers) in tensors {
         if !name.ends_with(LEAF) {
@@ -108,11 +96,14 @@ fn gather(tensors: Vec<(String, Vec<f32>)>, depth: usize, width: usize) -> Resul
     if let Some((other, _)) = all.find(|(_, other)| *other != numbers) {
         return Err(format!("{first} and {other} should be the same numbers but differ"));
     }
-    ResidualEmbeddings::from_numbers(found, 1, width, numbers).ok_or_else(|| "holds no embeddings".into())
+    let parts = numbers.chunks_exact(width).map(|row| Tensor::from_slice(row, (1, width), &Device::Cpu));
+    let names = found.iter().flat_map(|&layer| ["key", "value"].map(|side| name("text_encoder", layer, side)));
+    let tensors = names.zip(parts).map(|(name, row)| Ok((name, row?))).collect::<candle_core::Result<Vec<_>>>();
+    tensors.map_err(|e| e.to_string()).and_then(|tensors| Learned::new(&tensors).map_err(|e| e.to_string()))
 }
 
 /// Refuse to write over a file that is not an adapter.
-pub fn check_target(path: &Path) -> Result<()> {
+fn check_target(path: &Path) -> Result<()> {
     let is_adapter =
         |file: TensorFile| file.tensors().count() > 0 && file.tensors().all(|(name, _)| name.ends_with(LEAF));
     if path.exists() && !TensorFile::open(path).is_ok_and(is_adapter) {
@@ -121,21 +112,24 @@ pub fn check_target(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Write `embeddings` to `path` as a `pytorch_adapter.bin`, and the `adapter_config.json` that the released code reads
-/// beside it. Gives both files.
+/// Write a `pytorch_adapter.bin`, and the `adapter_config.json` that the released code reads beside it. Gives both files.
 ///
 /// # Errors
 /// Embeddings that the layout has no place for: more than one row a layer, or other than three layers in a row. Another
-/// `adapter_config.json` that is already there.
-pub fn export(path: &Path, embeddings: &ResidualEmbeddings) -> Result<Vec<PathBuf>> {
-    let (layers, width) = (embeddings.layers(), embeddings.width());
-    if embeddings.rows() != 1 || layers.len() != LAYERS || layers[LAYERS - 1] - layers[0] + 1 != LAYERS {
+/// `adapter_config.json` that is already there; another file in the place of the adapter, unless it is forced.
+pub(super) fn export(export: &Export<'_>, settings: &Settings) -> Result<(Vec<PathBuf>, Vec<String>)> {
+    let (path, learned) = (export.path, &export.checkpoint.learned);
+    if !export.force {
+        check_target(path)?;
+    }
+    let (layers, rows, width) = sizes(learned);
+    if rows != 1 || layers.len() != LAYERS || layers[LAYERS - 1] - layers[0] + 1 != LAYERS {
         return Err(bad(
             path,
             format!(
                 "the authors' format has one row in each of the last {LAYERS} layers; this run has {} in layers \
                  {layers:?}: train with --prefix-length 1 and without --layers",
-                embeddings.rows()
+                rows
             ),
         ));
     }
@@ -147,19 +141,19 @@ pub fn export(path: &Path, embeddings: &ResidualEmbeddings) -> Result<Vec<PathBu
     if there.is_some_and(|there| !same(&there)) {
         return Err(bad(&config_path, "is there already and of another adapter: choose another folder"));
     }
-    let bytes = archive(layers, &embeddings.numbers()?).map_err(|error| bad(path, error.to_string()))?;
+    let bytes = archive(&layers, &learned.numbers()?).map_err(|error| bad(path, error.to_string()))?;
     let write = |path: &Path, bytes: &[u8]| {
         crate::fs::write_atomic(path, bytes).map_err(|error| bad(path, format!("cannot be written: {error}")))
     };
     write(path, &bytes)?;
     write(&config_path, format!("{config:#}\n").as_bytes())?;
-    Ok(vec![path.to_owned(), config_path])
+    Ok((vec![path.to_owned(), config_path], warnings(settings, &layers, width)))
 }
 
 /// What the user of an exported file should know.
-pub fn export_warnings(checkpoint: &Checkpoint) -> Vec<String> {
+fn warnings(settings: &Settings, layers: &[usize], width: usize) -> Vec<String> {
     let mut warnings = Vec::new();
-    let bias = checkpoint.meta.config.prefix_bias;
+    let bias = settings.prefix_bias;
     if bias.to_bits() != PREFIX_BIAS.to_bits() {
         warnings.push(format!(
             "this run was trained with prefix_bias {bias}, but the released code always adds {PREFIX_BIAS}: there the text \
@@ -169,7 +163,6 @@ pub fn export_warnings(checkpoint: &Checkpoint) -> Vec<String> {
             (PREFIX_BIAS - bias).exp()
         ));
     }
-    let (width, layers) = (checkpoint.embeddings.width(), checkpoint.embeddings.layers());
     if (width, layers) != (RELEASED.0, &RELEASED.1[..]) {
         warnings.push(format!(
             "the released code is for Stable Diffusion 1.x (layers {:?} of width {}); this adapter is for layers {layers:?} \
@@ -284,7 +277,7 @@ mod tests {
         let parts = (2..5).rev().map(|layer| (layer_name(layer), own(layer))).chain([pool]).collect();
         for tensors in [whole, parts] {
             let found = gather(tensors, 5, 4).unwrap();
-            assert_eq!((found.layers(), found.rows(), found.numbers().unwrap()), (&[2, 3, 4][..], 1, numbers()));
+            assert_eq!((sizes(&found), found.numbers().unwrap()), ((vec![2, 3, 4], 1, 4), numbers()));
         }
     }
 

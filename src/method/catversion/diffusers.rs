@@ -1,15 +1,15 @@
 //! The residual embeddings as a file for diffusers, and the Python module that loads it there (`catversion_diffusers.py`,
 //! whose first lines say what is in the file).
 
-use crate::fs::Show;
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use safetensors::serialize;
 use serde_json::json;
 
-use super::checkpoint::{Checkpoint, tensor_bytes, views};
-use super::error::{Error, Result};
+use super::embeddings::sizes;
+use super::{Settings, bad};
+use crate::fs::Show;
+use crate::method::Export;
+use crate::personalize::{Checkpoint, Result, file_bytes, tensor_bytes};
 
 /// The loader, and how it is called beside a file.
 const LOADER: &str = include_str!("catversion_diffusers.py");
@@ -18,13 +18,16 @@ const LOADER_NAME: &str = "catversion_diffusers.py";
 const KEY: &str = "catversion";
 const FORMAT: u32 = 1;
 
-/// Write `checkpoint` to `path`, and the loader beside it. Gives both files, and what the user should know.
+/// The part of the base model that the file's names leave out, as it is the only one.
+const PART: &str = "text_encoder.";
+
+/// Write the file, and the loader beside it. Gives both files, and what the user should know.
 ///
 /// # Errors
 /// A file that cannot be written; a loader that is there and cannot be read.
-pub fn export(path: &Path, checkpoint: &Checkpoint) -> Result<(Vec<PathBuf>, Vec<String>)> {
-    let bad = |path: &Path, cause: String| Error::BadAdapter { path: path.to_owned(), cause };
-    let bytes = bytes(checkpoint).map_err(|cause| bad(path, cause))?;
+pub(super) fn export(export: &Export<'_>, settings: &Settings) -> Result<(Vec<PathBuf>, Vec<String>)> {
+    let path = export.path;
+    let bytes = bytes(export.checkpoint, settings).map_err(|cause| bad(path, cause))?;
     let loader = path.with_file_name(LOADER_NAME);
     let mut warnings = Vec::new();
     let write = |path: &Path, bytes: &[u8]| {
@@ -48,19 +51,25 @@ pub fn export(path: &Path, checkpoint: &Checkpoint) -> Result<(Vec<PathBuf>, Vec
 }
 
 /// The file's bytes: the same for the same checkpoint.
-fn bytes(checkpoint: &Checkpoint) -> Result<Vec<u8>, String> {
-    let (meta, embeddings) = (&checkpoint.meta, &checkpoint.embeddings);
+fn bytes(checkpoint: &Checkpoint, settings: &Settings) -> Result<Vec<u8>, String> {
+    let meta = &checkpoint.meta;
+    let (layers, rows, width) = sizes(&checkpoint.learned);
     let text = json!({
         "format": FORMAT,
         "version": env!("CARGO_PKG_VERSION"),
         "class_word": meta.class_word,
-        "layers": embeddings.layers(),
-        "rows": embeddings.rows(),
-        "width": embeddings.width(),
-        "prefix_bias": meta.config.prefix_bias,
+        "layers": layers,
+        "rows": rows,
+        "width": width,
+        "prefix_bias": settings.prefix_bias,
         "step": meta.step,
         "base_model": meta.base_model,
     });
-    let tensors = tensor_bytes(embeddings)?;
-    serialize(views(&tensors)?, Some(HashMap::from([(KEY.to_owned(), text.to_string())]))).map_err(|e| e.to_string())
+    let mut tensors = tensor_bytes(&checkpoint.learned.tensors().map_err(|e| e.to_string())?)?;
+    for (name, ..) in &mut tensors {
+        if let Some(rest) = name.strip_prefix(PART) {
+            *name = rest.to_owned();
+        }
+    }
+    file_bytes(&tensors, Some((KEY, text.to_string())))
 }

@@ -1,11 +1,11 @@
-//! Prompts as the text encoder reads them. `{concept}` stands for the learned concept, `{class}` for its class word alone, and
-//! `{name}` for the concept of another workspace: each is read as its class word, a concept with its residual embeddings in
-//! front of the keys and values. `(text:1.2)` weighs a part (see `diffusion::pieces`).
+//! Prompts and captions as the text encoders read them. `{concept}` stands for the learned concept, `{class}` for its class word alone,
+//! and `{name}` for the concept of another workspace. Where a concept stands its class word is written; what was learned of it enters
+//! the text encoder beside that, or in its place. `(text:1.2)` weighs a part (see `diffusion::pieces`).
 
 use std::ops::Range;
 
 use super::error::Result;
-use crate::diffusion::{Error, Piece, pieces};
+use crate::diffusion::{Error, LearnedWord, Piece, pieces};
 use crate::protocol::{OtherConcept, before_name, next_name, with_class_words};
 
 /// A prompt with class words in place of concepts.
@@ -19,12 +19,45 @@ pub struct Reading {
     pub own: Option<Range<usize>>,
     /// Which of the other concepts it names.
     pub others: Vec<usize>,
+    /// Where in the text concepts stand, in their order: the learned one, or one of the others by its number.
+    pub places: Vec<(Range<usize>, Option<usize>)>,
+}
+
+/// A caption of a training as it is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caption {
+    /// What is tokenized.
+    pub text: String,
+    /// Where in it the concept stands that is a word of its own.
+    concepts: Vec<Range<usize>>,
+}
+
+impl Caption {
+    /// Read `template`, with the class word for `{class}` and, where the concept `is_word`, for `{concept}`.
+    pub fn of(template: &str, class_word: &str, is_word: bool) -> Self {
+        let (mut text, mut concepts) = (String::new(), Vec::new());
+        let parts: Vec<&str> = if is_word { template.split("{concept}").collect() } else { vec![template] };
+        for (i, part) in parts.into_iter().enumerate() {
+            if i > 0 {
+                concepts.push(text.len()..text.len() + class_word.len());
+                text.push_str(class_word);
+            }
+            text.push_str(&part.replace("{class}", class_word));
+        }
+        Self { text, concepts }
+    }
+
+    /// Where the concept's word stands.
+    pub fn words(&self) -> Vec<LearnedWord> {
+        self.concepts.iter().map(|range| LearnedWord { range: range.clone(), word: 0 }).collect()
+    }
 }
 
 impl Reading {
     /// Read `prompt`, which may name the concepts `others`. A `{name}` of none is refused.
     pub fn of(prompt: &str, class_word: &str, others: &[OtherConcept]) -> Result<Self> {
-        let mut reading = Self { text: String::new(), pieces: pieces(prompt)?, own: None, others: Vec::new() };
+        let pieces = pieces(prompt)?;
+        let mut reading = Self { text: String::new(), pieces, own: None, others: Vec::new(), places: Vec::new() };
         for piece in &mut reading.pieces {
             let raw = std::mem::take(&mut piece.text);
             let mut rest = raw.as_str();
@@ -39,11 +72,15 @@ impl Reading {
                 match others.iter().position(|other| other.name == name) {
                     _ if name == "concept" => {
                         let start = reading.text.len() + piece.text.len();
-                        reading.own.get_or_insert(start..start + class_word.len());
+                        let range = start..start + class_word.len();
+                        reading.own.get_or_insert(range.clone());
+                        reading.places.push((range, None));
                         piece.text.push_str(class_word);
                     }
                     _ if name == "class" => piece.text.push_str(class_word),
                     Some(i) => {
+                        let start = reading.text.len() + piece.text.len();
+                        reading.places.push((start..start + others[i].class_word.len(), Some(i)));
                         piece.text.push_str(&others[i].class_word);
                         if !reading.others.contains(&i) {
                             reading.others.push(i);
@@ -71,8 +108,8 @@ pub fn prompt_text(prompt: &str, class_word: &str) -> String {
     with_class_words(plain.as_deref().unwrap_or(prompt), class_word, &[])
 }
 
-/// `prompt` without `{concept}` and `{class}`. The evaluation of Textual Inversion (arXiv 2208.01618) leaves its placeholder out in
-/// this way, and CatVersion's evaluation follows it. None if the prompt has neither, or if only an article is left.
+/// `prompt` without `{concept}` and `{class}`. The evaluation of arXiv 2208.01618 leaves its placeholder out in this way, and many since
+/// follow it. None if the prompt has neither, or if only an article is left.
 pub fn scene_text(prompt: &str) -> Option<String> {
     let text = prompt_text(prompt, "");
     if text == prompt_text(prompt, "x") {
@@ -102,6 +139,15 @@ mod tests {
         assert_eq!((escaped.text.as_str(), escaped.own), ("{x} {concept} toy", Some(14..17)));
         let twice = Reading::of("\\\\{concept} \\\\\\{concept}", "toy", &[]).unwrap();
         assert_eq!((twice.text.as_str(), twice.own), ("\\toy \\{concept}", Some(1..4)), "a backslash, and the concept");
+    }
+
+    #[test]
+    fn captions_are_read_as_they_are_but_for_the_words_in_braces() {
+        let plain = Caption::of("a ({class}:1.2) {concept}", "toy", false);
+        assert_eq!((plain.text.as_str(), plain.words()), ("a (toy:1.2) {concept}", vec![]));
+        let word = Caption::of("{concept}, a {class} like {concept}", "toy", true);
+        assert_eq!(word.text, "toy, a toy like toy");
+        assert_eq!(word.words().iter().map(|word| word.range.clone()).collect::<Vec<_>>(), [0..3, 16..19]);
     }
 
     #[test]

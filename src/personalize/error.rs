@@ -12,19 +12,9 @@ pub enum Error {
     /// The base model.
     #[error(transparent)]
     Model(#[from] diffusion::Error),
-    /// A setting that cannot work, whatever the base model.
+    /// A setting that cannot work.
     #[error(transparent)]
-    Config(#[from] SettingError),
-    /// A setting that cannot work here.
-    #[error("{setting} = {value}: {cause}")]
-    Setting {
-        /// As in the config.
-        setting: &'static str,
-        /// What it is.
-        value: String,
-        /// What it should be.
-        cause: String,
-    },
+    Setting(#[from] SettingError),
     /// A checkpoint file is missing or unreadable.
     #[error("cannot read checkpoint {path}: {}", crate::fs::why(path, source), path = path.shown())]
     ReadCheckpoint {
@@ -49,9 +39,11 @@ pub enum Error {
         /// What is wrong with it.
         cause: String,
     },
-    /// A `pytorch_adapter.bin` that is none, does not fit, or cannot be made; a file for diffusers that cannot be made.
-    #[error("adapter {}: {cause}", path.shown())]
-    BadAdapter {
+    /// A file of another program that is none, does not fit, or cannot be made.
+    #[error("{what} {}: {cause}", path.shown())]
+    OtherFile {
+        /// What it should be: "adapter", "embedding".
+        what: &'static str,
         /// The file.
         path: PathBuf,
         /// What is wrong with it, and what to do.

@@ -1,0 +1,159 @@
+//! Textual Inversion (Gal et al. 2022, arXiv 2208.01618): a concept learned as the vectors of one new word of the text encoder's
+//! vocabulary, everything else frozen (section 4). `{concept}` in a prompt is that word.
+//!
+//! The vectors start as those of a word that is there already. Strength moves them on the line from there to what was learned.
+
+mod settings;
+mod templates;
+
+use std::path::{Path, PathBuf};
+
+use candle_core::Tensor;
+
+pub use self::settings::{DECLARATION, Settings, Templates};
+use super::{Export, Method, Task, part_and_rest};
+use crate::diffusion::{Additions, Embedding, Outline, TensorFile, TextModel, TextOutline, Tracked};
+use crate::personalize::{Checkpoint, Error, Learned, Result, file_bytes, tensor_bytes};
+use crate::protocol::{Format, SettingError, TrainConfig};
+
+/// What the vectors [n, D] of a text encoder are called, behind its name.
+const WORD: &str = "word";
+
+impl Settings {
+    /// The vectors [n, D] that the word starts from in `text`: those of the tokens of a word that is there already, in turn.
+    fn start_in(&self, task: &Task<'_>, text: &TextModel) -> Result<Tensor> {
+        let word = self.init_word.as_deref().unwrap_or(task.class_word);
+        let places = text.tokenizer.positions_of(word, word)?;
+        let ids = text.tokenizer.tokens(word)?.ids;
+        if places.is_empty() {
+            let cause = "the tokenizer has no token for it: name another word";
+            return Err(SettingError::new("init_word", format!("\"{word}\""), cause).into());
+        }
+        let ids: Vec<u32> = places.iter().cycle().take(self.vectors).map(|&place| ids[place]).collect();
+        Ok(text.encoder.vectors_of(&ids)?)
+    }
+}
+
+impl Method for Settings {
+    fn check(&self, config: &TrainConfig) -> Result<(), SettingError> {
+        if self.templates != Templates::None || config.caption.contains("{concept}") {
+            return Ok(());
+        }
+        let value = format!("\"{}\"", config.caption);
+        Err(SettingError::new("caption", value, "must contain {concept}, the new word's place"))
+    }
+
+    fn check_model(&self, model: &Outline) -> Result<(), SettingError> {
+        // Start, end, and something else to say.
+        let shortest = model.texts.iter().map(TextOutline::length).min().unwrap_or(0).saturating_sub(3);
+        if self.vectors <= shortest {
+            return Ok(());
+        }
+        Err(SettingError::new("vectors", self.vectors, format!("the text encoder has room for {shortest}")))
+    }
+
+    fn captions(&self, config: &TrainConfig) -> Vec<String> {
+        let of = |all: &[&str]| all.iter().map(|template| template.replace("{}", "{concept}")).collect();
+        match self.templates {
+            Templates::None => vec![config.caption.clone()],
+            Templates::Object => of(&templates::OBJECT),
+            Templates::Style => of(&templates::STYLE),
+        }
+    }
+
+    fn is_word(&self) -> bool {
+        true
+    }
+
+    fn word_length(&self) -> usize {
+        self.vectors
+    }
+
+    fn first_layer(&self, _: usize) -> usize {
+        0
+    }
+
+    fn start(&self, task: &Task<'_>) -> Result<Learned> {
+        let vectors = |text: &TextModel| Ok((format!("{}.{WORD}", text.name), self.start_in(task, text)?));
+        Learned::new(&task.model.texts.iter().map(vectors).collect::<Result<Vec<_>>>()?)
+    }
+
+    fn enter(&self, task: &Task<'_>, tensors: &[(String, Tracked)], strength: f32) -> Result<Vec<Additions>> {
+        let of = |text: &TextModel| {
+            let own = tensors.iter().find(|(name, _)| part_and_rest(name) == Some((&text.name, WORD)));
+            let missing = || crate::diffusion::Error::Setting(format!("nothing was learned for {}", text.name));
+            let mut vectors = own.map(|(_, vectors)| vectors.clone()).ok_or_else(missing)?;
+            if strength.to_bits() != 1f32.to_bits() {
+                let start = self.start_in(task, text)?.to_device(vectors.value().device())?;
+                vectors = (&start + ((vectors.value() - &start)? * f64::from(strength))?)?.into();
+            }
+            Ok(Additions { words: vec![vectors], ..Additions::default() })
+        };
+        task.model.texts.iter().map(of).collect()
+    }
+
+    fn check_learned(&self, shapes: &[(String, Vec<usize>)]) -> Result<(), String> {
+        match shapes.iter().find(|(name, _)| part_and_rest(name).is_none_or(|(_, rest)| rest != WORD)) {
+            Some((name, _)) => return Err(format!("tensor {name} is no word's")),
+            None => {}
+        }
+        match shapes.iter().find(|(_, shape)| shape.len() != 2 || shape[0] != self.vectors) {
+            Some((name, shape)) => {
+                Err(format!("tensor {name} is {shape:?}: a word of {} vectors is [n, D]", self.vectors))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn in_words(&self) -> Vec<(&'static str, String)> {
+        let vectors = if self.vectors == 1 { "1 vector".into() } else { format!("{} vectors", self.vectors) };
+        let word = self.init_word.as_ref().map_or("the class word".into(), |word| format!("\"{word}\""));
+        let captions = match self.templates {
+            Templates::None => "the caption alone".into(),
+            Templates::Object => {
+                format!("{} sentences about an object, in place of the caption", templates::OBJECT.len())
+            }
+            Templates::Style => format!("{} sentences about a style, in place of the caption", templates::STYLE.len()),
+        };
+        vec![("word", format!("{vectors}, from {word}")), ("templates", captions)]
+    }
+
+    fn import(&self, _: &Format, path: &Path, model: &Outline, class_word: &str) -> Result<Checkpoint> {
+        let [text] = &model.texts[..] else {
+            return Err(bad(path, "is for one text encoder, and this base model has several"));
+        };
+        let embedding = Embedding::read(path, None)?;
+        embedding.check_width(text.width())?;
+        let mut config = TrainConfig::of(DECLARATION.name, None)?;
+        config.method = Self { vectors: embedding.count(), ..Self::default() }.into();
+        config.method.check_model(model)?;
+        let learned = Learned::new(&[(format!("text_encoder.{WORD}"), embedding.vectors)])?;
+        Checkpoint::of_file(learned, class_word, config)
+    }
+
+    fn export(&self, _: &Format, export: &Export<'_>) -> Result<(Vec<PathBuf>, Vec<String>)> {
+        let path = export.path;
+        let is_embedding = || TensorFile::open(path).is_ok_and(|file| file.tensors().count() == 1);
+        if path.exists() && !export.force && !is_embedding() {
+            return Err(bad(
+                path,
+                "is there already and is no embedding: choose another name, or --force to write over it",
+            ));
+        }
+        let mut tensors = tensor_bytes(&export.checkpoint.learned.tensors()?).map_err(|cause| bad(path, cause))?;
+        let [(name, ..)] = &mut tensors[..] else {
+            return Err(bad(path, "has room for the word of one text encoder"));
+        };
+        // diffusers takes the name of the tensor for the word, and web UIs that of the file.
+        *name = format!("<{}>", export.concept.split_whitespace().collect::<Vec<_>>().join("-"));
+        let bytes = file_bytes(&tensors, None).map_err(|cause| bad(path, cause))?;
+        let written = crate::fs::write_atomic(path, &bytes);
+        written.map_err(|error| bad(path, format!("cannot be written: {error}")))?;
+        Ok((vec![path.to_owned()], Vec::new()))
+    }
+}
+
+/// A file that is no embedding, or that cannot be one.
+fn bad(path: &Path, cause: impl Into<String>) -> Error {
+    Error::OtherFile { what: "embedding", path: path.to_owned(), cause: cause.into() }
+}
