@@ -3,6 +3,7 @@
 //!
 //! Colours of photos are sRGB: a colour profile is applied. Those of masks are as they are stored.
 
+mod bounds;
 mod carried;
 mod clean;
 mod colours;
@@ -25,6 +26,7 @@ mod resample;
 mod square;
 mod whole;
 
+pub use bounds::mask_bounds;
 pub use clean::{clean_mask, clean_parts_and_holes};
 pub use colours::Colours;
 pub use depth::depth;
