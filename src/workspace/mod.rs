@@ -64,7 +64,7 @@ pub use job::{
     checkpoint_path,
 };
 pub use masks::{MaskImport, MaskProblem, look_at_mask, look_at_masks, sample_mask};
-pub use memory::{free_disk, free_memory, own_memory, total_memory};
+pub use memory::{free_disk, free_memory, own_memory, process_memory, total_memory};
 pub use models::Copying;
 pub use preflight::{Photo, Preflight, effective_settings, preflight, preflight_of};
 pub use private::{check_private, make_private};
