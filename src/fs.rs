@@ -21,14 +21,17 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-pub use folder::open_folder;
-pub use owner::{own_uid, owned_by, user, user_name, why};
-pub use read::{
-    LINE, LINES, SETTINGS, check_kind, open, open_within, read, read_from, read_own_text, read_text, sha256, too_long,
-};
-pub use show::{Show, Shown, is_shown, write_escaped};
-pub use trust::{TRUST, Untrusted, check_folder};
-pub use write::{NewFile, copy, create_folders, open_append, open_lock, unforeseen, write_atomic};
+pub use owner::{user, why};
+pub use read::{open, read, sha256};
+pub use show::{Show, is_shown};
+pub use write::{NewFile, copy, open_append, open_lock, write_atomic};
+
+pub(crate) use folder::open_folder;
+pub(crate) use owner::{own_uid, owned_by, user_name};
+pub(crate) use read::{LINE, LINES, SETTINGS, check_kind, open_within, read_from, read_own_text, read_text, too_long};
+pub(crate) use show::write_escaped;
+pub(crate) use trust::check_folder;
+pub(crate) use write::{create_folders, unforeseen};
 
 /// Make `folder` and those above it, but not `root` or what is above that: a `root` that was moved is not begun anew where it
 /// was. Links below `root` are refused: clones and archives carry them.

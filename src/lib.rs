@@ -11,19 +11,22 @@
 //! | [`sys`] | what the system gives only through unsafe calls |
 //! | [`image`] | photos, masks, Pillow-exact resampling, contact sheets, PNG with text |
 //! | [`segment`] | Segment Anything: masks from points; the segmenter of a world |
-//! | [`masks`] | masks of finished pictures by the untrained base model, and how alike masks are |
+//! | `masks` | masks of finished pictures by the untrained base model, and how alike masks are |
 //! | [`metrics`] | CLIP and DINO scores of samples against photos and prompts |
 //! | [`statistics`] | what scores say: records, intervals, differences, which of several is best |
 //! | [`workspace`] | the files of a concept: settings, photos, job folders, events |
-//! | [`runner`] | what does a job: a process of its own |
-//! | [`daemon`] | the process that owns the queue, starts runners, watches files and answers clients |
-//! | [`store`] | the daemon's index over the files: sled behind typed trees |
+//! | `runner` | what does a job: a process of its own |
+//! | `daemon` | the process that owns the queue, starts runners, watches files and answers clients |
+//! | `store` | the daemon's index over the files: sled behind typed trees |
 //! | [`client`] | what commands and screens ask of the daemon and of runners |
 //! | [`cli`] | the commands, one file a verb |
 //! | [`tui`] | the workbench |
-//! | [`archive`] | the directory of a zip archive of files as they are |
+//! | `archive` | the directory of a zip archive of files as they are |
 //! | [`fs`] | atomic file writes, hashes, whose a file is |
 //! | [`json`] | JSON whose numbers are numbers |
+//!
+//! What is public is what tests, benches and examples use. All else is private to the crate, so that the compiler tells what
+//! nothing uses.
 //!
 //! # Dependency rule
 //!
@@ -32,23 +35,23 @@
 //! (`metrics` and `segment` read their models with the readers of `diffusion` and compute with its operations; `masks` looks with
 //! `diffusion` and asks `segment`). `tests/architecture.rs` checks it.
 
-pub mod archive;
+mod archive;
 pub mod cli;
 pub mod client;
-pub mod daemon;
+mod daemon;
 pub mod diffusion;
 pub mod fs;
 pub mod image;
 pub mod json;
-pub mod masks;
+mod masks;
 pub mod method;
 pub mod metrics;
 pub mod personalize;
 pub mod protocol;
-pub mod runner;
+mod runner;
 pub mod segment;
 pub mod statistics;
-pub mod store;
+mod store;
 pub mod sys;
 pub mod tui;
 pub mod workspace;

@@ -7,9 +7,11 @@ use std::os::unix::net::UnixStream;
 
 /// A whole file as memory, read page by page when touched.
 pub fn map_file(file: &File) -> io::Result<memmap2::Mmap> {
-    // SAFETY: the mapping is read-only and private. Should another process cut the file short while it is mapped, a read
-    // past its end raises SIGBUS and ends this process; it is never undefined contents taken for weights, because model
-    // files are replaced by renaming, not rewritten in place.
+    // SAFETY: the mapping is read-only and private: this process writes to none of it. That no other process writes to the
+    // file or cuts it short while it is mapped is not checked, and cannot be. This program replaces files by renaming, which
+    // leaves a mapping as it is; who downloads and copies models does the same or has finished before. Where another process
+    // does write, weights are read that are partly those of another file, and the references to them are of bytes that change;
+    // where it cuts the file short, a read past its end raises SIGBUS, which ends this process.
     unsafe { memmap2::Mmap::map(file) }
 }
 
@@ -33,14 +35,8 @@ pub fn peer_user(stream: &UnixStream) -> io::Result<u32> {
 
 /// Have what this process writes to stdout and stderr from now on go to `file`.
 pub fn redirect_output(file: &File) -> io::Result<()> {
-    use std::os::fd::AsRawFd;
-    for descriptor in [libc::STDOUT_FILENO, libc::STDERR_FILENO] {
-        // SAFETY: both descriptors are open numbers, and dup2 replaces the second one atomically; no memory is involved.
-        if unsafe { libc::dup2(file.as_raw_fd(), descriptor) } < 0 {
-            return Err(io::Error::last_os_error());
-        }
-    }
-    Ok(())
+    rustix::stdio::dup2_stdout(file)?;
+    Ok(rustix::stdio::dup2_stderr(file)?)
 }
 
 /// End this process without a word when it writes to a stdout that nobody reads any more, as other commands do in a pipe

@@ -418,6 +418,10 @@ fn a_preview_says_what_comes_and_makes_nothing() {
     write(&odd, "fine\n\na ({class}:50)\n").unwrap();
     let odd = ["--prompts", odd.to_str().unwrap()];
     refused(&odd, "odd.txt:3: prompt");
+    // Whatever of the picture it is.
+    let steep = workspace.home().join("steep.txt");
+    write(&steep, "fine --steps 9\n{class} --steps 1000\n").unwrap();
+    refused(&["--prompts", steep.to_str().unwrap(), "--sampler", "unipc"], "steep.txt:2: 1000 denoising steps");
     let long = format!("a cup\na cup\na (red:1.2) {} end", "very ".repeat(90));
     let mut piped = catbench(&workspace, &["sample", "demo", "--untrained", "--preview", "--prompts", "-", "-n", "2"]);
     let mut piped = piped.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).spawn().unwrap();

@@ -98,6 +98,10 @@ fn samples_that_are_there_are_scored_and_odd_masks_are_named() {
         let args = ["score", "demo", "--sample", path.to_str().unwrap()];
         catbench(&workspace, &args).assert().code(1).stderr(contains(said));
     }
+    let line = GrayImage::from_fn(48, 48, |x, _| Luma([if x / 2 == 9 { 255 } else { 0 }]));
+    let thin = sample(folder.path(), "thin.png", Some("a {concept}"), Some(line));
+    let table = self::table(&workspace, &["score", "demo", "--sample", thin.to_str().unwrap()]);
+    assert!(table["notes"].to_string().contains("1 mask is too thin to be shrunk"), "{table}");
     let coloured = sample(folder.path(), "coloured.png", Some("a {concept}"), None);
     RgbImage::from_pixel(48, 48, Rgb([255, 0, 0])).save(folder.path().join("masks/coloured.png")).unwrap();
     let args = ["score", "demo", "--sample", coloured.to_str().unwrap()];
@@ -183,6 +187,15 @@ fn a_run_its_checkpoints_and_several_runs_are_scored_in_every_form() {
         );
         assert!(header.contains(",mask_dependence_grown,mask_dependence_shrunk,dino_mask_dependence_grown,"), "{csv}");
     }
+    // Whoever follows the run is told every score, those of DINO too.
+    let followed = common::json(&workspace, &["watch", "demo", "--run", &first]);
+    for score in ["masked_clip_i", "clip_i", "clip_t", "balance", "masked_dino", "dino"] {
+        for side in ["before", "after", "photos"] {
+            assert!(followed["scores"][side][score]["value"].is_f64(), "{side} {score}: {followed}");
+        }
+    }
+    let shown = output(&workspace, &["watch", "demo", "--run", &first]);
+    assert!(shown.contains("\nmasked DINO") && shown.contains("\nDINO  "), "{shown}");
     let again = ["score", "demo", "--run", &first, "--last", "--checkpoints"];
     assert_eq!(table(&workspace, &again), curve, "the recorded table again");
     assert!(output(&workspace, &[&again[..], &["--format", "markdown"]].concat()).starts_with("| step | concept |"));
@@ -358,25 +371,24 @@ fn masks_come_from_a_folder_from_transparency_and_from_the_base_model_and_say_so
     catbench(&workspace, &["mask", "check", "demo"]).assert().code(1).stdout(contains("marks nothing"));
 }
 
+/// A sweep over this grid of short trainings, with one picture a prompt.
+fn sweep<'a>(grid: &[&'a str]) -> Vec<&'a str> {
+    let quick = ["--set", "steps=10", "--set", "batch_size=1", "--sample-steps", "5", "-n", "1"];
+    let grid = grid.iter().flat_map(|axis| ["--grid", *axis]);
+    ["sweep", "demo"].into_iter().chain(grid).chain(quick).collect()
+}
+
+fn runs(workspace: &Workspace) -> Vec<PathBuf> {
+    let folder = std::fs::read_dir(workspace.concept().join("runs"));
+    let mut runs: Vec<_> = folder.into_iter().flatten().map(|entry| entry.unwrap().path()).collect();
+    runs.sort();
+    runs
+}
+
 #[test]
 fn a_sweep_trains_each_setting_once_and_can_be_asked_for_again() {
     let workspace = workspace();
-    let args = [
-        "sweep",
-        "demo",
-        "--grid",
-        "layers=0,0+1",
-        "--grid",
-        "strength=1,0.5",
-        "--set",
-        "steps=10",
-        "--set",
-        "batch_size=1",
-        "--sample-steps",
-        "5",
-        "-n",
-        "1",
-    ];
+    let args = sweep(&["layers=0,0+1", "strength=1,0.5"]);
     let detached = [&args[..], &["--detach"]].concat();
     let said =
         contains("7 jobs are queued").and(contains("2 trainings, 5 scorings")).and(contains("loads       unet: "));
@@ -390,22 +402,30 @@ fn a_sweep_trains_each_setting_once_and_can_be_asked_for_again() {
     );
     assert!(rows[2..].iter().all(|row| row["masked_clip_i_difference"]["n"] == 2), "{first}");
     assert!(first["notes"][0].as_str().unwrap().starts_with("no best one is named: it takes 6 prompts"), "{first}");
-    let runs = || std::fs::read_dir(workspace.concept().join("runs")).unwrap().count();
-    assert_eq!(runs(), 2, "strength is no matter of training");
+    assert_eq!(runs(&workspace).len(), 2, "strength is no matter of training");
     assert_eq!(table(&workspace, &args), first, "nothing is done again");
-    assert_eq!(runs(), 2);
+    assert_eq!(runs(&workspace).len(), 2);
+}
+
+#[test]
+fn a_sweep_that_cannot_be_trained_is_refused_before_anything_is_queued() {
+    let workspace = workspace();
     for (grid, said) in [("colour=1", "colour=1: "), ("n", "as in n=1,2"), ("n=0", "prefix_length")] {
         catbench(&workspace, &["sweep", "demo", "--grid", grid]).assert().code(1).stderr(contains(said));
     }
-    let failed = ["sweep", "demo", "--grid", "layers=9", "--set", "steps=10"];
-    catbench(&workspace, &failed).assert().code(1).stderr(contains("layers = 9: ").and(contains("layers 0 to 4")));
-    assert_eq!(runs(), 2, "what cannot be trained is refused before anything is queued");
+    let wrong = ["sweep", "demo", "--grid", "layers=9", "--set", "steps=10"];
+    catbench(&workspace, &wrong).assert().code(1).stderr(contains("layers = 9: ").and(contains("layers 0 to 4")));
     let twice = ["sweep", "demo", "--grid", "lr=1,1.0"];
     catbench(&workspace, &twice).assert().code(1).stderr(contains("lr=1 and lr=1.0 are the same"));
+    assert_eq!((runs(&workspace).len(), common::jobs(&workspace).len()), (0, 0));
+}
+
+#[test]
+fn a_training_of_a_sweep_that_fails_costs_its_own_row_only() {
+    let workspace = workspace();
     // What comes without the concept is measured whatever becomes of a training, and what waits for it is cancelled.
-    let failed = ["sweep", "demo", "--grid", "lr=1e38,0.001", "--set", "steps=10", "--set", "batch_size=1", "-n", "1"];
-    let done =
-        catbench(&workspace, &[&failed[..], &["--sample-steps", "5", "--format", "json"]].concat()).output().unwrap();
+    let args = [&sweep(&["lr=1e38,0.001"])[..], &["--format", "json"]].concat();
+    let done = catbench(&workspace, &args).output().unwrap();
     let said = String::from_utf8_lossy(&done.stderr);
     assert!(done.status.code() == Some(1) && said.contains("error: 1 of 2 have no scores"), "{said}");
     let failed: Value = serde_json::from_slice(&done.stdout).unwrap();
@@ -415,13 +435,18 @@ fn a_sweep_trains_each_setting_once_and_can_be_asked_for_again() {
     let notes = failed["notes"].to_string();
     assert!(notes.contains("lr=1e38: ") && notes.contains("not a finite number"), "{notes}");
     assert!(common::jobs(&workspace).iter().all(|job| job.state.is_over()), "nothing waits for ever");
+}
 
-    // Without one of its runs a plan makes it anew.
-    let first = std::fs::read_dir(workspace.concept().join("runs")).unwrap().map(|e| e.unwrap().path()).min().unwrap();
-    std::fs::remove_dir_all(&first).unwrap();
-    let before = runs();
-    assert_eq!(table(&workspace, &args)["rows"].as_array().unwrap().len(), 6);
-    assert_eq!(runs(), before + 1);
+#[test]
+fn a_sweep_makes_a_run_anew_that_is_gone() {
+    let workspace = workspace();
+    let args = sweep(&["layers=0,0+1"]);
+    assert_eq!(table(&workspace, &args)["rows"].as_array().unwrap().len(), 4);
+    let before = runs(&workspace);
+    std::fs::remove_dir_all(&before[0]).unwrap();
+    assert_eq!(table(&workspace, &args)["rows"].as_array().unwrap().len(), 4);
+    let after = runs(&workspace);
+    assert!(after.len() == 2 && after.contains(&before[1]) && !after.contains(&before[0]), "{before:?} {after:?}");
 }
 
 #[test]
@@ -472,38 +497,42 @@ fn a_sweep_of_sampling_settings_trains_once_and_measures_what_comes_without_the_
     catbench(&workspace, &again).assert().code(1).stderr(contains("with other photos").and(contains("--name")));
 }
 
-#[test]
-fn a_protocol_makes_its_subjects_and_one_table_of_them() {
+/// Photos and masks of two subjects, `cup` and `pot`, where [`protocol`] looks for them.
+fn with_subjects() -> Workspace {
     let workspace = workspace();
-    let concept = workspace.concept();
-    let protocol = workspace.home().join("protocol.toml");
-    for subject in ["cup", "pot"] {
-        let folder = workspace.home().join("photos").join(subject);
-        create_dir_all(folder.join("masks")).unwrap();
-        for kind in ["images", "masks"] {
-            for name in ["beach.png", "snow.png"] {
-                create_dir_all(folder.join(kind)).unwrap();
-                std::fs::copy(concept.join(kind).join(name), folder.join(kind).join(name)).unwrap();
-            }
+    for (subject, kind) in ["cup", "pot"].into_iter().flat_map(|subject| [(subject, "images"), (subject, "masks")]) {
+        let folder = workspace.home().join("photos").join(subject).join(kind);
+        create_dir_all(&folder).unwrap();
+        for name in ["beach.png", "snow.png"] {
+            std::fs::copy(workspace.concept().join(kind).join(name), folder.join(name)).unwrap();
         }
     }
-    let text = |prompts: &str| {
-        format!(
-            "name = \"tiny\"\nimages = \"photos/{{subject}}/images\"\nmasks = \"photos/{{subject}}/masks\"\n\
-             base_model = \"{}\"\nscore_model = \"{}\"\n\
-             [train]\nsteps = 10\nbatch_size = 1\nsample_every = 0\nvalidate_every = 0\n\
-             [sample]\nimages_per_prompt = 2\nsteps = 4\n\
-             [prompts]\nplain = [\"a {{concept}}\", \"{{concept}}\"]\n\
-             [[subject]]\nname = \"cup\"\nclass = \"teapot\"\nprompts = \"{prompts}\"\n\
-             [[subject]]\nname = \"pot\"\nclass = \"teapot\"\nprompts = \"plain\"\n",
-            fixture("tiny_sd1").display(),
-            fixture("tiny_clip").display(),
-        )
-    };
-    write(&protocol, text("fancy")).unwrap();
-    let path = protocol.to_str().unwrap();
+    workspace
+}
+
+/// A protocol of two subjects; the first is asked for by the prompts of this name.
+fn protocol(prompts: &str) -> String {
+    format!(
+        "name = \"tiny\"\nimages = \"photos/{{subject}}/images\"\nmasks = \"photos/{{subject}}/masks\"\n\
+         base_model = \"{}\"\nscore_model = \"{}\"\n\
+         [train]\nsteps = 10\nbatch_size = 1\nsample_every = 0\nvalidate_every = 0\n\
+         [sample]\nimages_per_prompt = 2\nsteps = 4\n\
+         [prompts]\nplain = [\"a {{concept}}\", \"{{concept}}\"]\n\
+         [[subject]]\nname = \"cup\"\nclass = \"teapot\"\nprompts = \"{prompts}\"\n\
+         [[subject]]\nname = \"pot\"\nclass = \"teapot\"\nprompts = \"plain\"\n",
+        fixture("tiny_sd1").display(),
+        fixture("tiny_clip").display(),
+    )
+}
+
+#[test]
+fn a_protocol_makes_its_subjects_and_one_table_of_them() {
+    let workspace = with_subjects();
+    let file = workspace.home().join("protocol.toml");
+    let path = file.to_str().unwrap();
+    write(&file, protocol("fancy")).unwrap();
     catbench(&workspace, &["bench", path]).assert().code(1).stderr(contains("cup has no prompts \"fancy\""));
-    write(&protocol, text("plain")).unwrap();
+    write(&file, protocol("plain")).unwrap();
     let found = table(&workspace, &["bench", path]);
     let rows = found["rows"].as_array().unwrap();
     let names: Vec<_> =
@@ -516,13 +545,20 @@ fn a_protocol_makes_its_subjects_and_one_table_of_them() {
     assert!((value(10) - (value(9) - value(8))).abs() < 1e-9, "{found}");
     assert!(rows[10]["masked_clip_i"]["low"].is_null(), "two subjects are too few for an interval: {found}");
     // What trainings of a subject's concept start from elsewhere is no matter of the protocol.
-    let file = workspace.home().join("tiny-cup/concept.toml");
-    write(&file, std::fs::read_to_string(&file).unwrap() + "[train]\nsteps = 3\n").unwrap();
+    let concept = workspace.home().join("tiny-cup/concept.toml");
+    write(&concept, std::fs::read_to_string(&concept).unwrap() + "[train]\nsteps = 3\n").unwrap();
     assert_eq!(table(&workspace, &["bench", path]), found, "nothing is done again");
     let alone = table(&workspace, &["bench", path, "--only", "pot"]);
     assert_eq!(alone["rows"].as_array().unwrap()[..], rows[4..8], "one of them");
+}
 
-    // What exists is not passed off as what was asked for.
+#[test]
+fn what_a_protocol_finds_is_not_passed_off_as_what_was_asked_for() {
+    let workspace = with_subjects();
+    let (file, concept) = (workspace.home().join("protocol.toml"), workspace.concept());
+    let path = file.to_str().unwrap();
+    write(&file, protocol("plain")).unwrap();
+    output(&workspace, &["bench", path, "--only", "cup"]);
     let refused = |args: &[&str], said: &str| {
         let args = [&["bench", path], args].concat();
         catbench(&workspace, &args).assert().code(1).stderr(contains(said).and(contains("concept remove tiny-cup")));
@@ -538,23 +574,29 @@ fn a_protocol_makes_its_subjects_and_one_table_of_them() {
     GrayImage::from_fn(64, 64, |x, _| Luma([if x < 9 { 255 } else { 0 }])).save(&mask).unwrap();
     refused(&[], "with another mask");
     std::fs::copy(concept.join("masks/beach.png"), &mask).unwrap();
-    write(&protocol, text("plain").replace("class = \"teapot\"", "class = \"cup\"")).unwrap();
+    write(&file, protocol("plain").replace("class = \"teapot\"", "class = \"cup\"")).unwrap();
     refused(&[], "with another class word");
+}
 
-    // Photos without masks get some where the protocol says so; else the table says that they have none.
-    let bare = text("plain").replace("name = \"tiny\"", "name = \"bare\"").replace("masks = ", "#");
-    write(&protocol, &bare).unwrap();
+#[test]
+fn photos_without_masks_get_some_where_a_protocol_says_so() {
+    let workspace = with_subjects();
+    let file = workspace.home().join("protocol.toml");
+    let path = file.to_str().unwrap();
+    // Else the table says that they have none.
+    let bare = protocol("plain").replace("name = \"tiny\"", "name = \"bare\"").replace("masks = ", "#");
+    write(&file, &bare).unwrap();
     let only = ["bench", path, "--only", "cup"];
     let notes = table(&workspace, &only)["notes"].to_string();
     assert!(notes.contains("2 photos have no mask and count whole, also in masked scores"), "{notes}");
     let masked = bare.replace("name = \"bare\"", "name = \"masked\"\nphoto_masks = \"attention\"");
     let odd = masked.replace("images_per_prompt = 2", "colour = 2");
-    write(&protocol, &odd).unwrap();
+    write(&file, &odd).unwrap();
     catbench(&workspace, &only)
         .assert()
         .code(1)
         .stderr(contains("[sample] colour = 2: ").and(contains("protocol.toml")));
-    write(&protocol, masked.replace("steps = 10\n", "preset = \"official\"\nsteps = 10\n")).unwrap();
+    write(&file, masked.replace("steps = 10\n", "preset = \"official\"\nsteps = 10\n")).unwrap();
     let with_masks = table(&workspace, &only);
     let notes = with_masks["notes"].to_string();
     let made = std::fs::read_dir(workspace.home().join("masked-cup/masks")).map_or(0, Iterator::count);

@@ -315,6 +315,12 @@ pub fn notes(lines: &[&ScoreLine]) -> Vec<String> {
                 "masks {}: masked scores with all masks, of samples and photos, grown and shrunk by {by} % of their box",
                 mask_margin()
             ));
+            let kept = "the shrunk score is with";
+            match line.masks_too_thin {
+                0 => {}
+                1 => say(format!("1 mask is too thin to be shrunk: {kept} it as it is")),
+                count => say(format!("{count} masks are too thin to be shrunk: {kept} them as they are")),
+            }
         }
         match line.mask_makers.as_slice() {
             [] => {}

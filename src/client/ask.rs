@@ -144,7 +144,8 @@ pub fn model_hash(base_model: &ModelSpec, home: &Home) -> Result<String, Error> 
 
 fn unexpected(reply: Reply) -> Error {
     match reply {
-        Reply::Failed { message } => Error::Refused(message),
+        Reply::Failed { message, picture: None } => Error::Refused(message),
+        Reply::Failed { message, picture: Some(at) } => Error::Picture { at, message },
         other => Error::odd(&other),
     }
 }

@@ -174,11 +174,6 @@ impl Daemon {
         Self::start(&home)
     }
 
-    /// Who answers.
-    pub fn hello(&self) -> &Hello {
-        &self.hello
-    }
-
     /// How it is.
     pub fn status(&mut self) -> Result<DaemonStatus, Error> {
         match self.ask(DaemonRequest::Status)? {

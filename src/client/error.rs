@@ -76,6 +76,14 @@ pub enum Error {
     /// What was asked cannot be done.
     #[error("{0}")]
     Refused(String),
+    /// A picture cannot be made as it was asked for.
+    #[error("{message}")]
+    Picture {
+        /// Its place among those that were asked about.
+        at: usize,
+        /// What, where, what to do.
+        message: String,
+    },
     /// Something else was answered than was asked.
     #[error("an odd answer: {0} (this is a bug)")]
     Answer(String),

@@ -16,18 +16,24 @@ mod segment;
 mod watch;
 pub mod words;
 
-pub use ask::{
-    check_resume, estimate, estimate_of, estimates, export, import, mask_request, model_hash, run_request,
-    score_request, text_layers,
-};
+pub use ask::estimate;
 pub use daemon::Daemon;
 pub use error::Error;
 pub use follow::Follow;
+pub use jobs::{change, score, stop, submit, warnings};
+pub use library::{pack, rebuild, refresh, remove, rename};
+pub use reader::{concept, jobs};
+pub use sampling::checkpoints;
+pub use segment::Segmenter;
+pub use watch::Watch;
+
+pub(crate) use ask::{
+    check_resume, estimate_of, estimates, export, import, mask_request, model_hash, run_request, score_request,
+    text_layers,
+};
 #[cfg(feature = "hub")]
 pub use hub::download_model;
-pub use jobs::{Placement, change, score, stop, submit, submit_new, warnings};
-pub use library::{pack, rebuild, refresh, remove, rename};
-pub use reader::{Reader, check_writable, concept, jobs};
-pub use sampling::{Reckoned, Room, checkpoint_after, checkpoints, last_checkpoint, other_concept};
-pub use segment::{Segmented, Segmenter};
-pub use watch::Watch;
+pub(crate) use jobs::{Placement, submit_new};
+pub(crate) use reader::{Reader, check_writable};
+pub(crate) use sampling::{Reckoned, checkpoint_after, last_checkpoint, other_concept};
+pub(crate) use segment::Segmented;

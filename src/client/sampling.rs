@@ -135,15 +135,14 @@ impl Lines<'_> {
         self.pictures.iter().position(is).map(|at| self.of[at])
     }
 
-    /// `error` with the line of the prompt or of the steps it is about.
+    /// `error` with the line of the picture it is about.
     fn named(&self, error: Error) -> Error {
-        let Error::Refused(message) = &error else { return error };
-        let says = |text: &String| !text.is_empty() && message.contains(&format!("prompt \"{text}\""));
-        let of_prompt = self.find(|picture| says(&picture.prompt) || says(&picture.negative_prompt));
-        let steps = |picture: &PictureConfig| message.starts_with(&format!("{} denoising steps", picture.steps));
-        match of_prompt.or_else(|| self.find(steps)) {
-            Some(line) => Error::Refused(format!("{}: {message}", self.list.place(line))),
-            None => error,
+        match error {
+            Error::Picture { at, message } => match self.of.get(at) {
+                Some(line) => Error::Refused(format!("{}: {message}", self.list.place(*line))),
+                None => Error::Refused(message),
+            },
+            error => error,
         }
     }
 

@@ -77,7 +77,8 @@ pub fn from_concept(kept: &toml::Table) -> Option<(&'static str, String)> {
     (!kept.is_empty()).then(|| ("starts from", format!("concept.toml: {}", settings(kept))))
 }
 
-/// `text` as one word of a command line, to be pasted.
+/// `text` as one word of a command line, to be pasted. Other than by `shell_words::quote`, everything but what is known to be
+/// plain is quoted: an interactive shell makes something else of `{a,b}` and `a!b` too.
 pub fn shell(text: &str) -> Cow<'_, str> {
     let plain = |c: char| c.is_alphanumeric() || "-_.,:/@+=".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
@@ -361,8 +362,10 @@ mod tests {
 
     #[test]
     fn a_name_is_one_word_of_a_command_line() {
-        let names = ["demo", "sp ace", "it's", "ünï", "", "$(x)"];
-        assert_eq!(names.map(shell), ["demo", "'sp ace'", "'it'\\''s'", "ünï", "''", "'$(x)'"]);
+        let names = ["demo", "sp ace", "it's", "ünï", "", "$(x)", "{a,b}", "a!b"];
+        let quoted = ["demo", "'sp ace'", "'it'\\''s'", "ünï", "''", "'$(x)'", "'{a,b}'", "'a!b'"];
+        assert_eq!(names.map(shell), quoted);
+        assert!(quoted.iter().zip(names).all(|(word, name)| shell_words::split(word) == Ok(vec![name.to_owned()])));
         assert_eq!(plain("red\u{1b}[31m\n\u{202e}"), "red [31m  ");
     }
 

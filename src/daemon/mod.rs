@@ -20,7 +20,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lifecycle::Leaving;
-pub use lifecycle::logout_warning;
 
 use crate::fs::Show;
 use crate::protocol::ConditionsError;

@@ -4,7 +4,7 @@ use image::{GrayImage, RgbImage};
 
 use super::agreement::iou;
 use super::{Mask, SMALLEST_PART};
-use crate::image::{clean_mask, depth};
+use crate::image::{clean_mask, depth, mask_bounds};
 use crate::protocol::MaskPoint;
 use crate::segment::{Error, Segmenter};
 
@@ -18,7 +18,7 @@ const POINTS: usize = 3;
 /// A failing computation.
 pub fn sam_mask(segmenter: &Segmenter, picture: &RgbImage, seen: Mask) -> Result<Mask, Error> {
     let points = inner_points(&seen.mask);
-    let Some(frame) = frame(&seen.mask) else { return Ok(seen) };
+    let Some(frame) = mask_bounds(&seen.mask) else { return Ok(seen) };
     let encoded = segmenter.encode(picture)?;
     let best = segmenter.masks(&encoded, &points, frame)?.into_iter().map(|mask| {
         let mask = clean_mask(&mask, SMALLEST_PART);
@@ -49,14 +49,6 @@ fn inner_points(mask: &GrayImage) -> Vec<MaskPoint> {
     points
 }
 
-/// Left, top, right and bottom of the box around what `mask` marks.
-fn frame(mask: &GrayImage) -> Option<[u32; 4]> {
-    let marked = || mask.enumerate_pixels().filter(|(_, _, value)| value.0[0] >= 128);
-    let across = || marked().map(|(x, ..)| x);
-    let down = || marked().map(|(_, y, _)| y);
-    Some([across().min()?, down().min()?, across().max()?, down().max()?])
-}
-
 #[cfg(test)]
 mod tests {
     use image::Luma;
@@ -74,8 +66,6 @@ mod tests {
             assert!((14..50).contains(&point.x) && (26..30).contains(&point.y), "{points:?}");
             assert!(points[..i].iter().all(|other| other.x.abs_diff(point.x) > 8), "{points:?}");
         }
-        assert_eq!(frame(&mask), Some([8, 20, 55, 35]));
         assert!(inner_points(&GrayImage::new(9, 9)).is_empty());
-        assert_eq!(frame(&GrayImage::new(9, 9)), None);
     }
 }

@@ -3,7 +3,7 @@
 use image::{GrayImage, Rgb, RgbImage, imageops};
 
 use super::{Error, Preprocessor};
-use crate::image::{MaskSays, grow_mask, shrink_mask};
+use crate::image::{MaskSays, grow_mask, mask_bounds, shrink_mask};
 use crate::protocol::{Fill, MASK_MARGIN};
 
 /// A mask, and what it says of itself.
@@ -49,12 +49,9 @@ pub fn fill_outside(picture: &RgbImage, mask: &GrayImage, colour: [u8; 3], what:
     Ok(filled)
 }
 
-/// The smallest box around the pixels of `mask` above half, (x, y, width, height); none where there are none.
+/// The smallest box around what `mask` marks, (x, y, width, height); none where that is nothing.
 fn mask_box(mask: &GrayImage) -> Option<(u32, u32, u32, u32)> {
-    let marked = || mask.enumerate_pixels().filter(|(_, _, value)| value.0[0] >= 128);
-    let (left, right) = (marked().map(|(x, ..)| x).min()?, marked().map(|(x, ..)| x).max()?);
-    let (top, bottom) = (marked().map(|(_, y, _)| y).min()?, marked().map(|(_, y, _)| y).max()?);
-    Some((left, top, right - left + 1, bottom - top + 1))
+    mask_bounds(mask).map(|[left, top, right, bottom]| (left, top, right - left + 1, bottom - top + 1))
 }
 
 /// Pixels by which `mask` is grown and shrunk, at least 1; none where it marks nothing.

@@ -16,7 +16,9 @@ pub use cache::EmbeddingCache;
 pub use clip::ClipScorer;
 pub use dino::DinoScorer;
 pub use error::Error;
-pub use masked::{ScoredMask, crop_to_mask, fill_colour, fill_outside};
-pub use measure::{LOOKS, Measuring, ScoredPhoto, ScoredSample, is_one_colour};
+pub use masked::{ScoredMask, fill_colour};
+pub use measure::{LOOKS, Measuring, ScoredPhoto, ScoredSample};
 pub use model::PictureModel;
 pub use preprocess::Preprocessor;
+
+pub(crate) use measure::is_one_colour;

@@ -18,8 +18,9 @@ pub fn answer() -> ExitCode {
     let mut text = Vec::new();
     let request = std::io::stdin().read_to_end(&mut text).and_then(|_| Ok(serde_json::from_slice(&text)?));
     let reply = match request {
-        Ok(request) => reply(request).unwrap_or_else(|error| Reply::Failed { message: error.to_string() }),
-        Err(error) => Reply::Failed { message: format!("not a request: {error}") },
+        Ok(request) => reply(request)
+            .unwrap_or_else(|error| Reply::Failed { message: error.to_string(), picture: error.picture() }),
+        Err(error) => Reply::Failed { message: format!("not a request: {error}"), picture: None },
     };
     let written = json::to_vec(&reply).map_err(std::io::Error::from).and_then(|reply| {
         let mut stdout = std::io::stdout();

@@ -299,10 +299,11 @@ impl Job<'_> {
     /// Refuse pictures that cannot be sampled as they say, and concepts that cannot be put together.
     fn check_sampling(&self, model: &Outline) -> Result<(), Error> {
         let mut seen = HashSet::new();
-        for picture in self.pictures.iter().filter(|_| self.samplings() > 0) {
+        for (at, picture) in self.pictures.iter().enumerate().filter(|_| self.samplings() > 0) {
             let PictureConfig { sampler, karras, steps, eta, .. } = *picture;
             if seen.insert((sampler, karras, steps, eta.to_bits())) {
-                model.schedule.solver(sampler, karras, steps, eta)?;
+                let solver = model.schedule.solver(sampler, karras, steps, eta);
+                solver.map_err(|error| Error::from(error).of_picture(at))?;
             }
         }
         let mut base_model: Option<String> = None;
@@ -326,30 +327,35 @@ impl Job<'_> {
     /// All that the text encoder reads, with what is told of it.
     fn told_of_prompts(&self, model: &Outline) -> Result<Told, Error> {
         let read = |prompt: &str| Ok::<_, Error>(Reading::of(prompt, self.class_word, &self.sample.concepts)?.text);
-        let (mut prompts, mut given): (Vec<String>, Vec<&String>) = (Vec::new(), Vec::new());
+        // What is read, with the picture it is of, and what is written.
+        let (mut prompts, mut given): (Vec<(String, Option<usize>)>, Vec<&String>) = (Vec::new(), Vec::new());
         let mut seen = HashSet::new();
         if let Some(masks) = self.masks {
-            prompts.push(masks.mask.caption.replace("{class}", self.class_word));
+            prompts.push((masks.mask.caption.replace("{class}", self.class_word), None));
         }
         if let Some(train) = self.train {
-            prompts.extend(captions(train, self.class_word));
+            prompts.extend(captions(train, self.class_word).into_iter().map(|caption| (caption, None)));
             given.push(&train.caption);
             if train.sample_every > 0 {
                 given.push(&train.sample_prompt);
-                prompts.push(read(&train.sample_prompt)?);
+                prompts.push((read(&train.sample_prompt)?, None));
             }
         }
         if self.samplings() > 0 {
-            let listed = self.pictures.iter().flat_map(|picture| [&picture.prompt, &picture.negative_prompt]);
-            for prompt in listed.filter(|prompt| seen.insert(*prompt)) {
+            let listed = self.pictures.iter().enumerate();
+            let listed = listed.flat_map(|(at, picture)| [(at, &picture.prompt), (at, &picture.negative_prompt)]);
+            for (at, prompt) in listed.filter(|(_, prompt)| seen.insert(*prompt)) {
                 given.push(prompt);
-                prompts.push(read(prompt)?);
+                prompts.push((read(prompt).map_err(|error| error.of_picture(at))?, Some(at)));
             }
         }
         let (mut cut_prompts, mut odd_prompts) = (Vec::new(), Vec::new());
-        for prompt in prompts {
+        for (prompt, picture) in prompts {
             let Some(text) = model.texts.first() else { continue };
-            let cut = text.tokenizer.tokens(&prompt)?.cut;
+            let cut = match (text.tokenizer.tokens(&prompt).map_err(Error::from), picture) {
+                (Err(error), Some(at)) => return Err(error.of_picture(at)),
+                (tokens, _) => tokens?.cut,
+            };
             let odd = odd_text(&prompt);
             if !odd.is_empty() {
                 odd_prompts.push(OddPrompt { prompt: prompt.clone(), odd });

@@ -90,6 +90,14 @@ pub enum Error {
         /// Its word.
         token: String,
     },
+    /// A picture cannot be made as it was asked for.
+    #[error("{why}")]
+    Picture {
+        /// Its place among those of the job.
+        at: usize,
+        /// Why.
+        why: Box<Self>,
+    },
     /// The program itself.
     #[error("the program broke: {message} (this is a bug; more is in {})", .log.shown())]
     Panic {
@@ -101,6 +109,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// The same of the picture at `at` among those of the job.
+    fn of_picture(self, at: usize) -> Self {
+        Self::Picture { at, why: Box::new(self) }
+    }
+
+    /// The picture it is about, by its place among those of the job; none where it is about none.
+    fn picture(&self) -> Option<usize> {
+        if let Self::Picture { at, .. } = self { Some(*at) } else { None }
+    }
+
     /// The same, with the last checkpoint of the training that it ended, where one was saved.
     fn after(self, saved: Option<usize>) -> Self {
         match self {
@@ -131,11 +149,6 @@ impl StopFlag {
     /// Whether the job should stop.
     pub fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
-    }
-
-    /// Ask the job to stop.
-    pub fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }
 

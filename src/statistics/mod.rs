@@ -16,11 +16,15 @@ mod estimate;
 mod record;
 mod student;
 
-pub use best::{Goal, LEAST_PROMPTS, Ranking, Versus, rank};
-pub use compare::{Comparison, Difference, Trainings, compare, compare_groups, pool};
-pub use estimate::{Design, Estimate, LEAST_UNITS, Spread, balance, between_groups};
-pub use record::{PhotoRecord, SampleRecord, ScoreRecord, UNSAID, makers, of_photos};
+pub use best::{Goal, rank};
+pub use compare::{Comparison, compare, compare_groups, pool};
+pub use estimate::{Design, Estimate, balance, between_groups};
+pub use record::{SampleRecord, ScoreRecord, makers, of_photos};
 pub use student::{holm, reach_of_95, two_sided};
+
+pub(crate) use best::{Ranking, Versus};
+pub(crate) use compare::Trainings;
+pub(crate) use record::{PhotoRecord, UNSAID};
 
 /// What keeps scorings from being compared.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

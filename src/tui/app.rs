@@ -64,8 +64,8 @@ pub enum Message {
     Ratings(String, Ratings),
     /// What was measured of the checkpoints of this run has come.
     CheckpointScores(PathBuf, CheckpointScores),
-    /// The graphics cards have been asked for their memory.
-    Cards(Vec<GraphicsCard>),
+    /// The memory of a runner has been looked at: its process, and how many bytes it has; and the graphics cards where it is on one.
+    Memory(Option<(u32, u64)>, Vec<GraphicsCard>),
     /// What was being done is done: what it was, and what comes of it.
     Done(String, Result<Effect, String>),
     /// A command that runs has written these lines.
@@ -145,8 +145,8 @@ pub struct App {
     samples_key: Option<(usize, jiff::Timestamp)>,
     /// The scores of the shown run that were asked for: its folder, and how long their file was.
     asked_scores: Option<(PathBuf, u64)>,
-    /// When the graphics cards were last asked for their memory.
-    asked_cards: Option<Instant>,
+    /// The process whose memory was last asked for, whether it is on a graphics card, and when.
+    asked_memory: Option<((Option<u32>, bool), Instant)>,
     /// Photos and masks as they were when they were last checked.
     checked: Option<PhotoCounts>,
     waited: usize,
@@ -188,7 +188,7 @@ impl App {
             asked_samples: false,
             samples_key: None,
             asked_scores: None,
-            asked_cards: None,
+            asked_memory: None,
             checked: None,
             waited: 0,
             setup,
@@ -356,7 +356,10 @@ impl App {
                     open.checkpoint_scores = scores;
                 }
             }
-            Message::Cards(cards) => self.world.cards = cards,
+            Message::Memory(runner, cards) => {
+                self.waited -= 1;
+                (self.world.runner_memory, self.world.cards) = (runner, cards);
+            }
             Message::Done(what, result) => {
                 if let Some(at) = self.world.doing.iter().position(|doing| *doing == what) {
                     self.world.doing.remove(at);

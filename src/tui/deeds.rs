@@ -228,7 +228,7 @@ fn queue_sampling(
     grid: Vec<Axis>,
     pictures: Vec<PictureConfig>,
 ) -> Effect {
-    let sheets = if grid.is_empty() { String::new() } else { format!("; :sheets {} shows its sheets", concept.id) };
+    let sheets = if grid.is_empty() { "" } else { "; S shows its sheets" };
     Effect::task("queueing the sampling", move || {
         let spec = BatchSpec { grid, ..BatchSpec::new(&concept, run.as_ref(), config).map_err(words)? };
         check_writable(&concept.home().map_err(words)?).map_err(words)?;
@@ -367,10 +367,6 @@ pub fn command_line(typed: &str) -> Effect {
     match shell_words::split(typed) {
         Ok(words) => match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
             ["open", concept] => Effect::Many(vec![Effect::Open((*concept).into()), Effect::Go(Place::Concept)]),
-            ["sheets", concept] => match Home::locate().and_then(|home| home.concept(concept)) {
-                Ok(concept) => sheets(&concept),
-                Err(error) => Effect::Notice(error.to_string()),
-            },
             ["demo"] => Effect::Act(Action::Demo),
             ["doctor"] => Effect::Act(Action::Doctor),
             _ => Effect::Run(words),

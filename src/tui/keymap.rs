@@ -111,6 +111,7 @@ pub enum Action {
     Better,
     Worse,
     Provenance,
+    Sheets,
     Whose,
     Pause,
     Cancel,
@@ -332,6 +333,9 @@ pub const BINDINGS: &[Binding] = &[
         .command("rate lower")
         .at(&[Samples]),
     key(Action::Provenance, &[Char('w')], "w", "what made this picture").command("provenance").at(&[Samples]),
+    key(Action::Sheets, &[Char('S')], "S", "the contact sheets of the concept's samplings, the newest first")
+        .command("sheets")
+        .at(&[Concept, Samples]),
     key(Action::Whose, &[Char('f')], "f", "which samples: all, of the run, of samplings, rated, in the trash")
         .command("show")
         .at(&[Samples]),

@@ -10,7 +10,7 @@ use crate::client::{self, Daemon, Error, Follow, Reader};
 use crate::protocol::{
     ConceptDetails, ConceptRecord, DaemonReply, DaemonRequest, EventRecord, JobInfo, JobState, State,
 };
-use crate::workspace::{self, History, Home, JobFolder};
+use crate::workspace::{self, History, Home, JobFolder, RunSpec};
 
 /// The least time between two looks at what has changed: a training that tells of hundreds of events a second is not
 /// asked for hundreds of times.
@@ -173,8 +173,8 @@ pub fn look(home: &Home, name: String) -> Result<Update, Error> {
 /// What a follower tells of its job.
 #[derive(Debug)]
 pub enum Told {
-    /// All there is by now, and how the job is.
-    Whole(Box<History>, State),
+    /// All there is by now, how the job is, and what a training was asked to do.
+    Whole(Box<History>, State, Option<Box<RunSpec>>),
     /// What has come since.
     More(Vec<EventRecord>),
     /// Nothing more will come unless the job is resumed.
@@ -229,7 +229,7 @@ fn follow(job: &JobFolder, gone: &AtomicBool, tell: &impl Fn(Told)) -> Result<Op
     }
     let history = follow.history().clone();
     let state = if held { State::Running } else { workspace::state(job, &history) };
-    tell(Told::Whole(Box::new(history), state));
+    tell(Told::Whole(Box::new(history), state, job.run_spec().ok().map(Box::new)));
     let mut events = Vec::new();
     while !gone.load(Ordering::Relaxed) {
         if let Some(state) = follow.over() {

@@ -11,7 +11,7 @@ use std::cell::Cell;
 use ratatui::style::{Color, Modifier, Style};
 
 use crate::protocol::State;
-pub use crate::workspace::Theme;
+pub(crate) use crate::workspace::Theme;
 
 thread_local! {
     static THEME: Cell<Theme> = const { Cell::new(Theme::Dark) };

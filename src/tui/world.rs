@@ -12,7 +12,9 @@ use super::link::{Follower, Told, Update};
 use crate::protocol::{
     BothScores, ConceptDetails, ConceptRecord, JobInfo, JobKind, JobState, RunRecord, ScoreTask, State,
 };
-use crate::workspace::{CheckpointScores, Concept, GraphicsCard, History, Home, JobFolder, Preflight, Ratings};
+use crate::workspace::{
+    CheckpointScores, Concept, GraphicsCard, History, Home, JobFolder, Preflight, Ratings, RunSpec,
+};
 
 /// What the preflight found.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +33,8 @@ pub struct Followed {
     pub history: History,
     /// How it is.
     pub state: State,
+    /// What it was asked to do, where it is a training.
+    pub spec: Option<Box<RunSpec>>,
     /// All that was there has come.
     pub whole: bool,
     /// Why it cannot be followed.
@@ -43,13 +47,15 @@ pub struct Followed {
 impl Followed {
     fn new(job: JobFolder, follower: Follower) -> Self {
         let (history, state) = (History::new(&job), State::New);
-        Self { job, history, state, whole: false, lost: None, over: false, _follower: follower }
+        Self { job, history, state, spec: None, whole: false, lost: None, over: false, _follower: follower }
     }
 
     /// Take in what the follower tells.
     fn take(&mut self, told: Told) {
         match told {
-            Told::Whole(history, state) => (self.history, self.state, self.whole) = (*history, state, true),
+            Told::Whole(history, state, spec) => {
+                (self.history, self.state, self.spec, self.whole) = (*history, state, spec, true);
+            }
             Told::More(events) => {
                 for event in &events {
                     self.history.apply(event);
@@ -164,6 +170,8 @@ pub struct World {
     pub followed: BTreeMap<PathBuf, Followed>,
     /// The graphics cards, when they were last asked.
     pub cards: Vec<GraphicsCard>,
+    /// The process of a runner, and how many bytes of the machine's memory it had when it was last looked at.
+    pub runner_memory: Option<(u32, u64)>,
     /// What is being done on other threads.
     pub doing: Vec<String>,
 }
@@ -183,6 +191,7 @@ impl World {
             open: None,
             followed: BTreeMap::new(),
             cards: Vec::new(),
+            runner_memory: None,
             doing: Vec::new(),
         }
     }

@@ -14,10 +14,8 @@ use crate::fs::NewFile;
 
 /// How long a lock that is only looked at by clients may seem to be held.
 const LOOKED_AT: Duration = Duration::from_millis(100);
-/// How often a daemon shows that it lives, by the time of its lock file: there are network disks that do not tell other
-/// machines of locks.
-pub const BEAT: Duration = Duration::from_secs(10);
-/// One of another machine that has shown nothing for so long is gone.
+/// A daemon of another machine that has shown nothing for so long is gone. It shows that it lives by the time of its lock file:
+/// there are network disks that do not tell other machines of locks.
 const SILENT: Duration = Duration::from_secs(45);
 
 /// The process that serves a home.

@@ -17,7 +17,12 @@ pub fn total_memory(device: DeviceName) -> Option<Memory> {
 
 /// Bytes of memory that this process has filled itself; files it looks at are not counted.
 pub fn own_memory() -> u64 {
-    status("RssAnon:").unwrap_or(0)
+    status("self", "RssAnon:").unwrap_or(0)
+}
+
+/// Bytes of the machine's memory that the process `pid` has. None where that is not told.
+pub fn process_memory(pid: u32) -> Option<u64> {
+    status(&pid.to_string(), "VmRSS:")
 }
 
 fn memory(device: DeviceName, of: impl Fn(&Room) -> u64) -> Option<Memory> {
@@ -64,9 +69,10 @@ fn rooms_here() -> Vec<(Room, String)> {
     rooms
 }
 
-/// A number of bytes in what `/proc/self/status` says of this process.
-fn status(name: &str) -> Option<u64> {
-    kib(&crate::fs::read_text(Path::new("/proc/self/status"), crate::fs::SETTINGS).ok()?, name)
+/// A number of bytes in what `/proc/<process>/status` says.
+fn status(process: &str, name: &str) -> Option<u64> {
+    let path = Path::new("/proc").join(process).join("status");
+    kib(&crate::fs::read_text(&path, crate::fs::SETTINGS).ok()?, name)
 }
 
 /// Bytes in the line `name` of a text of lines as `name 12 kB`.
@@ -83,7 +89,7 @@ fn machine(meminfo: &str) -> Option<Room> {
 /// What the limit of addresses leaves; none without such a limit.
 fn address_space() -> Option<Room> {
     let total = rustix::process::getrlimit(rustix::process::Resource::As).current?;
-    Some(Room { free: total.saturating_sub(status("VmSize:").unwrap_or(0)), total })
+    Some(Room { free: total.saturating_sub(status("self", "VmSize:").unwrap_or(0)), total })
 }
 
 /// How a version of control groups is read.
@@ -148,7 +154,7 @@ mod tests {
         let bytes = |memory: Option<Memory>| memory.unwrap().bytes;
         let (free, total) = (bytes(free_memory(DeviceName::Cpu)), bytes(total_memory(DeviceName::Cpu)));
         assert!(0 < free && free <= total, "{free} of {total}");
-        assert!(own_memory() > 0);
+        assert!(own_memory() > 0 && process_memory(std::process::id()) > Some(0));
     }
 
     #[test]

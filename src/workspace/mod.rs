@@ -47,37 +47,46 @@ mod sheets;
 mod socket;
 mod state;
 
-pub use concept::{Concept, ConceptFile, left_out, photo_name};
-pub use conditions::{own_conditions, take_on};
+pub use concept::{Concept, left_out, photo_name};
 pub use error::Error;
 pub use event_log::EventLog;
-pub use events::{EventLines, EventReader, LineReader};
-pub use graphics::{GraphicsCard, all_cards, graphics_cards, shown_cards};
-pub use hashes::HashCache;
-pub use history::{End, History, Picture, Point};
-pub use holder::{BEAT, Held, Holder, HomeLock};
+pub use events::EventReader;
+pub use history::{End, History, Point};
+pub use holder::Held;
 pub use home::Home;
-pub use id::new_id;
 pub use inside::{Links, inside};
-pub use job::{
-    BatchSpec, BenchLine, Imported, JobFolder, MaskBench, MaskSpec, MaskWay, RunSpec, ScoreSpec, TruePicture,
-    checkpoint_path,
-};
-pub use masks::{MaskImport, MaskProblem, look_at_mask, look_at_masks, sample_mask};
-pub use memory::{free_disk, free_memory, own_memory, total_memory};
-pub use models::Copying;
-pub use preflight::{Photo, Preflight, effective_settings, preflight, preflight_of};
-pub use private::{check_private, make_private};
-pub use prompt_list::{LineCount, ListError, ListNames, Listed, MAX_PICTURES, Place, PromptList, Values, values_of};
-pub use ratings::{Ratings, RemovedSample, read_ratings};
-pub use records::{
-    JobContents, KnownMasks, RunSummary, fingerprint, masks_at, masks_changed, modified, rate, read_details,
-    scoring_of, standing, state_now,
-};
-pub use scores::{
-    BestCheckpoint, CheckpointScores, Curve, ScoreLine, checkpoint_scores, difference_of_runs, last_curve, last_scored,
-    lines_with, read_scores, scores_of_job, scores_of_run, unread_scores,
-};
-pub use settings::{Settings, Theme, XAxis};
-pub use sheets::{SheetPlan, plan_sheets};
+pub use job::JobFolder;
+pub use preflight::Photo;
+pub use prompt_list::{ListNames, Place, PromptList, Values};
+pub use ratings::read_ratings;
+pub use records::{fingerprint, modified, rate, read_details};
+pub use scores::{Curve, ScoreLine, difference_of_runs, scores_of_run};
+pub use settings::Settings;
 pub use state::state;
+
+pub(crate) use concept::ConceptFile;
+pub(crate) use conditions::{own_conditions, take_on};
+pub(crate) use events::{EventLines, LineReader};
+pub(crate) use graphics::{GraphicsCard, all_cards, graphics_cards, shown_cards};
+pub(crate) use hashes::HashCache;
+pub(crate) use history::Picture;
+pub(crate) use holder::{Holder, HomeLock};
+pub(crate) use id::new_id;
+pub(crate) use job::{
+    BatchSpec, BenchLine, Imported, MaskBench, MaskSpec, MaskWay, RunSpec, ScoreSpec, TruePicture, checkpoint_path,
+};
+pub(crate) use masks::{MaskProblem, look_at_mask, look_at_masks, sample_mask};
+pub(crate) use memory::{free_disk, free_memory, own_memory, process_memory, total_memory};
+pub(crate) use models::Copying;
+pub(crate) use preflight::{Preflight, effective_settings, preflight, preflight_of};
+pub(crate) use private::{check_private, make_private};
+pub(crate) use prompt_list::{LineCount, ListError, values_of};
+pub(crate) use ratings::{Ratings, RemovedSample};
+pub(crate) use records::{
+    JobContents, KnownMasks, RunSummary, masks_at, masks_changed, scoring_of, standing, state_now,
+};
+pub(crate) use scores::{
+    CheckpointScores, checkpoint_scores, last_curve, last_scored, lines_with, read_scores, scores_of_job, unread_scores,
+};
+pub(crate) use settings::{Theme, XAxis};
+pub(crate) use sheets::plan_sheets;

@@ -71,9 +71,14 @@ impl AttnShape {
 }
 
 impl AttnMask {
-    /// Behind rows with these biases; behind none it is the causal mask.
+    /// Behind rows with these biases.
     pub fn behind(prefix_bias: &[f32]) -> Self {
         Self { prefix_bias: prefix_bias.into() }
+    }
+
+    /// Behind no rows: every query sees the keys up to its own position.
+    pub fn causal() -> Self {
+        Self::behind(&[])
     }
 
     /// Of the queries from `first_query` on, how many do not see key `key`.

@@ -95,11 +95,6 @@ impl TensorFile {
         &self.path
     }
 
-    /// Its size in bytes.
-    pub fn size(&self) -> usize {
-        self.map.len()
-    }
-
     /// All tensors, sorted by name.
     pub fn tensors(&self) -> impl Iterator<Item = (&str, &TensorInfo)> {
         self.tensors.iter().map(|(name, info)| (name.as_str(), info))

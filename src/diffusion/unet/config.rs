@@ -71,8 +71,8 @@ impl Default for Config {
             in_channels: 4,
             out_channels: 4,
             block_out_channels: vec![320, 640, 1280, 1280],
-            down_block_types: [&["CrossAttnDownBlock2D"; 3][..], &["DownBlock2D"]].concat().map_to_strings(),
-            up_block_types: [&["UpBlock2D"][..], &["CrossAttnUpBlock2D"; 3]].concat().map_to_strings(),
+            down_block_types: ["CrossAttnDownBlock2D"; 3].into_iter().chain(["DownBlock2D"]).map(Into::into).collect(),
+            up_block_types: ["UpBlock2D"].into_iter().chain(["CrossAttnUpBlock2D"; 3]).map(Into::into).collect(),
             layers_per_block: PerBlock::All(2),
             attention_head_dim: PerBlock::All(8),
             num_attention_heads: None,
@@ -86,16 +86,6 @@ impl Default for Config {
             freq_shift: 0.0,
             downsample_padding: 1,
         }
-    }
-}
-
-trait MapToStrings {
-    fn map_to_strings(self) -> Vec<String>;
-}
-
-impl MapToStrings for Vec<&str> {
-    fn map_to_strings(self) -> Vec<String> {
-        self.into_iter().map(Into::into).collect()
     }
 }
 

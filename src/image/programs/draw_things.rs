@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Names, Texts, model_name, plain, settings, text};
+use super::{Names, Texts, model, settings, text};
 use crate::image::Parameters;
 use crate::image::provenance::XMP;
 
@@ -14,7 +14,7 @@ pub(super) fn read(object: &Map<String, Value>) -> Option<Parameters> {
         return None;
     }
     let mut said = settings(object, NAMES);
-    said.extend(object.get("model").and_then(plain).map(|model| ("Model".into(), model_name(&model))));
+    said.extend(model(object, "model"));
     said.extend(settings(object, &[("strength", "Denoising strength")]));
     Some(Parameters {
         program: Some("Draw Things"),

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Names, model_name, plain, settings, text};
+use super::{Names, model, plain, settings, text};
 use crate::image::Parameters;
 
 const NAMES: Names<'static> = &[
@@ -35,7 +35,7 @@ pub(super) fn read(object: &Map<String, Value>) -> Option<Parameters> {
     let size =
         object.get("resolution").and_then(plain).map(|size| size.replace(['(', ')', ' '], "").replace([',', '×'], "x"));
     said.extend(size.map(|size| ("Size".into(), size)));
-    said.extend(object.get("base_model").and_then(plain).map(|model| ("Model".into(), model_name(&model))));
+    said.extend(model(&object, "base_model"));
     said.extend(settings(&object, OWN).into_iter().filter(|(_, value)| value != "None"));
     Some(Parameters {
         program: Some("Fooocus"),

@@ -127,6 +127,11 @@ fn size(object: &Map<String, Value>) -> Option<(String, String)> {
     Some(("Size".into(), format!("{}x{}", side("width")?, side("height")?)))
 }
 
+/// The model under `name`, where it is there.
+fn model(object: &Map<String, Value>, name: &str) -> Option<(String, String)> {
+    object.get(name).and_then(plain).map(|model| ("Model".into(), model_name(&model)))
+}
+
 /// The file or model in `value` by its name, without folders and ending.
 fn model_name(value: &str) -> String {
     let file = value.rsplit(['/', '\\']).next().unwrap_or(value);

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Names, model_name, plain, settings, size, text};
+use super::{Names, model, settings, size, text};
 use crate::image::Parameters;
 
 const NAMES: Names<'static> = &[
@@ -17,7 +17,7 @@ pub(super) fn read(object: &Map<String, Value>) -> Option<Parameters> {
     let params = object.get("sui_image_params")?.as_object()?;
     let mut said = settings(params, NAMES);
     said.extend(size(params));
-    said.extend(params.get("model").and_then(plain).map(|model| ("Model".into(), model_name(&model))));
+    said.extend(model(params, "model"));
     said.extend(settings(params, &[("swarm_version", "Version")]));
     Some(Parameters {
         program: Some("SwarmUI"),

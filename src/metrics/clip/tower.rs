@@ -49,9 +49,7 @@ impl TextTower {
         let device = self.positions.device();
         let ids = Tensor::from_slice(&ids[..length], (1, length), device)?;
         let hidden = self.tokens.forward(&ids)?.broadcast_add(&self.positions.narrow(0, 0, length)?)?;
-        // Nothing stands in front: every position sees those up to its own.
-        let causal = AttnMask::behind(&[]);
-        let hidden = through(&self.layers, &hidden, Some(&causal))?;
+        let hidden = through(&self.layers, &hidden, Some(&AttnMask::causal()))?;
         let last = hidden.narrow(1, end, 1)?.squeeze(1)?;
         self.projection.forward(&self.norm.forward(&last)?)
     }

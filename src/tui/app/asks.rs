@@ -4,14 +4,14 @@ use std::time::{Duration, Instant};
 
 use super::{App, Message};
 use crate::client;
-use crate::protocol::JobState;
+use crate::protocol::{JobState, State};
 use crate::tui::keymap::Place;
 use crate::tui::link::{self, Follower};
 use crate::tui::world::{Checked, Open, SampleList};
-use crate::workspace::{JobFolder, checkpoint_scores, graphics_cards, preflight, read_ratings};
+use crate::workspace::{JobFolder, checkpoint_scores, graphics_cards, preflight, process_memory, read_ratings};
 
-/// How often graphics cards are asked for their memory.
-const CARDS_EVERY: Duration = Duration::from_secs(2);
+/// How often the memory of a job that is at work is looked at, and that of graphics cards.
+const MEMORY_EVERY: Duration = Duration::from_secs(2);
 
 impl App {
     /// Ask for what is shown and not known, and let go of what is not shown any more.
@@ -41,7 +41,7 @@ impl App {
             });
         }
         self.look_for_scores();
-        self.look_at_cards();
+        self.look_at_memory();
         self.look_for_samples();
     }
 
@@ -98,17 +98,24 @@ impl App {
         });
     }
 
-    /// Ask for the memory of the graphics cards now and then, while a job on one is looked at and tells of itself.
-    fn look_at_cards(&mut self) {
-        let job = self.world.current().and_then(|job| self.world.job(job.job.path()));
-        let on_card = job.is_some_and(|job| job.state == JobState::Running && job.device.starts_with("cuda"));
-        if on_card && self.asked_cards.is_none_or(|asked| asked.elapsed() > CARDS_EVERY) {
-            self.asked_cards = Some(Instant::now());
-            let messages = self.messages.clone();
-            std::thread::spawn(move || {
-                let _ = messages.send(Message::Cards(graphics_cards()));
-            });
+    /// Ask now and then how much of the machine's memory the job has that is looked at, while it is at work, and where that is on a
+    /// graphics card how much the cards have.
+    fn look_at_memory(&mut self) {
+        let Some(job) = self.world.current().filter(|job| job.state == State::Running) else { return };
+        let (pid, queued) = (job.history.pid, self.world.job(job.job.path()));
+        let on_card = queued.is_some_and(|job| job.state == JobState::Running && job.device.starts_with("cuda"));
+        let asked = (pid, on_card);
+        if self.asked_memory.is_some_and(|(last, when)| last == asked && when.elapsed() <= MEMORY_EVERY) {
+            return;
         }
+        self.asked_memory = Some((asked, Instant::now()));
+        self.waited += 1;
+        let messages = self.messages.clone();
+        std::thread::spawn(move || {
+            let runner = pid.and_then(|pid| Some((pid, process_memory(pid)?)));
+            let cards = if on_card { graphics_cards() } else { Vec::new() };
+            let _ = messages.send(Message::Memory(runner, cards));
+        });
     }
 
     /// Ask for the open concept as it is now.

@@ -121,6 +121,7 @@ impl App {
             Action::Help => Effect::over(Help::of_screen(self.place)),
             Action::Theme => self.turn_theme(),
             Action::Demo => deeds::demo(&world.home),
+            Action::Sheets => world.open.as_ref().map_or(Effect::None, |open| deeds::sheets(&open.concept)),
             Action::Palette => {
                 let now = self.now(|binding| binding.command.is_some());
                 Effect::over(Palette::new(now, &self.setup.verbs))

@@ -126,19 +126,14 @@ impl Loader {
         modified
     }
 
-    /// The picture of `key`, if it has come; else it is asked for: before all others if it is seen now.
-    pub fn get(&mut self, key: &Key, seen: bool) -> Option<Result<Arc<RgbImage>, ()>> {
+    /// The picture of `key`, if it has come; else it is asked for, before all others.
+    pub fn get(&mut self, key: &Key) -> Option<Result<Arc<RgbImage>, ()>> {
         if let Some(entry) = self.entries.get_mut(key) {
             entry.used = self.frame;
             return entry.picture.clone();
         }
         self.entries.insert(key.clone(), Entry { picture: None, used: self.frame });
-        let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen {
-            wanted.push(key.clone());
-        } else {
-            wanted.insert(0, key.clone());
-        }
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner).push(key.clone());
         // The thread lives as long as this sender.
         let _ = self.wake.send(());
         None
@@ -205,13 +200,13 @@ mod tests {
         loader.begin();
         for path in &paths {
             let key = loader.key(path, None, 512, 512);
-            assert!(loader.get(&key, true).is_none());
+            assert!(loader.get(&key).is_none());
         }
         loader.end();
         // The next frame shows only the first one.
         loader.begin();
         let first = loader.key(&paths[0], None, 512, 512);
-        loader.get(&first, true);
+        loader.get(&first);
         loader.end();
         let mut count = 0;
         while !loader.is_settled() {
@@ -219,7 +214,7 @@ mod tests {
             loader.take(loaded);
             count += 1;
         }
-        assert!(matches!(loader.get(&first, true), Some(Ok(_))));
+        assert!(matches!(loader.get(&first), Some(Ok(_))));
         assert!(count < paths.len(), "{count} were decoded");
         Ok(())
     }
@@ -232,7 +227,7 @@ mod tests {
         for i in 0..20u32 {
             loader.begin();
             let key = loader.key(Path::new(&format!("/nowhere/{i}.png")), None, side, side);
-            loader.get(&key, true);
+            loader.get(&key);
             loader.take(Loaded { key, picture: Ok(Arc::new(RgbImage::new(side, side))) });
         }
         assert!(loader.bytes <= KEPT && loader.bytes > KEPT / 2, "{}", loader.bytes);

@@ -134,7 +134,7 @@ impl Surface {
         }
         let cell = self.cell();
         let key = self.loader.key(path, mask, u32::from(area.width) * cell.0, u32::from(area.height) * cell.1);
-        match self.loader.get(&key, true) {
+        match self.loader.get(&key) {
             // How it will be drawn is not known yet.
             Some(Ok(_)) if self.images == Images::Auto => note(buffer, area, "…"),
             None => note(buffer, area, "…"),
@@ -164,16 +164,6 @@ impl Surface {
             Images::Off => {}
             Images::Blocks | Images::Auto => blocks::draw(buffer, area, area.height, &picture, self.colours),
             _ => self.graphics.place(buffer, area, hash(&picture.as_raw()), &Arc::new(picture)),
-        }
-    }
-
-    /// Have the picture at `path` ready for an area of this size: it will be seen soon. Called in each frame until
-    /// then, it is decoded after all that is seen now.
-    pub fn prefetch(&mut self, area: Rect, path: &Path, mask: Option<&Path>) {
-        if !area.is_empty() && self.images != Images::Off {
-            let cell = self.cell();
-            let key = self.loader.key(path, mask, u32::from(area.width) * cell.0, u32::from(area.height) * cell.1);
-            let _ = self.loader.get(&key, false);
         }
     }
 

@@ -50,13 +50,15 @@ pub struct Compare {
     pairs: Pairs,
 }
 
-/// How runs differ from the first of them, read again when other runs are compared or one is scored again.
+/// How runs differ from the first of them and in their settings, read again when other runs are compared or one is scored again.
 #[derive(Default)]
 struct Pairs {
     /// Ids and scores of the runs.
     of: Vec<(String, Option<Score>)>,
     /// One a run; none of the first, and where there are no pairs.
     differences: Vec<Option<Scores>>,
+    /// The settings in which they differ: their names, and the value of each run.
+    settings: Vec<(String, Vec<String>)>,
 }
 
 impl Pairs {
@@ -70,6 +72,7 @@ impl Pairs {
         let first = runs.first().and_then(|run| job(run));
         let difference = |run: &&RunRecord| difference_of_runs(first.as_ref()?, &job(run)?).ok().flatten();
         self.differences = std::iter::once(None).chain(runs.iter().skip(1).map(difference)).take(runs.len()).collect();
+        self.settings = differing_settings(runs);
         self.of = of;
     }
 
@@ -165,7 +168,7 @@ fn scores_of(runs: &[&RunRecord], form: Form, pairs: &Pairs) -> Vec<(String, Vec
 }
 
 /// The settings in which the runs differ: their names, and the value of each run.
-fn differences(runs: &[&RunRecord]) -> Vec<(String, Vec<String>)> {
+fn differing_settings(runs: &[&RunRecord]) -> Vec<(String, Vec<String>)> {
     let table = |run: &&RunRecord| {
         let spec = JobFolder::at(&run.path).and_then(|job| job.run_spec()).ok();
         spec.and_then(|spec| {
@@ -343,10 +346,9 @@ impl Compare {
         // Each with a mark in front and a gap behind.
         let form = Form::ALL.into_iter().find(|form| form.width() + 2 <= each).unwrap_or(Form::Close);
         self.pairs.follow(compared);
-        let found = differences(compared);
-        let same = found.is_empty();
+        let same = self.pairs.settings.is_empty();
         let mut rows = scores_of(compared, form, &self.pairs);
-        rows.extend(found);
+        rows.extend(self.pairs.settings.iter().cloned());
         let height = inner.height as usize;
         self.top = self.top.min(rows.len().saturating_sub(height));
         for ((name, values), y) in rows.iter().skip(self.top).zip(inner.top()..inner.bottom()) {

@@ -95,13 +95,6 @@ pub struct Values {
     pub images_per_prompt: Option<usize>,
 }
 
-impl Values {
-    /// As many images of each prompt as `base` says.
-    pub fn of(base: &SampleConfig) -> Self {
-        Self { images_per_prompt: Some(base.images_per_prompt), ..Self::default() }
-    }
-}
-
 /// What the names in a list mean, and where its word files are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ListNames {

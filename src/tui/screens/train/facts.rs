@@ -1,20 +1,18 @@
 //! What is said of a training beside its graph: how it goes, what it takes, what it is worth, and what there is to do before
 //! the first one.
 
-use std::path::Path;
-
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
-use super::usual;
 use crate::client::words;
 use crate::protocol::{JobInfo, JobState, Phase, Score, State};
 use crate::tui::canvas::Canvas;
+use crate::tui::overlays::form;
 use crate::tui::theme;
 use crate::tui::widgets::graph::{label, signed};
 use crate::tui::widgets::{pane, scores, text};
-use crate::tui::world::{Checked, Followed, World};
+use crate::tui::world::{Checked, World};
 use crate::workspace::{End, History, Point, effective_settings};
 
 /// The concept and the run at the left, how it goes at the right.
@@ -158,7 +156,8 @@ pub(super) fn what_it_takes(world: &World, width: usize) -> Vec<Line<'static>> {
         say("speed", format!("{} a step", words::short_duration(seconds)));
     }
     if let Some(job) = world.current().filter(|job| job.state == State::Running) {
-        say("memory", memory(job));
+        let bytes = world.runner_memory.filter(|(pid, _)| Some(*pid) == job.history.pid).map(|(_, bytes)| bytes);
+        say("memory", bytes.map(|bytes| format!("{} of the machine's", words::bytes(bytes))).unwrap_or_default());
         let device = world.job(job.job.path()).map(|job| job.device.clone()).unwrap_or_default();
         let of_card = world
             .card_memory(&device)
@@ -187,7 +186,7 @@ pub(super) fn what_it_takes(world: &World, width: usize) -> Vec<Line<'static>> {
             format!("step {} by balance, {:.3} on the half it was not picked on{ties}", best.step, best.balance.value),
         );
     }
-    if let Ok(spec) = run.job.run_spec() {
+    if let Some(spec) = &run.spec {
         for (name, value) in effective_settings(&spec.train) {
             say(name, value);
         }
@@ -201,21 +200,6 @@ pub(super) fn measured(world: &World, step: Option<usize>) -> Option<String> {
     let (step, found) = all.range(..=step.unwrap_or(usize::MAX)).next_back()?;
     let score = |score: &Score| scores::Form::Wider.write(score);
     Some(format!("step {step}: balance {}  CLIP-T {}", score(&found.balance), score(&found.clip_t)))
-}
-
-/// What the runner has taken of the machine's memory.
-fn memory(job: &Followed) -> String {
-    let resident = |pid: u32| -> Option<u64> {
-        let status =
-            crate::fs::read_text(&Path::new("/proc").join(pid.to_string()).join("status"), crate::fs::SETTINGS).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-        Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
-    };
-    job.history
-        .pid
-        .and_then(resident)
-        .map(|bytes| format!("{} of the machine's", words::bytes(bytes)))
-        .unwrap_or_default()
 }
 
 /// The scores before and after; in one row only the balance of both.
@@ -266,7 +250,7 @@ pub(super) fn setup(canvas: &mut Canvas, area: Rect, world: &World) {
                 Span::raw(" starts: it shows every setting first, what it means and what it needs. As it stands:"),
             ]));
             lines.push(Line::default());
-            let config = usual(world);
+            let config = form::usual(&open.concept);
             let from_concept = words::from_concept(&open.concept.file.train.kept_in(&config));
             for (name, value) in from_concept.into_iter().chain(effective_settings(&config)) {
                 lines.extend(text::rows(name, &value, 12, width, theme::text()));

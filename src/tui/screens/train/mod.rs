@@ -286,7 +286,9 @@ impl Screen for Train {
             Action::Score if world.scoring().is_some_and(|scoring| scoring.state == State::Running) => {
                 "it is being scored"
             }
-            Action::Score if running && run.is_some_and(|run| scores_itself(&run.job)) => {
+            Action::Score
+                if running && run.and_then(|run| run.spec.as_ref()).is_some_and(|spec| spec.train.evaluate) =>
+            {
                 "this run scores itself at its end; M scores its checkpoints now"
             }
             Action::PreviousRun | Action::NextRun if open.runs().len() < 2 => "there is no other run",
@@ -465,11 +467,6 @@ fn usual(world: &World) -> TrainConfig {
     let last = world.open.as_ref().and_then(|open| open.run()).and_then(|run| JobFolder::at(&run.path).ok());
     let config = last.and_then(|run| run.run_spec().ok()).map(|spec| spec.train);
     config.or_else(|| Some(form::usual(&world.open.as_ref()?.concept))).unwrap_or_default()
-}
-
-/// Whether a run is scored by its own runner once it is trained.
-fn scores_itself(run: &JobFolder) -> bool {
-    run.run_spec().is_ok_and(|spec| spec.train.evaluate)
 }
 
 /// All settings of a run, as its file has them.
