@@ -212,6 +212,13 @@ impl Workspace {
         workspace
     }
 
+    /// A copy of the home that is kept in `folder`, a fixture. Its texts name the places `@HOME@` and `@FIXTURES@`.
+    pub fn copied_from(folder: &Path) -> Self {
+        let workspace = Self { folder: short_folder() };
+        copy_home(folder, workspace.home(), workspace.home());
+        workspace
+    }
+
     pub fn home(&self) -> &Path {
         self.folder.path()
     }
@@ -267,6 +274,30 @@ impl Workspace {
         }
         sampling.tell(Event::Progress { phase: Phase::Sample, done: done * 50, total: all * 50 });
         sampling
+    }
+}
+
+/// `text` with the places that fixtures name.
+pub fn with_places(text: &str, home: &Path) -> String {
+    let fixtures = fixture("");
+    text.replace("@HOME@", home.to_str().unwrap())
+        .replace("@FIXTURES@", fixtures.to_str().unwrap().trim_end_matches('/'))
+}
+
+/// Copy what is in `from`, which is kept for `home`, for nobody else to write to.
+fn copy_home(from: &Path, to: &Path, home: &Path) {
+    create_dir_all(to).unwrap();
+    std::fs::set_permissions(to, std::fs::Permissions::from_mode(0o700)).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if from.is_dir() {
+            copy_home(&from, &to, home);
+            continue;
+        }
+        match String::from_utf8(std::fs::read(&from).unwrap()) {
+            Ok(text) => write(&to, with_places(&text, home)).unwrap(),
+            Err(bytes) => write(&to, bytes.as_bytes()).unwrap(),
+        }
     }
 }
 
