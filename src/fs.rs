@@ -26,7 +26,7 @@ pub use owner::{own_uid, owned_by, user, user_name, why};
 pub use read::{
     LINE, LINES, SETTINGS, check_kind, open, open_within, read, read_from, read_own_text, read_text, sha256, too_long,
 };
-pub use show::{Show, Shown, is_shown, write_escaped};
+pub use show::{Show, Shown, is_shown, shell, write_escaped};
 pub use trust::{TRUST, Untrusted, check_folder};
 pub use write::{NewFile, copy, create_folders, open_append, open_lock, unforeseen, write_atomic};
 

@@ -11,7 +11,7 @@ use crate::client;
 use crate::fs::Show;
 use crate::image::mask_confidence;
 use crate::protocol::{FloatType, MaskConfig, MaskMaker, MaskPoint, MaskQuality, SegmentRequest, doubt};
-use crate::workspace::{self, Concept, History, JobFolder, MaskProblem};
+use crate::workspace::{self, Concept, History, JobFolder, MaskProblem, MaskSpec};
 
 /// What to do.
 #[derive(Debug, clap::Args)]
@@ -245,7 +245,7 @@ fn make(args: &MakeArgs) -> Result<(), Error> {
     }
     super::preflight::refuse(&estimate)?;
     client::check_writable(&concept.home()?)?;
-    let job = JobFolder::new_masks(&concept, pictures, config)?;
+    let job = JobFolder::new(&concept, &MaskSpec::new(&concept, pictures, config)?)?;
     let queued = client::submit_new(&job, args.placement.placement(args.device))?;
     if !follow::quietly(&concept, &job, Some(&queued))? {
         return Ok(());

@@ -75,7 +75,10 @@ pub fn run(args: &Args) -> Result<(), Error> {
     super::preflight::refuse(&estimate)?;
     client::check_writable(&concept.home()?)?;
     let bench = MaskBench { ways: ways.clone(), pictures };
-    let job = JobFolder::new_mask_bench(&concept, bench, mask)?;
+    let job = JobFolder::new(
+        &concept,
+        &workspace::MaskSpec { bench: Some(bench), ..workspace::MaskSpec::new(&concept, Vec::new(), mask)? },
+    )?;
     let queued = client::submit_new(&job, args.placement.placement(args.device))?;
     if !follow::quietly(&concept, &job, Some(&queued))? {
         return Ok(());

@@ -193,7 +193,7 @@ impl Plan {
         let (runs, jobs) = (concept.folder.join("runs"), concept.folder.join("jobs"));
         let run = match self.known(index, &runs, JobKind::Train, |jobs| &jobs.run, Cell::trains_as) {
             Some(run) => run,
-            None => JobFolder::new_run(&concept, cell.train.clone(), cell.score.clone())?,
+            None => JobFolder::new(&concept, &RunSpec::new(&concept, cell.train.clone(), cell.score.clone())?)?,
         };
         // What was measured of a run that is not there any more is not of this one.
         if self.cells[index].jobs.run.as_deref() != Some(run.id()) {
@@ -207,7 +207,7 @@ impl Plan {
             untrained
         } else {
             let spec = ScoreSpec::new(&concept, None, ScoreTask::Untrained, cell.untrained())?;
-            JobFolder::new_scoring(&concept, &spec)?
+            JobFolder::new(&concept, &spec)?
         };
         self.cells[index].jobs.untrained = Some(untrained.id().to_owned());
         self.save()?;
@@ -218,7 +218,7 @@ impl Plan {
             let mut score = cell.score.clone();
             score.sample.checkpoint = Some(run.checkpoint(cell.train.steps));
             let spec = ScoreSpec::new(&concept, Some(&run), ScoreTask::Learned, score)?;
-            JobFolder::new_scoring(&concept, &spec)?
+            JobFolder::new(&concept, &spec)?
         };
         self.cells[index].jobs.scoring = Some(scoring.id().to_owned());
         self.save()?;
@@ -238,7 +238,7 @@ impl Plan {
             if photos.is_empty() {
                 return Ok(None);
             }
-            JobFolder::new_masks(concept, photos, config)?
+            JobFolder::new(concept, &workspace::MaskSpec::new(concept, photos, config)?)?
         };
         self.cells[index].jobs.masking = Some(masking.id().to_owned());
         self.save()?;

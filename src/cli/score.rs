@@ -147,7 +147,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
         return Ok(());
     }
     client::check_writable(&concept.home()?)?;
-    let scoring = JobFolder::new_scoring(&concept, &spec)?;
+    let scoring = JobFolder::new(&concept, &spec)?;
     let job = client::submit_new(&scoring, placement)?;
     if follow::quietly(&concept, &scoring, Some(&job))? {
         show(args, read_scores(&scoring)?);

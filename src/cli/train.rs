@@ -7,7 +7,7 @@ use super::{Error, PlacementArgs, Where, follow};
 use crate::client;
 use crate::client::words::shell;
 use crate::protocol::{Crop, FloatType, Init, JobInfo, Preset, State, TrainConfig};
-use crate::workspace::{Concept, History, JobFolder, Preflight, preflight, preflight_of};
+use crate::workspace::{Concept, History, JobFolder, Preflight, RunSpec, preflight, preflight_of};
 
 /// Options of a training. What is not given is as `[train]` of concept.toml has it, else as in the preset.
 #[derive(Debug, clap::Args)]
@@ -192,7 +192,7 @@ fn begin(concept: &Concept, config: TrainConfig, from_concept: toml::Table, say:
     }
     super::preflight::refuse(&estimate)?;
     client::check_writable(&concept.home()?)?;
-    Ok(JobFolder::new_run(concept, config, evaluation)?)
+    Ok(JobFolder::new(concept, &RunSpec::new(concept, config, evaluation)?)?)
 }
 
 /// A run that has something left to do and is not being done, and what was looked at for it.

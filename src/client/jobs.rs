@@ -1,8 +1,8 @@
 //! Handing jobs to the queue, and changing them there.
 
 use super::{Daemon, Error, check_writable, jobs};
-use crate::protocol::{DaemonReply, DaemonRequest, JobChange, JobInfo, ScoreConfig, Submission};
-use crate::workspace::{Concept, Home, JobFolder, own_conditions};
+use crate::protocol::{DaemonReply, DaemonRequest, JobChange, JobInfo, ScoreConfig, ScoreTask, Submission};
+use crate::workspace::{Concept, Home, JobFolder, ScoreSpec, own_conditions};
 
 /// Where and when a job is done.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -60,12 +60,12 @@ pub fn score(
         return Err(Error::Scored { run: run.id().to_owned(), number: known.number });
     }
     let before = JobFolder::at(&folder).and_then(|scoring| scoring.score_spec()).ok();
-    let scoring = JobFolder::new_score(concept, run, config)?;
+    let scoring = JobFolder::new_evaluation(run, &ScoreSpec::new(concept, Some(run), ScoreTask::Both, config)?)?;
     let taken = submit(&scoring, placement).inspect_err(|error| {
         if is_refused(error) {
             match &before {
                 // What cannot be put back is the next scoring's to overwrite.
-                Some(before) => drop(scoring.write_score_spec(before)),
+                Some(before) => drop(scoring.write(before)),
                 None => scoring.discard(),
             }
         }

@@ -17,7 +17,8 @@ use crate::protocol::{
     Axis, JobChange, JobInfo, JobKind, JobState, PictureConfig, SampleConfig, ScoreTask, TrainConfig,
 };
 use crate::workspace::{
-    BatchSpec, Concept, ConceptFile, Home, JobFolder, Links, PromptList, ScoreSpec, Values, left_out, preflight,
+    BatchSpec, Concept, ConceptFile, Home, JobFolder, Links, PromptList, RunSpec, ScoreSpec, Values, left_out,
+    preflight,
 };
 
 /// Something that takes a moment, and what comes of it.
@@ -106,7 +107,8 @@ pub fn train(concept: Concept, config: TrainConfig, placement: Placement) -> Eff
         preflight(&concept).map_err(words)?;
         check_writable(&concept.home().map_err(words)?).map_err(words)?;
         let evaluation = concept.evaluation(config.preset).map_err(words)?;
-        let run = JobFolder::new_run(&concept, config, evaluation).map_err(words)?;
+        let run =
+            JobFolder::new(&concept, &RunSpec::new(&concept, config, evaluation).map_err(words)?).map_err(words)?;
         let job = client::submit_new(&run, placement).map_err(words)?;
         let said = Effect::Notice(queued(&job));
         Ok(Effect::Many(vec![Effect::Show(Some(run.id().into())), Effect::Go(Place::Train), said]))
@@ -151,7 +153,7 @@ pub fn score_checkpoints(concept: Concept, run: JobFolder) -> Effect {
         let config = concept.evaluation(preset).map_err(words)?;
         let spec = ScoreSpec::new(&concept, Some(&run), ScoreTask::Checkpoints, config).map_err(words)?;
         check_writable(&concept.home().map_err(words)?).map_err(words)?;
-        let job = JobFolder::new_scoring(&concept, &spec).map_err(words)?;
+        let job = JobFolder::new(&concept, &spec).map_err(words)?;
         let job = client::submit_new(&job, Placement::default()).map_err(words)?;
         Ok(Effect::Notice(format!("{}: its curve comes over the loss", queued(&job))))
     })

@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 use super::error::is_there;
 use super::job::JOBS;
 use super::masks::no_masks;
-use super::{Error, Home, JobFolder, ListNames, PromptList};
+use super::{Error, Home, JobFolder, Kind, ListNames, PromptList};
 use crate::fs::Show;
 use crate::image::{self, LeftOut, PhotoFolder, ReadPhoto};
 use crate::protocol::{
-    ClipText, MaskMaker, ModelSpec, PhotoReading, Preset, SampleConfig, ScoreConfig, TrainConfig, TrainStart,
+    ClipText, JobKind, MaskMaker, ModelSpec, PhotoReading, Preset, SampleConfig, ScoreConfig, TrainConfig, TrainStart,
     check_word,
 };
 
@@ -310,12 +310,12 @@ impl Concept {
 
     /// Its trainings, oldest first.
     pub fn runs(&self) -> Result<Vec<JobFolder>, Error> {
-        JobFolder::list(&self.folder.join("runs"), "run.toml")
+        JobFolder::list(&self.folder, Kind::of(JobKind::Train))
     }
 
     /// Its samplings, oldest first.
     pub fn batches(&self) -> Result<Vec<JobFolder>, Error> {
-        JobFolder::list(&self.folder.join("samples"), "batch.toml")
+        JobFolder::list(&self.folder, Kind::of(JobKind::Sample))
     }
 
     /// Its scorings and mask makings on demand, oldest first.

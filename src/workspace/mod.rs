@@ -60,8 +60,8 @@ pub use home::Home;
 pub use id::new_id;
 pub use inside::{Links, inside};
 pub use job::{
-    BatchSpec, BenchLine, Imported, JobFolder, MaskBench, MaskSpec, MaskWay, RunSpec, ScoreSpec, TruePicture,
-    checkpoint_path,
+    BatchSpec, BenchLine, Imported, JobFolder, Kind, MaskBench, MaskSpec, MaskWay, RunSpec, ScoreSpec, Spec,
+    TruePicture, checkpoint_path,
 };
 pub use masks::{MaskImport, MaskProblem, look_at_mask, look_at_masks, sample_mask};
 pub use memory::{free_disk, free_memory, own_memory, total_memory};
@@ -76,7 +76,7 @@ pub use records::{
 };
 pub use scores::{
     BestCheckpoint, CheckpointScores, Curve, ScoreLine, checkpoint_scores, difference_of_runs, last_curve, last_scored,
-    lines_with, read_scores, scores_of_job, scores_of_run, unread_scores,
+    lines_with, read_scores, scores_of_run, unread_scores,
 };
 pub use settings::{Settings, Theme, XAxis};
 pub use sheets::{SheetPlan, plan_sheets};
