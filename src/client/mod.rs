@@ -3,6 +3,7 @@
 //! at once.
 
 mod ask;
+mod begin;
 mod daemon;
 mod error;
 mod follow;
@@ -10,24 +11,25 @@ mod follow;
 mod hub;
 mod jobs;
 mod library;
+pub mod plan;
 mod reader;
 mod sampling;
 mod segment;
 mod watch;
 pub mod words;
 
-pub use ask::{
-    check_resume, estimate, estimate_of, estimates, export_adapter, export_diffusers, import_adapter, mask_request,
-    model_hash, run_request, score_request, text_layers,
-};
+pub use ask::{export_adapter, export_diffusers, import_adapter, model_hash, set_program, text_layers};
+pub use begin::{Asked, Ready};
 pub use daemon::Daemon;
 pub use error::Error;
 pub use follow::Follow;
 #[cfg(feature = "hub")]
 pub use hub::download_model;
-pub use jobs::{Placement, change, score, stop, submit, submit_new, warnings};
+pub use jobs::{Placement, change, stop, warnings};
 pub use library::{pack, rebuild, refresh, remove, rename};
 pub use reader::{Reader, check_writable, concept, jobs};
-pub use sampling::{Reckoned, Room, checkpoint_after, checkpoints, last_checkpoint, other_concept};
+pub use sampling::{
+    Reckoned, Room, Sampling, checkpoint_after, checkpoints, last_checkpoint, other_concept, steps_done,
+};
 pub use segment::{Segmented, Segmenter};
 pub use watch::Watch;

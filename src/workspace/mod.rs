@@ -35,6 +35,7 @@ mod masks;
 mod memory;
 mod models;
 mod origin;
+pub mod plan;
 mod preflight;
 mod private;
 mod prompt_list;

@@ -54,8 +54,8 @@ pub(super) static KIND: Kind = Kind {
     once: false,
     remedy: super::retry,
     read: |path| Ok(Box::new(read_toml::<MaskSpec>(path)?)),
-    scores: super::own_scores,
-    asked: super::not_asked,
+    scores: None,
+    asked: None,
 };
 
 impl Spec for MaskSpec {

@@ -25,6 +25,9 @@ pub use train::{Imported, RunSpec, checkpoint_path};
 /// The kinds of job.
 static KINDS: [&Kind; 4] = [&train::KIND, &sample::KIND, &score::KIND, &mask::KIND];
 
+/// Reads something of a job.
+type ReadFrom<T> = fn(&JobFolder) -> Result<T, Error>;
+
 /// What is particular to a kind of job.
 pub struct Kind {
     /// What processes call it.
@@ -49,10 +52,10 @@ pub struct Kind {
     pub remedy: fn(&JobFolder, Option<u64>) -> String,
     /// Read its settings file, at this path.
     read: fn(&Path) -> Result<Box<dyn Spec>, Error>,
-    /// The file that it writes scores to.
-    scores: fn(&JobFolder) -> Result<PathBuf, Error>,
+    /// The file that it writes scores to, where that is not its own.
+    scores: Option<ReadFrom<PathBuf>>,
     /// When it was asked for, where its lines of scores say that.
-    asked: fn(&JobFolder) -> Result<Option<jiff::Timestamp>, Error>,
+    asked: Option<ReadFrom<Option<jiff::Timestamp>>>,
 }
 
 impl Kind {
@@ -67,16 +70,6 @@ pub(super) fn retry(job: &JobFolder, number: Option<u64>) -> String {
     let command = number
         .map_or("`catbench jobs retry` with its number".into(), |number| format!("`catbench jobs retry {number}`"));
     format!("{command} {}", job.about().map_or("does it again", |kind| kind.again))
-}
-
-/// A job's own file of scores.
-fn own_scores(job: &JobFolder) -> Result<PathBuf, Error> {
-    Ok(job.path.join("scores.jsonl"))
-}
-
-/// Its lines of scores do not say when it was asked for.
-fn not_asked(_: &JobFolder) -> Result<Option<jiff::Timestamp>, Error> {
-    Ok(None)
 }
 
 /// What a job is told: its settings file.
@@ -278,12 +271,16 @@ impl JobFolder {
 
     /// The `scores.jsonl` that it writes to: of a scoring of a run the run's, else its own.
     pub fn scores(&self) -> Result<PathBuf, Error> {
-        (self.about()?.scores)(self)
+        self.about()?.scores.map_or_else(|| Ok(self.own_scores()), |of| of(self))
+    }
+
+    fn own_scores(&self) -> PathBuf {
+        self.path.join("scores.jsonl")
     }
 
     /// When a scoring was asked for, by which lines of scores name it; none of other jobs, or where it was not recorded.
     pub fn asked(&self) -> Result<Option<jiff::Timestamp>, Error> {
-        (self.about()?.asked)(self)
+        self.about()?.asked.map_or(Ok(None), |asked| asked(self))
     }
 
     /// Its folder from the concept's, by which lines of scores name it.

@@ -71,8 +71,8 @@ pub(super) static KIND: Kind = Kind {
     once: false,
     remedy: super::retry,
     read: |path| Ok(Box::new(read_toml::<ScoreSpec>(path)?)),
-    scores: of_run,
-    asked: |job| Ok(job.score_spec()?.asked),
+    scores: Some(of_run),
+    asked: Some(|job| Ok(job.score_spec()?.asked)),
 };
 
 impl Spec for ScoreSpec {
@@ -95,7 +95,7 @@ impl Spec for ScoreSpec {
 
 /// The `scores.jsonl` of the run that is scored, else the scoring's own.
 fn of_run(job: &JobFolder) -> Result<PathBuf, Error> {
-    let Some(run) = job.score_spec()?.run else { return super::own_scores(job) };
+    let Some(run) = job.score_spec()?.run else { return Ok(job.own_scores()) };
     if Path::new(&run).file_name().is_none_or(|name| name != run.as_str()) {
         let problem = format!("its score.toml names a run {run:?}, which is no run's id");
         return Err(Error::invalid(&job.path, problem, "the file was changed by hand: score anew"));
