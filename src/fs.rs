@@ -23,7 +23,7 @@ use std::path::Path;
 
 pub use owner::{user, why};
 pub use read::{open, read, sha256};
-pub use show::{Show, is_shown};
+pub use show::{Show, is_shown, shell};
 pub use write::{NewFile, copy, open_append, open_lock, write_atomic};
 
 pub(crate) use folder::open_folder;

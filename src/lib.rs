@@ -14,11 +14,11 @@
 //! | `masks` | masks of finished pictures by the untrained base model, and how alike masks are |
 //! | [`metrics`] | CLIP and DINO scores of samples against photos and prompts |
 //! | [`statistics`] | what scores say: records, intervals, differences, which of several is best |
-//! | [`workspace`] | the files of a concept: settings, photos, job folders, events |
+//! | [`workspace`] | the files of a concept: settings, photos, job folders, events; of a home: queue, plans |
 //! | `runner` | what does a job: a process of its own |
 //! | `daemon` | the process that owns the queue, starts runners, watches files and answers clients |
 //! | `store` | the daemon's index over the files: sled behind typed trees |
-//! | [`client`] | what commands and screens ask of the daemon and of runners |
+//! | [`client`] | what commands and screens ask of the daemon and of runners: the one door into the queue, plans |
 //! | [`cli`] | the commands, one file a verb |
 //! | [`tui`] | the workbench |
 //! | `archive` | the directory of a zip archive of files as they are |

@@ -213,6 +213,11 @@ const DOORS: &[(&str, &[&str], &str)] = &[
         &[" println!", " print!", " eprintln!", " eprint!"],
         "`outln!` and `errln!` know what cannot be written",
     ),
+    (
+        "src/client/begin.rs",
+        &["JobFolder::new(", "JobFolder::new_batch(", "JobFolder::new_evaluation("],
+        "`crate::client::Asked` checks, estimates and refuses a job before anything of it is made",
+    ),
     ("src/fs.rs", &[".display()"], "`fs::Show::shown` shows what a terminal would obey"),
 ];
 

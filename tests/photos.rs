@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use assert_cmd::assert::OutputAssertExt;
 use catbench::image::{Colours, Kind, list_photos, look_at_photo, read_any_mask, read_photo};
 use catbench::protocol::{PhotoReading, ScoreConfig, TrainConfig};
-use catbench::workspace::{Concept, JobFolder};
+use catbench::workspace::{Concept, JobFolder, RunSpec};
 use common::{Workspace, catbench, fixture, json};
 use image::RgbImage;
 use predicates::boolean::PredicateBooleanExt;
@@ -308,7 +308,7 @@ fn learned(workspace: &Workspace, old: bool) -> Vec<u8> {
         evaluate: false,
         ..TrainConfig::default()
     };
-    let run = JobFolder::new_run(&concept, train, ScoreConfig::default()).unwrap();
+    let run = JobFolder::new(&concept, &RunSpec::new(&concept, train, ScoreConfig::default()).unwrap()).unwrap();
     let path = run.path().join("run.toml");
     let said = read_to_string(&path).unwrap();
     assert!(said.contains("photos = \"converted\"\n"), "{said}");

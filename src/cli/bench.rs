@@ -4,17 +4,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use serde_json::json;
 
-use super::material::{self, Material};
 use super::model::named_or_path;
-use super::plan::{Cell as PlanCell, JobIds, KnownCells, Plan};
+use super::plan::{self, How};
 use super::score_compare::difference_cells;
 use super::score_table::{
     OF_SETTINGS, ScoreColumns, distinct, how_cells, how_columns, interval_notes, notes, of_checkpoints,
 };
 use super::table::{Cell, Column, Format, Table};
-use super::{Error, Where, print_json};
+use super::{Error, Where};
 use crate::client::{self, words};
 use crate::fs::Show;
 use crate::image::left_out_words;
@@ -23,6 +21,7 @@ use crate::protocol::{
     with_setting,
 };
 use crate::statistics::{self, Comparison};
+use crate::workspace::plan::{Cell as PlanCell, JobIds, Plan, files, weights};
 use crate::workspace::{self, Concept, ConceptFile, Home, ScoreLine, left_out, preflight};
 
 /// Options of a protocol.
@@ -216,7 +215,9 @@ impl Args {
 
     fn cells(&self, home: &Home, protocol: &Protocol) -> Result<Vec<PlanCell>, Error> {
         let (mut cells, sampled) = (Vec::new(), protocol.sampling(&self.protocol)?);
-        let known = KnownCells::of(home, self.name.as_ref().unwrap_or(&protocol.name));
+        // One that cannot be read is refused when it is opened.
+        let known = Plan::read(home, self.name.as_ref().unwrap_or(&protocol.name)).ok().flatten();
+        let known = |label: &str| known.as_ref()?.trainings(label);
         if let Some(unknown) = self.only.iter().find(|name| !protocol.subjects.iter().any(|one| one.name == **name)) {
             return Err(Error::Job(format!("the protocol has no subject {unknown:?}")));
         }
@@ -239,14 +240,14 @@ impl Args {
                 label: subject.name.clone(),
                 training: 0,
                 settings: BTreeMap::new(),
-                material: Material::of(home, &concept, photo_masks.is_none())?,
+                material: client::plan::material(home, &concept, photo_masks.is_none())?,
                 concept: concept.id,
                 photo_masks,
                 jobs: JobIds::default(),
                 train,
                 score: ScoreConfig { sample, fill, crop, ..usual },
             };
-            let trainings = self.train_seeds.or_else(|| known.trainings(&subject.name)).unwrap_or(1);
+            let trainings = self.train_seeds.or_else(|| known(&subject.name)).unwrap_or(1);
             cells.extend(cell.trainings(trainings));
         }
         Ok(cells)
@@ -290,7 +291,7 @@ impl Wanted {
             let Some(wanted) = wanted else { continue };
             match has {
                 None => return differs(what, &"none", &wanted.shown()),
-                Some(has) if material::weights(home, &has)? != material::weights(home, wanted)? => {
+                Some(has) if weights(home, &has)? != weights(home, wanted)? => {
                     return differs(what, &has.shown(), &wanted.shown());
                 }
                 Some(_) => {}
@@ -298,7 +299,7 @@ impl Wanted {
         }
         let photos = crate::image::list_photos(&self.photos)?;
         let has = concept.photos()?;
-        if material::files(&photos)? != material::files(&has)? {
+        if files(&photos)? != files(&has)? {
             let count = |photos: &[PathBuf]| {
                 if let [_] = photos { "1 photo".into() } else { format!("{} photos", photos.len()) }
             };
@@ -323,20 +324,9 @@ pub fn run(args: &Args) -> Result<(), Error> {
     client::check_writable(&home)?;
     let cells = args.cells(&home, &protocol)?;
     let mut plan = Plan::open(&home, args.name.as_ref().unwrap_or(&protocol.name), cells)?;
-    plan.preflight(args.format != Format::Json)?;
-    let numbers = plan.submit(args.priority, matches!(args.device, Some(Where::Any)))?;
-    if args.detach {
-        if args.format == Format::Json {
-            print_json(&json!({ "jobs": numbers, "cells": plan.cells.len() }));
-        }
-        errln!("{} jobs are queued; the same command shows the table", numbers.len());
-        return Ok(());
-    }
-    if !numbers.is_empty() && !plan.wait(&numbers)? {
-        return Ok(());
-    }
-    out!("{}", table(&plan)?.render(args.format));
-    plan.check_measured()
+    let any_device = matches!(args.device, Some(Where::Any));
+    let how = How { priority: args.priority, any_device, detach: args.detach, format: args.format };
+    plan::run(&mut plan, &how, table)
 }
 
 /// A row for each subject and side, and for all of them together.

@@ -15,7 +15,7 @@ use crate::client::words::{self, MaskRow, OfMasks};
 use crate::client::{self, Follow};
 use crate::fs::Show;
 use crate::protocol::{BothScores, Event, JobInfo, JobKind, JobState, Phase, State};
-use crate::workspace::{Concept, End, History, JobFolder, scores_of_job, scores_of_run};
+use crate::workspace::{Concept, End, History, JobFolder, scores_of_run};
 
 /// Seconds between progress lines when stderr is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -23,7 +23,7 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 /// Follow `job` to its end, then print its result. Ctrl-C leaves it running and says so.
 pub fn follow(concept: &Concept, job: &JobFolder, queued: Option<&JobInfo>, json: bool) -> Result<(), Error> {
     let Some((mut history, ended)) = watch(concept, job, queued, json)? else { return Ok(()) };
-    if matches!(job.kind(), Ok(JobKind::Sample)) {
+    if job.about()?.makes_pictures {
         // By their numbers, which they are not made by.
         history.pictures.sort_by(|a, b| a.path.cmp(&b.path));
         if let Some(out) = job.batch_spec()?.out.filter(|_| ended == State::Finished) {
@@ -156,21 +156,14 @@ fn failure(
     history: &History,
     ended: State,
 ) -> Option<Error> {
-    let retry = queued.map_or("`catbench jobs retry` with its number".into(), |queued| {
-        format!("`catbench jobs retry {}`", queued.number)
-    });
-    let resume = match job.kind() {
-        Ok(JobKind::Train) => format!(
-            "`catbench train {} --resume {}` goes on from the last checkpoint",
-            words::shell(&concept.id),
-            job.id()
-        ),
-        Ok(JobKind::Sample) => format!("{retry} makes the pictures that are missing"),
-        _ => format!("{retry} does it again"),
-    };
     if ended == State::Finished {
         return None;
     }
+    let about = match job.about() {
+        Ok(about) => about,
+        Err(error) => return Some(error.into()),
+    };
+    let remedy = (about.remedy)(job, queued.map(|queued| queued.number));
     // Where its events cannot be written, the queue alone knows why it failed.
     let queue = || client::jobs(&concept.home().ok()?).ok()?.into_iter().find(|info| info.job == job.path());
     if ended != State::Failed
@@ -180,19 +173,17 @@ fn failure(
     }
     Some(Error::Job(match ended {
         State::Failed => match &history.end {
-            Some(End::Failed { message }) if matches!(job.kind(), Ok(JobKind::Sample)) => {
-                format!("{message}\n{resume}")
-            }
+            Some(End::Failed { message }) if about.makes_pictures => format!("{message}\n{remedy}"),
             Some(End::Failed { message }) => message.clone(),
             _ => "the job failed".into(),
         },
         State::New => "cancelled before it began".into(),
-        State::Stopped if matches!(job.kind(), Ok(JobKind::Sample)) => {
-            format!("stopped after {} pictures: {resume}", history.pictures.len())
+        State::Stopped if about.makes_pictures => {
+            format!("stopped after {} pictures: {remedy}", history.pictures.len())
         }
-        State::Stopped => format!("stopped after step {}: {resume}", history.step()),
+        State::Stopped => format!("stopped after step {}: {remedy}", history.step()),
         _ => format!(
-            "the runner died without a word after step {} (killed, or out of memory; see {}): {resume}",
+            "the runner died without a word after step {} (killed, or out of memory; see {}): {remedy}",
             history.step(),
             job.log().shown()
         ),
@@ -213,7 +204,7 @@ fn print_result(job: &JobFolder, history: &History) {
     if let Some(both) = scores(job, history) {
         print_scores(&both);
     }
-    if matches!(job.kind(), Ok(JobKind::Sample)) {
+    if job.about().is_ok_and(|kind| kind.makes_pictures) {
         history.pictures.iter().for_each(|picture| outln!("{}", picture.path.shown()));
         job.sheets().iter().for_each(|sheet| outln!("{}", sheet.shown()));
         if job.legend().is_file() {
@@ -233,8 +224,7 @@ fn held_out(history: &History) -> String {
 
 /// What a job has measured: as its lines have it, with today's intervals, else as its events have told it.
 fn scores(job: &JobFolder, history: &History) -> Option<BothScores> {
-    let read = if matches!(job.kind(), Ok(JobKind::Train)) { scores_of_run(job) } else { scores_of_job(job) };
-    read.ok().flatten().or_else(|| history.scores(None))
+    scores_of_run(job).ok().flatten().or_else(|| history.scores(None))
 }
 
 /// The table of scores before and after, and of the photos.

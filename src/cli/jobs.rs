@@ -7,7 +7,7 @@ use super::{Error, print_json};
 use crate::client;
 use crate::client::{Reader, words};
 use crate::protocol::{JobChange, JobInfo, JobKind, JobState};
-use crate::workspace::{History, Home, JobFolder};
+use crate::workspace::{History, Home, JobFolder, Kind};
 
 /// Jobs that are over which are listed without `--all`.
 const LAST: usize = 10;
@@ -139,9 +139,8 @@ fn list(args: &ListArgs) -> Result<(), Error> {
 fn again(job: &JobInfo) -> &'static str {
     match (job.state, job.kind) {
         (JobState::Cancelled, _) => "put it into the queue again",
-        (_, Some(JobKind::Train)) => "go on with it from its last checkpoint",
-        (_, Some(JobKind::Sample)) => "make the pictures that are missing",
-        _ => "do it again",
+        (_, Some(kind)) => Kind::of(kind).do_again,
+        (_, None) => "do it again",
     }
 }
 

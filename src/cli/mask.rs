@@ -7,11 +7,11 @@ use serde_json::json;
 
 use super::preflight::Told;
 use super::{Error, PlacementArgs, Where, follow, mask_bench, print_json};
-use crate::client;
+use crate::client::{self, Asked};
 use crate::fs::Show;
 use crate::image::mask_confidence;
 use crate::protocol::{FloatType, MaskConfig, MaskMaker, MaskPoint, MaskQuality, SegmentRequest, doubt};
-use crate::workspace::{self, Concept, History, JobFolder, MaskProblem};
+use crate::workspace::{self, Concept, History, MaskProblem};
 
 /// What to do.
 #[derive(Debug, clap::Args)]
@@ -215,7 +215,6 @@ fn make(args: &MakeArgs) -> Result<(), Error> {
     if maker == MaskMaker::Nobody {
         return Err(Error::Job("--masks nobody makes none: name base_model, sam or segmenter".into()));
     }
-    concept.check_masks_by(maker)?;
     let usual = MaskConfig::of(maker, args.mask_quality.unwrap_or(MaskQuality::Best));
     let config = MaskConfig {
         maker,
@@ -228,25 +227,21 @@ fn make(args: &MakeArgs) -> Result<(), Error> {
         device: args.device.map_or(usual.device, Where::device),
         dtype: args.dtype.unwrap_or(usual.dtype),
     };
-    config.check()?;
     let pictures = pictures(&concept, args)?;
     if pictures.is_empty() {
         let of = if args.batch.is_some() { "sample of the sampling" } else { "photo" };
         return Err(Error::Job(format!("every {of} has a mask: --replace makes them anew")));
     }
-    let estimate = client::estimate_of(client::mask_request(&concept, pictures.len(), config.clone())?)?;
-    let looks = config.looks();
-    let told = Told::work("masks", format!("{} pictures, {looks} looks at each", pictures.len()));
+    let (count, looks) = (pictures.len(), config.looks());
+    let ready = Asked::masks(&concept, pictures, config)?.estimate()?;
+    let told = Told::work("masks", format!("{count} pictures, {looks} looks at each"));
     if args.dry_run {
-        return super::preflight::dry_run(&concept, &told, &estimate, args.json);
+        return super::preflight::dry_run(&concept, &told, &ready, args.json);
     }
     if !args.json {
-        super::preflight::say(&concept, &told, &estimate);
+        super::preflight::say(&concept, &told, &ready);
     }
-    super::preflight::refuse(&estimate)?;
-    client::check_writable(&concept.home()?)?;
-    let job = JobFolder::new_masks(&concept, pictures, config)?;
-    let queued = client::submit_new(&job, args.placement.placement(args.device))?;
+    let (job, queued) = ready.begin(args.placement.placement(args.device))?;
     if !follow::quietly(&concept, &job, Some(&queued))? {
         return Ok(());
     }

@@ -7,7 +7,7 @@ use super::preflight::Told;
 use super::table::{Cell, Column, Format, Table};
 use super::values::{dtype, one_of};
 use super::{Error, PlacementArgs, Where, follow};
-use crate::client;
+use crate::client::Asked;
 use crate::fs::Show;
 use crate::image::{list_photos, mask_path, mask_says};
 use crate::protocol::{FloatType, MaskConfig, MaskMaker, MaskQuality, is_doubtful};
@@ -64,25 +64,17 @@ pub fn run(args: &Args) -> Result<(), Error> {
         dtype: args.dtype.unwrap_or_default(),
         ..MaskConfig::default()
     };
-    let most = ways.iter().max_by_key(|way| MaskConfig::of(way.maker, way.quality).looks());
-    let (maker, quality) = most.map_or((MaskMaker::Segmenter, MaskQuality::Fast), |way| (way.maker, way.quality));
-    let (device, dtype) = (mask.device, mask.dtype);
-    let needs = MaskConfig { device, dtype, ..MaskConfig::of(maker, quality) };
-    let estimate = client::estimate_of(client::mask_request(&concept, pictures.len() * ways.len(), needs)?)?;
+    let (told, bench) = (format!("{} ways of {} pictures", ways.len(), pictures.len()), MaskBench { ways, pictures });
+    let ready = Asked::mask_bench(&concept, bench.clone(), mask)?.estimate()?;
     if args.format == Format::Text {
-        let told = Told::work("masks", format!("{} ways of {} pictures", ways.len(), pictures.len()));
-        super::preflight::say(&concept, &told, &estimate);
+        super::preflight::say(&concept, &Told::work("masks", told), &ready);
     }
-    super::preflight::refuse(&estimate)?;
-    client::check_writable(&concept.home()?)?;
-    let bench = MaskBench { ways: ways.clone(), pictures };
-    let job = JobFolder::new_mask_bench(&concept, bench, mask)?;
-    let queued = client::submit_new(&job, args.placement.placement(args.device))?;
+    let (job, queued) = ready.begin(args.placement.placement(args.device))?;
     if !follow::quietly(&concept, &job, Some(&queued))? {
         return Ok(());
     }
     let lines = read_lines(&job)?;
-    out!("{}", table(&ways, &lines, &job).render(args.format));
+    out!("{}", table(&bench.ways, &lines, &job).render(args.format));
     Ok(())
 }
 

@@ -18,7 +18,6 @@ mod library;
 mod manual;
 mod mask;
 mod mask_bench;
-mod material;
 mod model;
 mod open;
 mod plan;

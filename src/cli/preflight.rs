@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::{Error, print_json};
-use crate::client::words;
+use crate::client::{Ready, words};
 use crate::fs::Show;
 use crate::protocol::{Estimate, FloatType, TrainConfig};
 use crate::workspace::{Concept, Preflight, effective_settings, photo_name};
@@ -13,41 +13,31 @@ use crate::workspace::{Concept, Preflight, effective_settings, photo_name};
 /// Rows of a preflight: what, and how.
 pub type Rows = Vec<(&'static str, String)>;
 
-/// What of a job the estimate does not say: the photos and settings of a training, how much there is to do.
+/// What of a job the estimate does not say: the settings of a training, how much there is to do.
 #[derive(Default)]
 pub struct Told<'a> {
-    /// What was looked at for a training, and its settings.
-    pub train: Option<(&'a Preflight, &'a TrainConfig)>,
+    /// The settings of a training.
+    pub train: Option<&'a TrainConfig>,
     /// The settings among them that come from concept.toml.
     pub from_concept: toml::Table,
     /// More of it, in words.
     pub rows: Rows,
 }
 
-impl<'a> Told<'a> {
-    /// A training.
-    pub fn train(checked: &'a Preflight, config: &'a TrainConfig) -> Self {
-        Self { train: Some((checked, config)), ..Self::default() }
-    }
-
+impl Told<'_> {
     /// Something else, and how much of it.
     pub fn work(name: &'static str, value: String) -> Self {
         Self { rows: vec![(name, value)], ..Self::default() }
     }
 }
 
-/// Refuse what cannot be done here.
-pub fn refuse(estimate: &Estimate) -> Result<(), Error> {
-    estimate.refusal.as_ref().map_or(Ok(()), |refusal| Err(Error::Job(refusal.clone())))
-}
-
 /// Say on stderr what will be done.
-pub fn say(concept: &Concept, told: &Told<'_>, estimate: &Estimate) {
+pub fn say(concept: &Concept, told: &Told<'_>, ready: &Ready) {
     // The runner tells of prompts itself, also to those who look later.
-    let estimate = estimate.without_prompts();
+    let estimate = ready.estimate.without_prompts();
     let (id, class_word) = (&concept.id, &concept.file.class_word);
     print_err(&[("concept", format!("{id} (a kind of {class_word})"))]);
-    print_err(&rows(told, &estimate));
+    print_err(&rows(told, ready.asked.photos.as_ref(), &estimate));
 }
 
 /// Say on stderr which settings of all trainings of a plan come from concept.toml.
@@ -67,7 +57,7 @@ pub fn say_plan(what: String, estimates: &[Estimate]) {
             all.parts.push(part.clone());
         }
     }
-    print_err(&rows(&Told::work("jobs", what), &all));
+    print_err(&rows(&Told::work("jobs", what), None, &all));
 }
 
 fn print_err(rows: &[(&'static str, String)]) {
@@ -77,9 +67,11 @@ fn print_err(rows: &[(&'static str, String)]) {
 }
 
 /// All that can be known beforehand, as the result of a command; an error where the job is refused.
-pub fn dry_run(concept: &Concept, told: &Told<'_>, estimate: &Estimate, json: bool) -> Result<(), Error> {
+pub fn dry_run(concept: &Concept, told: &Told<'_>, ready: &Ready, json: bool) -> Result<(), Error> {
+    let (estimate, photos) = (&ready.estimate, ready.asked.photos.as_ref());
+    let train = || photos.zip(told.train);
     if json {
-        let photos = told.train.map(|(checked, config)| {
+        let shown = train().map(|(checked, config)| {
             let photo = |photo: &crate::workspace::Photo| {
                 let (width, height) = photo.size;
                 json!({
@@ -92,22 +84,23 @@ pub fn dry_run(concept: &Concept, told: &Told<'_>, estimate: &Estimate, json: bo
         });
         print_json(&json!({
             "concept": concept.id,
-            "photos": photos,
-            "settings": told.train.map(|(_, config)| config),
+            "photos": shown,
+            "settings": told.train,
             "from_concept": told.train.map(|_| &told.from_concept),
-            "warnings": told.train.map(|(checked, config)| checked.training_warnings(config)),
+            "warnings": train().map(|(checked, config)| checked.training_warnings(config)),
             "estimate": estimate,
         }));
     } else {
         outln!("{:<11} {} (a kind of {})", "concept", concept.id, concept.file.class_word);
-        for (name, value) in rows(told, estimate) {
+        for (name, value) in rows(told, photos, estimate) {
             outln!("{name:<11} {value}");
         }
     }
-    refuse(estimate)
+    // Room on the disk may be made until then.
+    estimate.refusal.as_ref().map_or(Ok(()), |refusal| Err(Error::Job(refusal.clone())))
 }
 
-fn rows(told: &Told<'_>, estimate: &Estimate) -> Rows {
+fn rows(told: &Told<'_>, photos: Option<&Preflight>, estimate: &Estimate) -> Rows {
     let mut rows = Rows::new();
     // 0: the base model has no part in it.
     if estimate.resolution > 0 {
@@ -127,7 +120,7 @@ fn rows(told: &Told<'_>, estimate: &Estimate) -> Rows {
         rows.push(("pictures", format!("{0} × {0}", estimate.resolution)));
     }
     rows.extend(told.rows.iter().cloned());
-    if let Some((checked, config)) = told.train {
+    if let Some((checked, config)) = photos.zip(told.train) {
         for photo in &checked.photos {
             let name = photo_name(&photo.path);
             let mask = if photo.mask.is_some() { "mask" } else { "no mask" };

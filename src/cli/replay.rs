@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::diff::Pixels;
-use super::{Error, PlacementArgs, follow, preflight, print_json};
-use crate::client;
+use super::{Error, PlacementArgs, follow, print_json};
+use crate::client::{self, Asked};
 use crate::fs::Show;
 use crate::fs::sha256;
 use crate::image::{Provenance, png_size, read_photo, read_provenance};
 use crate::protocol::{DeviceName, ModelSpec, PictureConfig, PictureRecord, SampleConfig, check_prompt, check_word};
-use crate::workspace::{self, BatchSpec, Concept, History, JobFolder};
+use crate::workspace::{self, BatchSpec, Concept, History};
 
 /// Options of `replay`.
 #[derive(Debug, clap::Args)]
@@ -72,23 +72,17 @@ pub fn run(args: &Args) -> Result<(), Error> {
     }
     let concept = concept(args, &record)?;
     let (spec, picture) = batch(args, &record, &concept)?;
-    let pictures = [picture];
     // As many are denoised as then, though only one is kept.
-    let needs = vec![pictures[0].clone(); spec.sample.batch_size];
-    let mut as_then = concept.clone();
-    as_then.file.base_model.clone_from(&spec.base_model.path);
-    as_then.file.class_word.clone_from(&spec.class_word);
-    let estimate = client::estimate(&as_then, None, &spec.sample, Some(&needs), false)?;
-    preflight::refuse(&estimate)?;
-    if [width, height].iter().any(|side| *side as usize != estimate.resolution) {
-        let problem =
-            format!("it has {width} × {height} pixels, and its base model makes {0} × {0}", estimate.resolution);
+    let needs = vec![picture.clone(); spec.sample.batch_size];
+    let ready = Asked::sample(&concept, spec, vec![picture], needs)?.estimate()?;
+    ready.refuse()?;
+    let resolution = ready.estimate.resolution;
+    if [width, height].iter().any(|side| *side as usize != resolution) {
+        let problem = format!("it has {width} × {height} pixels, and its base model makes {resolution} × {resolution}");
         return refuse(problem, "the record is forged or damaged");
     }
-    client::check_writable(&concept.home()?)?;
     let before = read_photo(&args.file)?;
-    let batch = JobFolder::new_batch(&concept, &spec, &pictures)?;
-    let job = client::submit_new(&batch, args.placement.placement(None))?;
+    let (batch, job) = ready.begin(args.placement.placement(None))?;
     if !follow::quietly(&concept, &batch, Some(&job))? {
         return Ok(());
     }

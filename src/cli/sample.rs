@@ -8,9 +8,9 @@ use serde_json::json;
 
 use super::values::{one_of, positive};
 use super::{Error, PlacementArgs, PromptArgs, RunArgs, follow, preflight, print_json};
-use crate::client::{self, Reckoned, words};
+use crate::client::{self, Reckoned, Sampling, words};
 use crate::protocol::{Axis, EmbeddingFile, NoiseKind, SampleConfig, SamplerKind, SeedRule};
-use crate::workspace::{self, BatchSpec, Concept, JobFolder, ListNames, PromptList, Values, copies, values_of};
+use crate::workspace::{self, Concept, JobFolder, ListNames, PromptList, Values, copies, values_of};
 
 /// Prompts that a preview shows.
 const SHOWN: usize = 10;
@@ -114,7 +114,6 @@ pub fn run(args: &Args) -> Result<(), Error> {
         // Who asks for a seed gets that seed, and a sheet has each seed in one row or column.
         config.seeds = SeedRule::Shared;
     }
-    concept.check_masks_by(config.masks)?;
     config.concepts = args.with.iter().map(|text| client::other_concept(&home, text)).collect::<Result<_, _>>()?;
     config.concept_steps = match args.concept_steps[..] {
         [] => None,
@@ -129,8 +128,6 @@ pub fn run(args: &Args) -> Result<(), Error> {
     config.strength = args.strength.unwrap_or(config.strength);
     config.negative_prompt = args.negative_prompt.clone().unwrap_or(config.negative_prompt);
     config.batch_size = args.batch_size.unwrap_or(config.batch_size);
-    // Karras and eta are those of lines with another sampler too: each line is looked at below.
-    SampleConfig { karras: false, eta: 0.0, ..config.clone() }.check()?;
     let list = list(args, &concept, &config)?;
     let values = Values {
         seeds: several(args.seeds.as_ref()),
@@ -139,33 +136,29 @@ pub fn run(args: &Args) -> Result<(), Error> {
         checkpoints: run.as_ref().map_or(Ok(Vec::new()), |run| client::checkpoints(run, &args.checkpoints))?,
         images_per_prompt: args.prompts.images_per_prompt,
     };
-    config.prompts.clear();
-    let reckoned = Reckoned::of(&concept, &list, &values, &config, &args.grid)?;
-    config.prompts = reckoned.counts.iter().map(|line| line.text.clone()).collect();
+    let absolute = |out: &PathBuf| std::path::absolute(out).map_err(workspace::Error::io("find", out));
+    let out = args.out.as_ref().map(absolute).transpose()?;
+    let sampling = Sampling { config, list, values, grid: args.grid.clone() };
+    let reckoned = Reckoned::of(&concept, run.as_ref(), sampling, out.clone())?;
     if args.preview {
         preview(&reckoned, args.run.json);
-        return Ok(reckoned.refuse()?);
+        return Ok(reckoned.ready.refuse()?);
     }
     if args.dry_run {
-        return preflight::dry_run(&concept, &preflight::Told::default(), &reckoned.estimate, args.run.json);
+        return preflight::dry_run(&concept, &preflight::Told::default(), &reckoned.ready, args.run.json);
     }
     if !args.run.json {
-        preflight::say(&concept, &preflight::Told::default(), &reckoned.estimate);
+        preflight::say(&concept, &preflight::Told::default(), &reckoned.ready);
         errln!("{:<11} {}", "disk", reckoned.room.words());
     }
     for warning in &reckoned.warnings {
         errln!("warning: {}", words::plain(warning));
     }
-    reckoned.refuse()?;
-    let absolute = |out: &PathBuf| std::path::absolute(out).map_err(workspace::Error::io("find", out));
-    let out = args.out.as_ref().map(absolute).transpose()?;
+    reckoned.ready.refuse()?;
     if let Some(out) = &out {
         copies::make_room(out, &reckoned.pictures)?;
     }
-    let spec = BatchSpec { grid: args.grid.clone(), out, ..BatchSpec::new(&concept, run.as_ref(), config)? };
-    client::check_writable(&home)?;
-    let batch = JobFolder::new_batch(&concept, &spec, &reckoned.pictures)?;
-    let job = client::submit_new(&batch, args.placement.placement(args.prompts.device))?;
+    let (batch, job) = reckoned.ready.begin(args.placement.placement(args.prompts.device))?;
     follow::follow(&concept, &batch, Some(&job), args.run.json)
 }
 
@@ -190,7 +183,8 @@ fn list(args: &Args, concept: &Concept, config: &SampleConfig) -> Result<PromptL
 
 /// Print what the list comes to.
 fn preview(reckoned: &Reckoned, json: bool) {
-    let Reckoned { counts, pictures, prompts, estimate, room, warnings } = reckoned;
+    let Reckoned { counts, pictures, prompts, room, warnings, ready } = reckoned;
+    let estimate = &ready.estimate;
     if json {
         print_json(&json!({
             "lines": counts,

@@ -9,13 +9,12 @@ use super::score_table::{
 use super::table::{Cell, Column, Format, Table};
 use super::values::one_of;
 use super::{Error, PlacementArgs, PromptArgs, RunArgs, follow, score_compare};
-use crate::client;
 use crate::client::words::shell;
+use crate::client::{self, Asked};
 use crate::fs::Show;
-use crate::protocol::{ClipText, Fill, ScoreConfig, ScoreCrop, ScoreTask, Scores};
+use crate::protocol::{ClipText, EstimateRequest, Fill, ScoreConfig, ScoreCrop, ScoreTask, Scores};
 use crate::workspace::{
-    self, Concept, History, JobFolder, ScoreLine, ScoreSpec, last_scored, lines_with, preflight, read_scores,
-    unread_scores,
+    self, Concept, History, JobFolder, ScoreLine, last_scored, lines_with, read_scores, unread_scores,
 };
 
 /// Options of a scoring.
@@ -110,45 +109,28 @@ pub fn run(args: &Args) -> Result<(), Error> {
     let mut config = concept.evaluation(JobFolder::preset_of(run.as_ref())?)?;
     args.how.apply(&mut config);
     args.prompts.apply_with_prompts(&mut config.sample, &concept)?;
-    config.sample.check()?;
-    preflight(&concept)?;
-    let (task, sides) = match &run {
-        None => (ScoreTask::Pictures { files, prompt: args.prompt.clone() }, 0),
-        Some(run) if args.checkpoints => {
-            let checkpoints = History::read(run)?.checkpoints.iter().filter(|(_, path)| path.is_file()).count();
-            // The start without one too.
-            (ScoreTask::Checkpoints, checkpoints + 1)
-        }
+    let task = match &run {
+        None => ScoreTask::Pictures { files, prompt: args.prompt.clone() },
+        Some(_) if args.checkpoints => ScoreTask::Checkpoints,
         Some(run) => {
             let home = concept.home()?;
             config.sample.checkpoint = Some(client::checkpoint_after(&home, run, &args.placement.after)?);
-            (ScoreTask::Both, 2)
+            ScoreTask::Both
         }
     };
-    let spec = ScoreSpec::new(&concept, run.as_ref(), task, config)?;
-    let estimate = client::estimate_of(client::score_request(&concept, &spec, sides)?)?;
-    let told = Told::work("scores", work(&spec, sides, concept.photos()?.len()));
+    let whole_run = matches!(task, ScoreTask::Both);
+    let ready = Asked::score(&concept, run.as_ref(), task, config)?.estimate()?;
+    let told = Told::work("scores", work(&ready.asked.request));
     if args.dry_run {
-        return super::preflight::dry_run(&concept, &told, &estimate, args.run.json);
+        return super::preflight::dry_run(&concept, &told, &ready, args.run.json);
     }
     if !args.run.json {
-        super::preflight::say(&concept, &told, &estimate);
+        super::preflight::say(&concept, &told, &ready);
     }
-    super::preflight::refuse(&estimate)?;
-    let placement = args.placement.placement(args.prompts.device);
-    if let (Some(run), ScoreTask::Both) = (&run, &spec.task) {
-        let (scoring, job) = client::score(&concept, run, spec.score, placement)?;
-        if args.format.is_none() {
-            return follow::follow(&concept, &scoring, Some(&job), args.run.json);
-        }
-        if follow::quietly(&concept, &scoring, Some(&job))? {
-            show(args, read_scores(&scoring)?);
-        }
-        return Ok(());
+    let (scoring, job) = ready.begin(args.placement.placement(args.prompts.device))?;
+    if whole_run && args.format.is_none() {
+        return follow::follow(&concept, &scoring, Some(&job), args.run.json);
     }
-    client::check_writable(&concept.home()?)?;
-    let scoring = JobFolder::new_scoring(&concept, &spec)?;
-    let job = client::submit_new(&scoring, placement)?;
     if follow::quietly(&concept, &scoring, Some(&job))? {
         show(args, read_scores(&scoring)?);
     }
@@ -162,11 +144,11 @@ pub(super) fn warn_of_unread(run: &JobFolder) -> Result<(), Error> {
 }
 
 /// How much is measured, in words.
-fn work(spec: &ScoreSpec, sides: usize, photos: usize) -> String {
-    let photos = format!("against {photos} photos");
-    match &spec.task {
-        ScoreTask::Pictures { files, .. } => format!("{} pictures {photos}", files.len()),
-        _ => format!("{sides} × {} sampled pictures {photos}", spec.score.sample.pictures().len()),
+fn work(request: &EstimateRequest) -> String {
+    let (photos, score) = (format!("against {} photos", request.photos), request.score.as_ref());
+    match score.map_or((0, 0), |score| (score.files, score.sides)) {
+        (0, sides) => format!("{sides} × {} sampled pictures {photos}", request.sample.pictures().len()),
+        (files, _) => format!("{files} pictures {photos}"),
     }
 }
 

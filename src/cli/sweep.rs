@@ -1,9 +1,6 @@
 //! `catbench sweep`: a concept trained and scored with every combination of some settings.
 
-use serde_json::json;
-
-use super::material::Material;
-use super::plan::{Cell as PlanCell, JobIds, KnownCells, Plan, Row};
+use super::plan::{self, How};
 use super::score::HowArgs;
 use super::score_compare::difference_cells;
 use super::score_table::{
@@ -11,11 +8,12 @@ use super::score_table::{
     of_checkpoints,
 };
 use super::table::{Cell, Column, Format, Table};
-use super::{Error, PromptArgs, Where, print_json};
+use super::{Error, PromptArgs, Where};
 use crate::client;
 use crate::method::MethodSettings;
 use crate::protocol::{Declaration, Preset, SampleConfig, ScoreConfig, Scores, TrainConfig, with_text};
 use crate::statistics;
+use crate::workspace::plan::{Cell as PlanCell, JobIds, OF_LEARNED, Plan, Row};
 use crate::workspace::{Concept, preflight};
 
 /// Options of a sweep.
@@ -216,9 +214,11 @@ impl Args {
     /// The cells, and the settings that all their trainings have from concept.toml.
     fn cells(&self, concept: &Concept) -> Result<(Vec<PlanCell>, toml::Table), Error> {
         let usually = if self.layers_study { 3 } else { 1 };
-        let known = KnownCells::of(&concept.home()?, &self.plan_name(concept));
-        let trainings = |label: &str| self.train_seeds.or_else(|| known.trainings(label)).unwrap_or(usually);
-        let material = Material::of(&concept.home()?, concept, true)?;
+        // One that cannot be read is refused when it is opened.
+        let known = Plan::read(&concept.home()?, &self.plan_name(concept)).ok().flatten();
+        let known = |label: &str| known.as_ref()?.trainings(label);
+        let trainings = |label: &str| self.train_seeds.or_else(|| known(label)).unwrap_or(usually);
+        let material = client::plan::material(&concept.home()?, concept, true)?;
         let mut cells: Vec<Vec<(String, String)>> = vec![Vec::new()];
         for (name, values) in self.axes(concept)? {
             let and = |cell: &Vec<_>, value: &String| [&cell[..], &[(name.clone(), value.clone())]].concat();
@@ -295,21 +295,9 @@ pub fn run(args: &Args) -> Result<(), Error> {
     if args.format != Format::Json {
         super::preflight::say_start(&from_concept);
     }
-    plan.preflight(args.format != Format::Json)?;
-    let numbers = plan.submit(args.priority, matches!(args.prompts.device, Some(Where::Any)))?;
-    if args.detach {
-        if args.format == Format::Json {
-            print_json(&json!({ "jobs": numbers, "cells": plan.cells.len() }));
-        }
-        errln!("{} jobs are queued; the same command shows the table", numbers.len());
-        return Ok(());
-    }
-    if !numbers.is_empty() && !plan.wait(&numbers)? {
-        return Ok(());
-    }
-    let table = table(&plan, args.layers_study)?;
-    out!("{}", table.render(args.format));
-    plan.check_measured()
+    let any_device = matches!(args.prompts.device, Some(Where::Any));
+    let how = How { priority: args.priority, any_device, detach: args.detach, format: args.format };
+    plan::run(&mut plan, &how, |plan| table(plan, args.layers_study))
 }
 
 /// All cells, each one's difference from what comes without the concept, and where it stands against the best.
@@ -425,8 +413,7 @@ fn matters_untrained(name: &str, value: &str) -> bool {
     let group = group_of(name, value, &Settings::default());
     group.is_ok_and(|(group, key)| {
         // A preset says how pictures are sampled too.
-        ["method", "preset"].contains(&key)
-            || group != Group::Train && !["strength", "uncond_prefix", "every_prompt", "concept_steps"].contains(&key)
+        ["method", "preset"].contains(&key) || group != Group::Train && !OF_LEARNED.contains(&key)
     })
 }
 

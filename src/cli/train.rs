@@ -3,10 +3,10 @@
 use super::preflight::Told;
 use super::train_settings::{GROUP, TrainSettings};
 use super::{Error, PlacementArgs, follow};
-use crate::client;
 use crate::client::words::shell;
+use crate::client::{self, Asked, Ready};
 use crate::protocol::{JobInfo, State, TrainConfig};
-use crate::workspace::{Concept, History, JobFolder, Preflight, preflight, preflight_of};
+use crate::workspace::{Concept, JobFolder};
 
 /// Options of a training. What is not given is as `[train]` of concept.toml has it, else as in the preset.
 #[derive(Debug, clap::Args)]
@@ -34,39 +34,31 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<(), Error> {
     let concept = super::concept(&args.concept)?;
     let Some(id) = &args.resume else { return new(args, &concept) };
-    let (run, checked) = resumable(&concept, id)?;
-    let (spec, done) = (run.run_spec()?, steps_done(&run)?);
-    checked.check_training(&spec.train)?;
-    client::check_resume(&run)?;
-    let estimate = client::estimate_of(client::run_request(&concept, &spec, done)?)?;
-    let mut told = Told::train(&checked, &spec.train);
-    told.rows.push(("resumes", format!("{} after {done} of {} steps", run.id(), spec.train.steps)));
-    if args.dry_run {
-        return super::preflight::dry_run(&concept, &told, &estimate, args.json);
-    }
-    if !args.json {
-        super::preflight::say(&concept, &told, &estimate);
-    }
-    super::preflight::refuse(&estimate)?;
-    let job = client::submit(&run, args.placement.placement(args.settings.device()))?;
-    follow_or_leave(args, &concept, &run, &job)
+    let run = resumable(&concept, id)?;
+    let ready = Asked::resume(&concept, &run)?.estimate()?;
+    let (train, done) = (run.run_spec()?.train, client::steps_done(&run)?);
+    let resumes = ("resumes", format!("{} after {done} of {} steps", run.id(), train.steps));
+    begin(args, &concept, &train, Told { rows: vec![resumes], ..Told::default() }, ready)
 }
 
 fn new(args: &Args, concept: &Concept) -> Result<(), Error> {
     let config = args.settings.config(concept)?;
-    let from_concept = args.settings.starts_from(concept);
-    let kept = if from_concept { concept.file.train.kept_in(&config) } else { toml::Table::new() };
+    let starts_there = args.settings.starts_from(concept);
+    let from_concept = if starts_there { concept.file.train.kept_in(&config) } else { toml::Table::new() };
+    let ready = Asked::train(concept, config.clone())?.estimate()?;
+    begin(args, concept, &config, Told { from_concept, ..Told::default() }, ready)
+}
+
+/// Say what will be done, do it, and follow it.
+fn begin(args: &Args, concept: &Concept, config: &TrainConfig, told: Told, ready: Ready) -> Result<(), Error> {
+    let told = Told { train: Some(config), ..told };
     if args.dry_run {
-        config.check()?;
-        let (checked, sample) = (preflight(concept)?, concept.evaluation(config.preset()?)?.sample);
-        sample.check()?;
-        checked.check_training(&config)?;
-        let estimate = client::estimate(concept, Some(&config), &sample, None, config.evaluate)?;
-        let told = Told { from_concept: kept, ..Told::train(&checked, &config) };
-        return super::preflight::dry_run(concept, &told, &estimate, args.json);
+        return super::preflight::dry_run(concept, &told, &ready, args.json);
     }
-    let run = begin(concept, config, kept, !args.json)?;
-    let job = client::submit_new(&run, args.placement.placement(args.settings.device()))?;
+    if !args.json {
+        super::preflight::say(concept, &told, &ready);
+    }
+    let (run, job) = ready.begin(args.placement.placement(args.settings.device()))?;
     follow_or_leave(args, concept, &run, &job)
 }
 
@@ -78,42 +70,21 @@ fn follow_or_leave(args: &Args, concept: &Concept, run: &JobFolder, job: &JobInf
     follow::follow(concept, run, Some(job), args.json)
 }
 
-/// Steps that the last checkpoint of `run` has behind it.
-fn steps_done(run: &JobFolder) -> Result<usize, Error> {
-    let checkpoints = History::read(run)?.checkpoints;
-    Ok(checkpoints.iter().rfind(|(_, path)| path.is_file()).map_or(0, |(step, _)| *step))
-}
-
 /// The demo without a screen: train and score.
 pub fn demo(json: bool) -> Result<(), Error> {
     let concept = super::concept("demo")?;
     let config = TrainConfig { evaluate: true, ..concept.train_config() };
-    let kept = concept.file.train.kept_in(&config);
-    let run = begin(&concept, config, kept, !json)?;
-    let job = client::submit_new(&run, client::Placement::default())?;
+    let from_concept = concept.file.train.kept_in(&config);
+    let ready = Asked::train(&concept, config.clone())?.estimate()?;
+    if !json {
+        super::preflight::say(&concept, &Told { train: Some(&config), from_concept, ..Told::default() }, &ready);
+    }
+    let (run, job) = ready.begin(client::Placement::default())?;
     follow::follow(&concept, &run, Some(&job), json)
 }
 
-/// Check all that can be checked, say what will be done, and make the run's folder. `from_concept` is what of `config` comes from
-/// concept.toml.
-fn begin(concept: &Concept, config: TrainConfig, from_concept: toml::Table, say: bool) -> Result<JobFolder, Error> {
-    config.check()?;
-    let checked = preflight(concept)?;
-    checked.check_training(&config)?;
-    let evaluation = concept.evaluation(config.preset()?)?;
-    evaluation.sample.check()?;
-    let estimate = client::estimate(concept, Some(&config), &evaluation.sample, None, config.evaluate)?;
-    if say {
-        let told = Told { from_concept, ..Told::train(&checked, &config) };
-        super::preflight::say(concept, &told, &estimate);
-    }
-    super::preflight::refuse(&estimate)?;
-    client::check_writable(&concept.home()?)?;
-    Ok(JobFolder::new_run(concept, config, evaluation)?)
-}
-
-/// A run that has something left to do and is not being done, and what was looked at for it.
-fn resumable(concept: &Concept, id: &str) -> Result<(JobFolder, Preflight), Error> {
+/// A run that has something left to do and is not being done.
+fn resumable(concept: &Concept, id: &str) -> Result<JobFolder, Error> {
     let run = concept.run(id)?;
     match run.look()?.0 {
         State::Running => Err(Error::Job(format!(
@@ -127,9 +98,6 @@ fn resumable(concept: &Concept, id: &str) -> Result<(JobFolder, Preflight), Erro
             run.id(),
             shell(&concept.id)
         ))),
-        _ => {
-            let checked = preflight_of(concept, run.run_spec()?.photos)?;
-            Ok((run, checked))
-        }
+        _ => Ok(run),
     }
 }

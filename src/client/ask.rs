@@ -3,87 +3,15 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use super::Error;
 use crate::json;
-use crate::protocol::{
-    Estimate, EstimateRequest, Format, MaskConfig, MaskWork, ModelSpec, PictureConfig, Reply, Request, SampleConfig,
-    ScoreTask, ScoreWork, TrainConfig,
-};
-use crate::workspace::{Concept, Home, JobFolder, RunSpec, ScoreSpec};
-
-/// What a job on `concept` would need: a training with the pictures made on its way, or with `train` none a sampling;
-/// of `pictures`, or of every prompt of `sample` with every seed; `scored` when a scoring belongs to it.
-pub fn estimate(
-    concept: &Concept,
-    train: Option<&TrainConfig>,
-    sample: &SampleConfig,
-    pictures: Option<&[PictureConfig]>,
-    scored: bool,
-) -> Result<Estimate, Error> {
-    let request = EstimateRequest {
-        train: train.cloned(),
-        pictures: pictures.map(<[PictureConfig]>::to_vec),
-        score: concept.score_model().filter(|_| scored).map(|score_model| ScoreWork {
-            score_model,
-            dino_model: concept.dino_model(),
-            sides: 2,
-            files: 0,
-        }),
-        ..job_on(concept, concept.base_model()?, sample.clone())?
-    };
-    estimate_of(request)
-}
-
-/// The question what is left of a run needs, of which `done` steps are done.
-pub fn run_request(concept: &Concept, spec: &RunSpec, done: usize) -> Result<EstimateRequest, Error> {
-    let train = TrainConfig { steps: spec.train.steps.saturating_sub(done).max(1), ..spec.train.clone() };
-    let score = spec.score_model.clone().filter(|_| train.evaluate).map(|score_model| ScoreWork {
-        score_model,
-        dino_model: spec.dino_model.clone(),
-        sides: 2,
-        files: 0,
-    });
-    let job = job_on(concept, spec.base_model.clone(), spec.evaluation.sample.clone())?;
-    Ok(EstimateRequest { train: Some(train), score, ..job })
-}
-
-/// The question what a scoring needs in which the pictures are sampled so many times.
-pub fn score_request(concept: &Concept, spec: &ScoreSpec, sides: usize) -> Result<EstimateRequest, Error> {
-    let files = if let ScoreTask::Pictures { files, .. } = &spec.task { files.len() } else { 0 };
-    let (score_model, dino_model) = (spec.score_model.clone(), spec.dino_model.clone());
-    let score = Some(ScoreWork { score_model, dino_model, sides, files });
-    Ok(EstimateRequest { score, ..job_on(concept, spec.base_model.clone(), spec.score.sample.clone())? })
-}
-
-/// The question what masks of so many `pictures` need.
-pub fn mask_request(concept: &Concept, pictures: usize, mask: MaskConfig) -> Result<EstimateRequest, Error> {
-    let sample = SampleConfig { device: mask.device, dtype: mask.dtype, ..SampleConfig::default() };
-    let masks = Some(MaskWork { pictures, mask });
-    Ok(EstimateRequest { masks, ..job_on(concept, concept.base_model()?, sample)? })
-}
-
-fn job_on(concept: &Concept, base_model: ModelSpec, sample: SampleConfig) -> Result<EstimateRequest, Error> {
-    Ok(EstimateRequest {
-        base_model,
-        class_word: concept.file.class_word.clone(),
-        train: None,
-        sample,
-        pictures: None,
-        photos: concept.photos()?.len(),
-        score: None,
-        masks: None,
-    })
-}
-
-/// What a job would need.
-pub fn estimate_of(request: EstimateRequest) -> Result<Estimate, Error> {
-    let mut estimates = estimates(vec![request])?;
-    estimates.pop().ok_or_else(|| Error::Answer("no estimate".into()))
-}
+use crate::protocol::{Estimate, EstimateRequest, Format, ModelSpec, Reply, Request};
+use crate::workspace::{Concept, Home, JobFolder};
 
 /// What each of these jobs would need.
-pub fn estimates(jobs: Vec<EstimateRequest>) -> Result<Vec<Estimate>, Error> {
+pub(super) fn estimates(jobs: Vec<EstimateRequest>) -> Result<Vec<Estimate>, Error> {
     if jobs.is_empty() {
         return Ok(Vec::new());
     }
@@ -119,7 +47,7 @@ pub fn export(
 }
 
 /// Refuse to go on with `run` where its training would refuse to, because its photos or masks have changed since.
-pub fn check_resume(run: &JobFolder) -> Result<(), Error> {
+pub(super) fn check_resume(run: &JobFolder) -> Result<(), Error> {
     match ask(&Request::CheckResume { run: run.path().to_owned() })? {
         Reply::CanResume => Ok(()),
         other => Err(unexpected(other)),
@@ -142,6 +70,19 @@ pub fn model_hash(base_model: &ModelSpec, home: &Home) -> Result<String, Error> 
     }
 }
 
+static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+
+/// Have the questions of this process answered by `program`, which is catbench, where the process is not.
+pub fn set_program(program: &Path) {
+    // Who has set it first has said the same.
+    let _ = PROGRAM.set(program.to_owned());
+}
+
+/// What answers questions: this program.
+pub(super) fn program() -> Result<PathBuf, Error> {
+    PROGRAM.get().cloned().map_or_else(|| std::env::current_exe().map_err(Error::Start), Ok)
+}
+
 fn unexpected(reply: Reply) -> Error {
     match reply {
         Reply::Failed { message, picture: None } => Error::Refused(message),
@@ -153,8 +94,7 @@ fn unexpected(reply: Reply) -> Error {
 fn ask(request: &Request) -> Result<Reply, Error> {
     let wrong = |problem: &dyn std::fmt::Display| Error::Answer(problem.to_string());
     let question = json::to_vec(request).map_err(|error| wrong(&error))?;
-    let program = std::env::current_exe().map_err(Error::Start)?;
-    let mut runner = Command::new(program)
+    let mut runner = Command::new(program()?)
         .arg("runner")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

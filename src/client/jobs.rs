@@ -1,7 +1,7 @@
 //! Handing jobs to the queue, and changing them there.
 
-use super::{Daemon, Error, check_writable, jobs};
-use crate::protocol::{DaemonReply, DaemonRequest, JobChange, JobInfo, ScoreConfig, Submission};
+use super::{Daemon, Error, jobs};
+use crate::protocol::{DaemonReply, DaemonRequest, JobChange, JobInfo, Submission};
 use crate::workspace::{Concept, Home, JobFolder, own_conditions};
 
 /// Where and when a job is done.
@@ -17,7 +17,7 @@ pub struct Placement {
 
 /// Hand `job` to the queue of its home. It is on disk there when this returns, and begins when its turn has come,
 /// whatever becomes of this process.
-pub fn submit(job: &JobFolder, placement: Placement) -> Result<JobInfo, Error> {
+pub(super) fn submit(job: &JobFolder, placement: Placement) -> Result<JobInfo, Error> {
     let Placement { any_device, priority, after } = placement;
     let device = if any_device { "any".into() } else { job.device()?.to_string() };
     let conditions = own_conditions()?;
@@ -29,48 +29,9 @@ pub fn submit(job: &JobFolder, placement: Placement) -> Result<JobInfo, Error> {
     }
 }
 
-/// Hand `job`, which was just made, to the queue. One that it does not take leaves nothing behind.
-pub fn submit_new(job: &JobFolder, placement: Placement) -> Result<JobInfo, Error> {
-    submit(job, placement).inspect_err(|error| {
-        if is_refused(error) {
-            job.discard();
-        }
-    })
-}
-
 /// Whether a job was not taken. A daemon that has not answered may have taken it.
-fn is_refused(error: &Error) -> bool {
+pub(super) fn is_refused(error: &Error) -> bool {
     !matches!(error, Error::HungUp | Error::Silent(_) | Error::Answer(_))
-}
-
-/// Hand a scoring of `run` to the queue, in the run's own folder. One that is not taken leaves that as it was.
-///
-/// # Errors
-/// The run is being scored already, or waits for it.
-pub fn score(
-    concept: &Concept,
-    run: &JobFolder,
-    config: ScoreConfig,
-    placement: Placement,
-) -> Result<(JobFolder, JobInfo), Error> {
-    let home = concept.home()?;
-    check_writable(&home)?;
-    let folder = run.evaluation();
-    if let Some(known) = jobs(&home)?.into_iter().find(|job| job.job == folder && !job.state.is_over()) {
-        return Err(Error::Scored { run: run.id().to_owned(), number: known.number });
-    }
-    let before = JobFolder::at(&folder).and_then(|scoring| scoring.score_spec()).ok();
-    let scoring = JobFolder::new_score(concept, run, config)?;
-    let taken = submit(&scoring, placement).inspect_err(|error| {
-        if is_refused(error) {
-            match &before {
-                // What cannot be put back is the next scoring's to overwrite.
-                Some(before) => drop(scoring.write_score_spec(before)),
-                None => scoring.discard(),
-            }
-        }
-    });
-    Ok((scoring, taken?))
 }
 
 /// Change job `number` of `home`.

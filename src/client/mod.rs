@@ -3,6 +3,7 @@
 //! at once.
 
 mod ask;
+mod begin;
 mod daemon;
 mod error;
 mod follow;
@@ -10,30 +11,30 @@ mod follow;
 mod hub;
 mod jobs;
 mod library;
+pub mod plan;
 mod reader;
 mod sampling;
 mod segment;
 mod watch;
 pub mod words;
 
-pub use ask::estimate;
+pub use ask::set_program;
+pub use begin::Asked;
 pub use daemon::Daemon;
 pub use error::Error;
 pub use follow::Follow;
-pub use jobs::{change, score, stop, submit, warnings};
+pub use jobs::{change, stop, warnings};
 pub use library::{pack, rebuild, refresh, remove, rename};
 pub use reader::{concept, jobs};
 pub use sampling::checkpoints;
 pub use segment::Segmenter;
 pub use watch::Watch;
 
-pub(crate) use ask::{
-    check_resume, estimate_of, estimates, export, import, mask_request, model_hash, run_request, score_request,
-    text_layers,
-};
+pub(crate) use ask::{export, import, model_hash, text_layers};
+pub(crate) use begin::Ready;
 #[cfg(feature = "hub")]
 pub use hub::download_model;
-pub(crate) use jobs::{Placement, submit_new};
+pub(crate) use jobs::Placement;
 pub(crate) use reader::{Reader, check_writable};
-pub(crate) use sampling::{Reckoned, checkpoint_after, last_checkpoint, other_concept};
+pub(crate) use sampling::{Reckoned, Sampling, checkpoint_after, last_checkpoint, other_concept, steps_done};
 pub(crate) use segment::Segmented;

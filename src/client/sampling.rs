@@ -4,10 +4,12 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use super::{Error, estimate, words};
+use super::{Asked, Error, Ready, words};
 use crate::fs::Show;
 use crate::protocol::{Axis, Estimate, JobInfo, OtherConcept, PictureConfig, SampleConfig, with_class_words};
-use crate::workspace::{self, Concept, End, History, Home, JobFolder, LineCount, PromptList, Values, plan_sheets};
+use crate::workspace::{
+    self, BatchSpec, Concept, End, History, Home, JobFolder, LineCount, PromptList, Values, plan_sheets,
+};
 
 /// What is looked for by prompt in other ways than by its whole text: more would take long.
 const LOOKED_FOR: usize = 100;
@@ -37,7 +39,7 @@ impl Room {
         format!("about {}{}", words::bytes(self.needed), free.unwrap_or_default())
     }
 
-    fn refuse(&self) -> Result<(), Error> {
+    pub(super) fn refuse(&self) -> Result<(), Error> {
         match self.free.filter(|free| *free < self.needed) {
             None => Ok(()),
             Some(free) => {
@@ -50,8 +52,20 @@ impl Room {
     }
 }
 
-/// What a sampling comes to and needs.
-#[derive(Debug, Clone)]
+/// A sampling as it is asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sampling {
+    /// What all pictures agree in; its prompts are of no account.
+    pub config: SampleConfig,
+    /// What is sampled.
+    pub list: PromptList,
+    /// Settings with several values.
+    pub values: Values,
+    /// Columns and rows of contact sheets; none makes no sheets.
+    pub grid: Vec<Axis>,
+}
+
+/// What a sampling comes to, ready to be begun.
 pub struct Reckoned {
     /// By line of its list.
     pub counts: Vec<LineCount>,
@@ -59,32 +73,42 @@ pub struct Reckoned {
     pub pictures: Vec<PictureConfig>,
     /// Different prompts.
     pub prompts: usize,
-    /// Memory, time, and what is not read of its prompts.
-    pub estimate: Estimate,
     /// Disk.
     pub room: Room,
     /// What the user should know, with the lines of the list.
     pub warnings: Vec<String>,
+    /// Memory, time, and what is not read of its prompts.
+    pub ready: Ready,
 }
 
 impl Reckoned {
-    /// Expand `list` and look at what comes of it. `config` needs no prompts.
+    /// Expand the list of a sampling with what `run` has learned, without a run of the base model, and look at what comes of it.
+    /// Copies of the pictures go to `out`.
     ///
     /// # Errors
     /// A list that comes to too much or to what does not go together, sheets that cannot be looked at, prompts that cannot be
     /// read, with their lines.
     pub fn of(
         concept: &Concept,
-        list: &PromptList,
-        values: &Values,
-        config: &SampleConfig,
-        grid: &[Axis],
+        run: Option<&JobFolder>,
+        sampling: Sampling,
+        out: Option<PathBuf>,
     ) -> Result<Self, Error> {
-        let listed = list.expand(values, config).map_err(workspace::Error::from)?;
-        plan_sheets(&listed.pictures, grid)?;
-        let lines = Lines { list, concept, config, pictures: &listed.pictures, of: &listed.lines };
-        let estimate =
-            estimate(concept, None, config, Some(&listed.pictures), false).map_err(|error| lines.named(error))?;
+        let Sampling { mut config, list, values, grid } = sampling;
+        config.prompts.clear();
+        // Karras and eta are those of lines with another sampler too: each line is looked at below.
+        let whole = SampleConfig { karras: false, eta: 0.0, ..config.clone() };
+        whole.check().map_err(workspace::Error::from)?;
+        let listed = list.expand(&values, &config).map_err(workspace::Error::from)?;
+        plan_sheets(&listed.pictures, &grid)?;
+        let counts = list.counts(&values, &config);
+        config.prompts = counts.iter().map(|line| line.text.clone()).collect();
+        let spec = BatchSpec { grid, out, ..BatchSpec::new(concept, run, config.clone())? };
+        let lines = Lines { list: &list, concept, config: &config, pictures: &listed.pictures, of: &listed.lines };
+        let mut asked = Asked::sample(concept, spec, listed.pictures.clone(), listed.pictures.clone())?;
+        // What its lines come to is in its pictures.
+        asked.request.sample.prompts.clear();
+        let mut ready = asked.estimate().map_err(|error| lines.named(error))?;
         let mut warnings: Vec<String> = listed
             .repeated
             .iter()
@@ -93,28 +117,16 @@ impl Reckoned {
                 format!("{place}: {count} of its pictures are named before with the same seed and settings: made once")
             })
             .collect();
-        warnings.extend(lines.warnings(&estimate));
-        Ok(Self {
-            counts: list.counts(values, config),
-            prompts: listed.pictures.iter().map(|picture| &picture.prompt).collect::<HashSet<_>>().len(),
-            room: Room::of(concept, &estimate, listed.pictures.len()),
-            pictures: listed.pictures,
-            estimate,
-            warnings,
-        })
-    }
-
-    /// Refuse what cannot be done here.
-    pub fn refuse(&self) -> Result<(), Error> {
-        if let Some(refusal) = &self.estimate.refusal {
-            return Err(Error::Refused(refusal.clone()));
-        }
-        self.room.refuse()
+        warnings.extend(lines.warnings(&ready.estimate));
+        let room = Room::of(concept, &ready.estimate, listed.pictures.len());
+        ready.asked.room = Some(room.clone());
+        let prompts = listed.pictures.iter().map(|picture| &picture.prompt).collect::<HashSet<_>>().len();
+        Ok(Self { counts, prompts, room, pictures: listed.pictures, ready, warnings })
     }
 
     /// How long it takes, in words.
     pub fn time(&self) -> String {
-        let time = &self.estimate.time;
+        let time = &self.ready.estimate.time;
         let (all, each) = (words::duration(time.total_seconds), words::short_duration(time.picture_seconds));
         format!("about {all} ({each} a picture)")
     }
@@ -229,6 +241,12 @@ pub fn last_checkpoint(run: &JobFolder) -> Result<PathBuf, Error> {
         };
         Error::Refused(format!("run {} has no checkpoint: {remedy}", run.id()))
     })
+}
+
+/// Steps that the last checkpoint of `run` has behind it.
+pub fn steps_done(run: &JobFolder) -> Result<usize, Error> {
+    let checkpoints = History::read(run)?.checkpoints;
+    Ok(checkpoints.iter().rfind(|(_, path)| path.is_file()).map_or(0, |(step, _)| *step))
 }
 
 /// The checkpoint of `run` for a job that starts once the jobs `after` have finished: the one that it ends with, where it

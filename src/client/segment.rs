@@ -6,6 +6,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use image::GrayImage;
 
 use super::Error;
+use super::ask::program;
 use crate::json;
 use crate::protocol::{SegmentReply, SegmentRequest};
 
@@ -31,8 +32,7 @@ impl Segmenter {
     /// # Errors
     /// The system refused.
     pub fn start() -> Result<Self, Error> {
-        let program = std::env::current_exe().map_err(Error::Start)?;
-        let mut runner = Command::new(program)
+        let mut runner = Command::new(program()?)
             .args(["runner", "--segment"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

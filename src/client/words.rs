@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+pub use crate::fs::shell;
 use crate::fs::{Show, is_shown};
 use crate::image::Provenance;
 use crate::protocol::{
@@ -75,16 +76,6 @@ pub fn settings(table: &toml::Table) -> String {
 /// The row that says which settings of a training come from the concept's file; none where none does.
 pub fn from_concept(kept: &toml::Table) -> Option<(&'static str, String)> {
     (!kept.is_empty()).then(|| ("starts from", format!("concept.toml: {}", settings(kept))))
-}
-
-/// `text` as one word of a command line, to be pasted. Other than by `shell_words::quote`, everything but what is known to be
-/// plain is quoted: an interactive shell makes something else of `{a,b}` and `a!b` too.
-pub fn shell(text: &str) -> Cow<'_, str> {
-    let plain = |c: char| c.is_alphanumeric() || "-_.,:/@+=".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        return text.into();
-    }
-    format!("'{}'", text.replace('\'', "'\\''")).into()
 }
 
 /// `text` on one line, without what would move the cursor of a terminal, change its colours or turn its writing.

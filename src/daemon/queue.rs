@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use super::Error;
 use super::devices::{ANY, Device, Devices};
-use crate::protocol::{Conditions, JobChange, JobInfo, JobKind, JobState, Submission};
+use crate::protocol::{Conditions, JobChange, JobInfo, JobState, Submission};
 use crate::workspace::queue::{self, How, QueueEntry, QueueFiles, Wanted, remedy};
 use crate::workspace::{self, Home, JobFolder};
 
@@ -161,7 +161,7 @@ impl Queue {
             JobChange::Resume => match state {
                 JobState::Paused => {
                     let job = self.job(number)?;
-                    if entry.wanted == Wanted::Ask && job.kind()? == JobKind::Mask {
+                    if entry.wanted == Wanted::Ask && job.about()?.writes_anywhere {
                         return Err(Error::Came(number));
                     }
                     let from_seq = job.event_count()?;

@@ -1,5 +1,6 @@
 //! Names and texts as people are shown them: from a file or a path may come what a terminal would obey.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -53,6 +54,15 @@ pub fn write_escaped(to: &mut impl fmt::Write, c: char) -> fmt::Result {
 pub fn is_shown(c: char) -> bool {
     let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     !c.is_control() && !turns && !matches!(c, '\u{e0000}'..='\u{e007f}')
+}
+
+/// `text` as one word of a command line, to be pasted.
+pub fn shell(text: &str) -> Cow<'_, str> {
+    let plain = |c: char| c.is_alphanumeric() || "-_.,:/@+=".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text.into();
+    }
+    format!("'{}'", text.replace('\'', "'\\''")).into()
 }
 
 #[cfg(test)]

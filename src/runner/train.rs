@@ -102,7 +102,7 @@ pub(super) fn run(job: &TrainJob, log: &mut EventLog, stop: &StopFlag) -> Result
     let pictured = (config.sample_every > 0).then_some(&config.sample_prompt);
     warn_of_prompts(pictured.into_iter().chain(&captions), &spec.class_word, &[], &model, log)?;
     if spec.base_model_hash.as_ref() != Some(&model.hash) {
-        job.folder.write_run_spec(&RunSpec { base_model_hash: Some(model.hash.clone()), ..spec.clone() })?;
+        job.folder.write(&RunSpec { base_model_hash: Some(model.hash.clone()), ..spec.clone() })?;
     }
     let photos = training_photos(&job.concept, spec, model.resolution() as u32)?;
     let mut progress = Progress::new(log, Phase::Cache);

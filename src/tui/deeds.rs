@@ -10,15 +10,11 @@ use super::overlays::page::Page;
 use super::overlays::picture::{Large, Shot};
 use super::overlays::question::Question;
 use crate::client::words::count;
-use crate::client::{self, Placement, Reckoned, check_writable};
+use crate::client::{self, Asked, Placement, Reckoned, Sampling, check_writable};
 use crate::fs::Show;
 use crate::image::left_out_words;
-use crate::protocol::{
-    Axis, JobChange, JobInfo, JobKind, JobState, PictureConfig, SampleConfig, ScoreTask, TrainConfig,
-};
-use crate::workspace::{
-    BatchSpec, Concept, ConceptFile, Home, JobFolder, Links, PromptList, ScoreSpec, Values, left_out, preflight,
-};
+use crate::protocol::{JobChange, JobInfo, JobState, SampleConfig, ScoreTask, TrainConfig};
+use crate::workspace::{Concept, ConceptFile, Home, JobFolder, Links, left_out};
 
 /// Something that takes a moment, and what comes of it.
 pub type Task = Box<dyn FnOnce() -> Result<Effect, String> + Send>;
@@ -102,26 +98,23 @@ fn queued(job: &JobInfo) -> String {
 /// Queue a training of `concept`, and show it.
 pub fn train(concept: Concept, config: TrainConfig, placement: Placement) -> Effect {
     Effect::task("queueing the training", move || {
-        config.check().map_err(words)?;
-        preflight(&concept).map_err(words)?;
-        check_writable(&concept.home().map_err(words)?).map_err(words)?;
-        let evaluation = concept.evaluation(config.preset().map_err(words)?).map_err(words)?;
-        let run = JobFolder::new_run(&concept, config, evaluation).map_err(words)?;
-        let job = client::submit_new(&run, placement).map_err(words)?;
+        let ready = Asked::train(&concept, config).and_then(Asked::estimate).map_err(words)?;
+        let (run, job) = ready.begin(placement).map_err(words)?;
         let said = Effect::Notice(queued(&job));
         Ok(Effect::Many(vec![Effect::Show(Some(run.id().into())), Effect::Go(Place::Train), said]))
     })
 }
 
-/// Queue a job again that did not finish.
-pub fn resume(job: JobFolder) -> Effect {
-    Effect::task("queueing it again", move || {
-        if matches!(job.kind(), Ok(JobKind::Train)) {
-            client::check_resume(&job).map_err(words)?;
-        }
-        let job = client::submit(&job, Placement::default()).map_err(words)?;
-        Ok(Effect::Notice(queued(&job)))
-    })
+/// Queue a training again that did not finish.
+pub fn resume(concept: Concept, run: JobFolder) -> Effect {
+    Effect::task("queueing it again", move || begin(Asked::resume(&concept, &run)))
+}
+
+/// Queue what was asked for, and say so.
+fn begin(asked: Result<Asked, client::Error>) -> Result<Effect, String> {
+    let ready = asked.and_then(Asked::estimate).map_err(words)?;
+    let (_, job) = ready.begin(Placement::default()).map_err(words)?;
+    Ok(Effect::Notice(queued(&job)))
 }
 
 /// Ask for the end of a job.
@@ -138,8 +131,7 @@ pub fn score(concept: Concept, run: JobFolder) -> Effect {
         let preset = JobFolder::preset_of(Some(&run)).map_err(words)?;
         let mut config = concept.evaluation(preset).map_err(words)?;
         config.sample.checkpoint = Some(client::last_checkpoint(&run).map_err(words)?);
-        let (_, job) = client::score(&concept, &run, config, Placement::default()).map_err(words)?;
-        Ok(Effect::Notice(queued(&job)))
+        begin(Asked::score(&concept, Some(&run), ScoreTask::Both, config))
     })
 }
 
@@ -149,38 +141,22 @@ pub fn score_checkpoints(concept: Concept, run: JobFolder) -> Effect {
         client::last_checkpoint(&run).map_err(words)?;
         let preset = JobFolder::preset_of(Some(&run)).map_err(words)?;
         let config = concept.evaluation(preset).map_err(words)?;
-        let spec = ScoreSpec::new(&concept, Some(&run), ScoreTask::Checkpoints, config).map_err(words)?;
-        check_writable(&concept.home().map_err(words)?).map_err(words)?;
-        let job = JobFolder::new_scoring(&concept, &spec).map_err(words)?;
-        let job = client::submit_new(&job, Placement::default()).map_err(words)?;
+        let asked = Asked::score(&concept, Some(&run), ScoreTask::Checkpoints, config);
+        let (_, job) =
+            asked.and_then(Asked::estimate).and_then(|ready| ready.begin(Placement::default())).map_err(words)?;
         Ok(Effect::Notice(format!("{}: its curve comes over the loss", queued(&job))))
     })
-}
-
-/// A sampling as it is asked for.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Sampling {
-    /// What all pictures agree in.
-    pub config: SampleConfig,
-    /// What is sampled.
-    pub list: PromptList,
-    /// Settings with several values.
-    pub values: Values,
-    /// Columns and rows of contact sheets; none makes no sheets.
-    pub grid: Vec<Axis>,
 }
 
 /// See what a sampling with what `run` has learned, or without a run of the class word alone, comes to and needs; then ask
 /// whether it is to be queued.
 pub fn sample(concept: Concept, run: Option<JobFolder>, sampling: Sampling) -> Effect {
     Effect::task("reckoning what it needs", move || {
-        let Sampling { config, list, values, grid } = sampling;
         let checkpoint = run.as_ref().map(client::last_checkpoint).transpose().map_err(words)?;
-        let asked = SampleConfig { checkpoint, prompts: Vec::new(), ..config };
-        let reckoned = Reckoned::of(&concept, &list, &values, &asked, &grid).map_err(words)?;
-        reckoned.refuse().map_err(words)?;
-        let lines = reckoned.counts.iter().map(|line| line.text.clone()).collect();
-        let asked = SampleConfig { prompts: lines, ..asked };
+        let sheets = !sampling.grid.is_empty();
+        let sampling = Sampling { config: SampleConfig { checkpoint, ..sampling.config }, ..sampling };
+        let reckoned = Reckoned::of(&concept, run.as_ref(), sampling, None).map_err(words)?;
+        reckoned.ready.refuse().map_err(words)?;
         let title = format!(
             "Sample {} of {}?",
             count(reckoned.pictures.len() as u64, "picture"),
@@ -191,7 +167,12 @@ pub fn sample(concept: Concept, run: Option<JobFolder>, sampling: Sampling) -> E
         if reckoned.warnings.len() > WARNINGS {
             said.push(format!("! and {} more; `sample --preview` says them all.", reckoned.warnings.len() - WARNINGS));
         }
-        let queue = queue_sampling(concept, run, asked, grid, reckoned.pictures);
+        let sheets = if sheets { format!("; :sheets {} shows its sheets", concept.id) } else { String::new() };
+        let queue = Effect::task("queueing the sampling", move || {
+            let (_, job) = reckoned.ready.begin(Placement::default()).map_err(words)?;
+            let said = format!("{}{sheets}", queued(&job));
+            Ok(Effect::Many(vec![Effect::Go(Place::Samples), Effect::Notice(said)]))
+        });
         Ok(Effect::over(Question::new(&title, &said.join(" "), "queue them", "not yet", queue)))
     })
 }
@@ -220,24 +201,6 @@ pub fn sheets(concept: &Concept) -> Effect {
 
 /// Warnings of a sampling that a question shows.
 const WARNINGS: usize = 3;
-
-fn queue_sampling(
-    concept: Concept,
-    run: Option<JobFolder>,
-    config: SampleConfig,
-    grid: Vec<Axis>,
-    pictures: Vec<PictureConfig>,
-) -> Effect {
-    let sheets = if grid.is_empty() { "" } else { "; S shows its sheets" };
-    Effect::task("queueing the sampling", move || {
-        let spec = BatchSpec { grid, ..BatchSpec::new(&concept, run.as_ref(), config).map_err(words)? };
-        check_writable(&concept.home().map_err(words)?).map_err(words)?;
-        let batch = JobFolder::new_batch(&concept, &spec, &pictures).map_err(words)?;
-        let job = client::submit_new(&batch, Placement::default()).map_err(words)?;
-        let said = format!("{}{sheets}", queued(&job));
-        Ok(Effect::Many(vec![Effect::Go(Place::Samples), Effect::Notice(said)]))
-    })
-}
 
 /// Change a job of the queue.
 pub fn change_job(home: &Home, number: u64, change: JobChange) -> Effect {

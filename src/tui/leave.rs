@@ -3,6 +3,7 @@
 use super::world::World;
 use crate::client::words::{self, shell};
 use crate::protocol::{JobKind, JobState, State};
+use crate::workspace::Kind;
 
 /// What goes on in `world`; none when nothing does.
 pub fn goes_on(world: &World) -> Option<String> {
@@ -19,12 +20,7 @@ pub fn goes_on(world: &World) -> Option<String> {
             None => return waits(world, queued),
         }
     };
-    let doing = match kind {
-        None | Some(JobKind::Train) => "training",
-        Some(JobKind::Sample) => "sampling",
-        Some(JobKind::Score) => "scoring",
-        Some(JobKind::Mask) => "making masks",
-    };
+    let doing = Kind::of(kind.unwrap_or(JobKind::Train)).doing;
     let history = world.followed.get(&path).map(|followed| &followed.history);
     let step = match history.map(|history| (history.step(), history.steps)) {
         Some((step, steps)) if steps > 0 => format!(" (step {step} of {steps})"),

@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 use super::error::is_there;
 use super::job::JOBS;
 use super::masks::no_masks;
-use super::{Error, Home, JobFolder, ListNames, PromptList};
+use super::{Error, Home, JobFolder, Kind, ListNames, PromptList};
 use crate::fs::Show;
 use crate::image::{self, LeftOut, PhotoFolder, ReadPhoto};
 use crate::protocol::{
-    MaskMaker, ModelSpec, PhotoReading, Preset, SampleConfig, ScoreConfig, TrainConfig, TrainStart, check_word,
+    JobKind, MaskMaker, ModelSpec, PhotoReading, Preset, SampleConfig, ScoreConfig, TrainConfig, TrainStart, check_word,
 };
 
 /// `concept.toml`, edited by hand too.
@@ -308,12 +308,12 @@ impl Concept {
 
     /// Its trainings, oldest first.
     pub fn runs(&self) -> Result<Vec<JobFolder>, Error> {
-        JobFolder::list(&self.folder.join("runs"), "run.toml")
+        JobFolder::list(&self.folder, Kind::of(JobKind::Train))
     }
 
     /// Its samplings, oldest first.
     pub fn batches(&self) -> Result<Vec<JobFolder>, Error> {
-        JobFolder::list(&self.folder.join("samples"), "batch.toml")
+        JobFolder::list(&self.folder, Kind::of(JobKind::Sample))
     }
 
     /// Its scorings and mask makings on demand, oldest first.
@@ -370,7 +370,7 @@ pub(super) fn read_toml<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T
     from_toml(path, &text)
 }
 
-fn from_toml<T: serde::de::DeserializeOwned>(path: &Path, text: &str) -> Result<T, Error> {
+pub(super) fn from_toml<T: serde::de::DeserializeOwned>(path: &Path, text: &str) -> Result<T, Error> {
     toml::from_str(text)
         .map_err(|error| Error::Toml { path: path.to_path_buf(), message: error.to_string().trim_end().to_owned() })
 }

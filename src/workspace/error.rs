@@ -33,6 +33,9 @@ pub enum Error {
     /// Something in a prompt list.
     #[error(transparent)]
     List(#[from] super::ListError),
+    /// A plan.
+    #[error(transparent)]
+    Plan(#[from] super::plan::PlanError),
     /// No concept of that name.
     #[error("no concept {name:?} in {}: {hint}", home.shown())]
     NoConcept {

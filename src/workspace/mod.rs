@@ -35,6 +35,7 @@ mod masks;
 mod memory;
 mod models;
 mod origin;
+pub mod plan;
 mod preflight;
 mod private;
 mod prompt_list;
@@ -73,7 +74,8 @@ pub(crate) use history::Picture;
 pub(crate) use holder::{Holder, HomeLock};
 pub(crate) use id::new_id;
 pub(crate) use job::{
-    BatchSpec, BenchLine, Imported, MaskBench, MaskSpec, MaskWay, RunSpec, ScoreSpec, TruePicture, checkpoint_path,
+    BatchSpec, BenchLine, Imported, Kind, MaskBench, MaskSpec, MaskWay, RunSpec, ScoreSpec, Spec, TruePicture,
+    checkpoint_path,
 };
 pub(crate) use masks::{MaskProblem, look_at_mask, look_at_masks, sample_mask};
 pub(crate) use memory::{free_disk, free_memory, own_memory, process_memory, total_memory};
@@ -86,7 +88,7 @@ pub(crate) use records::{
     JobContents, KnownMasks, RunSummary, masks_at, masks_changed, scoring_of, standing, state_now,
 };
 pub(crate) use scores::{
-    CheckpointScores, checkpoint_scores, last_curve, last_scored, lines_with, read_scores, scores_of_job, unread_scores,
+    CheckpointScores, checkpoint_scores, last_curve, last_scored, lines_with, read_scores, unread_scores,
 };
 pub(crate) use settings::{Theme, XAxis};
 pub(crate) use sheets::plan_sheets;

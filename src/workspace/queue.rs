@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::concept::{read_own_toml, write_toml};
 use super::{Error, Home, JobFolder};
-use crate::protocol::{Conditions, Event, JobInfo, JobKind, JobState, PhaseProgress};
+use crate::protocol::{Conditions, Event, JobInfo, JobState, PhaseProgress};
 
 /// The version of the files that this program writes.
 const VERSION: u32 = 1;
@@ -168,7 +168,7 @@ impl QueueEntry {
 /// Whether a job whose last event is `last` has nothing left to do, whoever asks for it again. A scoring is done anew with
 /// other settings; a training is not.
 pub fn is_done(job: &JobFolder, last: &Event) -> bool {
-    matches!(last, Event::Finished { .. }) && matches!(job.kind(), Ok(JobKind::Train))
+    matches!(last, Event::Finished { .. }) && job.about().is_ok_and(|kind| kind.once)
 }
 
 /// What is said of a runner whose end nobody saw.
@@ -176,12 +176,7 @@ const DIED: &str = "the runner died without a word: killed, out of memory, or th
 
 /// What is to be done about a job that has not finished.
 pub fn remedy(job: &JobFolder, number: u64) -> String {
-    let again = match job.kind() {
-        Ok(JobKind::Train) => "goes on from its last checkpoint",
-        Ok(JobKind::Sample) => "makes the pictures that are missing",
-        _ => "does it again",
-    };
-    format!("`catbench jobs retry {number}` {again}")
+    super::job::retry(job, Some(number))
 }
 
 /// What the queue's folder holds.
@@ -282,10 +277,9 @@ pub fn info(home: &Home, entry: &QueueEntry, (state, cause): How, others: impl F
 
 /// How far a job is, as its last events tell: the step of a training, or what else it is busy with.
 fn far(job: &JobFolder) -> (Option<usize>, Option<PhaseProgress>) {
-    let trains = job.kind().is_ok_and(|kind| kind == JobKind::Train);
     for record in job.last_events().unwrap_or_default().into_iter().rev() {
         match record.event {
-            Event::Step { step, .. } | Event::FixedNoise { step, .. } | Event::Checkpoint { step, .. } if trains => {
+            Event::Step { step, .. } | Event::FixedNoise { step, .. } | Event::Checkpoint { step, .. } => {
                 return (Some(step), None);
             }
             Event::Progress { phase, done, total } => return (None, Some(PhaseProgress { phase, done, total })),

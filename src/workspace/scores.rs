@@ -134,12 +134,8 @@ fn both([before, after]: [ScoreRecord; 2]) -> BothScores {
     }
 }
 
-/// What `job` has measured last, and how both sides differ pair by pair; none where it has not measured both.
-pub fn scores_of_job(job: &JobFolder) -> Result<Option<BothScores>, Error> {
-    Ok(sides(&[job])?.map(both))
-}
-
-/// The same of the last scoring of `run`, on its own or at the end of its training.
+/// What `run`, or another job, has measured last, and how both sides differ pair by pair; none where it has not measured both. Of a
+/// run its scoring on its own counts too.
 pub fn scores_of_run(run: &JobFolder) -> Result<Option<BothScores>, Error> {
     Ok(sides_of_run(run)?.map(both))
 }

@@ -213,6 +213,20 @@ fn priority_and_order_are_set_in_the_form() {
 }
 
 #[test]
+fn what_cannot_fit_is_refused_in_the_form_and_not_queued() {
+    let workspace = Workspace::with_models();
+    let mut screen = Screen::open(&workspace, Some("demo"), Place::Train, (120, 40));
+    screen.text();
+    screen.press(KeyCode::Char('t')).press(KeyCode::Down).press(KeyCode::Down);
+    control(&mut screen, 'u').type_text("1000000").press(KeyCode::Enter);
+    let text = screen.wait_for("would fit");
+    assert!(text.contains("✗") && text.contains("of memory in a training step"), "{text}");
+    assert!(text.contains("batch_size"), "the form stays: {text}");
+    assert!(crate::common::jobs(&workspace).is_empty());
+    assert!(!workspace.concept().join("runs").exists(), "nothing is made");
+}
+
+#[test]
 fn ctrl_c_goes_back_from_what_lies_over_a_screen_and_only_then_leaves() {
     let workspace = Workspace::new();
     for (place, keys) in [

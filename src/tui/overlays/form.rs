@@ -7,7 +7,7 @@ use ratatui::widgets::{Clear, Widget};
 
 use super::entry::Input;
 use super::{Overlay, Reply, hints};
-use crate::client::{self, Placement, words};
+use crate::client::{Asked, Placement, words};
 use crate::protocol::{self, Estimate, TrainConfig, TrainStart};
 use crate::tui::canvas::{Canvas, Target};
 use crate::tui::deeds::{self, Effect};
@@ -167,9 +167,8 @@ impl Form {
         let Ok(config) = config else { return Effect::None };
         let concept = self.concept.clone();
         Effect::aside("reckoning what it needs", move || {
-            let sample = concept.sampling(config.preset().map_err(|error| error.to_string())?);
-            let estimate = client::estimate(&concept, Some(&config), &sample, None, config.evaluate);
-            Ok(Effect::Tell(estimate.map_or_else(|error| vec![format!("✗ {error}")], |estimate| needs(&estimate))))
+            let ready = Asked::train_of_checked(&concept, config).and_then(Asked::estimate);
+            Ok(Effect::Tell(ready.map_or_else(|error| vec![format!("✗ {error}")], |ready| needs(&ready.estimate))))
         })
     }
 
@@ -319,9 +318,6 @@ impl Form {
             ),
         }
         if let Some(Checked::Ready(found)) = world.open.as_ref().and_then(|open| open.checked.as_ref()) {
-            if let Err(wrong) = found.check_training(&config) {
-                lines.extend(say(&format!("✗ {wrong}"), theme::bad()));
-            }
             let warnings = found.training_warnings(&config);
             lines.extend(warnings.iter().flat_map(|warning| say(&format!("! {warning}"), theme::warn())));
         }

@@ -4,10 +4,10 @@ use std::path::Path;
 use std::str::FromStr;
 
 use super::entry::{Entry, Field};
-use crate::client;
 use crate::client::words::count;
+use crate::client::{self, Sampling};
 use crate::protocol::{Axis, MaskMaker, MaskQuality, NoiseKind, SampleConfig, SamplerKind, SeedRule};
-use crate::tui::deeds::{self, Effect, Sampling};
+use crate::tui::deeds::{self, Effect};
 use crate::workspace::{Concept, Home, JobFolder, LineCount, ListNames, PromptList, Values, values_of};
 
 /// What the last line takes, each as on the command line.

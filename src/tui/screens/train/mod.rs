@@ -220,7 +220,7 @@ impl Screen for Train {
         let focus = self.pane(world);
         match action {
             Action::Train => return Form::open(concept, &usual(world), &self.explained),
-            Action::Resume => return deeds::resume(run),
+            Action::Resume => return deeds::resume(concept.clone(), run),
             Action::Score => return deeds::score(concept.clone(), run),
             Action::ScoreCheckpoints => return deeds::score_checkpoints(concept.clone(), run),
             Action::Sample => return sampling::open(concept, Some(run), "a {concept}"),

@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cli::material::Material;
-use crate::protocol::{MaskConfig, SampleConfig, ScoreConfig, TrainConfig};
+use super::Material;
+use crate::protocol::{JobKind, MaskConfig, SampleConfig, ScoreConfig, TrainConfig};
+
+/// Settings of the sampling by which only what was learned acts: without the concept they make no difference.
+pub const OF_LEARNED: [&str; 4] = ["strength", "uncond_prefix", "every_prompt", "concept_steps"];
 
 /// One training and its scoring.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -51,6 +54,61 @@ pub struct JobIds {
     pub scoring: Option<String>,
 }
 
+/// What a job of a cell is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Makes masks of the photos that have none.
+    Masking,
+    /// Trains.
+    Training,
+    /// Scores what comes without the concept.
+    Untrained,
+    /// Scores what comes with it.
+    Scoring,
+}
+
+impl Part {
+    /// The kind of its jobs.
+    pub(super) fn kind(self) -> JobKind {
+        match self {
+            Self::Masking => JobKind::Mask,
+            Self::Training => JobKind::Train,
+            Self::Untrained | Self::Scoring => JobKind::Score,
+        }
+    }
+
+    /// Whether two cells of the same concept can share one job.
+    pub fn is_shared(self, a: &Cell, b: &Cell) -> bool {
+        match self {
+            Self::Masking => a.photo_masks == b.photo_masks,
+            Self::Training => a.trains_as(b),
+            Self::Untrained => a.begins_as(b),
+            Self::Scoring => false,
+        }
+    }
+}
+
+impl JobIds {
+    /// The one for `part`.
+    pub(super) fn of(&self, part: Part) -> Option<&String> {
+        match part {
+            Part::Masking => self.masking.as_ref(),
+            Part::Training => self.run.as_ref(),
+            Part::Untrained => self.untrained.as_ref(),
+            Part::Scoring => self.scoring.as_ref(),
+        }
+    }
+
+    pub(super) fn place(&mut self, part: Part) -> &mut Option<String> {
+        match part {
+            Part::Masking => &mut self.masking,
+            Part::Training => &mut self.run,
+            Part::Untrained => &mut self.untrained,
+            Part::Scoring => &mut self.scoring,
+        }
+    }
+}
+
 #[allow(clippy::trivially_copy_pass_by_ref)]
 fn is_first(training: &usize) -> bool {
     *training == 0
@@ -66,7 +124,7 @@ impl Cell {
     }
 
     /// Its label, and which training it is where it is not the first.
-    pub(super) fn name(&self) -> String {
+    pub fn name(&self) -> String {
         match self.training {
             0 => self.label.clone(),
             training => format!("{} (training {})", self.label, training + 1),
@@ -114,27 +172,30 @@ impl Cell {
     }
 
     /// Whether this cell and `other` can share one training.
-    pub(super) fn trains_as(&self, other: &Self) -> bool {
+    fn trains_as(&self, other: &Self) -> bool {
         self.train == other.train && self.material == other.material && self.concept == other.concept
     }
 
     /// Whether what comes without the concept is measured as for `other` of the same concept.
-    pub(super) fn begins_as(&self, other: &Self) -> bool {
+    fn begins_as(&self, other: &Self) -> bool {
         let same = self.untrained() == other.untrained() && self.photo_masks == other.photo_masks;
         same && self.material == other.material && self.concept == other.concept
     }
 
     /// What makes the pictures without the concept: nothing of what is learned, or of how strongly it acts.
-    pub(super) fn untrained(&self) -> ScoreConfig {
-        let usual = SampleConfig::default();
-        let sample = SampleConfig {
-            checkpoint: None,
-            strength: usual.strength,
-            uncond_prefix: usual.uncond_prefix,
-            every_prompt: usual.every_prompt,
-            concept_steps: None,
-            ..self.score.sample.clone()
+    pub fn untrained(&self) -> ScoreConfig {
+        let table = |config: &SampleConfig| toml::Table::try_from(config);
+        let reset = || {
+            let (usual, mut own) = (table(&SampleConfig::default()).ok()?, table(&self.score.sample).ok()?);
+            for name in OF_LEARNED.into_iter().chain(["checkpoint"]) {
+                match usual.get(name) {
+                    Some(value) => drop(own.insert(name.into(), value.clone())),
+                    None => drop(own.remove(name)),
+                }
+            }
+            own.try_into().ok()
         };
-        ScoreConfig { sample, ..self.score.clone() }
+        // What cannot be written as TOML is in no plan.
+        ScoreConfig { sample: reset().unwrap_or_else(|| self.score.sample.clone()), ..self.score.clone() }
     }
 }

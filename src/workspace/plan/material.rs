@@ -7,9 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::Error;
-use crate::client;
-use crate::workspace::{self, Concept, HashCache, Home};
+use crate::workspace::{Concept, Error, HashCache, Home};
 
 /// SHA-256 of each; empty where there is none.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,15 +28,15 @@ pub struct Material {
 }
 
 impl Material {
-    /// That of `concept` as it is now.
-    pub fn of(home: &Home, concept: &Concept, with_masks: bool) -> Result<Self, Error> {
+    /// That of `concept` as it is now, whose base model has this hash.
+    pub fn of(home: &Home, concept: &Concept, base_model: String, with_masks: bool) -> Result<Self, Error> {
         let judge = |folder: Option<PathBuf>| folder.map_or(Ok(String::new()), |folder| weights(home, &folder));
         let photos = concept.photos()?;
         let masks: Vec<PathBuf> =
             photos.iter().map(|photo| concept.mask_path(photo)).filter(|mask| with_masks && mask.is_file()).collect();
         Ok(Self {
             class_word: concept.file.class_word.clone(),
-            base_model: client::model_hash(&concept.base_model()?, home)?,
+            base_model,
             score_model: judge(concept.score_model())?,
             dino_model: judge(concept.dino_model())?,
             photos: files(&photos)?,
@@ -65,7 +63,7 @@ pub fn files(paths: &[PathBuf]) -> Result<String, Error> {
     let mut hasher = Sha256::new();
     for path in paths {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let content = crate::fs::sha256(path).map_err(workspace::Error::io("read", path))?;
+        let content = crate::fs::sha256(path).map_err(Error::io("read", path))?;
         hasher.update(format!("{name}\0{content}\n"));
     }
     Ok(format!("{:x}", hasher.finalize()))
@@ -73,14 +71,14 @@ pub fn files(paths: &[PathBuf]) -> Result<String, Error> {
 
 /// Of the weights of a score model in `folder`, which `home` remembers.
 pub fn weights(home: &Home, folder: &Path) -> Result<String, Error> {
-    let read = workspace::Error::io("read", folder);
+    let read = Error::io("read", folder);
     let entries = std::fs::read_dir(folder).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(read)?;
     let is_weights = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "safetensors");
     let mut paths: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).filter(is_weights).collect();
     paths.sort();
     let mut seen = Sha256::new();
     for path in &paths {
-        let metadata = std::fs::metadata(path).map_err(workspace::Error::io("read", path))?;
+        let metadata = std::fs::metadata(path).map_err(Error::io("read", path))?;
         let (time, nanoseconds) = (metadata.mtime(), metadata.mtime_nsec());
         seen.update(format!("{}\0{} {time} {nanoseconds}\n", path.to_string_lossy(), metadata.len()));
     }

@@ -3,10 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::{Cell, Plan};
-use crate::cli::Error;
 use crate::protocol::State;
 use crate::statistics::{ScoreRecord, Trainings};
-use crate::workspace::{End, JobFolder, ScoreLine, read_scores};
+use crate::workspace::{End, Error, JobFolder, ScoreLine, read_scores};
 
 impl Plan {
     /// What a cell's scorings have measured, without and with the concept, and where; why nothing, where they have not.
@@ -30,18 +29,6 @@ impl Plan {
             None
         };
         Ok(CellResult { before, after, before_job: untrained.map(|job| job.path().to_owned()), problem })
-    }
-
-    /// Whether every training has been measured.
-    ///
-    /// # Errors
-    /// How many have not; the notes of the table say why.
-    pub fn check_measured(&self) -> Result<(), Error> {
-        let results = self.cells.iter().map(|cell| self.result(cell)).collect::<Result<Vec<_>, _>>()?;
-        match results.iter().filter(|result| result.problem.is_some()).count() {
-            0 => Ok(()),
-            missing => Err(Error::Job(format!("{missing} of {} have no scores: the notes say why", results.len()))),
-        }
     }
 
     /// The rows of the table: what the trainings of each cell have measured, in order.
