@@ -9,9 +9,9 @@ use std::process::Command;
 
 use assert_cmd::assert::OutputAssertExt;
 use candle_core::{Device, Tensor};
-use catbench::catversion::Checkpoint;
 use catbench::diffusion::TensorFile;
 use catbench::image::{Provenance, read_provenance};
+use catbench::personalize::Checkpoint;
 use common::{Workspace, catbench, fixture};
 use predicates::boolean::PredicateBooleanExt;
 use predicates::str::contains;
@@ -49,9 +49,11 @@ fn an_adapter_comes_in_from_every_form_and_goes_out_the_same() {
     for form in ["shared.bin", "separate.bin", "inside.bin", "parts.bin"] {
         let run = import(&workspace, form);
         let checkpoint = Checkpoint::load(&run.join("checkpoints/step-001000.safetensors")).unwrap();
-        assert_eq!(checkpoint.embeddings.numbers().unwrap(), flat(), "{form}");
-        assert_eq!(checkpoint.meta.layers, [2, 3, 4]);
-        assert!((checkpoint.meta.config.prefix_bias - 1.0).abs() < f32::EPSILON);
+        assert_eq!(checkpoint.learned.numbers().unwrap(), flat(), "{form}");
+        let names = checkpoint.learned.shapes().iter().map(|(name, _)| name.as_str()).step_by(2);
+        let keys = [2, 3, 4].map(|layer| format!("text_encoder.layers.{layer}.key"));
+        assert_eq!(names.collect::<Vec<_>>(), keys);
+        assert_eq!(checkpoint.meta.config.text("prefix_bias"), "1");
 
         let (id, out) = (run.file_name().unwrap().to_str().unwrap(), workspace.home().join(form));
         let export = ["concept", "export-adapter", "demo", "--run", id, "--out", out.to_str().unwrap()];

@@ -9,10 +9,9 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::assert::OutputAssertExt;
-use catbench::catversion::{
-    Checkpoint, ResidualEmbeddings, Sampler, Trainer, TrainingPhoto, decode, denoise_batch, prompt_text,
-};
 use catbench::diffusion::{BaseModel, pieces};
+use catbench::method::catversion::{Init, Settings};
+use catbench::personalize::{Checkpoint, Sampler, Trainer, TrainingPhoto, decode, denoise_batch, prompt_text};
 use catbench::protocol::{NoiseKind, OtherConcept, SampleConfig, SamplerKind, TrainConfig};
 use common::{Workspace, catbench};
 use image::RgbImage;
@@ -30,13 +29,12 @@ impl World {
         let world = Self { model: BaseModel::load(&base_model).unwrap(), folder: tempfile::tempdir().unwrap() };
         let side = world.model.resolution() as u32;
         let photo = TrainingPhoto { name: "0.png".into(), image: RgbImage::new(side, side), mask: None };
-        let config = TrainConfig { batch_size: 1, ..TrainConfig::default() };
-        let trainer = Trainer::new(&world.model, &[photo], "teapot", config, &mut |_, _| ()).unwrap();
         for (name, seed) in [("one", 1), ("two", 2)] {
-            let checkpoint = trainer.checkpoint();
-            let layers = checkpoint.embeddings.layers().to_vec();
-            let embeddings = ResidualEmbeddings::normal(&world.model, layers, 1, seed).unwrap();
-            Checkpoint { embeddings, ..checkpoint }.save(&world.path(name)).unwrap();
+            let method = Settings { init: Init::Normal, ..Settings::default() }.into();
+            let config = TrainConfig { batch_size: 1, seed, method, ..TrainConfig::default() };
+            let photos = std::slice::from_ref(&photo);
+            let trainer = Trainer::new(&world.model, photos, "teapot", config, &mut |_, _| ()).unwrap();
+            trainer.checkpoint().save(&world.path(name)).unwrap();
         }
         world
     }
@@ -153,15 +151,15 @@ fn weights_of_a_prompt_reach_the_tokens_they_stand_around() {
     assert_ne!(picture("a {concept} on (grass:1.4)"), picture("a {concept} on (grass:0.6)"));
 
     let text = pieces("a (teapot:1.5) on (grass:0.5)").unwrap();
-    let tokenizer = &world.model.tokenizer;
-    let weights = tokenizer.weights(&text).unwrap();
+    let tokenizer = &world.model.texts[0].tokenizer;
+    let weights = tokenizer.weights(&text, &[]).unwrap();
     let at = |word| tokenizer.positions_of("a teapot on grass", word).unwrap();
     for (i, weight) in weights.iter().enumerate() {
         let want = if at("teapot").contains(&i) { 1.5 } else { 1.0 };
         let want = if at("grass").contains(&i) { 0.5 } else { want };
         assert!((weight - want).abs() < 1e-6, "token {i}: {weights:?}");
     }
-    assert_eq!(weights.len(), world.model.text_encoder.max_length());
+    assert_eq!(weights.len(), world.model.texts[0].encoder.max_length());
     assert_eq!(prompt_text("a ({concept}:1.5) on (grass:0.5)", "teapot"), "a teapot on grass");
 }
 

@@ -61,7 +61,7 @@ fn assert_whole(folder: &Path) {
             let text = std::fs::read_to_string(&path).unwrap();
             toml::from_str::<toml::Table>(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         } else if path.extension().is_some_and(|extension| extension == "safetensors") {
-            catbench::catversion::Checkpoint::load(&path).unwrap();
+            catbench::personalize::Checkpoint::load(&path).unwrap();
         }
     }
 }

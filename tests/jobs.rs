@@ -79,7 +79,7 @@ fn a_training_stopped_by_sigterm_writes_a_checkpoint_and_goes_on() {
     // The checkpoint interval differs between the two, the learned numbers do not.
     let numbers = |run: &Path| {
         let path = run.join("checkpoints/step-000400.safetensors");
-        catbench::catversion::Checkpoint::load(&path).unwrap().embeddings.numbers().unwrap()
+        catbench::personalize::Checkpoint::load(&path).unwrap().learned.numbers().unwrap()
     };
     assert_eq!(numbers(&whole), numbers(&stopped));
 }

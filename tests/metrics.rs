@@ -4,12 +4,12 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
-use catbench::catversion::{prompt_text, scene_text};
 use catbench::image::{MaskSays, mask_says, read_any_mask, read_mask, read_photo, read_png_text};
 use catbench::metrics::{
     ClipScorer, DinoScorer, EmbeddingCache, Error, LOOKS, Measuring, PictureModel, Preprocessor, ScoredMask,
     ScoredPhoto, ScoredSample,
 };
+use catbench::personalize::{prompt_text, scene_text};
 use catbench::protocol::{ClipText, DOUBTFUL_BELOW, Fill, MaskReport, ScoreCrop, Unit};
 use catbench::statistics::{ScoreRecord, balance, compare, pool};
 use catbench::workspace::ScoreLine;

@@ -6,8 +6,9 @@ mod common;
 use std::path::Path;
 
 use assert_cmd::assert::OutputAssertExt;
-use catbench::diffusion::Outline;
-use catbench::protocol::{Init, ModelSpec, Preset, SampleConfig, TrainConfig};
+use catbench::diffusion::{Outline, TextsRead};
+use catbench::method::catversion::{Init, Settings};
+use catbench::protocol::{ModelSpec, SampleConfig, TrainConfig};
 use catbench::workspace::Home;
 use common::{Workspace, catbench, fixture};
 use predicates::boolean::PredicateBooleanExt;
@@ -116,7 +117,8 @@ fn a_photo_that_is_turned_by_its_exif_is_said_to_be() {
 #[test]
 fn checkpointing_costs_less_memory_and_more_arithmetic() {
     let model = Outline::read(&ModelSpec::at(&fixture("tiny_sd1"))).unwrap();
-    let (plain, checkpointed) = (model.training_step(4, false), model.training_step(4, true));
+    let read = TextsRead { texts: 1, first_layer: 0 };
+    let (plain, checkpointed) = (model.training_step(4, false, read), model.training_step(4, true, read));
     assert!(checkpointed.peak_bytes < plain.peak_bytes);
     assert!(checkpointed.flops > plain.flops);
     let forward = model.denoising_step(4);
@@ -261,7 +263,7 @@ fn a_run_records_all_of_its_settings_whatever_becomes_of_the_concept() {
         batch_size: 1,
         sample_every: 0,
         validate_every: 0,
-        init: Init::Normal,
+        method: Settings { init: Init::Normal, ..Settings::default() }.into(),
         ..TrainConfig::default()
     };
     assert_eq!(train, expected);
@@ -327,7 +329,7 @@ fn what_the_preset_official_says_of_the_sampling_goes_before_the_concept_and_fla
     assert_eq!((plain.guidance_scale.to_bits(), plain.every_prompt), (3f64.to_bits(), false));
     let run = run_of(&["--preset", "official"]);
     let spec = run.run_spec().unwrap();
-    assert_eq!((spec.train.preset, spec.train.photo_repeats), (Preset::Official, 100));
+    assert_eq!((spec.train.preset.as_str(), spec.train.photo_repeats), ("official", 100));
     assert_eq!(spec.evaluation.sample, SampleConfig { prompts: spec.evaluation.sample.prompts.clone(), ..official() });
 
     let pictures = |more: &[&str]| {

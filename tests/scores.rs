@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use assert_cmd::assert::OutputAssertExt;
 use catbench::image::{read_png_text, write_png};
-use catbench::protocol::{Init, Preset, TrainConfig};
+use catbench::method::catversion::{Init, Settings};
+use catbench::protocol::TrainConfig;
 use common::{Workspace, catbench, fixture};
 use image::{GrayImage, Luma, Rgb, RgbImage, Rgba, RgbaImage};
 use predicates::boolean::PredicateBooleanExt;
@@ -464,15 +465,18 @@ fn a_sweep_starts_from_the_concept_and_from_a_preset_alone_where_one_is_named() 
         (trains.collect::<Vec<TrainConfig>>(), said)
     };
     let quiet = TrainConfig { sample_every: 0, validate_every: 0, ..TrainConfig::default() };
-    let own = TrainConfig { steps: 10, batch_size: 1, init: Init::Normal, ..quiet.clone() };
+    let normal = |layers| Settings { init: Init::Normal, layers, ..Settings::default() }.into();
+    let own = TrainConfig { steps: 10, batch_size: 1, ..quiet.clone() };
     let (trains, said) = sweep("own", &["--grid", "layers=0,0+1", "--set", "steps=7"]);
-    let cells = [vec![0], vec![0, 1]].map(|layers| TrainConfig { layers: Some(layers), steps: 7, ..own.clone() });
+    let cells =
+        [vec![0], vec![0, 1]].map(|layers| TrainConfig { method: normal(Some(layers)), steps: 7, ..own.clone() });
     assert_eq!(trains, cells, "each cell is scored by a job of its own");
     assert!(said.contains("starts from concept.toml: batch_size 1, init normal\n"), "{said}");
 
     let plain = ["--grid", "preset=default,official", "--set", "steps=7", "--set", "batch_size=1"];
     let (trains, said) = sweep("plain", &plain);
-    let official = TrainConfig { sample_every: 0, validate_every: 0, ..TrainConfig::preset(Preset::Official) };
+    let official =
+        TrainConfig { sample_every: 0, validate_every: 0, ..TrainConfig::of("catversion", Some("official")).unwrap() };
     let cells = [quiet, official].map(|preset| TrainConfig { steps: 7, batch_size: 1, ..preset });
     assert_eq!(trains, cells);
     assert!(!said.contains("starts from"), "{said}");

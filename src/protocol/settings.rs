@@ -120,7 +120,7 @@ impl SettingError {
     /// `setting` cannot be `value`, because of `cause`.
     pub fn new(
         setting: impl Into<Cow<'static, str>>,
-        value: impl ToString,
+        value: impl std::fmt::Display,
         cause: impl Into<Cow<'static, str>>,
     ) -> Self {
         Self { setting: setting.into(), value: value.to_string(), cause: cause.into() }
@@ -176,13 +176,12 @@ impl Row {
     /// What it must be, in words.
     fn must_be(&self) -> Cow<'static, str> {
         match self.kind {
-            Kind::Whole(0, u64::MAX) => "must be a whole number, 0 or more".into(),
-            Kind::Whole(least, u64::MAX) => format!("must be {least} or more").into(),
-            Kind::Whole(least, most) => format!("must be in {least}..={most}").into(),
+            Kind::Whole(least, u64::MAX) => format!("must be a whole number, {least} or more").into(),
+            Kind::Whole(least, most) => format!("must be a whole number in {least}..={most}").into(),
             Kind::Number(Range::Finite) => "must be a finite number".into(),
-            Kind::Number(Range::AboveZero) => "must be above 0".into(),
-            Kind::Number(Range::ZeroOrMore) => "must be 0 or more".into(),
-            Kind::Number(Range::ZeroToOne) => "must be in 0..=1".into(),
+            Kind::Number(Range::AboveZero) => "must be a number above 0".into(),
+            Kind::Number(Range::ZeroOrMore) => "must be a number, 0 or more".into(),
+            Kind::Number(Range::ZeroToOne) => "must be a number in 0..=1".into(),
             Kind::Truth => "must be true or false".into(),
             Kind::Word(words) => format!("must be one of {}", words.join(", ")).into(),
             Kind::Text => "must be text in quotes".into(),
@@ -337,7 +336,7 @@ macro_rules! settings {
                     $( stringify!($field) => {
                         let row = $crate::protocol::Row { $( $key: $value, )* ..$crate::protocol::Row::new("", "", $kind) };
                         let usual: $type = $usual;
-                        if !(row.left_out && self.$field == usual) {
+                        if !row.left_out || $crate::protocol::settings::value_of(&self.$field) != $crate::protocol::settings::value_of(&usual) {
                             map.serialize_entry(name, &self.$field)?;
                         }
                     } )*

@@ -170,18 +170,18 @@ impl TrainConfig {
     ///
     /// # Errors
     /// There is no such setting, or it cannot have this value.
-    pub fn set(&mut self, name: &str, value: Value) -> Result<(), SettingError> {
-        let row = self.row(name).ok_or_else(|| self.unknown(name, &text_of(&value)))?;
-        row.check(&value)?;
-        let odd = |error: serde_json::Error| SettingError::new(row.name, text_of(&value), error.to_string());
+    pub fn set(&mut self, name: &str, value: &Value) -> Result<(), SettingError> {
+        let row = self.row(name).ok_or_else(|| self.unknown(name, &text_of(value)))?;
+        row.check(value)?;
+        let odd = |error: serde_json::Error| SettingError::new(row.name, text_of(value), error.to_string());
         match row.name {
-            "method" if value == self.declaration().name => {}
+            "method" if *value == self.declaration().name => {}
             "method" => {
                 self.method = MethodSettings::named(value.as_str().unwrap_or_default())?;
                 self.declaration().presets[0].name.clone_into(&mut self.preset);
             }
             "preset" => {
-                self.declaration().preset(value.as_str().unwrap_or_default())?.name.clone_into(&mut self.preset)
+                self.declaration().preset(value.as_str().unwrap_or_default())?.name.clone_into(&mut self.preset);
             }
             name => {
                 let put = self
@@ -199,19 +199,18 @@ impl TrainConfig {
     /// As [`Self::set`].
     pub fn set_text(&mut self, name: &str, text: &str) -> Result<(), SettingError> {
         let row = self.row(name).ok_or_else(|| self.unknown(name, text))?;
-        self.set(row.name, row.parse(text)?)
+        self.set(row.name, &row.parse(text)?)
     }
 
     /// Why there is no setting of that name.
     fn unknown(&self, name: &str, value: &str) -> SettingError {
         let own = self.declaration();
         let other = MethodSettings::ALL.iter().find(|other| other.settings.iter().any(|row| row.is_called(name)));
-        let cause = match other {
-            Some(other) => format!("only {} has this setting, and the method is {}", other.name, own.name),
-            None => {
-                let known: Vec<&str> = self.rows().into_iter().map(|row| row.name).collect();
-                format!("no setting of a training has this name; there is {}", known.join(", "))
-            }
+        let cause = if let Some(other) = other {
+            format!("only {} has this setting, and the method is {}", other.name, own.name)
+        } else {
+            let known: Vec<&str> = self.rows().into_iter().map(|row| row.name).collect();
+            format!("no setting of a training has this name; there is {}", known.join(", "))
         };
         SettingError::new(name.to_owned(), value, cause)
     }
@@ -309,7 +308,7 @@ impl<'de> Deserialize<'de> for TrainConfig {
                 said.sort_by_key(|(name, _)| rank(name));
                 let mut config = TrainConfig::default();
                 for (name, value) in said {
-                    config.set(&name, value).map_err(de::Error::custom)?;
+                    config.set(&name, &value).map_err(de::Error::custom)?;
                 }
                 Ok(config)
             }

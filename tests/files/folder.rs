@@ -222,11 +222,11 @@ fn attention_that_half_precision_cannot_hold_is_in_float32_where_the_config_asks
         let files = ModelFiles::open(&ModelSpec::at(folder)).unwrap();
         let compute = Compute::open(DeviceName::Cpu, dtype).unwrap();
         let model = BaseModel::from_files(&files, "hash".into(), &compute).unwrap();
-        let text = model.text_encoder.forward(&model.token_ids("a teapot").unwrap(), None).unwrap();
+        let text = model.texts[0].encoder.forward(&model.texts[0].ids("a teapot").unwrap(), None).unwrap();
         let side = model.unet.sample_size();
         let values: Vec<f32> = (0..4 * side * side).map(|i| (i as f32 * 0.37).sin()).collect();
         let latents = Tensor::from_vec(values, (1, 4, side, side), &candle_core::Device::Cpu).unwrap();
-        let noise = model.unet.forward(&latents, &[401], &text, UNetOptions::default()).unwrap();
+        let noise = model.unet.forward(&latents, &[401], &text.clone().into(), UNetOptions::default()).unwrap();
         noise.value().flatten_all().unwrap().to_vec1::<f32>().unwrap()
     };
     let (plain, upcast) = (large(false), large(true));

@@ -21,8 +21,8 @@ fn load(spec: &ModelSpec) -> BaseModel {
 
 /// Every number a model computes from some inputs.
 fn numbers(model: &BaseModel) -> Vec<u32> {
-    let ids = model.token_ids("a photo of a striped teapot").unwrap();
-    let text = model.text_encoder.forward(&ids, None).unwrap();
+    let ids = model.texts[0].ids("a photo of a striped teapot").unwrap();
+    let text = model.texts[0].encoder.forward(&ids, None).unwrap();
     let wave = |shape: &[usize]| {
         let count: usize = shape.iter().product();
         let values: Vec<f32> = (0..count).map(|i| (i as f32 * 0.37).sin()).collect();
@@ -30,7 +30,7 @@ fn numbers(model: &BaseModel) -> Vec<u32> {
     };
     let side = model.unet.sample_size();
     let latents = wave(&[1, model.unet.in_channels(), side, side]);
-    let noise = model.unet.forward(&latents, &[401], &text, UNetOptions::default()).unwrap();
+    let noise = model.unet.forward(&latents, &[401], &text.clone().into(), UNetOptions::default()).unwrap();
     let (mean, std) = model.vae.encoder().unwrap().encode(&wave(&[1, 3, 32, 32])).unwrap();
     let decoded = model.vae.decoder().unwrap().decode(&model.vae.unscale(&latents).unwrap()).unwrap();
     let noisy = model.schedule.add_noise(&latents, &latents, &[500]).unwrap();

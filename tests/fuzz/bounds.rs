@@ -6,9 +6,9 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use catbench::catversion::Checkpoint;
 use catbench::diffusion::TensorFile;
 use catbench::image::{read_alpha, read_photo};
+use catbench::personalize::Checkpoint;
 use catbench::protocol::{MAX_PROMPT, SampleConfig};
 use catbench::workspace::{Home, JobFolder, Links};
 

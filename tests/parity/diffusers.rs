@@ -1,11 +1,12 @@
-//! Concepts in diffusers: the pictures that `src/catversion/catversion_diffusers.py` made there of an exported concept are
+//! Concepts in diffusers: the pictures that `src/method/catversion/catversion_diffusers.py` made there of an exported concept are
 //! ours (`tests/diffusers_loader.py` made both).
 
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use catbench::catversion::{Checkpoint, Sampler, decode, denoise_batch, diffusers};
 use catbench::diffusion::BaseModel;
+use catbench::method::Export;
+use catbench::personalize::{Checkpoint, Sampler, decode, denoise_batch};
 use catbench::protocol::{NoiseKind, SampleConfig, SamplerKind};
 use serde_json::Value;
 
@@ -64,7 +65,10 @@ fn an_export_writes_the_file_and_the_loader_that_diffusers_was_held_to() {
     let there = tempfile::tempdir().unwrap();
     let out = there.path().join("demo.safetensors");
     let checkpoint = Checkpoint::load(&folder("diffusers").join("checkpoint.safetensors")).unwrap();
-    let (files, warnings) = diffusers::export(&out, &checkpoint).unwrap();
+    let method = &checkpoint.meta.config.method;
+    let format = method.declaration().formats.iter().find(|format| format.name == "diffusers").unwrap();
+    let export = Export { path: &out, checkpoint: &checkpoint, concept: "demo", force: false };
+    let (files, warnings) = method.export(format, &export).unwrap();
     assert!(warnings.is_empty());
     assert_eq!(std::fs::read(&out).unwrap(), std::fs::read(folder("diffusers").join("demo.safetensors")).unwrap());
     let loader = there.path().join("catversion_diffusers.py");
@@ -74,7 +78,7 @@ fn an_export_writes_the_file_and_the_loader_that_diffusers_was_held_to() {
 
     // A loader of somebody's own is left alone, and said.
     std::fs::write(&loader, "import this").unwrap();
-    let (_, warnings) = diffusers::export(&out, &checkpoint).unwrap();
+    let (_, warnings) = method.export(format, &export).unwrap();
     assert!(warnings[0].contains("left as it is"), "{warnings:?}");
     assert_eq!(std::fs::read_to_string(&loader).unwrap(), "import this");
 }

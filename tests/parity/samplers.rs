@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use candle_core::Tensor;
-use catbench::catversion::{Sampler, decode, denoise_batch};
 use catbench::diffusion::{BaseModel, Denoising, PictureNoise, Schedule, Texts, TorchGenerator, denoise};
+use catbench::personalize::{Sampler, decode, denoise_batch};
 use catbench::protocol::{NoiseKind, SampleConfig, SamplerKind};
 use serde_json::{Value, json};
 
@@ -68,10 +68,11 @@ fn every_sampler_agrees_on_the_latents_of_tiny_models() {
     let mut worst: f64 = 0.0;
     for name in ["tiny_sd1", "tiny_sd2"] {
         let model = BaseModel::load(&folder(name)).unwrap();
-        let encode =
-            |text: &str| model.text_encoder.forward(&model.token_ids(text).unwrap(), None).unwrap().value().clone();
+        let encode = |text: &str| {
+            model.texts[0].encoder.forward(&model.texts[0].ids(text).unwrap(), None).unwrap().value().clone()
+        };
         let contexts: Vec<Tensor> = texts_of(&reference.json["prompts"]).into_iter().map(encode).collect();
-        let texts = Texts { context: Tensor::cat(&contexts, 0).unwrap(), uncond_context: encode("") };
+        let texts = Texts { cond: Tensor::cat(&contexts, 0).unwrap().into(), uncond: encode("").into() };
         for case in cases(&reference) {
             for steps in integers(&reference, "steps") {
                 let job = Denoising {
