@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod common;
+#[path = "screens/keys.rs"]
+mod keys;
 #[path = "screens/masks.rs"]
 mod masks;
 #[path = "screens/overlays.rs"]
