@@ -250,6 +250,18 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_without_the_concept_knows_nothing_of_what_is_learned() {
+        let mut cell = cell("a", 1);
+        let plain = cell.untrained();
+        let sample = &mut cell.score.sample;
+        (sample.strength, sample.every_prompt, sample.uncond_prefix) = (0.5, true, true);
+        (sample.concept_steps, sample.checkpoint) = (Some([0.2, 0.8]), Some("c".into()));
+        assert_eq!(cell.untrained(), plain);
+        cell.score.sample.guidance_scale = 3.0;
+        assert_ne!(cell.untrained(), plain);
+    }
+
+    #[test]
     fn cells_are_known_by_what_they_are_called_not_by_their_place() {
         let folder = tempfile::tempdir().unwrap();
         let home = Home::at(folder.path()).unwrap();
