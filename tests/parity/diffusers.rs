@@ -9,7 +9,7 @@ use catbench::diffusion::BaseModel;
 use catbench::protocol::{NoiseKind, SampleConfig, SamplerKind};
 use serde_json::Value;
 
-use crate::fixture::folder;
+use super::fixture::folder;
 
 fn reference() -> Value {
     serde_json::from_slice(&std::fs::read(folder("diffusers").join("reference.json")).unwrap()).unwrap()

@@ -8,7 +8,7 @@ use catbench::diffusion::{BaseModel, Noise, Stream};
 use catbench::protocol::{Init, TrainConfig};
 use image::{GrayImage, Luma, Rgb, RgbImage};
 
-use crate::fixture::{MODELS, Reference, folder, models, relative_error};
+use super::fixture::{MODELS, Reference, folder, models, relative_error};
 
 /// Photos of coloured noise, the second with a mask.
 fn photos(model: &BaseModel) -> Vec<TrainingPhoto> {
