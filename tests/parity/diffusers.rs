@@ -10,7 +10,7 @@ use catbench::personalize::{Checkpoint, Sampler, decode, denoise_batch};
 use catbench::protocol::{NoiseKind, SampleConfig, SamplerKind};
 use serde_json::Value;
 
-use crate::fixture::folder;
+use super::fixture::folder;
 
 fn reference() -> Value {
     serde_json::from_slice(&std::fs::read(folder("diffusers").join("reference.json")).unwrap()).unwrap()

@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 use catbench::diffusion::{Additions, BaseModel, PrefixLayer, Tape, UNetOptions};
 
-use crate::fixture::{MODELS, Reference, folder, models, numbers, relative_error};
+use super::fixture::{MODELS, Reference, folder, models, numbers, relative_error};
 
 /// The loss of the fixture's gradient cases, and its gradient.
 struct Case<'a> {

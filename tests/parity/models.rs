@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 use catbench::diffusion::{Additions, BaseModel, PrefixLayer, Tracked, UNetOptions};
 
-use crate::fixture::{MODELS, Reference, TOLERANCE, folder, models, relative_error};
+use super::fixture::{MODELS, Reference, TOLERANCE, folder, models, relative_error};
 
 #[test]
 fn the_tokenizer_gives_the_ids_of_transformers() {

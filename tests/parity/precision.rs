@@ -4,8 +4,8 @@ use candle_core::{DType, Tensor};
 use catbench::diffusion::{BaseModel, Compute, ModelFiles, Tape, UNetOptions};
 use catbench::protocol::{DeviceName, FloatType, ModelSpec, TrainConfig};
 
-use crate::fixture::{MODELS, Reference, folder, relative_error};
-use crate::training::{numbers_of, trainer};
+use super::fixture::{MODELS, Reference, folder, relative_error};
+use super::training::{numbers_of, trainer};
 
 /// In f16, the half precision that the CPU can multiply.
 fn in_half(name: &str) -> BaseModel {

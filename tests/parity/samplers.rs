@@ -10,7 +10,7 @@ use catbench::personalize::{Sampler, decode, denoise_batch};
 use catbench::protocol::{NoiseKind, SampleConfig, SamplerKind};
 use serde_json::{Value, json};
 
-use crate::fixture::{Reference, folder, numbers, relative_error};
+use super::fixture::{Reference, folder, numbers, relative_error};
 
 /// Relative error allowed of latents.
 const LATENTS: f64 = 1e-4;

@@ -6,7 +6,7 @@ use candle_core::Tensor;
 use catbench::diffusion::{BaseModel, Denoising, PictureNoise, Schedule, Texts, denoise, to_images};
 use catbench::protocol::{ModelSpec, NoiseKind, Prediction, SamplerKind};
 
-use crate::fixture::{MODELS, Reference, both_forms, folder, models};
+use super::fixture::{MODELS, Reference, both_forms, folder, models};
 
 /// The reference `name`'s `i`-th element.
 fn nth(reference: &Reference, name: &str, i: usize) -> Tensor {

@@ -9,7 +9,7 @@ use catbench::personalize::{Checkpoint, Draw, Learned, Trainer, TrainingPhoto};
 use catbench::protocol::TrainConfig;
 use image::{GrayImage, Luma, Rgb, RgbImage};
 
-use crate::fixture::{MODELS, Reference, folder, models, relative_error};
+use super::fixture::{MODELS, Reference, folder, models, relative_error};
 
 /// Photos of coloured noise, the second with a mask.
 fn photos(model: &BaseModel) -> Vec<TrainingPhoto> {
