@@ -1,5 +1,7 @@
 //! The settings of a training as options, from the table of them. All methods' are there; help shows those of the method that is chosen.
 
+use std::collections::BTreeSet;
+
 use clap::{Arg, ArgGroup, ArgMatches, Command, FromArgMatches};
 
 use super::Where;
@@ -67,6 +69,15 @@ fn help(row: &Row, chosen: &Declaration) -> String {
     }
 }
 
+/// Refuse what is no preset of any method.
+fn is_preset(text: &str) -> Result<(), String> {
+    let presets = || MethodSettings::ALL.iter().flat_map(|method| method.presets).map(|preset| preset.name);
+    if presets().any(|name| name == text) {
+        return Ok(());
+    }
+    Err(format!("must be one of {}", presets().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(", ")))
+}
+
 fn option(row: &'static Row, chosen: &'static Declaration) -> Arg {
     let help = help(row, chosen);
     let short = help.split("\n\n").next().unwrap_or_default().to_owned();
@@ -77,12 +88,12 @@ fn option(row: &'static Row, chosen: &'static Declaration) -> Arg {
         Kind::Number(_) => arg.allow_negative_numbers(true),
         _ => arg,
     };
-    // Presets are each method's own.
-    let is_checked = row.name != "preset";
     arg.value_parser(move |text: &str| {
-        let is_any = row.kind == Kind::Device && text == "any";
-        if is_checked && !is_any {
-            row.parse(text).map_err(|error| error.cause.into_owned())?;
+        match row.kind {
+            // Those of the method are told from the others when it is known.
+            _ if row.name == "preset" => is_preset(text)?,
+            Kind::Device if text == "any" => {}
+            _ => drop(row.parse(text).map_err(|error| error.cause.into_owned())?),
         }
         Ok::<_, String>(text.to_owned())
     })

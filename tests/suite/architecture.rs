@@ -277,7 +277,7 @@ fn what_comments_and_strings_say_is_no_code() {
 
 /// A file that no `mod` names is not compiled, and its tests are not run. A file beside the folders is a program of its own.
 #[test]
-fn every_file_of_tests_is_a_module_of_one_of_the_two_programs() {
+fn every_file_of_tests_is_a_module_of_one_of_the_programs() {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
     for program in ["suite", "own_process"].map(|name| tests.join(name)) {
         for file in sources(&program).into_iter().filter(|file| !file.ends_with("main.rs")) {

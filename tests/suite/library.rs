@@ -102,7 +102,9 @@ fn what_trainings_start_from_stays_with_the_concept() {
     let path = workspace.home().join("pot/concept.toml");
     fs::write(path, file.replace("300", "0")).unwrap();
     wait_until("what is wrong with it is told", || {
-        listed(&workspace)["problem"].as_str().is_some_and(|problem| problem.contains("steps = 0: must be 1 or more"))
+        listed(&workspace)["problem"]
+            .as_str()
+            .is_some_and(|problem| problem.contains("steps = 0: must be a whole number, 1 or more"))
     });
 }
 
