@@ -7,6 +7,8 @@
 //!   plans/<name>.toml  embeddings/<model>.bin
 //!   trash/<concept>~<time>/  trash/samples/<concept>/<path>~<time>
 //!   store/  socket  daemon.lock  daemon.log  origin.toml
+//! <home>/protocols/<name>.toml
+//! <home>/prompts/words/*.txt
 //! <home>/<concept>/
 //!   concept.toml  ratings.toml  images/  masks/  prompts/
 //!   runs/<run id>/       run.toml    events.jsonl  checkpoints/  samples/  evaluation/  scores.jsonl
