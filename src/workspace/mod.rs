@@ -64,7 +64,7 @@ pub use prompt_list::{ListNames, Place, PromptList, Values};
 pub use ratings::read_ratings;
 pub use records::{fingerprint, modified, rate, read_details};
 pub use scores::{Curve, ScoreLine, difference_of_runs, scores_of_run};
-pub use settings::Settings;
+pub use settings::HomeSettings;
 pub use state::state;
 
 pub(crate) use concept::ConceptFile;

@@ -22,11 +22,11 @@ pub struct ScoreLine {
     /// When that job was asked for; none where it was not recorded. A folder may be scored again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked: Option<jiff::Timestamp>,
-    /// Whether the residual embeddings were used.
+    /// Whether what was learned took part.
     pub learned: bool,
     /// Optimizer steps of the checkpoint.
     pub step: usize,
-    /// How strongly the embeddings acted, where it was recorded.
+    /// How strongly what was learned acted, where it was recorded.
     #[serde(default)]
     pub strength: Option<f32>,
     /// SHA-256 of the checkpoint, where it was recorded.

@@ -22,7 +22,7 @@ impl App {
         self.world.follow(&wanted, |job| {
             let (messages, path) = (messages.clone(), job.path().to_owned());
             Follower::start(job, move |told| {
-                let _ = messages.send(Message::Told(path.clone(), told));
+                let _ = messages.send(Message::News(path.clone(), told));
             })
         });
         let Some(open) = &self.world.open else { return };

@@ -59,7 +59,7 @@ impl Tiles {
 
     /// What is added to the scores of `n` queries from `first` on, [n, keys].
     fn mask(&self, mask: &AttnMask, first: usize, n: usize, device: &Device) -> Result<Tensor> {
-        let biases = &mask.prefix_bias;
+        let biases = &mask.row_biases;
         let picture = self.picture;
         let numbers: Vec<f32> = (first..first + n)
             .flat_map(|query| {
