@@ -164,3 +164,22 @@ fn target(out: &Path, name: &str) -> Result<PathBuf, Error> {
     let out = if out.is_dir() { out.join(name) } else { out.to_owned() };
     Ok(std::path::absolute(&out).map_err(workspace::Error::io("find", &out))?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_verb_says_what_it_does() {
+        let concept = LearnedVerb::augment_subcommands(Command::new("concept"));
+        let mut verbs = 0;
+        for verb in concept.get_subcommands() {
+            let about = verb.get_about().map(ToString::to_string).unwrap_or_default();
+            let long = verb.get_long_about().map(ToString::to_string).unwrap_or_default();
+            let first = if verb.get_name().starts_with("import-") { "Make a run of" } else { "Write " };
+            assert!(about.starts_with(first) && long.starts_with(&about), "{}: {about}", verb.get_name());
+            verbs += 1;
+        }
+        assert!(verbs >= formats().len(), "{verbs}");
+    }
+}

@@ -28,7 +28,7 @@ pub(super) enum Naming {
 pub(super) struct Location {
     /// Its name in the file.
     pub name: String,
-    /// It is this one of so many equal parts of the first dimension.
+    /// It is this part of this many equal parts of the first dimension.
     pub part: Option<(usize, usize)>,
     /// It may have two more dimensions of size 1.
     pub squeeze: bool,

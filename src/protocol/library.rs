@@ -142,7 +142,7 @@ pub struct RunRecord {
 }
 
 impl RunRecord {
-    /// How far the loss of the photo that is held out is above that of the others; none where none is.
+    /// How far the loss of the held-out photo is above the loss of the others; none if no photo is held out.
     pub fn gap(&self) -> Option<f64> {
         Some(self.held_out_loss? - self.fixed_noise_loss?)
     }

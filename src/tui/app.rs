@@ -56,7 +56,7 @@ pub enum Message {
     Update(Update),
     /// A follower tells of the job in this folder.
     News(PathBuf, News),
-    /// The photos of this concept have been checked, when there were so many photos and masks.
+    /// The photos of this concept have been checked, when there were this many photos and masks.
     Checked(String, PhotoCounts, Checked),
     /// The samples of this concept have come.
     Samples(String, SampleList),

@@ -23,7 +23,7 @@ pub use keys::{Answer, Sent};
 pub const ATTRIBUTES: &str = "\x1b[c";
 /// For how long a terminal that has never answered may owe an answer.
 const SILENT: Duration = Duration::from_millis(2500);
-/// For one that has: so many times what its slowest answer took, within these.
+/// For one that has: this many times what its slowest answer took, within these.
 const TIMES: u32 = 4;
 const LEAST: Duration = Duration::from_secs(1);
 const MOST: Duration = Duration::from_secs(8);

@@ -310,7 +310,7 @@ fn let_answers_come(app: &mut App, messages: &Receiver<Message>, line: &Line) {
     }
 }
 
-/// Ask the terminal `questions`, of which the last is about its attributes.
+/// Ask the terminal `questions`; the last one is about its attributes.
 fn ask(line: &Line, questions: &str) -> io::Result<()> {
     line.asks(Question::Attributes);
     crossterm::execute!(io::stdout(), Print(questions))

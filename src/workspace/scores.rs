@@ -167,7 +167,7 @@ pub struct BestCheckpoint {
     pub ties: Vec<usize>,
 }
 
-/// What the last scoring of several checkpoints of `run` has measured; nothing where there was none. Of one scoring only: those of
+/// What the last scoring of several checkpoints of `run` has measured; nothing where there was none. Of one scoring only: the scores of
 /// several may have measured other prompts.
 pub fn checkpoint_scores(run: &JobFolder) -> Result<CheckpointScores, Error> {
     let Some((_, lines)) = last_curve(run)? else { return Ok(CheckpointScores::default()) };

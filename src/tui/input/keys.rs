@@ -1,5 +1,5 @@
 //! What a piece of what the terminal sends means: a key, the mouse, a paste, an answer. The keys are those that crossterm
-//! knows, and those of kitty's keyboard protocol.
+//! knows, and the keys of kitty's keyboard protocol.
 
 use crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 

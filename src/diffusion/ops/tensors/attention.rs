@@ -7,7 +7,7 @@ use candle_nn::ops::softmax_last_dim;
 
 use crate::diffusion::kernels::{AttnMask, AttnShape};
 
-/// Numbers in one tile of scores of all heads: 64 MiB in float32, of which the backward pass holds about five.
+/// Numbers in one tile of scores of all heads: 64 MiB in float32. The backward pass holds about five such tiles.
 pub(crate) const TILE: usize = 1 << 24;
 
 /// Sizes of a tiled attention: [`AttnShape`] with the queries of all pictures that share their keys side by side.
