@@ -146,7 +146,7 @@ pub enum Event {
         prompt: String,
         /// Its seed.
         seed: u64,
-        /// Whether what was learned took part.
+        /// Whether what was learned was used.
         learned: bool,
     },
     /// A checkpoint was written.
@@ -165,7 +165,7 @@ pub enum Event {
     },
     /// Scores were measured.
     Scored {
-        /// Whether what was learned took part (after) or not (before).
+        /// Whether what was learned was used (after) or not (before).
         learned: bool,
         /// What was measured.
         #[serde(flatten)]

@@ -219,7 +219,7 @@ pub struct SampleRecord {
     pub seed: u64,
     /// Steps done when it was made.
     pub step: usize,
-    /// Whether what was learned took part.
+    /// Whether what was learned was used.
     pub learned: bool,
     /// The user's rating, 1 (bad) to 5.
     pub rating: Option<u8>,

@@ -30,7 +30,7 @@ pub struct Picture {
     pub seed: u64,
     /// Steps done when it was made.
     pub step: usize,
-    /// Whether what was learned took part.
+    /// Whether what was learned was used.
     pub learned: bool,
     /// Whether it was made to be scored, not on the way.
     pub evaluation: bool,
