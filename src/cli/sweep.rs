@@ -107,7 +107,7 @@ fn with(settings: &Settings, name: &str, text: &str) -> Result<Settings, Error> 
     match group {
         Group::Train => {
             let mut train = train.clone();
-            train.set_text(key, text).map_err(|error| wrong(&error.cause))?;
+            train.set_text(key, text).map_err(|error| wrong(&error))?;
             Ok((train, score.clone()))
         }
         Group::Sample if ["prompts", "checkpoint", "embeddings", "concepts"].contains(&key) => {

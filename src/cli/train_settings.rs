@@ -1,7 +1,7 @@
 //! Options for the settings of a training, from the table of settings. The settings of all methods are options; help shows the
 //! settings of the chosen method.
 
-use clap::{Arg, ArgMatches, Command, FromArgMatches};
+use clap::{Arg, ArgGroup, ArgMatches, Command, FromArgMatches};
 
 use super::Where;
 use crate::method::MethodSettings;
@@ -71,7 +71,7 @@ fn help(row: &Row, chosen: &Declaration) -> String {
 fn option(row: &'static Row, chosen: &'static Declaration) -> Arg {
     let help = help(row, chosen);
     let short = help.split("\n\n").next().unwrap_or_default().to_owned();
-    let mut arg = Arg::new(row.name).long(row.option()).help(short).long_help(help).group(GROUP);
+    let mut arg = Arg::new(row.name).long(row.option()).value_name(row.name.to_uppercase()).help(short).long_help(help);
     arg = arg.hide(!TrainConfig::rows_of(chosen).iter().any(|shown| shown.name == row.name));
     arg = match row.kind {
         Kind::Truth => arg.value_name("BOOL").num_args(0..=1).require_equals(true).default_missing_value("true"),
@@ -92,7 +92,9 @@ fn option(row: &'static Row, chosen: &'static Declaration) -> Arg {
 impl clap::Args for TrainSettings {
     fn augment_args(command: Command) -> Command {
         let chosen = chosen();
-        command.args(rows(chosen).into_iter().map(|row| option(row, chosen)))
+        let rows = rows(chosen);
+        let group = ArgGroup::new(GROUP).multiple(true).args(rows.iter().map(|row| row.name));
+        command.args(rows.into_iter().map(|row| option(row, chosen))).group(group)
     }
 
     fn augment_args_for_update(command: Command) -> Command {
