@@ -25,7 +25,6 @@ const WORDS: &[(&str, &[&str])] = &[
     ("dtype", &["f32", "bf16", "f16"]),
     ("fill", &["black", "white", "grey", "mean"]),
     ("format", &["text", "csv", "json", "markdown", "latex"]),
-    ("manual format", &["text", "markdown"]),
     ("makers", &["base_model", "sam", "segmenter", "nobody"]),
     ("mask_quality", &["fast", "best"]),
     ("masks", &["base_model", "sam", "segmenter", "nobody"]),

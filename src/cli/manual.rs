@@ -6,11 +6,10 @@ mod settings;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use clap::builder::{PossibleValue, PossibleValuesParser};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Command, CommandFactory};
 
 use super::table::Format;
-use super::values::one_of;
 use super::{Cli, Error, out};
 use crate::method::MethodSettings;
 use crate::workspace;
@@ -51,8 +50,8 @@ pub struct ManualArgs {
     #[arg(long, value_parser = PossibleValuesParser::new(MethodSettings::NAMES), requires = "topic")]
     method: Option<String>,
     /// How settings are printed: text or markdown. The other topics are Markdown that is read as text.
-    #[arg(long, default_value = "text", value_parser = format)]
-    format: Format,
+    #[arg(long = "format", value_name = "FORMAT", default_value = "text", value_parser = layouts())]
+    layout: Format,
     /// Write a page for each command into this folder, instead of the main one to stdout.
     #[arg(long, value_name = "DIR", conflicts_with = "topic")]
     out: Option<PathBuf>,
@@ -66,8 +65,10 @@ fn topics() -> PossibleValuesParser {
     )
 }
 
-fn format(text: &str) -> Result<Format, String> {
-    one_of(text, &[("text", Format::Text), ("markdown", Format::Markdown)])
+/// How settings can be printed.
+fn layouts() -> impl TypedValueParser<Value = Format> {
+    let words = PossibleValuesParser::new(["text", "markdown"]);
+    words.map(|word| if word == "markdown" { Format::Markdown } else { Format::Text })
 }
 
 pub fn completions(args: &CompletionArgs) -> Result<(), Error> {
@@ -81,7 +82,7 @@ pub fn manual(args: &ManualArgs) -> Result<(), Error> {
         Some(topic) if topic == SETTINGS.0 => {
             let is_asked = |name: &str| args.method.as_deref().is_none_or(|asked| asked == name);
             let methods: Vec<_> = MethodSettings::ALL.iter().copied().filter(|method| is_asked(method.name)).collect();
-            out!("{}", settings::reference(&methods, args.format));
+            out!("{}", settings::reference(&methods, args.layout));
             Ok(())
         }
         Some(topic) if args.method.is_some() => {

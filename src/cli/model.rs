@@ -44,7 +44,7 @@ struct Output {
 
 /// What a model's files do not say.
 #[derive(Debug, clap::Args)]
-struct ModelOptions {
+struct Settings {
     /// The VAE to use instead of the model's own: a diffusers folder or one file.
     #[arg(long, value_name = "PATH")]
     vae: Option<PathBuf>,
@@ -63,7 +63,7 @@ struct Add {
     /// A diffusers folder, or one .safetensors or .ckpt file in the original naming; hf:owner/repo downloads one.
     path: PathBuf,
     #[command(flatten)]
-    settings: ModelOptions,
+    settings: Settings,
     /// Copy the files that are used into the home.
     #[arg(long)]
     copy: bool,
@@ -76,7 +76,7 @@ struct CheckArgs {
     /// A registered model, or the path of one that is not.
     model: PathBuf,
     #[command(flatten)]
-    settings: ModelOptions,
+    settings: Settings,
     #[command(flatten)]
     output: Output,
 }
@@ -103,7 +103,7 @@ fn prediction(text: &str) -> Result<Prediction, String> {
     one_of(text, &[("epsilon", Prediction::Epsilon), ("v", Prediction::V)])
 }
 
-impl ModelOptions {
+impl Settings {
     /// The model at `path` with these settings.
     fn spec(&self, path: &Path) -> Result<ModelSpec, Error> {
         let absolute = |path: &Path| {
@@ -191,7 +191,7 @@ fn list(home: &Home, json: bool) -> Result<(), Error> {
 }
 
 fn look(args: &CheckArgs, home: &Home, check: Check) -> Result<(), Error> {
-    let ModelOptions { vae, config, prediction } = &args.settings;
+    let Settings { vae, config, prediction } = &args.settings;
     let named = home.named_model(&args.model)?;
     let spec = if named.is_none() && args.model.exists() {
         args.settings.spec(&args.model)?

@@ -96,7 +96,7 @@ impl Reckoned {
     ) -> Result<Self, Error> {
         let Sampling { mut config, list, values, grid } = sampling;
         config.prompts.clear();
-        // Lines with another sampler have Karras and eta too: each line is looked at below.
+        // Karras and eta are those of lines with another sampler too: each line is looked at below.
         let whole = SampleConfig { karras: false, eta: 0.0, ..config.clone() };
         whole.check().map_err(workspace::Error::from)?;
         let listed = list.expand(&values, &config).map_err(workspace::Error::from)?;
@@ -200,13 +200,13 @@ impl Lines<'_> {
     }
 }
 
-/// Whether `text` is what is left of `whole` without some of its characters, such as the brackets of weights.
+/// Whether `text` is what is left of `whole` without some of its characters, as those of weights.
 fn is_within(text: &str, whole: &str) -> bool {
     let mut rest = whole.chars();
     text.chars().all(|c| rest.any(|other| other == c))
 }
 
-/// The checkpoints of `run` after these steps, or `all`; none where none are asked for.
+/// The checkpoints of `run` after so many steps each, or `all`; none where none are asked for.
 pub fn checkpoints(run: &JobFolder, steps: &[String]) -> Result<Vec<PathBuf>, Error> {
     if steps.is_empty() {
         return Ok(Vec::new());

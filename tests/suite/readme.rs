@@ -94,7 +94,11 @@ fn every_topic_that_a_text_names_is_one_of_the_manual() {
     let workspace = Workspace::new();
     let texts = texts();
     for (name, text) in &texts {
-        for words in in_text(text).into_iter().chain(in_blocks(text)).filter(|words| words[0] == "manual") {
+        for words in in_text(text)
+            .into_iter()
+            .chain(in_blocks(text))
+            .filter(|words| words.first().is_some_and(|word| word == "manual"))
+        {
             let topic = words.get(1).map_or("TOPIC", String::as_str);
             let is_topic = topic == "settings" || texts.iter().any(|(name, _)| name == topic);
             assert!(is_topic || topic == "TOPIC", "{name}: {words:?}");

@@ -22,6 +22,8 @@ struct Entry {
     row: &'static Row,
     /// The methods that have it.
     methods: Vec<&'static str>,
+    /// What it can be.
+    can_be: String,
     /// What it is when nothing is said.
     usual: String,
 }
@@ -29,12 +31,10 @@ struct Entry {
 impl Entry {
     /// Its labelled facts.
     fn facts(&self) -> [(&'static str, String); 4] {
-        let must_be = self.row.must_be();
-        let can_be = must_be.strip_prefix("must be ").unwrap_or(&must_be).to_owned();
         let all = self.methods.len() == MethodSettings::ALL.len();
         let resume = if self.row.may_differ { "may differ" } else { "stays as it was" };
         [
-            ("can be", can_be),
+            ("can be", self.can_be.clone()),
             ("usual", self.usual.clone()),
             ("methods", if all { "all".into() } else { self.methods.join(", ") }),
             ("on resume", resume.into()),
@@ -85,8 +85,17 @@ fn trainings(methods: &[&'static Declaration]) -> Section {
             "preset" => "the first of the method's, below".into(),
             _ => usual(row, &methods.iter().filter(has).copied().collect::<Vec<_>>()),
         };
+        let can_be = if row.name == "preset" {
+            let names =
+                |method: &Declaration| method.presets.iter().map(|preset| preset.name).collect::<Vec<_>>().join(", ");
+            let each: Vec<String> =
+                methods.iter().map(|method| format!("{}: {}", method.name, names(method))).collect();
+            each.join("; ")
+        } else {
+            row.must_be().replace("must be ", "").replace(" in quotes", "")
+        };
         let methods = MethodSettings::ALL.iter().filter(has).map(|method| method.name).collect();
-        entries.push(Entry { row, methods, usual });
+        entries.push(Entry { row, methods, can_be, usual });
     }
     Section {
         title: "Settings of a training",

@@ -16,7 +16,7 @@ pub struct BatchSpec {
     pub concept: String,
     /// Its class word.
     pub class_word: String,
-    /// The run that has learned the concept; none samples the base model.
+    /// The run that has learned what is sampled; none samples the base model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<String>,
     /// The frozen diffusion model, absolute.
