@@ -1,5 +1,4 @@
-//! Options for the settings of a training, from the table of settings. The settings of all methods are options; help shows the
-//! settings of the chosen method.
+//! The settings of a training as options, from the table of them. All methods' are there; help shows those of the method that is chosen.
 
 use clap::{Arg, ArgGroup, ArgMatches, Command, FromArgMatches};
 
@@ -17,7 +16,7 @@ pub struct TrainSettings {
 /// The group of all of them.
 pub const GROUP: &str = "settings";
 
-/// The settings of all methods, each name once: the settings of `chosen` before others.
+/// The settings of all methods, each name once: those of `chosen` before those of others.
 fn rows(chosen: &'static Declaration) -> Vec<&'static Row> {
     let mut rows = TrainConfig::rows_of(chosen);
     for row in MethodSettings::ALL.iter().flat_map(|method| method.settings) {
