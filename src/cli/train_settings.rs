@@ -39,7 +39,7 @@ fn chosen() -> &'static Declaration {
 }
 
 /// What `preset` sets, in words.
-fn said(preset: &Preset) -> String {
+pub fn said(preset: &Preset) -> String {
     let list = |settings: &[(&str, &str)]| {
         settings.iter().map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(", ")
     };

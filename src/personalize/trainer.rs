@@ -37,7 +37,7 @@ type Pick<'p> = (&'p CachedPhoto, usize, u32, usize);
 enum Captions {
     /// One for all photos.
     One(BegunTexts),
-    /// A step reads those of its photos.
+    /// A step reads the latents of its photos.
     Several(Vec<TokenIds>),
 }
 

@@ -101,7 +101,7 @@ pub struct ConceptRecord {
     pub samples: usize,
     /// How its newest run is; none without a run.
     pub state: Option<State>,
-    /// The scores, with the residual embeddings, of the newest run that has any.
+    /// The scores, with what was learned, of the newest run that has any.
     pub score: Option<Scores>,
     /// The file name of its first whole photo.
     pub photo: Option<String>,
@@ -142,7 +142,7 @@ pub struct RunRecord {
 }
 
 impl RunRecord {
-    /// How far the loss of the photo that is held out is above that of the others; none where none is.
+    /// How far the loss of the held-out photo is above the loss of the others; none if no photo is held out.
     pub fn gap(&self) -> Option<f64> {
         Some(self.held_out_loss? - self.fixed_noise_loss?)
     }
@@ -151,9 +151,9 @@ impl RunRecord {
 /// The scores of both sides.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BothScores {
-    /// Without the residual embeddings.
+    /// Without what was learned.
     pub before: Scores,
-    /// With them.
+    /// With it.
     pub after: Scores,
     /// After minus before, pair by pair of prompt and seed; none where they have no pairs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -219,7 +219,7 @@ pub struct SampleRecord {
     pub seed: u64,
     /// Steps done when it was made.
     pub step: usize,
-    /// Whether the residual embeddings were used.
+    /// Whether what was learned was used.
     pub learned: bool,
     /// The user's rating, 1 (bad) to 5.
     pub rating: Option<u8>,

@@ -30,7 +30,7 @@ pub struct Picture {
     pub seed: u64,
     /// Steps done when it was made.
     pub step: usize,
-    /// Whether the residual embeddings were used.
+    /// Whether what was learned was used.
     pub learned: bool,
     /// Whether it was made to be scored, not on the way.
     pub evaluation: bool,
@@ -84,9 +84,9 @@ pub struct History {
     pub checkpoints: Vec<(usize, PathBuf)>,
     /// Pictures whose masks were made, and the masks.
     pub masks: Vec<(PathBuf, PathBuf)>,
-    /// Scores without the residual embeddings.
+    /// Scores without what was learned.
     pub before: Option<Scores>,
-    /// Scores with them.
+    /// Scores with it.
     pub after: Option<Scores>,
     /// After minus before, pair by pair, as far as the last scores say it.
     pub difference: Option<Scores>,
@@ -105,7 +105,7 @@ pub struct History {
 }
 
 impl History {
-    /// Of a job of which nothing is known yet.
+    /// Of a job when nothing is known yet.
     pub fn new(job: &JobFolder) -> Self {
         Self { folder: job.path().to_path_buf(), ..Self::default() }
     }
@@ -214,7 +214,7 @@ impl History {
         self.step_seconds.clear();
     }
 
-    /// How far the loss of the held-out photo is above that of the others, at the point `held_out` of the former; none where
+    /// How far the loss of the held-out photo is above the loss of the others, at the point `held_out` of the former; none where
     /// theirs was not measured there.
     pub fn gap(&self, held_out: &Point) -> Option<f64> {
         let others = self.fixed_noise.iter().find(|point| point.step == held_out.step)?;
@@ -242,7 +242,7 @@ impl History {
         self.pictures.iter().filter(|picture| !picture.evaluation)
     }
 
-    /// Pictures made to be scored, without (`false`) or with (`true`) the residual embeddings.
+    /// Pictures made to be scored, without (`false`) or with (`true`) what was learned.
     pub fn evaluated(&self, learned: bool) -> impl DoubleEndedIterator<Item = &Picture> {
         self.pictures.iter().filter(move |picture| picture.evaluation && picture.learned == learned)
     }

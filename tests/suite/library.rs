@@ -610,6 +610,34 @@ fn a_pipe_among_the_photos_stops_nobody_and_a_run_that_cannot_be_read_is_told_of
 }
 
 #[test]
+fn the_folder_of_protocols_is_no_concept_and_its_protocols_have_names() {
+    let workspace = Workspace::with_models();
+    let folder = workspace.home().join("protocols");
+    fs::create_dir(&folder).unwrap();
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("workspaces/protocols");
+    fs::copy(repository.join("dreambooth.toml"), folder.join("dreambooth.toml")).unwrap();
+    let names = |listed: &serde_json::Value| {
+        let all = listed["concepts"].as_array().unwrap();
+        all.iter().map(|concept| concept["concept"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&json(&workspace, &["concept", "list"])), ["demo"]);
+    catbench(&workspace, &["concept", "show", "protocols"]).assert().code(1).stderr(contains("no concept.toml"));
+    let images = workspace.concept().join("images");
+    let images = ["--class", "cup", "--base-model", "/", "--images", images.to_str().unwrap()];
+    for name in ["protocols", "prompts"] {
+        let new = [&["concept", "new", name], &images[..]].concat();
+        catbench(&workspace, &new).assert().code(1).stderr(contains("cannot be a concept's name"));
+        catbench(&workspace, &["concept", "rename", "demo", name]).assert().code(1);
+    }
+    // Found by its name: what is missing is the next thing.
+    for name in ["dreambooth", "dreambooth.toml"] {
+        catbench(&workspace, &["bench", name]).assert().code(1).stderr(contains("give --base-model"));
+    }
+    catbench(&workspace, &["bench", "nowhere"]).assert().code(1).stderr(contains("nowhere"));
+    assert_eq!(names(&json(&workspace, &["concept", "list"])), ["demo"]);
+}
+
+#[test]
 fn shells_and_man_are_told_every_command() {
     let workspace = Workspace::new();
     catbench(&workspace, &["completions", "bash"]).assert().code(0).stdout(contains("CATBENCH_COMPLETE"));

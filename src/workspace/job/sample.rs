@@ -16,7 +16,7 @@ pub struct BatchSpec {
     pub concept: String,
     /// Its class word.
     pub class_word: String,
-    /// The run whose embeddings are used; none samples the base model.
+    /// The run that has learned what is sampled; none samples the base model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<String>,
     /// The frozen diffusion model, absolute.
@@ -36,7 +36,7 @@ pub struct BatchSpec {
 }
 
 impl BatchSpec {
-    /// A sampling of `concept` as it is now, with the embeddings of `run`.
+    /// A sampling of `concept` as it is now, with what `run` has learned.
     pub fn new(concept: &Concept, run: Option<&JobFolder>, sample: SampleConfig) -> Result<Self, Error> {
         concept.check_masks_by(sample.masks)?;
         Ok(Self {
