@@ -1,6 +1,6 @@
 //! The settings of a training as options, from the table of them. All methods' are there; help shows those of the method that is chosen.
 
-use clap::{Arg, ArgMatches, Command, FromArgMatches};
+use clap::{Arg, ArgGroup, ArgMatches, Command, FromArgMatches};
 
 use super::Where;
 use crate::method::MethodSettings;
@@ -91,6 +91,8 @@ fn option(row: &'static Row, chosen: &'static Declaration) -> Arg {
 impl clap::Args for TrainSettings {
     fn augment_args(command: Command) -> Command {
         let chosen = chosen();
+        // Of the options of a group clap takes one alone, if it is not told otherwise.
+        let command = command.group(ArgGroup::new(GROUP).multiple(true));
         command.args(rows(chosen).into_iter().map(|row| option(row, chosen)))
     }
 
