@@ -86,7 +86,7 @@ class Word:
         tokens = [WORD] + [f"{WORD}_{i}" for i in range(1, n)]
         assert self.tokenizer.add_tokens(tokens) == n
         self.ids = self.tokenizer.convert_tokens_to_ids(tokens)
-        self.text_encoder.resize_token_embeddings(len(self.tokenizer))
+        self.text_encoder.resize_token_embeddings(len(self.tokenizer), mean_resizing=False)
         self.table = self.text_encoder.get_input_embeddings().weight
         if init_word:
             [start] = self.tokenizer.encode(init_word, add_special_tokens=False)

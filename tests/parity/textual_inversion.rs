@@ -394,13 +394,18 @@ fn files_go_to_diffusers_and_come_from_there() {
                 reference.apart(&model, &reference.latents(&model, Some(&checkpoint), 1.0), &case),
             );
 
-            for end in [".safetensors", "-script.safetensors", "-script.bin"] {
-                let file = reference.file(&case, end);
+            // Of web UIs, whose word is the file's name.
+            let web_ui = there.path().join("my teapot.safetensors");
+            candle_core::safetensors::save(&HashMap::from([("emb_params", reference.last(&case))]), &web_ui).unwrap();
+            let ends = [".safetensors", "-script.safetensors", "-script.bin"].map(|end| reference.file(&case, end));
+            for file in ends.into_iter().chain([web_ui]) {
                 let mut read = Settings::default().import(embedding, &file, &outline, CLASS_WORD).unwrap();
                 read.meta.base_model.clone_from(&model.hash);
                 assert_eq!(read.learned.numbers().unwrap(), checkpoint.learned.numbers().unwrap());
                 let latents = reference.latents(&model, Some(&read), 1.0);
-                compare.apart(&what(&format!("imported of {end}")), reference.apart(&model, &latents, &case));
+                let of = file.file_name().unwrap();
+                compare
+                    .apart(&what(&format!("imported of {}", of.display())), reference.apart(&model, &latents, &case));
             }
         }
     }
