@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Whether a concept learned here makes the same pictures in diffusers, on the demo model.
+"""Whether a concept learned here makes the same pictures in diffusers, on the demo model, and a word learned there the same here.
 
     cargo build && python3 tests/diffusers_loader.py [PROGRAM]       # trains a few steps, exports, compares
     python3 tests/diffusers_loader.py PROGRAM --fixtures             # writes tests/fixtures/diffusers, which tests/parity reads
 
-Needs what tests/parity/requirements.txt lists. About a minute. The bar is 2 of 255 on every number of every picture."""
+Needs what tests/parity/requirements.txt lists. About two minutes. The bar is 2 of 255 on every number of every picture."""
 
 import argparse
 import hashlib
@@ -22,6 +22,7 @@ import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler, StableDiffusionPipeline
 from diffusers.utils import logging
 from PIL import Image
+from safetensors.torch import save_file
 
 ROOT = Path(__file__).resolve().parents[1]
 LOADER = "catversion_diffusers.py"
@@ -68,8 +69,8 @@ with tempfile.TemporaryDirectory() as home:
         return json.loads(made.stdout.splitlines()[-1])
 
     # Rows of two, of a bias of their own, in layers of choice: all that a file can say. The rate makes a few steps count.
-    catbench("train", "demo", "--steps", "20", "--learning-rate", "0.05", "--prefix-length", "2", "--prefix-bias", "0.5",
-             "--layers", "1,3", "--sample-every", "0", "--validate-every", "0")
+    trained = catbench("train", "demo", "--steps", "20", "--learning-rate", "0.05", "--prefix-length", "2", "--prefix-bias", "0.5",
+                       "--layers", "1,3", "--sample-every", "0", "--validate-every", "0")
     file = home / "there/demo.safetensors"
     file.parent.mkdir()
     catbench("concept", "export-diffusers", "demo", "--out", str(file))
@@ -77,10 +78,11 @@ with tempfile.TemporaryDirectory() as home:
     loader = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(loader)
 
-    def ours(sampler, strength, negative):
+    def ours(sampler, strength=1.0, negative="", run=None):
         batch = catbench("sample", "demo", *(word for prompt in PROMPTS for word in ("--prompt", prompt)), "--noise", "torch",
                          "-n", "1", "--seed", str(SEED), "--steps", str(STEPS), "--guidance-scale", str(GUIDANCE),
-                         "--sampler", sampler, "--strength", str(strength), "--negative-prompt", negative)
+                         "--sampler", sampler, "--strength", str(strength), "--negative-prompt", negative,
+                         *(("--run", run) if run else ()))
         return [Image.open(path).convert("RGB") for path in sorted(Path(batch["path"]).glob("[0-9]*.png"))]
 
     def pipeline(kind, attention):
@@ -126,12 +128,40 @@ with tempfile.TemporaryDirectory() as home:
                        generator=[torch.Generator("cpu").manual_seed(SEED) for _ in range(2)]).images
         check("several pictures of a prompt", worst(several, alone) <= BAR)
 
+    # The word of Textual Inversion, which diffusers loads by itself.
+    for vectors in (1, 3):
+        catbench("train", "demo", "--method", "textual_inversion", "--steps", "20", "--learning-rate", "0.05", "--batch-size", "2",
+                 "--vectors", str(vectors), "--sample-every", "0", "--validate-every", "0")
+        [exported] = catbench("concept", "export-diffusers", "demo", "--out", str(home / f"there/{vectors}-vectors/"))["files"]
+        named = [prompt.replace("{concept}", "<demo>") for prompt in PROMPTS]
+        pipe = pipeline(DDIMScheduler, "sdpa")
+        without = pictures(pipe, prompts=plain)
+        pipe.load_textual_inversion(exported)
+        theirs = pictures(pipe, prompts=named)
+        far = worst(ours("ddim"), theirs)
+        check(f"a word of {vectors} loaded by load_textual_inversion: as ours, at most {far} of 255 apart", far <= BAR)
+        check("  the word changes its pictures", all(worst([theirs[i]], [without[i]]) > 20 for i in (0, 2)))
+        check("  and no other", worst([theirs[1]], [without[1]]) == 0)
+
+        # Other vectors, as examples/textual_inversion of diffusers writes them.
+        start = pipe.text_encoder.get_input_embeddings().weight.detach()
+        other = {"<demo>": start[100:100 + vectors] * 0.5 + start[200:200 + vectors]}
+        save_file(other, home / "there/learned_embeds.safetensors", metadata={"format": "pt"})
+        torch.save(other, home / "there/learned_embeds.bin")
+        for name in ("learned_embeds.safetensors", "learned_embeds.bin"):
+            run = catbench("concept", "import-embedding", "demo", str(home / "there" / name))["run"]
+            pipe = pipeline(DDIMScheduler, "sdpa")
+            pipe.load_textual_inversion(str(home / "there" / name))
+            theirs = pictures(pipe, prompts=named)
+            far = worst(ours("ddim", run=run), theirs)
+            check(f"  {name} imported: as diffusers has it, at most {far} of 255 apart", far <= BAR)
+            check("    the word changes its pictures", all(worst([theirs[i]], [without[i]]) > 20 for i in (0, 2)))
+
     if args.fixtures and not wrong:
         out = ROOT / "tests/fixtures/diffusers"
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir()
-        run = next((home / "demo/runs").iterdir())
-        shutil.copy(sorted((run / "checkpoints").glob("*.safetensors"))[-1], out / "checkpoint.safetensors")
+        shutil.copy(sorted((Path(trained["path"]) / "checkpoints").glob("*.safetensors"))[-1], out / "checkpoint.safetensors")
         shutil.copy(file, out / "demo.safetensors")
         for case, theirs in kept:
             for i, picture in enumerate(theirs):

@@ -123,7 +123,8 @@ impl Method for Settings {
         let [text] = &model.texts[..] else {
             return Err(bad(path, "is for one text encoder, and this base model has several"));
         };
-        let embedding = Embedding::read(path, None)?;
+        // Whatever its word is there, and wherever that cannot be one: here it is {concept}.
+        let embedding = Embedding::read(path, Some(WORD))?;
         embedding.check_width(text.width())?;
         let mut config = TrainConfig::of(DECLARATION.name, None)?;
         config.method = Self { vectors: embedding.count(), ..Self::default() }.into();
