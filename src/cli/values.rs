@@ -1,12 +1,5 @@
 //! How values of options are read, for all verbs.
 
-use crate::protocol::FloatType;
-
-/// A floating point type.
-pub fn dtype(text: &str) -> Result<FloatType, String> {
-    one_of(text, &[("f32", FloatType::F32), ("bf16", FloatType::Bf16), ("f16", FloatType::F16)])
-}
-
 /// The value of the word `text`, or which words there are.
 pub fn one_of<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, String> {
     let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);

@@ -16,7 +16,7 @@ pub struct BatchSpec {
     pub concept: String,
     /// Its class word.
     pub class_word: String,
-    /// The run whose embeddings are used; none samples the base model.
+    /// The run that has learned what is sampled; none samples the base model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<String>,
     /// The frozen diffusion model, absolute.
@@ -36,9 +36,9 @@ pub struct BatchSpec {
 }
 
 impl BatchSpec {
-    /// A sampling of `concept` as it is now, with the embeddings of `run`.
+    /// A sampling of `concept` as it is now, with what `run` has learned.
     pub fn new(concept: &Concept, run: Option<&JobFolder>, sample: SampleConfig) -> Result<Self, Error> {
-        concept.check_masks_by(sample.masks)?;
+        concept.check_masks_by(sample.shared.masks)?;
         Ok(Self {
             concept: concept.id.clone(),
             class_word: concept.file.class_word.clone(),
@@ -79,11 +79,11 @@ impl Spec for BatchSpec {
     }
 
     fn device(&self) -> DeviceName {
-        self.sample.device
+        self.sample.shared.device
     }
 
     fn set_device(&mut self, device: DeviceName) {
-        self.sample.device = device;
+        self.sample.shared.device = device;
     }
 }
 

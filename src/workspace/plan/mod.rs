@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use cell::{Cell, JobIds, OF_LEARNED, Part};
+pub use cell::{Cell, JobIds, Part};
 pub use material::{Material, files, weights};
 pub use results::{CellResult, Row};
 

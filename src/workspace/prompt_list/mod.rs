@@ -25,11 +25,13 @@ use std::sync::Arc;
 pub use error::{ListError, Place};
 use error::{Wrong, shown};
 use options::Options;
+use serde_json::Value;
 use template::{Char, Choice, Names, Template};
 
 use super::Error;
 use crate::fs::Show;
-use crate::protocol::{MAX_PROMPT, PictureConfig, SampleConfig, SettingError};
+use crate::protocol::settings::value_of;
+use crate::protocol::{MAX_PROMPT, PictureConfig, Row, SampleConfig, SettingError};
 
 /// The most pictures of a list.
 pub const MAX_PICTURES: u64 = 20_000;
@@ -198,7 +200,7 @@ impl PromptList {
                     let problem = format!("{} = {}", error.setting, error.value);
                     self.wrong(Place { line: line.number, column: 0 }, problem, error.cause)
                 };
-                base.check_picture(&picture).map_err(wrong)?;
+                picture.check().map_err(wrong)?;
                 // Numbers are written so that each is told from all others.
                 if seen.insert(format!("{picture:?}")) {
                     listed.pictures.push(picture);
@@ -260,7 +262,8 @@ struct Sum {
 impl Sum {
     /// One more line of `list` with so many pictures, unless it is too much.
     fn add(&mut self, list: &PromptList, line: &Line, pictures: u64) -> Result<(), ListError> {
-        let negative = line.options.negative_prompt.iter().map(String::len).max().unwrap_or(0) as u64;
+        let negatives = line.options.values("negative_prompt").iter().filter_map(Value::as_str);
+        let negative = negatives.map(str::len).max().unwrap_or(0) as u64;
         self.pictures = self.pictures.saturating_add(pictures);
         self.bytes = self.bytes.saturating_add(pictures.saturating_mul(line.prompt.longest().saturating_add(negative)));
         let place = Place { line: line.number, column: 0 };
@@ -296,26 +299,24 @@ impl Line {
 
     /// Images of each prompt with each seed.
     fn images(&self, values: &Values, base: &SampleConfig) -> usize {
-        let own = &self.options.seed;
-        let one_each = own.len() > 1 || own.is_empty() && !values.seeds.is_empty();
+        let own = self.options.values("seed").len();
+        let one_each = own > 1 || own == 0 && !values.seeds.is_empty();
         let usual = if one_each { 1 } else { base.images_per_prompt };
-        self.options.images_per_prompt.or(values.images_per_prompt).unwrap_or(usual)
+        self.options.images().or(values.images_per_prompt).unwrap_or(usual)
+    }
+
+    /// What the setting `name` is in the pictures of this line; nothing where it is as everywhere.
+    fn values(&self, name: &str, values: &Values) -> Vec<Value> {
+        match self.options.values(name) {
+            [] => values.of(name),
+            own => own.to_vec(),
+        }
     }
 
     fn count(&self, values: &Values, base: &SampleConfig) -> u64 {
-        let own = &self.options;
-        let usual = |own: usize, values: usize| if own == 0 { values.max(1) as u64 } else { 1 };
-        [
-            self.prompt.count(),
-            own.count(),
-            usual(own.seed.len(), values.seeds.len()),
-            usual(own.guidance_scale.len(), values.guidance_scales.len()),
-            usual(own.strength.len(), values.strengths.len()),
-            values.checkpoints.len().max(1) as u64,
-            self.images(values, base) as u64,
-        ]
-        .into_iter()
-        .fold(1, u64::saturating_mul)
+        let each = PictureConfig::ROWS.iter().map(|row| self.values(row.name, values).len());
+        let each = each.chain([values.checkpoints.len()]).map(|count| count.max(1) as u64);
+        each.chain([self.images(values, base) as u64]).fold(self.prompt.count(), u64::saturating_mul)
     }
 
     /// A prompt, without the double spaces that an empty alternative leaves.
@@ -324,39 +325,39 @@ impl Line {
     }
 
     fn pictures(&self, values: &Values, base: &SampleConfig) -> Vec<PictureConfig> {
-        fn or<T: Clone>(own: &[T], values: &[T], usual: &T) -> Vec<T> {
-            match (own, values) {
-                ([], []) => vec![usual.clone()],
-                ([], values) => values.to_vec(),
-                (own, _) => own.to_vec(),
-            }
-        }
-        let own = &self.options;
         let mut all: Vec<PictureConfig> = (0..self.prompt.count())
             .map(|index| {
                 let prompt = self.prompt_text(index);
                 let seed = base.first_seed(&prompt);
-                let usual = base.picture(prompt, seed);
-                PictureConfig { karras: usual.karras || own.karras, ..usual }
+                base.picture(prompt, seed)
             })
             .collect();
-        let checkpoints: Vec<_> = values.checkpoints.iter().cloned().map(Some).collect();
-        all = each(&all, &or(&[], &checkpoints, &base.checkpoint), |p, v| p.checkpoint.clone_from(v));
-        all = each(&all, &or(&own.negative_prompt, &[], &base.negative_prompt), |p, v| p.negative_prompt.clone_from(v));
-        all = each(&all, &or(&own.sampler, &[], &base.sampler), |p, v| p.sampler = *v);
-        all = each(&all, &or(&own.steps, &[], &base.steps), |p, v| p.steps = *v);
-        all = each(&all, &or(&own.eta, &[], &base.eta), |p, v| p.eta = *v);
-        all = each(&all, &or(&own.guidance_scale, &values.guidance_scales, &base.guidance_scale), |p, v| {
-            p.guidance_scale = *v;
-        });
-        all = each(&all, &or(&own.strength, &values.strengths, &base.strength), |p, v| p.strength = *v);
-        let seeds = if own.seed.is_empty() { &values.seeds } else { &own.seed };
-        if !seeds.is_empty() {
-            all = each(&all, seeds, |p, v| p.seed = *v);
+        if !values.checkpoints.is_empty() {
+            all = each(&all, &values.checkpoints, |picture, path| picture.checkpoint = Some(path.clone()));
+        }
+        let (seed, others): (Vec<&Row>, Vec<&Row>) = PictureConfig::ROWS.iter().partition(|row| row.name == "seed");
+        for row in others.into_iter().chain(seed) {
+            let values = self.values(row.name, values);
+            if !values.is_empty() {
+                // Of its kind: the row has read them.
+                all = each(&all, &values, |picture, value| drop(picture.put(row.name, value.clone())));
+            }
         }
         let images: Vec<u64> = (0..self.images(values, base) as u64).collect();
         // Seeds go round at the end of all numbers, which is as good as any other.
-        each(&all, &images, |p, v| p.seed = p.seed.wrapping_add(*v))
+        each(&all, &images, |picture, image| picture.seed = picture.seed.wrapping_add(*image))
+    }
+}
+
+impl Values {
+    /// The values of the setting `name`.
+    fn of(&self, name: &str) -> Vec<Value> {
+        match name {
+            "seed" => self.seeds.iter().map(value_of).collect(),
+            "guidance_scale" => self.guidance_scales.iter().map(value_of).collect(),
+            "strength" => self.strengths.iter().map(value_of).collect(),
+            _ => Vec::new(),
+        }
     }
 }
 
