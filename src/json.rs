@@ -1,6 +1,6 @@
 //! Writing JSON. JSON has no word for a number that is not one: serde_json writes `null` for NaN and for infinity, and whoever
 //! reads the line again finds a value missing. Everything that is kept or sent is therefore written here, where such a number
-//! is an error that names its place. `tests/architecture.rs` checks that nothing else writes JSON.
+//! is an error that names its place. `tests/suite/architecture.rs` checks that nothing else writes JSON.
 
 use std::fmt::{self, Display};
 use std::io;

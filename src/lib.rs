@@ -33,7 +33,7 @@
 //! `tui`, `cli` → `client` → `protocol`, `workspace` ← `daemon` → `store`. Clients and the daemon know each other only by `protocol`.
 //! `statistics` is arithmetic on records: whoever has scores may ask it. Only `runner` uses `catversion`, `diffusion`, `metrics`, `segment` and `masks`, and those five know nothing of processes or screens
 //! (`metrics` and `segment` read their models with the readers of `diffusion` and compute with its operations; `masks` looks with
-//! `diffusion` and asks `segment`). `tests/architecture.rs` checks it.
+//! `diffusion` and asks `segment`). `tests/suite/architecture.rs` checks it.
 
 mod archive;
 pub mod cli;

@@ -7,11 +7,10 @@ use std::os::unix::net::UnixStream;
 
 /// A whole file as memory, read page by page when touched.
 pub fn map_file(file: &File) -> io::Result<memmap2::Mmap> {
-    // SAFETY: the mapping is read-only and private: this process writes to none of it. That no other process writes to the
-    // file or cuts it short while it is mapped is not checked, and cannot be. This program replaces files by renaming, which
-    // leaves a mapping as it is; who downloads and copies models does the same or has finished before. Where another process
-    // does write, weights are read that are partly those of another file, and the references to them are of bytes that change;
-    // where it cuts the file short, a read past its end raises SIGBUS, which ends this process.
+    // SAFETY: the mapping is read-only and private, so this process writes to none of it, and this program replaces files by
+    // renaming, which leaves a mapping as it is. Sound it is only as long as no other process writes to the file or cuts it
+    // short, which nothing here checks or could. Where one writes, the bytes behind the slice change while it is borrowed: weights
+    // are then partly those of another file. Where one cuts it short, a read past the end raises SIGBUS, which ends this process.
     unsafe { memmap2::Mmap::map(file) }
 }
 

@@ -147,7 +147,7 @@ impl Protocol {
     fn sampling(&self, path: &Path) -> Result<SampleConfig, Error> {
         let mut sample = SampleConfig::default().as_preset(self.train.config().preset()?);
         for (name, value) in &self.sample {
-            sample.set(name, crate::json::to_value(value).unwrap_or_default()).map_err(|error| {
+            sample.set(name, &crate::json::to_value(value).unwrap_or_default()).map_err(|error| {
                 let problem = format!("[sample] {name} = {value}: {}", error.cause);
                 workspace::Error::invalid(path, problem, "write what a sampling can have, or leave it out")
             })?;

@@ -230,6 +230,9 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+    use crate::cli::sweep;
+    use crate::protocol::PictureConfig;
+    use crate::workspace::{ListNames, PromptList, Values};
 
     #[test]
     fn help_says_what_presets_set() {
@@ -255,7 +258,60 @@ mod tests {
             }
         };
         MethodSettings::ALL.iter().for_each(|method| is_option("train", TrainConfig::rows_of(method)));
-        ["sample", "score", "sweep"].map(|verb| is_option(verb, <SampleConfig as Table>::rows()));
-        ["score", "sweep"].map(|verb| is_option(verb, <ScoreConfig as Table>::rows()));
+        for verb in ["score", "sweep"] {
+            is_option(verb, <SampleConfig as Table>::rows());
+            is_option(verb, <ScoreConfig as Table>::rows());
+        }
+        is_option("sample", <SampleConfig as Table>::rows());
+    }
+
+    /// A text for `row` that is none of its usual values.
+    fn other(row: &Row) -> &'static str {
+        match row.kind {
+            Kind::Whole(..) => "7",
+            Kind::Number(_) => "0.5",
+            Kind::Truth => "true",
+            Kind::Word(words) => words.last().unwrap(),
+            Kind::Device => "cuda:1",
+            Kind::Part => "0.2,0.8",
+            Kind::Text | Kind::Ascending => "dark",
+        }
+    }
+
+    #[test]
+    fn a_setting_is_the_same_from_options_sweeps_files_and_prompt_lists() {
+        let usual = SampleConfig::default();
+        for row in <SampleConfig as Table>::rows() {
+            let text = other(row);
+            let mut typed = usual.clone();
+            let command = <Settings<SampleConfig> as clap::Args>::augment_args(Command::new("x"));
+            let matches = command.try_get_matches_from(["x".into(), format!("--{}={text}", row.option())]).unwrap();
+            Settings::<SampleConfig>::from_arg_matches(&matches).unwrap().apply(&mut typed).unwrap();
+            assert_ne!(typed, usual, "{}", row.name);
+
+            let swept = (TrainConfig::default(), ScoreConfig::default());
+            let swept = sweep::with(&swept, &format!("sample.{}", row.word()), &text.replace(',', "+")).unwrap();
+            assert_eq!(swept.1.sample, typed, "{}", row.name);
+
+            let mut table = toml::Table::try_from(&usual).unwrap();
+            table.insert(row.name.into(), toml::Value::try_from(row.parse(text).unwrap()).unwrap());
+            assert_eq!(table.try_into::<SampleConfig>().unwrap(), typed, "{}", row.name);
+
+            if PictureConfig::ROWS.contains(row) {
+                let value = if row.kind == Kind::Truth { String::new() } else { format!("={text}") };
+                let line = format!("a cup --{}{value}", row.word());
+                let list = PromptList::of_prompts(&[line], &ListNames::default()).unwrap();
+                // What does not go together is refused later.
+                let base = if row.name == "karras" { sampled_by(&usual, "euler") } else { usual.clone() };
+                let picture = list.pictures(&Values::default(), &base).unwrap().remove(0);
+                assert_eq!(picture.value(row.name), typed.get(row.name), "{}", row.name);
+            }
+        }
+    }
+
+    fn sampled_by(config: &SampleConfig, sampler: &str) -> SampleConfig {
+        let mut config = config.clone();
+        config.set_text("sampler", sampler).unwrap();
+        config
     }
 }

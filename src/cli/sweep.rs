@@ -59,7 +59,7 @@ pub struct Args {
 }
 
 /// The settings of one cell.
-type Both = (TrainConfig, ScoreConfig);
+pub(super) type Both = (TrainConfig, ScoreConfig);
 
 /// Which settings a name is one of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,7 +97,7 @@ fn group_of<'a>(name: &'a str, text: &str, train: &TrainConfig) -> Result<(Group
 }
 
 /// `settings` with `name` set to what `text` says.
-fn with(settings: &Both, name: &str, text: &str) -> Result<Both, Error> {
+pub(super) fn with(settings: &Both, name: &str, text: &str) -> Result<Both, Error> {
     let wrong = |problem: &dyn std::fmt::Display| Error::Job(format!("{name}={text}: {problem}"));
     let (group, key) = group_of(name, text, &settings.0).map_err(|problem| wrong(&problem))?;
     let (mut train, mut score) = settings.clone();

@@ -55,6 +55,8 @@ pub fn material(home: &Home, concept: &Concept, with_masks: bool) -> Result<Mate
 pub fn needs(plan: &Plan) -> Result<Needs, Error> {
     let (mut asked, mut of) = (Vec::new(), Vec::new());
     for (index, cell) in plan.cells.iter().enumerate() {
+        // Masks are made in no time beside the rest, but must be what there is a model for.
+        ask(plan, index, Part::Masking, None)?;
         for part in [Part::Training, Part::Untrained, Part::Scoring] {
             let is_shared = |(other, at): &(Part, usize)| *other == part && part.is_shared(cell, &plan.cells[*at]);
             let known = plan.known(index, part)?;

@@ -151,7 +151,7 @@ impl Library {
             runs: self.store.runs.count_under(&path),
             samples: self.store.samples.count_under(&path),
             state: self.store.runs.last_under(&path)?.map(|run| run.state),
-            // Of the two sides of a run that with the residual embeddings comes last.
+            // Of the two sides of a run the one with what was learned comes last.
             score: self.store.scores.last_under(&path)?,
             sample,
             changed: of_files.changed.max(newest),

@@ -29,7 +29,7 @@ pub enum Phase {
     Cache,
     /// Optimizer steps.
     Train,
-    /// Sampling without the residual embeddings.
+    /// Sampling without what was learned.
     SampleBefore,
     /// Sampling with them.
     Sample,
@@ -146,7 +146,7 @@ pub enum Event {
         prompt: String,
         /// Its seed.
         seed: u64,
-        /// Whether the residual embeddings were used.
+        /// Whether what was learned was used.
         learned: bool,
     },
     /// A checkpoint was written.
@@ -165,7 +165,7 @@ pub enum Event {
     },
     /// Scores were measured.
     Scored {
-        /// Whether the residual embeddings were used (after) or not (before).
+        /// Whether what was learned was used (after) or not (before).
         learned: bool,
         /// What was measured.
         #[serde(flatten)]

@@ -5,41 +5,24 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::settings::words;
 use super::{MaskReport, Score, Unit, is_doubtful};
 
-/// How a job is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum State {
-    /// It has a folder but no runner has taken it up.
-    New,
-    /// A runner is at work.
-    Running,
-    /// All is done.
-    Finished,
-    /// Stopped as asked; can be resumed.
-    Stopped,
-    /// Ended with an error.
-    Failed,
-    /// Its runner died without a word: killed, out of memory, power cut. Can be resumed.
-    Interrupted,
-}
-
-impl State {
-    /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::New, Self::Running, Self::Finished, Self::Stopped, Self::Failed, Self::Interrupted];
-
-    /// One word for screens.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::New => "new",
-            Self::Running => "running",
-            Self::Finished => "finished",
-            Self::Stopped => "stopped",
-            Self::Failed => "failed",
-            Self::Interrupted => "interrupted",
-        }
+words! {
+    /// How a job is.
+    pub enum State {
+        /// It has a folder but no runner has taken it up.
+        New = "new",
+        /// A runner is at work.
+        Running = "running",
+        /// All is done.
+        Finished = "finished",
+        /// Stopped as asked; can be resumed.
+        Stopped = "stopped",
+        /// Ended with an error.
+        Failed = "failed",
+        /// Its runner died without a word: killed, out of memory, power cut. Can be resumed.
+        Interrupted = "interrupted",
     }
 }
 
@@ -101,7 +84,7 @@ pub struct ConceptRecord {
     pub samples: usize,
     /// How its newest run is; none without a run.
     pub state: Option<State>,
-    /// The scores, with the residual embeddings, of the newest run that has any.
+    /// The scores, with what was learned, of the newest run that has any.
     pub score: Option<Scores>,
     /// The file name of its first whole photo.
     pub photo: Option<String>,
@@ -151,7 +134,7 @@ impl RunRecord {
 /// The scores of both sides.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BothScores {
-    /// Without the residual embeddings.
+    /// Without what was learned.
     pub before: Scores,
     /// With them.
     pub after: Scores,
@@ -219,7 +202,7 @@ pub struct SampleRecord {
     pub seed: u64,
     /// Steps done when it was made.
     pub step: usize,
-    /// Whether the residual embeddings were used.
+    /// Whether what was learned was used.
     pub learned: bool,
     /// The user's rating, 1 (bad) to 5.
     pub rating: Option<u8>,

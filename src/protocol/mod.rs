@@ -46,8 +46,8 @@ pub use sampling::{EmbeddingFile, NoiseKind, OtherConcept, SampleConfig, Sampler
 pub use score::{ClipText, Fill, ScoreConfig, ScoreCrop, ScoreTask};
 pub use scores::{Backbone, DinoJudge, MASK_MARGIN, MaskDependence, MaskReport};
 pub use segment::{MaskPoint, SegmentReply, SegmentRequest};
-pub(crate) use settings::settings;
 pub use settings::{Declaration, Format, Kind, Preset, Range, Row, SettingError, text_of};
+pub(crate) use settings::{settings, words};
 pub use start::TrainStart;
 pub use syntax::{OtherSyntax, SyntaxKind};
 pub use train::{Crop, LrScheduler, TrainConfig};

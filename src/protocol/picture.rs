@@ -18,20 +18,20 @@ settings! {
         negative_prompt: String = String::new(), Kind::Text, short: Some("negative");
         /// Seed of the pictures; 0 if not given. `sample` gives image i of every prompt the seed SEED + i. Without it, and in scorings
         /// always, each prompt has seeds of its own: they follow from its text, and SEED is added.
-        seed: u64 = 0, Kind::Whole(0, u64::MAX), may_differ: true;
+        seed: u64 = 0, Kind::Whole(0, u64::MAX), web: Some("Seed"), may_differ: true;
         /// Where the noise of a seed comes from: catbench, or torch for the pictures that diffusers makes of the same seeds; catbench if
         /// not given.
         noise: NoiseKind = NoiseKind::Catbench, Kind::Word(NoiseKind::WORDS);
         /// What takes the noise out: ddim, pndm, euler, euler_ancestral, dpmpp_2m or unipc; ddim if not given.
-        sampler: SamplerKind = SamplerKind::Ddim, Kind::Word(SamplerKind::WORDS);
+        sampler: SamplerKind = SamplerKind::Ddim, Kind::Word(SamplerKind::WORDS), web: Some("Sampler");
         /// Karras noise levels in place of the base model's own, which euler, dpmpp_2m and unipc have.
-        karras: bool = false, Kind::Truth;
+        karras: bool = false, Kind::Truth, web: Some("Schedule type");
         /// Denoising steps; 50 if not given.
-        steps: usize = 50, Kind::Whole(1, 1000);
+        steps: usize = 50, Kind::Whole(1, 1000), web: Some("Steps");
         /// DDIM's eta: 0 is deterministic, 1 is DDPM-like; 0 if not given.
-        eta: f64 = 0.0, Kind::Number(Range::ZeroToOne);
+        eta: f64 = 0.0, Kind::Number(Range::ZeroToOne), web: Some("Eta");
         /// Classifier-free guidance; 1 switches it off. As the run's preset has it if not given, else as the concept, else 7.5.
-        guidance_scale: f64 = 7.5, Kind::Number(Range::Finite), short: Some("guidance");
+        guidance_scale: f64 = 7.5, Kind::Number(Range::Finite), short: Some("guidance"), web: Some("CFG scale");
         /// How strongly what was learned acts: 0 is the base model, 1 as trained; 1 if not given.
         strength: f32 = 1.0, Kind::Number(Range::ZeroOrMore), of_learned: true;
         also

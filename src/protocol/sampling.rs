@@ -227,15 +227,14 @@ impl SampleConfig {
     ///
     /// # Errors
     /// There is nothing of that name, or it cannot have this value.
-    pub fn set(&mut self, name: &str, value: Value) -> Result<(), SettingError> {
+    pub fn set(&mut self, name: &str, value: &Value) -> Result<(), SettingError> {
         if let Some(row) = Self::row(name) {
             return settings::set(row, value, |name, value| self.put_any(name, value));
         }
-        let text = text_of(&value);
-        match self.put_any(name, value) {
+        match self.put_any(name, value.clone()) {
             Ok(true) => Ok(()),
-            Ok(false) => Err(Self::unknown(name, &text)),
-            Err(error) => Err(SettingError::new(name.to_owned(), text, error.to_string())),
+            Ok(false) => Err(Self::unknown(name, &text_of(value))),
+            Err(error) => Err(SettingError::new(name.to_owned(), text_of(value), error.to_string())),
         }
     }
 
@@ -245,7 +244,7 @@ impl SampleConfig {
     /// As [`Self::set`].
     pub fn set_text(&mut self, name: &str, text: &str) -> Result<(), SettingError> {
         let row = Self::row(name).ok_or_else(|| Self::unknown(name, text))?;
-        self.set(row.name, row.parse(text)?)
+        self.set(row.name, &row.parse(text)?)
     }
 
     fn unknown(name: &str, value: &str) -> SettingError {
@@ -330,5 +329,118 @@ impl<'de> Deserialize<'de> for SampleConfig {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let unsaid = Self { seeds: SeedRule::unsaid(), ..Self::default() };
         settings::read(unsaid, Map::deserialize(deserializer)?, Self::put_any)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::protocol::{Fill, ScoreConfig};
+
+    /// As earlier versions wrote it, with every setting other than usual.
+    const OLD: &str = r#"
+        prompts = ["a {concept} on grass"]
+        negative_prompt = "dark"
+        images_per_prompt = 2
+        seed = 9
+        seeds = "own"
+        steps = 7
+        guidance_scale = 3.5
+        sampler = "dpmpp_2m"
+        karras = true
+        noise = "torch"
+        eta = 0.0
+        checkpoint = "/c.safetensors"
+        strength = 0.7
+        concept_steps = [0.2, 0.8]
+        uncond_prefix = true
+        every_prompt = true
+        batch_size = 3
+        masks = "attention"
+        mask_quality = "best"
+        device = "cuda:1"
+        dtype = "f16"
+
+        [[concepts]]
+        name = "two"
+        class_word = "cup"
+        checkpoint = "/two.safetensors"
+        strength = 0.5
+    "#;
+
+    fn old() -> SampleConfig {
+        let picture = PictureConfig {
+            negative_prompt: "dark".into(),
+            seed: 9,
+            noise: NoiseKind::Torch,
+            sampler: SamplerKind::DpmPlusPlus2m,
+            karras: true,
+            steps: 7,
+            guidance_scale: 3.5,
+            strength: 0.7,
+            checkpoint: Some("/c.safetensors".into()),
+            ..PictureConfig::default()
+        };
+        let two = ("two".into(), "cup".into(), "/two.safetensors".into());
+        let shared = SharedConfig {
+            concept_steps: Some([0.2, 0.8]),
+            uncond_prefix: true,
+            every_prompt: true,
+            batch_size: 3,
+            mask_quality: MaskQuality::Best,
+            device: DeviceName::Cuda(1),
+            dtype: FloatType::F16,
+            concepts: vec![OtherConcept { name: two.0, class_word: two.1, checkpoint: two.2, strength: 0.5 }],
+            ..SharedConfig::default()
+        };
+        let prompts = vec!["a {concept} on grass".into()];
+        SampleConfig { prompts, images_per_prompt: 2, seeds: SeedRule::Own, picture, shared }
+    }
+
+    #[test]
+    fn flat_files_of_earlier_versions_are_read_and_written() {
+        assert_eq!(toml::from_str::<SampleConfig>(OLD).unwrap(), old());
+        let written = toml::to_string(&old()).unwrap();
+        assert_eq!(toml::from_str::<SampleConfig>(&written).unwrap(), old(), "{written}");
+        let names =
+            |text: &str| text.parse::<toml::Table>().unwrap().into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+        assert_eq!(names(&written), names(OLD));
+        let json = crate::json::to_string(&old()).unwrap();
+        assert_eq!(serde_json::from_str::<SampleConfig>(&json).unwrap(), old());
+        let unsaid = SampleConfig { seeds: SeedRule::Shared, ..SampleConfig::default() };
+        assert_eq!(toml::from_str::<SampleConfig>("").unwrap(), unsaid, "earlier versions had no other");
+        assert!(
+            toml::from_str::<SampleConfig>("prompt = \"a\"").is_err()
+                && toml::from_str::<SampleConfig>("stepz = 1").is_err()
+        );
+
+        let score = format!(
+            "fill = \"grey\"\ncrop = \"whole\"\nresamples = 1000\n[sample]\n{}",
+            OLD.replace("[[", "[[sample.")
+        );
+        let expected = ScoreConfig { sample: old(), fill: Fill::Grey, ..ScoreConfig::default() };
+        assert_eq!(toml::from_str::<ScoreConfig>(&score).unwrap(), expected);
+        assert_eq!(toml::from_str::<ScoreConfig>(&toml::to_string(&expected).unwrap()).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_picture_of_earlier_versions_is_read_and_says_all_that_it_must() {
+        let line = r#"{"prompt":"a {concept}","seed":18446744073709551615,"noise":"catbench","sampler":"euler","karras":true,"steps":4,"guidance_scale":7.5,"eta":0.0,"strength":0.1}"#;
+        let picture = PictureConfig {
+            prompt: "a {concept}".into(),
+            seed: u64::MAX,
+            sampler: SamplerKind::Euler,
+            karras: true,
+            steps: 4,
+            strength: 0.1,
+            ..PictureConfig::default()
+        };
+        assert_eq!(serde_json::from_str::<PictureConfig>(line).unwrap(), picture);
+        assert_eq!(serde_json::from_str::<PictureConfig>(&crate::json::to_string(&picture).unwrap()).unwrap(), picture);
+        let wrong = |text: String| serde_json::from_str::<PictureConfig>(&text).unwrap_err().to_string();
+        assert!(wrong(line.replace("\"steps\":4,", "")).contains("missing field `steps`"));
+        assert!(wrong(line.replace("steps", "stepz")).contains('`'));
     }
 }

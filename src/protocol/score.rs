@@ -108,7 +108,7 @@ impl ScoreConfig {
             SettingError::new(name.to_owned(), text, cause)
         };
         let row = Self::row(name).ok_or_else(unknown)?;
-        settings::set(row, row.parse(text)?, |name, value| self.put(name, value))
+        settings::set(row, &row.parse(text)?, |name, value| self.put(name, value))
     }
 
     /// The same with what `preset` says of the scoring, and not of the sampling.

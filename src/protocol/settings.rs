@@ -55,6 +55,8 @@ pub struct Row {
     pub long: Option<&'static str>,
     /// That option's letter, where it has one.
     pub letter: Option<char>,
+    /// What web UIs call it in their pictures, where they have it.
+    pub web: Option<&'static str>,
     /// What it means that nothing is said; only of a setting that may be unset.
     pub unset: Option<&'static str>,
     /// Whether a job may go on with another value: what a step computes, or what a picture is, does not depend on it.
@@ -126,7 +128,7 @@ impl SettingError {
     /// `setting` cannot be `value`, because of `cause`.
     pub fn new(
         setting: impl Into<Cow<'static, str>>,
-        value: impl ToString,
+        value: impl std::fmt::Display,
         cause: impl Into<Cow<'static, str>>,
     ) -> Self {
         Self { setting: setting.into(), value: value.to_string(), cause: cause.into() }
@@ -151,8 +153,8 @@ impl Declaration {
 impl Row {
     /// A row with nothing out of the usual.
     pub const fn new(name: &'static str, doc: &'static str, kind: Kind) -> Self {
-        let (short, long, letter, unset) = (None, None, None, None);
-        Self { name, doc, kind, short, long, letter, unset, may_differ: false, of_learned: false, left_out: false }
+        let (short, long, letter, web, unset) = (None, None, None, None, None);
+        Self { name, doc, kind, short, long, letter, web, unset, may_differ: false, of_learned: false, left_out: false }
     }
 
     /// What it means, in running text; paragraphs have an empty line between them.
@@ -188,13 +190,12 @@ impl Row {
     /// What it must be, in words.
     fn must_be(&self) -> Cow<'static, str> {
         match self.kind {
-            Kind::Whole(0, u64::MAX) => "must be a whole number, 0 or more".into(),
-            Kind::Whole(least, u64::MAX) => format!("must be {least} or more").into(),
-            Kind::Whole(least, most) => format!("must be in {least}..={most}").into(),
+            Kind::Whole(least, u64::MAX) => format!("must be a whole number, {least} or more").into(),
+            Kind::Whole(least, most) => format!("must be a whole number in {least}..={most}").into(),
             Kind::Number(Range::Finite) => "must be a finite number".into(),
-            Kind::Number(Range::AboveZero) => "must be above 0".into(),
-            Kind::Number(Range::ZeroOrMore) => "must be 0 or more".into(),
-            Kind::Number(Range::ZeroToOne) => "must be in 0..=1".into(),
+            Kind::Number(Range::AboveZero) => "must be a number above 0".into(),
+            Kind::Number(Range::ZeroOrMore) => "must be a number, 0 or more".into(),
+            Kind::Number(Range::ZeroToOne) => "must be a number in 0..=1".into(),
             Kind::Truth => "must be true or false".into(),
             Kind::Word(words) => format!("must be one of {}", words.join(", ")).into(),
             Kind::Text => "must be text in quotes".into(),
@@ -273,12 +274,12 @@ impl Row {
 /// The row refuses it.
 pub fn set(
     row: &Row,
-    value: Value,
+    value: &Value,
     put: impl FnOnce(&str, Value) -> Result<bool, serde_json::Error>,
 ) -> Result<(), SettingError> {
-    row.check(&value)?;
-    let text = text_of(&value);
-    put(row.name, value).map(drop).map_err(|error| SettingError::new(row.name, text, error.to_string()))
+    row.check(value)?;
+    let odd = |error: serde_json::Error| SettingError::new(row.name, text_of(value), error.to_string());
+    put(row.name, value.clone()).map(drop).map_err(odd)
 }
 
 /// `config` with all entries of a file's table, each of which `put` takes.
@@ -397,7 +398,7 @@ macro_rules! settings {
                     $( stringify!($field) => {
                         let row = $crate::protocol::Row { $( $key: $value, )* ..$crate::protocol::Row::new("", "", $kind) };
                         let usual: $type = $usual;
-                        if !(row.left_out && self.$field == usual) {
+                        if !row.left_out || $crate::protocol::settings::value_of(&self.$field) != $crate::protocol::settings::value_of(&usual) {
                             map.serialize_entry(name, &self.$field)?;
                         }
                     } )*

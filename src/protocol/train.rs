@@ -168,17 +168,17 @@ impl TrainConfig {
     ///
     /// # Errors
     /// There is no such setting, or it cannot have this value.
-    pub fn set(&mut self, name: &str, value: Value) -> Result<(), SettingError> {
-        let row = self.row(name).ok_or_else(|| self.unknown(name, &text_of(&value)))?;
-        row.check(&value)?;
+    pub fn set(&mut self, name: &str, value: &Value) -> Result<(), SettingError> {
+        let row = self.row(name).ok_or_else(|| self.unknown(name, &text_of(value)))?;
+        row.check(value)?;
         match row.name {
-            "method" if value == self.declaration().name => {}
+            "method" if *value == self.declaration().name => {}
             "method" => {
                 self.method = MethodSettings::named(value.as_str().unwrap_or_default())?;
                 self.declaration().presets[0].name.clone_into(&mut self.preset);
             }
             "preset" => {
-                self.declaration().preset(value.as_str().unwrap_or_default())?.name.clone_into(&mut self.preset)
+                self.declaration().preset(value.as_str().unwrap_or_default())?.name.clone_into(&mut self.preset);
             }
             _ => settings::set(row, value, |name, value| {
                 Ok(self.put(name, value.clone())? || self.method.put(name, value)?)
@@ -193,19 +193,18 @@ impl TrainConfig {
     /// As [`Self::set`].
     pub fn set_text(&mut self, name: &str, text: &str) -> Result<(), SettingError> {
         let row = self.row(name).ok_or_else(|| self.unknown(name, text))?;
-        self.set(row.name, row.parse(text)?)
+        self.set(row.name, &row.parse(text)?)
     }
 
     /// Why there is no setting of that name.
     fn unknown(&self, name: &str, value: &str) -> SettingError {
         let own = self.declaration();
         let other = MethodSettings::ALL.iter().find(|other| other.settings.iter().any(|row| row.is_called(name)));
-        let cause = match other {
-            Some(other) => format!("only {} has this setting, and the method is {}", other.name, own.name),
-            None => {
-                let known: Vec<&str> = self.rows().into_iter().map(|row| row.name).collect();
-                format!("no setting of a training has this name; there is {}", known.join(", "))
-            }
+        let cause = if let Some(other) = other {
+            format!("only {} has this setting, and the method is {}", other.name, own.name)
+        } else {
+            let known: Vec<&str> = self.rows().into_iter().map(|row| row.name).collect();
+            format!("no setting of a training has this name; there is {}", known.join(", "))
         };
         SettingError::new(name.to_owned(), value, cause)
     }
@@ -290,7 +289,7 @@ impl<'de> Deserialize<'de> for TrainConfig {
         let rank = |name: &str| ["method", "preset"].iter().position(|first| *first == name).unwrap_or(2);
         said.sort_by_key(|(name, _)| rank(name));
         let mut config = Self::default();
-        said.into_iter().try_for_each(|(name, value)| config.set(&name, value)).map_err(de::Error::custom)?;
+        said.into_iter().try_for_each(|(name, value)| config.set(&name, &value)).map_err(de::Error::custom)?;
         Ok(config)
     }
 }

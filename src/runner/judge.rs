@@ -32,7 +32,7 @@ pub(super) struct Judge<'a> {
 /// What made the pictures that are measured together.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Made {
-    /// Whether the residual embeddings were used.
+    /// Whether what was learned was used.
     pub learned: bool,
     /// Optimizer steps of the checkpoint.
     pub step: usize,

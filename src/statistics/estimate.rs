@@ -221,7 +221,7 @@ impl Component {
 
 /// Of crossed units and seeds. The estimate of the variance can come out smaller than that of either alone, even below 0: then
 /// the larger of these stands for it, with up to twice its degrees of freedom. With its own, intervals of few prompts would cover the
-/// truth in 98 cases of 100; `tests/statistics.rs` has the simulation.
+/// truth in 98 cases of 100; `tests/suite/statistics.rs` has the simulation.
 fn crossed(of_units: Component, of_seeds: Component, rest: Component) -> Spread {
     let whole = satterthwaite(&[(of_units, 1.0), (of_seeds, 1.0), (rest, -1.0)]);
     let larger = if of_units.variance >= of_seeds.variance { of_units } else { of_seeds };

@@ -30,7 +30,7 @@ pub struct Picture {
     pub seed: u64,
     /// Steps done when it was made.
     pub step: usize,
-    /// Whether the residual embeddings were used.
+    /// Whether what was learned was used.
     pub learned: bool,
     /// Whether it was made to be scored, not on the way.
     pub evaluation: bool,
@@ -84,7 +84,7 @@ pub struct History {
     pub checkpoints: Vec<(usize, PathBuf)>,
     /// Pictures whose masks were made, and the masks.
     pub masks: Vec<(PathBuf, PathBuf)>,
-    /// Scores without the residual embeddings.
+    /// Scores without what was learned.
     pub before: Option<Scores>,
     /// Scores with them.
     pub after: Option<Scores>,
@@ -242,7 +242,7 @@ impl History {
         self.pictures.iter().filter(|picture| !picture.evaluation)
     }
 
-    /// Pictures made to be scored, without (`false`) or with (`true`) the residual embeddings.
+    /// Pictures made to be scored, without (`false`) or with (`true`) what was learned.
     pub fn evaluated(&self, learned: bool) -> impl DoubleEndedIterator<Item = &Picture> {
         self.pictures.iter().filter(move |picture| picture.evaluation && picture.learned == learned)
     }

@@ -56,7 +56,7 @@ pub use history::{End, History, Point};
 pub use holder::Held;
 pub use home::Home;
 pub use inside::{Links, inside};
-pub use job::JobFolder;
+pub use job::{JobFolder, RunSpec};
 pub use preflight::Photo;
 pub use prompt_list::{ListNames, Place, PromptList, Values};
 pub use ratings::read_ratings;
@@ -74,8 +74,7 @@ pub(crate) use history::Picture;
 pub(crate) use holder::{Holder, HomeLock};
 pub(crate) use id::new_id;
 pub(crate) use job::{
-    BatchSpec, BenchLine, Imported, Kind, MaskBench, MaskSpec, MaskWay, RunSpec, ScoreSpec, Spec, TruePicture,
-    checkpoint_path,
+    BatchSpec, BenchLine, Imported, Kind, MaskBench, MaskSpec, MaskWay, ScoreSpec, Spec, TruePicture, checkpoint_path,
 };
 pub(crate) use masks::{MaskProblem, look_at_mask, look_at_masks, sample_mask};
 pub(crate) use memory::{free_disk, free_memory, own_memory, process_memory, total_memory};

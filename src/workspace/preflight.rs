@@ -83,13 +83,11 @@ impl Preflight {
 
 /// The settings a training will use, by name, as people read them.
 pub fn effective_settings(config: &TrainConfig) -> Vec<(&'static str, String)> {
-    let mut adam = format!("learning rate {}, weight decay {}", config.learning_rate, config.weight_decay);
-    if config.lr_scheduler != LrScheduler::Constant {
-        adam += &format!(", {} to 0", config.text("lr_scheduler"));
-    }
-    if config.lr_warmup_steps > 0 {
-        adam += &format!(", {} steps of warm-up", config.lr_warmup_steps);
-    }
+    let falls = config.lr_scheduler != LrScheduler::Constant;
+    let falls = if falls { format!(" ({} to 0)", config.text("lr_scheduler")) } else { String::new() };
+    let warmup = config.lr_warmup_steps;
+    let warmup = if warmup > 0 { format!(", {warmup} steps of warm-up") } else { String::new() };
+    let adam = format!("learning rate {}{falls}{warmup}, weight decay {}", config.learning_rate, config.weight_decay);
     let mut rows = vec![
         ("method", config.declaration().title.to_owned()),
         ("preset", config.preset.clone()),

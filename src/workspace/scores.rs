@@ -22,7 +22,7 @@ pub struct ScoreLine {
     /// When that job was asked for; none where it was not recorded. A folder may be scored again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked: Option<jiff::Timestamp>,
-    /// Whether the residual embeddings were used.
+    /// Whether what was learned was used.
     pub learned: bool,
     /// Optimizer steps of the checkpoint.
     pub step: usize,

@@ -18,7 +18,8 @@ const SEEDS: [u64; 4] = [0, 1, 2, 3];
 
 fn unet_forward(c: &mut Criterion) {
     let model = BaseModel::load(&step::demo()).unwrap();
-    let context = model.text_encoder.forward(&model.token_ids("a teapot on grass").unwrap(), None).unwrap();
+    let context =
+        model.texts[0].encoder.forward(&model.texts[0].ids("a teapot on grass").unwrap(), None).unwrap().into();
     let latents = model.initial_latents(&mut PictureNoise::new(NoiseKind::Catbench, &SEEDS)).unwrap();
     let forward = || model.unet.forward(black_box(&latents), &[10, 300, 600, 900], &context, UNetOptions::default());
     c.bench_function("unet forward, batch 4", |b| b.iter(|| forward().unwrap()));
@@ -34,13 +35,13 @@ fn training_step(c: &mut Criterion) {
 fn guided_sampling(c: &mut Criterion) {
     let model = BaseModel::load(&step::demo()).unwrap();
     let encode =
-        |text: &str| model.text_encoder.forward(&model.token_ids(text).unwrap(), None).unwrap().value().clone();
-    let (text, uncond_context) = (encode("a teapot on grass"), encode(""));
+        |text: &str| model.texts[0].encoder.forward(&model.texts[0].ids(text).unwrap(), None).unwrap().value().clone();
+    let (text, uncond) = (encode("a teapot on grass"), encode(""));
     let (_, length, width) = text.dims3().unwrap();
     let context = text.expand((SEEDS.len(), length, width)).unwrap().contiguous().unwrap();
     let latents = model.initial_latents(&mut PictureNoise::new(NoiseKind::Catbench, &SEEDS)).unwrap();
     let job = Denoising {
-        texts: &Texts { context, uncond_context },
+        texts: &Texts { cond: context.into(), uncond: uncond.into() },
         otherwise: None,
         guidance_scales: &[7.5; SEEDS.len()],
         steps: 10,

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use catbench::catversion::{Draw, Trainer, TrainingPhoto};
 use catbench::diffusion::{BaseModel, Noise, Stream};
+use catbench::personalize::{Draw, Trainer, TrainingPhoto};
 use catbench::protocol::TrainConfig;
 use image::{Rgb, RgbImage};
 
@@ -29,6 +29,7 @@ pub fn draw(model: &BaseModel, batch: usize, size: usize, seed: u64) -> Draw {
         latents: noise.normal(&shape).unwrap(),
         noise: noise.normal(&shape).unwrap(),
         timesteps: (0..batch).map(|_| noise.below(1000) as u32).collect(),
+        captions: vec![0; batch],
         masks: None,
     }
 }

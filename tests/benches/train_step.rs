@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use candle_core::Tensor;
-use catbench::diffusion::{BaseModel, Tracked, UNetOptions};
+use catbench::diffusion::{BaseModel, Conditioning, UNetOptions};
 use catbench::protocol::TrainConfig;
 use clap::Parser;
 
@@ -45,9 +45,10 @@ fn main() {
     let size = arguments.latents.unwrap_or(model.unet.sample_size());
     let batch = arguments.batch;
     let mut one: Box<dyn FnMut(u64)> = if arguments.forward {
-        let encode = |text| model.text_encoder.forward(&model.token_ids(text).unwrap(), None).unwrap().value().clone();
+        let encode =
+            |text| model.texts[0].encoder.forward(&model.texts[0].ids(text).unwrap(), None).unwrap().value().clone();
         let contexts = [vec![encode(""); batch], vec![encode("a teapot"); batch]].concat();
-        let context: Tracked = Tensor::cat(&contexts, 0).unwrap().into();
+        let context: Conditioning = Tensor::cat(&contexts, 0).unwrap().into();
         let model = &model;
         Box::new(move |seed| {
             let latents = step::draw(model, batch, size, seed).latents;

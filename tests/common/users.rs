@@ -1,5 +1,4 @@
 //! Other users: what only root can test.
-#![allow(dead_code, clippy::unwrap_used, missing_docs)]
 
 use std::os::unix::fs::chown;
 use std::path::Path;

@@ -1,15 +1,16 @@
-//! Concepts in diffusers: the pictures that `src/catversion/catversion_diffusers.py` made there of an exported concept are
+//! Concepts in diffusers: the pictures that `src/method/catversion/catversion_diffusers.py` made there of an exported concept are
 //! ours (`tests/diffusers_loader.py` made both).
 
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use catbench::catversion::{Checkpoint, Sampler, decode, denoise_batch, diffusers};
 use catbench::diffusion::BaseModel;
-use catbench::protocol::{NoiseKind, SampleConfig, SamplerKind};
+use catbench::method::Export;
+use catbench::personalize::{Checkpoint, Sampler, decode, denoise_batch};
+use catbench::protocol::{NoiseKind, PictureConfig, SamplerKind, SharedConfig};
 use serde_json::Value;
 
-use crate::fixture::folder;
+use super::fixture::folder;
 
 fn reference() -> Value {
     serde_json::from_slice(&std::fs::read(folder("diffusers").join("reference.json")).unwrap()).unwrap()
@@ -24,25 +25,29 @@ fn pictures_of_an_exported_concept_are_those_of_the_loader_in_diffusers() {
     let mut failures = Vec::new();
     for case in reference["cases"].as_array().unwrap() {
         let name = case["sampler"].as_str().unwrap();
-        let config = SampleConfig {
+        let config = PictureConfig {
+            seed: reference["seed"].as_u64().unwrap(),
             steps: reference["steps"].as_u64().unwrap() as usize,
             guidance_scale: reference["guidance_scale"].as_f64().unwrap(),
             sampler: SamplerKind::ALL.into_iter().find(|kind| kind.word() == name).unwrap(),
             strength: case["strength"].as_f64().unwrap() as f32,
             negative_prompt: case["negative_prompt"].as_str().unwrap().into(),
             noise: NoiseKind::Torch,
-            ..SampleConfig::default()
+            ..PictureConfig::default()
         };
-        let sampler =
-            Sampler::new(&model, &checkpoint.meta.class_word, config.clone(), Some((&checkpoint, &path))).unwrap();
+        let sampler = Sampler::new(
+            &model,
+            &checkpoint.meta.class_word,
+            (&config, &SharedConfig::default()),
+            Some((&checkpoint, &path)),
+        )
+        .unwrap();
         let wanted: Vec<_> = reference["prompts"]
             .as_array()
             .unwrap()
             .iter()
             .map(|prompt| prompt.as_str().unwrap())
-            .map(|prompt| {
-                (sampler.encode(prompt).unwrap(), config.picture(prompt.into(), reference["seed"].as_u64().unwrap()))
-            })
+            .map(|prompt| (sampler.encode(prompt).unwrap(), PictureConfig { prompt: prompt.into(), ..config.clone() }))
             .collect();
         let batch: Vec<_> = wanted.iter().map(|(text, picture)| (text, picture)).collect();
         let denoised = denoise_batch(&model, &batch, &mut |_, _| ControlFlow::Continue(())).unwrap().unwrap();
@@ -64,7 +69,10 @@ fn an_export_writes_the_file_and_the_loader_that_diffusers_was_held_to() {
     let there = tempfile::tempdir().unwrap();
     let out = there.path().join("demo.safetensors");
     let checkpoint = Checkpoint::load(&folder("diffusers").join("checkpoint.safetensors")).unwrap();
-    let (files, warnings) = diffusers::export(&out, &checkpoint).unwrap();
+    let method = &checkpoint.meta.config.method;
+    let format = method.declaration().formats.iter().find(|format| format.name == "diffusers").unwrap();
+    let export = Export { path: &out, checkpoint: &checkpoint, concept: "demo", force: false };
+    let (files, warnings) = method.export(format, &export).unwrap();
     assert!(warnings.is_empty());
     assert_eq!(std::fs::read(&out).unwrap(), std::fs::read(folder("diffusers").join("demo.safetensors")).unwrap());
     let loader = there.path().join("catversion_diffusers.py");
@@ -74,7 +82,7 @@ fn an_export_writes_the_file_and_the_loader_that_diffusers_was_held_to() {
 
     // A loader of somebody's own is left alone, and said.
     std::fs::write(&loader, "import this").unwrap();
-    let (_, warnings) = diffusers::export(&out, &checkpoint).unwrap();
+    let (_, warnings) = method.export(format, &export).unwrap();
     assert!(warnings[0].contains("left as it is"), "{warnings:?}");
     assert_eq!(std::fs::read_to_string(&loader).unwrap(), "import this");
 }

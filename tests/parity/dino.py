@@ -1,5 +1,5 @@
 """Exports a tiny DINO (transformers' ViTModel with random weights) and what PyTorch computes from it: tests/fixtures/tiny_dino,
-read by tests/metrics.rs.
+read by tests/suite/metrics.rs.
 
 Run again: python tests/parity/dino.py
 """

@@ -21,10 +21,10 @@ fn added_words_are_read_as_diffusers_reads_them() {
     let tensors = candle_core::safetensors::load(reference.join("reference.safetensors"), &Device::Cpu).unwrap();
     for (i, prompt) in json["prompts"].as_array().unwrap().iter().enumerate() {
         let prompt = prompt.as_str().unwrap();
-        let ids = model.token_ids(prompt).unwrap();
+        let ids = model.texts[0].ids(prompt).unwrap();
         let expected: Vec<u32> = serde_json::from_value(json["ids"][i].clone()).unwrap();
         assert_eq!(ids.flatten_all().unwrap().to_vec1::<u32>().unwrap(), expected, "{prompt}");
-        let hidden = model.text_encoder.forward(&ids, None).unwrap().value().squeeze(0).unwrap();
+        let hidden = model.texts[0].encoder.forward(&ids, None).unwrap().value().squeeze(0).unwrap();
         let expected = tensors["hidden"].get(i).unwrap();
         let norm = |x: &candle_core::Tensor| x.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap().sqrt();
         let error = f64::from(norm(&(hidden - &expected).unwrap()) / norm(&expected));

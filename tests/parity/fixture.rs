@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 use catbench::diffusion::{
-    BaseModel, Compute, Denoising, ModelFiles, PictureNoise, Prefix, PrefixLayer, Texts, denoise,
+    Additions, BaseModel, Compute, Denoising, ModelFiles, PictureNoise, PrefixLayer, Texts, denoise,
 };
 use catbench::protocol::{ModelSpec, NoiseKind, SamplerKind};
 use serde_json::Value;
@@ -81,16 +81,17 @@ impl Reference {
 
     /// The texts' hidden states: the captions with one row of prefix, and the empty text without.
     pub fn contexts(&self, model: &BaseModel) -> (Tensor, Tensor) {
-        let encode = |ids: &str, prefix| model.text_encoder.forward(&self.ids(ids), prefix).unwrap().value().clone();
+        let encode =
+            |ids: &str, prefix| model.texts[0].encoder.forward(&self.ids(ids), prefix).unwrap().value().clone();
         (encode("text.ids", Some(&self.prefix(1, 0.0))), encode("ddim.uncond_ids", None))
     }
 
     /// The latents after as many guided DDIM steps as `ddim.<steps>` says, from `ddim.latents`.
     pub fn guided_latents(&self, model: &BaseModel, steps: &str) -> Tensor {
-        let (context, uncond_context) = self.contexts(model);
+        let (context, uncond) = self.contexts(model);
         let seeds: Vec<u64> = (0..context.dims()[0] as u64).collect();
         let job = Denoising {
-            texts: &Texts { context, uncond_context },
+            texts: &Texts { cond: context.into(), uncond: uncond.into() },
             otherwise: None,
             guidance_scales: &vec![self.json["ddim"]["guidance_scale"].as_f64().unwrap(); seeds.len()],
             steps: self.json["ddim"][steps].as_u64().unwrap() as usize,
@@ -109,14 +110,14 @@ impl Reference {
     }
 
     /// The fixture's `n` rows in every layer of [`layers`](Self::layers).
-    pub fn prefix(&self, n: usize, bias: f32) -> Prefix {
+    pub fn prefix(&self, n: usize, bias: f32) -> Additions {
         let rows = |layer| PrefixLayer {
             layer,
             key: self.get(&format!("prefix.n{n}.k.{layer}")).into(),
             value: self.get(&format!("prefix.n{n}.v.{layer}")).into(),
             bias,
         };
-        Prefix { layers: self.layers().into_iter().map(rows).collect() }
+        Additions { rows: self.layers().into_iter().map(rows).collect(), words: Vec::new() }
     }
 
     /// Collects comparisons with this reference.

@@ -17,7 +17,7 @@ fn main() {
     let reference = Reference::open(&folder);
     // The same weights in another form may be named.
     let model = BaseModel::load(&arguments.next().unwrap_or(folder)).unwrap();
-    let encoder = &model.text_encoder;
+    let encoder = &model.texts[0].encoder;
     let ids = reference.ids("text.ids");
     let mut compare = reference.compare();
     let mut digest = Sha256::new();
@@ -41,19 +41,21 @@ fn main() {
     for gradient_checkpointing in [false, true] {
         let tape = Tape::default();
         let mut prefix = reference.prefix(1, 0.0);
-        for rows in &mut prefix.layers {
+        for rows in &mut prefix.rows {
             rows.key = tape.leaf(rows.key.value().clone());
             rows.value = tape.leaf(rows.value.value().clone());
         }
         let context = encoder.forward(&ids, Some(&prefix)).unwrap();
-        let options = UNetOptions { gradient_checkpointing, ..UNetOptions::default() };
+        let options =
+            UNetOptions { gradient_checkpointing: gradient_checkpointing.then_some(&tape), ..UNetOptions::default() };
         let timesteps = reference.timesteps("unet.timesteps");
-        let noise_pred = model.unet.forward(&reference.get("grad.latents"), &timesteps, &context, options).unwrap();
+        let noise_pred =
+            model.unet.forward(&reference.get("grad.latents"), &timesteps, &context.into(), options).unwrap();
         check("unet.out", noise_pred.value());
         let distance = (noise_pred.value() - reference.get("grad.target")).unwrap();
         let slope = distance.affine(2.0 / distance.elem_count() as f64, 0.0).unwrap();
         let mut gradients = tape.backward(&noise_pred, slope).unwrap();
-        for (layer, rows) in reference.layers().into_iter().zip(&prefix.layers) {
+        for (layer, rows) in reference.layers().into_iter().zip(&prefix.rows) {
             check(&format!("grad.k.{layer}"), &gradients.take(&rows.key).unwrap());
             check(&format!("grad.v.{layer}"), &gradients.take(&rows.value).unwrap());
         }

@@ -1,9 +1,9 @@
 //! The gradient that training follows: through the UNet and the text encoder to every learned number.
 
 use candle_core::{DType, Device, Tensor};
-use catbench::diffusion::{BaseModel, Prefix, PrefixLayer, Tape, UNetOptions};
+use catbench::diffusion::{Additions, BaseModel, PrefixLayer, Tape, UNetOptions};
 
-use crate::fixture::{MODELS, Reference, folder, models, numbers, relative_error};
+use super::fixture::{MODELS, Reference, folder, models, numbers, relative_error};
 
 /// The loss of the fixture's gradient cases, and its gradient.
 struct Case<'a> {
@@ -21,26 +21,27 @@ impl Case<'_> {
         (loss, distance.affine(2.0 / distance.elem_count() as f64, 0.0).unwrap())
     }
 
-    fn predict(&self, prefix: &Prefix) -> catbench::diffusion::Tracked {
-        let context = self.model.text_encoder.forward(&self.reference.ids("text.ids"), Some(prefix)).unwrap();
+    fn predict(&self, tape: &Tape, prefix: &Additions) -> catbench::diffusion::Tracked {
+        let context = self.model.texts[0].encoder.forward(&self.reference.ids("text.ids"), Some(prefix)).unwrap();
         let timesteps = self.reference.timesteps("unet.timesteps");
-        let options = UNetOptions { gradient_checkpointing: self.gradient_checkpointing, ..UNetOptions::default() };
-        self.model.unet.forward(&self.reference.get("grad.latents"), &timesteps, &context, options).unwrap()
+        let gradient_checkpointing = self.gradient_checkpointing.then_some(tape);
+        let options = UNetOptions { gradient_checkpointing, ..UNetOptions::default() };
+        self.model.unet.forward(&self.reference.get("grad.latents"), &timesteps, &context.into(), options).unwrap()
     }
 
     /// The loss, and the gradients of keys and values a layer.
     fn gradients(&self, n: usize, bias: f32) -> (f64, Vec<[Tensor; 2]>) {
         let tape = Tape::default();
         let mut prefix = self.reference.prefix(n, bias);
-        for rows in &mut prefix.layers {
+        for rows in &mut prefix.rows {
             rows.key = tape.leaf(rows.key.value().clone());
             rows.value = tape.leaf(rows.value.value().clone());
         }
-        let prediction = self.predict(&prefix);
+        let prediction = self.predict(&tape, &prefix);
         let (loss, slope) = self.loss(prediction.value());
         let mut gradients = tape.backward(&prediction, slope).unwrap();
         let of = |rows: &PrefixLayer| [&rows.key, &rows.value].map(|leaf| gradients.take(leaf).unwrap());
-        (loss, prefix.layers.iter().map(of).collect())
+        (loss, prefix.rows.iter().map(of).collect())
     }
 }
 
@@ -77,7 +78,7 @@ fn every_learned_number_gets_a_gradient() {
         for (n, bias) in [(1, 0.0), (3, 1.0)] {
             let case = Case { reference: &reference, model: &model, gradient_checkpointing: false };
             for (layer, [k, v]) in reference.layers().into_iter().zip(case.gradients(n, bias).1) {
-                assert_eq!(k.dims(), [n, model.text_encoder.hidden_size()]);
+                assert_eq!(k.dims(), [n, model.texts[0].encoder.hidden_size()]);
                 let zeros = numbers(&k).into_iter().chain(numbers(&v)).filter(|&g| g == 0.0).count();
                 assert_eq!(zeros, 0, "{} layer {layer} n {n}: learned numbers without a gradient", reference.name);
             }
@@ -96,7 +97,7 @@ fn finite_differences_agree_on_random_coordinates() {
     for name in MODELS {
         let (reference, model) = (Reference::load(name), BaseModel::load(&folder(name)).unwrap());
         let case = Case { reference: &reference, model: &model, gradient_checkpointing: false };
-        let (n, d) = (3, model.text_encoder.hidden_size());
+        let (n, d) = (3, model.texts[0].encoder.hidden_size());
         let (_, gradients) = case.gradients(n, 1.0);
         let mut random = catbench::diffusion::Noise::new(20, catbench::diffusion::Stream::FixedNoise, 0);
         for _ in 0..10 {
@@ -105,13 +106,13 @@ fn finite_differences_agree_on_random_coordinates() {
             let exact = numbers(&gradients[layer][usize::from(!key)])[row * d + column];
             let loss_at = |h: f64| {
                 let mut prefix = reference.prefix(n, 1.0);
-                let rows = &mut prefix.layers[layer];
+                let rows = &mut prefix.rows[layer];
                 let moved = if key { &mut rows.key } else { &mut rows.value };
                 let mut values = numbers(moved.value());
                 values[row * d + column] += h;
                 *moved = Tensor::from_vec(values, (n, d), &Device::Cpu).unwrap().to_dtype(DType::F32).unwrap().into();
                 let at = numbers(moved.value())[row * d + column];
-                (at, case.loss(case.predict(&prefix).value()).0)
+                (at, case.loss(case.predict(&Tape::default(), &prefix).value()).0)
             };
             let odd_part: Vec<(f64, f64)> = (1..=STEPS)
                 .map(|i| {

@@ -1,4 +1,4 @@
-"""Student's t, Holm's correction and intervals by scipy and statsmodels, for tests/statistics.rs.
+"""Student's t, Holm's correction and intervals by scipy and statsmodels, for tests/suite/statistics.rs.
 
     python tests/parity/intervals.py
 

@@ -12,7 +12,7 @@ A sample of one colour has scores of 0, one whose mask marks nothing masked scor
 
     python tests/parity/masked_scores.py --fixture
 
-makes tests/fixtures/masked_scores anew, which tests/metrics.rs holds Catbench to.
+makes tests/fixtures/masked_scores anew, which tests/suite/metrics.rs holds Catbench to.
 """
 
 import argparse

@@ -1,9 +1,9 @@
 //! Tokenizer, text encoder, UNet and VAE.
 
 use candle_core::Tensor;
-use catbench::diffusion::{BaseModel, Prefix, PrefixLayer, Tracked, UNetOptions};
+use catbench::diffusion::{Additions, BaseModel, PrefixLayer, Tracked, UNetOptions};
 
-use crate::fixture::{MODELS, Reference, TOLERANCE, folder, models, relative_error};
+use super::fixture::{MODELS, Reference, TOLERANCE, folder, models, relative_error};
 
 #[test]
 fn the_tokenizer_gives_the_ids_of_transformers() {
@@ -13,7 +13,7 @@ fn the_tokenizer_gives_the_ids_of_transformers() {
         for case in reference.json["tokenizer"].as_array().unwrap() {
             let text = case["text"].as_str().unwrap();
             let want: Vec<u32> = case["ids"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect();
-            let got = model.tokenizer.tokens(text).unwrap().ids;
+            let got = model.texts[0].tokenizer.tokens(text).unwrap().ids;
             if got != want {
                 wrong.push(format!("{name} {text:?}:\n  {got:?}, not\n  {want:?}"));
             }
@@ -39,7 +39,7 @@ fn vocab_and_merges_give_the_ids_of_tokenizer_json() {
 #[test]
 fn the_text_encoder_agrees_without_and_with_a_prefix() {
     for (reference, model) in models() {
-        let encoder = &model.text_encoder;
+        let encoder = &model.texts[0].encoder;
         let ids = reference.ids("text.ids");
         let mut compare = reference.compare();
         compare.check("text.plain", encoder.forward(&ids, None).unwrap().value());
@@ -50,10 +50,9 @@ fn the_text_encoder_agrees_without_and_with_a_prefix() {
             let whole = encoder.forward(&ids, Some(&prefix)).unwrap();
             compare.check(&format!("text.{case_name}"), whole.value());
 
-            // From the cached hidden state that enters the first concatenated layer: the same numbers.
-            let first = reference.layers()[0];
-            let cached = encoder.hidden_before(first, &ids).unwrap();
-            let rest = encoder.forward_from(first, &cached.into(), Some(&prefix)).unwrap();
+            // From what enters the first concatenated layer: the same numbers.
+            let begun = encoder.begin(&ids, &prefix).unwrap();
+            let rest = encoder.finish(&begun, &prefix).unwrap();
             assert_eq!(
                 relative_error(rest.value(), whole.value()),
                 0.0,
@@ -69,7 +68,7 @@ fn strength_zero_is_the_base_model() {
     for (reference, model) in models() {
         let ids = reference.ids("text.ids");
         let prefix = reference.prefix(3, 1.0 + 0f32.ln());
-        let off = model.text_encoder.forward(&ids, Some(&prefix)).unwrap();
+        let off = model.texts[0].encoder.forward(&ids, Some(&prefix)).unwrap();
         assert!(relative_error(off.value(), &reference.get("text.plain")) <= TOLERANCE);
     }
 }
@@ -81,17 +80,17 @@ fn concepts_side_by_side_are_rows_side_by_side() {
         let whole = reference.prefix(3, 0.5);
         let part = |first: usize, rows: usize| {
             let narrow = move |x: &Tracked| x.value().narrow(0, first, rows).unwrap().contiguous().unwrap().into();
-            let layers = whole.layers.iter();
+            let layers = whole.rows.iter();
             layers.map(move |l| PrefixLayer { key: narrow(&l.key), value: narrow(&l.value), ..l.clone() })
         };
-        let encode = |prefix: &Prefix| model.text_encoder.forward(&ids, Some(prefix)).unwrap();
-        let parts = Prefix { layers: part(0, 1).chain(part(1, 2)).collect() };
+        let encode = |prefix: &Additions| model.texts[0].encoder.forward(&ids, Some(prefix)).unwrap();
+        let parts = Additions { rows: part(0, 1).chain(part(1, 2)).collect(), words: Vec::new() };
         assert_eq!(relative_error(encode(&parts).value(), encode(&whole).value()), 0.0, "{}", reference.name);
 
         // Each with a strength of its own: one of none leaves the other as if it stood alone.
         let off = part(0, 1).map(|rows| PrefixLayer { bias: f32::NEG_INFINITY, ..rows });
-        let one = Prefix { layers: off.chain(part(1, 2)).collect() };
-        let alone = Prefix { layers: part(1, 2).collect() };
+        let one = Additions { rows: off.chain(part(1, 2)).collect(), words: Vec::new() };
+        let alone = Additions { rows: part(1, 2).collect(), words: Vec::new() };
         assert!(relative_error(encode(&one).value(), encode(&alone).value()) <= 1e-6, "{}", reference.name);
         assert!(relative_error(encode(&one).value(), encode(&parts).value()) > 1e-3, "{}", reference.name);
     }

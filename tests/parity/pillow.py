@@ -1,4 +1,4 @@
-"""Exports what Pillow makes of small pictures: tests/fixtures/pillow, read by tests/image.rs.
+"""Exports what Pillow makes of small pictures: tests/fixtures/pillow, read by tests/suite/image.rs.
 
 Made with Pillow 13.0.0. Run again: python tests/parity/pillow.py
 

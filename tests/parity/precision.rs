@@ -4,8 +4,8 @@ use candle_core::{DType, Tensor};
 use catbench::diffusion::{BaseModel, Compute, ModelFiles, Tape, UNetOptions};
 use catbench::protocol::{DeviceName, FloatType, ModelSpec, TrainConfig};
 
-use crate::fixture::{MODELS, Reference, folder, relative_error};
-use crate::training::{numbers_of, trainer};
+use super::fixture::{MODELS, Reference, folder, relative_error};
+use super::training::{numbers_of, trainer};
 
 /// In f16, the half precision that the CPU can multiply.
 fn in_half(name: &str) -> BaseModel {
@@ -24,25 +24,25 @@ fn half_precision_gives_the_same_to_its_last_digits() {
             // Nearer than float32's own error would mean that nothing was computed in half precision.
             assert!((1e-5..allowed).contains(&error), "{name} {what} in f16: {error:.1e}");
         };
-        let text = model.text_encoder.forward(&reference.ids("text.ids"), None).unwrap();
+        let text = model.texts[0].encoder.forward(&reference.ids("text.ids"), None).unwrap();
         assert_eq!(text.value().dtype(), DType::F16);
 
         let tape = Tape::default();
         let mut prefix = reference.prefix(1, 0.0);
-        for rows in &mut prefix.layers {
+        for rows in &mut prefix.rows {
             rows.key = tape.leaf(rows.key.value().clone());
             rows.value = tape.leaf(rows.value.value().clone());
         }
-        let context = model.text_encoder.forward(&reference.ids("text.ids"), Some(&prefix)).unwrap();
+        let context = model.texts[0].encoder.forward(&reference.ids("text.ids"), Some(&prefix)).unwrap();
         let timesteps = reference.timesteps("unet.timesteps");
         let latents = reference.get("grad.latents");
-        let noise_pred = model.unet.forward(&latents, &timesteps, &context, UNetOptions::default()).unwrap();
+        let noise_pred = model.unet.forward(&latents, &timesteps, &context.into(), UNetOptions::default()).unwrap();
         let distance = (noise_pred.value() - reference.get("grad.target")).unwrap();
         // As in training: the gradient on its way is large enough for f16.
         let scale = model.compute.gradient_scale(distance.elem_count());
         let slope = distance.affine(2.0 * scale / distance.elem_count() as f64, 0.0).unwrap();
         let mut gradients = tape.backward(&noise_pred, slope).unwrap();
-        for (layer, rows) in reference.layers().into_iter().zip(&prefix.layers) {
+        for (layer, rows) in reference.layers().into_iter().zip(&prefix.rows) {
             for (kv, leaf) in [("k", &rows.key), ("v", &rows.value)] {
                 let gradient = gradients.take(leaf).unwrap().affine(1.0 / scale, 0.0).unwrap();
                 check("gradient", &gradient, &format!("grad.n1_b0.{kv}.{layer}"), 3e-2);

@@ -1,5 +1,5 @@
 """Exports what transformers' image processors make of pictures of many shapes and modes: tests/fixtures/preprocess, read
-by tests/preprocess.rs.
+by tests/suite/preprocess.rs.
 
 Run again: python tests/parity/preprocess.py
 

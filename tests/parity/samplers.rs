@@ -5,12 +5,12 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use candle_core::Tensor;
-use catbench::catversion::{Sampler, decode, denoise_batch};
 use catbench::diffusion::{BaseModel, Denoising, PictureNoise, Schedule, Texts, TorchGenerator, denoise};
-use catbench::protocol::{NoiseKind, SampleConfig, SamplerKind};
+use catbench::personalize::{Sampler, decode, denoise_batch};
+use catbench::protocol::{NoiseKind, PictureConfig, SamplerKind, SharedConfig};
 use serde_json::{Value, json};
 
-use crate::fixture::{Reference, folder, numbers, relative_error};
+use super::fixture::{Reference, folder, numbers, relative_error};
 
 /// Relative error allowed of latents.
 const LATENTS: f64 = 1e-4;
@@ -68,10 +68,11 @@ fn every_sampler_agrees_on_the_latents_of_tiny_models() {
     let mut worst: f64 = 0.0;
     for name in ["tiny_sd1", "tiny_sd2"] {
         let model = BaseModel::load(&folder(name)).unwrap();
-        let encode =
-            |text: &str| model.text_encoder.forward(&model.token_ids(text).unwrap(), None).unwrap().value().clone();
+        let encode = |text: &str| {
+            model.texts[0].encoder.forward(&model.texts[0].ids(text).unwrap(), None).unwrap().value().clone()
+        };
         let contexts: Vec<Tensor> = texts_of(&reference.json["prompts"]).into_iter().map(encode).collect();
-        let texts = Texts { context: Tensor::cat(&contexts, 0).unwrap(), uncond_context: encode("") };
+        let texts = Texts { cond: Tensor::cat(&contexts, 0).unwrap().into(), uncond: encode("").into() };
         for case in cases(&reference) {
             for steps in integers(&reference, "steps") {
                 let job = Denoising {
@@ -155,20 +156,22 @@ fn pictures_of_the_demo_model_are_those_of_diffusers() {
     let seeds = integers(&reference, "seeds");
     let mut failures = Vec::new();
     for case in cases(&reference) {
-        let config = SampleConfig {
+        let config = PictureConfig {
             steps: demo["steps"].as_u64().unwrap() as usize,
             guidance_scale: demo["guidance_scale"].as_f64().unwrap(),
             sampler: case.sampler,
             karras: case.karras,
             eta: case.eta,
             noise: NoiseKind::Torch,
-            ..SampleConfig::default()
+            ..PictureConfig::default()
         };
-        let sampler = Sampler::new(&model, "teapot", config.clone(), None).unwrap();
+        let sampler = Sampler::new(&model, "teapot", (&config, &SharedConfig::default()), None).unwrap();
         let wanted: Vec<_> = texts_of(&demo["prompts"])
             .into_iter()
             .zip(&seeds)
-            .map(|(prompt, &seed)| (sampler.encode(prompt).unwrap(), config.picture(prompt.into(), seed)))
+            .map(|(prompt, &seed)| {
+                (sampler.encode(prompt).unwrap(), PictureConfig { prompt: prompt.into(), seed, ..config.clone() })
+            })
             .collect();
         let batch: Vec<_> = wanted.iter().map(|(text, picture)| (text, picture)).collect();
         let denoised = denoise_batch(&model, &batch, &mut |_, _| ControlFlow::Continue(())).unwrap().unwrap();

@@ -6,7 +6,7 @@ use candle_core::Tensor;
 use catbench::diffusion::{BaseModel, Denoising, PictureNoise, Schedule, Texts, denoise, to_images};
 use catbench::protocol::{ModelSpec, NoiseKind, Prediction, SamplerKind};
 
-use crate::fixture::{MODELS, Reference, both_forms, folder, models};
+use super::fixture::{MODELS, Reference, both_forms, folder, models};
 
 /// The reference `name`'s `i`-th element.
 fn nth(reference: &Reference, name: &str, i: usize) -> Tensor {
@@ -91,11 +91,11 @@ fn the_same_seed_gives_the_same_bytes() {
     let reference = Reference::load("tiny_sd1");
     let sample = |seeds: &[u64], eta: f64, kind: NoiseKind| {
         let model = BaseModel::load(&folder("tiny_sd1")).unwrap();
-        let (context, uncond_context) = reference.contexts(&model);
+        let (context, uncond) = reference.contexts(&model);
         let context = context.narrow(0, 0, 1).unwrap();
         let context = Tensor::cat(&vec![context; seeds.len()], 0).unwrap();
         let job = Denoising {
-            texts: &Texts { context, uncond_context },
+            texts: &Texts { cond: context.into(), uncond: uncond.into() },
             otherwise: None,
             guidance_scales: &vec![7.5; seeds.len()],
             steps: 5,

@@ -1,5 +1,5 @@
 """Exports what the original segment_anything and MobileSAM compute with weights made by a formula: tests/fixtures/segment_anything,
-read by tests/segment.rs, which makes the same weights by the same formula. So only names, shapes and results are kept.
+read by tests/suite/segment.rs, which makes the same weights by the same formula. So only names, shapes and results are kept.
 
 Run again: python tests/parity/segment_anything.py
 """

@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
-use catbench::catversion::{Checkpoint, Draw, ResidualEmbeddings, Trainer, TrainingPhoto};
 use catbench::diffusion::{BaseModel, Noise, Stream};
-use catbench::protocol::{Init, TrainConfig};
+use catbench::method::catversion::{Init, Settings};
+use catbench::personalize::{Checkpoint, Draw, Learned, Trainer, TrainingPhoto};
+use catbench::protocol::TrainConfig;
 use image::{GrayImage, Luma, Rgb, RgbImage};
 
-use crate::fixture::{MODELS, Reference, folder, models, relative_error};
+use super::fixture::{MODELS, Reference, folder, models, relative_error};
 
 /// Photos of coloured noise, the second with a mask.
 fn photos(model: &BaseModel) -> Vec<TrainingPhoto> {
@@ -41,7 +42,7 @@ fn flat(reference: &Reference, name: &str) -> Tensor {
 
 /// The learned numbers as they stand.
 pub fn numbers_of(trainer: &Trainer<'_>) -> Tensor {
-    as_tensor(&trainer.embeddings().numbers().unwrap())
+    as_tensor(&trainer.learned().numbers().unwrap())
 }
 
 fn as_tensor(numbers: &[f32]) -> Tensor {
@@ -60,17 +61,24 @@ fn five_steps_of_training_agree() {
                 TrainConfig {
                     batch_size: 2,
                     learning_rate: reference.json["train"]["lr"].as_f64().unwrap(),
-                    prefix_length: rows,
-                    prefix_bias: case["prefix_bias"].as_f64().unwrap() as f32,
                     masked_loss: masked,
+                    method: Settings {
+                        prefix_length: rows,
+                        prefix_bias: case["prefix_bias"].as_f64().unwrap() as f32,
+                        ..Settings::default()
+                    }
+                    .into(),
                     ..TrainConfig::default()
                 },
             );
             // Start from the reference's rows.
-            let start = flat(&reference, &format!("prefix.n{rows}")).to_vec1().unwrap();
-            let width = model.text_encoder.hidden_size();
-            let embeddings = ResidualEmbeddings::from_numbers(reference.layers(), rows, width, start).unwrap();
-            trainer.resume(&Checkpoint { embeddings, ..trainer.checkpoint() }, Path::new("start")).unwrap();
+            let row = |layer: usize, side: &str| {
+                let rows = reference.get(&format!("prefix.n{rows}.{}.{layer}", &side[..1]));
+                (format!("text_encoder.layers.{layer}.{side}"), rows)
+            };
+            let start = reference.layers().into_iter().flat_map(|layer| ["key", "value"].map(|side| row(layer, side)));
+            let learned = Learned::new(&start.collect::<Vec<_>>()).unwrap();
+            trainer.resume(&Checkpoint { learned, ..trainer.checkpoint() }, Path::new("start")).unwrap();
 
             let part = |name: &str, step: usize| reference.get(name).get(step).unwrap().contiguous().unwrap();
             let mut losses = Vec::new();
@@ -79,6 +87,7 @@ fn five_steps_of_training_agree() {
                     latents: part("train.latents", step),
                     noise: part("train.noise", step),
                     timesteps: reference.timesteps("train.timesteps")[2 * step..2 * step + 2].to_vec(),
+                    captions: vec![0; 2],
                     masks: masked.then(|| part("train.masks", step)),
                 };
                 losses.push(trainer.step_on(&draw).unwrap().loss);
@@ -98,14 +107,14 @@ fn five_steps_of_training_agree() {
 fn the_class_words_own_keys_and_values_are_the_start() {
     for (reference, model) in models() {
         let rows = 2;
-        let config = TrainConfig { prefix_length: rows, init: Init::ClassWord, ..TrainConfig::default() };
-        let start = trainer(&model, config);
-        let width = start.embeddings().width();
+        let method = Settings { prefix_length: rows, init: Init::ClassWord, ..Settings::default() }.into();
+        let start = trainer(&model, TrainConfig { method, ..TrainConfig::default() });
+        let width = start.learned().shapes()[0].1[1];
         // The reference repeats the word's own row; ours is the first, the others start beside it.
         let firsts =
             |numbers: &[f32]| -> Vec<f32> { numbers.chunks(rows * width).flat_map(|r| r[..width].to_vec()).collect() };
         let want: Vec<f32> = flat(&reference, "init").to_vec1().unwrap();
-        let got = start.embeddings().numbers().unwrap();
+        let got = start.learned().numbers().unwrap();
         reference.compare().check_against("init", &as_tensor(&firsts(&got)), &as_tensor(&firsts(&want)));
         for pair in got.chunks(rows * width) {
             let apart = relative_error(&as_tensor(&pair[width..]), &as_tensor(&pair[..width]));
@@ -120,7 +129,7 @@ fn a_resumed_training_is_the_same_training() {
         let model = BaseModel::load(&folder(name)).unwrap();
         let config = TrainConfig {
             batch_size: 2,
-            init: Init::Normal,
+            method: Settings { init: Init::Normal, ..Settings::default() }.into(),
             masked_loss: true,
             learning_rate: 0.05,
             gradient_checkpointing: name == "tiny_sd2",
@@ -208,7 +217,7 @@ fn a_photo_that_is_held_out_is_measured_and_never_trained_on() {
         (0..6).for_each(|_| {
             trainer.step().unwrap();
         });
-        (trainer.embeddings().numbers().unwrap(), trainer.fixed_noise_loss().unwrap(), trainer.checkpoint())
+        (trainer.learned().numbers().unwrap(), trainer.fixed_noise_loss().unwrap(), trainer.checkpoint())
     };
     let (numbers, losses, checkpoint) = trained(&four_photos(&model, 3), &config);
     let (again, other, _) = trained(&four_photos(&model, 9), &config);

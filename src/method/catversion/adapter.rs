@@ -127,9 +127,8 @@ pub(super) fn export(export: &Export<'_>, settings: &Settings) -> Result<(Vec<Pa
         return Err(bad(
             path,
             format!(
-                "the authors' format has one row in each of the last {LAYERS} layers; this run has {} in layers \
+                "the authors' format has one row in each of the last {LAYERS} layers; this run has {rows} in layers \
                  {layers:?}: train with --prefix-length 1 and without --layers",
-                rows
             ),
         ));
     }

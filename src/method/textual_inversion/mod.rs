@@ -93,9 +93,10 @@ impl Method for Settings {
     }
 
     fn check_learned(&self, shapes: &[(String, Vec<usize>)]) -> Result<(), String> {
-        match shapes.iter().find(|(name, _)| part_and_rest(name).is_none_or(|(_, rest)| rest != WORD)) {
-            Some((name, _)) => return Err(format!("tensor {name} is no word's")),
-            None => {}
+        if let Some((name, _)) =
+            shapes.iter().find(|(name, _)| part_and_rest(name).is_none_or(|(_, rest)| rest != WORD))
+        {
+            return Err(format!("tensor {name} is no word's"));
         }
         match shapes.iter().find(|(_, shape)| shape.len() != 2 || shape[0] != self.vectors) {
             Some((name, shape)) => {

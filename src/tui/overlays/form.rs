@@ -505,9 +505,9 @@ mod tests {
     fn what_is_wrong_is_named() {
         let mut form = form(&TrainConfig::default());
         set(&mut form, "steps", "many");
-        assert_eq!(form.config().unwrap_err(), "steps = many: must be 1 or more");
+        assert_eq!(form.config().unwrap_err(), "steps = many: must be a whole number, 1 or more");
         set(&mut form, "steps", "0");
-        assert_eq!(form.config().unwrap_err(), "steps = 0: must be 1 or more");
+        assert_eq!(form.config().unwrap_err(), "steps = 0: must be a whole number, 1 or more");
         set(&mut form, "steps", "10");
         set(&mut form, "layers", "1, 0");
         assert!(form.config().unwrap_err().contains("ascending"));

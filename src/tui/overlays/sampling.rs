@@ -257,7 +257,7 @@ mod tests {
         for (place, text, said) in [
             (0, "", "a prompt, or the name"),
             (0, "a {cup", "{ without its }"),
-            (1, "0", "must be 1 or more"),
+            (1, "0", "images_per_prompt = 0: must be a whole number, 1 or more"),
             (2, "x", "seeds"),
             (2, "1..99999", "20000 at most"),
             (4, "", "guidance"),

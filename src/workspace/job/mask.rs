@@ -43,7 +43,7 @@ impl MaskSpec {
 
 /// What is particular to makings of masks.
 pub(super) static KIND: Kind = Kind {
-    kind: JobKind::Mask,
+    word: JobKind::Mask,
     file: "mask.toml",
     folder: JOBS,
     doing: "making masks",

@@ -31,7 +31,7 @@ type ReadFrom<T> = fn(&JobFolder) -> Result<T, Error>;
 /// What is particular to a kind of job.
 pub struct Kind {
     /// What processes call it.
-    pub kind: JobKind,
+    pub word: JobKind,
     /// Its settings file.
     pub file: &'static str,
     /// The folder of its jobs, in the concept's.
@@ -221,7 +221,7 @@ impl JobFolder {
 
     /// What kind of job it is.
     pub fn kind(&self) -> Result<JobKind, Error> {
-        Ok(self.about()?.kind)
+        Ok(self.about()?.word)
     }
 
     /// The folder of the concept it belongs to.
@@ -336,7 +336,7 @@ mod tests {
     #[test]
     fn every_kind_is_found_by_what_processes_call_it() {
         for kind in KINDS {
-            assert_eq!(Kind::of(kind.kind).file, kind.file);
+            assert_eq!(Kind::of(kind.word).file, kind.file);
         }
     }
 }

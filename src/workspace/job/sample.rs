@@ -54,7 +54,7 @@ impl BatchSpec {
 
 /// What is particular to samplings.
 pub(super) static KIND: Kind = Kind {
-    kind: JobKind::Sample,
+    word: JobKind::Sample,
     file: "batch.toml",
     folder: "samples",
     doing: "sampling",

@@ -60,7 +60,7 @@ impl ScoreSpec {
 
 /// What is particular to scorings.
 pub(super) static KIND: Kind = Kind {
-    kind: JobKind::Score,
+    word: JobKind::Score,
     file: "score.toml",
     folder: JOBS,
     doing: "scoring",

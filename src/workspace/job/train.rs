@@ -91,7 +91,7 @@ impl RunSpec {
 
 /// What is particular to trainings.
 pub(super) static KIND: Kind = Kind {
-    kind: JobKind::Train,
+    word: JobKind::Train,
     file: "run.toml",
     folder: "runs",
     doing: "training",

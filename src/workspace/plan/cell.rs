@@ -147,7 +147,7 @@ impl Cell {
         for name in SampleConfig::rows().map(|row| row.name) {
             if self.score.sample.get(name) == said.get(name) {
                 // Of the same kind, as all are of the same tables.
-                let _ = self.score.sample.set(name, old.score.sample.get(name));
+                let _ = self.score.sample.set(name, &old.score.sample.get(name));
             }
         }
         if self.score.clip_text == ScoreConfig::default().as_preset(preset).clip_text {

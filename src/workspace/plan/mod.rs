@@ -250,6 +250,19 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_without_the_concept_knows_nothing_of_what_is_learned() {
+        let mut cell = cell("a", 1);
+        let plain = cell.untrained();
+        let sample = &mut cell.score.sample;
+        (sample.picture.strength, sample.picture.checkpoint) = (0.5, Some("c".into()));
+        (sample.shared.every_prompt, sample.shared.uncond_prefix) = (true, true);
+        sample.shared.concept_steps = Some([0.2, 0.8]);
+        assert_eq!(cell.untrained(), plain);
+        cell.score.sample.picture.guidance_scale = 3.0;
+        assert_ne!(cell.untrained(), plain);
+    }
+
+    #[test]
     fn cells_are_known_by_what_they_are_called_not_by_their_place() {
         let folder = tempfile::tempdir().unwrap();
         let home = Home::at(folder.path()).unwrap();

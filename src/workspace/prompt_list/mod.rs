@@ -15,6 +15,7 @@
 mod error;
 mod options;
 mod template;
+mod values;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashSet};
@@ -22,15 +23,17 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde_json::Value;
+
 pub use error::{ListError, Place};
 use error::{Wrong, shown};
 use options::Options;
-use serde_json::Value;
 use template::{Char, Choice, Names, Template};
+use values::each;
+pub use values::{Values, values_of};
 
 use super::Error;
 use crate::fs::Show;
-use crate::protocol::settings::value_of;
 use crate::protocol::{MAX_PROMPT, PictureConfig, Row, SampleConfig, SettingError};
 
 /// The most pictures of a list.
@@ -79,22 +82,6 @@ pub struct Listed {
     pub lines: Vec<usize>,
     /// Lines with pictures that are named before with the same settings, and how many of those: they are made once.
     pub repeated: Vec<(usize, usize)>,
-}
-
-/// Settings with several values, for lines that do not say their own; an empty list leaves a setting as it is.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Values {
-    /// Seeds; then each has one image unless a number of them is asked for.
-    pub seeds: Vec<u64>,
-    /// Guidance scales.
-    pub guidance_scales: Vec<f64>,
-    /// Strengths.
-    pub strengths: Vec<f32>,
-    /// Checkpoints, absolute.
-    pub checkpoints: Vec<PathBuf>,
-    /// Images of each prompt with each seed; none for one with each of `seeds`, or of several of a line, else as many as is
-    /// usual.
-    pub images_per_prompt: Option<usize>,
 }
 
 /// What the names in a list mean, and where its word files are.
@@ -314,7 +301,10 @@ impl Line {
     }
 
     fn count(&self, values: &Values, base: &SampleConfig) -> u64 {
-        let each = PictureConfig::ROWS.iter().map(|row| self.values(row.name, values).len());
+        let each = PictureConfig::ROWS.iter().map(|row| match self.options.values(row.name).len() {
+            0 => values.count_of(row.name),
+            own => own,
+        });
         let each = each.chain([values.checkpoints.len()]).map(|count| count.max(1) as u64);
         each.chain([self.images(values, base) as u64]).fold(self.prompt.count(), u64::saturating_mul)
     }
@@ -347,28 +337,6 @@ impl Line {
         // Seeds go round at the end of all numbers, which is as good as any other.
         each(&all, &images, |picture, image| picture.seed = picture.seed.wrapping_add(*image))
     }
-}
-
-impl Values {
-    /// The values of the setting `name`.
-    fn of(&self, name: &str) -> Vec<Value> {
-        match name {
-            "seed" => self.seeds.iter().map(value_of).collect(),
-            "guidance_scale" => self.guidance_scales.iter().map(value_of).collect(),
-            "strength" => self.strengths.iter().map(value_of).collect(),
-            _ => Vec::new(),
-        }
-    }
-}
-
-/// Each picture with each value.
-fn each<T>(pictures: &[PictureConfig], values: &[T], set: impl Fn(&mut PictureConfig, &T)) -> Vec<PictureConfig> {
-    let with = |picture: &PictureConfig, value: &T| {
-        let mut picture = picture.clone();
-        set(&mut picture, value);
-        picture
-    };
-    pictures.iter().flat_map(|picture| values.iter().map(move |value| with(picture, value))).collect()
 }
 
 /// The lines that say something, with their numbers.
@@ -418,18 +386,6 @@ fn text_of(reader: impl Read, path: &Path) -> Result<String, Error> {
         let (problem, remedy) = ("bytes that are no UTF-8 text".into(), "save it as a UTF-8 text file".into());
         ListError { path: path.to_owned(), place, problem, remedy }.into()
     })
-}
-
-/// The values that `text` stands for: those of a range, `1..5` or `0..1..0.25`, or itself.
-pub fn values_of(text: &str) -> Result<Vec<String>, String> {
-    let range = match template::Range::parse(text, 0) {
-        None => return Ok(vec![text.to_owned()]),
-        Some(range) => range.map_err(|wrong| format!("{}: {}", wrong.problem, wrong.remedy))?,
-    };
-    if range.count() > MAX_PICTURES {
-        return Err(format!("{text} is {} values: {MAX_PICTURES} at most", range.count()));
-    }
-    Ok((0..range.count()).map(|index| range.number(index)).collect())
 }
 
 /// The names of a list, and the word files that were read.

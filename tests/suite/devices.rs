@@ -1,0 +1,63 @@
+//! Where a job computes and in which numbers, as its user sees it.
+
+use crate::common::{Workspace, catbench};
+use assert_cmd::assert::OutputAssertExt;
+use predicates::boolean::PredicateBooleanExt;
+use predicates::str::contains;
+use serde_json::Value;
+
+#[test]
+#[cfg(not(any(feature = "cuda", feature = "metal")))]
+fn a_device_that_this_build_lacks_is_refused_with_the_feature_that_adds_it() {
+    let workspace = Workspace::with_models();
+    for (device, feature) in [("cuda:0", "cuda"), ("cuda:3", "cuda"), ("metal", "metal")] {
+        for verb in [&["train", "demo"][..], &["train", "demo", "--dry-run"], &["sample", "demo", "--untrained"]] {
+            catbench(&workspace, &[verb, &["--device", device]].concat())
+                .assert()
+                .code(1)
+                .stderr(contains(format!("device = {device}")).and(contains(format!("--features {feature}"))));
+        }
+    }
+    assert!(!workspace.concept().join("runs").exists() && !workspace.concept().join("samples").exists());
+    catbench(&workspace, &["doctor"]).assert().code(0).stdout(contains("--features cuda").and(contains("cpu, ")));
+}
+
+#[test]
+fn numbers_and_devices_that_do_not_exist_are_refused() {
+    let workspace = Workspace::with_models();
+    catbench(&workspace, &["train", "demo", "--dtype", "bf16"])
+        .assert()
+        .code(1)
+        .stderr(contains("bf16").and(contains("f32")));
+    catbench(&workspace, &["train", "demo", "--dtype", "f8"]).assert().code(2).stderr(contains("f32, bf16, f16"));
+    catbench(&workspace, &["train", "demo", "--device", "gpu"]).assert().code(2).stderr(contains("cuda:0"));
+}
+
+#[test]
+fn a_run_in_half_precision_says_so_before_and_after() {
+    let workspace = Workspace::with_models();
+    for (dtype, bytes) in [("f32", 4), ("f16", 2)] {
+        let asked = ["train", "demo", "--dtype", dtype, "--dry-run"];
+        catbench(&workspace, &asked).assert().code(0).stdout(contains(format!("{dtype} in memory")));
+        let output = catbench(&workspace, &[&asked[..], &["--json"]].concat()).output().unwrap();
+        let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let parts = json["estimate"]["parts"].as_array().unwrap();
+        let weights: u64 = parts.iter().map(|part| bytes * part["parameters"].as_u64().unwrap()).sum();
+        assert!(json["estimate"]["peak_bytes"].as_u64().unwrap() > weights, "{json}");
+    }
+    let train =
+        ["train", "demo", "--dtype", "f16", "--steps", "2", "--batch-size", "1", "--sample-every", "2", "--json"];
+    let output = catbench(&workspace, &train).output().unwrap();
+    let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(said["loss"].as_f64().unwrap() > 0.0, "{said}");
+    let run = std::path::PathBuf::from(said["path"].as_str().unwrap());
+    let spec: toml::Value = toml::from_str(&std::fs::read_to_string(run.join("run.toml")).unwrap()).unwrap();
+    assert_eq!((spec["train"]["device"].as_str(), spec["train"]["dtype"].as_str()), (Some("cpu"), Some("f16")));
+    // Its own pictures are made as it trains, and say so.
+    assert_eq!(spec["evaluation"]["sample"]["dtype"].as_str(), Some("f16"));
+    let picture = run.join("samples/step-000002-seed-0.png");
+    let catbench::image::Provenance::Record(record) = catbench::image::read_provenance(&picture).unwrap() else {
+        panic!("{}: no record", picture.display())
+    };
+    assert_eq!(record.dtype, catbench::protocol::FloatType::F16);
+}
