@@ -244,7 +244,7 @@ impl Args {
                 photo_masks,
                 jobs: JobIds::default(),
                 train,
-                score: ScoreConfig { sample, fill, crop, ..usual },
+                score: ScoreConfig { fill, crop, sample, ..usual },
             };
             let trainings = self.train_seeds.or_else(|| known(&subject.name)).unwrap_or(1);
             cells.extend(cell.trainings(trainings));

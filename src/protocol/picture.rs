@@ -73,8 +73,8 @@ impl PictureConfig {
 impl Serialize for PictureConfig {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        let names = ["prompt"].into_iter().chain(Self::ROWS.iter().map(|row| row.name)).chain(["checkpoint"]);
-        names.map(|name| self.entry(name, &mut map)).collect::<Result<(), _>>()?;
+        let mut names = ["prompt"].into_iter().chain(Self::ROWS.iter().map(|row| row.name)).chain(["checkpoint"]);
+        names.try_for_each(|name| self.entry(name, &mut map))?;
         map.end()
     }
 }

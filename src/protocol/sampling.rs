@@ -281,7 +281,7 @@ impl SampleConfig {
 
     /// A picture of `prompt` with these settings.
     pub fn picture(&self, prompt: String, seed: u64) -> PictureConfig {
-        PictureConfig { prompt, seed, ..self.picture.clone() }
+        PictureConfig { seed, prompt, ..self.picture.clone() }
     }
 
     /// The seed of the first image of `prompt`.

@@ -124,8 +124,8 @@ impl Serialize for ScoreConfig {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         // A table comes last.
-        let names = Self::ROWS.iter().map(|row| row.name).chain(["sample"]);
-        names.map(|name| self.entry(name, &mut map)).collect::<Result<(), _>>()?;
+        let mut names = Self::ROWS.iter().map(|row| row.name).chain(["sample"]);
+        names.try_for_each(|name| self.entry(name, &mut map))?;
         map.end()
     }
 }

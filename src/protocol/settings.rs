@@ -226,8 +226,7 @@ impl Row {
             Kind::Word(_) => Value::from(text.replace('-', "_")),
             Kind::Text => Value::from(text),
             Kind::Device => Value::from(text.parse::<super::DeviceName>().map_err(|_| wrong())?.to_string()),
-            Kind::Ascending => numbers(&[',', '+'])?,
-            Kind::Part => numbers(&[',', '+'])?,
+            Kind::Ascending | Kind::Part => numbers(&[',', '+'])?,
         };
         self.check(&value)?;
         Ok(value)
