@@ -31,8 +31,14 @@ pub struct Settings<T> {
 }
 
 fn option(row: &'static Row, help: &str) -> Arg {
-    let short = help.split("\n\n").next().unwrap_or_default().to_owned();
-    let mut arg = Arg::new(row.name).long(row.option()).help(short).long_help(help.to_owned());
+    let short = help.split("\n\n").next().unwrap_or_default();
+    // Words that the text does not name.
+    let words = match row.kind {
+        Kind::Word(words) if !words.iter().all(|word| help.contains(word)) => format!(" One of {}.", words.join(", ")),
+        _ => String::new(),
+    };
+    let mut arg =
+        Arg::new(row.name).long(row.option()).help(format!("{short}{words}")).long_help(format!("{help}{words}"));
     arg = match row.kind {
         Kind::Truth => arg.value_name("BOOL").num_args(0..=1).require_equals(true).default_missing_value("true"),
         Kind::Number(_) => arg.allow_negative_numbers(true),

@@ -96,10 +96,7 @@ impl Reckoned {
     ) -> Result<Self, Error> {
         let Sampling { mut config, list, values, grid } = sampling;
         config.prompts.clear();
-        // Karras and eta are those of lines with another sampler too: each line is looked at below.
-        let mut whole = config.clone();
-        (whole.picture.karras, whole.picture.eta) = (false, 0.0);
-        whole.check().map_err(workspace::Error::from)?;
+        config.check_for_lines().map_err(workspace::Error::from)?;
         let listed = list.expand(&values, &config).map_err(workspace::Error::from)?;
         plan_sheets(&listed.pictures, &grid)?;
         let counts = list.counts(&values, &config);

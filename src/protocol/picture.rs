@@ -22,7 +22,7 @@ settings! {
         /// Where the noise of a seed comes from: catbench, or torch for the pictures that diffusers makes of the same seeds; catbench if
         /// not given.
         noise: NoiseKind = NoiseKind::Catbench, Kind::Word(NoiseKind::WORDS);
-        /// What takes the noise out: ddim, pndm, euler, euler_ancestral, dpmpp_2m or unipc; ddim if not given.
+        /// What takes the noise out; ddim if not given.
         sampler: SamplerKind = SamplerKind::Ddim, Kind::Word(SamplerKind::WORDS), web: Some("Sampler");
         /// Karras noise levels in place of the base model's own, which euler, dpmpp_2m and unipc have.
         karras: bool = false, Kind::Truth, web: Some("Schedule type");

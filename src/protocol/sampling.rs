@@ -299,6 +299,15 @@ impl SampleConfig {
         self.prompts.iter().flat_map(each).collect()
     }
 
+    /// Refuse settings that no line of a prompt list can make good. Karras and eta are those of lines with another sampler too.
+    ///
+    /// # Errors
+    /// The first such setting.
+    pub fn check_for_lines(&self) -> Result<(), SettingError> {
+        let picture = PictureConfig { karras: false, eta: 0.0, ..self.picture.clone() };
+        Self { picture, ..self.clone() }.check()
+    }
+
     /// Refuse settings that cannot work, whatever the base model.
     ///
     /// # Errors

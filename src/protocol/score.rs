@@ -77,9 +77,9 @@ settings! {
     pub struct ScoreConfig {
         /// What stands outside the mask: black, white, grey or mean; black if not given.
         fill: Fill = Fill::Black, Kind::Word(Fill::WORDS);
-        /// What of the masked pictures is measured: whole, or mask-box for the concept alone, as large as can be; whole if not given.
+        /// What of the masked pictures is measured: whole, or mask_box for the concept alone, as large as can be; whole if not given.
         crop: ScoreCrop = ScoreCrop::Whole, Kind::Word(ScoreCrop::WORDS);
-        /// Which CLIP-T stands in the balance: class-word, or scene for prompts without the concept; both are shown. As the run's preset
+        /// Which CLIP-T stands in the balance: class_word, or scene for prompts without the concept; both are shown. As the run's preset
         /// has it if not given, else class-word.
         clip_text: ClipText = ClipText::ClassWord, Kind::Word(ClipText::WORDS), long: Some("balance-text"), left_out: true;
         also

@@ -116,10 +116,7 @@ fn wanted(texts: &[String], concept: &Concept, run: Option<&JobFolder>) -> Resul
         ..concept.list_names()
     };
     let list = list(prompts, &concept.folder.join("prompts"), &names)?;
-    // Karras and eta are those of lines with another sampler too: each line is looked at later.
-    let mut whole = config.clone();
-    (whole.picture.karras, whole.picture.eta) = (false, 0.0);
-    whole.check().map_err(|error| error.to_string())?;
+    config.check_for_lines().map_err(|error| error.to_string())?;
     Ok(Sampling { config, list, values, grid })
 }
 
