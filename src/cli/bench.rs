@@ -18,7 +18,6 @@ use crate::fs::Show;
 use crate::image::left_out_words;
 use crate::protocol::{
     MaskConfig, MaskMaker, MaskQuality, ModelSpec, SampleConfig, ScoreConfig, ScoreCrop, Scores, TrainStart,
-    with_setting,
 };
 use crate::statistics::{self, Comparison};
 use crate::workspace::plan::{Cell as PlanCell, JobIds, Plan, files, weights};
@@ -147,13 +146,13 @@ impl Protocol {
 
     /// How all pictures are sampled, but for their prompts. `path` is the protocol's, for errors.
     fn sampling(&self, path: &Path) -> Result<SampleConfig, Error> {
-        let usual = SampleConfig::default().as_preset(self.train.config().preset()?);
-        let sample = self.sample.iter().try_fold(usual, |sample, (name, value)| {
-            with_setting(&sample, name, crate::json::to_value(value).unwrap_or_default()).map_err(|message| {
-                let problem = format!("[sample] {name} = {value}: {}", message.trim_end());
+        let mut sample = SampleConfig::default().as_preset(self.train.config().preset()?);
+        for (name, value) in &self.sample {
+            sample.set(name, &crate::json::to_value(value).unwrap_or_default()).map_err(|error| {
+                let problem = format!("[sample] {name} = {value}: {}", error.cause);
                 workspace::Error::invalid(path, problem, "write what a sampling can have, or leave it out")
-            })
-        })?;
+            })?;
+        }
         sample.check()?;
         Ok(sample)
     }
@@ -202,7 +201,7 @@ impl Args {
             dino_model: model(&self.dino_model, &protocol.dino_model).map(absolute).transpose()?,
             sam_model: model(&None, &protocol.sam_model).map(absolute).transpose()?,
             segmenter: model(&None, &protocol.segmenter).map(absolute).transpose()?,
-            guidance_scale: Some(protocol.sampling(&self.protocol)?.guidance_scale),
+            guidance_scale: Some(protocol.sampling(&self.protocol)?.picture.guidance_scale),
             tags: vec![protocol.name.clone()],
             notes: String::new(),
             train: TrainStart::default(),
@@ -230,7 +229,7 @@ impl Args {
             let mut train = protocol.train.config().clone();
             let mut sample = SampleConfig { prompts: protocol.prompts[&subject.prompts].clone(), ..sampled.clone() };
             if let Some(device) = self.device.map(Where::device) {
-                (train.device, sample.device) = (device, device);
+                (train.device, sample.shared.device) = (device, device);
             }
             let photo_masks = protocol.photo_masks.filter(|maker| *maker != MaskMaker::Nobody).map(|maker| {
                 MaskConfig { device: train.device, dtype: train.dtype, ..MaskConfig::of(maker, MaskQuality::Best) }
@@ -246,7 +245,7 @@ impl Args {
                 photo_masks,
                 jobs: JobIds::default(),
                 train,
-                score: ScoreConfig { sample, fill, crop, ..usual },
+                score: ScoreConfig { fill, crop, sample, ..usual },
             };
             let trainings = self.train_seeds.or_else(|| known(&subject.name)).unwrap_or(1);
             cells.extend(cell.trainings(trainings));

@@ -8,31 +8,23 @@ use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 use clap_complete::env::{CompleteEnv, Shells};
 
 use super::Cli;
+use super::table::Format;
 use crate::fs::is_shown;
 use crate::method::MethodSettings;
-use crate::protocol::TrainConfig;
+use crate::protocol::{Axis, MaskMaker, Prediction, Row, SampleConfig, ScoreConfig, State, TrainConfig};
 use crate::workspace::queue::QueueFiles;
 use crate::workspace::{Concept, Home};
 
 /// The variable by which the script of a shell asks.
 const ASKS: &str = "CATBENCH_COMPLETE";
 
-/// Options whose values are words, and these words; behind a verb where the same option takes others there.
+/// Options whose values are words, and these words.
 const WORDS: &[(&str, &[&str])] = &[
-    ("balance_text", &["class-word", "scene"]),
-    ("crop", &["whole", "mask-box"]),
     ("device", &["cpu", "cuda:0", "metal", "any"]),
-    ("dtype", &["f32", "bf16", "f16"]),
-    ("fill", &["black", "white", "grey", "mean"]),
-    ("format", &["text", "csv", "json", "markdown", "latex"]),
-    ("makers", &["base_model", "sam", "segmenter", "nobody"]),
-    ("mask_quality", &["fast", "best"]),
-    ("masks", &["base_model", "sam", "segmenter", "nobody"]),
-    ("noise", &["catbench", "torch"]),
-    ("prediction", &["epsilon", "v"]),
-    ("replay device", &["cpu", "cuda:0", "metal"]),
-    ("sampler", &["ddim", "pndm", "euler", "euler_ancestral", "dpmpp_2m", "unipc"]),
-    ("state", &["new", "running", "finished", "stopped", "failed", "interrupted"]),
+    ("format", Format::WORDS),
+    ("makers", MaskMaker::WORDS),
+    ("prediction", Prediction::WORDS),
+    ("state", State::WORDS),
 ];
 
 /// Looks names up.
@@ -82,11 +74,8 @@ fn with_value(verb: &str, arg: Arg) -> Arg {
         return arg;
     }
     let id = arg.get_id().as_str();
-    let own = WORDS.iter().find(|(name, _)| *name == format!("{verb} {id}"));
-    if let Some((_, words)) = own.or_else(|| WORDS.iter().find(|(name, _)| *name == id)) {
-        return arg.add(ArgValueCandidates::new(|| words.iter().map(CompletionCandidate::new).collect()));
-    }
-    if let Some(words) = setting_words(verb, id) {
+    let known = WORDS.iter().find(|(name, _)| *name == id).map(|(_, words)| words.to_vec());
+    if let Some(words) = known.or_else(|| setting_words(verb, id)) {
         return arg.add(ArgValueCandidates::new(move || words.iter().map(CompletionCandidate::new).collect()));
     }
     match THINGS.iter().find(|(name, _)| *name == id) {
@@ -99,15 +88,15 @@ fn with_value(verb: &str, arg: Arg) -> Arg {
     }
 }
 
-/// What a setting of a training can be, of whichever method.
+/// What a setting can be, of a training that of whichever method, elsewhere that of samplings and scorings; and the axes of sheets.
 fn setting_words(verb: &str, id: &str) -> Option<Vec<&'static str>> {
-    if verb != "train" {
-        return None;
-    }
-    if id == "preset" {
-        return Some(MethodSettings::ALL.iter().flat_map(|method| method.presets).map(|preset| preset.name).collect());
-    }
-    let rows = MethodSettings::ALL.iter().flat_map(|method| TrainConfig::rows_of(method));
+    let methods = || MethodSettings::ALL.iter();
+    let rows: Vec<&Row> = match (verb, id) {
+        ("sample", "grid") => return Some(Axis::WORDS.to_vec()),
+        ("train", "preset") => return Some(methods().flat_map(|of| of.presets).map(|preset| preset.name).collect()),
+        ("train", _) => methods().flat_map(|method| TrainConfig::rows_of(method)).collect(),
+        _ => SampleConfig::rows().chain(ScoreConfig::ROWS).collect(),
+    };
     let words = rows.into_iter().find(|row| row.name == id)?.words();
     (!words.is_empty()).then(|| words.to_vec())
 }
@@ -184,7 +173,7 @@ mod tests {
             let line = path.iter().cloned().chain([format!("--{long}=no such word")]);
             let Err(error) = Cli::command().try_get_matches_from(line) else { continue };
             let error = error.to_string();
-            let Some((_, words)) = error.split_once(": one of ") else { continue };
+            let Some((_, words)) = error.split_once("one of ") else { continue };
             let words: Vec<&str> = words.lines().next().unwrap().split(", ").collect();
             if long == "device" {
                 // They are numbered, so not all can be listed.

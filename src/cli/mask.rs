@@ -67,10 +67,10 @@ struct MakeArgs {
     #[arg(long)]
     replace: bool,
     /// Who makes them: base_model, sam (asked where base_model sees the class word) or segmenter; base_model if not given.
-    #[arg(long, value_name = "MAKER", value_parser = mask_bench::maker, conflicts_with = "sam")]
+    #[arg(long, value_name = "MAKER", conflicts_with = "sam")]
     masks: Option<MaskMaker>,
     /// How closely the base model looks: fast or best; best if not given.
-    #[arg(long, value_parser = mask_bench::quality, conflicts_with = "sam")]
+    #[arg(long, conflicts_with = "sam")]
     mask_quality: Option<MaskQuality>,
     /// By Segment Anything at the points given, with the weights that concept.toml names as `sam_model`.
     #[arg(long, requires_all = ["points", "pictures"], conflicts_with_all = [
@@ -105,7 +105,7 @@ struct MakeArgs {
     #[arg(long)]
     device: Option<Where>,
     /// Type of the weights and of activations: f32, bf16 or f16; f32 if not given.
-    #[arg(long, value_parser = super::values::dtype)]
+    #[arg(long)]
     dtype: Option<FloatType>,
     #[command(flatten)]
     placement: PlacementArgs,

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use super::preflight::Told;
 use super::table::{Cell, Column, Format, Table};
-use super::values::{dtype, one_of};
 use super::{Error, PlacementArgs, Where, follow};
 use crate::client::Asked;
 use crate::fs::Show;
@@ -23,32 +22,22 @@ pub struct Args {
     #[arg(value_name = "DIR")]
     folder: Option<PathBuf>,
     /// Only this maker: base_model, sam or segmenter; may be given several times. Without: all whose models there are.
-    #[arg(long = "masks", value_name = "MAKER", value_parser = maker)]
+    #[arg(long = "masks", value_name = "MAKER")]
     makers: Vec<MaskMaker>,
     /// Only this quality of base_model's and sam's masks: fast or best.
-    #[arg(long, value_parser = quality)]
+    #[arg(long)]
     mask_quality: Option<MaskQuality>,
     /// What computes: cpu, cuda:0 (or another number), metal, or `any` for the first that is free; cpu if not given.
     #[arg(long)]
     device: Option<Where>,
     /// Type of the weights and of activations: f32, bf16 or f16; f32 if not given.
-    #[arg(long, value_parser = dtype)]
+    #[arg(long)]
     dtype: Option<FloatType>,
     #[command(flatten)]
     placement: PlacementArgs,
     /// How the table is printed: text, csv, json, markdown or latex.
     #[arg(long, default_value = "text")]
     format: Format,
-}
-
-/// A maker of masks.
-pub fn maker(text: &str) -> Result<MaskMaker, String> {
-    one_of(text, &MaskMaker::ALL.map(|maker| (maker.word(), maker)))
-}
-
-/// How closely it looks.
-pub fn quality(text: &str) -> Result<MaskQuality, String> {
-    one_of(text, &MaskQuality::ALL.map(|quality| (quality.word(), quality)))
 }
 
 /// Compare them.
@@ -101,8 +90,7 @@ impl Args {
 
 /// The photos of `concept` whose masks are no maker's.
 fn of_photos(concept: &Concept) -> Result<Vec<TruePicture>, Error> {
-    let made =
-        MaskMaker::ALL.map(MaskMaker::word).into_iter().chain(["attention", "segment_anything"]).collect::<Vec<_>>();
+    let made = [MaskMaker::WORDS, &["attention", "segment_anything"]].concat();
     let is_true = |mask: &Path| {
         let by = mask_says(mask).made_by;
         mask.is_file() && by.is_none_or(|by| !made.contains(&by.split(" (").next().unwrap_or("")))

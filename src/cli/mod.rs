@@ -28,12 +28,12 @@ mod sample;
 mod score;
 mod score_compare;
 mod score_table;
+mod settings;
 mod show;
 mod stop;
 mod sweep;
 mod table;
 mod train;
-mod train_settings;
 mod values;
 mod wait;
 mod watch;
@@ -44,8 +44,10 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use settings::Settings;
+
 use crate::client;
-use crate::protocol::{DeviceName, FloatType, JobKind, MaskMaker, MaskQuality, SampleConfig, SeedRule, SettingError};
+use crate::protocol::{DeviceName, JobKind, SampleConfig, SeedRule, SettingError};
 use crate::workspace::{self, Home};
 
 /// What is set for all commands, at the end of the help.
@@ -223,63 +225,31 @@ impl Where {
     }
 }
 
-/// Which prompts with which seeds, and how closely they are followed.
+/// Which prompts, and how they are sampled.
 #[derive(Debug, clap::Args)]
 struct PromptArgs {
     /// A prompt list: a file with one prompt a line.
     #[arg(long, value_name = "FILE")]
     prompts: Option<PathBuf>,
-    /// Images a prompt; 4 if not given.
-    #[arg(short = 'n', long = "images", value_parser = values::positive)]
-    images_per_prompt: Option<usize>,
-    /// Seed of the pictures; 0 if not given. `sample` gives image i of every prompt the seed SEED + i. Without it, and in scorings
-    /// always, each prompt has seeds of its own: they follow from its text, and SEED is added.
-    #[arg(long)]
-    seed: Option<u64>,
     /// Image i of every prompt has the seed SEED + i. So it was before prompts had seeds of their own.
     #[arg(long)]
     shared_seeds: bool,
-    /// Classifier-free guidance; 1 switches it off. Without: 10 for runs of the preset `official`, else the concept's, else 7.5.
-    #[arg(long)]
-    guidance_scale: Option<f64>,
-    /// Whether the residual embeddings act on prompts without {concept} too, as in the authors' code; false if not given, but for
-    /// runs of the preset `official`.
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    every_prompt: Option<bool>,
-    /// Who makes the masks: base_model (the untrained one looks for the class word), sam (Segment Anything, asked where base_model
-    /// sees it), segmenter (concept.toml's), or nobody; base_model if not given.
-    #[arg(long, value_name = "MAKER", value_parser = mask_bench::maker)]
-    masks: Option<MaskMaker>,
-    /// How closely the base model looks for them: fast, at most a tenth of the time of the pictures, or best; fast if not given.
-    #[arg(long, value_parser = mask_bench::quality)]
-    mask_quality: Option<MaskQuality>,
-    /// What computes: cpu, cuda:0 (or another number), metal, or `any` for the first that is free; cpu if none is named.
-    #[arg(long)]
-    device: Option<Where>,
-    /// Type of the weights and of activations: f32, bf16 or f16; f32 if none is named.
-    #[arg(long, value_parser = values::dtype)]
-    dtype: Option<FloatType>,
+    #[command(flatten)]
+    settings: Settings<SampleConfig>,
 }
 
 impl PromptArgs {
     /// Set what is given in `config`, but for the prompts.
-    fn apply(&self, config: &mut SampleConfig) {
-        config.images_per_prompt = self.images_per_prompt.unwrap_or(config.images_per_prompt);
-        config.seed = self.seed.unwrap_or(config.seed);
+    fn apply(&self, config: &mut SampleConfig) -> Result<(), Error> {
         if self.shared_seeds {
             config.seeds = SeedRule::Shared;
         }
-        config.guidance_scale = self.guidance_scale.unwrap_or(config.guidance_scale);
-        config.every_prompt = self.every_prompt.unwrap_or(config.every_prompt);
-        config.masks = self.masks.unwrap_or(config.masks);
-        config.mask_quality = self.mask_quality.unwrap_or(config.mask_quality);
-        config.device = self.device.map_or(config.device, Where::device);
-        config.dtype = self.dtype.unwrap_or(config.dtype);
+        Ok(self.settings.apply(config)?)
     }
 
     /// Set what is given in `config`; the prompts are those of the list, which are sampled alike.
     fn apply_with_prompts(&self, config: &mut SampleConfig, concept: &workspace::Concept) -> Result<(), Error> {
-        self.apply(config);
+        self.apply(config)?;
         if let Some(list) = &self.prompts {
             config.prompts = concept.read_prompts(list)?;
         }

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use super::values::one_of;
 use super::{Error, print_json};
 use crate::client::words::shell;
 use crate::fs::Show;
@@ -52,7 +51,7 @@ struct Settings {
     #[arg(long, value_name = "FOLDER")]
     config: Option<PathBuf>,
     /// What the UNet predicts: `epsilon` or `v`.
-    #[arg(long, value_parser = prediction)]
+    #[arg(long)]
     prediction: Option<Prediction>,
 }
 
@@ -97,10 +96,6 @@ pub fn run(args: &Args, check: Check) -> Result<(), Error> {
         Verb::Check(args) => look(args, &home, check),
         Verb::Remove(args) => remove(args, &home),
     }
-}
-
-fn prediction(text: &str) -> Result<Prediction, String> {
-    one_of(text, &[("epsilon", Prediction::Epsilon), ("v", Prediction::V)])
 }
 
 impl Settings {

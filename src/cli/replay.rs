@@ -10,7 +10,9 @@ use crate::client::{self, Asked};
 use crate::fs::Show;
 use crate::fs::sha256;
 use crate::image::{Provenance, png_size, read_photo, read_provenance};
-use crate::protocol::{DeviceName, ModelSpec, PictureConfig, PictureRecord, SampleConfig, check_prompt, check_word};
+use crate::protocol::{
+    DeviceName, ModelSpec, PictureConfig, PictureRecord, SampleConfig, SeedRule, SharedConfig, check_prompt, check_word,
+};
 use crate::workspace::{self, BatchSpec, Concept, History};
 
 /// Options of `replay`.
@@ -73,7 +75,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
     let concept = concept(args, &record)?;
     let (spec, picture) = batch(args, &record, &concept)?;
     // As many are denoised as then, though only one is kept.
-    let needs = vec![picture.clone(); spec.sample.batch_size];
+    let needs = vec![picture.clone(); spec.sample.shared.batch_size];
     let ready = Asked::sample(&concept, spec, vec![picture], needs)?.estimate()?;
     ready.refuse()?;
     let resolution = ready.estimate.resolution;
@@ -170,7 +172,7 @@ fn batch(args: &Args, record: &PictureRecord, concept: &Concept) -> Result<(Batc
         let found = Found::of(places, Some(&used.sha256))?;
         other.checkpoint = found.path(&used.concept.checkpoint, &format!("this checkpoint of {}", other.name))?;
     }
-    let sample = SampleConfig {
+    let shared = SharedConfig {
         concepts,
         concept_steps: record.concept_steps,
         uncond_prefix: record.uncond_prefix,
@@ -179,9 +181,16 @@ fn batch(args: &Args, record: &PictureRecord, concept: &Concept) -> Result<(Batc
         batch_size: record.batch_size,
         device: record.device,
         dtype: record.dtype,
-        ..SampleConfig::default()
+        ..SharedConfig::default()
     };
-    let sample = sample.of(&picture);
+    let sample = SampleConfig {
+        prompts: vec![picture.prompt.clone()],
+        images_per_prompt: 1,
+        // The seed is the picture's own as it stands.
+        seeds: SeedRule::Shared,
+        picture: picture.clone(),
+        shared,
+    };
     sample.check()?;
     let class_word = record.class_word.clone();
     Ok((BatchSpec { class_word, base_model, fill_batches: true, ..BatchSpec::new(concept, None, sample)? }, picture))

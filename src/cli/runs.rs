@@ -2,7 +2,6 @@
 
 use serde_json::json;
 
-use super::values::one_of;
 use super::{Error, print_json};
 use crate::client::words::plain;
 use crate::protocol::{RunRecord, State};
@@ -14,7 +13,7 @@ pub struct Args {
     /// The concept; without one, the runs of all.
     concept: Option<String>,
     /// Only those in this state: new, running, finished, stopped, failed or interrupted.
-    #[arg(long, value_parser = state)]
+    #[arg(long)]
     state: Option<State>,
     /// Only those that have been scored.
     #[arg(long)]
@@ -89,8 +88,4 @@ pub fn print(runs: &[RunRecord], concepts: bool) {
         let concept = first(&plain(&run.concept));
         outln!("{concept}{:<21} {:<12} {steps:>11}  {loss:>11}{gap}  {scores}", run.id, run.state.word());
     }
-}
-
-fn state(text: &str) -> Result<State, String> {
-    one_of(text, &State::ALL.map(|state| (state.word(), state)))
 }

@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::values::{one_of, positive};
 use super::{Error, PlacementArgs, PromptArgs, RunArgs, follow, preflight, print_json};
 use crate::client::{self, Reckoned, Sampling, words};
-use crate::protocol::{Axis, EmbeddingFile, NoiseKind, SampleConfig, SamplerKind, SeedRule};
+use crate::protocol::{Axis, EmbeddingFile, SampleConfig, SeedRule};
 use crate::workspace::{self, Concept, JobFolder, ListNames, PromptList, Values, copies, values_of};
 
 /// Prompts that a preview shows.
@@ -58,39 +57,12 @@ pub struct Args {
     /// concept's folder. May be given several times.
     #[arg(long, value_name = "NAME[=STRENGTH]")]
     with: Vec<String>,
-    /// The part of the steps in which concepts act, as fractions of them: 0.2,0.8.
-    #[arg(long, value_name = "FROM,TO", value_delimiter = ',', num_args = 1)]
-    concept_steps: Vec<f64>,
     /// Also copy the pictures into this folder.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Sample the base model without what was learned.
     #[arg(long, conflicts_with = "run")]
     untrained: bool,
-    /// Denoising steps.
-    #[arg(long, value_parser = positive)]
-    steps: Option<usize>,
-    /// What takes the noise out: ddim, pndm, euler, euler_ancestral, dpmpp_2m or unipc; ddim if not given.
-    #[arg(long, value_parser = sampler)]
-    sampler: Option<SamplerKind>,
-    /// Karras noise levels, which euler, dpmpp_2m and unipc have.
-    #[arg(long)]
-    karras: bool,
-    /// Where the noise of a seed comes from: catbench, or torch for the pictures that diffusers makes of the same seeds.
-    #[arg(long, value_parser = noise)]
-    noise: Option<NoiseKind>,
-    /// DDIM's eta: 0 is deterministic.
-    #[arg(long)]
-    eta: Option<f64>,
-    /// How strongly the embeddings act: 0 is the base model, 1 as trained.
-    #[arg(long)]
-    strength: Option<f32>,
-    /// What the unconditional branch reads.
-    #[arg(long)]
-    negative_prompt: Option<String>,
-    /// Images denoised at once.
-    #[arg(long, value_parser = positive)]
-    batch_size: Option<usize>,
     /// Say which pictures it comes to, how many, how long they take and how much disk, and do nothing.
     #[arg(long, conflicts_with = "dry_run")]
     preview: bool,
@@ -104,37 +76,24 @@ pub fn run(args: &Args) -> Result<(), Error> {
     let run = if args.untrained { None } else { Some(args.run.after(&concept, &args.placement.after)?) };
     let home = concept.home()?;
     let after = |run| client::checkpoint_after(&home, run, &args.placement.after);
-    let mut config = SampleConfig {
-        checkpoint: run.as_ref().map(after).transpose()?,
-        embeddings: args.embedding.iter().map(|text| embedding(text)).collect::<Result<_, _>>()?,
-        ..concept.sampling(JobFolder::preset_of(run.as_ref())?)
-    };
-    args.prompts.apply(&mut config);
-    if args.prompts.seed.is_some() || args.grid.contains(&Axis::Seed) {
+    let mut config = concept.sampling(JobFolder::preset_of(run.as_ref())?);
+    args.prompts.apply(&mut config)?;
+    config.picture.checkpoint = run.as_ref().map(after).transpose()?;
+    config.shared.embeddings = args.embedding.iter().map(|text| embedding(text)).collect::<Result<_, _>>()?;
+    let given = |name: &str| args.prompts.settings.has(name);
+    if given("seed") || args.grid.contains(&Axis::Seed) {
         // Who asks for a seed gets that seed, and a sheet has each seed in one row or column.
         config.seeds = SeedRule::Shared;
     }
-    config.concepts = args.with.iter().map(|text| client::other_concept(&home, text)).collect::<Result<_, _>>()?;
-    config.concept_steps = match args.concept_steps[..] {
-        [] => None,
-        [from, to] => Some([from, to]),
-        _ => return Err(Error::Job("--concept-steps takes two fractions of the steps, as in 0.2,0.8".into())),
-    };
-    config.steps = args.steps.unwrap_or(config.steps);
-    config.sampler = args.sampler.unwrap_or(config.sampler);
-    config.karras |= args.karras;
-    config.noise = args.noise.unwrap_or(config.noise);
-    config.eta = args.eta.unwrap_or(config.eta);
-    config.strength = args.strength.unwrap_or(config.strength);
-    config.negative_prompt = args.negative_prompt.clone().unwrap_or(config.negative_prompt);
-    config.batch_size = args.batch_size.unwrap_or(config.batch_size);
+    config.shared.concepts =
+        args.with.iter().map(|text| client::other_concept(&home, text)).collect::<Result<_, _>>()?;
     let list = list(args, &concept, &config)?;
     let values = Values {
         seeds: several(args.seeds.as_ref()),
         guidance_scales: several(args.guidance_scales.as_ref()),
         strengths: several(args.strengths.as_ref()),
         checkpoints: run.as_ref().map_or(Ok(Vec::new()), |run| client::checkpoints(run, &args.checkpoints))?,
-        images_per_prompt: args.prompts.images_per_prompt,
+        images_per_prompt: given("images_per_prompt").then_some(config.images_per_prompt),
     };
     let absolute = |out: &PathBuf| std::path::absolute(out).map_err(workspace::Error::io("find", out));
     let out = args.out.as_ref().map(absolute).transpose()?;
@@ -158,13 +117,13 @@ pub fn run(args: &Args) -> Result<(), Error> {
     if let Some(out) = &out {
         copies::make_room(out, &reckoned.pictures)?;
     }
-    let (batch, job) = reckoned.ready.begin(args.placement.placement(args.prompts.device))?;
+    let (batch, job) = reckoned.ready.begin(args.placement.placement(args.prompts.settings.device()))?;
     follow::follow(&concept, &batch, Some(&job), args.run.json)
 }
 
 /// What is to be sampled.
 fn list(args: &Args, concept: &Concept, config: &SampleConfig) -> Result<PromptList, Error> {
-    let concepts = config.concepts.iter().map(|other| other.name.clone()).collect();
+    let concepts = config.shared.concepts.iter().map(|other| other.name.clone()).collect();
     let names = ListNames { concepts, ..concept.list_names() };
     let path = match (&args.prompts.prompts, &args.list) {
         (Some(path), _) => Some(path.clone()),
@@ -246,14 +205,6 @@ impl<T: std::str::FromStr> std::str::FromStr for Several<T> {
 
 fn several<T: Clone>(values: Option<&Several<T>>) -> Vec<T> {
     values.map_or_else(Vec::new, |values| values.0.clone())
-}
-
-fn sampler(text: &str) -> Result<SamplerKind, String> {
-    one_of(text, &SamplerKind::ALL.map(|kind| (kind.word(), kind)))
-}
-
-fn noise(text: &str) -> Result<NoiseKind, String> {
-    one_of(text, &NoiseKind::ALL.map(|kind| (kind.word(), kind)))
 }
 
 /// `FILE` or `FILE=WORD`, with the file's hash. A file whose name has a `=` itself is found too.

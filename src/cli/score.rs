@@ -6,13 +6,13 @@ use super::preflight::Told;
 use super::score_table::{
     Best, ScoreColumns, best_columns, how_cells, how_columns, interval_notes, notes, of_checkpoints,
 };
+use super::settings::Settings;
 use super::table::{Cell, Column, Format, Table};
-use super::values::one_of;
 use super::{Error, PlacementArgs, PromptArgs, RunArgs, follow, score_compare};
 use crate::client::words::shell;
 use crate::client::{self, Asked};
 use crate::fs::Show;
-use crate::protocol::{ClipText, EstimateRequest, Fill, ScoreConfig, ScoreCrop, ScoreTask, Scores};
+use crate::protocol::{EstimateRequest, PictureConfig, ScoreConfig, ScoreTask, Scores};
 use crate::workspace::{
     self, Concept, History, JobFolder, ScoreLine, last_scored, lines_with, read_scores, unread_scores,
 };
@@ -50,36 +50,13 @@ pub struct Args {
     #[command(flatten)]
     prompts: PromptArgs,
     #[command(flatten)]
-    how: HowArgs,
+    how: Settings<ScoreConfig>,
     /// How the table is printed: text, csv, json, markdown or latex.
     #[arg(long)]
     format: Option<Format>,
     /// Say what would be done and what it needs, and do nothing. Ends with 1 if it cannot be done here.
     #[arg(long, conflicts_with_all = ["last", "compare"])]
     dry_run: bool,
-}
-
-/// How pictures are measured.
-#[derive(Debug, clap::Args)]
-pub struct HowArgs {
-    /// What stands outside the mask: black, white, grey or mean.
-    #[arg(long, default_value = "black", value_parser = fill)]
-    fill: Fill,
-    /// What of the masked pictures is measured: whole or mask-box.
-    #[arg(long, default_value = "whole", value_parser = crop)]
-    crop: ScoreCrop,
-    /// Which CLIP-T stands in the balance: class-word, or scene for prompts without the concept, as in the evaluation of Textual
-    /// Inversion and CatVersion; both are shown. Scene if the run's preset is `official`, else class-word.
-    #[arg(long, value_name = "TEXT", value_parser = clip_text)]
-    balance_text: Option<ClipText>,
-}
-
-impl HowArgs {
-    /// Set it in `config`.
-    pub fn apply(&self, config: &mut ScoreConfig) {
-        (config.fill, config.crop) = (self.fill, self.crop);
-        config.clip_text = self.balance_text.unwrap_or(config.clip_text);
-    }
 }
 
 pub fn run(args: &Args) -> Result<(), Error> {
@@ -107,14 +84,14 @@ pub fn run(args: &Args) -> Result<(), Error> {
     };
     let run = if files.is_empty() { Some(args.run.after(&concept, &args.placement.after)?) } else { None };
     let mut config = concept.evaluation(JobFolder::preset_of(run.as_ref())?)?;
-    args.how.apply(&mut config);
+    args.how.apply(&mut config)?;
     args.prompts.apply_with_prompts(&mut config.sample, &concept)?;
     let task = match &run {
         None => ScoreTask::Pictures { files, prompt: args.prompt.clone() },
         Some(_) if args.checkpoints => ScoreTask::Checkpoints,
         Some(run) => {
             let home = concept.home()?;
-            config.sample.checkpoint = Some(client::checkpoint_after(&home, run, &args.placement.after)?);
+            config.sample.picture.checkpoint = Some(client::checkpoint_after(&home, run, &args.placement.after)?);
             ScoreTask::Both
         }
     };
@@ -127,7 +104,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
     if !args.run.json {
         super::preflight::say(&concept, &told, &ready);
     }
-    let (scoring, job) = ready.begin(args.placement.placement(args.prompts.device))?;
+    let (scoring, job) = ready.begin(args.placement.placement(args.prompts.settings.device()))?;
     if whole_run && args.format.is_none() {
         return follow::follow(&concept, &scoring, Some(&job), args.run.json);
     }
@@ -247,9 +224,6 @@ fn show(args: &Args, mut lines: Vec<ScoreLine>) {
     print(args, &table);
 }
 
-/// What a column says of a line.
-type Says = fn(&ScoreLine) -> Cell;
-
 /// A setting of the sampling.
 fn sampled(line: &ScoreLine, name: &str) -> Cell {
     match line.sample.as_ref().map(|sample| &sample[name]) {
@@ -259,48 +233,27 @@ fn sampled(line: &ScoreLine, name: &str) -> Cell {
     }
 }
 
+/// A column that tells lines apart: its key, and what it says of a line.
+type Apart = (&'static str, Box<dyn Fn(&ScoreLine) -> Cell>);
+
 /// The columns that tell lines apart whose steps do not: strength, checkpoint, and how they were sampled.
-fn apart(lines: &[ScoreLine]) -> Vec<(&'static str, Says)> {
-    let strength: Says =
-        |line| line.strength.map_or_else(|| Cell::Nothing(String::new()), |strength| Cell::Text(strength.to_string()));
-    let checkpoint: Says = |line| {
-        let short = |hash: &String| Cell::Text(hash.chars().take(12).collect());
-        line.checkpoint.as_ref().map_or_else(|| Cell::Nothing(String::new()), short)
-    };
-    let alike = |a: &&ScoreLine, b: &&ScoreLine| (a.learned, a.step) == (b.learned, b.step);
-    let differ = |what: Says| {
-        lines.iter().enumerate().any(|(i, a)| lines[..i].iter().any(|b| alike(&a, &b) && what(a) != what(b)))
-    };
-    let guidance: Says = |line| sampled(line, "guidance_scale");
-    let steps: Says = |line| sampled(line, "steps");
-    let sampler: Says = |line| sampled(line, "sampler");
-    let eta: Says = |line| sampled(line, "eta");
-    let negative: Says = |line| sampled(line, "negative_prompt");
-    let all = [
-        ("strength", strength),
-        ("checkpoint", checkpoint),
-        ("guidance", guidance),
-        ("steps", steps),
-        ("sampler", sampler),
-        ("eta", eta),
-        ("negative", negative),
+fn apart(lines: &[ScoreLine]) -> Vec<Apart> {
+    let text = |text: Option<String>| text.map_or_else(|| Cell::Nothing(String::new()), Cell::Text);
+    let short = |hash: &String| hash.chars().take(12).collect();
+    let mut all: Vec<Apart> = vec![
+        ("strength", Box::new(move |line| text(line.strength.map(|strength| strength.to_string())))),
+        ("checkpoint", Box::new(move |line| text(line.checkpoint.as_ref().map(short)))),
     ];
-    all.into_iter().filter(|(_, what)| differ(*what)).collect()
+    let rows = PictureConfig::ROWS.iter().filter(|row| !["strength", "seed"].contains(&row.name));
+    all.extend(rows.map(|row| -> Apart { (row.word(), Box::new(|line| sampled(line, row.name))) }));
+    let alike = |a: &ScoreLine, b: &ScoreLine| (a.learned, a.step) == (b.learned, b.step);
+    all.retain(|(_, says)| {
+        lines.iter().enumerate().any(|(i, a)| lines[..i].iter().any(|b| alike(a, b) && says(a) != says(b)))
+    });
+    all
 }
 
 fn print(args: &Args, table: &Table) {
     let format = args.format.unwrap_or(if args.run.json { Format::Json } else { Format::Text });
     out!("{}", table.render(format));
-}
-
-fn fill(text: &str) -> Result<Fill, String> {
-    one_of(text, &[("black", Fill::Black), ("white", Fill::White), ("grey", Fill::Grey), ("mean", Fill::Mean)])
-}
-
-fn crop(text: &str) -> Result<ScoreCrop, String> {
-    one_of(text, &[("whole", ScoreCrop::Whole), ("mask-box", ScoreCrop::MaskBox)])
-}
-
-fn clip_text(text: &str) -> Result<ClipText, String> {
-    one_of(text, &[("class-word", ClipText::ClassWord), ("scene", ClipText::Scene)])
 }

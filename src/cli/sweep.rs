@@ -1,23 +1,25 @@
 //! `catbench sweep`: a concept trained and scored with every combination of some settings.
 
 use super::plan::{self, How};
-use super::score::HowArgs;
 use super::score_compare::difference_cells;
 use super::score_table::{
     Best, OF_SETTINGS, ScoreColumns, best_columns, distinct, how_cells, how_columns, interval_notes, notes,
     of_checkpoints,
 };
+use super::settings::Settings;
 use super::table::{Cell, Column, Format, Table};
 use super::{Error, PromptArgs, Where};
 use crate::client;
 use crate::method::MethodSettings;
-use crate::protocol::{Declaration, Preset, SampleConfig, ScoreConfig, Scores, TrainConfig, with_text};
+use crate::protocol::{Preset, SampleConfig, ScoreConfig, Scores, SharedConfig, TrainConfig};
 use crate::statistics;
-use crate::workspace::plan::{Cell as PlanCell, JobIds, OF_LEARNED, Plan, Row};
+use crate::workspace::plan::{Cell as PlanCell, JobIds, Plan, Row};
 use crate::workspace::{Concept, preflight};
 
 /// Options of a sweep.
 #[derive(Debug, clap::Args)]
+// A training has settings of these names too.
+#[command(mut_arg("steps", |arg| arg.long("sample-steps")), mut_arg("batch_size", |arg| arg.long("sample-batch-size")))]
 pub struct Args {
     /// The concept.
     concept: String,
@@ -44,10 +46,7 @@ pub struct Args {
     #[command(flatten)]
     prompts: PromptArgs,
     #[command(flatten)]
-    how: HowArgs,
-    /// Denoising steps of the samples.
-    #[arg(long, value_name = "STEPS", value_parser = super::values::positive)]
-    sample_steps: Option<usize>,
+    how: Settings<ScoreConfig>,
     /// Priority of its jobs in the queue; higher goes first.
     #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
     priority: i32,
@@ -60,7 +59,7 @@ pub struct Args {
 }
 
 /// The settings of one cell.
-type Settings = (TrainConfig, ScoreConfig);
+pub(super) type Both = (TrainConfig, ScoreConfig);
 
 /// Which settings a name is one of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,61 +71,47 @@ enum Group {
 
 /// The settings that `name` is one of, and what it is called there: the training's first, then the sampling's, then how
 /// pictures are measured. `sample.` or `score.` in front says which.
-fn group_of<'a>(name: &'a str, text: &str, (train, score): &Settings) -> Result<(Group, &'a str), String> {
+fn group_of<'a>(name: &'a str, text: &str, train: &TrainConfig) -> Result<(Group, &'a str), String> {
     if let Some(key) = name.strip_prefix("sample.") {
         return Ok((Group::Sample, key));
     }
     if let Some(key) = name.strip_prefix("score.") {
         return Ok((Group::Score, key));
     }
-    let key = name;
-    if ["fill", "clip_text"].contains(&key) || key == "crop" && ["whole", "mask_box", "mask-box"].contains(&text) {
-        return Ok((Group::Score, key));
+    let of_a_method = || MethodSettings::ALL.iter().flat_map(|method| method.settings).any(|row| row.is_called(name));
+    let of_training = train.row(name).is_some() || of_a_method();
+    // Trainings and scorings both have a crop: its values tell which is meant.
+    let of_score = ScoreConfig::row(name).filter(|row| !of_training || row.parse(text).is_ok());
+    match (of_score, of_training) {
+        (Some(_), _) => Ok((Group::Score, name)),
+        (None, true) => Ok((Group::Train, name)),
+        (None, false) if SampleConfig::row(name).is_some() => Ok((Group::Sample, name)),
+        (None, false) => {
+            let known: Vec<&str> = ScoreConfig::ROWS.iter().map(|row| row.name).collect();
+            let known = known.join(", ");
+            Err(format!(
+                "it is a setting neither of the training (as in run.toml) nor of the sampling, nor one of {known}"
+            ))
+        }
     }
-    let of_a_method = |method: &&Declaration| method.settings.iter().any(|row| row.is_called(key));
-    if let Some(row) = train.row(key) {
-        return Ok((Group::Train, row.name));
-    }
-    if MethodSettings::ALL.iter().any(of_a_method) {
-        return Ok((Group::Train, key));
-    }
-    let has = |table: Result<toml::Table, _>| table.is_ok_and(|table| table.contains_key(key));
-    if key == "concept_steps" || has(toml::Table::try_from(&score.sample)) {
-        return Ok((Group::Sample, key));
-    }
-    Err("it is a setting neither of the training (as in run.toml) nor of the sampling, nor fill, crop or clip_text"
-        .into())
 }
 
 /// `settings` with `name` set to what `text` says.
-fn with(settings: &Settings, name: &str, text: &str) -> Result<Settings, Error> {
-    let wrong =
-        |problem: &dyn std::fmt::Display| Error::Job(format!("{name}={text}: {}", problem.to_string().trim_end()));
-    let (group, key) = group_of(name, text, settings).map_err(|problem| wrong(&problem))?;
-    let (train, score) = settings;
-    match group {
-        Group::Train => {
-            let mut train = train.clone();
-            train.set_text(key, text).map_err(|error| wrong(&error))?;
-            Ok((train, score.clone()))
-        }
-        Group::Sample if ["prompts", "checkpoint", "embeddings", "concepts"].contains(&key) => {
-            Err(wrong(&"this cannot differ from cell to cell"))
-        }
-        Group::Sample => {
-            let sample = with_text(&score.sample, key, text).map_err(|error| wrong(&error))?;
-            Ok((train.clone(), ScoreConfig { sample, ..score.clone() }))
-        }
-        Group::Score if ["fill", "crop", "clip_text"].contains(&key) => {
-            let score = with_text(score, key, &text.replace('-', "_")).map_err(|error| wrong(&error))?;
-            Ok((train.clone(), score))
-        }
-        Group::Score => Err(wrong(&"only fill, crop and clip_text say how pictures are measured")),
-    }
+pub(super) fn with(settings: &Both, name: &str, text: &str) -> Result<Both, Error> {
+    let wrong = |problem: &dyn std::fmt::Display| Error::Job(format!("{name}={text}: {problem}"));
+    let (group, key) = group_of(name, text, &settings.0).map_err(|problem| wrong(&problem))?;
+    let (mut train, mut score) = settings.clone();
+    let set = match group {
+        Group::Train => train.set_text(key, text),
+        Group::Sample => score.sample.set_text(key, text),
+        Group::Score => score.set_text(key, text),
+    };
+    set.map_err(|error| wrong(&error))?;
+    Ok((train, score))
 }
 
 /// `settings` with all of `values` set.
-fn with_all(settings: &Settings, values: &[(String, String)]) -> Result<Settings, Error> {
+fn with_all(settings: &Both, values: &[(String, String)]) -> Result<Both, Error> {
     values.iter().try_fold(settings.clone(), |settings, (name, value)| with(&settings, name, value))
 }
 
@@ -192,23 +177,20 @@ impl Args {
     /// How cells of `preset` are scored, but for what `--set` and `--grid` say.
     fn scoring(&self, concept: &Concept, preset: &Preset) -> Result<ScoreConfig, Error> {
         let mut score = concept.evaluation(preset)?;
-        self.how.apply(&mut score);
+        self.how.apply(&mut score)?;
         self.prompts.apply_with_prompts(&mut score.sample, concept)?;
-        score.sample.steps = self.sample_steps.unwrap_or(score.sample.steps);
         Ok(score)
     }
 
     /// What a training of a sweep starts from, where one alone starts from `train`.
-    fn start(&self, train: TrainConfig) -> TrainConfig {
-        TrainConfig {
-            // Pictures and losses on the way are looked at by nobody here, and each cell has a scoring of its own.
-            sample_every: 0,
-            validate_every: 0,
-            evaluate: false,
-            device: self.prompts.device.map_or(train.device, Where::device),
-            dtype: self.prompts.dtype.unwrap_or(train.dtype),
-            ..train
-        }
+    fn start(&self, train: TrainConfig) -> Result<TrainConfig, Error> {
+        // Pictures are made where it trains.
+        let mut sample = SampleConfig::default();
+        (sample.shared.device, sample.shared.dtype) = (train.device, train.dtype);
+        self.prompts.apply(&mut sample)?;
+        let SharedConfig { device, dtype, .. } = sample.shared;
+        // Pictures and losses on the way are looked at by nobody here, and each cell has a scoring of its own.
+        Ok(TrainConfig { sample_every: 0, validate_every: 0, evaluate: false, device, dtype, ..train })
     }
 
     /// The cells, and the settings that all their trainings have from concept.toml.
@@ -236,11 +218,11 @@ impl Args {
             let usual = concept.train_config();
             let named = started_from(&values, &usual)?;
             let is_named = named.is_some();
-            let start = self.start(named.unwrap_or(usual));
-            let usual = self.scoring(concept, start.preset()?)?;
+            let start = self.start(named.unwrap_or(usual))?;
+            let mut usual = self.scoring(concept, start.preset()?)?;
             // Pictures are made where it trains, as those of a training alone.
-            let sample = SampleConfig { device: start.device, dtype: start.dtype, ..usual.sample };
-            let (mut train, score) = with_all(&(start, ScoreConfig { sample, ..usual }), &values)?;
+            (usual.sample.shared.device, usual.sample.shared.dtype) = (start.device, start.dtype);
+            let (mut train, score) = with_all(&(start, usual), &values)?;
             let kept = concept.file.train.kept_in(&train);
             from_concept.retain(|name, _| !is_named && kept.contains_key(name));
             if train.hold_out.is_some() && !values.iter().any(|(name, _)| name == "validate_every") {
@@ -295,7 +277,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
     if args.format != Format::Json {
         super::preflight::say_start(&from_concept);
     }
-    let any_device = matches!(args.prompts.device, Some(Where::Any));
+    let any_device = matches!(args.prompts.settings.device(), Some(Where::Any));
     let how = How { priority: args.priority, any_device, detach: args.detach, format: args.format };
     plan::run(&mut plan, &how, |plan| table(plan, args.layers_study))
 }
@@ -410,10 +392,12 @@ fn table(plan: &Plan, study: bool) -> Result<Table, Error> {
 
 /// Whether a setting makes a difference to what comes without the concept.
 fn matters_untrained(name: &str, value: &str) -> bool {
-    let group = group_of(name, value, &Settings::default());
-    group.is_ok_and(|(group, key)| {
+    let group = group_of(name, value, &TrainConfig::default());
+    group.is_ok_and(|(group, key)| match group {
         // A preset says how pictures are sampled too.
-        ["method", "preset"].contains(&key) || group != Group::Train && !OF_LEARNED.contains(&key)
+        Group::Train => ["method", "preset"].contains(&key),
+        Group::Sample => SampleConfig::row(key).is_none_or(|row| !row.of_learned),
+        Group::Score => true,
     })
 }
 
@@ -441,15 +425,18 @@ mod tests {
 
     #[test]
     fn settings_are_read_by_name_and_kind() {
-        let base = Settings::default();
+        let base = Both::default();
         let one = |name: &str, text: &str| with(&base, name, text);
         assert_eq!(one("layers", "9+10+11").unwrap().0.text("layers"), "9,10,11");
         assert_eq!(one("n", "4").unwrap().0.text("prefix_length"), "4");
         assert!((one("lr", "1").unwrap().0.learning_rate - 1.0).abs() < 1e-12);
-        assert!((one("strength", "2").unwrap().1.sample.strength - 2.0).abs() < 1e-6);
-        assert!((one("guidance_scale", "3").unwrap().1.sample.guidance_scale - 3.0).abs() < 1e-9);
-        assert_eq!((one("steps", "7").unwrap().0.steps, one("sample.steps", "7").unwrap().1.sample.steps), (7, 7));
-        assert_eq!(one("sampler", "euler").unwrap().1.sample.sampler, crate::protocol::SamplerKind::Euler);
+        assert!((one("strength", "2").unwrap().1.sample.picture.strength - 2.0).abs() < 1e-6);
+        assert!((one("guidance_scale", "3").unwrap().1.sample.picture.guidance_scale - 3.0).abs() < 1e-9);
+        assert_eq!(
+            (one("steps", "7").unwrap().0.steps, one("sample.steps", "7").unwrap().1.sample.picture.steps),
+            (7, 7)
+        );
+        assert_eq!(one("sampler", "euler").unwrap().1.sample.picture.sampler, crate::protocol::SamplerKind::Euler);
         assert_eq!(one("fill", "grey").unwrap().1.fill, crate::protocol::Fill::Grey);
         assert_eq!(one("crop", "squash").unwrap().0.crop, crate::protocol::Crop::Squash);
         assert_eq!(one("crop", "mask-box").unwrap().1.crop, crate::protocol::ScoreCrop::MaskBox);
@@ -458,7 +445,7 @@ mod tests {
         assert_eq!(one("seed", "18446744073709551615").unwrap().0.seed, u64::MAX);
         assert_eq!(one("photo_repeats", "100").unwrap().0.photo_repeats, 100);
         assert_eq!(one("hold_out", "3").unwrap().0.hold_out.as_deref(), Some("3"), "a name");
-        assert!(one("every_prompt", "true").unwrap().1.sample.every_prompt);
+        assert!(one("every_prompt", "true").unwrap().1.sample.shared.every_prompt);
         assert!(one("masked_loss", "true").unwrap().0.masked_loss);
         assert_eq!(one("caption", "a photo of a {class}").unwrap().0.caption, "a photo of a {class}");
         let wrong = [

@@ -2,37 +2,22 @@
 
 use serde_json::{Map, Value, json};
 
-use super::values::one_of;
-use crate::protocol::{MaskDependence, Score};
+use crate::protocol::{MaskDependence, Score, words};
 use crate::statistics::Versus;
 
-/// How a table is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// Aligned columns.
-    Text,
-    /// Comma-separated; a score has columns of its own for its interval and its n.
-    Csv,
-    /// One object.
-    Json,
-    /// A table of a README.
-    Markdown,
-    /// A `tabular`.
-    Latex,
-}
-
-impl std::str::FromStr for Format {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let words = [
-            ("text", Self::Text),
-            ("csv", Self::Csv),
-            ("json", Self::Json),
-            ("markdown", Self::Markdown),
-            ("latex", Self::Latex),
-        ];
-        one_of(text, &words)
+words! {
+    /// How a table is written.
+    pub enum Format {
+        /// Aligned columns.
+        Text = "text",
+        /// Comma-separated; a score has columns of its own for its interval and its n.
+        Csv = "csv",
+        /// One object.
+        Json = "json",
+        /// A table of a README.
+        Markdown = "markdown",
+        /// A `tabular`.
+        Latex = "latex",
     }
 }
 

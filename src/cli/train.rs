@@ -1,7 +1,7 @@
 //! `catbench train`: learn a concept.
 
 use super::preflight::Told;
-use super::train_settings::{GROUP, TrainSettings};
+use super::settings::{Settings, Table};
 use super::{Error, PlacementArgs, follow};
 use crate::client::words::shell;
 use crate::client::{self, Asked, Ready};
@@ -14,10 +14,10 @@ pub struct Args {
     /// The concept: a folder of the home.
     concept: String,
     /// Go on with a run that was stopped, interrupted or failed: its id, or `latest`.
-    #[arg(long, value_name = "RUN", conflicts_with = GROUP)]
+    #[arg(long, value_name = "RUN", conflicts_with = TrainConfig::GROUP)]
     resume: Option<String>,
     #[command(flatten)]
-    settings: TrainSettings,
+    settings: Settings<TrainConfig>,
     #[command(flatten)]
     placement: PlacementArgs,
     /// Start in the background and return at once.

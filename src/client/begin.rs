@@ -8,7 +8,7 @@ use super::sampling::Room;
 use super::{Error, Placement, ask, check_writable, jobs, steps_done};
 use crate::protocol::{
     Estimate, EstimateRequest, JobInfo, MaskConfig, MaskMaker, MaskQuality, MaskWork, ModelSpec, PictureConfig,
-    SampleConfig, ScoreConfig, ScoreTask, ScoreWork, TrainConfig,
+    SampleConfig, ScoreConfig, ScoreTask, ScoreWork, SharedConfig, TrainConfig,
 };
 use crate::workspace::{
     self, BatchSpec, Concept, History, JobFolder, MaskBench, MaskSpec, MaskWay, Preflight, RunSpec, ScoreSpec, Spec,
@@ -237,7 +237,8 @@ fn run_request(concept: &Concept, spec: &RunSpec, done: usize) -> Result<Estimat
 
 /// The question what masks of this many `pictures` need.
 fn mask_request(concept: &Concept, pictures: usize, mask: MaskConfig) -> Result<EstimateRequest, Error> {
-    let sample = SampleConfig { device: mask.device, dtype: mask.dtype, ..SampleConfig::default() };
+    let shared = SharedConfig { device: mask.device, dtype: mask.dtype, ..SharedConfig::default() };
+    let sample = SampleConfig { shared, ..SampleConfig::default() };
     let masks = Some(MaskWork { pictures, mask });
     Ok(EstimateRequest { masks, ..job_on(concept, concept.base_model()?, sample)? })
 }

@@ -92,7 +92,7 @@ fn ask(plan: &Plan, index: usize, part: Part, run: Option<&JobFolder>) -> Result
         Part::Untrained => Asked::score_of_checked(&concept, None, ScoreTask::Untrained, cell.untrained()),
         Part::Scoring => {
             let mut score = cell.score.clone();
-            score.sample.checkpoint = run.map(|run| run.checkpoint(cell.train.steps));
+            score.sample.picture.checkpoint = run.map(|run| run.checkpoint(cell.train.steps));
             Asked::score_of_checked(&concept, run, ScoreTask::Learned, score)
         }
     };

@@ -96,9 +96,7 @@ impl Reckoned {
     ) -> Result<Self, Error> {
         let Sampling { mut config, list, values, grid } = sampling;
         config.prompts.clear();
-        // Karras and eta are those of lines with another sampler too: each line is looked at below.
-        let whole = SampleConfig { karras: false, eta: 0.0, ..config.clone() };
-        whole.check().map_err(workspace::Error::from)?;
+        config.check_for_lines().map_err(workspace::Error::from)?;
         let listed = list.expand(&values, &config).map_err(workspace::Error::from)?;
         plan_sheets(&listed.pictures, &grid)?;
         let counts = list.counts(&values, &config);
@@ -160,7 +158,7 @@ impl Lines<'_> {
 
     /// A prompt with class words in place of concepts, as the estimate tells of it but for weights.
     fn read(&self, prompt: &str) -> String {
-        let others: Vec<&OtherConcept> = self.config.concepts.iter().collect();
+        let others: Vec<&OtherConcept> = self.config.shared.concepts.iter().collect();
         with_class_words(prompt, &self.concept.file.class_word, &others)
     }
 

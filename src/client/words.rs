@@ -6,8 +6,8 @@ pub use crate::fs::shell;
 use crate::fs::{Show, is_shown};
 use crate::image::Provenance;
 use crate::protocol::{
-    BothScores, JobInfo, MASK_MARGIN, MaskDependence, OtherConcept, Phase, PhaseProgress, Score, Scores, Unit,
-    UsedConcept, two_digits,
+    BothScores, JobInfo, MASK_MARGIN, MaskDependence, OtherConcept, Phase, PhaseProgress, PictureConfig, Score, Scores,
+    Unit, UsedConcept, text_of, two_digits,
 };
 
 /// What a job is busy with.
@@ -97,25 +97,16 @@ pub fn provenance(said: &Provenance) -> Vec<(String, String)> {
         Provenance::Unread(keywords) => return vec![("text".into(), keywords.join(", "))],
         Provenance::Nothing => return Vec::new(),
     };
-    let picture = &record.picture;
-    let mut rows = vec![
-        ("prompt", picture.prompt.clone()),
-        ("negative_prompt", picture.negative_prompt.clone()),
-        ("seed", picture.seed.to_string()),
-        ("noise", picture.noise.word().to_owned()),
-        ("sampler", picture.sampler.word().to_owned()),
-        ("karras", picture.karras.to_string()),
-        ("steps", picture.steps.to_string()),
-        ("guidance_scale", picture.guidance_scale.to_string()),
-        ("eta", picture.eta.to_string()),
-        ("strength", picture.strength.to_string()),
+    let mut rows = vec![("prompt", record.picture.prompt.clone())];
+    rows.extend(PictureConfig::ROWS.iter().map(|row| (row.name, text_of(&record.picture.value(row.name)))));
+    rows.extend([
         ("uncond_prefix", record.uncond_prefix.to_string()),
         ("every_prompt", record.every_prompt.to_string()),
         ("concept", record.concept.clone()),
         ("class_word", record.class_word.clone()),
         ("base_model", record.base_model.path.shown().to_string()),
         ("base_model_sha256", record.base_model_sha256.clone()),
-    ];
+    ]);
     match &record.checkpoint {
         Some(used) => {
             rows.push(("checkpoint", used.path.shown().to_string()));

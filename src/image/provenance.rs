@@ -10,7 +10,7 @@ use super::png::{MAX_TEXT, read_png_text, write_png};
 use super::read::bytes_of;
 use super::{Error, Kind, Parameters, kind_of, programs};
 use crate::json;
-use crate::protocol::{OtherConcept, PictureRecord, SamplerKind, with_class_words};
+use crate::protocol::{OtherConcept, PictureConfig, PictureRecord, Row, SamplerKind, text_of, with_class_words};
 
 /// The keyword of the whole record.
 const RECORD: &str = "catbench";
@@ -144,6 +144,9 @@ fn exif_texts(carried: &Carried) -> Vec<(String, String)> {
     texts
 }
 
+/// The settings that web UIs write into every picture, in their order.
+const FIRST: [&str; 5] = ["Steps", "Sampler", "Schedule type", "CFG scale", "Seed"];
+
 /// As web UIs call it.
 fn title(sampler: SamplerKind) -> &'static str {
     match sampler {
@@ -160,19 +163,21 @@ fn title(sampler: SamplerKind) -> &'static str {
 fn parameters(record: &PictureRecord) -> Parameters {
     let picture = &record.picture;
     let stem = |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let mut settings = vec![
-        ("Steps", picture.steps.to_string()),
-        ("Sampler", title(picture.sampler).to_owned()),
-        ("Schedule type", if picture.karras { "Karras" } else { "Automatic" }.to_owned()),
-        ("CFG scale", picture.guidance_scale.to_string()),
-        ("Seed", picture.seed.to_string()),
+    let value = |row: &Row| match row.name {
+        "sampler" => title(picture.sampler).to_owned(),
+        "karras" => if picture.karras { "Karras" } else { "Automatic" }.to_owned(),
+        name => text_of(&picture.value(name)),
+    };
+    let named = |web: &&str| PictureConfig::ROWS.iter().find(|row| row.web == Some(web));
+    let mut settings: Vec<(&str, String)> = FIRST.iter().filter_map(|web| Some((*web, value(named(web)?)))).collect();
+    settings.extend([
         ("Size", format!("{}x{}", record.width, record.height)),
         ("Model hash", record.base_model_sha256.chars().take(10).collect()),
         ("Model", stem(&record.base_model.path)),
-    ];
-    if picture.eta > 0.0 {
-        settings.push(("Eta", picture.eta.to_string()));
-    }
+    ]);
+    let usual = PictureConfig::default();
+    let others = PictureConfig::ROWS.iter().filter(|row| picture.value(row.name) != usual.value(row.name));
+    settings.extend(others.filter_map(|row| Some((row.web.filter(|web| !FIRST.contains(web))?, value(row)))));
     settings.push(("Version", format!("catbench {}", record.version)));
     let others: Vec<&OtherConcept> = record.concepts.iter().map(|used| &used.concept).collect();
     let with_word = |text: &str| with_class_words(text, &record.class_word, &others);

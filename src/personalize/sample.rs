@@ -17,7 +17,7 @@ use crate::diffusion::{
     emphasize, to_images,
 };
 use crate::method::Task;
-use crate::protocol::{PictureConfig, SampleConfig, TrainConfig};
+use crate::protocol::{PictureConfig, SharedConfig, TrainConfig};
 
 /// What was learned of one concept.
 struct Concept {
@@ -91,45 +91,51 @@ pub struct Encoded {
 pub struct Sampler<'a> {
     model: &'a BaseModel,
     class_word: String,
-    config: SampleConfig,
+    negative_prompt: String,
+    /// Of what was learned.
+    strength: f32,
+    shared: SharedConfig,
     learned: Option<Concept>,
-    /// As many as the config's concepts.
+    /// As many as the concepts that prompts may name besides.
     others: Vec<Concept>,
     /// What the unconditional branch reads without and with concepts, once it has been read.
     uncond: [OnceCell<Conditioning>; 2],
 }
 
 impl<'a> Sampler<'a> {
-    /// `learned` is a checkpoint and where it was read from; none samples the base model. The checkpoints of other concepts
-    /// are read here.
+    /// For pictures that read as `picture` does, which share `shared`. `learned` is a checkpoint and where it was read from; none samples
+    /// the base model. The checkpoints of other concepts are read here.
     pub fn new(
         model: &'a BaseModel,
         class_word: &str,
-        config: SampleConfig,
+        (picture, shared): (&PictureConfig, &SharedConfig),
         learned: Option<(&Checkpoint, &Path)>,
     ) -> Result<Self> {
-        config.check()?;
+        picture.check()?;
+        shared.check()?;
         let learned = learned.map(|(checkpoint, path)| Concept::of(model, checkpoint, path)).transpose()?;
         let read = |path: &Path| Concept::of(model, &Checkpoint::load(path)?, path);
-        let others = config.concepts.iter().map(|other| read(&other.checkpoint)).collect::<Result<_>>()?;
+        let others = shared.concepts.iter().map(|other| read(&other.checkpoint)).collect::<Result<_>>()?;
+        let (class_word, negative_prompt, shared) =
+            (class_word.to_owned(), picture.negative_prompt.clone(), shared.clone());
         let uncond = [OnceCell::new(), OnceCell::new()];
-        Ok(Self { model, class_word: class_word.to_owned(), config, learned, others, uncond })
+        Ok(Self { model, class_word, negative_prompt, strength: picture.strength, shared, learned, others, uncond })
     }
 
     /// What the named concepts bring.
     fn entered(&self, own: bool, others: &[usize]) -> Result<Entered> {
         let mut entered = Entered::default();
         if let Some(learned) = self.learned.as_ref().filter(|_| own) {
-            entered.add(None, learned.enter(self.model, self.config.strength)?);
+            entered.add(None, learned.enter(self.model, self.strength)?);
         }
         for &i in others {
-            entered.add(Some(i), self.others[i].enter(self.model, self.config.concepts[i].strength)?);
+            entered.add(Some(i), self.others[i].enter(self.model, self.shared.concepts[i].strength)?);
         }
         Ok(entered)
     }
 
     fn read(&self, prompt: &str) -> Result<Reading> {
-        Reading::of(prompt, &self.class_word, &self.config.concepts)
+        Reading::of(prompt, &self.class_word, &self.shared.concepts)
     }
 
     /// What `reading` tells the UNet with what has entered, its weights applied.
@@ -152,14 +158,14 @@ impl<'a> Sampler<'a> {
         let uncond = if let Some(known) = known.get() {
             known.clone()
         } else {
-            let negative = self.read(&self.config.negative_prompt)?;
+            let negative = self.read(&self.negative_prompt)?;
             let all: Vec<usize> = (0..self.others.len()).collect();
-            let entered = if self.config.uncond_prefix { entered(true, &all)? } else { Entered::default() };
+            let entered = if self.shared.uncond_prefix { entered(true, &all)? } else { Entered::default() };
             let told = self.told(&negative, &entered)?;
             known.get_or_init(|| told).clone()
         };
         // A prompt that does not name the concept is the base model's, unless every prompt is the concept's.
-        let own = reading.own.is_some() || self.config.every_prompt;
+        let own = reading.own.is_some() || self.shared.every_prompt;
         let cond = self.told(reading, &entered(own, &reading.others)?)?;
         Ok(Texts { cond, uncond })
     }
@@ -168,7 +174,7 @@ impl<'a> Sampler<'a> {
     pub fn encode(&self, prompt: &str) -> Result<Encoded> {
         let reading = self.read(prompt)?;
         let otherwise =
-            self.config.concept_steps.map(|part| Ok::<_, super::Error>((part, self.texts(&reading, false)?)));
+            self.shared.concept_steps.map(|part| Ok::<_, super::Error>((part, self.texts(&reading, false)?)));
         Ok(Encoded { texts: self.texts(&reading, true)?, otherwise: otherwise.transpose()? })
     }
 }

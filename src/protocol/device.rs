@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::settings::SettingError;
+use super::settings::{SettingError, words};
 
 /// What computes: `cpu`, `cuda:N` or `metal`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -20,17 +20,18 @@ pub enum DeviceName {
     Metal,
 }
 
-/// The floating point type of weights and activations. What is trained, and the loss, are float32 always.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FloatType {
-    /// 32 bits.
-    #[default]
-    F32,
-    /// 16 bits with the range of float32.
-    Bf16,
-    /// 16 bits with more digits and less range.
-    F16,
+words! {
+    /// The floating point type of weights and activations. What is trained, and the loss, are float32 always.
+    #[derive(Default)]
+    pub enum FloatType {
+        /// 32 bits.
+        #[default]
+        F32 = "f32",
+        /// 16 bits with the range of float32.
+        Bf16 = "bf16",
+        /// 16 bits with more digits and less range.
+        F16 = "f16",
+    }
 }
 
 impl FloatType {
@@ -40,16 +41,6 @@ impl FloatType {
             Self::F32 => 4,
             Self::Bf16 | Self::F16 => 2,
         }
-    }
-}
-
-impl fmt::Display for FloatType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::F32 => "f32",
-            Self::Bf16 => "bf16",
-            Self::F16 => "f16",
-        })
     }
 }
 

@@ -5,41 +5,24 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::settings::words;
 use super::{MaskReport, Score, Unit, is_doubtful};
 
-/// How a job is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum State {
-    /// It has a folder but no runner has taken it up.
-    New,
-    /// A runner is at work.
-    Running,
-    /// All is done.
-    Finished,
-    /// Stopped as asked; can be resumed.
-    Stopped,
-    /// Ended with an error.
-    Failed,
-    /// Its runner died without a word: killed, out of memory, power cut. Can be resumed.
-    Interrupted,
-}
-
-impl State {
-    /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::New, Self::Running, Self::Finished, Self::Stopped, Self::Failed, Self::Interrupted];
-
-    /// One word for screens.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::New => "new",
-            Self::Running => "running",
-            Self::Finished => "finished",
-            Self::Stopped => "stopped",
-            Self::Failed => "failed",
-            Self::Interrupted => "interrupted",
-        }
+words! {
+    /// How a job is.
+    pub enum State {
+        /// It has a folder but no runner has taken it up.
+        New = "new",
+        /// A runner is at work.
+        Running = "running",
+        /// All is done.
+        Finished = "finished",
+        /// Stopped as asked; can be resumed.
+        Stopped = "stopped",
+        /// Ended with an error.
+        Failed = "failed",
+        /// Its runner died without a word: killed, out of memory, power cut. Can be resumed.
+        Interrupted = "interrupted",
     }
 }
 

@@ -2,8 +2,8 @@
 //! other, and small questions to a runner with their answers.
 //! Plain data, no behaviour beyond presets and checks.
 
+mod axis;
 mod conditions;
-mod config;
 mod daemon;
 mod device;
 mod estimate;
@@ -17,6 +17,7 @@ mod picture;
 mod queue;
 mod request;
 mod sampling;
+mod score;
 mod scores;
 mod segment;
 pub mod settings;
@@ -24,11 +25,8 @@ mod start;
 mod syntax;
 mod train;
 
+pub use axis::Axis;
 pub use conditions::{Conditions, ConditionsError, Limit};
-pub use config::{
-    ClipText, EmbeddingFile, Fill, MAX_PROMPT, MaskConfig, SampleConfig, ScoreConfig, ScoreCrop, ScoreTask,
-    check_prompt, check_word,
-};
 pub use daemon::{DaemonReply, DaemonRequest, DaemonStatus, Envelope, Hello, MAX_REPLY, MAX_REQUEST, PROTOCOL};
 pub use device::{DeviceName, FloatType};
 pub use estimate::{CutPrompt, Estimate, Memory, OddPrompt, TimeEstimate};
@@ -37,18 +35,19 @@ pub use library::{
     BothScores, CheckpointRecord, ConceptDetails, ConceptRecord, FileRecord, MaskRecord, RunRecord, SampleRecord,
     Scores, State, StoreCounts, doubt, two_digits,
 };
-pub use masks::{DOUBTFUL_BELOW, MaskMaker, MaskQuality, is_doubtful};
+pub use masks::{DOUBTFUL_BELOW, MaskConfig, MaskMaker, MaskQuality, is_doubtful};
 pub use model::{IgnoredTensors, ModelReport, ModelSpec, PartReport, Prediction, UNKNOWN, path_or_table};
-pub use names::{before_name, class_word_problem, next_name, with_class_words};
+pub use names::{MAX_PROMPT, before_name, check_prompt, check_word, class_word_problem, next_name, with_class_words};
 pub use photo::PhotoReading;
-pub use picture::{Axis, PictureConfig, PictureRecord, UsedCheckpoint, UsedConcept};
+pub use picture::{PictureConfig, PictureRecord, UsedCheckpoint, UsedConcept};
 pub use queue::{Assignment, CONDITIONS, DISK_FULL, JobChange, JobInfo, JobKind, JobState, PhaseProgress, Submission};
 pub use request::{EstimateRequest, MaskWork, Reply, Request, ScoreWork};
-pub use sampling::{NoiseKind, OtherConcept, SamplerKind, SeedRule};
+pub use sampling::{EmbeddingFile, NoiseKind, OtherConcept, SampleConfig, SamplerKind, SeedRule, SharedConfig};
+pub use score::{ClipText, Fill, ScoreConfig, ScoreCrop, ScoreTask};
 pub use scores::{Backbone, DinoJudge, MASK_MARGIN, MaskDependence, MaskReport};
 pub use segment::{MaskPoint, SegmentReply, SegmentRequest};
-pub(crate) use settings::settings;
 pub use settings::{Declaration, Format, Kind, Preset, Range, Row, SettingError, text_of};
-pub use start::{TrainStart, with_setting, with_text};
+pub(crate) use settings::{settings, words};
+pub use start::TrainStart;
 pub use syntax::{OtherSyntax, SyntaxKind};
 pub use train::{Crop, LrScheduler, TrainConfig};

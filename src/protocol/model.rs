@@ -5,15 +5,16 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::FloatType;
+use super::settings::words;
 
-/// What a UNet predicts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Prediction {
-    /// The noise ε.
-    Epsilon,
-    /// The velocity v, as Stable Diffusion 2.x at 768 pixels.
-    V,
+words! {
+    /// What a UNet predicts.
+    pub enum Prediction {
+        /// The noise ε.
+        Epsilon = "epsilon",
+        /// The velocity v, as Stable Diffusion 2.x at 768 pixels.
+        V = "v",
+    }
 }
 
 /// Where a base model is, and what its files do not say.

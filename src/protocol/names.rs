@@ -1,7 +1,29 @@
 //! Names of concepts in prompts: `{concept}` is the learned one, `{class}` its class word alone, `{name}` the concept of
-//! another workspace. A backslash before the brace makes it text.
+//! another workspace. A backslash before the brace makes it text. And how long prompts and such words can be.
 
-use super::{OtherConcept, check_word};
+use super::{OtherConcept, SettingError};
+
+/// The most characters of a prompt, negative prompt or caption: base models read some hundred.
+pub const MAX_PROMPT: usize = 16 << 10;
+/// The most characters of a word that stands in prompts.
+pub const MAX_WORD: usize = 200;
+
+/// Refuse a prompt that no base model reads, and that takes long to be cut into words.
+pub fn check_prompt(setting: &'static str, prompt: &str) -> Result<(), SettingError> {
+    check_length(setting, prompt, MAX_PROMPT, "no base model reads so much: at most 16384 characters")
+}
+
+/// Refuse a class word that is too long to be one.
+pub fn check_word(setting: &'static str, word: &str) -> Result<(), SettingError> {
+    check_length(setting, word, MAX_WORD, "that is no word: at most 200 characters")
+}
+
+fn check_length(setting: &'static str, text: &str, most: usize, cause: &'static str) -> Result<(), SettingError> {
+    match text.char_indices().nth(most) {
+        Some(_) => Err(SettingError::new(setting, format!("{} characters", text.chars().count()), cause)),
+        None => Ok(()),
+    }
+}
 
 /// What stands before the first `{name}` of `prompt`, the name, and what comes after. Braces around anything else are text; so
 /// are those behind a backslash, with which what stands before then ends.

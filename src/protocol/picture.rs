@@ -1,126 +1,92 @@
 //! One picture: its settings, and the record of how it was made.
 
 use std::path::PathBuf;
-use std::str::FromStr;
 
+use serde::de::{Deserializer, Error};
+use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
-use super::{
-    DeviceName, EmbeddingFile, FloatType, ModelSpec, NoiseKind, OtherConcept, SampleConfig, SamplerKind, SeedRule,
-    SettingError, check_prompt,
-};
+use super::settings::{self, Kind, Range, SettingError, settings};
+use super::{DeviceName, EmbeddingFile, FloatType, ModelSpec, NoiseKind, OtherConcept, SamplerKind, check_prompt};
 
-/// All settings that may differ from one picture of a sampling to the next.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PictureConfig {
-    /// What it shows; `{concept}` stands for the learned concept.
-    pub prompt: String,
-    /// What the unconditional branch reads.
-    #[serde(default)]
-    pub negative_prompt: String,
-    /// Its noise.
-    pub seed: u64,
-    /// Where the noise of the seed comes from.
-    pub noise: NoiseKind,
-    /// What takes the noise out.
-    pub sampler: SamplerKind,
-    /// The noise levels of Karras et al. 2022 in place of the base model's own.
-    pub karras: bool,
-    /// Denoising steps.
-    pub steps: usize,
-    /// Classifier-free guidance; 1 switches the unconditional branch off.
-    pub guidance_scale: f64,
-    /// DDIM's η.
-    pub eta: f64,
-    /// How strongly the embeddings act: 0 is the base model, 1 as trained.
-    pub strength: f32,
-    /// Checkpoint of the residual embeddings, absolute; none samples the base model.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub checkpoint: Option<PathBuf>,
+settings! {
+    /// All settings that may differ from one picture of a sampling to the next. In a list those that stand first change slowest, but for
+    /// the seed, which changes fastest.
+    pub struct PictureConfig {
+        /// What the unconditional branch reads; nothing if not given.
+        negative_prompt: String = String::new(), Kind::Text, short: Some("negative");
+        /// Seed of the pictures; 0 if not given. `sample` gives image i of every prompt the seed SEED + i. Without it, and in scorings
+        /// always, each prompt has seeds of its own: they follow from its text, and SEED is added.
+        seed: u64 = 0, Kind::Whole(0, u64::MAX), web: Some("Seed"), may_differ: true;
+        /// Where the noise of a seed comes from: catbench, or torch for the pictures that diffusers makes of the same seeds; catbench if
+        /// not given.
+        noise: NoiseKind = NoiseKind::Catbench, Kind::Word(NoiseKind::WORDS);
+        /// What takes the noise out; ddim if not given.
+        sampler: SamplerKind = SamplerKind::Ddim, Kind::Word(SamplerKind::WORDS), web: Some("Sampler");
+        /// Karras noise levels in place of the base model's own, which euler, dpmpp_2m and unipc have.
+        karras: bool = false, Kind::Truth, web: Some("Schedule type");
+        /// Denoising steps; 50 if not given.
+        steps: usize = 50, Kind::Whole(1, 1000), web: Some("Steps");
+        /// DDIM's eta: 0 is deterministic, 1 is DDPM-like; 0 if not given.
+        eta: f64 = 0.0, Kind::Number(Range::ZeroToOne), web: Some("Eta");
+        /// Classifier-free guidance; 1 switches it off. As the run's preset has it if not given, else as the concept, else 7.5.
+        guidance_scale: f64 = 7.5, Kind::Number(Range::Finite), short: Some("guidance"), web: Some("CFG scale");
+        /// How strongly what was learned acts: 0 is the base model, 1 as trained; 1 if not given.
+        strength: f32 = 1.0, Kind::Number(Range::ZeroOrMore), of_learned: true;
+        also
+            /// What it shows; `{concept}` stands for the learned concept.
+            prompt: String = String::new();
+            /// What was learned, absolute; none samples the base model.
+            checkpoint: Option<PathBuf> = None, left_out: true;
+    }
 }
+
+/// What a table of a picture's settings may leave out.
+const UNSAID: &str = "negative_prompt";
 
 impl PictureConfig {
     /// Whether there is an unconditional branch.
     pub fn is_guided(&self) -> bool {
         (self.guidance_scale - 1.0).abs() > f64::EPSILON
     }
+
+    /// Refuse settings that cannot work, whatever the base model.
+    ///
+    /// # Errors
+    /// The first that cannot.
+    pub fn check(&self) -> Result<(), SettingError> {
+        self.check_rows()?;
+        check_prompt("prompt", &self.prompt)?;
+        check_prompt("negative_prompt", &self.negative_prompt)?;
+        if self.karras && !self.sampler.has_karras() {
+            let cause = "only the samplers euler, dpmpp_2m and unipc have Karras noise levels";
+            return Err(SettingError::new("karras", true, cause));
+        }
+        if self.eta > 0.0 && self.sampler != SamplerKind::Ddim {
+            return Err(SettingError::new("eta", self.eta, "only the sampler ddim has an eta: must be 0"));
+        }
+        Ok(())
+    }
 }
 
-impl SampleConfig {
-    /// A picture of `prompt` with these settings.
-    pub fn picture(&self, prompt: String, seed: u64) -> PictureConfig {
-        PictureConfig {
-            prompt,
-            negative_prompt: self.negative_prompt.clone(),
-            seed,
-            noise: self.noise,
-            sampler: self.sampler,
-            karras: self.karras,
-            steps: self.steps,
-            guidance_scale: self.guidance_scale,
-            eta: self.eta,
-            strength: self.strength,
-            checkpoint: self.checkpoint.clone(),
+impl Serialize for PictureConfig {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        let mut names = ["prompt"].into_iter().chain(Self::ROWS.iter().map(|row| row.name)).chain(["checkpoint"]);
+        names.try_for_each(|name| self.entry(name, &mut map))?;
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for PictureConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let said: Map<String, Value> = Map::deserialize(deserializer)?;
+        let mut needed = Self::ROWS.iter().map(|row| row.name).chain(["prompt"]).filter(|name| *name != UNSAID);
+        if let Some(missing) = needed.find(|name| !said.contains_key(*name)) {
+            return Err(D::Error::missing_field(missing));
         }
-    }
-
-    /// The seed of the first image of `prompt`.
-    pub fn first_seed(&self, prompt: &str) -> u64 {
-        self.seed.wrapping_add(self.seeds.offset(prompt))
-    }
-
-    /// Every prompt with every seed.
-    pub fn pictures(&self) -> Vec<PictureConfig> {
-        let each = |prompt: &String| {
-            let first = self.first_seed(prompt);
-            let seeds = (0..self.images_per_prompt as u64).map(|i| first.wrapping_add(i));
-            seeds.map(|seed| self.picture(prompt.clone(), seed)).collect::<Vec<_>>()
-        };
-        self.prompts.iter().flat_map(each).collect()
-    }
-
-    /// The settings of a sampling of `picture` alone.
-    #[must_use]
-    pub fn of(&self, picture: &PictureConfig) -> Self {
-        Self { prompts: vec![picture.prompt.clone()], embeddings: self.embeddings.clone(), ..self.settings_of(picture) }
-    }
-
-    /// The same without prompts and embeddings.
-    fn settings_of(&self, picture: &PictureConfig) -> Self {
-        Self {
-            prompts: Vec::new(),
-            negative_prompt: picture.negative_prompt.clone(),
-            images_per_prompt: 1,
-            seed: picture.seed,
-            // The seed is the picture's own as it stands.
-            seeds: SeedRule::Shared,
-            noise: picture.noise,
-            sampler: picture.sampler,
-            karras: picture.karras,
-            steps: picture.steps,
-            guidance_scale: picture.guidance_scale,
-            eta: picture.eta,
-            strength: picture.strength,
-            checkpoint: picture.checkpoint.clone(),
-            concept_steps: self.concept_steps,
-            uncond_prefix: self.uncond_prefix,
-            every_prompt: self.every_prompt,
-            batch_size: self.batch_size,
-            masks: self.masks,
-            mask_quality: self.mask_quality,
-            device: self.device,
-            dtype: self.dtype,
-            embeddings: Vec::new(),
-            concepts: self.concepts.clone(),
-        }
-    }
-
-    /// Refuse settings of `picture` that cannot work, whatever the base model.
-    pub fn check_picture(&self, picture: &PictureConfig) -> Result<(), SettingError> {
-        check_prompt("prompt", &picture.prompt)?;
-        // Without the prompts of the others, which may be thousands.
-        self.settings_of(picture).check()
+        settings::read(Self::default(), said, Self::put)
     }
 }
 
@@ -167,9 +133,9 @@ pub struct PictureRecord {
     pub checkpoint: Option<UsedCheckpoint>,
     /// Its own settings.
     pub picture: PictureConfig,
-    /// Whether the unconditional branch was read with the residual embeddings too.
+    /// Whether the unconditional branch was read with what was learned too.
     pub uncond_prefix: bool,
-    /// Whether a prompt that does not name the concept was read with them too; none of earlier versions was.
+    /// Whether a prompt that does not name the concept was read with it too; none of earlier versions was.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub every_prompt: bool,
     /// Concepts that prompts could name besides the learned one.
@@ -200,78 +166,5 @@ impl PictureRecord {
     /// Steps that what it shows was trained; 0 without anything learned.
     pub fn trained_steps(&self) -> usize {
         self.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.step)
-    }
-}
-
-/// A setting along which the pictures of a sheet differ.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Axis {
-    /// What they show.
-    Prompt,
-    /// Their noise.
-    Seed,
-    /// How strongly the embeddings act.
-    Strength,
-    /// How long the embeddings were trained.
-    Checkpoint,
-    /// Classifier-free guidance.
-    Guidance,
-    /// Denoising steps.
-    Steps,
-    /// What takes the noise out, and over which noise levels.
-    Sampler,
-    /// What the unconditional branch reads.
-    Negative,
-    /// DDIM's η.
-    Eta,
-}
-
-impl Axis {
-    /// All, with their words in settings and on command lines.
-    pub const ALL: [(Self, &'static str); 9] = [
-        (Self::Prompt, "prompt"),
-        (Self::Seed, "seed"),
-        (Self::Strength, "strength"),
-        (Self::Checkpoint, "checkpoint"),
-        (Self::Guidance, "guidance"),
-        (Self::Steps, "steps"),
-        (Self::Sampler, "sampler"),
-        (Self::Negative, "negative"),
-        (Self::Eta, "eta"),
-    ];
-
-    /// Its word.
-    pub fn word(self) -> &'static str {
-        Self::ALL.into_iter().find(|(axis, _)| *axis == self).map_or("", |(_, word)| word)
-    }
-
-    /// Its value of `picture`, as a sheet says it.
-    pub fn label(self, picture: &PictureConfig) -> String {
-        match self {
-            Self::Prompt => picture.prompt.clone(),
-            Self::Seed => format!("seed {}", picture.seed),
-            Self::Strength => format!("strength {}", picture.strength),
-            Self::Checkpoint => match &picture.checkpoint {
-                Some(path) => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
-                None => "untrained".into(),
-            },
-            Self::Guidance => format!("guidance {}", picture.guidance_scale),
-            Self::Steps => format!("{} steps", picture.steps),
-            Self::Sampler => format!("{}{}", picture.sampler.word(), if picture.karras { " karras" } else { "" }),
-            Self::Negative if picture.negative_prompt.is_empty() => "no negative prompt".into(),
-            Self::Negative => format!("without {}", picture.negative_prompt),
-            Self::Eta => format!("eta {}", picture.eta),
-        }
-    }
-}
-
-impl FromStr for Axis {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let found = Self::ALL.into_iter().find(|(_, word)| *word == text).map(|(axis, _)| axis);
-        let words = || Self::ALL.map(|(_, word)| word).join(", ");
-        found.ok_or_else(|| format!("{text:?} is none of {}", words()))
     }
 }

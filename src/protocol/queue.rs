@@ -4,31 +4,20 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::settings::words;
 use super::{Conditions, Phase};
 
-/// The kinds of job. The settings file in its folder says which it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum JobKind {
-    /// A training: `run.toml`.
-    Train,
-    /// A sampling: `batch.toml`.
-    Sample,
-    /// A scoring: `score.toml`.
-    Score,
-    /// Masks made by the base model's attention: `mask.toml`.
-    Mask,
-}
-
-impl JobKind {
-    /// One word for screens.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Train => "train",
-            Self::Sample => "sample",
-            Self::Score => "score",
-            Self::Mask => "mask",
-        }
+words! {
+    /// The kinds of job. The settings file in its folder says which it is.
+    pub enum JobKind {
+        /// A training: `run.toml`.
+        Train = "train",
+        /// A sampling: `batch.toml`.
+        Sample = "sample",
+        /// A scoring: `score.toml`.
+        Score = "score",
+        /// Masks made by the base model's attention: `mask.toml`.
+        Mask = "mask",
     }
 }
 
@@ -47,40 +36,27 @@ pub struct Submission {
     pub conditions: Conditions,
 }
 
-/// How a job in the queue is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum JobState {
-    /// Its turn has not come.
-    Queued,
-    /// A runner is at work on it.
-    Running,
-    /// Held back by the user, after a checkpoint where it had begun.
-    Paused,
-    /// All is done.
-    Finished,
-    /// Cancelled after it had begun; a training can be resumed from its checkpoint.
-    Stopped,
-    /// Cancelled before it began.
-    Cancelled,
-    /// Ended with an error, or its runner died.
-    Failed,
+words! {
+    /// How a job in the queue is.
+    pub enum JobState {
+        /// Its turn has not come.
+        Queued = "queued",
+        /// A runner is at work on it.
+        Running = "running",
+        /// Held back by the user, after a checkpoint where it had begun.
+        Paused = "paused",
+        /// All is done.
+        Finished = "finished",
+        /// Cancelled after it had begun; a training can be resumed from its checkpoint.
+        Stopped = "stopped",
+        /// Cancelled before it began.
+        Cancelled = "cancelled",
+        /// Ended with an error, or its runner died.
+        Failed = "failed",
+    }
 }
 
 impl JobState {
-    /// One word for screens.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Queued => "queued",
-            Self::Running => "running",
-            Self::Paused => "paused",
-            Self::Finished => "finished",
-            Self::Stopped => "stopped",
-            Self::Cancelled => "cancelled",
-            Self::Failed => "failed",
-        }
-    }
-
     /// Whether nothing more happens unless somebody asks for it again.
     pub fn is_over(self) -> bool {
         self == Self::Finished || self.can_be_retried()

@@ -49,12 +49,20 @@ pub struct Row {
     pub doc: &'static str,
     /// What it can be.
     pub kind: Kind,
-    /// What people call it besides, in sweeps.
+    /// What people call it besides, in sweeps, prompt lists and on sheets.
     pub short: Option<&'static str>,
+    /// Its option of the command line, where that is another word.
+    pub long: Option<&'static str>,
+    /// That option's letter, where it has one.
+    pub letter: Option<char>,
+    /// What web UIs call it in their pictures, where they have it.
+    pub web: Option<&'static str>,
     /// What it means that nothing is said; only of a setting that may be unset.
     pub unset: Option<&'static str>,
-    /// Whether a job may go on with another value: what a step computes does not depend on it.
+    /// Whether a job may go on with another value: what a step computes, or what a picture is, does not depend on it.
     pub may_differ: bool,
+    /// Whether it makes a difference only where something learned acts.
+    pub of_learned: bool,
     /// Whether files leave it out where it is as usual, as versions did that did not have it.
     pub left_out: bool,
 }
@@ -145,7 +153,8 @@ impl Declaration {
 impl Row {
     /// A row with nothing out of the usual.
     pub const fn new(name: &'static str, doc: &'static str, kind: Kind) -> Self {
-        Self { name, doc, kind, short: None, unset: None, may_differ: false, left_out: false }
+        let (short, long, letter, web, unset) = (None, None, None, None, None);
+        Self { name, doc, kind, short, long, letter, web, unset, may_differ: false, of_learned: false, left_out: false }
     }
 
     /// What it means, in running text; paragraphs have an empty line between them.
@@ -156,7 +165,12 @@ impl Row {
 
     /// Its option on command lines, without the dashes in front.
     pub fn option(&self) -> String {
-        self.name.replace('_', "-")
+        self.long.map_or_else(|| self.name.replace('_', "-"), str::to_owned)
+    }
+
+    /// The shortest word that people have for it.
+    pub fn word(&self) -> &'static str {
+        self.short.unwrap_or(self.name)
     }
 
     /// Whether people mean it by `name`.
@@ -212,8 +226,7 @@ impl Row {
             Kind::Word(_) => Value::from(text.replace('-', "_")),
             Kind::Text => Value::from(text),
             Kind::Device => Value::from(text.parse::<super::DeviceName>().map_err(|_| wrong())?.to_string()),
-            Kind::Ascending => numbers(&[',', '+'])?,
-            Kind::Part => numbers(&[','])?,
+            Kind::Ascending | Kind::Part => numbers(&[',', '+'])?,
         };
         self.check(&value)?;
         Ok(value)
@@ -254,6 +267,39 @@ impl Row {
     }
 }
 
+/// Have `put` set what `row` names to `value`.
+///
+/// # Errors
+/// The row refuses it.
+pub fn set(
+    row: &Row,
+    value: &Value,
+    put: impl FnOnce(&str, Value) -> Result<bool, serde_json::Error>,
+) -> Result<(), SettingError> {
+    row.check(value)?;
+    let odd = |error: serde_json::Error| SettingError::new(row.name, text_of(value), error.to_string());
+    put(row.name, value.clone()).map(drop).map_err(odd)
+}
+
+/// `config` with all entries of a file's table, each of which `put` takes.
+///
+/// # Errors
+/// One that `put` does not know, or of another kind.
+pub fn read<T, E: serde::de::Error>(
+    mut config: T,
+    table: serde_json::Map<String, Value>,
+    put: impl Fn(&mut T, &str, Value) -> Result<bool, serde_json::Error>,
+) -> Result<T, E> {
+    for (name, value) in table {
+        match put(&mut config, &name, value) {
+            Ok(true) => {}
+            Ok(false) => return Err(E::custom(format!("unknown field `{name}`"))),
+            Err(error) => return Err(E::custom(format!("{name}: {error}"))),
+        }
+    }
+    Ok(config)
+}
+
 /// `value` as it is typed; nothing where it is unset.
 pub fn text_of(value: &Value) -> String {
     match value {
@@ -278,12 +324,15 @@ pub fn value_of<T: serde::Serialize>(field: &T) -> Value {
 }
 
 /// Declare a struct of settings, and the table of them: for each its documentation, name, type, usual value, kind and what else its
-/// [`Row`] says. Fields after `beside` are no settings.
+/// [`Row`] says. Fields after `also` are no settings, but entries of the same files; those after `beside` are neither.
 macro_rules! settings {
     (
         $(#[$meta:meta])*
         pub struct $name:ident {
             $( $(#[doc = $doc:literal])+ $field:ident: $type:ty = $usual:expr, $kind:expr $(, $key:ident: $value:expr)*; )*
+            $( also $(
+                $(#[doc = $also_doc:literal])+ $also:ident: $also_type:ty = $also_usual:expr $(, $also_key:ident: $also_value:expr)*;
+            )+ )?
             $( beside $( $(#[doc = $beside_doc:literal])+ $beside:ident: $beside_type:ty = $beside_usual:expr; )+ )?
         }
     ) => {
@@ -291,12 +340,13 @@ macro_rules! settings {
         #[derive(Debug, Clone, PartialEq)]
         pub struct $name {
             $( $(#[doc = $doc])+ pub $field: $type, )*
+            $( $( $(#[doc = $also_doc])+ pub $also: $also_type, )+ )?
             $( $( $(#[doc = $beside_doc])+ pub $beside: $beside_type, )+ )?
         }
 
         impl Default for $name {
             fn default() -> Self {
-                Self { $( $field: $usual, )* $( $( $beside: $beside_usual, )+ )? }
+                Self { $( $field: $usual, )* $( $( $also: $also_usual, )+ )? $( $( $beside: $beside_usual, )+ )? }
             }
         }
 
@@ -306,6 +356,16 @@ macro_rules! settings {
                 $( $key: $value, )*
                 ..$crate::protocol::Row::new(stringify!($field), concat!($($doc, "\n"),+), $kind)
             }, )* ];
+
+            /// Refuse what the rows refuse.
+            ///
+            /// # Errors
+            /// The first such setting.
+            pub fn check_rows(&self) -> Result<(), $crate::protocol::SettingError> {
+                // Any text is text, and it may be long.
+                let rows = Self::ROWS.iter().filter(|row| row.kind != $crate::protocol::Kind::Text);
+                rows.map(|row| row.check(&self.value(row.name))).collect()
+            }
 
             /// The value of the setting `name`; null where it is unset or there is none of that name.
             pub fn value(&self, name: &str) -> serde_json::Value {
@@ -322,6 +382,7 @@ macro_rules! settings {
             pub fn put(&mut self, name: &str, value: serde_json::Value) -> Result<bool, serde_json::Error> {
                 match name {
                     $( stringify!($field) => self.$field = serde::Deserialize::deserialize(value)?, )*
+                    $( $( stringify!($also) => self.$also = serde::Deserialize::deserialize(value)?, )+ )?
                     _ => return Ok(false),
                 }
                 Ok(true)
@@ -340,6 +401,14 @@ macro_rules! settings {
                             map.serialize_entry(name, &self.$field)?;
                         }
                     } )*
+                    $( $( stringify!($also) => {
+                        let any = $crate::protocol::Kind::Text;
+                        let row = $crate::protocol::Row { $( $also_key: $also_value, )* ..$crate::protocol::Row::new("", "", any) };
+                        let usual: $also_type = $also_usual;
+                        if !(row.left_out && self.$also == usual) {
+                            map.serialize_entry(name, &self.$also)?;
+                        }
+                    } )+ )?
                     _ => {}
                 }
                 Ok(())
@@ -348,3 +417,40 @@ macro_rules! settings {
     };
 }
 pub(crate) use settings;
+
+/// Declare an enum each of whose variants is a word, in files and wherever people type it.
+macro_rules! words {
+    ($(#[$meta:meta])* pub enum $name:ident { $( $(#[$about:meta])* $variant:ident = $word:literal, )+ }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+        pub enum $name { $( $(#[$about])* #[serde(rename = $word)] $variant, )+ }
+
+        impl $name {
+            /// All of them.
+            pub const ALL: [Self; Self::WORDS.len()] = [ $( Self::$variant, )+ ];
+            /// Their words.
+            pub const WORDS: &'static [&'static str] = &[ $( $word, )+ ];
+
+            /// As in files.
+            pub fn word(self) -> &'static str {
+                match self { $( Self::$variant => $word, )+ }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.word())
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = String;
+
+            fn from_str(text: &str) -> Result<Self, String> {
+                let found = Self::ALL.into_iter().find(|one| one.word() == text);
+                found.ok_or_else(|| format!("one of {}", Self::WORDS.join(", ")))
+            }
+        }
+    };
+}
+pub(crate) use words;

@@ -1,8 +1,6 @@
 //! What trainings start from: settings laid over a preset.
 
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::settings::SettingError;
 use super::train::TrainConfig;
@@ -63,19 +61,6 @@ impl From<TrainStart> for toml::Table {
     fn from(start: TrainStart) -> Self {
         start.said
     }
-}
-
-/// `config` with the setting `name` set; what is wrong with it otherwise, in the words of the reader.
-pub fn with_setting<T: Serialize + DeserializeOwned>(config: &T, name: &str, value: Value) -> Result<T, String> {
-    let mut table = crate::json::to_value(config).map_err(|error| error.to_string())?;
-    table[name] = value;
-    serde_json::from_value(table).map_err(|error| error.to_string())
-}
-
-/// The same with a value as it is typed: a number or a truth value as it stands, else a word.
-pub fn with_text<T: Serialize + DeserializeOwned>(config: &T, name: &str, text: &str) -> Result<T, String> {
-    let value = serde_json::from_str::<Value>(text).ok().filter(|value| value.is_number() || value.is_boolean());
-    with_setting(config, name, value.unwrap_or_else(|| Value::String(text.to_owned())))
 }
 
 #[cfg(test)]

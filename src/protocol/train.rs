@@ -1,37 +1,35 @@
 //! Settings of a training: the settings that all methods have, in the table below, and the settings of the method that learns.
 
-use std::fmt;
-
-use serde::de::{self, Deserializer, MapAccess, Visitor};
+use serde::de::{self, Deserializer};
 use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::check_prompt;
 use super::device::{DeviceName, FloatType};
-use super::settings::{Declaration, Kind, Preset, Range, Row, SettingError, settings, text_of};
+use super::settings::{self, Declaration, Kind, Preset, Range, Row, SettingError, settings, text_of, words};
 use crate::method::MethodSettings;
 
-/// How a photo becomes a square.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Crop {
-    /// The largest centred square, then resized.
-    Center,
-    /// The whole photo, resized without regard to its aspect ratio.
-    Squash,
+words! {
+    /// How a photo becomes a square.
+    pub enum Crop {
+        /// The largest centred square, then resized.
+        Center = "center",
+        /// The whole photo, resized without regard to its aspect ratio.
+        Squash = "squash",
+    }
 }
 
-/// How the learning rate changes in the course of a training (diffusers' schedulers of these names).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LrScheduler {
-    /// Not at all.
-    Constant,
-    /// Down to 0 in a straight line.
-    Linear,
-    /// Down to 0 along half a cosine.
-    Cosine,
+words! {
+    /// How the learning rate changes in the course of a training (diffusers' schedulers of these names).
+    pub enum LrScheduler {
+        /// Not at all.
+        Constant = "constant",
+        /// Down to 0 in a straight line.
+        Linear = "linear",
+        /// Down to 0 along half a cosine.
+        Cosine = "cosine",
+    }
 }
 
 settings! {
@@ -46,7 +44,7 @@ settings! {
         learning_rate: f64 = 0.02, Kind::Number(Range::AboveZero), short: Some("lr");
         /// How the learning rate goes on after the warm-up: constant, or down to 0 at the last step, in a straight line or along half a
         /// cosine.
-        lr_scheduler: LrScheduler = LrScheduler::Constant, Kind::Word(&["constant", "linear", "cosine"]), left_out: true;
+        lr_scheduler: LrScheduler = LrScheduler::Constant, Kind::Word(LrScheduler::WORDS), left_out: true;
         /// Steps in which the learning rate rises from 0 in a straight line first.
         lr_warmup_steps: usize = 0, Kind::Whole(0, u64::MAX), left_out: true;
         /// AdamW's decoupled weight decay.
@@ -54,7 +52,7 @@ settings! {
         /// Training caption; {class} stands for the class word, {concept} for the concept itself.
         caption: String = "a {class}".into(), Kind::Text;
         /// How a photo becomes a square: center takes the largest square in its middle, squash the whole photo.
-        crop: Crop = Crop::Center, Kind::Word(&["center", "squash"]);
+        crop: Crop = Crop::Center, Kind::Word(Crop::WORDS);
         /// Probability that a photo is mirrored.
         flip_probability: f64 = 0.5, Kind::Number(Range::ZeroToOne);
         /// How often each photo stands in a pass over them, which is shuffled as a whole: 1, or 100 in the code of some authors.
@@ -83,7 +81,7 @@ settings! {
         /// What computes: cpu, cuda:0 (or another number), metal, or `any` for the first that is free; cpu if none is named.
         device: DeviceName = DeviceName::Cpu, Kind::Device, may_differ: true;
         /// Type of the frozen weights and of activations: f32, bf16 or f16. The learned numbers and the loss are f32 always.
-        dtype: FloatType = FloatType::F32, Kind::Word(&["f32", "bf16", "f16"]);
+        dtype: FloatType = FloatType::F32, Kind::Word(FloatType::WORDS);
         beside
             /// The preset that these settings started from, of the method's.
             preset: String = "default".into();
@@ -173,7 +171,6 @@ impl TrainConfig {
     pub fn set(&mut self, name: &str, value: &Value) -> Result<(), SettingError> {
         let row = self.row(name).ok_or_else(|| self.unknown(name, &text_of(value)))?;
         row.check(value)?;
-        let odd = |error: serde_json::Error| SettingError::new(row.name, text_of(value), error.to_string());
         match row.name {
             "method" if *value == self.declaration().name => {}
             "method" => {
@@ -183,12 +180,9 @@ impl TrainConfig {
             "preset" => {
                 self.declaration().preset(value.as_str().unwrap_or_default())?.name.clone_into(&mut self.preset);
             }
-            name => {
-                let put = self
-                    .put(name, value.clone())
-                    .and_then(|put| if put { Ok(true) } else { self.method.put(name, value.clone()) });
-                put.map(drop).map_err(odd)?;
-            }
+            _ => settings::set(row, value, |name, value| {
+                Ok(self.put(name, value.clone())? || self.method.put(name, value)?)
+            })?,
         }
         Ok(())
     }
@@ -290,29 +284,12 @@ impl Serialize for TrainConfig {
 
 impl<'de> Deserialize<'de> for TrainConfig {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Entries;
-        impl<'de> Visitor<'de> for Entries {
-            type Value = TrainConfig;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("settings of a training")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<TrainConfig, A::Error> {
-                let mut said = Vec::new();
-                while let Some(entry) = map.next_entry::<String, Value>()? {
-                    said.push(entry);
-                }
-                // The method says which others there are, and it has presets of its own.
-                let rank = |name: &str| ["method", "preset"].iter().position(|first| *first == name).unwrap_or(2);
-                said.sort_by_key(|(name, _)| rank(name));
-                let mut config = TrainConfig::default();
-                for (name, value) in said {
-                    config.set(&name, &value).map_err(de::Error::custom)?;
-                }
-                Ok(config)
-            }
-        }
-        deserializer.deserialize_map(Entries)
+        let mut said: Vec<(String, Value)> = Map::deserialize(deserializer)?.into_iter().collect();
+        // The method says which others there are, and it has presets of its own.
+        let rank = |name: &str| ["method", "preset"].iter().position(|first| *first == name).unwrap_or(2);
+        said.sort_by_key(|(name, _)| rank(name));
+        let mut config = Self::default();
+        said.into_iter().try_for_each(|(name, value)| config.set(&name, &value)).map_err(de::Error::custom)?;
+        Ok(config)
     }
 }

@@ -11,7 +11,7 @@ use crate::metrics::LOOKS;
 use crate::personalize::{Checkpoint, FIXED_NOISE, Reading};
 use crate::protocol::{
     CutPrompt, DeviceName, Estimate, EstimateRequest, FloatType, MaskConfig, MaskWork, Memory, ModelSpec, OddPrompt,
-    OtherSyntax, PartReport, PictureConfig, SampleConfig, ScoreWork, TimeEstimate, TrainConfig,
+    OtherSyntax, PartReport, PictureConfig, SampleConfig, ScoreWork, SharedConfig, TimeEstimate, TrainConfig,
 };
 use crate::workspace::{free_memory, own_memory, total_memory};
 
@@ -84,7 +84,7 @@ fn image_flops(folder: &Path) -> f64 {
 impl Job<'_> {
     /// Where it computes, and in which numbers: the pictures of a training are made where it trains.
     pub fn device(&self) -> (DeviceName, FloatType) {
-        self.train.map_or((self.sample.device, self.sample.dtype), |train| (train.device, train.dtype))
+        self.train.map_or((self.sample.shared.device, self.sample.shared.dtype), |train| (train.device, train.dtype))
     }
 
     /// Whether the prompt list is sampled, and how often.
@@ -116,7 +116,7 @@ impl Job<'_> {
 
     /// Images denoised at once.
     fn pictures_at_once(&self) -> usize {
-        self.sample.batch_size.min(self.pictures.len()).max(1)
+        self.sample.shared.batch_size.min(self.pictures.len()).max(1)
     }
 
     /// What is done, by name, with its cost.
@@ -144,8 +144,8 @@ impl Job<'_> {
             let pictures = pictures.saturating_mul(self.guided());
             let at_once = model.batches_at_once(pictures, batches);
             let (denoising, decoding) = (model.picture_step(pictures, at_once), model.decoding(at_once));
-            if self.sample.masks.looks() {
-                let looks = self.sample.mask_config().looks();
+            if self.sample.shared.masks.looks() {
+                let looks = self.sample.shared.mask_config().looks();
                 work.push(("denoising pictures", model.beside_encoder(denoising)));
                 work.push(("decoding pictures", model.beside_encoder(decoding)));
                 work.push(("looking at pictures", model.looking_beside_decoder(looks, at_once)));
@@ -179,14 +179,14 @@ impl Job<'_> {
             let looks = mask.looks() as f64;
             if mask.maker.looks() { seconds(model.encoding_beside_unet(1)) + looks * alone } else { 0.0 }
         };
-        let masking = looking(&self.sample.mask_config());
+        let masking = looking(&self.sample.shared.mask_config());
         let one =
             |steps: usize, is_guided: bool| steps as f64 * if is_guided { guided } else { alone } + decoding + masking;
         let listed: f64 = self.pictures.iter().map(|picture| one(picture.steps, picture.is_guided())).sum();
         let mask = self.masks.map(|masks| looking(&masks.mask));
         let picture = match (mask, self.pictures.len()) {
             (Some(mask), _) => mask,
-            (None, 0) => one(self.sample.steps, true),
+            (None, 0) => one(self.sample.picture.steps, true),
             (None, count) => listed / count as f64,
         };
         let mut total = listed * self.samplings() as f64
@@ -249,7 +249,10 @@ impl Job<'_> {
             0 => vec![self.sample.clone()],
             _ => halves(self.pictures_at_once())
                 .into_iter()
-                .map(|batch_size| SampleConfig { batch_size, ..self.sample.clone() })
+                .map(|batch_size| {
+                    let shared = SharedConfig { batch_size, ..self.sample.shared.clone() };
+                    SampleConfig { shared, ..self.sample.clone() }
+                })
                 .collect(),
         };
         let trains: Vec<Option<TrainConfig>> = match self.train {
@@ -263,7 +266,7 @@ impl Job<'_> {
                 })
                 .collect(),
         };
-        let (before, sample_before) = (self.train.cloned(), self.sample.batch_size);
+        let (before, sample_before) = (self.train.cloned(), self.sample.shared.batch_size);
         let all =
             trains.into_iter().flat_map(move |train| samples.clone().into_iter().map(move |s| (train.clone(), s)));
         all.map(move |(train, sample)| {
@@ -276,9 +279,9 @@ impl Job<'_> {
                     settings.push("gradient_checkpointing = true".into());
                 }
             }
-            if sample.batch_size != sample_before {
+            if sample.shared.batch_size != sample_before {
                 let whose = if train.is_some() { "a sampling " } else { "" };
-                settings.push(format!("{whose}batch_size = {}", sample.batch_size));
+                settings.push(format!("{whose}batch_size = {}", sample.shared.batch_size));
             }
             (settings.join(" with "), train, sample)
         })
@@ -307,9 +310,14 @@ impl Job<'_> {
             }
         }
         let mut base_model: Option<String> = None;
-        let others = self.sample.concepts.iter().map(|other| &other.checkpoint);
+        let others = self.sample.shared.concepts.iter().map(|other| &other.checkpoint);
         // One that is still to be trained is looked at by its job.
-        let own = self.sample.checkpoint.iter().filter(|path| !self.sample.concepts.is_empty() && path.is_file());
+        let own = self
+            .sample
+            .picture
+            .checkpoint
+            .iter()
+            .filter(|path| !self.sample.shared.concepts.is_empty() && path.is_file());
         for path in own.chain(others) {
             let checkpoint = Checkpoint::load(path)?;
             checkpoint.check_base_model(base_model.get_or_insert_with(|| checkpoint.meta.base_model.clone()), path)?;
@@ -326,7 +334,8 @@ impl Job<'_> {
 
     /// All that the text encoder reads, with what is told of it.
     fn prompt_findings(&self, model: &Outline) -> Result<PromptFindings, Error> {
-        let read = |prompt: &str| Ok::<_, Error>(Reading::of(prompt, self.class_word, &self.sample.concepts)?.text);
+        let read =
+            |prompt: &str| Ok::<_, Error>(Reading::of(prompt, self.class_word, &self.sample.shared.concepts)?.text);
         // What is read, with the picture it is of, and what is written.
         let (mut prompts, mut given): (Vec<(String, Option<usize>)>, Vec<&String>) = (Vec::new(), Vec::new());
         let mut seen = HashSet::new();

@@ -46,7 +46,7 @@ impl Evaluation<'_> {
         let texts: Vec<String> =
             config.sample.prompts.iter().map(|prompt| prompt_text(prompt, self.class_word)).collect();
         judge.check_prompts(&texts)?;
-        let last = config.sample.checkpoint.clone();
+        let last = config.sample.picture.checkpoint.clone();
         let sides: Vec<(PathBuf, Option<PathBuf>)> = match task {
             ScoreTask::Both => vec![("before".into(), None), ("after".into(), last)],
             ScoreTask::Learned => vec![("after".into(), last)],
@@ -62,7 +62,8 @@ impl Evaluation<'_> {
         let (mut done, mut before) = (0, None);
         for (name, checkpoint) in sides {
             let learned = checkpoint.is_some();
-            let settings = SampleConfig { checkpoint, ..config.sample.clone() };
+            let mut settings = config.sample.clone();
+            settings.picture.checkpoint = checkpoint;
             let sampling = Sampling {
                 subject: Subject {
                     concept: &self.concept.id,
@@ -71,8 +72,8 @@ impl Evaluation<'_> {
                     model: self.model,
                 },
                 concept: self.concept,
-                config: &settings,
-                plan: plan(&self.folder.join(&name), &settings.pictures(), settings.batch_size, false),
+                shared: &settings.shared,
+                plan: plan(&self.folder.join(&name), &settings.pictures(), settings.shared.batch_size, false),
                 made: &HashSet::new(),
                 root: self.job.path(),
                 phase: if learned { Phase::Sample } else { Phase::SampleBefore },
@@ -81,7 +82,7 @@ impl Evaluation<'_> {
             let mut samples = Vec::new();
             let mut made = Made {
                 learned,
-                strength: learned.then_some(settings.strength),
+                strength: learned.then_some(settings.picture.strength),
                 sample: json::to_value(&settings).ok(),
                 ..Made::default()
             };

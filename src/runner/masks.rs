@@ -13,7 +13,7 @@ use crate::fs::{NewFile, Show};
 use crate::image::{read_mask, read_photo};
 use crate::json;
 use crate::masks::agreement::{boundary_f, iou};
-use crate::protocol::{Event, MaskConfig, MaskWork, Phase, SampleConfig, SettingError};
+use crate::protocol::{Event, MaskConfig, MaskWork, Phase, SampleConfig, SettingError, SharedConfig};
 use crate::workspace::{self, BenchLine, EventLog, MaskBench, MaskWay, TruePicture};
 
 /// Do the job.
@@ -36,7 +36,8 @@ fn base_model(
     let Some(most) = configs.iter().filter(|config| config.maker.looks()).max_by_key(|config| config.looks()) else {
         return Ok(None);
     };
-    let sample = SampleConfig { device: most.device, dtype: most.dtype, ..SampleConfig::default() };
+    let shared = SharedConfig { device: most.device, dtype: most.dtype, ..SharedConfig::default() };
+    let sample = SampleConfig { shared, ..SampleConfig::default() };
     let masks = MaskWork { pictures, mask: most.clone() };
     let needs = estimate::Job {
         class_word: &job.spec.class_word,

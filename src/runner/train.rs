@@ -14,7 +14,7 @@ use crate::image::square;
 use crate::personalize::{
     Caption, Checkpoint, FixedNoiseLoss, Launched, Sampler, Trainer, TrainingPhoto, decode, denoise_batch, photos_hash,
 };
-use crate::protocol::{Event, Phase, PictureConfig, SampleConfig, ScoreConfig, ScoreTask, TrainConfig, UsedCheckpoint};
+use crate::protocol::{Event, Phase, PictureConfig, ScoreTask, TrainConfig, UsedCheckpoint};
 use crate::workspace::{self, Concept, EventLog, EventReader, JobFolder, RunSpec, checkpoint_path};
 
 /// Photos and masks of a concept as the base model sees them: squares of its resolution.
@@ -134,10 +134,8 @@ pub(super) fn run(job: &TrainJob, log: &mut EventLog, stop: &StopFlag) -> Result
         folder: PathBuf::from("evaluation"),
     };
     let checkpoint = job.folder.path().join(checkpoint_path(trainer.steps_done()));
-    let config = ScoreConfig {
-        sample: SampleConfig { checkpoint: Some(checkpoint), ..spec.evaluation.sample.clone() },
-        ..spec.evaluation.clone()
-    };
+    let mut config = spec.evaluation.clone();
+    config.sample.picture.checkpoint = Some(checkpoint);
     evaluation.run(&ScoreTask::Both, &config, log, stop)
 }
 
@@ -232,16 +230,16 @@ fn picture(job: &TrainJob, model: &BaseModel, trainer: &Trainer<'_>, log: &mut E
     let settings = &job.spec.evaluation.sample;
     let checkpoint = trainer.checkpoint();
     let learned = (step > 0).then_some((&checkpoint, job.folder.path()));
-    let sampler = Sampler::new(model, &job.spec.class_word, settings.clone(), learned)?;
     let file = job.folder.checkpoint(step);
     let wanted = PictureConfig {
         checkpoint: learned.map(|_| file.clone()),
         ..settings.picture(config.sample_prompt.clone(), config.seed)
     };
+    let sampler = Sampler::new(model, &job.spec.class_word, (&wanted, &settings.shared), learned)?;
     let text = sampler.encode(&wanted.prompt)?;
     let denoised = denoise_batch(model, &[(&text, &wanted)], &mut |_, _| std::ops::ControlFlow::Continue(()))?;
     let decoder = model.vae.decoder()?;
-    let masks = MaskMakers::load(&settings.mask_config(), &job.spec.class_word, &job.concept, Some(model))?;
+    let masks = MaskMakers::load(&settings.shared.mask_config(), &job.spec.class_word, &job.concept, Some(model))?;
     for latents in denoised.into_iter().flatten() {
         let picture = decode(&model.vae, &decoder, &latents)?;
         let mask = masks.mask(&picture, &mut |_, _| std::ops::ControlFlow::Continue(()))?;
@@ -257,7 +255,7 @@ fn picture(job: &TrainJob, model: &BaseModel, trainer: &Trainer<'_>, log: &mut E
             job.folder.path(),
             &path,
             (&picture, mask.as_ref()),
-            &subject.record(settings, &wanted, used, 1)?,
+            &subject.record(&settings.shared, &wanted, used, 1)?,
         )?;
         log.write(Event::Sample { step, path, prompt: wanted.prompt.clone(), seed: wanted.seed, learned: step > 0 })?;
     }

@@ -13,7 +13,7 @@ use crate::client::words::count;
 use crate::client::{self, Asked, Placement, Reckoned, Sampling, check_writable};
 use crate::fs::Show;
 use crate::image::left_out_words;
-use crate::protocol::{JobChange, JobInfo, JobState, SampleConfig, ScoreTask, TrainConfig};
+use crate::protocol::{JobChange, JobInfo, JobState, ScoreTask, TrainConfig};
 use crate::workspace::{Concept, ConceptFile, Home, JobFolder, Links, left_out};
 
 /// Something that takes a moment, and what comes of it.
@@ -130,7 +130,7 @@ pub fn score(concept: Concept, run: JobFolder) -> Effect {
     Effect::task("queueing the scoring", move || {
         let preset = JobFolder::preset_of(Some(&run)).map_err(words)?;
         let mut config = concept.evaluation(preset).map_err(words)?;
-        config.sample.checkpoint = Some(client::last_checkpoint(&run).map_err(words)?);
+        config.sample.picture.checkpoint = Some(client::last_checkpoint(&run).map_err(words)?);
         begin(Asked::score(&concept, Some(&run), ScoreTask::Both, config))
     })
 }
@@ -154,7 +154,8 @@ pub fn sample(concept: Concept, run: Option<JobFolder>, sampling: Sampling) -> E
     Effect::task("reckoning what it needs", move || {
         let checkpoint = run.as_ref().map(client::last_checkpoint).transpose().map_err(words)?;
         let sheets = !sampling.grid.is_empty();
-        let sampling = Sampling { config: SampleConfig { checkpoint, ..sampling.config }, ..sampling };
+        let mut sampling = sampling;
+        sampling.config.picture.checkpoint = checkpoint;
         let reckoned = Reckoned::of(&concept, run.as_ref(), sampling, None).map_err(words)?;
         reckoned.ready.refuse().map_err(words)?;
         let title = format!(

@@ -287,9 +287,9 @@ impl Concept {
     /// How what a training with `preset` has learned is sampled, unless a command says otherwise. What the preset says of it
     /// goes before concept.toml.
     pub fn sampling(&self, preset: &Preset) -> SampleConfig {
-        let usual = SampleConfig::default();
-        let guidance_scale = self.file.guidance_scale.unwrap_or(usual.guidance_scale);
-        SampleConfig { guidance_scale, ..usual }.as_preset(preset)
+        let mut usual = SampleConfig::default();
+        usual.picture.guidance_scale = self.file.guidance_scale.unwrap_or(usual.picture.guidance_scale);
+        usual.as_preset(preset)
     }
 
     /// How that is scored: over the first of its prompt lists by name in which no line has settings of its own, where there is

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::{Error, JobFolder, LineReader};
 use crate::fs::Show;
-use crate::protocol::{BothScores, Score, Scores};
+use crate::protocol::{BothScores, SampleConfig, Score, Scores};
 use crate::statistics::{Goal, ScoreRecord, compare, rank};
 
 /// One line: what was measured of pictures of one kind.
@@ -53,21 +53,14 @@ impl ScoreLine {
     /// them.
     pub fn sampled_otherwise(&self, other: &Self) -> Vec<String> {
         // How many, which of them and where does not change what a picture is.
-        const FREE: [&str; 9] = [
-            "prompts",
-            "images_per_prompt",
-            "seed",
-            "seeds",
-            "checkpoint",
-            "batch_size",
-            "device",
-            "masks",
-            "mask_quality",
-        ];
+        let free = |name: &str| {
+            ["prompts", "checkpoint"].contains(&name)
+                || SampleConfig::rows().any(|row| row.name == name && row.may_differ)
+        };
         let table = |line: &Self| line.sample.as_ref().and_then(Value::as_object).cloned().unwrap_or_default();
         let (a, b): (Map<String, Value>, Map<String, Value>) = (table(self), table(other));
         let differs = |(name, value): (&String, &Value)| {
-            let differs = !FREE.contains(&name.as_str()) && b.get(name).is_some_and(|other| other != value);
+            let differs = !free(name) && b.get(name).is_some_and(|other| other != value);
             differs.then(|| format!("{name} ({value}; {})", b[name]))
         };
         a.iter().filter_map(differs).collect()

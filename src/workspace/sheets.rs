@@ -50,7 +50,7 @@ pub fn plan_sheets(pictures: &[PictureConfig], axes: &[Axis]) -> Result<Vec<Shee
         let first = labels.next();
         labels.any(|label| Some(&label) != first.as_ref())
     };
-    let all = Axis::ALL.into_iter().map(|(axis, _)| axis);
+    let all = Axis::ALL.into_iter();
     let others: Vec<Axis> = all.filter(|axis| *axis != columns && Some(*axis) != rows && differs(*axis)).collect();
     let mut sheets: Vec<(SheetPlan, Vec<usize>)> = Vec::new();
     let mut known = HashMap::new();

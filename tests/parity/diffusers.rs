@@ -7,7 +7,7 @@ use std::path::Path;
 use catbench::diffusion::BaseModel;
 use catbench::method::Export;
 use catbench::personalize::{Checkpoint, Sampler, decode, denoise_batch};
-use catbench::protocol::{NoiseKind, SampleConfig, SamplerKind};
+use catbench::protocol::{NoiseKind, PictureConfig, SamplerKind, SharedConfig};
 use serde_json::Value;
 
 use super::fixture::folder;
@@ -25,25 +25,29 @@ fn pictures_of_an_exported_concept_are_those_of_the_loader_in_diffusers() {
     let mut failures = Vec::new();
     for case in reference["cases"].as_array().unwrap() {
         let name = case["sampler"].as_str().unwrap();
-        let config = SampleConfig {
+        let config = PictureConfig {
+            seed: reference["seed"].as_u64().unwrap(),
             steps: reference["steps"].as_u64().unwrap() as usize,
             guidance_scale: reference["guidance_scale"].as_f64().unwrap(),
             sampler: SamplerKind::ALL.into_iter().find(|kind| kind.word() == name).unwrap(),
             strength: case["strength"].as_f64().unwrap() as f32,
             negative_prompt: case["negative_prompt"].as_str().unwrap().into(),
             noise: NoiseKind::Torch,
-            ..SampleConfig::default()
+            ..PictureConfig::default()
         };
-        let sampler =
-            Sampler::new(&model, &checkpoint.meta.class_word, config.clone(), Some((&checkpoint, &path))).unwrap();
+        let sampler = Sampler::new(
+            &model,
+            &checkpoint.meta.class_word,
+            (&config, &SharedConfig::default()),
+            Some((&checkpoint, &path)),
+        )
+        .unwrap();
         let wanted: Vec<_> = reference["prompts"]
             .as_array()
             .unwrap()
             .iter()
             .map(|prompt| prompt.as_str().unwrap())
-            .map(|prompt| {
-                (sampler.encode(prompt).unwrap(), config.picture(prompt.into(), reference["seed"].as_u64().unwrap()))
-            })
+            .map(|prompt| (sampler.encode(prompt).unwrap(), PictureConfig { prompt: prompt.into(), ..config.clone() }))
             .collect();
         let batch: Vec<_> = wanted.iter().map(|(text, picture)| (text, picture)).collect();
         let denoised = denoise_batch(&model, &batch, &mut |_, _| ControlFlow::Continue(())).unwrap().unwrap();

@@ -7,7 +7,7 @@ use std::path::Path;
 use candle_core::Tensor;
 use catbench::diffusion::{BaseModel, Denoising, PictureNoise, Schedule, Texts, TorchGenerator, denoise};
 use catbench::personalize::{Sampler, decode, denoise_batch};
-use catbench::protocol::{NoiseKind, SampleConfig, SamplerKind};
+use catbench::protocol::{NoiseKind, PictureConfig, SamplerKind, SharedConfig};
 use serde_json::{Value, json};
 
 use super::fixture::{Reference, folder, numbers, relative_error};
@@ -156,20 +156,22 @@ fn pictures_of_the_demo_model_are_those_of_diffusers() {
     let seeds = integers(&reference, "seeds");
     let mut failures = Vec::new();
     for case in cases(&reference) {
-        let config = SampleConfig {
+        let config = PictureConfig {
             steps: demo["steps"].as_u64().unwrap() as usize,
             guidance_scale: demo["guidance_scale"].as_f64().unwrap(),
             sampler: case.sampler,
             karras: case.karras,
             eta: case.eta,
             noise: NoiseKind::Torch,
-            ..SampleConfig::default()
+            ..PictureConfig::default()
         };
-        let sampler = Sampler::new(&model, "teapot", config.clone(), None).unwrap();
+        let sampler = Sampler::new(&model, "teapot", (&config, &SharedConfig::default()), None).unwrap();
         let wanted: Vec<_> = texts_of(&demo["prompts"])
             .into_iter()
             .zip(&seeds)
-            .map(|(prompt, &seed)| (sampler.encode(prompt).unwrap(), config.picture(prompt.into(), seed)))
+            .map(|(prompt, &seed)| {
+                (sampler.encode(prompt).unwrap(), PictureConfig { prompt: prompt.into(), seed, ..config.clone() })
+            })
             .collect();
         let batch: Vec<_> = wanted.iter().map(|(text, picture)| (text, picture)).collect();
         let denoised = denoise_batch(&model, &batch, &mut |_, _| ControlFlow::Continue(())).unwrap().unwrap();

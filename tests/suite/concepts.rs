@@ -9,7 +9,9 @@ use assert_cmd::assert::OutputAssertExt;
 use catbench::diffusion::{BaseModel, pieces};
 use catbench::method::catversion::{Init, Settings};
 use catbench::personalize::{Checkpoint, Sampler, Trainer, TrainingPhoto, decode, denoise_batch, prompt_text};
-use catbench::protocol::{NoiseKind, OtherConcept, SampleConfig, SamplerKind, TrainConfig};
+use catbench::protocol::{
+    NoiseKind, OtherConcept, PictureConfig, SampleConfig, SamplerKind, SharedConfig, TrainConfig,
+};
 use image::RgbImage;
 use predicates::str::contains;
 
@@ -48,7 +50,7 @@ impl World {
     fn picture(&self, prompt: &str, learned: Option<&str>, config: &SampleConfig) -> Vec<u8> {
         let checkpoint = learned.map(|name| (Checkpoint::load(&self.path(name)).unwrap(), self.path(name)));
         let learned = checkpoint.as_ref().map(|(checkpoint, path)| (checkpoint, path.as_path()));
-        let sampler = Sampler::new(&self.model, "teapot", config.clone(), learned).unwrap();
+        let sampler = Sampler::new(&self.model, "teapot", (&config.picture, &config.shared), learned).unwrap();
         let text = sampler.encode(prompt).unwrap();
         let picture = config.picture(prompt.into(), 7);
         let mut go_on = |_, _| ControlFlow::Continue(());
@@ -57,24 +59,33 @@ impl World {
     }
 }
 
+/// `config` with what `set` sets.
+fn with(config: &SampleConfig, set: impl FnOnce(&mut PictureConfig, &mut SharedConfig)) -> SampleConfig {
+    let mut config = config.clone();
+    set(&mut config.picture, &mut config.shared);
+    config
+}
+
 fn quick() -> SampleConfig {
-    SampleConfig { steps: 5, ..SampleConfig::default() }
+    with(&SampleConfig::default(), |picture, _| picture.steps = 5)
 }
 
 #[test]
 fn strength_zero_is_the_base_model_and_more_is_more() {
     let world = World::new();
-    let with = |strength| SampleConfig { strength, ..quick() };
+    let at = |strength| with(&quick(), |picture, _| picture.strength = strength);
     let base = world.picture("a {concept}", None, &quick());
     for (sampler, noise) in [(SamplerKind::Ddim, NoiseKind::Catbench), (SamplerKind::EulerAncestral, NoiseKind::Torch)]
     {
-        let config = SampleConfig { sampler, noise, ..quick() };
-        let none = SampleConfig { strength: 0.0, concepts: vec![world.other("two", 0.0)], ..config.clone() };
+        let config = with(&quick(), |picture, _| (picture.sampler, picture.noise) = (sampler, noise));
+        let none = with(&config, |picture, shared| {
+            (picture.strength, shared.concepts) = (0.0, vec![world.other("two", 0.0)]);
+        });
         let want = world.picture("a {concept} and a {class}", None, &config);
         assert_eq!(world.picture("a {concept} and a {two}", Some("one"), &none), want, "{sampler:?}");
     }
     let apart = |strength| {
-        let picture = world.picture("a {concept}", Some("one"), &with(strength));
+        let picture = world.picture("a {concept}", Some("one"), &at(strength));
         picture.iter().zip(&base).map(|(a, b)| u64::from(a.abs_diff(*b))).sum::<u64>()
     };
     let apart = [0.0, 0.01, 0.5, 2.0].map(apart);
@@ -84,9 +95,9 @@ fn strength_zero_is_the_base_model_and_more_is_more() {
 #[test]
 fn a_concept_is_the_same_in_another_workspace() {
     let world = World::new();
-    let own = world.picture("a {concept} on grass", Some("one"), &SampleConfig { strength: 0.7, ..quick() });
+    let own = world.picture("a {concept} on grass", Some("one"), &with(&quick(), |picture, _| picture.strength = 0.7));
     let concepts = vec![world.other("two", 1.0), world.other("one", 0.7)];
-    let config = SampleConfig { concepts, ..quick() };
+    let config = with(&quick(), |_, shared| shared.concepts = concepts);
     assert_eq!(world.picture("a {one} on grass", None, &config), own, "there it is the learned one");
     assert_eq!(
         world.picture("a {one} on grass", Some("two"), &config),
@@ -103,7 +114,7 @@ fn a_concept_is_the_same_in_another_workspace() {
 #[test]
 fn a_concept_acts_in_part_of_the_steps() {
     let world = World::new();
-    let in_part = |part| SampleConfig { concept_steps: Some(part), ..quick() };
+    let in_part = |part| with(&quick(), |_, shared| shared.concept_steps = Some(part));
     let picture = |config: &SampleConfig| world.picture("a {concept}", Some("one"), config);
     let (whole, base) = (picture(&quick()), world.picture("a {concept}", None, &quick()));
     assert_eq!(picture(&in_part([0.0, 1.0])), whole);
@@ -120,7 +131,7 @@ fn a_concept_acts_in_part_of_the_steps() {
 #[test]
 fn every_prompt_is_the_concepts_where_that_is_asked_for() {
     let world = World::new();
-    let every = SampleConfig { every_prompt: true, ..quick() };
+    let every = with(&quick(), |_, shared| shared.every_prompt = true);
     let base = world.picture("a {class}", None, &quick());
     assert_eq!(world.picture("a {class}", Some("one"), &quick()), base, "else it is the base model's");
     assert_eq!(world.picture("a {class}", None, &every), base, "nothing is learned");
@@ -128,10 +139,10 @@ fn every_prompt_is_the_concepts_where_that_is_asked_for() {
     assert_ne!(named, base);
     assert_eq!(world.picture("a {class}", Some("one"), &every), named, "read as if it named the concept");
     assert_eq!(world.picture("a {concept}", Some("one"), &every), named);
-    let still = SampleConfig { strength: 0.0, ..every.clone() };
+    let still = with(&every, |picture, _| picture.strength = 0.0);
     assert_eq!(world.picture("a {class}", Some("one"), &still), base);
     // Other concepts act where they are named, and nowhere else.
-    let others = |config: &SampleConfig| SampleConfig { concepts: vec![world.other("two", 1.0)], ..config.clone() };
+    let others = |config| with(config, |_, shared| shared.concepts = vec![world.other("two", 1.0)]);
     assert_eq!(world.picture("a {class}", Some("one"), &others(&every)), named);
     assert_eq!(world.picture("a {class}", Some("one"), &others(&quick())), base);
 }
@@ -163,7 +174,7 @@ fn weights_of_a_prompt_reach_the_tokens_they_stand_around() {
 fn concepts_that_cannot_be_put_together_are_named() {
     let world = World::new();
     let refused = |concepts: Vec<OtherConcept>, words: &str| {
-        let error = SampleConfig { concepts, ..quick() }.check().unwrap_err().to_string();
+        let error = with(&quick(), |_, shared| shared.concepts = concepts).check().unwrap_err().to_string();
         assert!(error.contains(words), "{error}");
     };
     refused(vec![world.other("one", -1.0)], "-1 in one");
@@ -172,15 +183,18 @@ fn concepts_that_cannot_be_put_together_are_named() {
     refused(vec![world.other("concept", 1.0)], "this workspace's own");
     refused(vec![world.other("my cat", 1.0)], "my cat");
     for kind in SamplerKind::ALL {
-        let check = |karras, eta| SampleConfig { sampler: kind, karras, eta, ..quick() }.check();
+        let check = |karras, eta| {
+            with(&quick(), |picture, _| (picture.sampler, picture.karras, picture.eta) = (kind, karras, eta)).check()
+        };
         assert_eq!(check(true, 0.0).is_ok(), kind.has_karras(), "{}", kind.word());
         assert_eq!(check(false, 0.5).is_ok(), kind == SamplerKind::Ddim, "{}", kind.word());
     }
 
-    let missing = SampleConfig { concepts: vec![world.other("three", 1.0)], ..quick() };
-    let error = Sampler::new(&world.model, "teapot", missing, None).err().unwrap().to_string();
+    let SampleConfig { picture, mut shared, .. } = quick();
+    let sampler = Sampler::new(&world.model, "teapot", (&picture, &shared), None).unwrap();
+    shared.concepts = vec![world.other("three", 1.0)];
+    let error = Sampler::new(&world.model, "teapot", (&picture, &shared), None).err().unwrap().to_string();
     assert!(error.contains("three.safetensors"), "{error}");
-    let sampler = Sampler::new(&world.model, "teapot", quick(), None).unwrap();
     for (prompt, words) in [("a {one}", "--with one"), ("a (teapot:50)", "-10..=10")] {
         let error = sampler.encode(prompt).err().unwrap().to_string();
         assert!(error.contains(words), "{error}");

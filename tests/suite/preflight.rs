@@ -323,7 +323,7 @@ fn what_the_preset_official_says_of_the_sampling_goes_before_the_concept_and_fla
         concept.run("latest").unwrap()
     };
     let plain = run_of(&[]).run_spec().unwrap().evaluation.sample;
-    assert_eq!((plain.guidance_scale.to_bits(), plain.every_prompt), (3f64.to_bits(), false));
+    assert_eq!((plain.picture.guidance_scale.to_bits(), plain.shared.every_prompt), (3f64.to_bits(), false));
     let run = run_of(&["--preset", "official"]);
     let spec = run.run_spec().unwrap();
     assert_eq!((spec.train.preset.as_str(), spec.train.photo_repeats), ("official", 100));
@@ -362,7 +362,11 @@ fn what_the_preset_official_says_of_the_sampling_goes_before_the_concept_and_fla
     catbench(&workspace, &score).assert().code(0);
     let scored = concept.run("latest").unwrap().evaluation();
     let scored = catbench::workspace::JobFolder::at(&scored).unwrap().score_spec().unwrap().score.sample;
-    assert_eq!((scored.guidance_scale.to_bits(), scored.every_prompt), (10f64.to_bits(), false), "the flag goes first");
+    assert_eq!(
+        (scored.picture.guidance_scale.to_bits(), scored.shared.every_prompt),
+        (10f64.to_bits(), false),
+        "the flag goes first"
+    );
 
     // Each cell of a sweep is sampled as its preset says, but for what is said.
     let sweep = ["sweep", "demo", "--grid", "preset=default,official", "--set", "steps=2", "--set", "batch_size=1"];
@@ -372,7 +376,9 @@ fn what_the_preset_official_says_of_the_sampling_goes_before_the_concept_and_fla
         std::fs::read_to_string(workspace.home().join(".catbench/plans/both.toml")).unwrap().parse().unwrap();
     let cells = plan["cell"].as_array().unwrap().iter().map(|cell| cell["score"]["sample"].clone().try_into().unwrap());
     let said: Vec<_> = cells
-        .map(|sample: SampleConfig| (sample.guidance_scale.to_bits(), sample.every_prompt, sample.eta.to_bits()))
+        .map(|SampleConfig { picture, shared, .. }| {
+            (picture.guidance_scale.to_bits(), shared.every_prompt, picture.eta.to_bits())
+        })
         .collect();
     let half = 0.5f64.to_bits();
     assert_eq!(said, [(3f64.to_bits(), false, half), (10f64.to_bits(), true, half)]);
@@ -380,7 +386,9 @@ fn what_the_preset_official_says_of_the_sampling_goes_before_the_concept_and_fla
 
 /// How a run of the preset official is sampled.
 fn official() -> SampleConfig {
-    SampleConfig { guidance_scale: 10.0, every_prompt: true, ..SampleConfig::default() }
+    let mut config = SampleConfig::default();
+    (config.picture.guidance_scale, config.shared.every_prompt) = (10.0, true);
+    config
 }
 
 #[test]

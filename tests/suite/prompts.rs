@@ -107,15 +107,13 @@ fn prompts_have_seeds_of_their_own_or_share_them() {
     assert!(found[0].abs_diff(found[2]) > 2, "{found:?}");
     let turned = SampleConfig { prompts: prompts.iter().rev().cloned().collect(), ..own.clone() };
     assert_eq!(seeds(&turned), [&found[2..], &found[..2]].concat(), "a prompt keeps its seeds wherever it stands");
-    assert_eq!(seeds(&SampleConfig { seed: 10, ..own.clone() })[0], found[0] + 10);
+    let later = PictureConfig { seed: 10, ..own.picture.clone() };
+    assert_eq!(seeds(&SampleConfig { picture: later, ..own.clone() })[0], found[0] + 10);
     assert_eq!(seeds(&SampleConfig { seeds: SeedRule::Shared, ..own.clone() }), [0, 1, 0, 1]);
     // Settings of versions before do not say it, and had no other.
     let mut table = toml::Table::try_from(&own).unwrap();
     table.remove("seeds");
     assert_eq!(seeds(&table.try_into().unwrap()), [0, 1, 0, 1]);
-    // One picture has the seed that it says.
-    let picture = &own.pictures()[3];
-    assert_eq!(own.of(picture).pictures()[0].seed, picture.seed);
 }
 
 #[test]
@@ -176,19 +174,19 @@ fn nonsense(folder: &Path) -> Vec<(String, &'static str, &'static str)> {
         ("a --seed -1", ":1:10", "whole number"),
         ("a --seed 99999999999999999999", ":1:10", "whole number"),
         ("a --seed 1 --seed 2", ":1:12", "second time"),
-        ("a --steps 0", ":1:11", "from 1 to 1000"),
-        ("a --steps 1001", ":1:11", "from 1 to 1000"),
-        ("a --guidance nan", ":1:14", "a number"),
-        ("a --guidance inf", ":1:14", "a number"),
-        ("a --strength -0.5", ":1:14", "from 0"),
+        ("a --steps 0", ":1:11", "whole number in 1..=1000"),
+        ("a --steps 1001", ":1:11", "whole number in 1..=1000"),
+        ("a --guidance nan", ":1:14", "a finite number"),
+        ("a --guidance inf", ":1:14", "a finite number"),
+        ("a --strength -0.5", ":1:14", "a number, 0 or more"),
         ("a --strength {0..1", ":1:14", "{ without its }"),
-        ("a --eta 2", ":1:9", "from 0 to 1"),
+        ("a --eta 2", ":1:9", "a number in 0..=1"),
         ("a --sampler heun", ":1:13", "ddim, pndm, euler"),
         ("a --karras --karras", ":1:12", "second time"),
         ("a --karras=1", ":1:3", "say --karras alone"),
-        ("a -n 0", ":1:6", "whole number from 1"),
+        ("a -n 0", ":1:6", "whole number, 1 or more"),
         ("a -n {1|2}", ":1:6", "several values"),
-        ("a --ar 16:9", ":1:3", "--seed, --steps"),
+        ("a --ar 16:9", ":1:3", "--negative, --seed, --noise"),
         ("a —seed 7", ":1:3", "long dash"),
         ("a –steps=7", ":1:3", "write --steps"),
         ("a ——karras", ":1:3", "write --karras"),
@@ -215,11 +213,11 @@ fn nonsense(folder: &Path) -> Vec<(String, &'static str, &'static str)> {
         (product.as_str(), ":1", "more than can be counted"),
         (options.as_str(), ":1", "second time"),
         ("a {0..9223372036854775807..0.5}", ":1:3", "is no number"),
-        ("a --steps {1..1001}", ":1:11", "from 1 to 1000"),
+        ("a --steps {1..1001}", ":1:11", "whole number in 1..=1000"),
         ("a --strength {0..1..0.0000001}", ":1:14", "6 digits"),
         ("a --negative {x|{y", ":1:17", "{ without its }"),
         ("a --sampler {euler|heun}", ":1:13", "ddim, pndm, euler"),
-        ("a -n 20001", ":1:6", "from 1 to 20000"),
+        ("a -n 20001", ":1:6", "in 1..=20000"),
         ("a -n", ":1:3", "-n without a value"),
         ("a --negative 'dark", ":1:14", "not closed"),
         ("a \u{7f}", ":1:3", "control character"),

@@ -1,7 +1,7 @@
 //! `catbench manual settings`: every setting, from the same rows that the command line, the form and files read.
 
+use crate::cli::settings::said;
 use crate::cli::table::{Cell, Column, Format, Table};
-use crate::cli::train_settings::said;
 use crate::method::MethodSettings;
 use crate::protocol::{Declaration, Row, TrainConfig};
 

@@ -49,7 +49,7 @@ pub(super) fn make(
         sampling,
         decoder: model.vae.decoder()?,
         masks: MaskMakers::load(
-            &sampling.config.mask_config(),
+            &sampling.shared.mask_config(),
             sampling.subject.class_word,
             sampling.concept,
             Some(model),
@@ -120,7 +120,7 @@ impl Work<'_> {
         for planned in pictures {
             prepared.encoded.push(self.texts.encode(&planned.config)?);
             let used = self.texts.learned(&planned.config)?.map(|learned| learned.used.clone());
-            let record = self.sampling.subject.record(self.sampling.config, &planned.config, used, size)?;
+            let record = self.sampling.subject.record(self.sampling.shared, &planned.config, used, size)?;
             prepared.pictures.push((planned, record));
         }
         Ok(prepared)

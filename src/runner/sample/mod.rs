@@ -17,7 +17,7 @@ use super::{Error, Outcome, Progress, SampleJob, StopFlag, estimate, load_model,
 use crate::diffusion::BaseModel;
 use crate::image::is_whole;
 use crate::protocol::{
-    Event, EventRecord, ModelSpec, OtherConcept, Phase, PictureConfig, PictureRecord, SampleConfig, UsedCheckpoint,
+    Event, EventRecord, ModelSpec, OtherConcept, Phase, PictureConfig, PictureRecord, SharedConfig, UsedCheckpoint,
     UsedConcept,
 };
 use crate::workspace::{self, Concept, EventLog, copies, sample_mask};
@@ -34,10 +34,10 @@ pub(super) struct Subject<'a> {
 }
 
 impl Subject<'_> {
-    /// The record of a picture made with `config`.
+    /// The record of a picture that shares `shared` with others.
     pub fn record(
         &self,
-        config: &SampleConfig,
+        shared: &SharedConfig,
         picture: &PictureConfig,
         checkpoint: Option<UsedCheckpoint>,
         batch_size: usize,
@@ -57,14 +57,14 @@ impl Subject<'_> {
             base_model_sha256: self.model.hash.clone(),
             checkpoint,
             picture: picture.clone(),
-            uncond_prefix: config.uncond_prefix,
-            every_prompt: config.every_prompt,
-            concepts: config.concepts.iter().map(used).collect::<Result<_, _>>()?,
-            concept_steps: config.concept_steps,
-            embeddings: config.embeddings.clone(),
+            uncond_prefix: shared.uncond_prefix,
+            every_prompt: shared.every_prompt,
+            concepts: shared.concepts.iter().map(used).collect::<Result<_, _>>()?,
+            concept_steps: shared.concept_steps,
+            embeddings: shared.embeddings.clone(),
             batch_size,
-            device: config.device,
-            dtype: config.dtype,
+            device: shared.device,
+            dtype: shared.dtype,
             width: side,
             height: side,
         })
@@ -76,8 +76,8 @@ pub(super) struct Sampling<'a> {
     pub subject: Subject<'a>,
     /// Whose models make masks.
     pub concept: &'a Concept,
-    /// What all pictures agree in.
-    pub config: &'a SampleConfig,
+    /// What all pictures share.
+    pub shared: &'a SharedConfig,
     /// The pictures, where they go from `root`, and in which batches.
     pub plan: Vec<Planned>,
     /// Pictures of the plan that are there already.
@@ -106,10 +106,9 @@ impl Sampling<'_> {
             self.plan.iter().flat_map(|planned| [&planned.config.prompt, &planned.config.negative_prompt]).collect();
         let mut prompts: Vec<&String> = prompts.into_iter().collect();
         prompts.sort();
-        warn_of_prompts(prompts, self.subject.class_word, &self.config.concepts, model, log)?;
-        for planned in &self.plan {
-            self.config.check_picture(&planned.config)?;
-        }
+        warn_of_prompts(prompts, self.subject.class_word, &self.shared.concepts, model, log)?;
+        self.shared.check()?;
+        self.plan.iter().try_for_each(|planned| planned.config.check())?;
         makers::make(self, batches::pending(&self.plan, self.made), &mut Progress::new(log, self.phase), stop, keep)
     }
 }
@@ -134,7 +133,7 @@ pub(super) fn run(
     let mut denoised = pictures.clone();
     if let Some(first) = pictures.first().filter(|_| spec.fill_batches) {
         // Copies fill the batch, and take as much memory.
-        denoised.resize(spec.sample.batch_size.max(pictures.len()), first.clone());
+        denoised.resize(spec.sample.shared.batch_size.max(pictures.len()), first.clone());
     }
     let needs = estimate::Job {
         class_word: &spec.class_word,
@@ -149,12 +148,13 @@ pub(super) fn run(
     let mut made = made(root, events);
     // What the user has removed is not made again.
     made.extend(job.concept.removed_of(&job.folder)?);
-    let plan = plan(Path::new(""), &pictures, spec.sample.batch_size, spec.fill_batches);
+    let plan = plan(Path::new(""), &pictures, spec.sample.shared.batch_size, spec.fill_batches);
     let model = load_model(&job.models, &spec.base_model, &job.concept, &needs, log)?;
     let subject =
         Subject { concept: &spec.concept, class_word: &spec.class_word, base_model: &spec.base_model, model: &model };
     let concept = &job.concept;
-    let sampling = Sampling { subject, concept, config: &spec.sample, plan, made: &made, root, phase: Phase::Sample };
+    let sampling =
+        Sampling { subject, concept, shared: &spec.sample.shared, plan, made: &made, root, phase: Phase::Sample };
     if !sampling.run(log, stop, &mut |_| {})? {
         return Ok(Outcome::Stopped { step: 0 });
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::Sampling;
 use crate::personalize::{Checkpoint, Encoded, Sampler};
-use crate::protocol::{PictureConfig, SampleConfig, UsedCheckpoint};
+use crate::protocol::{PictureConfig, UsedCheckpoint};
 use crate::runner::Error;
 use crate::workspace;
 
@@ -25,8 +25,16 @@ pub(super) struct Learned {
 pub(super) struct Texts<'a> {
     sampling: &'a Sampling<'a>,
     checkpoints: HashMap<PathBuf, Arc<Learned>>,
-    samplers: Vec<(SampleConfig, Sampler<'a>)>,
-    encoded: Vec<((SampleConfig, String), Encoded)>,
+    samplers: Vec<(Reader, Sampler<'a>)>,
+    encoded: Vec<((Reader, String), Encoded)>,
+}
+
+/// What a reader of prompts depends on, of what may differ from one picture to the next.
+#[derive(Clone, PartialEq)]
+struct Reader {
+    negative_prompt: String,
+    checkpoint: Option<PathBuf>,
+    strength: f32,
 }
 
 impl<'a> Texts<'a> {
@@ -50,18 +58,10 @@ impl<'a> Texts<'a> {
 
     /// The prompt of `picture`, read.
     pub fn encode(&mut self, picture: &PictureConfig) -> Result<Encoded, Error> {
-        // What a reader of prompts depends on, and nothing else.
-        let usual = SampleConfig::default();
-        let reader = SampleConfig {
+        let reader = Reader {
             negative_prompt: picture.negative_prompt.clone(),
             checkpoint: picture.checkpoint.clone(),
             strength: picture.strength,
-            uncond_prefix: self.sampling.config.uncond_prefix,
-            every_prompt: self.sampling.config.every_prompt,
-            concepts: self.sampling.config.concepts.clone(),
-            concept_steps: self.sampling.config.concept_steps,
-            prompts: Vec::new(),
-            ..usual
         };
         let key = (reader, picture.prompt.clone());
         if let Some((_, known)) = self.encoded.iter().find(|(known, _)| *known == key) {
@@ -72,15 +72,15 @@ impl<'a> Texts<'a> {
         Ok(encoded)
     }
 
-    fn sampler(&mut self, reader: &SampleConfig, picture: &PictureConfig) -> Result<&Sampler<'a>, Error> {
+    fn sampler(&mut self, reader: &Reader, picture: &PictureConfig) -> Result<&Sampler<'a>, Error> {
         let known = self.samplers.iter().position(|(known, _)| known == reader);
         let place = if let Some(place) = known {
             place
         } else {
             let learned = self.learned(picture)?;
             let learned = learned.as_ref().map(|learned| (&learned.checkpoint, learned.used.path.as_path()));
-            let subject = &self.sampling.subject;
-            let sampler = Sampler::new(subject.model, subject.class_word, reader.clone(), learned)?;
+            let Sampling { subject, shared, .. } = self.sampling;
+            let sampler = Sampler::new(subject.model, subject.class_word, (picture, shared), learned)?;
             remember(&mut self.samplers, (reader.clone(), sampler), SAMPLERS);
             self.samplers.len() - 1
         };

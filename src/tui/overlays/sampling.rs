@@ -6,7 +6,7 @@ use std::str::FromStr;
 use super::entry::{Entry, Field};
 use crate::client::words::count;
 use crate::client::{self, Sampling};
-use crate::protocol::{Axis, MaskMaker, MaskQuality, NoiseKind, SampleConfig, SamplerKind, SeedRule};
+use crate::protocol::{Axis, PictureConfig, SampleConfig, SamplerKind, SeedRule};
 use crate::tui::deeds::{self, Effect};
 use crate::workspace::{Concept, Home, JobFolder, LineCount, ListNames, PromptList, Values, values_of};
 
@@ -20,22 +20,23 @@ pub fn open(concept: &Concept, run: Option<JobFolder>, prompts: &str) -> Effect 
         Ok(usual) => usual,
         Err(wrong) => return Effect::Notice(wrong),
     };
+    let samplers = format!("{}; or euler karras", SamplerKind::WORDS.join(", "));
     let fields = vec![
         Field::new("prompts", "a prompt with {concept} in it, or the name of a prompt list", prompts),
         Field::new("images", "a prompt", &usual.images_per_prompt.to_string()),
         Field::new("seeds", "none: each prompt has its own; or the first of each prompt, also several: 1,2,7..9", ""),
-        Field::new("steps", "of denoising", &usual.steps.to_string()),
-        Field::new("guidance", "classifier-free; 1 switches it off; also several", &usual.guidance_scale.to_string()),
+        Field::new("steps", "of denoising", &usual.picture.steps.to_string()),
+        Field::new(
+            "guidance",
+            "classifier-free; 1 switches it off; also several",
+            &usual.picture.guidance_scale.to_string(),
+        ),
         Field::new(
             "strength",
             "0 is the base model, 1 as trained; also several: 0..1..0.25",
-            &usual.strength.to_string(),
+            &usual.picture.strength.to_string(),
         ),
-        Field::new(
-            "sampler",
-            "ddim, pndm, euler, euler_ancestral, dpmpp_2m, unipc; or euler karras",
-            usual.sampler.word(),
-        ),
+        Field::new("sampler", &samplers, usual.picture.sampler.word()),
         Field::new("more", MORE, ""),
     ];
     let title = match &run {
@@ -55,8 +56,8 @@ pub fn open(concept: &Concept, run: Option<JobFolder>, prompts: &str) -> Effect 
         let counts = list.counts(&values, &config);
         let sum = |of: fn(&LineCount) -> u64| counts.iter().map(of).fold(0, u64::saturating_add);
         let (prompts, images) = (sum(|line| line.prompts), sum(|line| line.pictures));
-        let usual = SampleConfig::default();
-        let steps = if config.steps == usual.steps { String::new() } else { format!(", {} steps each", config.steps) };
+        let (steps, usual) = (config.picture.steps, SampleConfig::default().picture.steps);
+        let steps = if steps == usual { String::new() } else { format!(", {steps} steps each") };
         Ok(format!(
             "✓ {} of {}{steps}; Enter in the last line says what they need",
             count(images, "picture"),
@@ -75,31 +76,27 @@ fn wanted(texts: &[String], concept: &Concept, run: Option<&JobFolder>) -> Resul
     let [prompts, images, seeds, steps, guidance, strength, sampler, more] = texts else {
         return Err("all lines are needed".into());
     };
-    let images_per_prompt: usize = number("images", images)?;
-    let steps: usize = number("steps", steps)?;
-    if images_per_prompt == 0 || steps == 0 {
-        return Err("images and steps are at least 1".into());
-    }
     let seeds: Vec<u64> = if seeds.trim().is_empty() { Vec::new() } else { numbers("seeds", seeds)? };
     let (guidance_scales, strengths) = (numbers("guidance", guidance)?, numbers("strength", strength)?);
     let one = |name: &str| format!("{name}: at least one");
     let (sampler, karras) =
         sampler.strip_suffix("karras").map_or((sampler.as_str(), false), |rest| (rest.trim(), true));
-    let known = SamplerKind::ALL.into_iter().find(|kind| kind.word() == sampler);
-    let usual = usual(concept, run)?;
-    let usual_images = usual.images_per_prompt;
-    let mut config = SampleConfig {
-        prompts: vec![prompts.clone()],
-        images_per_prompt,
+    let mut config = usual(concept, run)?;
+    let usual_images = config.images_per_prompt;
+    for (name, text) in [("images", images), ("steps", steps)] {
+        config.set_text(name, text).map_err(|error| error.to_string())?;
+    }
+    config.set_text("sampler", sampler).map_err(|error| error.to_string())?;
+    config.prompts = vec![prompts.clone()];
+    config.seeds = if seeds.is_empty() { SeedRule::Own } else { SeedRule::Shared };
+    config.picture = PictureConfig {
         seed: seeds.first().copied().unwrap_or(0),
-        seeds: if seeds.is_empty() { SeedRule::Own } else { SeedRule::Shared },
-        steps,
         guidance_scale: *guidance_scales.first().ok_or_else(|| one("guidance"))?,
         strength: *strengths.first().ok_or_else(|| one("strength"))?,
-        sampler: known.ok_or_else(|| format!("sampler: there is no {sampler:?}"))?,
         karras,
-        ..usual
+        ..config.picture
     };
+    let images_per_prompt = config.images_per_prompt;
     let several = seeds.len() > 1;
     let mut values = Values {
         seeds: if several { seeds } else { Vec::new() },
@@ -115,13 +112,11 @@ fn wanted(texts: &[String], concept: &Concept, run: Option<&JobFolder>) -> Resul
         config.seeds = SeedRule::Shared;
     }
     let names = ListNames {
-        concepts: config.concepts.iter().map(|other| other.name.clone()).collect(),
+        concepts: config.shared.concepts.iter().map(|other| other.name.clone()).collect(),
         ..concept.list_names()
     };
     let list = list(prompts, &concept.folder.join("prompts"), &names)?;
-    // Karras and eta are those of lines with another sampler too: each line is looked at later.
-    let whole = SampleConfig { karras: false, eta: 0.0, ..config.clone() };
-    whole.check().map_err(|error| error.to_string())?;
+    config.check_for_lines().map_err(|error| error.to_string())?;
     Ok(Sampling { config, list, values, grid })
 }
 
@@ -165,53 +160,27 @@ fn take_more(
         };
         let Some(value) = value.or_else(|| words.next()) else { return Err(format!("more: {name} without a value")) };
         match name.as_str() {
-            "--negative" | "--negative-prompt" => config.negative_prompt = value,
-            "--noise" => {
-                let known = NoiseKind::ALL.into_iter().find(|kind| kind.word() == value);
-                config.noise = known.ok_or_else(|| format!("more: {value:?} is neither catbench nor torch"))?;
-            }
-            "--every-prompt" => {
-                let wrong = || format!("more: --every-prompt {value:?} is neither true nor false");
-                config.every_prompt = value.parse().map_err(|_| wrong())?;
-            }
-            "--eta" => config.eta = number("eta", &value)?,
-            "--masks" => {
-                let known = MaskMaker::ALL.into_iter().find(|maker| maker.word() == value);
-                config.masks = known.ok_or_else(|| {
-                    let makers = MaskMaker::ALL.map(MaskMaker::word).join(", ");
-                    format!("more: --masks {value:?} is none of {makers}")
-                })?;
-            }
-            "--mask-quality" => {
-                let known = MaskQuality::ALL.into_iter().find(|quality| quality.word() == value);
-                config.mask_quality =
-                    known.ok_or_else(|| format!("more: --mask-quality {value:?} is neither fast nor best"))?;
-            }
-            "--batch-size" => config.batch_size = number("batch-size", &value)?,
-            "--concept-steps" => match numbers("concept-steps", &value)?[..] {
-                [from, to] => config.concept_steps = Some([from, to]),
-                _ => return Err("more: --concept-steps takes two fractions of the steps, as in 0.2,0.8".into()),
-            },
             "--checkpoints" => {
                 let run = run.ok_or("more: --checkpoints of no run: nothing is trained yet")?;
                 let steps: Vec<String> = value.split(',').map(str::to_owned).collect();
                 values.checkpoints = client::checkpoints(run, &steps).map_err(|error| error.to_string())?;
             }
             "--grid" => {
-                grid = value
-                    .split(',')
-                    .map(Axis::from_str)
-                    .collect::<Result<_, _>>()
-                    .map_err(|why| format!("more: {why}"))?;
+                grid =
+                    value.split(',').map(str::parse).collect::<Result<_, _>>().map_err(|why| format!("more: {why}"))?;
             }
             "--with" => {
                 let home: Home = concept.home().map_err(|error| error.to_string())?;
-                config.concepts.push(client::other_concept(&home, &value).map_err(|error| error.to_string())?);
+                config.shared.concepts.push(client::other_concept(&home, &value).map_err(|error| error.to_string())?);
             }
             _ => {
-                return Err(format!(
-                    "more: {name} is none of {MORE} --batch-size N --concept-steps 0.2,0.8 --every-prompt true --masks sam --mask-quality best"
-                ));
+                let named = name.strip_prefix("--").map(|word| word.replace('-', "_"));
+                let Some(row) = named.and_then(|word| SampleConfig::row(&word)) else {
+                    let settings: Vec<String> =
+                        SampleConfig::rows().map(|row| format!("--{}", row.name.replace('_', "-"))).collect();
+                    return Err(format!("more: {name} is none of {MORE} {}", settings.join(" ")));
+                };
+                config.set_text(row.name, &value).map_err(|error| format!("more: {error}"))?;
             }
         }
     }
@@ -223,6 +192,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::protocol::NoiseKind;
 
     fn concept(home: &Path) -> Concept {
         let folder = home.join("mug");
@@ -250,7 +220,7 @@ mod tests {
         assert_eq!((one.seed, one.steps, one.sampler, one.karras), (2, 20, SamplerKind::Euler, true));
         assert_eq!((one.negative_prompt.as_str(), one.noise), ("dark, odd", NoiseKind::Torch));
         assert_eq!(wanted.grid, [Axis::Seed, Axis::Strength]);
-        assert_eq!(wanted.config.concept_steps, Some([0.2, 0.8]));
+        assert_eq!(wanted.config.shared.concept_steps, Some([0.2, 0.8]));
         let listed = typed(["two", "2", "0", "20", "7.5", "1", "ddim", ""]).unwrap();
         assert_eq!(listed.list.pictures(&listed.values, &listed.config).unwrap().len(), 4);
     }
@@ -265,14 +235,14 @@ mod tests {
         std::fs::write(folder.join("run.toml"), spec).unwrap();
         let run = JobFolder::at(&folder).unwrap();
         let of_run = usual(&concept, Some(&run)).unwrap();
-        assert!((of_run.guidance_scale - 10.0).abs() < 1e-9 && of_run.every_prompt);
+        assert!((of_run.picture.guidance_scale - 10.0).abs() < 1e-9 && of_run.shared.every_prompt);
         assert_eq!(usual(&concept, None).unwrap(), SampleConfig::default());
         let typed = |more: &str| {
             let texts = ["a {class}", "1", "0", "50", "3", "1", "ddim", more].map(str::to_owned);
             wanted(&texts, &concept, Some(&run)).unwrap().config
         };
-        assert!(typed("").every_prompt && (typed("").guidance_scale - 3.0).abs() < 1e-9);
-        assert!(!typed("--every-prompt false").every_prompt);
+        assert!(typed("").shared.every_prompt && (typed("").picture.guidance_scale - 3.0).abs() < 1e-9);
+        assert!(!typed("--every-prompt false").shared.every_prompt);
         std::fs::write(folder.join("run.toml"), "steps = 3").unwrap();
         assert!(usual(&concept, Some(&run)).unwrap_err().contains("run.toml"));
     }
@@ -284,18 +254,18 @@ mod tests {
         for (place, text, said) in [
             (0, "", "a prompt, or the name"),
             (0, "a {cup", "{ without its }"),
-            (1, "0", "at least 1"),
+            (1, "0", "images_per_prompt = 0: must be a whole number, 1 or more"),
             (2, "x", "seeds"),
             (2, "1..99999", "20000 at most"),
             (4, "", "guidance"),
-            (6, "heun", "there is no \"heun\""),
-            (7, "--noise pink", "neither catbench nor torch"),
-            (7, "--masks attention", "none of base_model, sam, segmenter, nobody"),
-            (7, "--mask-quality good", "neither fast nor best"),
-            (7, "--grid colour", "\"colour\""),
+            (6, "heun", "sampler = heun: must be one of ddim, pndm"),
+            (7, "--noise pink", "noise = pink: must be one of catbench, torch"),
+            (7, "--masks attention", "must be one of base_model, sam, segmenter, nobody"),
+            (7, "--mask-quality good", "must be one of fast, best"),
+            (7, "--grid colour", "one of prompt, seed"),
             (7, "--checkpoints all", "nothing is trained yet"),
             (7, "--with dog", "dog"),
-            (7, "--every-prompt 3", "neither true nor false"),
+            (7, "--every-prompt 3", "must be true or false"),
             (7, "--what 1", "--what"),
             (7, "--eta", "without a value"),
             (7, "--negative 'a", "quotation mark"),

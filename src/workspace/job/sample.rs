@@ -38,7 +38,7 @@ pub struct BatchSpec {
 impl BatchSpec {
     /// A sampling of `concept` as it is now, with what `run` has learned.
     pub fn new(concept: &Concept, run: Option<&JobFolder>, sample: SampleConfig) -> Result<Self, Error> {
-        concept.check_masks_by(sample.masks)?;
+        concept.check_masks_by(sample.shared.masks)?;
         Ok(Self {
             concept: concept.id.clone(),
             class_word: concept.file.class_word.clone(),
@@ -79,11 +79,11 @@ impl Spec for BatchSpec {
     }
 
     fn device(&self) -> DeviceName {
-        self.sample.device
+        self.sample.shared.device
     }
 
     fn set_device(&mut self, device: DeviceName) {
-        self.sample.device = device;
+        self.sample.shared.device = device;
     }
 }
 

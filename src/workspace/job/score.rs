@@ -43,7 +43,7 @@ impl ScoreSpec {
             let path = concept.folder.join("concept.toml");
             Error::invalid(&path, "score_model is missing", "name the folder of a CLIP model")
         })?;
-        concept.check_masks_by(score.sample.masks)?;
+        concept.check_masks_by(score.sample.shared.masks)?;
         Ok(Self {
             concept: concept.id.clone(),
             class_word: concept.file.class_word.clone(),
@@ -85,11 +85,11 @@ impl Spec for ScoreSpec {
     }
 
     fn device(&self) -> DeviceName {
-        self.score.sample.device
+        self.score.sample.shared.device
     }
 
     fn set_device(&mut self, device: DeviceName) {
-        self.score.sample.device = device;
+        self.score.sample.shared.device = device;
     }
 }
 

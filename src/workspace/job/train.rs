@@ -69,10 +69,10 @@ fn is_first_format(format: &u32) -> bool {
 impl RunSpec {
     /// A training of `concept` as it is now. Its pictures are made where it trains.
     pub fn new(concept: &Concept, train: TrainConfig, mut evaluation: ScoreConfig) -> Result<Self, Error> {
-        concept.check_masks_by(evaluation.sample.masks)?;
+        concept.check_masks_by(evaluation.sample.shared.masks)?;
         concept.check_hold_out(&train)?;
-        evaluation.sample.device = train.device;
-        evaluation.sample.dtype = train.dtype;
+        evaluation.sample.shared.device = train.device;
+        evaluation.sample.shared.dtype = train.dtype;
         Ok(Self {
             concept: concept.id.clone(),
             class_word: concept.file.class_word.clone(),
@@ -120,7 +120,7 @@ impl Spec for RunSpec {
     }
 
     fn set_device(&mut self, device: DeviceName) {
-        (self.train.device, self.evaluation.sample.device) = (device, device);
+        (self.train.device, self.evaluation.sample.shared.device) = (device, device);
     }
 }
 

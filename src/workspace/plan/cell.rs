@@ -7,9 +7,6 @@ use serde::{Deserialize, Serialize};
 use super::Material;
 use crate::protocol::{JobKind, MaskConfig, SampleConfig, ScoreConfig, TrainConfig};
 
-/// Settings of the sampling by which only what was learned acts: without the concept they make no difference.
-pub const OF_LEARNED: [&str; 4] = ["strength", "uncond_prefix", "every_prompt", "concept_steps"];
-
 /// One training and its scoring.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Cell {
@@ -147,17 +144,12 @@ impl Cell {
         // One that was read has a preset that its method has.
         let Ok(preset) = old.train.preset() else { return };
         let said = old.score.sample.clone().as_preset(preset);
-        // Without an error: all are tables of plain values.
-        let table = |config: &SampleConfig| toml::Table::try_from(config).unwrap_or_default();
-        let (mut own, before, said) = (table(&self.score.sample), table(&old.score.sample), table(&said));
-        for (name, value) in said {
-            if own.get(&name) == Some(&value)
-                && let Some(before) = before.get(&name)
-            {
-                own.insert(name, before.clone());
+        for name in SampleConfig::rows().map(|row| row.name) {
+            if self.score.sample.get(name) == said.get(name) {
+                // Of the same kind, as all are of the same tables.
+                let _ = self.score.sample.set(name, &old.score.sample.get(name));
             }
         }
-        self.score.sample = own.try_into().unwrap_or_else(|_| self.score.sample.clone());
         if self.score.clip_text == ScoreConfig::default().as_preset(preset).clip_text {
             self.score.clip_text = old.score.clip_text;
         }
@@ -184,18 +176,6 @@ impl Cell {
 
     /// What makes the pictures without the concept: nothing of what is learned, or of how strongly it acts.
     pub fn untrained(&self) -> ScoreConfig {
-        let table = |config: &SampleConfig| toml::Table::try_from(config);
-        let reset = || {
-            let (usual, mut own) = (table(&SampleConfig::default()).ok()?, table(&self.score.sample).ok()?);
-            for name in OF_LEARNED.into_iter().chain(["checkpoint"]) {
-                match usual.get(name) {
-                    Some(value) => drop(own.insert(name.into(), value.clone())),
-                    None => drop(own.remove(name)),
-                }
-            }
-            own.try_into().ok()
-        };
-        // What cannot be written as TOML is in no plan.
-        ScoreConfig { sample: reset().unwrap_or_else(|| self.score.sample.clone()), ..self.score.clone() }
+        ScoreConfig { sample: self.score.sample.clone().untrained(), ..self.score.clone() }
     }
 }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use cell::{Cell, JobIds, OF_LEARNED, Part};
+pub use cell::{Cell, JobIds, Part};
 pub use material::{Material, files, weights};
 pub use results::{CellResult, Row};
 
@@ -254,10 +254,11 @@ mod tests {
         let mut cell = cell("a", 1);
         let plain = cell.untrained();
         let sample = &mut cell.score.sample;
-        (sample.strength, sample.every_prompt, sample.uncond_prefix) = (0.5, true, true);
-        (sample.concept_steps, sample.checkpoint) = (Some([0.2, 0.8]), Some("c".into()));
+        (sample.picture.strength, sample.picture.checkpoint) = (0.5, Some("c".into()));
+        (sample.shared.every_prompt, sample.shared.uncond_prefix) = (true, true);
+        sample.shared.concept_steps = Some([0.2, 0.8]);
         assert_eq!(cell.untrained(), plain);
-        cell.score.sample.guidance_scale = 3.0;
+        cell.score.sample.picture.guidance_scale = 3.0;
         assert_ne!(cell.untrained(), plain);
     }
 

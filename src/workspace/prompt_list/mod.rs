@@ -15,6 +15,7 @@
 mod error;
 mod options;
 mod template;
+mod values;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashSet};
@@ -22,14 +23,18 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde_json::Value;
+
 pub use error::{ListError, Place};
 use error::{Wrong, shown};
 use options::Options;
 use template::{Char, Choice, Names, Template};
+use values::each;
+pub use values::{Values, values_of};
 
 use super::Error;
 use crate::fs::Show;
-use crate::protocol::{MAX_PROMPT, PictureConfig, SampleConfig, SettingError};
+use crate::protocol::{MAX_PROMPT, PictureConfig, Row, SampleConfig, SettingError};
 
 /// The most pictures of a list.
 pub const MAX_PICTURES: u64 = 20_000;
@@ -77,22 +82,6 @@ pub struct Listed {
     pub lines: Vec<usize>,
     /// Lines with pictures that are named before with the same settings, and how many of those: they are made once.
     pub repeated: Vec<(usize, usize)>,
-}
-
-/// Settings with several values, for lines that do not say their own; an empty list leaves a setting as it is.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Values {
-    /// Seeds; then each has one image unless a number of them is asked for.
-    pub seeds: Vec<u64>,
-    /// Guidance scales.
-    pub guidance_scales: Vec<f64>,
-    /// Strengths.
-    pub strengths: Vec<f32>,
-    /// Checkpoints, absolute.
-    pub checkpoints: Vec<PathBuf>,
-    /// Images of each prompt with each seed; none for one with each of `seeds`, or of several of a line, else as many as is
-    /// usual.
-    pub images_per_prompt: Option<usize>,
 }
 
 /// What the names in a list mean, and where its word files are.
@@ -198,7 +187,7 @@ impl PromptList {
                     let problem = format!("{} = {}", error.setting, error.value);
                     self.wrong(Place { line: line.number, column: 0 }, problem, error.cause)
                 };
-                base.check_picture(&picture).map_err(wrong)?;
+                picture.check().map_err(wrong)?;
                 // Numbers are written so that each is told from all others.
                 if seen.insert(format!("{picture:?}")) {
                     listed.pictures.push(picture);
@@ -260,7 +249,8 @@ struct Sum {
 impl Sum {
     /// One more line of `list` with so many pictures, unless it is too much.
     fn add(&mut self, list: &PromptList, line: &Line, pictures: u64) -> Result<(), ListError> {
-        let negative = line.options.negative_prompt.iter().map(String::len).max().unwrap_or(0) as u64;
+        let negatives = line.options.values("negative_prompt").iter().filter_map(Value::as_str);
+        let negative = negatives.map(str::len).max().unwrap_or(0) as u64;
         self.pictures = self.pictures.saturating_add(pictures);
         self.bytes = self.bytes.saturating_add(pictures.saturating_mul(line.prompt.longest().saturating_add(negative)));
         let place = Place { line: line.number, column: 0 };
@@ -296,26 +286,27 @@ impl Line {
 
     /// Images of each prompt with each seed.
     fn images(&self, values: &Values, base: &SampleConfig) -> usize {
-        let own = &self.options.seed;
-        let one_each = own.len() > 1 || own.is_empty() && !values.seeds.is_empty();
+        let own = self.options.values("seed").len();
+        let one_each = own > 1 || own == 0 && !values.seeds.is_empty();
         let usual = if one_each { 1 } else { base.images_per_prompt };
-        self.options.images_per_prompt.or(values.images_per_prompt).unwrap_or(usual)
+        self.options.images().or(values.images_per_prompt).unwrap_or(usual)
+    }
+
+    /// What the setting `name` is in the pictures of this line; nothing where it is as everywhere.
+    fn values(&self, name: &str, values: &Values) -> Vec<Value> {
+        match self.options.values(name) {
+            [] => values.of(name),
+            own => own.to_vec(),
+        }
     }
 
     fn count(&self, values: &Values, base: &SampleConfig) -> u64 {
-        let own = &self.options;
-        let usual = |own: usize, values: usize| if own == 0 { values.max(1) as u64 } else { 1 };
-        [
-            self.prompt.count(),
-            own.count(),
-            usual(own.seed.len(), values.seeds.len()),
-            usual(own.guidance_scale.len(), values.guidance_scales.len()),
-            usual(own.strength.len(), values.strengths.len()),
-            values.checkpoints.len().max(1) as u64,
-            self.images(values, base) as u64,
-        ]
-        .into_iter()
-        .fold(1, u64::saturating_mul)
+        let each = PictureConfig::ROWS.iter().map(|row| match self.options.values(row.name).len() {
+            0 => values.count_of(row.name),
+            own => own,
+        });
+        let each = each.chain([values.checkpoints.len()]).map(|count| count.max(1) as u64);
+        each.chain([self.images(values, base) as u64]).fold(self.prompt.count(), u64::saturating_mul)
     }
 
     /// A prompt, without the double spaces that an empty alternative leaves.
@@ -324,50 +315,28 @@ impl Line {
     }
 
     fn pictures(&self, values: &Values, base: &SampleConfig) -> Vec<PictureConfig> {
-        fn or<T: Clone>(own: &[T], values: &[T], usual: &T) -> Vec<T> {
-            match (own, values) {
-                ([], []) => vec![usual.clone()],
-                ([], values) => values.to_vec(),
-                (own, _) => own.to_vec(),
-            }
-        }
-        let own = &self.options;
         let mut all: Vec<PictureConfig> = (0..self.prompt.count())
             .map(|index| {
                 let prompt = self.prompt_text(index);
                 let seed = base.first_seed(&prompt);
-                let usual = base.picture(prompt, seed);
-                PictureConfig { karras: usual.karras || own.karras, ..usual }
+                base.picture(prompt, seed)
             })
             .collect();
-        let checkpoints: Vec<_> = values.checkpoints.iter().cloned().map(Some).collect();
-        all = each(&all, &or(&[], &checkpoints, &base.checkpoint), |p, v| p.checkpoint.clone_from(v));
-        all = each(&all, &or(&own.negative_prompt, &[], &base.negative_prompt), |p, v| p.negative_prompt.clone_from(v));
-        all = each(&all, &or(&own.sampler, &[], &base.sampler), |p, v| p.sampler = *v);
-        all = each(&all, &or(&own.steps, &[], &base.steps), |p, v| p.steps = *v);
-        all = each(&all, &or(&own.eta, &[], &base.eta), |p, v| p.eta = *v);
-        all = each(&all, &or(&own.guidance_scale, &values.guidance_scales, &base.guidance_scale), |p, v| {
-            p.guidance_scale = *v;
-        });
-        all = each(&all, &or(&own.strength, &values.strengths, &base.strength), |p, v| p.strength = *v);
-        let seeds = if own.seed.is_empty() { &values.seeds } else { &own.seed };
-        if !seeds.is_empty() {
-            all = each(&all, seeds, |p, v| p.seed = *v);
+        if !values.checkpoints.is_empty() {
+            all = each(&all, &values.checkpoints, |picture, path| picture.checkpoint = Some(path.clone()));
+        }
+        let (seed, others): (Vec<&Row>, Vec<&Row>) = PictureConfig::ROWS.iter().partition(|row| row.name == "seed");
+        for row in others.into_iter().chain(seed) {
+            let values = self.values(row.name, values);
+            if !values.is_empty() {
+                // Of its kind: the row has read them.
+                all = each(&all, &values, |picture, value| drop(picture.put(row.name, value.clone())));
+            }
         }
         let images: Vec<u64> = (0..self.images(values, base) as u64).collect();
         // Seeds go round at the end of all numbers, which is as good as any other.
-        each(&all, &images, |p, v| p.seed = p.seed.wrapping_add(*v))
+        each(&all, &images, |picture, image| picture.seed = picture.seed.wrapping_add(*image))
     }
-}
-
-/// Each picture with each value.
-fn each<T>(pictures: &[PictureConfig], values: &[T], set: impl Fn(&mut PictureConfig, &T)) -> Vec<PictureConfig> {
-    let with = |picture: &PictureConfig, value: &T| {
-        let mut picture = picture.clone();
-        set(&mut picture, value);
-        picture
-    };
-    pictures.iter().flat_map(|picture| values.iter().map(move |value| with(picture, value))).collect()
 }
 
 /// The lines that say something, with their numbers.
@@ -417,18 +386,6 @@ fn text_of(reader: impl Read, path: &Path) -> Result<String, Error> {
         let (problem, remedy) = ("bytes that are no UTF-8 text".into(), "save it as a UTF-8 text file".into());
         ListError { path: path.to_owned(), place, problem, remedy }.into()
     })
-}
-
-/// The values that `text` stands for: those of a range, `1..5` or `0..1..0.25`, or itself.
-pub fn values_of(text: &str) -> Result<Vec<String>, String> {
-    let range = match template::Range::parse(text, 0) {
-        None => return Ok(vec![text.to_owned()]),
-        Some(range) => range.map_err(|wrong| format!("{}: {}", wrong.problem, wrong.remedy))?,
-    };
-    if range.count() > MAX_PICTURES {
-        return Err(format!("{text} is {} values: {MAX_PICTURES} at most", range.count()));
-    }
-    Ok((0..range.count()).map(|index| range.number(index)).collect())
 }
 
 /// The names of a list, and the word files that were read.

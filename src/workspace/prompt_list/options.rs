@@ -1,28 +1,39 @@
 //! What stands behind a prompt: `--seed 7 --negative "..."`.
 
-use std::str::FromStr;
+use serde_json::Value;
 
 use super::error::{Wrong, shown};
 use super::template::{Char, Names, Template};
 use super::{MAX_PICTURES, MAX_TEXT};
-use crate::protocol::SamplerKind;
+use crate::protocol::{Kind, PictureConfig, Row, SampleConfig};
+
+/// The setting that says how many images of each prompt there are.
+const IMAGES: &str = "images_per_prompt";
+
+/// The settings that a line may say.
+fn rows() -> impl Iterator<Item = &'static Row> {
+    PictureConfig::ROWS.iter().chain(SampleConfig::row(IMAGES))
+}
+
+/// The setting of the option `name`: `--` and a word for it, or `-` and its letter.
+fn row_of(name: &str) -> Option<&'static Row> {
+    let is = |row: &&Row| match name.strip_prefix("--") {
+        Some(word) => row.option() == word || row.word() == word,
+        None => row.letter.is_some_and(|letter| name.strip_prefix('-') == Some(&letter.to_string())),
+    };
+    rows().find(is)
+}
 
 /// The options there are, for errors.
-const KNOWN: &str = "--seed, --steps, --guidance, --negative, --strength, --sampler, --karras, --eta and -n";
-
-/// Settings of one line; an empty list leaves them as they are everywhere, several values give a picture each.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Options {
-    pub seed: Vec<u64>,
-    pub steps: Vec<usize>,
-    pub guidance_scale: Vec<f64>,
-    pub negative_prompt: Vec<String>,
-    pub strength: Vec<f32>,
-    pub sampler: Vec<SamplerKind>,
-    pub karras: bool,
-    pub eta: Vec<f64>,
-    pub images_per_prompt: Option<usize>,
+fn known() -> String {
+    let option = |row: &Row| row.letter.map_or_else(|| format!("--{}", row.word()), |letter| format!("-{letter}"));
+    let all: Vec<String> = rows().map(option).collect();
+    all.split_last().map_or_else(String::new, |(last, rest)| format!("{} and {last}", rest.join(", ")))
 }
+
+/// Settings of one line: those it says, each with its values, each of which gives a picture.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Options(Vec<(&'static Row, Vec<Value>)>);
 
 /// Where in a line its options begin: at the first word outside of braces that is `-n`, also `-n4`, or `--` and a letter.
 ///
@@ -42,7 +53,7 @@ pub(super) fn begin(line: &[Char]) -> Result<usize, Wrong> {
             }
             let dashed = word.trim_start_matches(['—', '–', '―']);
             let name = dashed.split('=').next().unwrap_or_default();
-            if dashed.len() < word.len() && (name == "karras" || IS_KNOWN.contains(&format!("--{name}").as_str())) {
+            if dashed.len() < word.len() && row_of(&format!("--{name}")).is_some() {
                 let problem = format!("{:?} with a long dash", shown(word.chars()));
                 return Err(Wrong::new(column, problem, format!("write --{name}")));
             }
@@ -79,134 +90,52 @@ impl Options {
                     None => (name, None),
                 },
             };
-            let twice = || Wrong::new(column, format!("{name} for the second time"), "say it once");
-            if name == "--karras" {
-                if value.is_some() {
-                    return Err(Wrong::new(column, "--karras with a value", "say --karras alone"));
-                }
-                if std::mem::replace(&mut options.karras, true) {
-                    return Err(twice());
-                }
-                continue;
-            }
-            if !IS_KNOWN.contains(&name.as_str()) {
+            let Some(row) = row_of(&name) else {
                 let problem = format!("{:?} is no option of a line", shown(name.chars()));
-                return Err(Wrong::new(column, problem, format!("there are {KNOWN}")));
-            }
-            let value = match value {
-                Some(value) => value,
-                None => words
-                    .next_word()?
-                    .ok_or_else(|| Wrong::new(column, format!("{name} without a value"), "write one behind it"))?,
+                return Err(Wrong::new(column, problem, format!("there are {}", known())));
             };
-            let given = match name.as_str() {
-                "--seed" => fill(&mut options.seed, &name, &value, names, |_: &u64| true, "a whole number from 0"),
-                "--steps" => fill(
-                    &mut options.steps,
-                    &name,
-                    &value,
-                    names,
-                    |steps| (1..=1000).contains(steps),
-                    "a whole number from 1 to 1000",
-                ),
-                "--guidance" | "--guidance-scale" => {
-                    fill(&mut options.guidance_scale, &name, &value, names, |scale| scale.is_finite(), "a number")
+            if !options.values(row.name).is_empty() {
+                return Err(Wrong::new(column, format!("{name} for the second time"), "say it once"));
+            }
+            let values = match (row.kind, value) {
+                (Kind::Truth, None) => vec![true.into()],
+                (Kind::Truth, Some(_)) => {
+                    return Err(Wrong::new(column, format!("{name} with a value"), format!("say {name} alone")));
                 }
-                "--negative" | "--negative-prompt" => {
-                    fill(&mut options.negative_prompt, &name, &value, names, |_: &String| true, "a text")
-                }
-                "--strength" => fill(
-                    &mut options.strength,
-                    &name,
-                    &value,
-                    names,
-                    |strength| strength.is_finite() && *strength >= 0.0,
-                    "a number from 0",
-                ),
-                "--sampler" => {
-                    let words = SamplerKind::ALL.map(SamplerKind::word).join(", ");
-                    let mut given = options.sampler.iter().map(|sampler| sampler.word().to_owned()).collect();
-                    let is_one = |text: &String| SamplerKind::ALL.iter().any(|sampler| sampler.word() == text);
-                    let filled = fill(&mut given, &name, &value, names, is_one, &format!("one of {words}"));
-                    let of = |text: &String| SamplerKind::ALL.into_iter().find(|sampler| sampler.word() == text);
-                    options.sampler = given.iter().filter_map(of).collect();
-                    filled
-                }
-                "--eta" => fill(
-                    &mut options.eta,
-                    &name,
-                    &value,
-                    names,
-                    |eta| (0.0..=1.0).contains(eta),
-                    "a number from 0 to 1",
-                ),
-                _ => {
-                    let mut images = options.images_per_prompt.into_iter().collect();
-                    let most = MAX_PICTURES as usize;
-                    let what = format!("a whole number from 1 to {most}");
-                    let filled =
-                        fill(&mut images, &name, &value, names, |images: &usize| (1..=most).contains(images), &what);
-                    if images.len() > 1 {
-                        return Err(Wrong::new(value.column, "-n with several values", "give it one"));
-                    }
-                    options.images_per_prompt = images.pop();
-                    filled
+                (_, Some(value)) => values(row, &name, &value, names)?,
+                (_, None) => {
+                    let missing = || Wrong::new(column, format!("{name} without a value"), "write one behind it");
+                    values(row, &name, &words.next_word()?.ok_or_else(missing)?, names)?
                 }
             };
-            if !given? {
-                return Err(twice());
-            }
+            options.0.push((row, values));
         }
         Ok(options)
     }
 
+    /// The values of the setting `name`; none where the line does not say it.
+    pub fn values(&self, name: &str) -> &[Value] {
+        self.0.iter().find(|(row, _)| row.name == name).map_or(&[], |(_, values)| values)
+    }
+
+    /// Images of each prompt with each seed, where the line says how many.
+    pub fn images(&self) -> Option<usize> {
+        self.values(IMAGES).first().and_then(Value::as_u64).map(|images| images as usize)
+    }
+
     /// How many settings each text of the prompt has, each with its images.
     pub fn count(&self) -> u64 {
-        [
-            self.seed.len(),
-            self.steps.len(),
-            self.guidance_scale.len(),
-            self.negative_prompt.len(),
-            self.strength.len(),
-            self.sampler.len(),
-            self.eta.len(),
-        ]
-        .into_iter()
-        .fold(1, |count, values| count.saturating_mul(values.max(1) as u64))
+        self.0.iter().fold(1, |count, (_, values)| count.saturating_mul(values.len() as u64))
     }
 
     /// Whether nothing is said.
     pub fn is_empty(&self) -> bool {
-        *self == Self::default()
+        self.0.is_empty()
     }
 }
 
-const IS_KNOWN: [&str; 11] = [
-    "--seed",
-    "--steps",
-    "--guidance",
-    "--guidance-scale",
-    "--negative",
-    "--negative-prompt",
-    "--strength",
-    "--sampler",
-    "--eta",
-    "-n",
-    "--images",
-];
-
-/// Every text of `value` as a value of the option `name`. False where it has been given before.
-fn fill<T: FromStr>(
-    values: &mut Vec<T>,
-    name: &str,
-    value: &Word,
-    names: &dyn Names,
-    fits: impl Fn(&T) -> bool,
-    what: &str,
-) -> Result<bool, Wrong> {
-    if !values.is_empty() {
-        return Ok(false);
-    }
+/// Every text of `value` as a value of `row`, whose option was written as `name`.
+fn values(row: &Row, name: &str, value: &Word, names: &dyn Names) -> Result<Vec<Value>, Wrong> {
     let template = Template::parse(&value.text, names)?;
     let count = template.count();
     if count > MAX_PICTURES {
@@ -217,15 +146,20 @@ fn fill<T: FromStr>(
         let problem = format!("{name} with values of over {} MiB", MAX_TEXT >> 20);
         return Err(Wrong::new(value.column, problem, "make several lists"));
     }
-    for index in 0..count {
-        let text = template.text(index);
-        let Some(fitting) = text.parse().ok().filter(&fits) else {
+    let one = |text: String| {
+        let wrong = |cause: &str| {
             let problem = format!("{name} {:?}", shown(text.chars()));
-            return Err(Wrong::new(value.column, problem, format!("it takes {what}")));
+            Wrong::new(value.column, problem, format!("it {cause}"))
         };
-        values.push(fitting);
+        let value = row.parse(&text).map_err(|error| wrong(&error.cause))?;
+        let too_many = row.name == IMAGES && value.as_u64().is_some_and(|images| images > MAX_PICTURES);
+        if too_many { Err(wrong(&format!("must be in 1..={MAX_PICTURES}"))) } else { Ok(value) }
+    };
+    let values = (0..count).map(|index| one(template.text(index))).collect::<Result<Vec<_>, _>>()?;
+    if row.name == IMAGES && values.len() > 1 {
+        return Err(Wrong::new(value.column, format!("{name} with several values"), "give it one"));
     }
-    Ok(true)
+    Ok(values)
 }
 
 /// A word of the options, without its quotes.

@@ -136,11 +136,12 @@ fn a_prompt_that_no_base_model_reads_is_refused_wherever_it_is_from() {
     let said = |error: catbench::protocol::SettingError| error.to_string();
     let with = SampleConfig { prompts: vec![long.clone()], ..base.clone() };
     assert!(said(with.check().unwrap_err()).starts_with("prompt = 2097152 characters: "));
-    let with = SampleConfig { negative_prompt: long.clone(), ..base.clone() };
+    let mut with = base.clone();
+    with.picture.negative_prompt.clone_from(&long);
     assert!(said(with.check().unwrap_err()).starts_with("negative_prompt = "));
-    assert!(base.check_picture(&base.picture(long.clone(), 1)).is_err());
+    assert!(base.picture(long.clone(), 1).check().is_err());
     let just = "é".repeat(MAX_PROMPT);
-    assert!(base.check_picture(&base.picture(just, 1)).is_ok());
+    assert!(base.picture(just, 1).check().is_ok());
     // In the files of a sampling.
     let folder = tempfile::tempdir().unwrap();
     let toml = "concept = \"mug\"\nclass_word = \"cup\"\nbase_model = \"/nowhere\"\n[sample]\n";
