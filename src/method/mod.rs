@@ -129,13 +129,8 @@ pub trait Method {
     /// The captions of the training; a step draws one for each photo. `{class}` and `{concept}` stand in them.
     fn captions(&self, config: &TrainConfig) -> Vec<String>;
 
-    /// Whether the concept is read as a word of its own: the first of the words that [enter](Self::enter). Else it is read as its class
-    /// word.
-    fn is_word(&self) -> bool {
-        false
-    }
-
-    /// The token positions that this word takes.
+    /// The token positions that the concept takes as a word of its own, the first of the words that [enter](Self::enter). 0 where it is
+    /// read as its class word.
     fn word_length(&self) -> usize {
         0
     }

@@ -32,6 +32,6 @@ pub use learned::Learned;
 pub use loss::{FixedNoiseLoss, Launched, StepLoss};
 pub use optimizer::{AdamW, learning_rate};
 pub use photos::{TrainingPhoto, photos_hash};
-pub use prompt::{Caption, Reading, prompt_text, scene_text};
+pub use prompt::{Caption, Reading, WordLengths, prompt_text, scene_text};
 pub use sample::{Encoded, Sampler, decode, denoise_batch};
 pub use trainer::{FIXED_NOISE, Trainer};

@@ -3,9 +3,11 @@
 //! the text encoder beside that, or in its place. `(text:1.2)` weighs a part (see `diffusion::pieces`).
 
 use std::ops::Range;
+use std::path::Path;
 
+use super::checkpoint::Checkpoint;
 use super::error::Result;
-use crate::diffusion::{Error, LearnedWord, Piece, pieces};
+use crate::diffusion::{Error, LearnedWord, Piece, Span, Tokenizer, pieces};
 use crate::protocol::{OtherConcept, before_name, next_name, with_class_words};
 
 /// A prompt with class words in place of concepts.
@@ -21,6 +23,36 @@ pub struct Reading {
     pub others: Vec<usize>,
     /// Where in the text concepts stand, in their order: the learned one, or one of the others by its number.
     pub places: Vec<(Range<usize>, Option<usize>)>,
+}
+
+/// The token positions that words of concepts take: the learned one's, and those of others by their number. 0 is a concept that is read
+/// as its class word.
+#[derive(Debug, Clone, Default)]
+pub struct WordLengths {
+    /// Of the learned concept.
+    pub own: usize,
+    /// Of the others.
+    pub others: Vec<usize>,
+}
+
+impl WordLengths {
+    /// Of the concepts whose checkpoints are at `own` and those of `others`; one that is not there yet counts as its class word.
+    ///
+    /// # Errors
+    /// A checkpoint that cannot be read.
+    pub fn of(own: Option<&Path>, others: &[OtherConcept]) -> Result<Self> {
+        let length = |path: &Path| {
+            if path.is_file() { Ok(Checkpoint::load(path)?.meta.config.method.word_length()) } else { Ok(0) }
+        };
+        let others = others.iter().map(|other| length(&other.checkpoint)).collect::<Result<_>>()?;
+        Ok(Self { own: own.map_or(Ok(0), length)?, others })
+    }
+}
+
+/// The part of `text` that a tokenizer cuts, with words of so many positions at these places; empty when all is read.
+fn cut(text: &str, words: impl Iterator<Item = (Range<usize>, usize)>, tokenizer: &Tokenizer) -> Result<String> {
+    let spans = words.filter(|(_, length)| *length > 0).map(|(range, length)| Span { range, ids: 0..length as u32 });
+    Ok(tokenizer.tokens_with(text, &spans.collect::<Vec<_>>())?.cut)
 }
 
 /// A caption of a training as it is read.
@@ -47,6 +79,11 @@ impl Caption {
         Self { text, concepts }
     }
 
+    /// What of it a tokenizer cuts, with a word of so many positions; empty when all is read.
+    pub fn cut(&self, length: usize, tokenizer: &Tokenizer) -> Result<String> {
+        cut(&self.text, self.concepts.iter().map(|range| (range.clone(), length)), tokenizer)
+    }
+
     /// Where the concept's word stands.
     pub fn words(&self) -> Vec<LearnedWord> {
         self.concepts.iter().map(|range| LearnedWord { range: range.clone(), word: 0 }).collect()
@@ -54,6 +91,12 @@ impl Caption {
 }
 
 impl Reading {
+    /// What of it a tokenizer cuts; empty when all is read.
+    pub fn cut(&self, lengths: &WordLengths, tokenizer: &Tokenizer) -> Result<String> {
+        let length = |whose: Option<usize>| whose.map_or(lengths.own, |i| lengths.others.get(i).copied().unwrap_or(0));
+        cut(&self.text, self.places.iter().map(|(range, whose)| (range.clone(), length(*whose))), tokenizer)
+    }
+
     /// Read `prompt`, which may name the concepts `others`. A `{name}` of none is refused.
     pub fn of(prompt: &str, class_word: &str, others: &[OtherConcept]) -> Result<Self> {
         let pieces = pieces(prompt)?;

@@ -325,7 +325,7 @@ impl Task<'_> {
     /// The captions of the training.
     fn captions(&self) -> Vec<Caption> {
         let method = &self.config.method;
-        let read = |text: &String| Caption::of(text, self.class_word, method.is_word());
+        let read = |text: &String| Caption::of(text, self.class_word, method.word_length() > 0);
         method.captions(self.config).iter().map(read).collect()
     }
 }

@@ -8,7 +8,7 @@ use super::train::captions;
 use super::{Error, words};
 use crate::diffusion::{Compute, Cost, Outline, Speed, TextOutline, TextsRead, odd_text, other_syntax, part_of};
 use crate::metrics::LOOKS;
-use crate::personalize::{Checkpoint, FIXED_NOISE, Reading};
+use crate::personalize::{Checkpoint, FIXED_NOISE, Reading, WordLengths};
 use crate::protocol::{
     CutPrompt, DeviceName, Estimate, EstimateRequest, FloatType, MaskConfig, MaskWork, Memory, ModelSpec, OddPrompt,
     OtherSyntax, PartReport, PictureConfig, SampleConfig, ScoreWork, SharedConfig, TimeEstimate, TrainConfig,
@@ -334,20 +334,35 @@ impl Job<'_> {
 
     /// All that the text encoder reads, with what is told of it.
     fn prompt_findings(&self, model: &Outline) -> Result<PromptFindings, Error> {
-        let read =
-            |prompt: &str| Ok::<_, Error>(Reading::of(prompt, self.class_word, &self.sample.shared.concepts)?.text);
-        // What is read, with the picture it is of, and what is written.
-        let (mut prompts, mut given): (Vec<(String, Option<usize>)>, Vec<&String>) = (Vec::new(), Vec::new());
+        let Some(text) = model.texts.first() else { return Ok(PromptFindings::default()) };
+        let concepts = &self.sample.shared.concepts;
+        let checkpoint = self.pictures.iter().find_map(|picture| picture.checkpoint.as_deref());
+        let mut lengths = WordLengths::of(checkpoint, concepts)?;
+        if let Some(train) = self.train {
+            lengths.own = train.method.word_length();
+        }
+        // What is read, and what of it is cut.
+        let read = |prompt: &str| {
+            let reading = Reading::of(prompt, self.class_word, concepts)?;
+            let cut = reading.cut(&lengths, &text.tokenizer)?;
+            Ok::<_, Error>((reading.text, cut))
+        };
+        let (mut prompts, mut given): (Vec<(String, String)>, Vec<&String>) = (Vec::new(), Vec::new());
         let mut seen = HashSet::new();
         if let Some(masks) = self.masks {
-            prompts.push((masks.mask.caption.replace("{class}", self.class_word), None));
+            let caption = masks.mask.caption.replace("{class}", self.class_word);
+            let cut = text.tokenizer.tokens(&caption)?.cut;
+            prompts.push((caption, cut));
         }
         if let Some(train) = self.train {
-            prompts.extend(captions(train, self.class_word).into_iter().map(|caption| (caption, None)));
+            for caption in captions(train, self.class_word) {
+                let cut = caption.cut(lengths.own, &text.tokenizer)?;
+                prompts.push((caption.text, cut));
+            }
             given.push(&train.caption);
             if train.sample_every > 0 {
                 given.push(&train.sample_prompt);
-                prompts.push((read(&train.sample_prompt)?, None));
+                prompts.push(read(&train.sample_prompt)?);
             }
         }
         if self.samplings() > 0 {
@@ -355,16 +370,11 @@ impl Job<'_> {
             let listed = listed.flat_map(|(at, picture)| [(at, &picture.prompt), (at, &picture.negative_prompt)]);
             for (at, prompt) in listed.filter(|(_, prompt)| seen.insert(*prompt)) {
                 given.push(prompt);
-                prompts.push((read(prompt).map_err(|error| error.of_picture(at))?, Some(at)));
+                prompts.push(read(prompt).map_err(|error| error.of_picture(at))?);
             }
         }
         let (mut cut_prompts, mut odd_prompts) = (Vec::new(), Vec::new());
-        for (prompt, picture) in prompts {
-            let Some(text) = model.texts.first() else { continue };
-            let cut = match (text.tokenizer.tokens(&prompt).map_err(Error::from), picture) {
-                (Err(error), Some(at)) => return Err(error.of_picture(at)),
-                (tokens, _) => tokens?.cut,
-            };
+        for (prompt, cut) in prompts {
             let odd = odd_text(&prompt);
             if !odd.is_empty() {
                 odd_prompts.push(OddPrompt { prompt: prompt.clone(), odd });
@@ -387,6 +397,7 @@ fn training_step(model: &Outline, train: &TrainConfig) -> Cost {
 }
 
 /// What is told of prompts.
+#[derive(Default)]
 struct PromptFindings {
     cut_prompts: Vec<CutPrompt>,
     odd_prompts: Vec<OddPrompt>,

@@ -13,6 +13,7 @@ use crate::fs::{NewFile, Show};
 use crate::image::{read_mask, read_photo};
 use crate::json;
 use crate::masks::agreement::{boundary_f, iou};
+use crate::personalize::WordLengths;
 use crate::protocol::{Event, MaskConfig, MaskWork, Phase, SampleConfig, SettingError, SharedConfig};
 use crate::workspace::{self, BenchLine, EventLog, MaskBench, MaskWay, TruePicture};
 
@@ -59,7 +60,7 @@ fn make(job: &MaskJob, log: &mut EventLog, stop: &StopFlag) -> Result<Outcome, E
     let model = base_model(job, std::slice::from_ref(config), spec.pictures.len(), log)?;
     if let Some(model) = &model {
         let caption = config.caption.replace("{class}", &spec.class_word);
-        warn_of_prompts([&caption], &spec.class_word, &[], model, log)?;
+        warn_of_prompts(vec![&caption], &spec.class_word, &[], &WordLengths::default(), model, log)?;
     }
     let makers = MaskMakers::load(config, &spec.class_word, &job.concept, model.as_deref())?;
     let (looks, total) = (config.looks(), spec.pictures.len() * config.looks());

@@ -33,7 +33,7 @@ pub use segment::segment;
 
 use crate::diffusion::{BaseModel, Compute, Outline};
 use crate::fs::Show;
-use crate::personalize::Reading;
+use crate::personalize::{Reading, WordLengths};
 use crate::protocol::{
     CONDITIONS, CutPrompt, DISK_FULL, Event, EventRecord, JobKind, ModelSpec, OddPrompt, OtherConcept, Phase,
     SettingError,
@@ -427,28 +427,33 @@ fn load_model(
 }
 
 /// Warn of prompts that are longer than the base model reads, and of those that other programs read otherwise.
-fn warn_of_prompts<'a>(
-    prompts: impl IntoIterator<Item = &'a String>,
+fn warn_of_prompts(
+    prompts: Vec<&String>,
     class_word: &str,
     concepts: &[OtherConcept],
+    lengths: &WordLengths,
     model: &BaseModel,
     log: &mut EventLog,
 ) -> Result<(), Error> {
-    let prompts: Vec<&String> = prompts.into_iter().collect();
     for prompt in &prompts {
-        let text = Reading::of(prompt, class_word, concepts)?.text;
-        let cut = model.tokenizer().tokens(&text)?.cut;
-        if !cut.is_empty() {
-            let cut = CutPrompt { prompt: (*prompt).clone(), cut, limit: model.texts[0].encoder.max_length() };
-            log.write(Event::Warning { message: cut.warning() })?;
-        }
-        let odd = diffusion::odd_text(&text);
-        if !odd.is_empty() {
-            log.write(Event::Warning { message: OddPrompt { prompt: (*prompt).clone(), odd }.warning() })?;
-        }
+        let reading = Reading::of(prompt, class_word, concepts)?;
+        warn_of_text(prompt, &reading.text, reading.cut(lengths, model.tokenizer())?, model, log)?;
     }
     for told in diffusion::other_syntax(prompts) {
         log.write(Event::Warning { message: told.warning() })?;
+    }
+    Ok(())
+}
+
+/// The same of one prompt, that is read as `text`; `cut` of it is not read.
+fn warn_of_text(prompt: &str, text: &str, cut: String, model: &BaseModel, log: &mut EventLog) -> Result<(), Error> {
+    if !cut.is_empty() {
+        let cut = CutPrompt { prompt: prompt.to_owned(), cut, limit: model.texts[0].encoder.max_length() };
+        log.write(Event::Warning { message: cut.warning() })?;
+    }
+    let odd = diffusion::odd_text(text);
+    if !odd.is_empty() {
+        log.write(Event::Warning { message: OddPrompt { prompt: prompt.to_owned(), odd }.warning() })?;
     }
     Ok(())
 }

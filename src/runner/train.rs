@@ -7,12 +7,14 @@ use super::mask_makers::MaskMakers;
 use super::sample::{Subject, write_picture};
 use super::{
     Error, Outcome, Progress, StopFlag, TrainJob, estimate, evaluate, last_checkpoint, load_model, warn_of_prompts,
+    warn_of_text,
 };
-use crate::diffusion::{BaseModel, Outline};
+use crate::diffusion::{BaseModel, Outline, other_syntax};
 use crate::fs::sha256;
 use crate::image::square;
 use crate::personalize::{
-    Caption, Checkpoint, FixedNoiseLoss, Launched, Sampler, Trainer, TrainingPhoto, decode, denoise_batch, photos_hash,
+    Caption, Checkpoint, FixedNoiseLoss, Launched, Sampler, Trainer, TrainingPhoto, WordLengths, decode, denoise_batch,
+    photos_hash,
 };
 use crate::protocol::{Event, Phase, PictureConfig, ScoreTask, TrainConfig, UsedCheckpoint};
 use crate::workspace::{self, Concept, EventLog, EventReader, JobFolder, RunSpec, checkpoint_path};
@@ -71,9 +73,9 @@ impl StepTeller {
     }
 }
 
-/// The captions of a training, with class words in them.
-pub(super) fn captions(config: &TrainConfig, class_word: &str) -> Vec<String> {
-    let read = |caption: String| Caption::of(&caption, class_word, config.method.is_word()).text;
+/// The captions of a training, read.
+pub(super) fn captions(config: &TrainConfig, class_word: &str) -> Vec<Caption> {
+    let read = |caption: String| Caption::of(&caption, class_word, config.method.word_length() > 0);
     config.method.captions(config).into_iter().map(read).collect()
 }
 
@@ -98,9 +100,16 @@ pub(super) fn run(job: &TrainJob, log: &mut EventLog, stop: &StopFlag) -> Result
         masks: None,
     };
     let model = load_model(&job.models, &spec.base_model, &job.concept, &needs, log)?;
-    let captions = captions(config, &spec.class_word);
+    let length = config.method.word_length();
+    for caption in captions(config, &spec.class_word) {
+        warn_of_text(&caption.text, &caption.text, caption.cut(length, model.tokenizer())?, &model, log)?;
+    }
+    let lengths = WordLengths { own: length, others: Vec::new() };
     let pictured = (config.sample_every > 0).then_some(&config.sample_prompt);
-    warn_of_prompts(pictured.into_iter().chain(&captions), &spec.class_word, &[], &model, log)?;
+    warn_of_prompts(pictured.into_iter().collect(), &spec.class_word, &[], &lengths, &model, log)?;
+    for told in other_syntax([&config.caption]) {
+        log.write(Event::Warning { message: told.warning() })?;
+    }
     if spec.base_model_hash.as_ref() != Some(&model.hash) {
         job.folder.write(&RunSpec { base_model_hash: Some(model.hash.clone()), ..spec.clone() })?;
     }

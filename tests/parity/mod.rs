@@ -9,4 +9,5 @@ mod models;
 mod precision;
 mod samplers;
 mod sampling;
+mod textual_inversion;
 mod training;

@@ -61,10 +61,6 @@ impl Method for Settings {
         }
     }
 
-    fn is_word(&self) -> bool {
-        true
-    }
-
     fn word_length(&self) -> usize {
         self.vectors
     }

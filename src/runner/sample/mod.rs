@@ -16,6 +16,7 @@ use super::mask_makers::MadeMask;
 use super::{Error, Outcome, Progress, SampleJob, StopFlag, estimate, load_model, warn_of_prompts};
 use crate::diffusion::BaseModel;
 use crate::image::is_whole;
+use crate::personalize::WordLengths;
 use crate::protocol::{
     Event, EventRecord, ModelSpec, OtherConcept, Phase, PictureConfig, PictureRecord, SharedConfig, UsedCheckpoint,
     UsedConcept,
@@ -106,7 +107,9 @@ impl Sampling<'_> {
             self.plan.iter().flat_map(|planned| [&planned.config.prompt, &planned.config.negative_prompt]).collect();
         let mut prompts: Vec<&String> = prompts.into_iter().collect();
         prompts.sort();
-        warn_of_prompts(prompts, self.subject.class_word, &self.shared.concepts, model, log)?;
+        let own = self.plan.iter().find_map(|planned| planned.config.checkpoint.as_deref());
+        let lengths = WordLengths::of(own, &self.shared.concepts)?;
+        warn_of_prompts(prompts, self.subject.class_word, &self.shared.concepts, &lengths, model, log)?;
         self.shared.check()?;
         self.plan.iter().try_for_each(|planned| planned.config.check())?;
         makers::make(self, batches::pending(&self.plan, self.made), &mut Progress::new(log, self.phase), stop, keep)
