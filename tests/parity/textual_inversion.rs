@@ -12,7 +12,7 @@ use catbench::method::{Export, Method, Task};
 use catbench::personalize::{
     Caption, Checkpoint, Draw, Learned, Sampler, Trainer, TrainingPhoto, decode, denoise_batch,
 };
-use catbench::protocol::{LrScheduler, ModelSpec, NoiseKind, PictureConfig, SampleConfig, SamplerKind, TrainConfig};
+use catbench::protocol::{LrScheduler, ModelSpec, NoiseKind, PictureConfig, SamplerKind, SharedConfig, TrainConfig};
 use image::{Rgb, RgbImage};
 use serde_json::Value;
 
@@ -128,23 +128,25 @@ impl Reference {
         self.says["picture"]["prompt"].as_str().unwrap().replace("{}", "{concept}")
     }
 
-    fn sample_config(&self, strength: f32) -> SampleConfig {
-        SampleConfig {
+    fn picture(&self, strength: f32) -> PictureConfig {
+        PictureConfig {
+            prompt: self.prompt(),
+            seed: self.says["picture"]["seed"].as_u64().unwrap(),
             steps: self.says["picture"]["steps"].as_u64().unwrap() as usize,
             guidance_scale: self.says["picture"]["guidance_scale"].as_f64().unwrap(),
             sampler: SamplerKind::Ddim,
             noise: NoiseKind::Torch,
             strength,
-            ..SampleConfig::default()
+            ..PictureConfig::default()
         }
     }
 
     /// The latents of the picture with `checkpoint`, or of the base model.
     fn latents(&self, model: &BaseModel, checkpoint: Option<&Checkpoint>, strength: f32) -> Tensor {
-        let config = self.sample_config(strength);
-        let picture: PictureConfig = config.picture(self.prompt(), self.says["picture"]["seed"].as_u64().unwrap());
+        let picture = self.picture(strength);
         let learned = checkpoint.map(|checkpoint| (checkpoint, Path::new("checkpoint")));
-        let text = Sampler::new(model, CLASS_WORD, config, learned).unwrap().encode(&self.prompt()).unwrap();
+        let text = Sampler::new(model, CLASS_WORD, (&picture, &SharedConfig::default()), learned).unwrap();
+        let text = text.encode(&picture.prompt).unwrap();
         let batch = [(&text, &picture)];
         denoise_batch(model, &batch, &mut |_, _| ControlFlow::Continue(())).unwrap().unwrap().remove(0)
     }
