@@ -76,7 +76,7 @@
 //! |---|---|
 //! | a method | `src/method/<name>/`: `Settings` (by the macro `settings!`), `DECLARATION`, `impl Method`; `pub mod` and a line in `methods!` in `src/method/mod.rs`. If what it learns enters elsewhere than text encoders: `diffusion::Additions` |
 //! | a setting of trainings | a row in `src/protocol/train.rs` for all methods, in `src/method/<name>/settings.rs` for one; the code that uses it, in `src/personalize`. `left_out: true` keeps old files equal |
-//! | a setting of samplings | a field of `PictureConfig` in `src/protocol/picture.rs` if pictures of one sampling may differ in it, else of `SampleConfig`; the code that uses it, `src/personalize/sample.rs` or `src/diffusion/sampler.rs` |
+//! | a setting of samplings | a row of `PictureConfig` in `src/protocol/picture.rs` if pictures of one sampling may differ in it, else of `SharedConfig` in `src/protocol/sampling.rs`; the code that uses it, `src/personalize/sample.rs` or `src/diffusion/sampler.rs` |
 //! | a setting of the workbench | `HomeSettings` in `src/workspace/settings.rs` |
 //! | a sampler | `src/diffusion/samplers/<name>.rs` and the match in its `mod.rs`; `SamplerKind` in `src/protocol/sampling.rs`; its name in web UIs, `src/image/provenance.rs` |
 //! | a score | measured: `src/metrics/measure.rs`; recorded and averaged: `src/statistics/record.rs`; `Scores` in `src/protocol/library.rs`; shown: `src/cli/score_table.rs`, `src/client/words.rs`, `src/tui/screens/scores.rs` |

@@ -31,7 +31,8 @@ const TOPICS: &[(&str, &str, &str)] = &[
 ];
 
 /// The topic that is made from rows.
-const SETTINGS: (&str, &str) = ("settings", "every setting of a training, with what it can be and usually is");
+const SETTINGS: (&str, &str) =
+    ("settings", "every setting of trainings, samplings and scorings: what it can be and usually is");
 
 /// Options of `completions`.
 #[derive(Debug, clap::Args)]

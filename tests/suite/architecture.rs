@@ -228,11 +228,6 @@ const NAMING: &[(&str, &str)] = &[
     ("metrics/measure.rs", "a score is that of the paper's evaluation"),
     ("cli/score_table.rs", "it says which score that is"),
     ("cli/sweep.rs", "its help has a short name of a setting as its example"),
-    // Until the settings of samplings are rows.
-    ("protocol/config.rs", "not yet mended"),
-    ("protocol/picture.rs", "not yet mended"),
-    ("cli/score.rs", "not yet mended"),
-    ("cli/mod.rs", "not yet mended"),
 ];
 
 /// `text` in small letters, and with a space between the words of a name, however it is written.

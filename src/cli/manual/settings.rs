@@ -1,9 +1,9 @@
 //! `catbench manual settings`: every setting, from the same rows that the command line, the form and files read.
 
-use crate::cli::settings::said;
+use crate::cli::settings::{Table as Options, said};
 use crate::cli::table::{Cell, Column, Format, Table};
 use crate::method::MethodSettings;
-use crate::protocol::{Declaration, Row, TrainConfig};
+use crate::protocol::{Declaration, Row, SampleConfig, ScoreConfig, TrainConfig, text_of};
 
 /// How long a line of text is at most.
 const WIDTH: usize = 80;
@@ -20,25 +20,15 @@ struct Section {
 /// One setting.
 struct Entry {
     row: &'static Row,
-    /// The methods that have it.
-    methods: Vec<&'static str>,
-    /// What it can be.
-    can_be: String,
-    /// What it is when nothing is said.
-    usual: String,
+    /// What is known of it, by name.
+    facts: Vec<(&'static str, String)>,
 }
 
 impl Entry {
-    /// Its labelled facts.
-    fn facts(&self) -> [(&'static str, String); 4] {
-        let all = self.methods.len() == MethodSettings::ALL.len();
-        let resume = if self.row.may_differ { "may differ" } else { "stays as it was" };
-        [
-            ("can be", self.can_be.clone()),
-            ("usual", self.usual.clone()),
-            ("methods", if all { "all".into() } else { self.methods.join(", ") }),
-            ("on resume", resume.into()),
-        ]
+    fn new(row: &'static Row, usual: String) -> Self {
+        let can_be = row.must_be().replace("must be ", "").replace(" in quotes", "");
+        let usual = if usual.is_empty() { row.unset.unwrap_or("nothing").to_owned() } else { usual };
+        Self { row, facts: vec![("can be", can_be), ("usual", usual)] }
     }
 
     /// The words for it.
@@ -85,17 +75,15 @@ fn trainings(methods: &[&'static Declaration]) -> Section {
             "preset" => "the first of the method's, below".into(),
             _ => usual(row, &methods.iter().filter(has).copied().collect::<Vec<_>>()),
         };
-        let can_be = if row.name == "preset" {
-            let names =
-                |method: &Declaration| method.presets.iter().map(|preset| preset.name).collect::<Vec<_>>().join(", ");
-            let each: Vec<String> =
-                methods.iter().map(|method| format!("{}: {}", method.name, names(method))).collect();
-            each.join("; ")
-        } else {
-            row.must_be().replace("must be ", "").replace(" in quotes", "")
-        };
-        let methods = MethodSettings::ALL.iter().filter(has).map(|method| method.name).collect();
-        entries.push(Entry { row, methods, can_be, usual });
+        let having: Vec<&str> = MethodSettings::ALL.iter().filter(has).map(|method| method.name).collect();
+        let all = having.len() == MethodSettings::ALL.len();
+        let mut entry = Entry::new(row, usual);
+        if row.name == "preset" {
+            entry.facts[0].1 = methods.iter().map(|method| presets_of(method)).collect::<Vec<_>>().join("; ");
+        }
+        entry.facts.push(("methods", if all { "all".into() } else { having.join(", ") }));
+        entry.facts.push(("on resume", if row.may_differ { "may differ" } else { "stays as it was" }.into()));
+        entries.push(entry);
     }
     Section {
         title: "Settings of a training",
@@ -103,6 +91,33 @@ fn trainings(methods: &[&'static Declaration]) -> Section {
                 `catbench sweep --grid`, in the workbench's form, and in run.toml, which records them all.",
         entries,
     }
+}
+
+/// The settings of samplings.
+fn samplings() -> Section {
+    let usual = |row: &Row| text_of(&SampleConfig::default().get(row.name));
+    Section {
+        title: "Settings of a sampling",
+        about: "As options of `catbench sample` and `catbench score`, behind a prompt of a list, in [sample] of a protocol, as columns \
+                of `catbench sweep --grid`, and in batch.toml. Presets set some: see below.",
+        entries: <SampleConfig as Options>::rows().into_iter().map(|row| Entry::new(row, usual(row))).collect(),
+    }
+}
+
+/// The settings of scorings, besides the settings of their samplings.
+fn scorings() -> Section {
+    let usual = |row: &Row| text_of(&ScoreConfig::default().value(row.name));
+    Section {
+        title: "Settings of a scoring",
+        about: "As options of `catbench score` and `catbench sweep`, and in score.toml; besides the settings of a sampling.",
+        entries: <ScoreConfig as Options>::rows().into_iter().map(|row| Entry::new(row, usual(row))).collect(),
+    }
+}
+
+/// The presets of `method`, by name.
+fn presets_of(method: &Declaration) -> String {
+    let names: Vec<&str> = method.presets.iter().map(|preset| preset.name).collect();
+    format!("{}: {}", method.name, names.join(", "))
 }
 
 /// The methods and their presets.
@@ -113,7 +128,7 @@ fn presets(methods: &[&'static Declaration]) -> Vec<(String, Vec<String>)> {
 
 /// The reference of the settings of `methods`.
 pub fn reference(methods: &[&'static Declaration], format: Format) -> String {
-    let sections = [trainings(methods)];
+    let sections = [trainings(methods), samplings(), scorings()];
     let mut text = String::new();
     for section in &sections {
         text += &match format {
@@ -138,7 +153,7 @@ fn plain(section: &Section) -> String {
     for entry in &section.entries {
         text += &format!("{}\n", entry.title());
         text += &wrapped(&entry.row.meaning(), "    ");
-        for (label, fact) in entry.facts() {
+        for (label, fact) in &entry.facts {
             text += &wrapped(&format!("{label}: {fact}"), "    ");
         }
         text.push('\n');
@@ -147,13 +162,14 @@ fn plain(section: &Section) -> String {
 }
 
 fn markdown(section: &Section) -> String {
-    let titles = ["setting", "option", "what it means", "can be", "usual", "methods", "on resume"];
+    let labels = section.entries.iter().take(1).flat_map(|entry| &entry.facts).map(|(label, _)| *label);
+    let titles = ["setting", "option", "what it means"].into_iter().chain(labels);
     let rows = section.entries.iter().map(|entry| {
         let first = [entry.row.name.to_owned(), format!("--{}", entry.row.option()), entry.row.meaning()];
-        let all = first.into_iter().chain(entry.facts().map(|(_, fact)| fact));
+        let all = first.iter().chain(entry.facts.iter().map(|(_, fact)| fact));
         all.map(|text| Cell::from(text.as_str())).collect()
     });
-    let columns = titles.iter().map(|title| Column::new(title, title)).collect();
+    let columns = titles.map(|title| Column::new(title, title)).collect();
     let table = Table { columns, rows: rows.collect(), ..Table::default() };
     format!("## {}\n\n{}\n{}\n", section.title, wrapped(section.about, ""), table.render(Format::Markdown))
 }
