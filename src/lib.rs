@@ -1,39 +1,95 @@
-//! Catbench: a terminal workbench for text-to-image personalization with CatVersion
-//! (Zhao et al. 2023, arXiv 2311.14631).
+//! Catbench: a terminal workbench that teaches a text-to-image diffusion model a concept of yours, by one of several methods.
 //!
 //! # Map
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`protocol`] | what travels between processes: job settings and events; plain data |
-//! | [`catversion`] | the method: residual embeddings, training, checkpoints, pictures of the concept |
-//! | [`diffusion`] | the frozen base model, differentiable where CatVersion needs it |
-//! | [`sys`] | what the system gives only through unsafe calls |
-//! | [`image`] | photos, masks, Pillow-exact resampling, contact sheets, PNG with text |
+//! | [`protocol`] | what travels between processes: settings of jobs as rows of tables, requests, events; plain data |
+//! | [`method`] | the methods, a folder each: settings, what is learned, how it enters the model, files of other programs |
+//! | [`personalize`] | what all methods share: photos, draws, loss, optimizer, training, checkpoints, pictures of the concept |
+//! | [`diffusion`] | the frozen base model, differentiable where methods need it |
+//! | [`metrics`] | CLIP and DINO scores of samples against photos and prompts |
 //! | [`segment`] | Segment Anything: masks from points; the segmenter of a world |
 //! | `masks` | masks of finished pictures by the untrained base model, and how alike masks are |
-//! | [`metrics`] | CLIP and DINO scores of samples against photos and prompts |
 //! | [`statistics`] | what scores say: records, intervals, differences, which of several is best |
-//! | [`workspace`] | the files of a concept: settings, photos, job folders, events; of a home: queue, plans |
-//! | `runner` | what does a job: a process of its own |
+//! | [`image`] | photos, masks, resampling equal to Pillow's, contact sheets, PNG with text, pictures of other programs |
+//! | [`workspace`] | files: of a concept (settings, photos, job folders, events), of a home (queue, plans, protocols) |
+//! | `runner` | the process that does a job |
 //! | `daemon` | the process that owns the queue, starts runners, watches files and answers clients |
 //! | `store` | the daemon's index over the files: sled behind typed trees |
 //! | [`client`] | what commands and screens ask of the daemon and of runners: the one door into the queue, plans |
-//! | [`cli`] | the commands, one file a verb |
+//! | [`cli`] | the commands, one file a verb; the texts of `catbench manual` |
 //! | [`tui`] | the workbench |
-//! | `archive` | the directory of a zip archive of files as they are |
-//! | [`fs`] | atomic file writes, hashes, whose a file is |
-//! | [`json`] | JSON whose numbers are numbers |
+//! | [`fs`] | atomic file writes, hashes, the owner of a file |
+//! | [`json`] | JSON that refuses what is not a number |
+//! | `archive` | the directory of a zip archive |
+//! | [`sys`] | what the system gives only through unsafe calls |
 //!
-//! What is public is what tests, benches and examples use. All else is private to the crate, so that the compiler tells what
-//! nothing uses.
+//! What tests, benches and examples use is public. All else is private to the crate, so that the compiler finds what nothing uses.
 //!
 //! # Dependency rule
 //!
 //! `tui`, `cli` → `client` → `protocol`, `workspace` ← `daemon` → `store`. Clients and the daemon know each other only by `protocol`.
-//! `statistics` is arithmetic on records: whoever has scores may ask it. Only `runner` uses `catversion`, `diffusion`, `metrics`, `segment` and `masks`, and those five know nothing of processes or screens
-//! (`metrics` and `segment` read their models with the readers of `diffusion` and compute with its operations; `masks` looks with
-//! `diffusion` and asks `segment`). `tests/suite/architecture.rs` checks it.
+//!
+//! Only `runner` uses models: `diffusion`, `personalize`, `metrics`, `segment`, `masks`, and what methods do with them. These know
+//! nothing of processes and screens. Everybody may read what methods declare of themselves, and their settings:
+//! [`method::MethodSettings`], and nothing else of `method`. No module names a method, but for its own folder and the list in
+//! `src/method/mod.rs`. `statistics` is arithmetic on records: whoever has scores may ask it. `tests/suite/architecture.rs` checks all
+//! this.
+//!
+//! # Words
+//!
+//! One word has one meaning, in code, files, screens and texts.
+//!
+//! | word | meaning |
+//! |---|---|
+//! | home | the folder of all concepts: `workspaces/`, or `$CATBENCH_HOME` |
+//! | concept | what is learned, and its folder: name, class word, photos, masks, prompt lists, notes, tags |
+//! | class word | the word for its kind: `teapot` |
+//! | base model | the frozen diffusion model: text encoders, UNet, VAE, tokenizer, noise schedule |
+//! | method | how a concept is learned |
+//! | preset | a named set of settings of a method |
+//! | setting | one row of a table of settings ([`protocol::Row`]): name, meaning, what it can be, usual value |
+//! | what was learned | the named tensors that a training changed ([`personalize::Learned`]) |
+//! | strength | how much it acts: 0 is the base model, 1 as trained |
+//! | conditioning | what the UNet is told: hidden states of text encoders, pooled vector, time ids |
+//! | run | one training, with its settings, events, checkpoints, samples and scores |
+//! | checkpoint | what was learned up to a step, and all that exact resume needs |
+//! | sampling | one job that makes pictures of prompts; its folder is a batch |
+//! | sample | one generated picture, with its record |
+//! | record | how a picture was made, or what was measured, as it is in files |
+//! | photo | a picture that the user gave; *picture* is either a photo or a sample |
+//! | mask | grey PNG of the size of its picture, white where the concept is; a *maker* makes it |
+//! | score | one number with what it was measured on and how; an *interval* says how sure it is |
+//! | prompt list | a text file of prompts, sampled as one job |
+//! | job | a run, a sampling, a scoring or a making of masks, in the queue; its *spec* is its settings file |
+//! | plan | several trainings and scorings with one table: a sweep, or a protocol's |
+//! | protocol | a file of subjects that `catbench bench` trains and scores; the module [`protocol`] is what travels between processes |
+//! | event | one line of a job's log: a step, a sample, a checkpoint, its end |
+//! | runner, daemon, client | the three roles of the program: it does a job; it owns the queue; it asks |
+//! | screen, overlay | what the workbench shows, and what lies over it; a `Place` is a screen by its number |
+//! | device | what computes: `cpu`, `cuda:0`, `metal` |
+//!
+//! # To add something, touch these
+//!
+//! | to add | touch |
+//! |---|---|
+//! | a method | `src/method/<name>/`: `Settings` (by the macro `settings!`), `DECLARATION`, `impl Method`; `pub mod` and a line in `methods!` in `src/method/mod.rs`. If what it learns enters elsewhere than text encoders: `diffusion::Additions` |
+//! | a setting of trainings | a row in `src/protocol/train.rs` for all methods, in `src/method/<name>/settings.rs` for one; the code that uses it, in `src/personalize`. `left_out: true` keeps old files equal |
+//! | a setting of samplings | a field of `PictureConfig` in `src/protocol/picture.rs` if pictures of one sampling may differ in it, else of `SampleConfig`; the code that uses it, `src/personalize/sample.rs` or `src/diffusion/sampler.rs` |
+//! | a setting of the workbench | `HomeSettings` in `src/workspace/settings.rs` |
+//! | a sampler | `src/diffusion/samplers/<name>.rs` and the match in its `mod.rs`; `SamplerKind` in `src/protocol/sampling.rs`; its name in web UIs, `src/image/provenance.rs` |
+//! | a score | measured: `src/metrics/measure.rs`; recorded and averaged: `src/statistics/record.rs`; `Scores` in `src/protocol/library.rs`; shown: `src/cli/score_table.rs`, `src/client/words.rs`, `src/tui/screens/scores.rs` |
+//! | a maker of masks | `MaskMaker` in `src/protocol/masks.rs`; `src/runner/mask_makers.rs` |
+//! | a verb | a file in `src/cli`, and `Verb` and the match in `src/cli/mod.rs` |
+//! | a topic of the manual | a text in `src/cli/manual/`, and a line in `src/cli/manual.rs` |
+//! | a screen | `src/tui/screens/<name>.rs` (`impl Screen`); `Place` in `src/tui/keymap.rs`; `Screens` in `src/tui/app.rs` |
+//! | a key | of a screen: `Action` and a line of `BINDINGS` in `src/tui/keymap.rs`, and the screen's `act`. Of an overlay: `src/tui/keymap/overlays.rs`. Help, footer and palette follow |
+//! | a job kind | `src/workspace/job/<kind>.rs` (`KIND`, `Spec`) and a line in `KINDS`; `JobKind` in `src/protocol/queue.rs`; `Asked` in `src/client/begin.rs`; the match in `src/runner/mod.rs`, and `src/runner/estimate.rs` for what it needs; where Enter leads to in `src/tui/screens/jobs.rs` |
+//! | a file format of other programs | what was learned: a `Format` in the method's `DECLARATION`, `import` and `export` of its `Method`; the commands follow. Records in pictures: `src/image/programs/<name>.rs`. Base models: `src/diffusion/original.rs` |
+//! | a setting of a protocol's file | `Protocol` in `src/cli/bench.rs` |
+//!
+//! Then a test (see `tests/README.md`), and the text of the manual that speaks of it.
 
 mod archive;
 pub mod cli;

@@ -10,7 +10,7 @@ pub fn map_file(file: &File) -> io::Result<memmap2::Mmap> {
     // SAFETY: the mapping is read-only and private, so this process writes to none of it, and this program replaces files by
     // renaming, which leaves a mapping as it is. Sound it is only as long as no other process writes to the file or cuts it
     // short, which nothing here checks or could. Where one writes, the bytes behind the slice change while it is borrowed: weights
-    // are then partly those of another file. Where one cuts it short, a read past the end raises SIGBUS, which ends this process.
+    // are then partly from another file. Where one cuts it short, a read past the end raises SIGBUS, which ends this process.
     unsafe { memmap2::Mmap::map(file) }
 }
 
@@ -24,7 +24,7 @@ pub fn peer_user(stream: &UnixStream) -> io::Result<u32> {
     {
         use std::os::fd::AsRawFd;
         let (mut user, mut group) = (0, 0);
-        // SAFETY: the descriptor is that of an open socket, and both numbers are this frame's.
+        // SAFETY: the descriptor is of an open socket, and both numbers are this frame's.
         if unsafe { libc::getpeereid(stream.as_raw_fd(), &raw mut user, &raw mut group) } < 0 {
             return Err(io::Error::last_os_error());
         }

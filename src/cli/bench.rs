@@ -24,9 +24,10 @@ use crate::workspace::plan::{Cell as PlanCell, JobIds, Plan, files, weights};
 use crate::workspace::{self, Concept, ConceptFile, Home, ScoreLine, left_out, preflight};
 
 /// Options of a protocol.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// The protocol's file. Trainings are as its `[train]` says, whatever `[train]` of a subject's concept.toml has.
+    /// The protocol: a file, or the name of one in the folder `protocols` of the home. Trainings are as its `[train]` says, whatever
+    /// `[train]` of a subject's concept.toml has.
     protocol: PathBuf,
     /// The folder that the protocol's `images` and `masks` are in, if not its own.
     #[arg(long, value_name = "DIR")]
@@ -263,7 +264,7 @@ struct Wanted {
 }
 
 impl Wanted {
-    /// Refuse a concept that was made of something else: its numbers would be taken for those of what was asked for. A model
+    /// Refuse a concept that was made of something else: its numbers would pass for the numbers of what was asked for. A model
     /// that is not named is whichever the concept has.
     fn check(&self, home: &Home, concept: &Concept, subject: &Subject) -> Result<(), Error> {
         let differs = |what: &str, has: &dyn std::fmt::Display, wanted: &dyn std::fmt::Display| {
@@ -318,8 +319,9 @@ impl Wanted {
 }
 
 pub fn run(args: &Args) -> Result<(), Error> {
-    let protocol = Protocol::read(&args.protocol)?;
     let home = Home::locate()?;
+    let args = Args { protocol: home.protocol(&args.protocol), ..args.clone() };
+    let protocol = Protocol::read(&args.protocol)?;
     client::check_writable(&home)?;
     let cells = args.cells(&home, &protocol)?;
     let mut plan = Plan::open(&home, args.name.as_ref().unwrap_or(&protocol.name), cells)?;

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{Error, print_json};
 use crate::client::{self, Daemon};
-use crate::daemon::{self, Settings};
+use crate::daemon::{self, Options};
 use crate::fs::Show;
 use crate::protocol::DaemonStatus;
 use crate::workspace::{Held, Home};
@@ -62,7 +62,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
     match &args.what {
         What::Run(RunArgs { background }) => {
             let idle = background.then_some(IDLE);
-            Ok(daemon::run(&home, Settings { idle, background: *background })?)
+            Ok(daemon::run(&home, Options { idle, background: *background })?)
         }
         What::Start(args) => {
             let status = Daemon::start(&home)?.status()?;

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{ArgMatches, Args as _, Command, FromArgMatches, Subcommand};
+use clap::{ArgMatches, Command, FromArgMatches, Subcommand};
 use serde_json::json;
 
 use super::{Error, RunArgs, print_json};
@@ -56,10 +56,11 @@ fn formats() -> Vec<&'static Format> {
     all
 }
 
-/// The verb `name`, which says what `about` does: of each method that has the format.
-fn verb(name: String, about: &[&'static str]) -> Command {
+/// The verb `name` with these arguments, which does what `about` says of each method that has the format.
+fn verb<A: clap::Args>(name: String, about: &[&'static str]) -> Command {
     let first = about.first().and_then(|about| about.split("\n\n").next()).unwrap_or_default();
-    Command::new(name).about(first.trim_end_matches('.').to_owned()).long_about(about.join("\n\n"))
+    // Last: arguments bring the words of their own struct along.
+    A::augment_args(Command::new(name)).about(first.trim_end_matches('.').to_owned()).long_about(about.join("\n\n"))
 }
 
 impl Subcommand for LearnedVerb {
@@ -75,10 +76,10 @@ impl Subcommand for LearnedVerb {
             let name = format.name;
             let imports: Vec<&str> = of_all(name).iter().filter_map(|format| format.import).collect();
             if !imports.is_empty() {
-                command = command.subcommand(ImportArgs::augment_args(verb(format!("import-{name}"), &imports)));
+                command = command.subcommand(verb::<ImportArgs>(format!("import-{name}"), &imports));
             }
             let exports: Vec<&str> = of_all(name).iter().map(|format| format.export).collect();
-            command = command.subcommand(ExportArgs::augment_args(verb(format!("export-{name}"), &exports)));
+            command = command.subcommand(verb::<ExportArgs>(format!("export-{name}"), &exports));
         }
         command
     }
@@ -162,4 +163,23 @@ fn target(out: &Path, name: &str) -> Result<PathBuf, Error> {
     }
     let out = if out.is_dir() { out.join(name) } else { out.to_owned() };
     Ok(std::path::absolute(&out).map_err(workspace::Error::io("find", &out))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_verb_says_what_it_does() {
+        let concept = LearnedVerb::augment_subcommands(Command::new("concept"));
+        let mut verbs = 0;
+        for verb in concept.get_subcommands() {
+            let about = verb.get_about().map(ToString::to_string).unwrap_or_default();
+            let long = verb.get_long_about().map(ToString::to_string).unwrap_or_default();
+            let first = if verb.get_name().starts_with("import-") { "Make a run of" } else { "Write " };
+            assert!(about.starts_with(first) && long.starts_with(&about), "{}: {about}", verb.get_name());
+            verbs += 1;
+        }
+        assert!(verbs >= formats().len(), "{verbs}");
+    }
 }

@@ -29,7 +29,7 @@ enum What {
     Make(Box<MakeArgs>),
     /// Compare ways of making masks on pictures whose true masks are known: overlap, borders, which masks are called doubtful.
     Bench(mask_bench::Args),
-    /// Look at every mask of photos and of all samples, also those of runs and scorings: which are missing, and which are empty,
+    /// Look at every mask of photos and of all samples, also of runs and scorings: which are missing, and which are empty,
     /// full, of another size, coloured or doubtful. Ends with 1 if one cannot be used.
     Check(CheckArgs),
 }
@@ -44,7 +44,7 @@ struct ImportArgs {
     /// Where a photo is opaque is the concept.
     #[arg(long, conflicts_with = "folder")]
     alpha: bool,
-    /// Also those of photos that have a mask.
+    /// Also of photos that have a mask.
     #[arg(long)]
     replace: bool,
     /// Print one JSON object.

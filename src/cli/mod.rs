@@ -114,7 +114,7 @@ enum Verb {
     Doctor(doctor::Args),
     /// Print completions for a shell.
     Completions(manual::CompletionArgs),
-    /// Print the manual page.
+    /// Print the manual page, or a topic of the manual.
     Manual(manual::ManualArgs),
     /// Do a job. Started by the other commands.
     #[command(hide = true)]

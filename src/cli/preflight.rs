@@ -45,7 +45,7 @@ pub fn say_start(from_concept: &toml::Table) {
     print_err(words::from_concept(from_concept).as_slice());
 }
 
-/// Say on stderr what all jobs of a plan need together, of which each may say something else.
+/// Say on stderr what all jobs of a plan need together; each job may say something else.
 pub fn say_plan(what: String, estimates: &[Estimate]) {
     let Some(largest) = estimates.iter().max_by_key(|estimate| estimate.peak_bytes) else { return };
     let mut all = largest.without_prompts();

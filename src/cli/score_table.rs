@@ -200,7 +200,7 @@ impl Best {
         })
     }
 
-    /// Where a best row is not better than the untrained base model; `differences` from that are those of the rows.
+    /// Where a best row is not better than the untrained base model; `differences` are the differences of the rows from that model.
     pub fn against_untrained(&self, names: &[String], differences: &[Option<Scores>]) -> Vec<String> {
         let note = |(goal, ranking): (&Goal, &Result<Ranking, String>)| {
             let best = ranking.as_ref().ok()?.best;
@@ -217,7 +217,7 @@ impl Best {
         Goal::ALL.iter().zip(&self.rankings).filter_map(note).collect()
     }
 
-    /// What is to be said of it; `names` are those of the rows, which are a `what`.
+    /// What is to be said of it; `names` are the names of the rows; each row is a `what`.
     pub fn notes(&self, what: &str, names: &[String]) -> Vec<String> {
         let mut notes: Vec<String> = Vec::new();
         for (goal, ranking) in Goal::ALL.iter().zip(&self.rankings) {

@@ -1,5 +1,6 @@
 //! Settings as options, from the tables of them. Of trainings all methods' are there; help shows those of the method that is chosen.
 
+use std::collections::BTreeSet;
 use std::marker::PhantomData;
 
 use clap::{Arg, ArgGroup, ArgMatches, Command, FromArgMatches};
@@ -39,6 +40,7 @@ fn option(row: &'static Row, help: &str) -> Arg {
     };
     let mut arg =
         Arg::new(row.name).long(row.option()).help(format!("{short}{words}")).long_help(format!("{help}{words}"));
+    arg = arg.value_name(row.name.to_uppercase());
     arg = match row.kind {
         Kind::Truth => arg.value_name("BOOL").num_args(0..=1).require_equals(true).default_missing_value("true"),
         Kind::Number(_) => arg.allow_negative_numbers(true),
@@ -48,21 +50,31 @@ fn option(row: &'static Row, help: &str) -> Arg {
     if let Some(letter) = row.letter {
         arg = arg.short(letter);
     }
-    // Presets are each method's own.
-    let is_checked = row.name != "preset";
     arg.value_parser(move |text: &str| {
-        let is_any = row.kind == Kind::Device && text == "any";
-        if is_checked && !is_any {
-            row.parse(text).map_err(|error| error.cause.into_owned())?;
+        match row.kind {
+            // Those of the method are told from the others when it is known.
+            _ if row.name == "preset" => is_preset(text)?,
+            Kind::Device if text == "any" => {}
+            _ => drop(row.parse(text).map_err(|error| error.cause.into_owned())?),
         }
         Ok::<_, String>(text.to_owned())
     })
 }
 
+/// Refuse what is no preset of any method.
+fn is_preset(text: &str) -> Result<(), String> {
+    let presets = || MethodSettings::ALL.iter().flat_map(|method| method.presets).map(|preset| preset.name);
+    if presets().any(|name| name == text) {
+        return Ok(());
+    }
+    Err(format!("must be one of {}", presets().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(", ")))
+}
+
 impl<T: Table> clap::Args for Settings<T> {
     fn augment_args(command: Command) -> Command {
-        let group = ArgGroup::new(T::GROUP).multiple(true);
-        command.group(group).args(T::rows().into_iter().map(|row| T::option(row).group(T::GROUP)))
+        let rows = T::rows();
+        let group = ArgGroup::new(T::GROUP).multiple(true).args(rows.iter().map(|row| row.name));
+        command.args(rows.into_iter().map(T::option)).group(group)
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -154,7 +166,7 @@ fn chosen() -> &'static Declaration {
 }
 
 /// What `preset` sets, in words.
-fn said(preset: &Preset) -> String {
+pub fn said(preset: &Preset) -> String {
     let list = |settings: &[(&str, &str)]| {
         settings.iter().map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(", ")
     };

@@ -222,7 +222,7 @@ pub(super) fn refuse(estimate: &Estimate) -> Result<(), Error> {
     estimate.refusal.as_ref().map_or(Ok(()), |refusal| Err(Error::Refused(refusal.clone())))
 }
 
-/// The question what is left of a run needs, of which `done` steps are done.
+/// The question what the rest of a run needs; `done` steps are done.
 fn run_request(concept: &Concept, spec: &RunSpec, done: usize) -> Result<EstimateRequest, Error> {
     let train = TrainConfig { steps: spec.train.steps.saturating_sub(done).max(1), ..spec.train.clone() };
     let score = spec.score_model.clone().filter(|_| train.evaluate).map(|score_model| ScoreWork {
@@ -235,7 +235,7 @@ fn run_request(concept: &Concept, spec: &RunSpec, done: usize) -> Result<Estimat
     Ok(EstimateRequest { train: Some(train), score, ..job })
 }
 
-/// The question what masks of so many `pictures` need.
+/// The question what masks of this many `pictures` need.
 fn mask_request(concept: &Concept, pictures: usize, mask: MaskConfig) -> Result<EstimateRequest, Error> {
     let shared = SharedConfig { device: mask.device, dtype: mask.dtype, ..SharedConfig::default() };
     let sample = SampleConfig { shared, ..SampleConfig::default() };

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::protocol::{ConceptRecord, FileRecord};
 use crate::workspace::{self, Concept, JobContents, JobFolder, Ratings, fingerprint, masks_changed, read_ratings};
 
-/// What the files of a concept say, but those of its jobs.
+/// What the files of a concept say, but not the files of its jobs.
 pub struct Look {
     pub photos: Vec<FileRecord>,
     pub masks: Vec<FileRecord>,
@@ -43,7 +43,7 @@ impl Look {
     }
 }
 
-/// Whether a concept can have this name: it is that of a folder in the home, and not one of the program's own.
+/// Whether a concept can have this name: it is the name of a folder in the home, and not of one of the program.
 pub fn is_name(concept: &str) -> bool {
     !concept.is_empty() && !concept.starts_with('.') && !concept.contains(['/', '\\', '\0'])
 }

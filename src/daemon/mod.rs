@@ -143,7 +143,7 @@ pub enum Error {
 
 /// How a daemon is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Settings {
+pub struct Options {
     /// End after this long without a client and without a job that runs or could; none for never.
     pub idle: Option<Duration>,
     /// Leave the terminal it was started from.
@@ -154,7 +154,7 @@ pub struct Settings {
 ///
 /// # Errors
 /// Another daemon serves it already; the socket cannot be opened.
-pub fn run(home: &Home, settings: Settings) -> Result<(), Error> {
+pub fn run(home: &Home, settings: Options) -> Result<(), Error> {
     if settings.background {
         // This fails only for a process that already leads a session, which is as good.
         let _ = rustix::process::setsid();

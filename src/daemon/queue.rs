@@ -467,7 +467,7 @@ impl Queue {
         self.entries.values().map(|entry| entry.position).fold(0.0, f64::max).floor() + 1.0
     }
 
-    /// A position just before another job, among those of its priority.
+    /// A position just before another job, among the jobs of its priority.
     fn position_before(&self, number: u64, before: Option<u64>) -> Result<f64, Error> {
         let Some(before) = before else { return Ok(self.last_position()) };
         let other = self.entry(before)?;

@@ -15,7 +15,7 @@ use super::log::log;
 use super::queue::Queue;
 use super::readings::ClientReadings;
 use super::shared::{Change, Shared, State};
-use super::{Error, Settings, connection, watcher};
+use super::{Error, Options, connection, watcher};
 use crate::fs::Show;
 use crate::workspace::{Home, HomeLock};
 
@@ -29,7 +29,7 @@ const CLIENTS: usize = 1000;
 const LONG_LINES: usize = 16;
 
 /// Serve until asked to end, or idle for too long.
-pub async fn serve(home: &Home, lock: HomeLock, leaving: Leaving, settings: Settings) -> Result<(), Error> {
+pub async fn serve(home: &Home, lock: HomeLock, leaving: Leaving, settings: Options) -> Result<(), Error> {
     let mut socket = Socket::open(home)?;
     let (queue, mut warnings) = Queue::open(home)?;
     for warning in &warnings {

@@ -206,7 +206,7 @@ impl ModelFiles {
 
     /// What the tensor `name` of a file in the original naming is, if it is known to be of no use.
     fn leftover(&self, name: &str, built: &dyn Fn(&str) -> bool) -> Option<&'static str> {
-        /// The rest of CLIP, of which only the text is read.
+        /// The rest of CLIP: only its text part is read.
         const CLIP_REST: [&str; 6] =
             ["position_ids", "text_projection", "logit_scale", "attn_mask", "visual_projection", "vision_model."];
         // Why a part could not be built is said; that its tensors are not used follows.

@@ -65,12 +65,6 @@ impl From<Tracked> for Conditioning {
 }
 
 impl Conditioning {
-    /// The same without a gradient.
-    #[must_use]
-    pub fn constant(&self) -> Self {
-        self.map(|x| Ok(x.clone())).unwrap_or_else(|_: Error| self.clone())
-    }
-
     /// `f` of each of its tensors, without a gradient.
     fn map(&self, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Self> {
         Ok(Self {

@@ -247,7 +247,7 @@ fn overlay(spec: &ModelSpec, name: &str) -> Option<PathBuf> {
     spec.config.as_ref().map(|folder| folder.join(name)).filter(|path| path.exists())
 }
 
-/// A part of one file, whose config is that of `--config`, else what the file's shapes told.
+/// A part of one file. Its config comes from `--config`, else from the file's shapes.
 fn told_part(
     spec: &ModelSpec,
     name: &str,

@@ -128,7 +128,7 @@ pub(super) fn family(file: &TensorFile) -> Result<Family> {
     }
 }
 
-/// Naming and config of the UNet; `sample_size` is that of the latents it was trained on.
+/// Naming and config of the UNet; `sample_size` is the size of the latents it was trained on.
 pub(super) fn unet(file: &TensorFile, family: Family, sample_size: usize) -> Result<(Naming, Result<Value>)> {
     let shapes = Shapes { file, prefix: UNET };
     let conv_in = "input_blocks.0.0";
@@ -211,7 +211,7 @@ fn heads(file: &TensorFile, part: &str, width: usize) -> Result<usize> {
     Err(file.error(cause))
 }
 
-/// Naming and config of the VAE: that of a checkpoint, or a file of its own.
+/// Naming and config of the VAE: in a checkpoint, or a file of its own.
 pub(super) fn vae(file: &TensorFile) -> Result<(Naming, Result<Value>)> {
     let prefix = if (Shapes { file, prefix: VAE }).any("") { VAE } else { "" };
     let shapes = Shapes { file, prefix };

@@ -16,7 +16,7 @@
 //! | `kernels/` | the CPU kernels |
 //! | `compute` | where a model computes, and in which numbers |
 //! | `cost/` | what all that takes, before it is done |
-//! | `embedding` | textual-inversion embeddings: words that files add |
+//! | `embedding` | words that files add |
 //! | `files`, `check`, `hash` | the files of a model, whatever their form: what is wrong with them, what they are |
 //! | `original`, `infer` | files in the original naming: names, and the configs they lack |
 //! | `tensor_file/`, `weights` | files of tensors, and the tensors of one part of a model by name |

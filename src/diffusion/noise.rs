@@ -100,7 +100,7 @@ impl OfPicture {
     }
 }
 
-/// The noise of a batch of sampled pictures: that of each depends on its seed and on nothing else.
+/// The noise of a batch of sampled pictures: the noise of each depends on its seed and on nothing else.
 pub struct PictureNoise(Vec<OfPicture>);
 
 impl PictureNoise {

@@ -25,16 +25,16 @@ pub(super) enum Naming {
 
 /// Where a tensor is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct Location {
     /// Its name in the file.
     pub name: String,
-    /// It is this one of so many equal parts of the first dimension.
+    /// It is this part of this many equal parts of the first dimension.
     pub part: Option<(usize, usize)>,
     /// It may have two more dimensions of size 1.
     pub squeeze: bool,
 }
 
-impl Place {
+impl Location {
     fn at(name: String) -> Self {
         Self { name, part: None, squeeze: false }
     }
@@ -56,18 +56,18 @@ pub(super) const OPEN_CLIP: &str = "cond_stage_model.model.";
 
 impl Naming {
     /// Where the tensor is that diffusers or transformers call `name`.
-    pub fn place(&self, name: &str) -> Place {
+    pub fn place(&self, name: &str) -> Location {
         match self {
-            Self::Diffusers => Place::at(name.to_owned()),
-            Self::UNet(layout) => Place::at(format!("{UNET}{}", unet(name, layout))),
+            Self::Diffusers => Location::at(name.to_owned()),
+            Self::UNet(layout) => Location::at(format!("{UNET}{}", unet(name, layout))),
             Self::Vae { prefix, blocks } => {
                 let name = vae(name, *blocks);
-                Place { squeeze: name.contains(".attn_1."), ..Place::at(format!("{prefix}{name}")) }
+                Location { squeeze: name.contains(".attn_1."), ..Location::at(format!("{prefix}{name}")) }
             }
-            Self::Clip(prefix) => Place::at(format!("{prefix}{}", name.strip_prefix("text_model.").unwrap_or(name))),
+            Self::Clip(prefix) => Location::at(format!("{prefix}{}", name.strip_prefix("text_model.").unwrap_or(name))),
             Self::OpenClip => {
                 let (name, part) = open_clip(name);
-                Place { part, ..Place::at(format!("{OPEN_CLIP}{name}")) }
+                Location { part, ..Location::at(format!("{OPEN_CLIP}{name}")) }
             }
         }
     }

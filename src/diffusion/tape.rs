@@ -286,7 +286,7 @@ mod tests {
     #[test]
     fn a_weight_that_a_checkpoint_holds_gets_its_gradient_too() {
         let of = |numbers: [f32; 3]| Tensor::new(&[numbers], &Device::Cpu).unwrap();
-        // x is learned or not; the weight is used in two parts, of which the second sees what the first gave.
+        // x is learned or not; the weight is used in two parts; the second sees what the first gave.
         let grads_of = |checkpointed: bool, x_learned: bool| {
             let tape = Tape::default();
             let x = if x_learned { tape.leaf(of([0.3, -1.2, 2.0])) } else { of([0.3, -1.2, 2.0]).into() };

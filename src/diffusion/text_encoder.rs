@@ -87,7 +87,7 @@ pub struct PrefixLayer {
     pub key: Tracked,
     /// v*
     pub value: Tracked,
-    /// Added to their logits: `prefix_bias` + ln `strength`, b of the formula; -∞ is exactly the base model.
+    /// Added to their logits; -∞ is exactly the base model.
     pub bias: f32,
 }
 

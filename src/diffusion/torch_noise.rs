@@ -18,7 +18,7 @@ pub struct TorchGenerator {
 }
 
 impl TorchGenerator {
-    /// `manual_seed(seed)`, of which PyTorch uses the lower 32 bits.
+    /// `manual_seed(seed)`; PyTorch uses its lower 32 bits.
     pub fn new(seed: u64) -> Self {
         Self { twister: Mt::new(seed as u32), next: None }
     }

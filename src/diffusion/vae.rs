@@ -47,7 +47,7 @@ impl Default for Config {
     }
 }
 
-/// Blocks, each of which but the last halves a picture: more would halve any to nothing.
+/// Blocks; each but the last halves a picture: more would halve any to nothing.
 const MOST_BLOCKS: usize = 16;
 
 impl Config {

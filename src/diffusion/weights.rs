@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::compute::Compute;
 use super::error::{Error, Result};
 use super::ops::{ConvWeights, Form, LinearWeights, NormWeights};
-use super::original::{Naming, Place};
+use super::original::{Location, Naming};
 use super::tensor_file::{TensorFile, TensorInfo};
 
 /// The tensors of one part of a model.
@@ -178,7 +178,7 @@ impl Weights {
     }
 
     /// The tensor at `place`, if it is one of floats and as large as `expected` asks for.
-    fn find(&self, place: &Place, expected: &[usize]) -> Result<(&TensorFile, &TensorInfo)> {
+    fn find(&self, place: &Location, expected: &[usize]) -> Result<(&TensorFile, &TensorInfo)> {
         let expected = place.shape(expected);
         let found = self.index.get(&place.name).map(|&file| &self.files[file]);
         let found = found.and_then(|file| file.info(&place.name).map(|info| (file, info)));

@@ -203,7 +203,7 @@ pub fn check_folder(path: &Path) -> io::Result<Result<(), Untrusted>> {
         if let Some(writer) = who_else_writes(folder, &found).filter(|_| !keeps_each_his_own) {
             return Ok(Err(open_to(writer, folder, &found)));
         }
-        // What is above the home itself can be exchanged with it, whoever made it. Root's own folders are found in those of others.
+        // What is above the home itself can be exchanged with it, whoever made it. Root's own folders may be in folders of others.
         if is_above && found.uid() == own_uid() && own_uid() != 0 {
             return Ok(Ok(()));
         }

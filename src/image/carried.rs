@@ -106,7 +106,7 @@ impl Carried {
         exif.or_else(said).unwrap_or(Orientation::NoTransforms)
     }
 
-    /// The texts in EXIF, with their tags; those of makers' own too.
+    /// The texts in EXIF with their tags, also makers' own tags.
     pub fn exif_texts(&self) -> Vec<(u16, String)> {
         let Some(exif) = self.exif.clone() else { return Vec::new() };
         let read = exif::Reader::new().continue_on_error(true).read_raw(exif);

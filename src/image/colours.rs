@@ -11,7 +11,7 @@ use rayon::prelude::*;
 /// What became of the colour profile of a photo.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Colours {
-    /// It has none, or that of sRGB.
+    /// It has none, or the profile of sRGB.
     Srgb,
     /// They were converted from the profile of this name.
     Converted(String),
@@ -114,7 +114,7 @@ impl Converter {
         true
     }
 
-    /// Whether its colours are those of sRGB already, as far as eight bits tell.
+    /// Whether its colours are sRGB already, as far as eight bits tell.
     fn changes_nothing(&self) -> bool {
         let level = |i: usize| (i * 255 / (LEVELS - 1)) as u8;
         let from: Vec<u8> = if self.channels == 1 {

@@ -17,11 +17,11 @@ use embedded_graphics::text::{Baseline, Text};
 const GAP: u32 = 4;
 /// The most characters of a line beside the rows.
 const BESIDE: usize = 24;
-/// A column is at least so many characters wide, where its label needs them.
+/// A column is at least this many characters wide, if its label needs them.
 const NARROWEST: usize = 16;
 /// The most lines of a label above a column.
 const LINES: usize = 4;
-/// Above so many pixels the pictures are made smaller.
+/// Above this many pixels the pictures are made smaller.
 const MAX_SHEET: u64 = 1 << 26;
 
 /// What stands around the pictures of a sheet.

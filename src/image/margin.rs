@@ -28,7 +28,7 @@ pub fn shrink_mask(mask: &GrayImage, radius: u32) -> Option<GrayImage> {
 fn within(mask: &GrayImage, radius: u32, is: impl Fn(u8) -> bool) -> Vec<bool> {
     let (width, height) = (mask.width() as usize, mask.height() as usize);
     let distances = column_distances(mask, is);
-    // How far a column reaches whose nearest pixel is so many rows away.
+    // How far a column reaches if its nearest pixel is this many rows away.
     let radius = u64::from(radius);
     let reach: Vec<usize> = (0..=radius).map(|d| (radius * radius - d * d).isqrt() as usize).collect();
     let mut reached = vec![false; width * height];

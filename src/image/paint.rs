@@ -1,4 +1,4 @@
-//! A mask that is being drawn: brush, rectangle, lasso, magic wand, and what is done to the whole of it, each of which can
+//! A mask that is being drawn: brush, rectangle, lasso, magic wand, and what is done to the whole of it; each can
 //! be taken back.
 
 use std::collections::VecDeque;
@@ -196,7 +196,7 @@ impl MaskCanvas {
         });
     }
 
-    /// Make the white larger by so many pixels on every side, or smaller.
+    /// Make the white larger by this many pixels on every side, or smaller.
     pub fn grow(&mut self, larger: bool, pixels: u32) {
         self.change(|mask| {
             let (width, height) = mask.dimensions();

@@ -1,10 +1,10 @@
 //! From what attention saw to a map of where the concept is.
 //!
-//! In each cross-attention, c is the probability of the class word's tokens and b that of the text's first token, where attention
-//! goes that finds nothing; c / (c + b) is high where the concept is, whatever else the text says (the class map alone may be
-//! inverted, and as sharp as the good ones). The quarter of the layers whose maps fall most clearly into two is averaged, and
-//! gathered once by self-attention, which spreads it to the concept's borders (as in DiffSegmenter, Wang et al. 2023, arXiv
-//! 2309.02773, section 3.3).
+//! In each cross-attention, c is the probability of the class word's tokens and b the probability of the text's first token, where
+//! attention goes that finds nothing; c / (c + b) is high where the concept is, whatever else the text says (the class map alone may be
+//! inverted, and as sharp as the good ones). The quarter of the layers whose maps fall most clearly into two is averaged, and gathered
+//! once by self-attention, which spreads it to the concept's borders (as in DiffSegmenter, Wang et al. 2023, arXiv 2309.02773, section
+//! 3.3).
 
 use crate::diffusion::{CrossSeen, Looks, Result};
 use crate::image::{otsu, resize_map, stretch};

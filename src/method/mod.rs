@@ -16,8 +16,8 @@ use crate::diffusion::{Additions, BaseModel, Outline, Tracked};
 use crate::personalize::{self, Checkpoint, Learned};
 use crate::protocol::{Declaration, Format, SettingError, TrainConfig};
 
-/// List the methods: for each the variant of its settings and its module, which has `Settings` and `DECLARATION`. The first is that of
-/// files that name none.
+/// List the methods: for each the variant of its settings and its module, which has `Settings` and `DECLARATION`. The first is the
+/// method of files that name none.
 macro_rules! methods {
     ($first:ident => $first_module:ident, $($variant:ident => $module:ident),* $(,)?) => {
         methods! { @all $first_module::Settings, $first, $first => $first_module, $($variant => $module),* }
@@ -126,7 +126,7 @@ pub trait Method {
     /// The first that cannot.
     fn check_model(&self, model: &Outline) -> Result<(), SettingError>;
 
-    /// The captions of the training, of which a step draws one for each photo; `{class}` and `{concept}` stand in them.
+    /// The captions of the training; a step draws one for each photo. `{class}` and `{concept}` stand in them.
     fn captions(&self, config: &TrainConfig) -> Vec<String>;
 
     /// Whether the concept is read as a word of its own: the first of the words that [enter](Self::enter). Else it is read as its class
@@ -140,7 +140,7 @@ pub trait Method {
         0
     }
 
-    /// The first layer of a text encoder of so many `layers` that reads something else because of what is learned.
+    /// The first layer of a text encoder with this many `layers` that reads something else because of what is learned.
     fn first_layer(&self, layers: usize) -> usize;
 
     /// What is learned, before the first step: named tensors of float32 on the CPU, each name beginning with the part of the base model

@@ -70,7 +70,7 @@ pub(super) fn shrunk(mask: &GrayImage) -> GrayImage {
     margin(mask).and_then(|margin| shrink_mask(mask, margin)).unwrap_or_else(|| mask.clone())
 }
 
-/// Whether `mask` marks something, of which nothing would be left shrunk.
+/// Whether `mask` marks something, and would mark nothing if it were shrunk.
 pub(super) fn is_too_thin(mask: &GrayImage) -> bool {
     margin(mask).is_some_and(|margin| shrink_mask(mask, margin).is_none())
 }

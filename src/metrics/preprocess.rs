@@ -165,7 +165,7 @@ impl Preprocessor {
         }
     }
 
-    /// Refuse preprocessing that gives other pictures than those of `side` x `side` which the model in `folder` takes.
+    /// Refuse preprocessing that gives other pictures than the model in `folder` takes: `side` x `side`.
     pub(super) fn check_side(&self, folder: &Path, side: usize) -> Result<(), Error> {
         let (width, height) = self.size();
         if (width as usize, height as usize) == (side, side) {

@@ -13,7 +13,7 @@ pub struct Draw {
     pub noise: Tensor,
     /// One a sample.
     pub timesteps: Vec<u32>,
-    /// The caption of each sample, by its number among those of the training.
+    /// The caption of each sample, by its number among the captions of the training.
     pub captions: Vec<usize>,
     /// Loss weights [B, 1, h, w].
     pub masks: Option<Tensor>,

@@ -37,7 +37,7 @@ type Pick<'p> = (&'p CachedPhoto, usize, u32, usize);
 enum Captions {
     /// One for all photos.
     One(BegunTexts),
-    /// A step reads those of its photos.
+    /// A step reads the latents of its photos.
     Several(Vec<TokenIds>),
 }
 
@@ -303,7 +303,7 @@ impl<'a> Trainer<'a> {
             (0..FIXED_NOISE).map(|i| (photo(i), 0, timestep(i), i % self.captions.count())).collect();
         let mut noise = Noise::new(self.config.seed, Stream::FixedNoise, 0);
         let mut all = Vec::new();
-        let one = if self.captions.count() == 1 { Some(self.told(&[0])?.constant()) } else { None };
+        let one = if self.captions.count() == 1 { Some(self.told(&[0])?) } else { None };
         for picks in picks.chunks(self.config.batch_size) {
             let draw = self.assemble(picks, &mut noise)?;
             let told = one.clone().map_or_else(|| self.told(&draw.captions), Ok)?;

@@ -1,4 +1,4 @@
-//! What decides, beside its settings, how a job computes: it is that of the command that asks for the job, goes with it into
+//! What decides, beside its settings, how a job computes. It comes from the command that asks for the job, goes with it into
 //! the queue, and is its runner's, whoever has started the daemon.
 
 use std::collections::BTreeMap;

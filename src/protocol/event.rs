@@ -31,7 +31,7 @@ pub enum Phase {
     Train,
     /// Sampling without what was learned.
     SampleBefore,
-    /// Sampling with them.
+    /// Sampling with it.
     Sample,
     /// Measuring.
     Score,

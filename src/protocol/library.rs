@@ -125,7 +125,7 @@ pub struct RunRecord {
 }
 
 impl RunRecord {
-    /// How far the loss of the photo that is held out is above that of the others; none where none is.
+    /// How far the loss of the held-out photo is above the loss of the others; none if no photo is held out.
     pub fn gap(&self) -> Option<f64> {
         Some(self.held_out_loss? - self.fixed_noise_loss?)
     }
@@ -136,7 +136,7 @@ impl RunRecord {
 pub struct BothScores {
     /// Without what was learned.
     pub before: Scores,
-    /// With them.
+    /// With it.
     pub after: Scores,
     /// After minus before, pair by pair of prompt and seed; none where they have no pairs.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -143,7 +143,7 @@ pub enum Reply {
     Failed {
         /// What, where, what to do.
         message: String,
-        /// The picture it is about, by its place among those of the job; none where it is about none, or about them all.
+        /// The picture it is about, by its place among the pictures of the job; none where it is about none, or about them all.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         picture: Option<usize>,
     },

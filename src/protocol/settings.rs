@@ -188,7 +188,7 @@ impl Row {
     }
 
     /// What it must be, in words.
-    fn must_be(&self) -> Cow<'static, str> {
+    pub fn must_be(&self) -> Cow<'static, str> {
         match self.kind {
             Kind::Whole(least, u64::MAX) => format!("must be a whole number, {least} or more").into(),
             Kind::Whole(least, most) => format!("must be a whole number in {least}..={most}").into(),

@@ -1,4 +1,4 @@
-//! Settings of a training: those that all methods have, in the table below, and those of the method that learns.
+//! Settings of a training: the settings that all methods have, in the table below, and the settings of the method that learns.
 
 use serde::de::{self, Deserializer};
 use serde::ser::{SerializeMap, Serializer};
@@ -58,8 +58,8 @@ settings! {
         /// How often each photo stands in a pass over them, which is shuffled as a whole: 1, or 100 in the code of some authors.
         // A pass is shuffled in memory. Left out where it is 1, so that checkpoints of earlier versions' runs end at the same bytes.
         photo_repeats: usize = 1, Kind::Whole(1, 10_000), left_out: true;
-        /// The file name of a photo that is not trained on, where there are four or more: its loss is measured beside that of the
-        /// others, at the same timesteps with the same noise. How far it is above theirs grows with what is learned by heart.
+        /// The file name of a photo that is not trained on, where there are four or more: its loss is measured beside the
+        /// loss of the others, at the same timesteps with the same noise. How far it is above theirs grows with what is learned by heart.
         hold_out: Option<String> = None, Kind::Text, left_out: true, unset: Some("all photos are trained on");
         /// Loss over the mask only, where a photo has one.
         masked_loss: bool = false, Kind::Truth;
@@ -69,7 +69,7 @@ settings! {
         seed: u64 = 0, Kind::Whole(0, u64::MAX);
         /// Steps between checkpoints.
         checkpoint_every: usize = 100, Kind::Whole(1, u64::MAX), may_differ: true;
-        /// Steps between measurements of the loss at fixed noise, and of that of the photo held out; 0 for none. At fixed noise two
+        /// Steps between measurements of the loss at fixed noise, also of the photo held out; 0 for none. At fixed noise two
         /// values differ only by what was learned; of the photos that are trained on it is a training loss all the same.
         validate_every: usize = 50, Kind::Whole(0, u64::MAX), may_differ: true;
         /// Steps between sample pictures; 0 for none.
@@ -94,7 +94,7 @@ settings! {
 const METHOD: Row = Row::new("method", "How the concept is learned.", Kind::Word(MethodSettings::NAMES));
 /// The preset, whose words each method has of its own.
 const PRESET: Row = Row::new("preset", "The named set of settings that is started from.", Kind::Text);
-/// The common setting behind which those of the method stand.
+/// The common setting that the settings of the method follow.
 const BEFORE_OWN: &str = "weight_decay";
 
 impl TrainConfig {

@@ -333,7 +333,7 @@ impl Job<'_> {
     }
 
     /// All that the text encoder reads, with what is told of it.
-    fn told_of_prompts(&self, model: &Outline) -> Result<Told, Error> {
+    fn prompt_findings(&self, model: &Outline) -> Result<PromptFindings, Error> {
         let read =
             |prompt: &str| Ok::<_, Error>(Reading::of(prompt, self.class_word, &self.sample.shared.concepts)?.text);
         // What is read, with the picture it is of, and what is written.
@@ -373,7 +373,7 @@ impl Job<'_> {
                 cut_prompts.push(CutPrompt { prompt, cut, limit: text.length() });
             }
         }
-        Ok(Told { cut_prompts, odd_prompts, other_syntax: other_syntax(given) })
+        Ok(PromptFindings { cut_prompts, odd_prompts, other_syntax: other_syntax(given) })
     }
 }
 
@@ -387,7 +387,7 @@ fn training_step(model: &Outline, train: &TrainConfig) -> Cost {
 }
 
 /// What is told of prompts.
-struct Told {
+struct PromptFindings {
     cut_prompts: Vec<CutPrompt>,
     odd_prompts: Vec<OddPrompt>,
     other_syntax: Vec<OtherSyntax>,
@@ -437,7 +437,7 @@ impl Estimator {
         let (free, total) = (free_memory(device), total_memory(device));
         let refusal = total.as_ref().and_then(|total| job.refusal(&model, total, ""));
         let short = free.as_ref().filter(|_| refusal.is_none()).and_then(|free| job.refusal(&model, free, " free now"));
-        let Told { cut_prompts, odd_prompts, other_syntax } = job.told_of_prompts(&model)?;
+        let PromptFindings { cut_prompts, odd_prompts, other_syntax } = job.prompt_findings(&model)?;
         let speed = self.speed((device, dtype), &compute)?;
         let speed_here = if job.score.is_some() { self.speed_here()? } else { speed };
         let estimate = Estimate {

@@ -176,7 +176,7 @@ pub(super) fn run(job: &ScoreJob, log: &mut EventLog, stop: &StopFlag) -> Result
     evaluation.run(&spec.task, &spec.score, log, stop)
 }
 
-/// Measure pictures that are there: those of one checkpoint, strength and settings of the sampling together, each such group on a line
+/// Measure pictures that are there. Pictures of one checkpoint, strength and settings of the sampling are a group; each group has a line
 /// of its own.
 fn pictures(job: &ScoreJob, files: &[PathBuf], prompt: Option<&str>, log: &mut EventLog) -> Result<Outcome, Error> {
     let spec = &job.spec;

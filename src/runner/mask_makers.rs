@@ -30,7 +30,7 @@ pub(super) struct MadeMask {
     how: Vec<(&'static str, String)>,
 }
 
-/// Asks whether to go on after each of so many looks.
+/// Asks whether to go on after each look.
 pub(super) type Looked<'a> = &'a mut dyn FnMut(usize, usize) -> ControlFlow<()>;
 
 impl<'a> MaskMakers<'a> {

@@ -137,7 +137,7 @@ fn compare(job: &MaskJob, bench: &MaskBench, log: &mut EventLog, stop: &StopFlag
     Ok(Outcome::Finished)
 }
 
-/// Refuse timesteps that a base model with so many does not have.
+/// Refuse timesteps that a base model with this many does not have.
 pub(super) fn check_timesteps(timesteps: &[usize], limit: usize) -> Result<(), Error> {
     match timesteps.iter().find(|&&timestep| timestep >= limit) {
         None => Ok(()),

@@ -93,7 +93,7 @@ pub enum Error {
     /// A picture cannot be made as it was asked for.
     #[error("{why}")]
     Picture {
-        /// Its place among those of the job.
+        /// Its place among the pictures of the job.
         at: usize,
         /// Why.
         why: Box<Self>,
@@ -109,12 +109,12 @@ pub enum Error {
 }
 
 impl Error {
-    /// The same of the picture at `at` among those of the job.
+    /// The same of the picture at `at` of the job.
     fn of_picture(self, at: usize) -> Self {
         Self::Picture { at, why: Box::new(self) }
     }
 
-    /// The picture it is about, by its place among those of the job; none where it is about none.
+    /// The picture it is about, by its place among the pictures of the job; none where it is about none.
     fn picture(&self) -> Option<usize> {
         if let Self::Picture { at, .. } = self { Some(*at) } else { None }
     }
@@ -292,7 +292,7 @@ fn signals(stop: &StopFlag) -> Result<(), Error> {
     register(SIGHUP, &Arc::default())
 }
 
-/// Do the job in `folder`, and report its end in its events. With `from_seq` only if it has so many events: with more,
+/// Do the job in `folder`, and report its end in its events. With `from_seq` only if it has this many events: with more,
 /// another runner has had it, and it must not be done twice.
 fn run(folder: &Path, from_seq: Option<u64>, process: &Process) -> Result<Outcome, Error> {
     let folder = JobFolder::at(folder)?;

@@ -36,7 +36,7 @@ impl Models {
         self.0.borrow().as_ref().filter(|kept| kept.place.0 != DeviceName::Cpu).map_or(0, |kept| kept.bytes)
     }
 
-    /// The base model with these words added, whose weights take so many `bytes`; read unless it is the last job's and its files have not changed since. What
+    /// The base model with these words added, whose weights take this many `bytes`; read unless it is the last job's and its files have not changed since. What
     /// is wrong with it is told before its content is hashed, which takes longer than all else.
     pub(super) fn load(
         &self,

@@ -42,14 +42,14 @@ pub(super) fn check_resume(run: &JobFolder) -> Result<(), Error> {
 }
 
 /// Tells the losses of steps in the order they were launched.
-struct Told {
+struct StepTeller {
     /// The step that has not been told yet.
     launched: Option<Launched>,
     /// When the step before was told, or training went on.
     last: Instant,
 }
 
-impl Told {
+impl StepTeller {
     /// Tell the step before `launched`, if it has not been told yet.
     fn next(&mut self, launched: Launched, log: &mut EventLog) -> Result<(), Error> {
         let before = self.launched.replace(launched);
@@ -156,7 +156,7 @@ fn steps(
     }
     // A graphics card does a step while the loss of the one before is told.
     let behind = model.compute.is_asynchronous();
-    let mut steps = Told { launched: None, last: Instant::now() };
+    let mut steps = StepTeller { launched: None, last: Instant::now() };
     while trainer.steps_done() < config.steps {
         if stop.is_set() {
             steps.catch_up(log)?;

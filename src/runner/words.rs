@@ -1,4 +1,4 @@
-//! Textual-inversion embeddings of a sampling.
+//! Words of a sampling that files add: embeddings.
 
 use super::Error;
 use super::estimate::Job;

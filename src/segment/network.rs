@@ -2,7 +2,7 @@
 //! masks, and says of each pixel whether it is of the picture's object. The demo has one; its masks are what other makers are
 //! judged by.
 //!
-//! A folder like those of diffusers: `config.json` (`MaskUNet`) and one file of weights, `down.{level}.{0,1}.{conv,norm}`,
+//! A folder as diffusers has it: `config.json` (`MaskUNet`) and one file of weights, `down.{level}.{0,1}.{conv,norm}`,
 //! `up.{level}.{0,1}.{conv,norm}`, `out`.
 
 use std::path::{Path, PathBuf};

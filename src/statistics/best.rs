@@ -48,7 +48,7 @@ impl Goal {
 /// One of several against the best one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Versus {
-    /// It minus the best one, on the pictures that the best was not picked on. The interval is that of this difference alone.
+    /// It minus the best one, on the pictures that the best was not picked on. The interval is of this difference alone.
     pub difference: Score,
     /// The p-value of no difference, corrected for the number of comparisons.
     pub p: f64,

@@ -1,10 +1,10 @@
 //! How sure a mean is, from what was drawn at random.
 //!
-//! Samples of one prompt resemble each other, so it is prompts, not samples, that an interval is drawn from: Student's t of
-//! the sums of each prompt. Where prompts share their seeds, samples of one seed resemble each other too: the two are crossed, and the
-//! variance of the mean is that of the crossed random-effects ANOVA, (MS prompts + MS seeds − MS rest) / n, with Satterthwaite's degrees of
-//! freedom (Satterthwaite 1946; Searle, Casella & McCulloch 1992, chapter 4). Balance and differences are linearized: what each
-//! row adds to them to first order stands for the row.
+//! Samples of one prompt resemble each other, so it is prompts, not samples, that an interval is drawn from: Student's t of the sums of
+//! each prompt. Where prompts share their seeds, samples of one seed resemble each other too: the two are crossed, and the variance of
+//! the mean comes from the crossed random-effects ANOVA, (MS prompts + MS seeds − MS rest) / n, with Satterthwaite's degrees of freedom
+//! (Satterthwaite 1946; Searle, Casella & McCulloch 1992, chapter 4). Balance and differences are linearized: what each row adds to
+//! them to first order stands for the row.
 //!
 //! The photos are not drawn: they define the concept, and both sides of a comparison are measured on the same ones. An
 //! interval speaks of these photos.
@@ -219,7 +219,7 @@ impl Component {
     }
 }
 
-/// Of crossed units and seeds. The estimate of the variance can come out smaller than that of either alone, even below 0: then
+/// Of crossed units and seeds. The estimate of the variance can come out smaller than the estimate of either alone, even below 0: then
 /// the larger of these stands for it, with up to twice its degrees of freedom. With its own, intervals of few prompts would cover the
 /// truth in 98 cases of 100; `tests/suite/statistics.rs` has the simulation.
 fn crossed(of_units: Component, of_seeds: Component, rest: Component) -> Spread {
@@ -243,7 +243,7 @@ fn satterthwaite(components: &[(Component, f64)]) -> Spread {
 }
 
 /// Of several groups of values, each of one setting: how sure the difference of the means of two of them is. The spread within
-/// groups is that of the two (Welch 1947) or that of all (the ANOVA's), whichever is larger, with the degrees of freedom of
+/// groups is the spread of the two (Welch 1947) or of all (the ANOVA's), whichever is larger, with the degrees of freedom of
 /// the latter; of two groups alone with Welch's. None with fewer than two values in a group, or fewer than [`LEAST_UNITS`]
 /// in one of the two.
 pub fn between_groups(groups: &[Vec<f64>], a: usize, b: usize) -> Option<Spread> {

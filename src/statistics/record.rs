@@ -249,7 +249,7 @@ impl Estimates {
     }
 }
 
-/// `scores` of `all` rows, beside which stand those of the `certain` ones, where these are some and not all.
+/// `scores` of `all` rows, with the scores of the `certain` rows beside them, if some but not all rows are certain.
 pub(super) fn with_certain(mut scores: Scores, all: usize, certain: usize, of: impl FnOnce() -> Scores) -> Scores {
     scores.masks.samples_doubtful = all - certain;
     if (1..all).contains(&certain) {

@@ -114,7 +114,7 @@ pub struct Store {
     pub scores: Tree<Scores>,
     /// By concept and job folder: as what is indexed was read.
     pub jobs: Tree<JobRecord>,
-    /// By concept and job folder, those of a run's scoring too: what its settings file says, with its defaults.
+    /// By concept and job folder, also of a run's scoring: what its settings file says, with its defaults.
     pub settings: Tree<serde_json::Value>,
 }
 

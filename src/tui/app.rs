@@ -18,14 +18,14 @@ use super::deeds::{Effect, Task};
 use super::graph::GraphView;
 use super::input::Answer;
 use super::keymap::Place;
-use super::link::{self, Told, Update};
+use super::link::{self, News, Update};
 use super::overlays::Overlay;
 use super::overlays::entry::Input;
 use super::preview::{Choice, Loaded, Surface};
 use super::screens::{Screen, compare, concept, jobs, library, samples, scores, train};
 use super::world::{Checked, SampleList, World};
 use super::{Setup, command, leave, theme};
-use crate::workspace::{CheckpointScores, GraphicsCard, Ratings, Settings, Theme};
+use crate::workspace::{CheckpointScores, GraphicsCard, HomeSettings, Ratings, Theme};
 
 /// Photos, masks, and photos that are still being written.
 type PhotoCounts = (usize, usize, usize);
@@ -55,8 +55,8 @@ pub enum Message {
     /// The daemon tells.
     Update(Update),
     /// A follower tells of the job in this folder.
-    Told(PathBuf, Told),
-    /// The photos of this concept have been checked, when there were so many photos and masks.
+    News(PathBuf, News),
+    /// The photos of this concept have been checked, when there were this many photos and masks.
     Checked(String, PhotoCounts, Checked),
     /// The samples of this concept have come.
     Samples(String, SampleList),
@@ -224,7 +224,7 @@ impl App {
     }
 
     /// Keep what was chosen here for the next time.
-    pub fn keep(&self, settings: &mut Settings) {
+    pub fn keep(&self, settings: &mut HomeSettings) {
         self.graph().keep(settings);
         // One that was only asked for on the command line is not kept.
         if self.theme_turned {
@@ -322,8 +322,8 @@ impl App {
                     self.ask_ratings();
                 }
             }
-            Message::Told(path, told) => {
-                let over = matches!(told, Told::Over(_));
+            Message::News(path, told) => {
+                let over = matches!(told, News::Over(_));
                 self.world.told(&path, told);
                 if over {
                     self.ask_details();

@@ -14,7 +14,7 @@ use ratatui::buffer::{Buffer, Cell, CellDiffOption, CellWidth};
 use ratatui::layout::{Position, Size};
 use ratatui::style::{Color, Modifier};
 
-/// From so many blank cells on the command is shorter than they are, with the way there.
+/// From this many blank cells on the command is shorter than they are, with the way there.
 const LEAST: usize = 12;
 
 /// So many bytes take the cursor on, as in `ESC[3C`.

@@ -17,13 +17,13 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{Message, drop_send};
 use bytes::Bytes;
-pub use keys::{Answer, Told};
+pub use keys::{Answer, Sent};
 
 /// What asks a terminal for its attributes. All answer it, and after what they were asked before: so it comes last.
 pub const ATTRIBUTES: &str = "\x1b[c";
 /// For how long a terminal that has never answered may owe an answer.
 const SILENT: Duration = Duration::from_millis(2500);
-/// For one that has: so many times what its slowest answer took, within these.
+/// For one that has: this many times what its slowest answer took, within these.
 const TIMES: u32 = 4;
 const LEAST: Duration = Duration::from_secs(1);
 const MOST: Duration = Duration::from_secs(8);
@@ -123,7 +123,7 @@ impl Reader {
     }
 
     /// Wait for what comes next, for as long as `limit` says. What it tells; none where the terminal is gone.
-    pub fn read(&mut self, limit: Option<Duration>) -> Option<Vec<Told>> {
+    pub fn read(&mut self, limit: Option<Duration>) -> Option<Vec<Sent>> {
         let patience = self.bytes.patience(Instant::now(), self.line.escape());
         let wait = patience.into_iter().chain(limit).min();
         let (mut pieces, mut came) = (Vec::new(), false);
@@ -154,7 +154,7 @@ impl Reader {
                 buffer[..count].iter().for_each(|byte| self.bytes.take(*byte, now, &mut pieces));
             }
         }
-        let told: Vec<Told> = pieces.into_iter().flat_map(keys::told).collect();
+        let told: Vec<Sent> = pieces.into_iter().flat_map(keys::told).collect();
         let now = Instant::now();
         let mut known = self.line.known();
         // Of silence nothing is heard.
@@ -163,8 +163,8 @@ impl Reader {
         known.gap = self.bytes.gap();
         for told in &told {
             match told {
-                Told::Answer(Answer::Status) => known.answered(Question::Status, now),
-                Told::Answer(Answer::Attributes(_)) => known.answered(Question::Attributes, now),
+                Sent::Answer(Answer::Status) => known.answered(Question::Status, now),
+                Sent::Answer(Answer::Attributes(_)) => known.answered(Question::Attributes, now),
                 _ => {}
             }
         }
@@ -181,10 +181,10 @@ pub fn listen(to: Sender<Message>, line: Line) {
                 drop_send(
                     &to,
                     match told {
-                        Told::Event(event) => Message::Input(event),
-                        Told::Foreign(typed, latin) => Message::Foreign(typed, latin),
-                        Told::Answer(Answer::Status) => Message::Answered,
-                        Told::Answer(answer) => Message::Answer(answer),
+                        Sent::Event(event) => Message::Input(event),
+                        Sent::Foreign(typed, latin) => Message::Foreign(typed, latin),
+                        Sent::Answer(Answer::Status) => Message::Answered,
+                        Sent::Answer(answer) => Message::Answer(answer),
                     },
                 );
             }

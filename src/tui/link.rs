@@ -172,7 +172,7 @@ pub fn look(home: &Home, name: String) -> Result<Update, Error> {
 
 /// What a follower tells of its job.
 #[derive(Debug)]
-pub enum Told {
+pub enum News {
     /// All there is by now, how the job is, and what a training was asked to do.
     Whole(Box<History>, State, Option<Box<RunSpec>>),
     /// What has come since.
@@ -190,11 +190,11 @@ pub struct Follower {
 
 impl Follower {
     /// Follow `job`: first all that is known of it, then what comes.
-    pub fn start(job: JobFolder, tell: impl Fn(Told) + Send + 'static) -> Self {
+    pub fn start(job: JobFolder, tell: impl Fn(News) + Send + 'static) -> Self {
         let gone = Arc::new(AtomicBool::new(false));
         let unwanted = Arc::clone(&gone);
         std::thread::spawn(move || {
-            let told = follow(&job, &unwanted, &tell).unwrap_or_else(|error| Some(Told::Lost(error.to_string())));
+            let told = follow(&job, &unwanted, &tell).unwrap_or_else(|error| Some(News::Lost(error.to_string())));
             if let Some(told) = told {
                 tell(told);
             }
@@ -210,7 +210,7 @@ impl Drop for Follower {
 }
 
 /// The last thing to tell; none when nobody listens any more.
-fn follow(job: &JobFolder, gone: &AtomicBool, tell: &impl Fn(Told)) -> Result<Option<Told>, Error> {
+fn follow(job: &JobFolder, gone: &AtomicBool, tell: &impl Fn(News)) -> Result<Option<News>, Error> {
     // In this order: of a job that ends meanwhile it is told that it is at work, and then how it ended.
     let held = job.is_held();
     let last = job.last_event()?.map(|event| event.seq);
@@ -229,7 +229,7 @@ fn follow(job: &JobFolder, gone: &AtomicBool, tell: &impl Fn(Told)) -> Result<Op
     }
     let history = follow.history().clone();
     let state = if held { State::Running } else { workspace::state(job, &history) };
-    tell(Told::Whole(Box::new(history), state, job.run_spec().ok().map(Box::new)));
+    tell(News::Whole(Box::new(history), state, job.run_spec().ok().map(Box::new)));
     let mut events = Vec::new();
     while !gone.load(Ordering::Relaxed) {
         if let Some(state) = follow.over() {
@@ -237,13 +237,13 @@ fn follow(job: &JobFolder, gone: &AtomicBool, tell: &impl Fn(Told)) -> Result<Op
             while let Some(event) = follow.next(Duration::ZERO)? {
                 events.push(event);
             }
-            tell(Told::More(std::mem::take(&mut events)));
+            tell(News::More(std::mem::take(&mut events)));
             // Asked again: with the last events read it knows the end.
-            return Ok(Some(Told::Over(follow.over().unwrap_or(state))));
+            return Ok(Some(News::Over(follow.over().unwrap_or(state))));
         }
         events.extend(follow.next(NOTICE)?);
         if !events.is_empty() && (!follow.is_behind() || events.len() >= BATCH) {
-            tell(Told::More(std::mem::take(&mut events)));
+            tell(News::More(std::mem::take(&mut events)));
         }
     }
     Ok(None)

@@ -54,7 +54,7 @@ use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP};
 pub use app::{App, Message, Next};
 pub use doctor::{Doctor, theme_words};
 use graph::GraphView;
-use input::{Line, Question, Reader, Told};
+use input::{Line, Question, Reader, Sent};
 pub use keymap::Place;
 pub use link::Update;
 pub use overlays::palette::Verb;
@@ -310,7 +310,7 @@ fn let_answers_come(app: &mut App, messages: &Receiver<Message>, line: &Line) {
     }
 }
 
-/// Ask the terminal `questions`, of which the last is about its attributes.
+/// Ask the terminal `questions`; the last one is about its attributes.
 fn ask(line: &Line, questions: &str) -> io::Result<()> {
     line.asks(Question::Attributes);
     crossterm::execute!(io::stdout(), Print(questions))
@@ -349,7 +349,7 @@ fn converse(probe: &mut Probe) -> io::Result<()> {
     while let Some(wait) = line.waits() {
         let Some(told) = reader.read(Some(wait)) else { break };
         for told in told {
-            if let Told::Answer(answer) = told
+            if let Sent::Answer(answer) = told
                 && let Some(more) = probe.hear(answer)
             {
                 ask(&line, &more)?;

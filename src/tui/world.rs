@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 pub use samples::{SampleList, words};
 
-use super::link::{Follower, Told, Update};
+use super::link::{Follower, News, Update};
 use crate::protocol::{
     BothScores, ConceptDetails, ConceptRecord, JobInfo, JobKind, JobState, RunRecord, ScoreTask, State,
 };
@@ -51,12 +51,12 @@ impl Followed {
     }
 
     /// Take in what the follower tells.
-    fn take(&mut self, told: Told) {
+    fn take(&mut self, told: News) {
         match told {
-            Told::Whole(history, state, spec) => {
+            News::Whole(history, state, spec) => {
                 (self.history, self.state, self.spec, self.whole) = (*history, state, spec, true);
             }
-            Told::More(events) => {
+            News::More(events) => {
                 for event in &events {
                     self.history.apply(event);
                 }
@@ -64,8 +64,8 @@ impl Followed {
                     self.state = State::Running;
                 }
             }
-            Told::Over(state) => (self.state, self.over) = (state, true),
-            Told::Lost(why) => (self.lost, self.whole, self.over) = (Some(why), true, true),
+            News::Over(state) => (self.state, self.over) = (state, true),
+            News::Lost(why) => (self.lost, self.whole, self.over) = (Some(why), true, true),
         }
     }
 }
@@ -264,7 +264,7 @@ impl World {
     }
 
     /// Take in what a follower tells of the job at `path`.
-    pub fn told(&mut self, path: &Path, told: Told) {
+    pub fn told(&mut self, path: &Path, told: News) {
         if let Some(followed) = self.followed.get_mut(path) {
             followed.take(told);
         }

@@ -24,7 +24,8 @@ const FORMAT: u32 = 1;
 const MAX_MANIFEST: u64 = 32 << 20;
 /// The most bytes of a manifest for each file there is, and besides: the longest name, written with escapes, and a hash.
 const MANIFEST_OF_FILE: u64 = 8 << 10;
-/// The most brackets of a manifest for each file: four, and those of its name. Each could be a table, which takes fifty times its bytes.
+/// The most brackets of a manifest for each file: four, and the brackets of its name. Each could be a table, which takes fifty times
+/// its bytes.
 const BRACKETS_OF_FILE: usize = 64;
 /// Files of a kind that an error names.
 const NAMED: usize = 5;

@@ -125,7 +125,7 @@ fn processors() -> Vec<usize> {
     set.map(|set| (0..CpuSet::MAX_CPU).filter(|number| set.is_set(*number)).collect()).unwrap_or_default()
 }
 
-/// Use these processors, those of them that there are. Whether it is all of them.
+/// Use these processors, as far as they are there. Whether it is all of them.
 #[cfg(target_os = "linux")]
 fn use_processors(numbers: &[usize]) -> bool {
     use rustix::thread::{CpuSet, sched_setaffinity};

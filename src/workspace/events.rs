@@ -81,7 +81,7 @@ impl LineReader {
         Ok(Some(self.read(PIECE)?).filter(|lines| !lines.is_empty()))
     }
 
-    /// Refuse a line of which `length` bytes are without an end.
+    /// Refuse a line with `length` bytes and no end.
     fn check_line(&self, length: usize) -> Result<(), Error> {
         if length as u64 <= LINE {
             return Ok(());

@@ -86,7 +86,7 @@ pub struct History {
     pub masks: Vec<(PathBuf, PathBuf)>,
     /// Scores without what was learned.
     pub before: Option<Scores>,
-    /// Scores with them.
+    /// Scores with it.
     pub after: Option<Scores>,
     /// After minus before, pair by pair, as far as the last scores say it.
     pub difference: Option<Scores>,
@@ -105,7 +105,7 @@ pub struct History {
 }
 
 impl History {
-    /// Of a job of which nothing is known yet.
+    /// Of a job when nothing is known yet.
     pub fn new(job: &JobFolder) -> Self {
         Self { folder: job.path().to_path_buf(), ..Self::default() }
     }
@@ -214,7 +214,7 @@ impl History {
         self.step_seconds.clear();
     }
 
-    /// How far the loss of the held-out photo is above that of the others, at the point `held_out` of the former; none where
+    /// How far the loss of the held-out photo is above the loss of the others, at the point `held_out` of the former; none where
     /// theirs was not measured there.
     pub fn gap(&self, held_out: &Point) -> Option<f64> {
         let others = self.fixed_noise.iter().find(|point| point.step == held_out.step)?;

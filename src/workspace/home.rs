@@ -10,6 +10,9 @@ use crate::fs::{Show, check_folder, own_uid, user};
 /// The folder that is taken as the home where it lies beside the user.
 const BESIDE: &str = "workspaces";
 
+/// The folder of a home that protocols are in.
+pub(super) const PROTOCOLS: &str = "protocols";
+
 /// Check that `folder`, if it is there, is this user's, and that nobody else can write to it.
 fn check_own(folder: &Path) -> Result<(), String> {
     let Ok(found) = folder.symlink_metadata() else { return Ok(()) };
@@ -137,6 +140,15 @@ impl Home {
     /// Where its daemon says what it does.
     pub fn daemon_log(&self) -> PathBuf {
         self.internal().join("daemon.log")
+    }
+
+    /// The protocol that `name` names: a file, else one of the folder `protocols` of this home, with or without its ending.
+    pub fn protocol(&self, name: &Path) -> PathBuf {
+        let is_here = name.components().count() != 1 || name.is_file();
+        let mut file = name.as_os_str().to_owned();
+        file.push(".toml");
+        let own = [name, Path::new(&file)].map(|name| self.path.join(PROTOCOLS).join(name));
+        own.into_iter().find(|path| !is_here && path.is_file()).unwrap_or_else(|| name.to_owned())
     }
 
     /// The concept of that name.

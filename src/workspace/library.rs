@@ -9,6 +9,7 @@ use toml_edit::{DocumentMut, value};
 
 use super::bundle;
 use super::concept::write_toml;
+use super::home::PROTOCOLS;
 use super::masks::write_imported;
 use super::{Concept, ConceptFile, Error, Home, Links};
 use crate::image;
@@ -16,6 +17,9 @@ use crate::protocol::class_word_problem;
 
 /// The longest name of a concept in bytes: what file systems take, less what is put after it in the trash.
 const LONGEST_NAME: usize = 200;
+
+/// Folders of a home that are no concepts: protocols, and words that prompt lists of all concepts name.
+const OTHERS: &[&str] = &[PROTOCOLS, "prompts"];
 
 impl Home {
     /// Refuse a name that no concept can have, or one has.
@@ -30,6 +34,10 @@ impl Home {
         if name.len() > LONGEST_NAME {
             let problem = format!("{name:?} is too long for a concept's name: it takes {} bytes", name.len());
             return Err(Error::invalid(self.path(), problem, format!("choose one of at most {LONGEST_NAME}")));
+        }
+        if OTHERS.contains(&name) {
+            let problem = format!("{name:?} cannot be a concept's name: the home's {name} are in this folder");
+            return Err(Error::invalid(&path, problem, "choose another"));
         }
         if path.symlink_metadata().is_ok() {
             return Err(Error::invalid(&path, "there is something of this name", "choose another"));

@@ -179,7 +179,7 @@ impl Concept {
         Ok(path)
     }
 
-    /// What is to be said of the masks of all photos and of all samples, also those of runs and scorings: those that are missing,
+    /// What is to be said of the masks of all photos and of all samples, also of runs and scorings: masks that are missing,
     /// empty, full, of another size, coloured or doubtful.
     ///
     /// # Errors

@@ -7,6 +7,8 @@
 //!   plans/<name>.toml  embeddings/<model>.bin
 //!   trash/<concept>~<time>/  trash/samples/<concept>/<path>~<time>
 //!   store/  socket  daemon.lock  daemon.log  origin.toml
+//! <home>/protocols/<name>.toml
+//! <home>/prompts/words/*.txt
 //! <home>/<concept>/
 //!   concept.toml  ratings.toml  images/  masks/  prompts/
 //!   runs/<run id>/       run.toml    events.jsonl  checkpoints/  samples/  evaluation/  scores.jsonl
@@ -62,7 +64,7 @@ pub use prompt_list::{ListNames, Place, PromptList, Values};
 pub use ratings::read_ratings;
 pub use records::{fingerprint, modified, rate, read_details};
 pub use scores::{Curve, ScoreLine, difference_of_runs, scores_of_run};
-pub use settings::Settings;
+pub use settings::HomeSettings;
 pub use state::state;
 
 pub(crate) use concept::ConceptFile;

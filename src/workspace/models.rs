@@ -147,7 +147,7 @@ impl Home {
                 return Err(Error::invalid(&self.models_folder(), problem, remedy));
             }
             for folder in [Some(&spec.path), spec.vae.as_ref(), spec.config.as_ref()].into_iter().flatten() {
-                // One of which nothing is read is there all the same.
+                // A model that is not read is there all the same.
                 let folder = partial.join(folder.strip_prefix(&target).unwrap_or(folder));
                 let folder = folder.parent().unwrap_or(&folder);
                 crate::fs::create_folders(folder).map_err(Error::io("create", folder))?;

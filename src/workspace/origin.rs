@@ -156,7 +156,7 @@ impl Home {
     }
 }
 
-/// That so many jobs are held, and what to do; nothing of none.
+/// How many jobs are held, and what to do; nothing if none is.
 fn held_words(held: usize) -> Option<String> {
     let (jobs, them) = match held {
         0 => return None,

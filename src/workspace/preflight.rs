@@ -89,8 +89,7 @@ pub fn effective_settings(config: &TrainConfig) -> Vec<(&'static str, String)> {
     let warmup = if warmup > 0 { format!(", {warmup} steps of warm-up") } else { String::new() };
     let adam = format!("learning rate {}{falls}{warmup}, weight decay {}", config.learning_rate, config.weight_decay);
     let mut rows = vec![
-        ("method", config.declaration().title.to_owned()),
-        ("preset", config.preset.clone()),
+        ("method", format!("{}, preset {}", config.declaration().title, config.preset)),
         ("steps", format!("{} × {} images", config.steps, config.batch_size)),
         ("AdamW", adam),
     ];

@@ -120,7 +120,7 @@ fn names(folder: &Path, is_wanted: impl Fn(&Path) -> bool) -> Vec<String> {
     names
 }
 
-/// A run in short, with its history and that of its last separate scoring, from which it was read.
+/// A run in short, with its history and the history of its last separate scoring, from which it was read.
 pub struct RunSummary {
     /// In short.
     pub record: RunRecord,
@@ -170,7 +170,7 @@ pub struct JobContents {
     pub changed: jiff::Timestamp,
     /// When a mask of its samples has come or gone last, by the time that they were looked at.
     pub masks: Option<jiff::Timestamp>,
-    /// Its settings and those of its scoring, by job folder.
+    /// Its settings and the settings of its scoring, by job folder.
     pub settings: Vec<(String, serde_json::Value)>,
     /// A run in short; none of a sampling.
     pub run: Option<RunRecord>,
@@ -240,7 +240,7 @@ pub fn standing<'a>(samples: impl IntoIterator<Item = &'a SampleRecord>) -> Opti
     samples.into_iter().filter(|sample| sample.learned).max_by_key(rank).map(|sample| sample.path.clone())
 }
 
-/// When the masks of `samples` have changed last, of which one has come or gone at `came_or_gone`.
+/// When the masks of `samples` have changed last; one mask has come or gone at `came_or_gone`.
 pub fn masks_at(came_or_gone: Option<jiff::Timestamp>, samples: &[SampleRecord]) -> jiff::Timestamp {
     let changed = samples.iter().filter_map(|sample| Some(sample.mask?.modified));
     changed.chain(came_or_gone).max().unwrap_or_default()
@@ -288,7 +288,7 @@ pub fn read_details(folder: &Path) -> ConceptDetails {
 }
 
 impl ConceptRecord {
-    /// Of a concept of which nothing is read.
+    /// Of a concept when nothing is read.
     pub fn unread(concept: &str) -> Self {
         Self {
             concept: concept.to_owned(),

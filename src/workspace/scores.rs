@@ -26,7 +26,7 @@ pub struct ScoreLine {
     pub learned: bool,
     /// Optimizer steps of the checkpoint.
     pub step: usize,
-    /// How strongly the embeddings acted, where it was recorded.
+    /// How strongly what was learned acted, where it was recorded.
     #[serde(default)]
     pub strength: Option<f32>,
     /// SHA-256 of the checkpoint, where it was recorded.
@@ -160,7 +160,7 @@ pub struct BestCheckpoint {
     pub ties: Vec<usize>,
 }
 
-/// What the last scoring of several checkpoints of `run` has measured; nothing where there was none. Of one scoring only: those of
+/// What the last scoring of several checkpoints of `run` has measured; nothing where there was none. Of one scoring only: the scores of
 /// several may have measured other prompts.
 pub fn checkpoint_scores(run: &JobFolder) -> Result<CheckpointScores, Error> {
     let Some((_, lines)) = last_curve(run)? else { return Ok(CheckpointScores::default()) };

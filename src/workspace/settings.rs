@@ -40,7 +40,7 @@ pub enum XAxis {
 /// The settings of the workbench; what is not set is left to the program.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Settings {
+pub struct HomeSettings {
     /// Which colours.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub theme: Option<Theme>,
@@ -64,12 +64,12 @@ impl Home {
     ///
     /// # Errors
     /// The file is damaged.
-    pub fn settings(&self) -> Result<Settings, Error> {
+    pub fn settings(&self) -> Result<HomeSettings, Error> {
         let path = self.internal().join("settings.toml");
         if !is_there(&path)? {
-            return Ok(Settings::default());
+            return Ok(HomeSettings::default());
         }
-        let settings: Settings = read_toml(&path)?;
+        let settings: HomeSettings = read_toml(&path)?;
         match settings.smoothing {
             Some(smoothing) if !(0.0..=100.0).contains(&smoothing) => {
                 let remedy = "give a number from 0 to 100";
@@ -80,7 +80,7 @@ impl Home {
     }
 
     /// Keep the user's settings.
-    pub fn write_settings(&self, settings: &Settings) -> Result<(), Error> {
+    pub fn write_settings(&self, settings: &HomeSettings) -> Result<(), Error> {
         write_toml(&self.make_internal()?.join("settings.toml"), settings)
     }
 }
@@ -95,8 +95,8 @@ mod tests {
     fn settings_are_kept_and_a_damaged_file_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let home = Home::at(&folder.path().join("home")).unwrap();
-        assert_eq!(home.settings().unwrap(), Settings::default());
-        let set = Settings {
+        assert_eq!(home.settings().unwrap(), HomeSettings::default());
+        let set = HomeSettings {
             theme: Some(Theme::Light),
             images: Some("blocks".into()),
             last: Some("concept/demo".into()),
@@ -104,7 +104,7 @@ mod tests {
             log_scale: true,
             x_axis: XAxis::Time,
         };
-        for settings in [set, Settings::default()] {
+        for settings in [set, HomeSettings::default()] {
             home.write_settings(&settings).unwrap();
             assert_eq!(home.settings().unwrap(), settings);
         }

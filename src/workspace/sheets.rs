@@ -25,7 +25,7 @@ pub struct SheetPlan {
     pub legend: Vec<(String, String)>,
 }
 
-/// Put `pictures` on sheets whose columns are the values of the first of `axes` and whose rows are those of the second. Where
+/// Put `pictures` on sheets whose columns are the values of the first of `axes` and whose rows are the values of the second. Where
 /// they differ in something else too, each combination has a sheet of its own, which says it above.
 ///
 /// # Errors

@@ -137,7 +137,7 @@ mod tests {
 
     use super::*;
 
-    /// A home whose path has so many bytes.
+    /// A home whose path has this many bytes.
     fn home_of_length(length: usize) -> (tempfile::TempDir, Home) {
         let folder = tempfile::tempdir_in("/tmp").unwrap();
         let mut path = folder.path().canonicalize().unwrap();

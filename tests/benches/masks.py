@@ -31,7 +31,7 @@ parser.add_argument("--train", help="options of the third side's training, in pl
 parser.add_argument("--seeds", type=int, default=2)
 args = parser.parse_args()
 
-protocol = tomllib.loads((ROOT / "protocols/demo.toml").read_text())
+protocol = tomllib.loads((ROOT / "workspaces/protocols/demo.toml").read_text())
 subjects = [s["name"] for s in protocol["subject"] if not args.subjects or s["name"] in args.subjects.split(",")]
 prompts = protocol["prompts"]["scenes"]
 settings = tomllib.loads((DEMO / "concept.toml").read_text()).get("train", {})

@@ -80,10 +80,10 @@ fn a_missing_class_word_is_named() {
 #[test]
 fn settings_of_the_concept_that_no_training_can_start_from_are_named() {
     for (settings, said) in [
-        ("stepz = 3", "stepz is no setting of a training; there is "),
-        ("steps = \"many\"", "steps = \"many\": must be a whole number, 0 or more"),
-        ("learning_rate = 0", "learning_rate = 0: must be above 0"),
-        ("preset = \"best\"", "preset = \"best\": "),
+        ("stepz = 3", "stepz = 3: no setting of a training has this name; there is "),
+        ("steps = \"many\"", "steps = many: must be a whole number, 1 or more"),
+        ("learning_rate = 0", "learning_rate = 0: must be a number above 0"),
+        ("preset = \"best\"", "preset = best: "),
         ("caption = \"a toy\"", "must contain {class}"),
     ] {
         let spoil = |concept: &std::path::Path| {

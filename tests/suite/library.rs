@@ -102,7 +102,9 @@ fn what_trainings_start_from_stays_with_the_concept() {
     let path = workspace.home().join("pot/concept.toml");
     fs::write(path, file.replace("300", "0")).unwrap();
     wait_until("what is wrong with it is told", || {
-        listed(&workspace)["problem"].as_str().is_some_and(|problem| problem.contains("steps = 0: must be 1 or more"))
+        listed(&workspace)["problem"]
+            .as_str()
+            .is_some_and(|problem| problem.contains("steps = 0: must be a whole number, 1 or more"))
     });
 }
 
@@ -605,6 +607,34 @@ fn a_pipe_among_the_photos_stops_nobody_and_a_run_that_cannot_be_read_is_told_of
     fs::remove_file(pipe).unwrap();
     fs::write(workspace.concept().join("runs").join(common::RUN).join("run.toml"), "what").unwrap();
     wait_until("it is told of", || listed(&workspace)["problem"].to_string().contains("run.toml"));
+}
+
+#[test]
+fn the_folder_of_protocols_is_no_concept_and_its_protocols_have_names() {
+    let workspace = Workspace::with_models();
+    let folder = workspace.home().join("protocols");
+    fs::create_dir(&folder).unwrap();
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("workspaces/protocols");
+    fs::copy(repository.join("dreambooth.toml"), folder.join("dreambooth.toml")).unwrap();
+    let names = |listed: &serde_json::Value| {
+        let all = listed["concepts"].as_array().unwrap();
+        all.iter().map(|concept| concept["concept"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&json(&workspace, &["concept", "list"])), ["demo"]);
+    catbench(&workspace, &["concept", "show", "protocols"]).assert().code(1).stderr(contains("no concept.toml"));
+    let images = workspace.concept().join("images");
+    let images = ["--class", "cup", "--base-model", "/", "--images", images.to_str().unwrap()];
+    for name in ["protocols", "prompts"] {
+        let new = [&["concept", "new", name], &images[..]].concat();
+        catbench(&workspace, &new).assert().code(1).stderr(contains("cannot be a concept's name"));
+        catbench(&workspace, &["concept", "rename", "demo", name]).assert().code(1);
+    }
+    // Found by its name: what is missing is the next thing.
+    for name in ["dreambooth", "dreambooth.toml"] {
+        catbench(&workspace, &["bench", name]).assert().code(1).stderr(contains("give --base-model"));
+    }
+    catbench(&workspace, &["bench", "nowhere"]).assert().code(1).stderr(contains("nowhere"));
+    assert_eq!(names(&json(&workspace, &["concept", "list"])), ["demo"]);
 }
 
 #[test]

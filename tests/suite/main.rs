@@ -37,6 +37,7 @@ mod prompts;
 mod provenance;
 mod pty;
 mod queue;
+mod readme;
 mod runner;
 mod sam;
 mod scores;

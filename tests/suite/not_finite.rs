@@ -132,9 +132,11 @@ fn numbers_that_are_none_in_what_was_learned_are_named_where_it_is_read() {
     let sample = ["sample", "demo", "--run", id, "--steps", "2", "-n", "1", "--prompt", "a {concept}"];
     let resume = ["train", "demo", "--resume", id];
     let score = ["score", "demo", "--run", id, "-n", "1"];
-    for (tensor, number) in
-        [("layers.3.key", f32::NAN), ("layers.4.value", f32::INFINITY), ("optimizer.exp_avg", f32::NAN)]
-    {
+    for (tensor, number) in [
+        ("text_encoder.layers.3.key", f32::NAN),
+        ("text_encoder.layers.4.value", f32::INFINITY),
+        ("optimizer.exp_avg", f32::NAN),
+    ] {
         std::fs::write(&last, &good).unwrap();
         put(&last, tensor, number);
         for verb in [&sample[..], &resume, &score] {

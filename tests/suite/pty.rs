@@ -382,7 +382,7 @@ fn the_whole_journey_by_keys_from_a_folder_of_photos_to_a_comparison() {
         terminal.wait_for("Prompt lists");
         terminal.press("t");
         terminal.wait_for("What it needs");
-        terminal.press(&format!("\x1b[B\x15{steps}"));
+        terminal.press(&format!("\x1b[B\x1b[B\x15{steps}"));
         terminal.wait_for(&format!("{steps} × 4 images"));
         terminal.press("\r");
         terminal.wait_for(&format!("{steps} steps"));

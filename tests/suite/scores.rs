@@ -615,7 +615,7 @@ fn photos_without_masks_get_some_where_a_protocol_says_so() {
 #[test]
 fn the_protocols_of_the_repository_can_be_read() {
     let workspace = Workspace::new();
-    let protocols = Path::new(env!("CARGO_MANIFEST_DIR")).join("protocols");
+    let protocols = Path::new(env!("CARGO_MANIFEST_DIR")).join("workspaces/protocols");
     // Read whole and found right: what is missing is the next thing, the photos or the model.
     let dreambooth = protocols.join("dreambooth.toml");
     catbench(&workspace, &["bench", dreambooth.to_str().unwrap()])

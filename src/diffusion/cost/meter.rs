@@ -1,4 +1,4 @@
-//! The tape and the operations once more, on values of which only the sizes are known: what each allocates, keeps for the
+//! The tape and the operations once more, on values that are known only by their sizes: what each allocates, keeps for the
 //! backward pass and multiplies. Buffers live as long as the real ones, because the code that holds them is shaped alike.
 
 use std::cell::{Cell, RefCell};
@@ -15,7 +15,7 @@ const FLOAT: u64 = 4;
 pub(super) struct Numbers {
     /// Bytes of a number.
     pub size: u64,
-    /// By candle's tensor operations, whose convolutions lay out all their patches (those of cuDNN do not), whose norms and
+    /// By candle's tensor operations, whose convolutions lay out all their patches (cuDNN's do not), whose norms and
     /// slopes keep some copies in float32, and whose attention has larger tiles.
     pub tensor_operations: bool,
     /// Whether cuDNN convolves.
@@ -159,7 +159,7 @@ pub(super) struct Value {
 enum Gradient {
     /// There is none.
     None,
-    /// Its own buffer of so many bytes.
+    /// Its own buffer of this many bytes.
     New(u64),
     /// The gradient of the result itself.
     Same,

@@ -1,6 +1,6 @@
 //! What a base model costs, from its configs and the headers of its weights alone: parameters, peak memory, arithmetic.
 //!
-//! Memory is counted, not fitted: [`walk`] makes every step of the networks on values of which only the sizes are known.
+//! Memory is counted, not fitted: [`walk`] makes every step of the networks on values that are known only by their sizes.
 
 mod meter;
 mod walk;
@@ -36,7 +36,7 @@ pub struct Outline {
     numbers: Numbers,
     unet: UNetConfig,
     vae: VaeConfig,
-    /// Numbers in the two halves of the VAE, of which at most one is in memory.
+    /// Numbers in the two halves of the VAE; at most one half is in memory.
     encoder: usize,
     decoder: usize,
 }
@@ -264,7 +264,7 @@ pub fn part_of(folder: &Path, name: &str) -> Result<PartReport> {
 }
 
 impl Cost {
-    /// `count` of it at the same time, which all together take as long as so many one after the other.
+    /// `count` of it at the same time, which all together take as long as `count` one after the other.
     fn side_by_side(self, count: usize) -> Self {
         Self {
             peak_bytes: self.peak_bytes.saturating_mul(count as u64),

@@ -32,7 +32,7 @@ pub(crate) struct AttnShape {
 #[derive(Debug, Clone)]
 pub(crate) struct AttnMask {
     /// One a row of the prefix.
-    pub prefix_bias: Arc<[f32]>,
+    pub row_biases: Arc<[f32]>,
 }
 
 /// Lanes that are computed together: one AVX-512 register.
@@ -72,8 +72,8 @@ impl AttnShape {
 
 impl AttnMask {
     /// Behind rows with these biases.
-    pub fn behind(prefix_bias: &[f32]) -> Self {
-        Self { prefix_bias: prefix_bias.into() }
+    pub fn behind(row_biases: &[f32]) -> Self {
+        Self { row_biases: row_biases.into() }
     }
 
     /// Behind no rows: every query sees the keys up to its own position.
@@ -83,14 +83,14 @@ impl AttnMask {
 
     /// Of the queries from `first_query` on, how many do not see key `key`.
     fn hidden(&self, key: usize, first_query: usize, lanes: usize) -> usize {
-        key.saturating_sub(self.prefix_bias.len() + first_query).min(lanes)
+        key.saturating_sub(self.row_biases.len() + first_query).min(lanes)
     }
 
     /// To the scores of the keys from `first_key` on: the bias of the prefix, and `value` where nothing is seen.
     fn apply(mask: Option<&Self>, scores: &mut [f32], lanes: usize, first_key: usize, first_query: usize, value: f32) {
         let Some(mask) = mask else { return };
         for (key, row) in (first_key..).zip(scores.chunks_exact_mut(lanes)) {
-            if let Some(bias) = mask.prefix_bias.get(key) {
+            if let Some(bias) = mask.row_biases.get(key) {
                 row.iter_mut().for_each(|x| *x += bias);
             }
             row[..mask.hidden(key, first_query, lanes)].fill(value);
@@ -333,9 +333,9 @@ mod tests {
             let scale = 1.0 / (d as f64).sqrt();
             let p: Vec<f64> = (0..s.keys)
                 .map(|j| match mask {
-                    Some(m) if j > m.prefix_bias.len() + i => 0.0,
-                    Some(m) if j < m.prefix_bias.len() => {
-                        (scale * dot(&q[row..row + d], &k[key(j)..key(j) + d]) + f64::from(m.prefix_bias[j])).exp()
+                    Some(m) if j > m.row_biases.len() + i => 0.0,
+                    Some(m) if j < m.row_biases.len() => {
+                        (scale * dot(&q[row..row + d], &k[key(j)..key(j) + d]) + f64::from(m.row_biases[j])).exp()
                     }
                     _ => (scale * dot(&q[row..row + d], &k[key(j)..key(j) + d])).exp(),
                 })
@@ -371,7 +371,7 @@ mod tests {
         ) {
             let mask = mask.as_deref().map(AttnMask::behind);
             let mask = mask.as_ref();
-            let keys = mask.map_or(keys, |mask| mask.prefix_bias.len() + queries);
+            let keys = mask.map_or(keys, |mask| mask.row_biases.len() + queries);
             let kv_batch = if shared { 1 } else { batch };
             let shape = AttnShape { batch, kv_batch, queries, keys, heads, head_dim };
             let width = heads * head_dim;

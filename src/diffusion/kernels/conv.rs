@@ -132,7 +132,7 @@ fn im2col(x: &[f32], shape: &ConvShape, first: usize, columns: &mut [f32]) {
 }
 
 /// A convolution of stride 1 by products with overlapping rows of a bordered copy of `x`, a slab of output lines at a
-/// time. `multiply(bordered, wide)` writes `wide`, whose lines are as wide as those of `bordered`;
+/// time. `multiply(bordered, wide)` writes `wide`, whose lines are as wide as the lines of `bordered`;
 /// `finish(first pixel, wide line, y line)` takes the part with a meaning over.
 fn overlapping(
     x: &[f32],

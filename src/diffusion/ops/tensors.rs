@@ -63,7 +63,7 @@ fn centred(x: &Tensor, eps: f64) -> Result<(Tensor, Tensor)> {
     Ok((centred, rstd))
 }
 
-/// The gradient of x from that of `normed` = (x - mean) / σ over the last dimension.
+/// The gradient of x from the gradient of `normed` = (x - mean) / σ over the last dimension.
 fn norm_backward(normed: &Tensor, rstd: &Tensor, grad: &Tensor) -> Result<Tensor> {
     let along = normed.broadcast_mul(&mean(&(grad * normed)?)?)?;
     (grad.broadcast_sub(&mean(grad)?)? - along)?.broadcast_mul(rstd)

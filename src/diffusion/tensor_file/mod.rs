@@ -73,7 +73,7 @@ struct Contents {
 impl TensorFile {
     /// Open the file at `path`. What form it has is told by its first bytes, not by its name.
     ///
-    /// The tensors of a PyTorch file are those of its `state_dict`, where it has one (training leftovers such as the
+    /// The tensors of a PyTorch file are in its `state_dict`, where it has one (training leftovers such as the
     /// optimizer's are not read), else all that it holds; one in a nested dictionary has a dotted name.
     pub fn open(path: &Path) -> Result<Self> {
         let read = |source| Error::Read { path: path.to_owned(), source };

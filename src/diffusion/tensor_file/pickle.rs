@@ -298,7 +298,7 @@ impl<'a> Machine<'a> {
         usize::try_from(u64::from_le_bytes(self.array()?)).map_err(|e| e.to_string())
     }
 
-    /// A whole number of `len` bytes; only those of 64 bits matter.
+    /// A whole number of `len` bytes; only numbers of 64 bits matter.
     fn long(&mut self, len: usize) -> Result<()> {
         let bytes = self.take(len)?;
         let negative = bytes.last().is_some_and(|&byte| byte >= 0x80);

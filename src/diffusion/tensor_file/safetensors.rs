@@ -9,7 +9,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::{Contents, TensorInfo};
 
-/// The most bytes of a header: that of SDXL's 2,600 tensors has 300,000.
+/// The most bytes of a header: the header of SDXL's 2,600 tensors has 300,000.
 const MAX_HEADER: usize = 16 << 20;
 /// The most tensors of a file.
 const MAX_TENSORS: usize = 100_000;
@@ -37,7 +37,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Contents, String> {
 }
 
 /// The length of a file's header, and what it says. All that read a safetensors file read it here first: the library makes a
-/// tensor of every name, and those of a hostile header fill memory.
+/// tensor of every name, and the names of a hostile header fill memory.
 ///
 /// # Errors
 /// A header that is damaged, longer than any model's, or of more tensors.

@@ -24,7 +24,7 @@ pub struct CrossSeen {
     pub size: (usize, usize),
     /// How many heads it has.
     pub heads: usize,
-    /// [B, H · W, heads, 2] in float32: the probability of the class word's tokens together, and that of the text's first
+    /// [B, H · W, heads, 2] in float32: the probability of the class word's tokens together, and of the text's first
     /// token, where attention goes that finds nothing.
     pub probabilities: Tensor,
 }

@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use super::Parameters;
 use super::provenance::PARAMETERS;
 
-/// What programs call a setting that several have: their names, and that of web UIs.
+/// What programs call a setting that several have: their name, and the name in web UIs.
 type Names<'a> = &'a [(&'a str, &'a str)];
 
 /// The texts of a picture, with their keywords.

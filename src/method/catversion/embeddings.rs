@@ -107,7 +107,7 @@ pub(super) fn check(shapes: &[(String, Vec<usize>)]) -> Result<(), String> {
     if shapes.len().is_multiple_of(2) { Ok(()) } else { Err("has keys without values".into()) }
 }
 
-/// The layers of what was learned, its rows a layer and its width, for files that hold those of one text encoder.
+/// The layers of what was learned, its rows a layer and its width, for files that hold the rows of one text encoder.
 pub(super) fn sizes(learned: &Learned) -> (Vec<usize>, usize, usize) {
     let layers = learned.shapes().iter().step_by(2).filter_map(|(name, _)| Some(place(name)?.1));
     let shape = learned.shapes().first().map_or(&[0, 0][..], |(_, shape)| shape.as_slice());

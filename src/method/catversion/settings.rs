@@ -20,7 +20,7 @@ settings! {
         /// Learned rows put in front of the keys and values of each layer.
         prefix_length: usize = 1, Kind::Whole(1, u64::MAX), short: Some("n");
         /// Concatenated layers of the text encoder, counted from 0, as in 9,10,11; the last three if none are named.
-        layers: Option<Vec<usize>> = None, Kind::Ascending, left_out: true, unset: Some("the last three");
+        layers: Option<Vec<usize>> = None, Kind::Ascending, unset: Some("the last three");
         /// Added to the prefix logits: 0 in the formula, 1 in the authors' code.
         prefix_bias: f32 = 0.0, Kind::Number(Range::Finite);
         /// Where the residual embeddings start: class_word takes the class word's own keys and values, normal a standard normal draw.

@@ -1,7 +1,7 @@
 //! Textual Inversion (Gal et al. 2022, arXiv 2208.01618): a concept learned as the vectors of one new word of the text encoder's
 //! vocabulary, everything else frozen (section 4). `{concept}` in a prompt is that word.
 //!
-//! The vectors start as those of a word that is there already. Strength moves them on the line from there to what was learned.
+//! The vectors start as the vectors of a word that is there already. Strength moves them on the line from there to what was learned.
 
 mod settings;
 mod templates;
@@ -20,7 +20,7 @@ use crate::protocol::{Format, SettingError, TrainConfig};
 const WORD: &str = "word";
 
 impl Settings {
-    /// The vectors [n, D] that the word starts from in `text`: those of the tokens of a word that is there already, in turn.
+    /// The vectors [n, D] that the word starts from in `text`: the vectors of the tokens of a word that is there already, in turn.
     fn start_in(&self, task: &Task<'_>, text: &TextModel) -> Result<Tensor> {
         let word = self.init_word.as_deref().unwrap_or(task.class_word);
         let places = text.tokenizer.positions_of(word, word)?;
@@ -145,7 +145,7 @@ impl Method for Settings {
         let [(name, ..)] = &mut tensors[..] else {
             return Err(bad(path, "has room for the word of one text encoder"));
         };
-        // diffusers takes the name of the tensor for the word, and web UIs that of the file.
+        // diffusers takes the name of the tensor for the word, web UIs the name of the file.
         *name = format!("<{}>", export.concept.split_whitespace().collect::<Vec<_>>().join("-"));
         let bytes = file_bytes(&tensors, None).map_err(|cause| bad(path, cause))?;
         let written = crate::fs::write_atomic(path, &bytes);

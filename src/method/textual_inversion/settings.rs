@@ -1,4 +1,4 @@
-//! The settings of Textual Inversion, and what it says of itself. Its presets are those of diffusers' script: the learning rate, the batch
+//! The settings of Textual Inversion, and what it says of itself. Its presets follow diffusers' script: the learning rate, the batch
 //! and the steps of its README, and what the script does to photos.
 
 use serde::{Deserialize, Serialize};

@@ -10,7 +10,7 @@ use crate::tui::link::{self, Follower};
 use crate::tui::world::{Checked, Open, SampleList};
 use crate::workspace::{JobFolder, checkpoint_scores, graphics_cards, preflight, process_memory, read_ratings};
 
-/// How often the memory of a job that is at work is looked at, and that of graphics cards.
+/// How often the memory of a job at work and of graphics cards is looked at.
 const MEMORY_EVERY: Duration = Duration::from_secs(2);
 
 impl App {
@@ -22,7 +22,7 @@ impl App {
         self.world.follow(&wanted, |job| {
             let (messages, path) = (messages.clone(), job.path().to_owned());
             Follower::start(job, move |told| {
-                let _ = messages.send(Message::Told(path.clone(), told));
+                let _ = messages.send(Message::News(path.clone(), told));
             })
         });
         let Some(open) = &self.world.open else { return };

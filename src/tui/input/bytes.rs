@@ -48,7 +48,7 @@ enum State {
     TextEnds(u8),
     /// So many bytes of its end have come.
     Paste(usize),
-    /// A letter of so many bytes, and whether Alt was held.
+    /// A letter of this many bytes, and whether Alt was held.
     Letter(usize, bool),
 }
 

@@ -1,5 +1,5 @@
 //! What a piece of what the terminal sends means: a key, the mouse, a paste, an answer. The keys are those that crossterm
-//! knows, and those of kitty's keyboard protocol.
+//! knows, and the keys of kitty's keyboard protocol.
 
 use crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 
@@ -7,7 +7,7 @@ use super::bytes::Piece;
 
 /// What the terminal tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Told {
+pub enum Sent {
     /// A key, a paste, a click.
     Event(Event),
     /// A key whose layout has other letters than Latin ones, and the Latin key at its place.
@@ -36,8 +36,8 @@ pub enum Answer {
 }
 
 /// What `piece` tells; nothing where it means nothing here.
-pub fn told(piece: Piece) -> Vec<Told> {
-    let one = |event: Option<Event>| event.map(Told::Event).into_iter().collect();
+pub fn told(piece: Piece) -> Vec<Sent> {
+    let one = |event: Option<Event>| event.map(Sent::Event).into_iter().collect();
     match piece {
         Piece::Escape => one(Some(Event::Key(KeyCode::Esc.into()))),
         Piece::Letter(letter, alt) => {
@@ -57,7 +57,7 @@ pub fn told(piece: Piece) -> Vec<Told> {
         }
         Piece::Paste(text) => one(Some(Event::Paste(text))),
         Piece::Text(kind, text) => {
-            answer(kind, &String::from_utf8_lossy(&text)).map(Told::Answer).into_iter().collect()
+            answer(kind, &String::from_utf8_lossy(&text)).map(Sent::Answer).into_iter().collect()
         }
         Piece::Csi(body, last) => csi(&String::from_utf8_lossy(&body), last),
     }
@@ -107,24 +107,24 @@ fn plain(last: u8) -> Option<KeyCode> {
 }
 
 /// What `ESC [`, `body` and `last` tell.
-fn csi(body: &str, last: u8) -> Vec<Told> {
+fn csi(body: &str, last: u8) -> Vec<Sent> {
     let fields: Vec<&str> = body.split(';').collect();
     let number = |at: usize| fields.get(at).and_then(|field| field.split(':').next()?.parse::<u32>().ok());
     let (modifiers, kind) = held(fields.get(1).copied().unwrap_or_default());
-    let key = |code| Told::Event(Event::Key(KeyEvent::new_with_kind(code, modifiers, kind)));
+    let key = |code| Sent::Event(Event::Key(KeyEvent::new_with_kind(code, modifiers, kind)));
     let told = match last {
-        b'n' if body == "0" => Some(Told::Answer(Answer::Status)),
-        b'c' => body.strip_prefix('?').map(|attributes| Told::Answer(Answer::Attributes(attributes.into()))),
-        b'u' if body.starts_with('?') => Some(Told::Answer(Answer::Keyboard)),
+        b'n' if body == "0" => Some(Sent::Answer(Answer::Status)),
+        b'c' => body.strip_prefix('?').map(|attributes| Sent::Answer(Answer::Attributes(attributes.into()))),
+        b'u' if body.starts_with('?') => Some(Sent::Answer(Answer::Keyboard)),
         b'u' => return kitty_key(&fields, modifiers, kind),
         // F3 with a modifier looks alike on the first line; but it is not asked for there.
         b'R' if fields.len() == 2 && number(0).is_some() => {
-            number(1).map(|column| Told::Answer(Answer::Column(u16::try_from(column).unwrap_or(u16::MAX))))
+            number(1).map(|column| Sent::Answer(Answer::Column(u16::try_from(column).unwrap_or(u16::MAX))))
         }
         b'M' | b'm' => mouse_of(body, last),
-        b'I' if body.is_empty() => Some(Told::Event(Event::FocusGained)),
-        b'O' if body.is_empty() => Some(Told::Event(Event::FocusLost)),
-        b'Z' => Some(Told::Event(Event::Key(KeyEvent::new(KeyCode::BackTab, KeyModifiers::SHIFT)))),
+        b'I' if body.is_empty() => Some(Sent::Event(Event::FocusGained)),
+        b'O' if body.is_empty() => Some(Sent::Event(Event::FocusLost)),
+        b'Z' => Some(Sent::Event(Event::Key(KeyEvent::new(KeyCode::BackTab, KeyModifiers::SHIFT)))),
         b'~' => number(0).and_then(numbered).map(key),
         b'A'..=b'F' | b'H' | b'P'..=b'S' if body.is_empty() || number(0).is_some() => plain(last).map(key),
         _ => None,
@@ -173,14 +173,14 @@ fn numbered(number: u32) -> Option<KeyCode> {
 }
 
 /// A key of kitty's protocol: its code, with Shift, and at its place on a Latin keyboard; the modifiers; the text it types.
-fn kitty_key(fields: &[&str], modifiers: KeyModifiers, kind: KeyEventKind) -> Vec<Told> {
+fn kitty_key(fields: &[&str], modifiers: KeyModifiers, kind: KeyEventKind) -> Vec<Sent> {
     let letter = |number: Option<&str>| number?.parse::<u32>().ok().and_then(char::from_u32);
     let mut codes = fields.first().copied().unwrap_or_default().split(':');
     let (code, shifted, latin) = (letter(codes.next()), letter(codes.next()), letter(codes.next()));
     let text: Vec<char> =
         fields.get(2).into_iter().flat_map(|text| text.split(':')).filter_map(|c| letter(Some(c))).collect();
     let key = |code, modifiers| KeyEvent::new_with_kind(code, modifiers, kind);
-    let event = |code, modifiers| Told::Event(Event::Key(key(code, modifiers)));
+    let event = |code, modifiers| Sent::Event(Event::Key(key(code, modifiers)));
     let shift = modifiers.contains(KeyModifiers::SHIFT);
     let plain = match code {
         Some('\x1b') => Some(KeyCode::Esc),
@@ -208,7 +208,7 @@ fn kitty_key(fields: &[&str], modifiers: KeyModifiers, kind: KeyEventKind) -> Ve
     let Some(typed) = typed.filter(|typed| !typed.is_control()) else { return Vec::new() };
     match at_latin.filter(|_| !typed.is_ascii()) {
         Some(latin) if commands => vec![event(KeyCode::Char(latin), modifiers)],
-        Some(latin) => vec![Told::Foreign(key(KeyCode::Char(typed), modifiers), key(KeyCode::Char(latin), modifiers))],
+        Some(latin) => vec![Sent::Foreign(key(KeyCode::Char(typed), modifiers), key(KeyCode::Char(latin), modifiers))],
         None => vec![event(KeyCode::Char(typed), modifiers)],
     }
 }
@@ -245,7 +245,7 @@ fn functional(number: u32) -> Option<KeyCode> {
 }
 
 /// The mouse as in `<0;3;4`, or with the numbers alone.
-fn mouse_of(body: &str, last: u8) -> Option<Told> {
+fn mouse_of(body: &str, last: u8) -> Option<Sent> {
     let (numbers, offset) = match body.strip_prefix('<') {
         Some(numbers) => (numbers, 0),
         None => (body, 32),
@@ -253,7 +253,7 @@ fn mouse_of(body: &str, last: u8) -> Option<Told> {
     let mut numbers = numbers.split(';').map(|number| number.parse::<u16>().ok());
     let (button, x, y) = (numbers.next()??, numbers.next()??, numbers.next()??);
     let button = u8::try_from(button).ok()?.checked_sub(offset)?;
-    mouse(button, x.saturating_sub(1), y.saturating_sub(1), last == b'm').map(Told::Event)
+    mouse(button, x.saturating_sub(1), y.saturating_sub(1), last == b'm').map(Sent::Event)
 }
 
 /// What the mouse did: the buttons and modifiers are bits of `button`.
@@ -288,7 +288,7 @@ mod tests {
     use super::*;
 
     /// What `sent` tells.
-    fn all(sent: &str) -> Vec<Told> {
+    fn all(sent: &str) -> Vec<Sent> {
         let now = Instant::now();
         let (mut bytes, mut pieces) = (Bytes::new(now), Vec::new());
         sent.bytes().for_each(|byte| bytes.take(byte, now, &mut pieces));
@@ -298,7 +298,7 @@ mod tests {
 
     fn keys(sent: &str) -> Vec<(KeyCode, KeyModifiers)> {
         let key = |told| match told {
-            Told::Event(Event::Key(key)) => (key.code, key.modifiers),
+            Sent::Event(Event::Key(key)) => (key.code, key.modifiers),
             other => panic!("{other:?} of {sent:?}"),
         };
         all(sent).into_iter().map(key).collect()
@@ -369,7 +369,7 @@ mod tests {
             ("\x1b[1078:1046:59;2;1046u", 'Ж', ':'),
         ] {
             let told = all(sent);
-            let [Told::Foreign(key, at)] = &told[..] else { panic!("{told:?}") };
+            let [Sent::Foreign(key, at)] = &told[..] else { panic!("{told:?}") };
             assert_eq!((key.code, at.code), (KeyCode::Char(typed), KeyCode::Char(latin)));
         }
     }
@@ -377,7 +377,7 @@ mod tests {
     #[test]
     fn answers_are_no_keys_and_what_is_unknown_is_nothing() {
         let answer = |sent| match &all(sent)[..] {
-            [Told::Answer(answer)] => answer.clone(),
+            [Sent::Answer(answer)] => answer.clone(),
             other => panic!("{other:?} of {sent:?}"),
         };
         assert_eq!(answer("\x1b[0n"), Answer::Status);
@@ -398,7 +398,7 @@ mod tests {
     #[test]
     fn the_mouse_is_known_in_each_of_its_forms() {
         let mouse = |sent| match &all(sent)[..] {
-            [Told::Event(Event::Mouse(mouse))] => (mouse.kind, mouse.column, mouse.row),
+            [Sent::Event(Event::Mouse(mouse))] => (mouse.kind, mouse.column, mouse.row),
             other => panic!("{other:?} of {sent:?}"),
         };
         let left = MouseButton::Left;

@@ -21,7 +21,7 @@ pub struct Help {
 }
 
 impl Help {
-    /// The keys of `place`, those of all screens, and those of what lies over screens.
+    /// The keys of `place`, of all screens, and of what lies over screens.
     pub fn of_screen(place: Place) -> Self {
         let here = |everywhere: bool| {
             let shown = move |b: &&Binding| !b.shown.is_empty() && b.is_at(place) && b.places.is_empty() == everywhere;

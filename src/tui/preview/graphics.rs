@@ -13,7 +13,7 @@ use ratatui::layout::Rect;
 use super::Images;
 use super::pace::Pace;
 
-/// Sixel pictures are printed by viuer in units of so many pixels, whatever the terminal's cells are.
+/// Sixel pictures are printed by viuer in units of this many pixels, whatever the terminal's cells are.
 const VIUER_CELL: (u32, u32) = (6, 12);
 
 /// Pixels of the widest sixel picture that viuer does not squeeze.
@@ -187,7 +187,7 @@ impl Graphics {
     }
 }
 
-/// The piece of a picture that fills `area` which comes after `last`; none if that was the last of all. It has about so many
+/// The piece of a picture that fills `area` which comes after `last`; none if that was the last of all. It has about this many
 /// `pixels`, and is as wide as the picture where that many are enough for some lines of cells. Pieces are of whole units of
 /// viuer, so that they join.
 fn next_piece(area: Rect, last: Option<&Rect>, images: Images, cell: (u32, u32), pixels: usize) -> Option<Rect> {

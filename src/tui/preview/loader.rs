@@ -17,7 +17,7 @@ use super::masked;
 const KEPT: usize = 64 << 20;
 /// For how long it is believed that a file has not changed.
 const BELIEVED: Duration = Duration::from_secs(1);
-/// Files of which it is known when they changed.
+/// Files, and when they changed.
 const STAMPS: usize = 4096;
 
 /// A picture at a size.

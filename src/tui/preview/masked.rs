@@ -2,10 +2,10 @@
 
 use ::image::{GrayImage, Rgb, RgbImage};
 
-/// The line is a pixel wide, and one more for each so many pixels of the picture's shorter side.
+/// The line is a pixel wide, and one more for each of this many pixels of the picture's shorter side.
 const LINE: u32 = 256;
 
-/// A pixel of which the mask takes in `inside` of 255: a cold grey outside, so that the shape is seen on any photo.
+/// A pixel that the mask takes in by `inside` of 255: a cold grey outside, so that the shape is seen on any photo.
 pub fn stand_back(Rgb([r, g, b]): Rgb<u8>, inside: u8) -> Rgb<u8> {
     let left = u32::from(255 - inside) * 3 / 4;
     let mix = |value: u8, tint: u32| ((u32::from(value) * (255 - left) + tint * left) / 255) as u8;

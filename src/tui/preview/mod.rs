@@ -151,7 +151,7 @@ impl Surface {
         }
     }
 
-    /// How many pixels a picture of `area` has: half blocks, or those of the terminal. None where none are drawn.
+    /// How many pixels a picture of `area` has: half blocks, or pixels of the terminal. None where none are drawn.
     pub fn pixels(&self, area: Rect) -> Option<(u32, u32)> {
         let cell = self.cell();
         let drawn = self.images != Images::Off;

@@ -204,7 +204,7 @@ impl Probe {
         self.keyboard
     }
 
-    /// Whether letters other than those of ASCII are seen; why not, and what to do.
+    /// Whether letters beyond ASCII are seen; why not, and what to do.
     pub fn unreadable(&self) -> Option<&'static str> {
         match self.utf8 {
             Some(false) => Some(

@@ -76,7 +76,7 @@ impl Pairs {
         self.of = of;
     }
 
-    /// How the score `name` of the run at `at` differs from that of the first.
+    /// How the score `name` of the run at `at` differs from the score of the first run.
     fn mark(&self, at: usize, name: &str) -> Option<char> {
         let difference = self.differences.get(at)?.as_ref()?;
         let (_, score) = score_list(difference).into_iter().find(|(other, _)| *other == name)?;
@@ -149,7 +149,7 @@ fn learned(history: &History) -> impl Iterator<Item = &Picture> {
     history.pictures.iter().filter(|picture| picture.learned || !picture.evaluation)
 }
 
-/// What the runs are worth, by the name of each score that one of them has, with a mark of how it differs from that of the first;
+/// What the runs are worth, by the name of each score that one of them has, with a mark of how it differs from the first run's;
 /// none where none is measured.
 fn scores_of(runs: &[&RunRecord], form: Form, pairs: &Pairs) -> Vec<(String, Vec<String>)> {
     let lists: Vec<_> =

@@ -313,7 +313,7 @@ pub fn run_row(run: &RunRecord, width: usize) -> Line<'static> {
     let steps = format!("{}/{}", run.steps, run.of);
     let rest = format!("{steps:<11} {loss:<7} {score}");
     let short = width < 58;
-    // The date of an id tells runs apart; its time is enough for those of a day.
+    // The date of an id tells runs apart; its time is enough for runs of one day.
     let id = if short { run.id.get(4..13).unwrap_or(&run.id) } else { &run.id };
     Line::from(vec![
         Span::styled(format!("{mark} "), style),

@@ -141,7 +141,7 @@ impl Columns {
     }
 }
 
-/// How many scores the tables have: those of DINO only where something was measured by it.
+/// How many scores the tables have: scores by DINO only if something was measured by it.
 fn columns<'a>(mut all: impl Iterator<Item = &'a Measured>) -> usize {
     if all.any(|scores| scores.dino.is_some() || scores.masked_dino.is_some()) { NAMES.len() } else { 4 }
 }

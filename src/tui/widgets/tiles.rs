@@ -42,7 +42,7 @@ impl Grid {
         let least =
             LEAST[usize::from(height >= 16)].min(height.saturating_sub(caption)).min(width.saturating_sub(1) / 2);
         let least = least.max(1);
-        // Too many: as many as fit at the least size, and then as large as so many can be.
+        // Too many: as many as fit at the least size, and then as large as that many can be.
         let many = || side((width / (2 * least + 1)).max(1), (height / (least + caption)).max(1));
         let side = if all >= least { all } else { many().max(least) };
         let columns = (width / (2 * side + 1)).max(1);

@@ -14,7 +14,7 @@ use crate::archive::{self, Entry};
 use crate::workspace::Error;
 use crate::workspace::inside::MAX_DEPTH;
 
-/// The most folders of an archive, each of which takes a block of the disk: a run has eight.
+/// The most folders of an archive. Each takes a block of the disk: a run has eight.
 const MAX_FOLDERS: usize = 50_000;
 
 /// The most bytes of one part of a path, on all file systems that are common.

@@ -15,7 +15,7 @@ pub struct MaskSpec {
     pub concept: String,
     /// Its class word, which is looked for.
     pub class_word: String,
-    /// The pictures, absolute; those of a bench are in it.
+    /// The pictures, absolute; a bench has its pictures in it.
     pub pictures: Vec<PathBuf>,
     /// The frozen diffusion model, absolute.
     #[serde(with = "path_or_table")]

@@ -8,7 +8,7 @@ use super::{Concept, EVALUATION, Error, JobFolder, Kind, Spec, new_id, read_toml
 use crate::fs::shell;
 use crate::protocol::{DeviceName, JobKind, ModelSpec, PhotoReading, Preset, ScoreConfig, TrainConfig, path_or_table};
 
-/// Where the embeddings of a run come from that was not trained here.
+/// Where a run comes from that was not trained here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Imported {

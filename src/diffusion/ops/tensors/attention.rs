@@ -7,7 +7,7 @@ use candle_nn::ops::softmax_last_dim;
 
 use crate::diffusion::kernels::{AttnMask, AttnShape};
 
-/// Numbers in one tile of scores of all heads: 64 MiB in float32, of which the backward pass holds about five.
+/// Numbers in one tile of scores of all heads: 64 MiB in float32. The backward pass holds about five such tiles.
 pub(crate) const TILE: usize = 1 << 24;
 
 /// Sizes of a tiled attention: [`AttnShape`] with the queries of all pictures that share their keys side by side.
@@ -59,7 +59,7 @@ impl Tiles {
 
     /// What is added to the scores of `n` queries from `first` on, [n, keys].
     fn mask(&self, mask: &AttnMask, first: usize, n: usize, device: &Device) -> Result<Tensor> {
-        let biases = &mask.prefix_bias;
+        let biases = &mask.row_biases;
         let picture = self.picture;
         let numbers: Vec<f32> = (first..first + n)
             .flat_map(|query| {

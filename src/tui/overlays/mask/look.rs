@@ -75,7 +75,7 @@ impl MaskEditor {
             .then(|| (x.clamp(0.0, width - 1.0), y.clamp(0.0, height - 1.0)))
     }
 
-    /// Show the picture larger or smaller; what is seen so many pixels of the screen from the middle stays there.
+    /// Show the picture larger or smaller; what is seen this many pixels of the screen from the middle stays there.
     pub(super) fn zoom(&mut self, factor: f32, (x, y): (f32, f32)) {
         let Some((_, look, pixels)) = self.drawn else { return };
         let whole = self.whole(pixels);
@@ -93,7 +93,7 @@ impl MaskEditor {
         (place(self.pointer.0, look.middle.0), place(self.pointer.1, look.middle.1))
     }
 
-    /// Move what is seen by so many pixels of the screen.
+    /// Move what is seen by this many pixels of the screen.
     pub(super) fn pan(&mut self, x: f32, y: f32) {
         let Some(look) = self.zoom else { return };
         self.see(Look { middle: (look.middle.0 + x / look.scale, look.middle.1 + y / look.scale), ..look });

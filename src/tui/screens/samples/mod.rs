@@ -357,8 +357,7 @@ impl Screen for Samples {
             let mut aside = Line::from_iter(about_mask(open, &sample));
             aside.push_span(Span::styled(stars(sample.rating), theme::second()));
             let inner = pane::draw(canvas.buffer, area, "This one", &aside, false);
-            let learned =
-                if sample.learned { "with the residual embeddings" } else { "without the residual embeddings" };
+            let learned = if sample.learned { "with what was learned" } else { "without what was learned" };
             let prompt = with_class_words(&sample.prompt, &open.concept.file.class_word, &[]);
             let how = match self.asked.whose {
                 Whose::Trash => String::new(),
@@ -521,7 +520,7 @@ fn provenance(path: &Path, sample: &SampleRecord) -> Effect {
         format!("prompt     {}", sample.prompt),
         format!("seed       {}", sample.seed),
         format!("step       {}", sample.step),
-        format!("learned    {}", if sample.learned { "with the residual embeddings" } else { "without" }),
+        format!("learned    {}", if sample.learned { "with what was learned" } else { "without" }),
     ];
     match image::read_provenance(path) {
         Ok(said) => {

@@ -33,7 +33,7 @@ pub struct Seen {
     /// What the store has not yet: pictures of jobs at work, or what is in the trash.
     extra: Vec<(SampleRecord, String)>,
     trash: Vec<RemovedSample>,
-    /// Places: first those of the store, then those of `extra`.
+    /// Places: first of the store, then of `extra`.
     rows: Vec<usize>,
     stored: usize,
     /// How many of the rows have a doubtful mask.

@@ -30,7 +30,7 @@ use crate::tui::world::{Checked, World};
 use crate::workspace::{History, JobFolder, Picture};
 
 const LOSS: usize = 0;
-/// Pictures made on the way, or those of the untrained class word.
+/// Pictures made on the way, or pictures of the untrained class word.
 const LEFT: usize = 1;
 /// Those of the learned concept, chosen together with the untrained ones.
 const RIGHT: usize = 2;
@@ -103,7 +103,7 @@ impl Train {
         true
     }
 
-    /// The step at the cursor, where there are samples made on the way: those of it are shown then, also of a run whose
+    /// The step at the cursor, where there are samples made on the way: the samples of that step are shown then, also of a run whose
     /// pictures to be compared are there.
     fn cursor_step(&self, world: &World) -> Option<usize> {
         let history = &world.run()?.history;
@@ -111,7 +111,7 @@ impl Train {
         self.view.cursor_point(&self.curves.1.loss).map(|point| point.step)
     }
 
-    /// Of the samples made on the way, the newest first, those of the last step at or before the cursor.
+    /// The samples made on the way at the last step at or before the cursor, the newest first.
     fn at_cursor(&self, world: &World) -> Option<Range<usize>> {
         let step = self.cursor_step(world)?;
         let steps: Vec<usize> = world.run()?.history.on_the_way().rev().map(|picture| picture.step).collect();
@@ -462,7 +462,7 @@ impl Train {
     }
 }
 
-/// The settings a training begins with: those of the shown run, so that one thing can be changed, else the usual ones.
+/// The settings a training begins with: the settings of the shown run, so that one thing can be changed, else the usual ones.
 fn usual(world: &World) -> TrainConfig {
     let last = world.open.as_ref().and_then(|open| open.run()).and_then(|run| JobFolder::at(&run.path).ok());
     let config = last.and_then(|run| run.run_spec().ok()).map(|spec| spec.train);

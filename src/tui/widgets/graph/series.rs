@@ -119,7 +119,7 @@ impl RunCurves {
         self.quarters.iter_mut().for_each(|curve| curve.smooth(window));
     }
 
-    /// What a graph of this run alone shows: the loss, the loss at fixed noise, that of the photo held out with the gap between
+    /// What a graph of this run alone shows: the loss, the loss at fixed noise, the loss of the photo held out with the gap between
     /// the two, and the scores of its checkpoints; or the quarters.
     pub fn series(&self, view: &GraphView) -> Vec<Series<'_>> {
         if view.quarters {

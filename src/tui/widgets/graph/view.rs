@@ -2,7 +2,7 @@
 
 use super::curve::{Curve, x_of};
 use super::scale::Span;
-use crate::workspace::{Point, Settings, XAxis};
+use crate::workspace::{HomeSettings, Point, XAxis};
 
 /// The window of each strength of smoothing, as a multiple of the usual one; the first is none.
 const STRENGTHS: [f64; 5] = [0.0, 0.25, 1.0, 4.0, 16.0];
@@ -39,7 +39,7 @@ impl Default for GraphView {
 
 impl GraphView {
     /// As the user has set it.
-    pub fn new(settings: &Settings) -> Self {
+    pub fn new(settings: &HomeSettings) -> Self {
         let usual = STRENGTHS[USUAL];
         let far = |&strength: &usize| (STRENGTHS[strength] - settings.smoothing.unwrap_or(usual)).abs();
         let strength = (0..STRENGTHS.len()).min_by(|a, b| far(a).total_cmp(&far(b))).unwrap_or(USUAL);
@@ -47,7 +47,7 @@ impl GraphView {
     }
 
     /// Keep in `settings` what the user has set.
-    pub fn keep(&self, settings: &mut Settings) {
+    pub fn keep(&self, settings: &mut HomeSettings) {
         settings.log_scale = self.log;
         settings.x_axis = if self.by_time { XAxis::Time } else { XAxis::Steps };
         settings.smoothing = (self.strength != USUAL).then_some(STRENGTHS[self.strength]);

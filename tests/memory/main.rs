@@ -3,6 +3,7 @@
 //! The counted peak is what a job is refused by, so it may not be far below the real one; far above, it would refuse what fits.
 #![allow(unsafe_code, clippy::unwrap_used, missing_docs)]
 
+#[path = "../common/mod.rs"]
 mod common;
 
 use std::alloc::{GlobalAlloc, Layout, System};
