@@ -67,7 +67,7 @@
 //! | protocol | a file of subjects that `catbench bench` trains and scores; the module [`protocol`] is what travels between processes |
 //! | event | one line of a job's log: a step, a sample, a checkpoint, its end |
 //! | runner, daemon, client | the three roles of the program: it does a job; it owns the queue; it asks |
-//! | screen, overlay | what the workbench shows, and what lies over it; a `Place` is a screen by its number |
+//! | screen, overlay | what the workbench shows, and what lies over it; a `ScreenName` says which screen |
 //! | device | what computes: `cpu`, `cuda:0`, `metal` |
 //!
 //! # To add something, touch these
@@ -83,7 +83,7 @@
 //! | a maker of masks | `MaskMaker` in `src/protocol/masks.rs`; `src/runner/mask_makers.rs` |
 //! | a verb | a file in `src/cli`, and `Verb` and the match in `src/cli/mod.rs` |
 //! | a topic of the manual | a text in `src/cli/manual/`, and a line in `src/cli/manual.rs` |
-//! | a screen | `src/tui/screens/<name>.rs` (`impl Screen`); `Place` in `src/tui/keymap.rs`; `Screens` in `src/tui/app.rs` |
+//! | a screen | `src/tui/screens/<name>.rs` (`impl Screen`); `ScreenName` in `src/tui/keymap.rs`; `Screens` in `src/tui/app.rs` |
 //! | a key | of a screen: `Action` and a line of `BINDINGS` in `src/tui/keymap.rs`, and the screen's `act`. Of an overlay: `src/tui/keymap/overlays.rs`. Help, footer and palette follow |
 //! | a job kind | `src/workspace/job/<kind>.rs` (`KIND`, `Spec`) and a line in `KINDS`; `JobKind` in `src/protocol/queue.rs`; `Asked` in `src/client/begin.rs`; the match in `src/runner/mod.rs`, and `src/runner/estimate.rs` for what it needs; where Enter leads to in `src/tui/screens/jobs.rs` |
 //! | a file format of other programs | what was learned: a `Format` in the method's `DECLARATION`, `import` and `export` of its `Method`; the commands follow. Records in pictures: `src/image/programs/<name>.rs`. Base models: `src/diffusion/original.rs` |

@@ -8,6 +8,7 @@ use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 use clap_complete::env::{CompleteEnv, Shells};
 
 use super::Cli;
+use super::settings::all_presets;
 use super::table::Format;
 use crate::fs::is_shown;
 use crate::method::MethodSettings;
@@ -93,7 +94,7 @@ fn setting_words(verb: &str, id: &str) -> Option<Vec<&'static str>> {
     let methods = || MethodSettings::ALL.iter();
     let rows: Vec<&Row> = match (verb, id) {
         ("sample", "grid") => return Some(Axis::WORDS.to_vec()),
-        ("train", "preset") => return Some(methods().flat_map(|of| of.presets).map(|preset| preset.name).collect()),
+        ("train", "preset") => return Some(all_presets().into_iter().collect()),
         ("train", _) => methods().flat_map(|method| TrainConfig::rows_of(method)).collect(),
         _ => SampleConfig::rows().chain(ScoreConfig::ROWS).collect(),
     };

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use serde_json::json;
 
-use super::preflight::Told;
+use super::preflight::Summary;
 use super::{Error, PlacementArgs, Where, follow, mask_bench, print_json};
 use crate::client::{self, Asked};
 use crate::fs::Show;
@@ -234,7 +234,7 @@ fn make(args: &MakeArgs) -> Result<(), Error> {
     }
     let (count, looks) = (pictures.len(), config.looks());
     let ready = Asked::masks(&concept, pictures, config)?.estimate()?;
-    let told = Told::work("masks", format!("{count} pictures, {looks} looks at each"));
+    let told = Summary::work("masks", format!("{count} pictures, {looks} looks at each"));
     if args.dry_run {
         return super::preflight::dry_run(&concept, &told, &ready, args.json);
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::preflight::Told;
+use super::preflight::Summary;
 use super::table::{Cell, Column, Format, Table};
 use super::{Error, PlacementArgs, Where, follow};
 use crate::client::Asked;
@@ -56,7 +56,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
     let (told, bench) = (format!("{} ways of {} pictures", ways.len(), pictures.len()), MaskBench { ways, pictures });
     let ready = Asked::mask_bench(&concept, bench.clone(), mask)?.estimate()?;
     if args.format == Format::Text {
-        super::preflight::say(&concept, &Told::work("masks", told), &ready);
+        super::preflight::say(&concept, &Summary::work("masks", told), &ready);
     }
     let (job, queued) = ready.begin(args.placement.placement(args.device))?;
     if !follow::quietly(&concept, &job, Some(&queued))? {

@@ -44,7 +44,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use settings::Settings;
+use settings::SettingOptions;
 
 use crate::client;
 use crate::protocol::{DeviceName, JobKind, SampleConfig, SeedRule, SettingError};
@@ -235,7 +235,7 @@ struct PromptArgs {
     #[arg(long)]
     shared_seeds: bool,
     #[command(flatten)]
-    settings: Settings<SampleConfig>,
+    settings: SettingOptions<SampleConfig>,
 }
 
 impl PromptArgs {

@@ -43,7 +43,7 @@ struct Output {
 
 /// What a model's files do not say.
 #[derive(Debug, clap::Args)]
-struct Settings {
+struct ModelOptions {
     /// The VAE to use instead of the model's own: a diffusers folder or one file.
     #[arg(long, value_name = "PATH")]
     vae: Option<PathBuf>,
@@ -62,7 +62,7 @@ struct Add {
     /// A diffusers folder, or one .safetensors or .ckpt file in the original naming; hf:owner/repo downloads one.
     path: PathBuf,
     #[command(flatten)]
-    settings: Settings,
+    settings: ModelOptions,
     /// Copy the files that are used into the home.
     #[arg(long)]
     copy: bool,
@@ -75,7 +75,7 @@ struct CheckArgs {
     /// A registered model, or the path of one that is not.
     model: PathBuf,
     #[command(flatten)]
-    settings: Settings,
+    settings: ModelOptions,
     #[command(flatten)]
     output: Output,
 }
@@ -98,7 +98,7 @@ pub fn run(args: &Args, check: Check) -> Result<(), Error> {
     }
 }
 
-impl Settings {
+impl ModelOptions {
     /// The model at `path` with these settings.
     fn spec(&self, path: &Path) -> Result<ModelSpec, Error> {
         let absolute = |path: &Path| {
@@ -186,7 +186,7 @@ fn list(home: &Home, json: bool) -> Result<(), Error> {
 }
 
 fn look(args: &CheckArgs, home: &Home, check: Check) -> Result<(), Error> {
-    let Settings { vae, config, prediction } = &args.settings;
+    let ModelOptions { vae, config, prediction } = &args.settings;
     let named = home.named_model(&args.model)?;
     let spec = if named.is_none() && args.model.exists() {
         args.settings.spec(&args.model)?

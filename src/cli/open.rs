@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use clap::{CommandFactory, Parser, ValueEnum};
 
 use super::{Cli, Error};
-use crate::tui::{self, Images, Place, Verb};
+use crate::tui::{self, Images, ScreenName, Verb};
 use crate::workspace::{Home, Theme};
 
 /// Options of the workbench.
@@ -71,7 +71,7 @@ pub fn open(concept: Option<&str>, screen: &ScreenArgs) -> Result<(), Error> {
     }
     let start = tui::Start {
         concept: concept.map(str::to_owned),
-        place: if concept.is_some() { Place::Concept } else { Place::Library },
+        place: if concept.is_some() { ScreenName::Concept } else { ScreenName::Library },
         images: screen.images,
         theme: screen.theme(),
         verbs: verbs(),

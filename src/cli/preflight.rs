@@ -15,7 +15,7 @@ pub type Rows = Vec<(&'static str, String)>;
 
 /// What of a job the estimate does not say: the settings of a training, how much there is to do.
 #[derive(Default)]
-pub struct Told<'a> {
+pub struct Summary<'a> {
     /// The settings of a training.
     pub train: Option<&'a TrainConfig>,
     /// The settings among them that come from concept.toml.
@@ -24,7 +24,7 @@ pub struct Told<'a> {
     pub rows: Rows,
 }
 
-impl Told<'_> {
+impl Summary<'_> {
     /// Something else, and how much of it.
     pub fn work(name: &'static str, value: String) -> Self {
         Self { rows: vec![(name, value)], ..Self::default() }
@@ -32,7 +32,7 @@ impl Told<'_> {
 }
 
 /// Say on stderr what will be done.
-pub fn say(concept: &Concept, told: &Told<'_>, ready: &Ready) {
+pub fn say(concept: &Concept, told: &Summary<'_>, ready: &Ready) {
     // The runner tells of prompts itself, also to those who look later.
     let estimate = ready.estimate.without_prompts();
     let (id, class_word) = (&concept.id, &concept.file.class_word);
@@ -57,7 +57,7 @@ pub fn say_plan(what: String, estimates: &[Estimate]) {
             all.parts.push(part.clone());
         }
     }
-    print_err(&rows(&Told::work("jobs", what), None, &all));
+    print_err(&rows(&Summary::work("jobs", what), None, &all));
 }
 
 fn print_err(rows: &[(&'static str, String)]) {
@@ -67,7 +67,7 @@ fn print_err(rows: &[(&'static str, String)]) {
 }
 
 /// All that can be known beforehand, as the result of a command; an error where the job is refused.
-pub fn dry_run(concept: &Concept, told: &Told<'_>, ready: &Ready, json: bool) -> Result<(), Error> {
+pub fn dry_run(concept: &Concept, told: &Summary<'_>, ready: &Ready, json: bool) -> Result<(), Error> {
     let (estimate, photos) = (&ready.estimate, ready.asked.photos.as_ref());
     let train = || photos.zip(told.train);
     if json {
@@ -100,7 +100,7 @@ pub fn dry_run(concept: &Concept, told: &Told<'_>, ready: &Ready, json: bool) ->
     estimate.refusal.as_ref().map_or(Ok(()), |refusal| Err(Error::Job(refusal.clone())))
 }
 
-fn rows(told: &Told<'_>, photos: Option<&Preflight>, estimate: &Estimate) -> Rows {
+fn rows(told: &Summary<'_>, photos: Option<&Preflight>, estimate: &Estimate) -> Rows {
     let mut rows = Rows::new();
     // 0: the base model has no part in it.
     if estimate.resolution > 0 {

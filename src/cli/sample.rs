@@ -104,10 +104,10 @@ pub fn run(args: &Args) -> Result<(), Error> {
         return Ok(reckoned.ready.refuse()?);
     }
     if args.dry_run {
-        return preflight::dry_run(&concept, &preflight::Told::default(), &reckoned.ready, args.run.json);
+        return preflight::dry_run(&concept, &preflight::Summary::default(), &reckoned.ready, args.run.json);
     }
     if !args.run.json {
-        preflight::say(&concept, &preflight::Told::default(), &reckoned.ready);
+        preflight::say(&concept, &preflight::Summary::default(), &reckoned.ready);
         errln!("{:<11} {}", "disk", reckoned.room.words());
     }
     for warning in &reckoned.warnings {

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use super::preflight::Told;
+use super::preflight::Summary;
 use super::score_table::{
     Best, ScoreColumns, best_columns, how_cells, how_columns, interval_notes, notes, of_checkpoints,
 };
-use super::settings::Settings;
+use super::settings::SettingOptions;
 use super::table::{Cell, Column, Format, Table};
 use super::{Error, PlacementArgs, PromptArgs, RunArgs, follow, score_compare};
 use crate::client::words::shell;
@@ -50,7 +50,7 @@ pub struct Args {
     #[command(flatten)]
     prompts: PromptArgs,
     #[command(flatten)]
-    how: Settings<ScoreConfig>,
+    how: SettingOptions<ScoreConfig>,
     /// How the table is printed: text, csv, json, markdown or latex.
     #[arg(long)]
     format: Option<Format>,
@@ -97,7 +97,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
     };
     let whole_run = matches!(task, ScoreTask::Both);
     let ready = Asked::score(&concept, run.as_ref(), task, config)?.estimate()?;
-    let told = Told::work("scores", work(&ready.asked.request));
+    let told = Summary::work("scores", work(&ready.asked.request));
     if args.dry_run {
         return super::preflight::dry_run(&concept, &told, &ready, args.run.json);
     }

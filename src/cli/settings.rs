@@ -26,18 +26,23 @@ pub trait Table: Clone + Send + Sync + 'static {
 
 /// What is given of the settings of a table.
 #[derive(Debug, Clone)]
-pub struct Settings<T> {
+pub struct SettingOptions<T> {
     given: Vec<(&'static str, String)>,
     of: PhantomData<T>,
 }
 
+/// The presets of all methods, each name once.
+pub fn all_presets() -> BTreeSet<&'static str> {
+    MethodSettings::ALL.iter().flat_map(|method| method.presets).map(|preset| preset.name).collect()
+}
+
 /// Refuse what is no preset of any method.
 fn is_preset(text: &str) -> Result<(), String> {
-    let presets = || MethodSettings::ALL.iter().flat_map(|method| method.presets).map(|preset| preset.name);
-    if presets().any(|name| name == text) {
+    let presets = all_presets();
+    if presets.contains(text) {
         return Ok(());
     }
-    Err(format!("must be one of {}", presets().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(", ")))
+    Err(format!("must be one of {}", presets.into_iter().collect::<Vec<_>>().join(", ")))
 }
 
 fn option(row: &'static Row, help: &str) -> Arg {
@@ -72,7 +77,7 @@ fn option(row: &'static Row, help: &str) -> Arg {
     })
 }
 
-impl<T: Table> clap::Args for Settings<T> {
+impl<T: Table> clap::Args for SettingOptions<T> {
     fn augment_args(command: Command) -> Command {
         let group = ArgGroup::new(T::GROUP).multiple(true);
         command.group(group).args(T::rows().into_iter().map(|row| T::option(row).group(T::GROUP)))
@@ -83,7 +88,7 @@ impl<T: Table> clap::Args for Settings<T> {
     }
 }
 
-impl<T: Table> FromArgMatches for Settings<T> {
+impl<T: Table> FromArgMatches for SettingOptions<T> {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let given = |row: &'static Row| Some((row.name, matches.get_one::<String>(row.name)?.clone()));
         Ok(Self { given: T::rows().into_iter().filter_map(given).collect(), of: PhantomData })
@@ -95,7 +100,7 @@ impl<T: Table> FromArgMatches for Settings<T> {
     }
 }
 
-impl<T> Settings<T> {
+impl<T> SettingOptions<T> {
     fn text(&self, name: &str) -> Option<&str> {
         self.given.iter().find(|(given, _)| *given == name).map(|(_, text)| text.as_str())
     }
@@ -129,7 +134,7 @@ impl Table for SampleConfig {
     }
 }
 
-impl Settings<SampleConfig> {
+impl SettingOptions<SampleConfig> {
     /// Set what is given in `config`.
     ///
     /// # Errors
@@ -147,7 +152,7 @@ impl Table for ScoreConfig {
     }
 }
 
-impl Settings<ScoreConfig> {
+impl SettingOptions<ScoreConfig> {
     /// Set what is given in `config`.
     ///
     /// # Errors
@@ -217,7 +222,7 @@ impl Table for TrainConfig {
     }
 }
 
-impl Settings<TrainConfig> {
+impl SettingOptions<TrainConfig> {
     /// Whether a training of `concept` starts from `[train]` of its file.
     pub fn starts_from(&self, concept: &Concept) -> bool {
         let method = concept.file.train.config().declaration().name;
@@ -303,9 +308,9 @@ mod tests {
         for row in <SampleConfig as Table>::rows() {
             let text = other(row);
             let mut typed = usual.clone();
-            let command = <Settings<SampleConfig> as clap::Args>::augment_args(Command::new("x"));
+            let command = <SettingOptions<SampleConfig> as clap::Args>::augment_args(Command::new("x"));
             let matches = command.try_get_matches_from(["x".into(), format!("--{}={text}", row.option())]).unwrap();
-            Settings::<SampleConfig>::from_arg_matches(&matches).unwrap().apply(&mut typed).unwrap();
+            SettingOptions::<SampleConfig>::from_arg_matches(&matches).unwrap().apply(&mut typed).unwrap();
             assert_ne!(typed, usual, "{}", row.name);
 
             let swept = (TrainConfig::default(), ScoreConfig::default());

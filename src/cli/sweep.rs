@@ -6,7 +6,7 @@ use super::score_table::{
     Best, OF_SETTINGS, ScoreColumns, best_columns, distinct, how_cells, how_columns, interval_notes, notes,
     of_checkpoints,
 };
-use super::settings::Settings;
+use super::settings::SettingOptions;
 use super::table::{Cell, Column, Format, Table};
 use super::{Error, PromptArgs, Where};
 use crate::client;
@@ -46,7 +46,7 @@ pub struct Args {
     #[command(flatten)]
     prompts: PromptArgs,
     #[command(flatten)]
-    how: Settings<ScoreConfig>,
+    how: SettingOptions<ScoreConfig>,
     /// Priority of its jobs in the queue; higher goes first.
     #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
     priority: i32,

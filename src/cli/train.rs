@@ -1,7 +1,7 @@
 //! `catbench train`: learn a concept.
 
-use super::preflight::Told;
-use super::settings::{Settings, Table};
+use super::preflight::Summary;
+use super::settings::{SettingOptions, Table};
 use super::{Error, PlacementArgs, follow};
 use crate::client::words::shell;
 use crate::client::{self, Asked, Ready};
@@ -17,7 +17,7 @@ pub struct Args {
     #[arg(long, value_name = "RUN", conflicts_with = TrainConfig::GROUP)]
     resume: Option<String>,
     #[command(flatten)]
-    settings: Settings<TrainConfig>,
+    settings: SettingOptions<TrainConfig>,
     #[command(flatten)]
     placement: PlacementArgs,
     /// Start in the background and return at once.
@@ -38,7 +38,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
     let ready = Asked::resume(&concept, &run)?.estimate()?;
     let (train, done) = (run.run_spec()?.train, client::steps_done(&run)?);
     let resumes = ("resumes", format!("{} after {done} of {} steps", run.id(), train.steps));
-    begin(args, &concept, &train, Told { rows: vec![resumes], ..Told::default() }, ready)
+    begin(args, &concept, &train, Summary { rows: vec![resumes], ..Summary::default() }, ready)
 }
 
 fn new(args: &Args, concept: &Concept) -> Result<(), Error> {
@@ -46,12 +46,12 @@ fn new(args: &Args, concept: &Concept) -> Result<(), Error> {
     let starts_there = args.settings.starts_from(concept);
     let from_concept = if starts_there { concept.file.train.kept_in(&config) } else { toml::Table::new() };
     let ready = Asked::train(concept, config.clone())?.estimate()?;
-    begin(args, concept, &config, Told { from_concept, ..Told::default() }, ready)
+    begin(args, concept, &config, Summary { from_concept, ..Summary::default() }, ready)
 }
 
 /// Say what will be done, do it, and follow it.
-fn begin(args: &Args, concept: &Concept, config: &TrainConfig, told: Told, ready: Ready) -> Result<(), Error> {
-    let told = Told { train: Some(config), ..told };
+fn begin(args: &Args, concept: &Concept, config: &TrainConfig, told: Summary, ready: Ready) -> Result<(), Error> {
+    let told = Summary { train: Some(config), ..told };
     if args.dry_run {
         return super::preflight::dry_run(concept, &told, &ready, args.json);
     }
@@ -77,7 +77,7 @@ pub fn demo(json: bool) -> Result<(), Error> {
     let from_concept = concept.file.train.kept_in(&config);
     let ready = Asked::train(&concept, config.clone())?.estimate()?;
     if !json {
-        super::preflight::say(&concept, &Told { train: Some(&config), from_concept, ..Told::default() }, &ready);
+        super::preflight::say(&concept, &Summary { train: Some(&config), from_concept, ..Summary::default() }, &ready);
     }
     let (run, job) = ready.begin(client::Placement::default())?;
     follow::follow(&concept, &run, Some(&job), json)

@@ -17,7 +17,7 @@ use super::canvas::Target;
 use super::deeds::{Effect, Task};
 use super::graph::GraphView;
 use super::input::Answer;
-use super::keymap::Place;
+use super::keymap::ScreenName;
 use super::link::{self, News, Update};
 use super::overlays::Overlay;
 use super::overlays::entry::Input;
@@ -100,15 +100,15 @@ struct Screens {
 }
 
 impl Screens {
-    fn at(&mut self, place: Place) -> &mut dyn Screen {
+    fn at(&mut self, place: ScreenName) -> &mut dyn Screen {
         match place {
-            Place::Library => &mut self.library,
-            Place::Concept => &mut self.concept,
-            Place::Train => &mut self.train,
-            Place::Compare => &mut self.compare,
-            Place::Samples => &mut self.samples,
-            Place::Scores => &mut self.scores,
-            Place::Jobs => &mut self.jobs,
+            ScreenName::Library => &mut self.library,
+            ScreenName::Concept => &mut self.concept,
+            ScreenName::Train => &mut self.train,
+            ScreenName::Compare => &mut self.compare,
+            ScreenName::Samples => &mut self.samples,
+            ScreenName::Scores => &mut self.scores,
+            ScreenName::Jobs => &mut self.jobs,
         }
     }
 }
@@ -116,7 +116,7 @@ impl Screens {
 /// The workbench.
 pub struct App {
     world: World,
-    place: Place,
+    place: ScreenName,
     screens: Screens,
     /// What lies over the screen, the last on top.
     overlays: Vec<Box<dyn Overlay>>,
@@ -172,7 +172,7 @@ impl App {
         };
         let mut app = Self {
             world: World::new(setup.home.clone()),
-            place: Place::Library,
+            place: ScreenName::Library,
             screens,
             overlays: Vec::new(),
             awaited: None,
@@ -263,7 +263,7 @@ impl App {
     }
 
     /// Where the user is: the screen, and the concept that is open.
-    pub fn whereabouts(&self) -> (Place, Option<String>) {
+    pub fn whereabouts(&self) -> (ScreenName, Option<String>) {
         (self.place, self.world.open.as_ref().map(|open| open.concept.id.clone()))
     }
 

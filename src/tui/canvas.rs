@@ -4,14 +4,14 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
 
-use super::keymap::{Action, Place};
+use super::keymap::{Action, ScreenName};
 use super::preview::Surface;
 
 /// What a click means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
     /// Go there.
-    Place(Place),
+    ScreenName(ScreenName),
     /// Do that, as its key does.
     Action(Action),
     /// The pane gets the focus.

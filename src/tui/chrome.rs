@@ -6,7 +6,7 @@ use ratatui::widgets::{Clear, Widget};
 use unicode_width::UnicodeWidthStr;
 
 use super::canvas::{Canvas, Target};
-use super::keymap::{Action, Binding, Place, overlays};
+use super::keymap::{Action, Binding, ScreenName, overlays};
 use super::overlays::entry::Input;
 use super::theme;
 use super::widgets::text;
@@ -16,11 +16,11 @@ use super::world::World;
 const NOTICE_ROWS: usize = 6;
 
 /// The screens by number, and how the queue is.
-pub fn tabs(canvas: &mut Canvas, area: Rect, place: Place, world: &World) {
+pub fn tabs(canvas: &mut Canvas, area: Rect, place: ScreenName, world: &World) {
     let mut x = area.x + 1;
     // Where there is no room for all words, those between number and word and between the screens go closer.
     let (space, gap) = if area.width >= 72 { (" ", 2) } else { ("", 1) };
-    for (i, tab) in Place::ALL.into_iter().enumerate() {
+    for (i, tab) in ScreenName::ALL.into_iter().enumerate() {
         let here = tab == place;
         let text = format!("{}{space}{}", i + 1, tab.word());
         let width = text.chars().count() as u16;
@@ -31,10 +31,10 @@ pub fn tabs(canvas: &mut Canvas, area: Rect, place: Place, world: &World) {
         }
         canvas.buffer.set_stringn(x, area.y, &text, area.right().saturating_sub(x) as usize, style);
         // What cannot be read is named there.
-        if tab == Place::Concept && world.problem().is_some() {
+        if tab == ScreenName::Concept && world.problem().is_some() {
             canvas.buffer.set_string(x + width, area.y, "!", theme::bad());
         }
-        canvas.target(Rect { x, width, ..area }, Target::Place(tab));
+        canvas.target(Rect { x, width, ..area }, Target::ScreenName(tab));
         x += width + gap;
     }
     let (running, queued) = world.running();

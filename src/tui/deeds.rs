@@ -4,7 +4,7 @@
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
-use super::keymap::{Action, Place};
+use super::keymap::{Action, ScreenName};
 use super::overlays::Overlay;
 use super::overlays::page::Page;
 use super::overlays::picture::{Large, Shot};
@@ -30,7 +30,7 @@ pub enum Effect {
     /// What the key of this action does.
     Act(Action),
     /// Go to a screen.
-    Go(Place),
+    Go(ScreenName),
     /// Open a concept.
     Open(String),
     /// The mask of the picture at this path has been changed or deleted here.
@@ -101,7 +101,7 @@ pub fn train(concept: Concept, config: TrainConfig, placement: Placement) -> Eff
         let ready = Asked::train(&concept, config).and_then(Asked::estimate).map_err(words)?;
         let (run, job) = ready.begin(placement).map_err(words)?;
         let said = Effect::Notice(queued(&job));
-        Ok(Effect::Many(vec![Effect::Show(Some(run.id().into())), Effect::Go(Place::Train), said]))
+        Ok(Effect::Many(vec![Effect::Show(Some(run.id().into())), Effect::Go(ScreenName::Train), said]))
     })
 }
 
@@ -172,7 +172,7 @@ pub fn sample(concept: Concept, run: Option<JobFolder>, sampling: Sampling) -> E
         let queue = Effect::task("queueing the sampling", move || {
             let (_, job) = reckoned.ready.begin(Placement::default()).map_err(words)?;
             let said = format!("{}{sheets}", queued(&job));
-            Ok(Effect::Many(vec![Effect::Go(Place::Samples), Effect::Notice(said)]))
+            Ok(Effect::Many(vec![Effect::Go(ScreenName::Samples), Effect::Notice(said)]))
         });
         Ok(Effect::over(Question::new(&title, &said.join(" "), "queue them", "not yet", queue)))
     })
@@ -246,7 +246,7 @@ pub fn new_concept(home: &Home, name: String, file: ConceptFile, images: PathBuf
         let said = if others.is_empty() { Effect::None } else { Effect::Notice(others.join("; ")) };
         Ok(Effect::Many(vec![
             Effect::Open(name),
-            Effect::Go(Place::Concept),
+            Effect::Go(ScreenName::Concept),
             taken(&home, &concept, Effect::None),
             said,
         ]))
@@ -259,7 +259,7 @@ pub fn demo(home: &Home) -> Effect {
     Effect::aside("copying the demo, 24 MB", move || {
         let concept = home.demo().map_err(words)?;
         client::refresh(&home, &concept).map_err(words)?;
-        Ok(Effect::Many(vec![Effect::Open(concept.id), Effect::Go(Place::Concept)]))
+        Ok(Effect::Many(vec![Effect::Open(concept.id), Effect::Go(ScreenName::Concept)]))
     })
 }
 
@@ -322,7 +322,7 @@ pub fn import(home: &Home, from: PathBuf, name: Option<String>) -> Effect {
         check_writable(&home).map_err(words)?;
         let (concept, _) = home.import_concept(&from, name.as_deref(), false, Links::Inside).map_err(words)?;
         let taken = taken(&home, &concept, Effect::None);
-        Ok(Effect::Many(vec![Effect::Open(concept.id), Effect::Go(Place::Concept), taken]))
+        Ok(Effect::Many(vec![Effect::Open(concept.id), Effect::Go(ScreenName::Concept), taken]))
     })
 }
 
@@ -330,7 +330,7 @@ pub fn import(home: &Home, from: PathBuf, name: Option<String>) -> Effect {
 pub fn command_line(typed: &str) -> Effect {
     match shell_words::split(typed) {
         Ok(words) => match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-            ["open", concept] => Effect::Many(vec![Effect::Open((*concept).into()), Effect::Go(Place::Concept)]),
+            ["open", concept] => Effect::Many(vec![Effect::Open((*concept).into()), Effect::Go(ScreenName::Concept)]),
             ["demo"] => Effect::Act(Action::Demo),
             ["doctor"] => Effect::Act(Action::Doctor),
             _ => Effect::Run(words),

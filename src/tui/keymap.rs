@@ -7,7 +7,7 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 /// The screens, in the order of their numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Place {
+pub enum ScreenName {
     /// All concepts.
     Library,
     /// One concept: photos, findings, notes, prompt lists, runs.
@@ -24,7 +24,7 @@ pub enum Place {
     Jobs,
 }
 
-impl Place {
+impl ScreenName {
     /// All of them.
     pub const ALL: [Self; 7] =
         [Self::Library, Self::Concept, Self::Train, Self::Compare, Self::Samples, Self::Scores, Self::Jobs];
@@ -52,7 +52,7 @@ impl Place {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the table below says it of each")]
 pub enum Action {
-    Go(Place),
+    Go(ScreenName),
     NextPane,
     PreviousPane,
     Left,
@@ -172,7 +172,7 @@ pub struct Binding {
     /// One line of help.
     pub help: &'static str,
     /// The screens where it is; none for all.
-    pub places: &'static [Place],
+    pub places: &'static [ScreenName],
 }
 
 const fn key(action: Action, keys: &'static [KeyCode], shown: &'static str, help: &'static str) -> Binding {
@@ -192,7 +192,7 @@ impl Binding {
         Self { control: true, ..self }
     }
 
-    const fn at(self, places: &'static [Place]) -> Self {
+    const fn at(self, places: &'static [ScreenName]) -> Self {
         Self { places, ..self }
     }
 
@@ -202,13 +202,13 @@ impl Binding {
     }
 
     /// Whether it is on this screen.
-    pub fn is_at(&self, place: Place) -> bool {
+    pub fn is_at(&self, place: ScreenName) -> bool {
         self.places.is_empty() || self.places.contains(&place)
     }
 }
 
 use KeyCode::{BackTab, Char, Delete, End, Enter, Esc, Home, PageDown, PageUp, Tab};
-use Place::{Compare, Concept, Jobs, Library, Samples, Scores, Train};
+use ScreenName::{Compare, Concept, Jobs, Library, Samples, Scores, Train};
 
 /// All keys.
 pub const BINDINGS: &[Binding] = &[
@@ -381,7 +381,7 @@ pub const BINDINGS: &[Binding] = &[
 ];
 
 /// What `key` does on this screen.
-pub fn action(key: KeyEvent, place: Place) -> Option<Action> {
+pub fn action(key: KeyEvent, place: ScreenName) -> Option<Action> {
     let here = || BINDINGS.iter().filter(|binding| binding.is_at(place));
     // Where a graph can be moved, Shift and an arrow do that.
     let pans = match key.code {
@@ -411,7 +411,7 @@ mod tests {
 
     #[test]
     fn on_no_screen_does_a_key_do_two_things() {
-        for place in Place::ALL {
+        for place in ScreenName::ALL {
             let here: Vec<_> = BINDINGS.iter().filter(|b| b.is_at(place)).collect();
             assert_eq!(doubles(&here), [""; 0], "{place:?}");
         }

@@ -55,7 +55,7 @@ pub use app::{App, Message, Next};
 pub use doctor::{Doctor, theme_words};
 use graph::GraphView;
 use input::{Line, Question, Reader, Sent};
-pub use keymap::Place;
+pub use keymap::ScreenName;
 pub use link::Update;
 pub use overlays::palette::Verb;
 pub use preview::{Choice, Colours, Images};
@@ -93,7 +93,7 @@ pub struct Start {
     /// The concept that is opened; none for the one that was open last, if any.
     pub concept: Option<String>,
     /// The screen it is opened on.
-    pub place: Place,
+    pub place: ScreenName,
     /// How pictures are drawn.
     pub images: Images,
     /// The colours; none for those that were set, else those that suit what the terminal says of its background.
@@ -112,7 +112,7 @@ pub struct Setup {
     /// The concept that is opened, if any.
     pub concept: Option<String>,
     /// The screen it is opened on.
-    pub place: Place,
+    pub place: ScreenName,
     /// The theme that is set; none for the one that suits the terminal.
     pub theme: Option<Theme>,
     /// The one that suits the terminal, where it has told.
@@ -187,10 +187,10 @@ pub fn run(home: &Home, start: Start) -> Result<Option<String>, Error> {
 }
 
 /// Where the workbench was left: the concept, if it is still there, and the screen.
-fn last_place(home: &Home, last: Option<&str>) -> (Option<String>, Place) {
-    let Some((place, concept)) = last.and_then(|last| last.split_once('/')) else { return (None, Place::Library) };
+fn last_place(home: &Home, last: Option<&str>) -> (Option<String>, ScreenName) {
+    let Some((place, concept)) = last.and_then(|last| last.split_once('/')) else { return (None, ScreenName::Library) };
     let concept = Some(concept.to_owned()).filter(|name| home.concept(name).is_ok());
-    let place = Place::named(place).filter(|_| concept.is_some()).unwrap_or(Place::Library);
+    let place = ScreenName::named(place).filter(|_| concept.is_some()).unwrap_or(ScreenName::Library);
     (concept, place)
 }
 

@@ -60,7 +60,7 @@ pub use home::Home;
 pub use inside::{Links, inside};
 pub use job::{JobFolder, RunSpec};
 pub use preflight::Photo;
-pub use prompt_list::{ListNames, Place, PromptList, Values};
+pub use prompt_list::{ListNames, Position, PromptList, Values};
 pub use ratings::read_ratings;
 pub use records::{fingerprint, modified, rate, read_details};
 pub use scores::{Curve, ScoreLine, difference_of_runs, scores_of_run};

@@ -4,7 +4,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use catbench::tui::graph::GraphView;
-use catbench::tui::{App, Choice, Colours, Images, Message, Next, Place, Setup, Verb};
+use catbench::tui::{App, Choice, Colours, Images, Message, Next, ScreenName, Setup, Verb};
 use catbench::workspace::Home;
 use crossterm::event::{Event as Input, KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 use ratatui::buffer::Buffer;
@@ -22,7 +22,7 @@ pub struct Screen {
 }
 
 impl Screen {
-    pub fn open(workspace: &Workspace, concept: Option<&str>, place: Place, size: (u16, u16)) -> Self {
+    pub fn open(workspace: &Workspace, concept: Option<&str>, place: ScreenName, size: (u16, u16)) -> Self {
         Self::open_in(workspace, concept, place, size, Colours::None)
     }
 
@@ -30,7 +30,7 @@ impl Screen {
     pub fn open_in(
         workspace: &Workspace,
         concept: Option<&str>,
-        place: Place,
+        place: ScreenName,
         (width, height): (u16, u16),
         colours: Colours,
     ) -> Self {

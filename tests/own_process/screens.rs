@@ -10,7 +10,7 @@ use std::path::Path;
 use crate::common::{self, RUN, Workspace, catbench, queue_file};
 use crate::screen::Screen;
 use catbench::protocol::{Event, EventRecord, JobInfo, JobKind, JobState, Phase};
-use catbench::tui::{Message, Next, Place, Update};
+use catbench::tui::{Message, Next, ScreenName, Update};
 use catbench::workspace::EventReader;
 use crossterm::event::KeyCode;
 use ratatui::layout::Rect;
@@ -18,14 +18,14 @@ use ratatui::layout::Rect;
 const SIZES: [(u16, u16); 2] = [(80, 24), (150, 48)];
 const SMALL: (u16, u16) = SIZES[0];
 
-fn snapshot(name: &str, workspace: &Workspace, place: Place) {
+fn snapshot(name: &str, workspace: &Workspace, place: ScreenName) {
     snapshot_told(name, workspace, place, &[]);
 }
 
 /// The same after the daemon has told of these jobs, as if it had them.
-fn snapshot_told(name: &str, workspace: &Workspace, place: Place, jobs: &[JobInfo]) {
+fn snapshot_told(name: &str, workspace: &Workspace, place: ScreenName, jobs: &[JobInfo]) {
     for size in SIZES {
-        let concept = (place != Place::Library).then_some("demo");
+        let concept = (place != ScreenName::Library).then_some("demo");
         let mut screen = Screen::open(workspace, concept, place, size);
         screen.text();
         if !jobs.is_empty() {
@@ -77,7 +77,7 @@ fn an_empty_home_says_how_to_begin() {
     let workspace = Workspace::new();
     std::fs::remove_dir_all(workspace.concept()).unwrap();
     for size in SIZES {
-        let text = Screen::open(&workspace, None, Place::Library, size).text();
+        let text = Screen::open(&workspace, None, ScreenName::Library, size).text();
         insta::assert_snapshot!(format!("library_empty-{}x{}", size.0, size.1), text);
     }
 }
@@ -93,7 +93,7 @@ fn the_library_shows_state_score_and_tags_and_a_look_at_the_chosen_one() {
         std::fs::write(folder.join("concept.toml"), toml).unwrap();
     }
     std::fs::write(workspace.home().join("cat_statue/concept.toml"), "name = 3\n").unwrap();
-    snapshot("library", &workspace, Place::Library);
+    snapshot("library", &workspace, ScreenName::Library);
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn the_library_filters_sorts_and_marks() {
         let toml = format!("name = \"{name}\"\nclass_word = \"cup\"\nbase_model = \"x\"\ntags = [\"kitchen\"]\n");
         std::fs::write(folder.join("concept.toml"), toml).unwrap();
     }
-    let mut screen = Screen::open(&workspace, None, Place::Library, SMALL);
+    let mut screen = Screen::open(&workspace, None, ScreenName::Library, SMALL);
     assert!(screen.text().contains("Concepts (4)"));
     screen.type_text("/kit mug").press(KeyCode::Enter);
     let text = screen.text();
@@ -120,14 +120,14 @@ fn the_library_filters_sorts_and_marks() {
 
 #[test]
 fn a_concept_shows_photos_findings_notes_lists_and_runs() {
-    snapshot("concept", &finished(), Place::Concept);
+    snapshot("concept", &finished(), ScreenName::Concept);
 }
 
 #[test]
 fn photos_that_cannot_be_trained_on_are_named_before_anything_starts() {
     let workspace = Workspace::new();
     std::fs::write(workspace.concept().join("images/grass.png"), "this is no picture").unwrap();
-    let mut screen = Screen::open(&workspace, Some("demo"), Place::Concept, SMALL);
+    let mut screen = Screen::open(&workspace, Some("demo"), ScreenName::Concept, SMALL);
     let text = screen.text();
     assert!(text.contains("not ready") && text.contains("grass.png"), "{text}");
     screen.press(KeyCode::Char('t')).press(KeyCode::Char('t'));
@@ -137,14 +137,14 @@ fn photos_that_cannot_be_trained_on_are_named_before_anything_starts() {
 
 #[test]
 fn before_the_first_run_it_says_what_a_training_would_do() {
-    snapshot("train_empty", &Workspace::new(), Place::Train);
+    snapshot("train_empty", &Workspace::new(), ScreenName::Train);
 }
 
 #[test]
 fn what_trainings_of_a_concept_start_from_is_said_before_the_first_one_and_on_its_screen() {
     let workspace = Workspace::new();
     workspace.trains_with("steps = 300\nlayers = [0, 1]");
-    for place in [Place::Concept, Place::Train] {
+    for place in [ScreenName::Concept, ScreenName::Train] {
         let text = Screen::open(&workspace, Some("demo"), place, SIZES[1]).text();
         assert!(text.contains("layers 0,1, steps 300"), "{text}");
     }
@@ -154,19 +154,19 @@ fn what_trainings_of_a_concept_start_from_is_said_before_the_first_one_and_on_it
 fn a_running_training_shows_its_loss_and_samples() {
     let workspace = Workspace::new();
     let _run = workspace.run().train(230).write().hold();
-    snapshot("running", &workspace, Place::Train);
+    snapshot("running", &workspace, ScreenName::Train);
 }
 
 #[test]
 fn a_photo_that_is_held_out_has_a_curve_of_its_own_and_the_gap_is_told() {
     let workspace = Workspace::new();
     let _run = workspace.run().holding_out().train(400).write().hold();
-    snapshot("held_out", &workspace, Place::Train);
+    snapshot("held_out", &workspace, ScreenName::Train);
 }
 
 #[test]
 fn a_finished_run_shows_both_sides_and_the_scores() {
-    snapshot("finished", &finished(), Place::Train);
+    snapshot("finished", &finished(), ScreenName::Train);
 }
 
 #[test]
@@ -196,7 +196,7 @@ fn the_scores_of_checkpoints_are_a_curve_over_the_loss() {
     let all = (0..=5).map(|i| (i, "jobs/20261123-140000-aaaa")).chain([(5, "runs/x/evaluation")]);
     let text: String = all.map(line).collect();
     std::fs::write(workspace.concept().join("runs").join(RUN).join("scores.jsonl"), text).unwrap();
-    snapshot("scored", &workspace, Place::Train);
+    snapshot("scored", &workspace, ScreenName::Train);
 }
 
 #[test]
@@ -204,14 +204,14 @@ fn a_failed_run_says_why_and_how_to_go_on() {
     let workspace = Workspace::new();
     let message = "step 131: the loss is not a finite number: a lower learning_rate (now 0.01) usually helps";
     workspace.run().train(130).end(Event::Failed { message: message.into() }).write();
-    snapshot("failed", &workspace, Place::Train);
+    snapshot("failed", &workspace, ScreenName::Train);
 }
 
 #[test]
 fn a_run_that_nobody_works_on_any_more_is_interrupted_and_not_running() {
     let workspace = Workspace::new();
     workspace.run().train(130).write();
-    let text = Screen::open(&workspace, Some("demo"), Place::Train, SMALL).text();
+    let text = Screen::open(&workspace, Some("demo"), ScreenName::Train, SMALL).text();
     assert!(text.contains("interrupted at step 130 of 500") && text.contains("r resume"), "{text}");
 }
 
@@ -223,7 +223,9 @@ fn samples_scores_and_comparisons_are_shown() {
     assert!(std::process::Command::new("cp").arg("-r").args([&runs.join(RUN), &other]).status().unwrap().success());
     let spec = std::fs::read_to_string(other.join("run.toml")).unwrap();
     std::fs::write(other.join("run.toml"), spec.replace("[train]", "[train]\nprefix_length = 2")).unwrap();
-    for (name, place) in [("compare", Place::Compare), ("samples", Place::Samples), ("scores", Place::Scores)] {
+    for (name, place) in
+        [("compare", ScreenName::Compare), ("samples", ScreenName::Samples), ("scores", ScreenName::Scores)]
+    {
         snapshot(name, &workspace, place);
     }
 }
@@ -251,8 +253,8 @@ fn scores_are_shown_with_what_they_owe_to_their_masks() {
     };
     let events: String = std::fs::read_to_string(&path).unwrap().lines().map(with_masks).collect();
     std::fs::write(&path, events).unwrap();
-    snapshot("scores_masks", &workspace, Place::Scores);
-    snapshot("finished_masks", &workspace, Place::Train);
+    snapshot("scores_masks", &workspace, ScreenName::Scores);
+    snapshot("finished_masks", &workspace, ScreenName::Train);
 }
 
 #[test]
@@ -261,15 +263,15 @@ fn without_a_run_each_screen_says_what_comes_there_and_how() {
     std::fs::remove_dir_all(workspace.concept().join("images")).unwrap();
     std::fs::remove_dir_all(workspace.concept().join("prompts")).unwrap();
     let places = [
-        ("concept", Place::Concept),
-        ("compare", Place::Compare),
-        ("samples", Place::Samples),
-        ("scores", Place::Scores),
+        ("concept", ScreenName::Concept),
+        ("compare", ScreenName::Compare),
+        ("samples", ScreenName::Samples),
+        ("scores", ScreenName::Scores),
     ];
     for (name, place) in places {
         snapshot(&format!("{name}_empty"), &workspace, place);
     }
-    snapshot("jobs_empty", &workspace, Place::Jobs);
+    snapshot("jobs_empty", &workspace, ScreenName::Jobs);
 }
 
 #[test]
@@ -278,11 +280,11 @@ fn while_a_training_runs_every_screen_shows_it() {
     let run = workspace.run().train(230).write().hold();
     let jobs = queue(&run.folder, JobKind::Train);
     let places = [
-        ("library", Place::Library),
-        ("concept", Place::Concept),
-        ("compare", Place::Compare),
-        ("scores", Place::Scores),
-        ("jobs", Place::Jobs),
+        ("library", ScreenName::Library),
+        ("concept", ScreenName::Concept),
+        ("compare", ScreenName::Compare),
+        ("scores", ScreenName::Scores),
+        ("jobs", ScreenName::Jobs),
     ];
     for (name, place) in places {
         snapshot_told(&format!("{name}_busy"), &workspace, place, &jobs);
@@ -293,7 +295,7 @@ fn while_a_training_runs_every_screen_shows_it() {
 fn a_sampling_shows_its_pictures_as_they_come() {
     let workspace = Workspace::new();
     let sampling = workspace.sampling(7, 20).write().hold();
-    snapshot_told("samples_busy", &workspace, Place::Samples, &queue(&sampling.folder, JobKind::Sample));
+    snapshot_told("samples_busy", &workspace, ScreenName::Samples, &queue(&sampling.folder, JobKind::Sample));
 }
 
 #[test]
@@ -308,11 +310,11 @@ fn what_cannot_be_read_is_named_on_every_screen() {
     std::fs::create_dir_all(&other).unwrap();
     std::fs::write(other.join("run.toml"), "[train\n").unwrap();
     let places = [
-        ("concept", Place::Concept),
-        ("train", Place::Train),
-        ("compare", Place::Compare),
-        ("samples", Place::Samples),
-        ("scores", Place::Scores),
+        ("concept", ScreenName::Concept),
+        ("train", ScreenName::Train),
+        ("compare", ScreenName::Compare),
+        ("samples", ScreenName::Samples),
+        ("scores", ScreenName::Scores),
     ];
     for (name, place) in places {
         snapshot(&format!("{name}_error"), &workspace, place);
@@ -322,11 +324,11 @@ fn what_cannot_be_read_is_named_on_every_screen() {
 #[test]
 fn a_daemon_that_cannot_be_reached_is_told_of() {
     let workspace = Workspace::new();
-    for (name, place) in [("library", Place::Library), ("jobs", Place::Jobs)] {
+    for (name, place) in [("library", ScreenName::Library), ("jobs", ScreenName::Jobs)] {
         for size in SIZES {
             let mut screen = Screen::open(&workspace, None, place, size);
             screen.text();
-            screen.press(KeyCode::Char(if place == Place::Jobs { '7' } else { '1' }));
+            screen.press(KeyCode::Char(if place == ScreenName::Jobs { '7' } else { '1' }));
             let why = "the daemon does not answer: `catbench daemon status` says more";
             screen.tell(Message::Update(Update::Down(why.into())));
             insta::assert_snapshot!(format!("{name}_error-{}x{}", size.0, size.1), screen.text());
@@ -337,7 +339,7 @@ fn a_daemon_that_cannot_be_reached_is_told_of() {
 #[test]
 fn a_sample_is_rated_removed_and_restored() {
     let workspace = finished();
-    let mut screen = Screen::open(&workspace, Some("demo"), Place::Samples, SMALL);
+    let mut screen = Screen::open(&workspace, Some("demo"), ScreenName::Samples, SMALL);
     screen.text();
     screen.press(KeyCode::Char('+')).press(KeyCode::Char('+'));
     screen.wait_for("★★");
@@ -355,7 +357,7 @@ fn a_sample_is_rated_removed_and_restored() {
 #[test]
 fn what_is_not_confirmed_has_no_effect() {
     let workspace = finished();
-    let mut screen = Screen::open(&workspace, Some("demo"), Place::Samples, SMALL);
+    let mut screen = Screen::open(&workspace, Some("demo"), ScreenName::Samples, SMALL);
     screen.text();
     screen.press(KeyCode::Char(' ')).press(KeyCode::Char(' '));
     assert!(screen.text().contains("✓ 2 marked"));
@@ -376,7 +378,7 @@ fn what_is_not_confirmed_has_no_effect() {
 #[test]
 fn the_trash_is_seen_and_what_is_marked_there_comes_back() {
     let workspace = finished();
-    let mut screen = Screen::open(&workspace, Some("demo"), Place::Samples, SMALL);
+    let mut screen = Screen::open(&workspace, Some("demo"), ScreenName::Samples, SMALL);
     screen.text();
     screen.press(KeyCode::Char(' ')).press(KeyCode::Char(' ')).press(KeyCode::Char(' '));
     screen.press(KeyCode::Char('D')).press(KeyCode::Char('y'));
@@ -397,7 +399,7 @@ fn the_trash_is_seen_and_what_is_marked_there_comes_back() {
 #[test]
 fn a_sample_as_large_as_the_screen_is_rated_marked_and_removed_too() {
     let workspace = finished();
-    let mut screen = Screen::open(&workspace, Some("demo"), Place::Samples, SMALL);
+    let mut screen = Screen::open(&workspace, Some("demo"), ScreenName::Samples, SMALL);
     screen.text();
     screen.press(KeyCode::Enter).press(KeyCode::Right).press(KeyCode::Char('+'));
     let text = screen.wait_for("★");
@@ -421,7 +423,7 @@ fn a_sample_as_large_as_the_screen_is_rated_marked_and_removed_too() {
 #[test]
 fn the_cursor_shows_the_samples_of_its_step_also_of_a_scored_run() {
     let workspace = finished();
-    let mut screen = Screen::open(&workspace, Some("demo"), Place::Train, SMALL);
+    let mut screen = Screen::open(&workspace, Some("demo"), ScreenName::Train, SMALL);
     assert!(screen.text().contains("Untrained class"));
     screen.press(KeyCode::Left);
     let text = screen.text();
@@ -442,7 +444,7 @@ fn the_cursor_shows_the_samples_of_its_step_also_of_a_scored_run() {
 fn the_sample_of_the_cursor_is_marked_without_the_focus_and_a_chosen_sample_moves_the_cursor() {
     let workspace = Workspace::new();
     workspace.run().train(230).end(Event::Stopped { step: 230 }).write();
-    let mut screen = Screen::open(&workspace, Some("demo"), Place::Train, SMALL);
+    let mut screen = Screen::open(&workspace, Some("demo"), ScreenName::Train, SMALL);
     let marks = |text: &str| text.lines().skip(2).filter(|line| line.contains('▌')).count();
     let before = marks(&screen.text());
     screen.press(KeyCode::Left).press(KeyCode::Down).press(KeyCode::Down);
@@ -456,7 +458,7 @@ fn the_sample_of_the_cursor_is_marked_without_the_focus_and_a_chosen_sample_move
 #[test]
 fn at_the_least_size_a_scored_run_shows_its_loss() {
     let workspace = finished();
-    let mut screen = Screen::open(&workspace, Some("demo"), Place::Train, (60, 16));
+    let mut screen = Screen::open(&workspace, Some("demo"), ScreenName::Train, (60, 16));
     let text = screen.text();
     assert!(text.contains("7Jobs") && text.contains("balance 0.415 → 0.482"), "{text}");
     assert!(
@@ -471,7 +473,7 @@ fn the_queue_shows_how_far_the_job_at_work_is_by_itself() {
     let workspace = Workspace::new();
     let run = workspace.run().train(60).write().hold();
     queue_file(&workspace, 1, &format!("demo/runs/{RUN}"));
-    let mut screen = Screen::open(&workspace, Some("demo"), Place::Jobs, SMALL);
+    let mut screen = Screen::open(&workspace, Some("demo"), ScreenName::Jobs, SMALL);
     screen.wait_for("step 60");
     let tell = |event: Event| {
         let seq = EventReader::new(&run.folder.join("events.jsonl")).read_new().unwrap().len() as u64;
@@ -490,7 +492,7 @@ fn the_queue_shows_how_far_the_job_at_work_is_by_itself() {
 fn what_a_run_takes_is_reached_in_a_small_terminal() {
     let workspace = Workspace::new();
     let _run = workspace.run().train(230).write().hold();
-    let mut screen = Screen::open(&workspace, Some("demo"), Place::Train, SMALL);
+    let mut screen = Screen::open(&workspace, Some("demo"), ScreenName::Train, SMALL);
     assert!(screen.text().contains("Shift-Tab: this run"));
     screen.press(KeyCode::BackTab);
     insta::assert_snapshot!("facts-80x24", screen.text());
@@ -514,7 +516,7 @@ fn a_scoring_of_checkpoints_is_seen_on_the_run_and_a_training_can_be_sampled() {
     let mut jobs = queue(&run.folder, JobKind::Train);
     jobs.truncate(3);
     jobs[2].job = folder;
-    let mut screen = Screen::open(&workspace, Some("demo"), Place::Train, SMALL);
+    let mut screen = Screen::open(&workspace, Some("demo"), ScreenName::Train, SMALL);
     screen.text();
     screen.tell(Message::Update(Update::Jobs(jobs)));
     let text = screen.draw();
@@ -534,7 +536,7 @@ fn scores_begin_on_the_shown_run_and_are_sorted_and_filtered() {
         let events = events.replace("\"balance\":{\"value\":0.48166", &format!("\"balance\":{{\"value\":{better}"));
         std::fs::write(other.join("events.jsonl"), events).unwrap();
     }
-    let mut screen = Screen::open(&workspace, Some("demo"), Place::Scores, SMALL);
+    let mut screen = Screen::open(&workspace, Some("demo"), ScreenName::Scores, SMALL);
     let text = screen.text();
     assert!(text.contains("▸✓ 20261124-090000-aaaa"), "the shown run is the last: {text}");
     assert!(text.contains("0.812 ±.020"), "intervals of all: {text}");
@@ -551,7 +553,7 @@ fn scores_begin_on_the_shown_run_and_are_sorted_and_filtered() {
 #[test]
 fn notes_of_several_lines_and_prompt_lists_are_written() {
     let workspace = Workspace::with_models();
-    let mut screen = Screen::open(&workspace, Some("demo"), Place::Concept, SMALL);
+    let mut screen = Screen::open(&workspace, Some("demo"), ScreenName::Concept, SMALL);
     screen.text();
     let save = || {
         let control = crossterm::event::KeyModifiers::CONTROL;
@@ -582,7 +584,7 @@ fn notes_of_several_lines_and_prompt_lists_are_written() {
 fn all_findings_are_listed_photo_by_photo() {
     let workspace = Workspace::with_models();
     std::fs::remove_file(workspace.concept().join("masks/snow.png")).unwrap();
-    let mut screen = Screen::open(&workspace, Some("demo"), Place::Concept, (150, 48));
+    let mut screen = Screen::open(&workspace, Some("demo"), ScreenName::Concept, (150, 48));
     screen.text();
     screen.press(KeyCode::Tab).press(KeyCode::Tab).press(KeyCode::Enter);
     let text = screen.text();
@@ -593,7 +595,7 @@ fn all_findings_are_listed_photo_by_photo() {
 #[test]
 fn a_graph_is_moved_by_keys_and_the_wheel_zooms_it() {
     let workspace = finished();
-    let mut screen = Screen::open(&workspace, Some("demo"), Place::Train, SMALL);
+    let mut screen = Screen::open(&workspace, Some("demo"), ScreenName::Train, SMALL);
     screen.text();
     let wheel = |column| {
         let kind = crossterm::event::MouseEventKind::ScrollUp;
@@ -621,7 +623,7 @@ fn the_queue_is_seen_and_changed() {
     let workspace = Workspace::with_models();
     let (number, _) = common::queue_training(&workspace, 4, &[]);
     assert!(catbench(&workspace, &["wait", &number.to_string()]).output().unwrap().status.success());
-    let mut screen = Screen::open(&workspace, None, Place::Library, SMALL);
+    let mut screen = Screen::open(&workspace, None, ScreenName::Library, SMALL);
     screen.text();
     screen.press(KeyCode::Char('7'));
     let text = screen.wait_for("✓ finished");
@@ -635,7 +637,7 @@ fn the_queue_is_seen_and_changed() {
 #[test]
 fn the_form_explains_each_setting_and_names_what_is_wrong() {
     let workspace = Workspace::with_models();
-    let mut screen = Screen::open(&workspace, Some("demo"), Place::Train, SMALL);
+    let mut screen = Screen::open(&workspace, Some("demo"), ScreenName::Train, SMALL);
     screen.text();
     screen.press(KeyCode::Char('t')).press(KeyCode::Down);
     let text = screen.wait_for("What it needs");
@@ -649,7 +651,7 @@ fn the_form_explains_each_setting_and_names_what_is_wrong() {
 #[test]
 fn keys_move_enlarge_and_go_back_but_escape_never_quits() {
     let workspace = finished();
-    let mut screen = Screen::open(&workspace, Some("demo"), Place::Concept, SMALL);
+    let mut screen = Screen::open(&workspace, Some("demo"), ScreenName::Concept, SMALL);
     screen.text();
     screen.press(KeyCode::Right).press(KeyCode::Enter);
     assert!(screen.text().contains("2 of 5"), "{}", screen.text());
@@ -671,7 +673,7 @@ fn keys_move_enlarge_and_go_back_but_escape_never_quits() {
 #[test]
 fn what_is_seen_can_be_clicked() {
     let workspace = finished();
-    let mut screen = Screen::open(&workspace, Some("demo"), Place::Concept, SMALL);
+    let mut screen = Screen::open(&workspace, Some("demo"), ScreenName::Concept, SMALL);
     screen.text();
     screen.click(16, 0);
     screen.click(24, 0);
@@ -687,7 +689,7 @@ fn what_is_seen_can_be_clicked() {
 fn the_palette_finds_what_can_be_done_now_and_the_verbs_of_the_command_line() {
     let workspace = Workspace::new();
     let _run = workspace.run().train(120).write().hold();
-    let mut screen = Screen::open(&workspace, Some("demo"), Place::Train, SMALL);
+    let mut screen = Screen::open(&workspace, Some("demo"), ScreenName::Train, SMALL);
     screen.text();
     screen.type_text(":st");
     let text = screen.text();
@@ -703,7 +705,7 @@ fn the_palette_finds_what_can_be_done_now_and_the_verbs_of_the_command_line() {
 #[test]
 fn help_lists_every_key() {
     let workspace = Workspace::new();
-    for place in Place::ALL {
+    for place in ScreenName::ALL {
         let mut screen = Screen::open(&workspace, Some("demo"), place, (150, 48));
         screen.text();
         screen.press(KeyCode::Char('?'));
@@ -721,7 +723,7 @@ fn help_lists_every_key() {
 #[test]
 fn a_terminal_that_is_too_small_is_told_so() {
     let workspace = Workspace::new();
-    let screen = |size| Screen::open(&workspace, Some("demo"), Place::Concept, size).text();
+    let screen = |size| Screen::open(&workspace, Some("demo"), ScreenName::Concept, size).text();
     assert!(screen((59, 16)).contains("59 × 16 is too small: 60 × 16 at least"));
     assert!(screen((60, 16)).contains("Photos"));
 }
@@ -730,7 +732,7 @@ fn a_terminal_that_is_too_small_is_told_so() {
 fn no_size_breaks_a_screen() {
     let workspace = Workspace::new();
     workspace.run().train(120).evaluate().write();
-    for place in Place::ALL {
+    for place in ScreenName::ALL {
         let mut screen = Screen::open(&workspace, Some("demo"), place, SMALL);
         screen.text();
         for (width, height) in [(1, 1), (60, 16), (61, 17), (79, 23), (300, 20), (60, 90), (200, 100)] {

@@ -28,7 +28,7 @@ const WAITING: usize = 4;
 const UNTOLD: usize = 4;
 
 /// What becomes of a batch's pictures, one after the other.
-type Told = Result<Sampled, Error>;
+type Done = Result<Sampled, Error>;
 
 /// Make the pictures of `batches`, and give each to `keep` once it is on disk and told. False when stopped.
 pub(super) fn make(
@@ -96,7 +96,7 @@ struct Work<'a> {
     texts: Texts<'a>,
     batches: VecDeque<Batch>,
     /// Where each batch will be told, in their order.
-    turns: SyncSender<Receiver<Told>>,
+    turns: SyncSender<Receiver<Done>>,
 }
 
 /// A batch whose prompts are read.
@@ -108,7 +108,7 @@ struct Prepared {
 
 impl Work<'_> {
     /// The next batch, and where to tell what becomes of it. None when there is none left or nobody listens any more.
-    fn next(&mut self) -> Option<(Result<Prepared, Error>, Sender<Told>)> {
+    fn next(&mut self) -> Option<(Result<Prepared, Error>, Sender<Done>)> {
         let batch = self.batches.pop_front()?;
         let (tell, told) = mpsc::channel();
         self.turns.send(told).ok()?;
@@ -133,7 +133,7 @@ struct Made {
     record: PictureRecord,
     picture: RgbImage,
     mask: Option<MadeMask>,
-    tell: Sender<Told>,
+    tell: Sender<Done>,
 }
 
 /// Denoising steps of all pictures.
@@ -182,7 +182,7 @@ impl<'a, 'b> Makers<'a, 'b> {
         }
     }
 
-    fn compute_batch(&self, batch: Prepared, tell: &Sender<Told>, to_disk: &SyncSender<Made>) -> Result<(), Error> {
+    fn compute_batch(&self, batch: Prepared, tell: &Sender<Done>, to_disk: &SyncSender<Made>) -> Result<(), Error> {
         let model = self.sampling.subject.model;
         let Some(denoised) = self.denoise(&batch)? else { return Ok(()) };
         for ((planned, record), latents) in batch.pictures.into_iter().zip(denoised) {
@@ -226,7 +226,7 @@ impl<'a, 'b> Makers<'a, 'b> {
 
     /// Tell of each picture, and give it to `keep`, batch after batch. How many there were. When something goes wrong, what is
     /// on the disk is told all the same.
-    fn tell(&self, turns: Receiver<Receiver<Told>>, keep: &mut dyn FnMut(Sampled)) -> Result<usize, Error> {
+    fn tell(&self, turns: Receiver<Receiver<Done>>, keep: &mut dyn FnMut(Sampled)) -> Result<usize, Error> {
         let (mut count, mut went_wrong) = (0, None);
         for told in turns.into_iter().flatten() {
             let told = told.and_then(|sampled| {

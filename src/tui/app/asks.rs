@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::{App, Message};
 use crate::client;
 use crate::protocol::{JobState, State};
-use crate::tui::keymap::Place;
+use crate::tui::keymap::ScreenName;
 use crate::tui::link::{self, Follower};
 use crate::tui::world::{Checked, Open, SampleList};
 use crate::workspace::{JobFolder, checkpoint_scores, graphics_cards, preflight, process_memory, read_ratings};
@@ -48,7 +48,7 @@ impl App {
     /// Ask for the samples of the open concept where they are shown and others than those that were asked for; one answer
     /// is waited for before it is asked again.
     fn look_for_samples(&mut self) {
-        let Some(open) = self.world.open.as_ref().filter(|_| self.place == Place::Samples) else { return };
+        let Some(open) = self.world.open.as_ref().filter(|_| self.place == ScreenName::Samples) else { return };
         let key = self.world.samples_key();
         let known = key.is_some() || self.world.down.is_some();
         if !known || self.waits_for_samples || self.asked_samples && self.samples_key == key {
@@ -80,7 +80,7 @@ impl App {
 
     /// Ask for the scores of the shown run's checkpoints when there are others than those that were asked for.
     fn look_for_scores(&mut self) {
-        let Some(run) = self.world.open.as_ref().filter(|_| self.place == Place::Train).and_then(Open::run) else {
+        let Some(run) = self.world.open.as_ref().filter(|_| self.place == ScreenName::Train).and_then(Open::run) else {
             return;
         };
         let length = std::fs::metadata(run.path.join("scores.jsonl")).map_or(0, |file| file.len());

@@ -3,7 +3,7 @@
 use super::{App, Message, Next};
 use crate::tui::deeds::{self, Effect};
 use crate::tui::doctor::{Doctor, theme_words};
-use crate::tui::keymap::{Action, Place};
+use crate::tui::keymap::{Action, ScreenName};
 use crate::tui::overlays::entry::Input;
 use crate::tui::overlays::help::Help;
 use crate::tui::overlays::page::Page;
@@ -19,8 +19,8 @@ impl App {
                 self.checked = None;
                 self.asked_samples = false;
                 self.asked_scores = None;
-                for place in Place::ALL {
-                    if place != Place::Library {
+                for place in ScreenName::ALL {
+                    if place != ScreenName::Library {
                         self.screens.at(place).reset();
                     }
                 }
@@ -96,8 +96,8 @@ impl App {
         Next::Draw
     }
 
-    pub(super) fn go(&mut self, place: Place) {
-        let needs = !matches!(place, Place::Library | Place::Jobs | Place::Scores);
+    pub(super) fn go(&mut self, place: ScreenName) {
+        let needs = !matches!(place, ScreenName::Library | ScreenName::Jobs | ScreenName::Scores);
         if needs && self.world.open.is_none() {
             // Why it could not be opened says more.
             self.notice.get_or_insert_with(|| "no concept is open: choose one, Enter opens it".into());
@@ -147,7 +147,7 @@ impl App {
                 self.filtering = Some(Input::new(&text));
                 Effect::Draw
             }
-            Action::PreviousRun | Action::NextRun if self.place != Place::Scores => {
+            Action::PreviousRun | Action::NextRun if self.place != ScreenName::Scores => {
                 let id = world.open.as_ref().and_then(|open| {
                     let at = open.run_index();
                     let to = if action == Action::NextRun { at + 1 } else { at.checked_sub(1)? };
@@ -158,9 +158,9 @@ impl App {
             Action::Back => match screen.act(action, world) {
                 // Nothing to go back from on the screen itself: up to the one it came from.
                 Effect::None => match self.place {
-                    Place::Library => Effect::None,
-                    Place::Concept | Place::Jobs | Place::Scores => Effect::Go(Place::Library),
-                    _ => Effect::Go(Place::Concept),
+                    ScreenName::Library => Effect::None,
+                    ScreenName::Concept | ScreenName::Jobs | ScreenName::Scores => Effect::Go(ScreenName::Library),
+                    _ => Effect::Go(ScreenName::Concept),
                 },
                 effect => effect,
             },

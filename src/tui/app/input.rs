@@ -163,7 +163,7 @@ impl App {
         let screen = self.screens.at(self.place);
         match target {
             None => return Next::Wait,
-            Some(Target::Place(place)) => self.go(place),
+            Some(Target::ScreenName(place)) => self.go(place),
             Some(Target::Action(action)) => return at_once(self.act(action)),
             Some(Target::Pane(pane)) => {
                 *screen.focus() = pane;

@@ -8,7 +8,7 @@ use ratatui::widgets::{Clear, Widget};
 use super::{Overlay, Reply};
 use crate::tui::canvas::Canvas;
 use crate::tui::keymap::overlays::{self, Layer};
-use crate::tui::keymap::{Action, BINDINGS, Binding, Place};
+use crate::tui::keymap::{Action, BINDINGS, Binding, ScreenName};
 use crate::tui::theme;
 use crate::tui::widgets::{list, pane, text};
 use crate::tui::world::World;
@@ -22,7 +22,7 @@ pub struct Help {
 
 impl Help {
     /// The keys of `place`, of all screens, and of what lies over screens.
-    pub fn of_screen(place: Place) -> Self {
+    pub fn of_screen(place: ScreenName) -> Self {
         let here = |everywhere: bool| {
             let shown = move |b: &&Binding| !b.shown.is_empty() && b.is_at(place) && b.places.is_empty() == everywhere;
             BINDINGS.iter().filter(shown).collect()

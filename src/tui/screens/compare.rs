@@ -281,7 +281,7 @@ impl Screen for Compare {
             Action::Enter => {
                 let Some(at) = self.runs.of(len) else { return Effect::None };
                 let id = open.runs()[at].id.clone();
-                Effect::Many(vec![Effect::Show(Some(id)), Effect::Go(crate::tui::keymap::Place::Train)])
+                Effect::Many(vec![Effect::Show(Some(id)), Effect::Go(crate::tui::keymap::ScreenName::Train)])
             }
             action if self.look(action, open) => Effect::Draw,
             _ => Effect::None,

@@ -12,7 +12,7 @@ use crate::fs::Show;
 use crate::protocol::{RunRecord, TrainConfig, doubt, two_digits};
 use crate::tui::canvas::{Canvas, Target};
 use crate::tui::deeds::{self, Effect};
-use crate::tui::keymap::{Action, Place};
+use crate::tui::keymap::{Action, ScreenName};
 use crate::tui::overlays::editor::Editor;
 use crate::tui::overlays::entry::{Entry, Field};
 use crate::tui::overlays::mask;
@@ -170,7 +170,7 @@ impl Screen for ConceptScreen {
             Action::Enter => match (self.focus, chosen) {
                 (PHOTOS, Some(index)) => Effect::over(Large::new(shots(open, self.masks), index)),
                 (RUNS, Some(index)) => {
-                    Effect::Many(vec![Effect::Show(Some(open.runs()[index].id.clone())), Effect::Go(Place::Train)])
+                    Effect::Many(vec![Effect::Show(Some(open.runs()[index].id.clone())), Effect::Go(ScreenName::Train)])
                 }
                 (FINDINGS, _) => {
                     let all = all_findings(open, world.problem());
@@ -185,7 +185,7 @@ impl Screen for ConceptScreen {
                 }
                 _ => Effect::None,
             },
-            Action::Train => Effect::Many(vec![Effect::Go(Place::Train), Effect::Act(Action::Train)]),
+            Action::Train => Effect::Many(vec![Effect::Go(ScreenName::Train), Effect::Act(Action::Train)]),
             Action::Sample => {
                 let list = chosen.filter(|_| self.focus == PROMPTS).map(|index| lists[index].clone());
                 let run = open.run().and_then(|run| JobFolder::at(&run.path).ok());

@@ -10,7 +10,7 @@ use crate::fs::Show;
 use crate::protocol::{JobChange, JobInfo, JobKind, JobState};
 use crate::tui::canvas::{Canvas, Target};
 use crate::tui::deeds::{self, Effect};
-use crate::tui::keymap::{Action, Place};
+use crate::tui::keymap::{Action, ScreenName};
 use crate::tui::overlays::question::Question;
 use crate::tui::theme;
 use crate::tui::widgets::list::{self, Choice};
@@ -103,9 +103,9 @@ impl Screen for Jobs {
                     JobKind::Sample | JobKind::Mask => None,
                 });
                 let place = match job.kind {
-                    Some(JobKind::Sample) => Place::Samples,
-                    Some(JobKind::Mask) => Place::Concept,
-                    _ => Place::Train,
+                    Some(JobKind::Sample) => ScreenName::Samples,
+                    Some(JobKind::Mask) => ScreenName::Concept,
+                    _ => ScreenName::Train,
                 };
                 Effect::Many(vec![Effect::Open(job.concept.clone()), Effect::Show(id), Effect::Go(place)])
             }

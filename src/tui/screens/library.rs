@@ -10,7 +10,7 @@ use super::Screen;
 use crate::protocol::ConceptRecord;
 use crate::tui::canvas::{Canvas, Target};
 use crate::tui::deeds::{self, Effect};
-use crate::tui::keymap::{Action, Place};
+use crate::tui::keymap::{Action, ScreenName};
 use crate::tui::overlays::entry::{Entry, Field};
 use crate::tui::overlays::new_concept;
 use crate::tui::overlays::question::Question;
@@ -181,12 +181,12 @@ impl Screen for Library {
             }
             Action::Enter => {
                 let Some(concept) = self.chosen(world) else { return Effect::None };
-                Effect::Many(vec![Effect::Open(concept.concept.clone()), Effect::Go(Place::Concept)])
+                Effect::Many(vec![Effect::Open(concept.concept.clone()), Effect::Go(ScreenName::Concept)])
             }
             Action::Train => {
                 let Some(concept) = self.chosen(world) else { return Effect::None };
                 let open = Effect::Open(concept.concept.clone());
-                Effect::Many(vec![open, Effect::Go(Place::Train), Effect::Act(Action::Train)])
+                Effect::Many(vec![open, Effect::Go(ScreenName::Train), Effect::Act(Action::Train)])
             }
             Action::Mark => {
                 if let Some(name) = self.chosen(world).map(|concept| concept.concept.clone())

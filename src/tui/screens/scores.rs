@@ -8,7 +8,7 @@ use crate::client::words::{change, intervals_over, score_list};
 use crate::protocol::{BothScores, ConceptRecord, RunRecord, Score, Scores as Measured, State};
 use crate::tui::canvas::{Canvas, Target};
 use crate::tui::deeds::{self, Effect};
-use crate::tui::keymap::{Action, Place};
+use crate::tui::keymap::{Action, ScreenName};
 use crate::tui::screens::concept::shown;
 use crate::tui::theme;
 use crate::tui::widgets::list::{self, Choice};
@@ -365,7 +365,7 @@ impl Screen for Scores {
             }
             Action::Enter => {
                 let Some(run) = self.run(world) else { return Effect::None };
-                Effect::Many(vec![Effect::Show(Some(run.id.clone())), Effect::Go(Place::Train)])
+                Effect::Many(vec![Effect::Show(Some(run.id.clone())), Effect::Go(ScreenName::Train)])
             }
             Action::Score | Action::ScoreCheckpoints => {
                 let Some(run) = self.run(world).and_then(|run| JobFolder::at(&run.path).ok()) else {

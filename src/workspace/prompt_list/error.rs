@@ -11,7 +11,7 @@ pub struct ListError {
     /// The file, or `--prompt` for one that was typed.
     pub path: PathBuf,
     /// Where in it.
-    pub place: Place,
+    pub place: Position,
     /// What is wrong.
     pub problem: String,
     /// What to do.
@@ -20,14 +20,14 @@ pub struct ListError {
 
 /// A place in a text, counted from 1 in lines and characters; 0 where it is all of the text or of the line.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Place {
+pub struct Position {
     /// The line.
     pub line: usize,
     /// The character in it.
     pub column: usize,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.line, self.column) {
             (0, _) => Ok(()),
@@ -54,7 +54,7 @@ impl Wrong {
 
     pub fn at(self, path: &Path, line: usize) -> ListError {
         let (path, line) = self.elsewhere.unwrap_or_else(|| (path.to_owned(), line));
-        ListError { path, place: Place { line, column: self.column }, problem: self.problem, remedy: self.remedy }
+        ListError { path, place: Position { line, column: self.column }, problem: self.problem, remedy: self.remedy }
     }
 }
 

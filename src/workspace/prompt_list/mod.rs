@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-pub use error::{ListError, Place};
+pub use error::{ListError, Position};
 use error::{Wrong, shown};
 use options::Options;
 use template::{Char, Choice, Names, Template};
@@ -116,7 +116,7 @@ impl PromptList {
     pub fn parse(text: &str, path: &Path, names: &ListNames) -> Result<Self, ListError> {
         let list = Self::of_lines(numbered(text), path, names)?;
         if list.lines.is_empty() {
-            return Err(list.wrong(Place::default(), "no prompt in this list", "write one prompt a line"));
+            return Err(list.wrong(Position::default(), "no prompt in this list", "write one prompt a line"));
         }
         Ok(list)
     }
@@ -126,7 +126,7 @@ impl PromptList {
         if let Some(empty) = prompts.iter().position(|prompt| prompt.trim().is_empty()) {
             let problem = "an empty prompt".into();
             let remedy = "say what the picture shows, as in \"a {concept} on grass\"".into();
-            let place = Place { line: empty + 1, column: 0 };
+            let place = Position { line: empty + 1, column: 0 };
             return Err(ListError { path: "--prompt".into(), place, problem, remedy });
         }
         let numbered = prompts.iter().enumerate().map(|(i, prompt)| (i + 1, prompt.as_str()));
@@ -185,7 +185,7 @@ impl PromptList {
             for picture in line.pictures(values, base) {
                 let wrong = |error: SettingError| {
                     let problem = format!("{} = {}", error.setting, error.value);
-                    self.wrong(Place { line: line.number, column: 0 }, problem, error.cause)
+                    self.wrong(Position { line: line.number, column: 0 }, problem, error.cause)
                 };
                 picture.check().map_err(wrong)?;
                 // Numbers are written so that each is told from all others.
@@ -213,7 +213,7 @@ impl PromptList {
 
     /// Line `line` of it as errors name it.
     pub fn place(&self, line: usize) -> String {
-        format!("{}{}", self.path.shown(), Place { line, column: 0 })
+        format!("{}{}", self.path.shown(), Position { line, column: 0 })
     }
 
     /// Whether lines have settings of their own.
@@ -227,14 +227,14 @@ impl PromptList {
     /// Those of [`pictures`](Self::pictures), and lines with settings of their own.
     pub fn prompts(&self) -> Result<Vec<String>, ListError> {
         if let Some(line) = self.lines.iter().find(|line| !line.options.is_empty()) {
-            let place = Place { line: line.number, column: 0 };
+            let place = Position { line: line.number, column: 0 };
             let remedy = "take them out, or sample the list with `catbench sample --prompts`";
             return Err(self.wrong(place, "settings of a line, where all prompts are sampled alike", remedy));
         }
         Ok(self.lines.iter().flat_map(|line| (0..line.prompt.count()).map(|i| line.prompt_text(i))).collect())
     }
 
-    fn wrong(&self, place: Place, problem: impl Into<String>, remedy: impl Into<String>) -> ListError {
+    fn wrong(&self, place: Position, problem: impl Into<String>, remedy: impl Into<String>) -> ListError {
         ListError { path: self.path.clone(), place, problem: problem.into(), remedy: remedy.into() }
     }
 }
@@ -253,7 +253,7 @@ impl Sum {
         let negative = negatives.map(str::len).max().unwrap_or(0) as u64;
         self.pictures = self.pictures.saturating_add(pictures);
         self.bytes = self.bytes.saturating_add(pictures.saturating_mul(line.prompt.longest().saturating_add(negative)));
-        let place = Place { line: line.number, column: 0 };
+        let place = Position { line: line.number, column: 0 };
         if self.pictures > MAX_PICTURES {
             let many = if pictures == u64::MAX { "more than can be counted".into() } else { pictures.to_string() };
             let problem = format!("with this line, which is {many} pictures, the list has over {MAX_PICTURES}");
@@ -382,7 +382,7 @@ fn text_of(reader: impl Read, path: &Path) -> Result<String, Error> {
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         let line = error.as_bytes()[..at].split(|byte| *byte == b'\n').count();
-        let place = Place { line, column: 0 };
+        let place = Position { line, column: 0 };
         let (problem, remedy) = ("bytes that are no UTF-8 text".into(), "save it as a UTF-8 text file".into());
         ListError { path: path.to_owned(), place, problem, remedy }.into()
     })

@@ -2,7 +2,7 @@
 
 use catbench::protocol::{Event, JobKind};
 use catbench::tui::keymap::{BINDINGS, Binding, overlays as layers};
-use catbench::tui::{Message, Next, Place, Update};
+use catbench::tui::{Message, Next, ScreenName, Update};
 use crossterm::event::{Event as Input, KeyCode, KeyEvent, KeyModifiers};
 use ratatui::buffer::Buffer;
 
@@ -40,11 +40,11 @@ fn home() -> Workspace {
     workspace
 }
 
-fn open(workspace: &Workspace, place: Place) -> Screen {
-    let concept = (place != Place::Library).then_some("demo");
+fn open(workspace: &Workspace, place: ScreenName) -> Screen {
+    let concept = (place != ScreenName::Library).then_some("demo");
     let mut screen = Screen::open(workspace, concept, place, SMALL);
     screen.text();
-    if place == Place::Jobs {
+    if place == ScreenName::Jobs {
         let jobs = queue(&workspace.concept().join("runs").join(RUN), JobKind::Train);
         screen.tell(Message::Update(Update::Jobs(jobs)));
     }
@@ -89,15 +89,15 @@ fn every_key_of_a_screen_does_something_there() {
     .iter()
     .map(|keys| plain(keys))
     .collect();
-    let acts = |binding: &Binding, place: Place| does_something(binding, &beginnings, || open(&workspace, place));
-    let words = |binding: &Binding, place: Option<Place>| {
-        format!("{}: {} ({:?})", place.map_or("everywhere", Place::word), binding.shown, binding.action)
+    let acts = |binding: &Binding, place: ScreenName| does_something(binding, &beginnings, || open(&workspace, place));
+    let words = |binding: &Binding, place: Option<ScreenName>| {
+        format!("{}: {} ({:?})", place.map_or("everywhere", ScreenName::word), binding.shown, binding.action)
     };
     let mut idle = Vec::new();
     for binding in BINDINGS {
         if binding.places.is_empty() {
             // Some have nothing to do on some screens: there Tab has one pane only.
-            if !Place::ALL.into_iter().any(|place| acts(binding, place)) {
+            if !ScreenName::ALL.into_iter().any(|place| acts(binding, place)) {
                 idle.push(words(binding, None));
             }
             continue;
@@ -115,21 +115,21 @@ fn every_key_of_what_lies_over_a_screen_does_something_there() {
         // One of its own: some take away what others need.
         let workspace = home();
         // Where it is opened, and by which keys.
-        let (place, keys): (Place, Vec<Key>) = match layer.name {
-            "Settings of a training" => (Place::Train, plain(&[Char('t')])),
-            "Lines to fill in" | "Text that is typed" => (Place::Concept, plain(&[Char('p')])),
-            "Text of several lines" => (Place::Concept, plain(&[Char('e')])),
-            "The words of a filter" => (Place::Library, [plain(&[Char('/')]), typed("po")].concat()),
+        let (place, keys): (ScreenName, Vec<Key>) = match layer.name {
+            "Settings of a training" => (ScreenName::Train, plain(&[Char('t')])),
+            "Lines to fill in" | "Text that is typed" => (ScreenName::Concept, plain(&[Char('p')])),
+            "Text of several lines" => (ScreenName::Concept, plain(&[Char('e')])),
+            "The words of a filter" => (ScreenName::Library, [plain(&[Char('/')]), typed("po")].concat()),
             "Finding a folder" => {
                 let photos = typed(&workspace.concept().join("images").display().to_string());
-                (Place::Library, [plain(&[Char('n')]), photos, plain(&[Enter])].concat())
+                (ScreenName::Library, [plain(&[Char('n')]), photos, plain(&[Enter])].concat())
             }
-            "Commands" => (Place::Library, plain(&[Char(':')])),
-            "A question" => (Place::Library, plain(&[Char('D')])),
-            "Mask editor" => (Place::Samples, plain(&[Char('d')])),
-            "A picture alone" => (Place::Train, plain(&[Tab, Enter])),
-            "A page of text" => (Place::Train, plain(&[Char('c')])),
-            "This page" => (Place::Library, plain(&[Char('?')])),
+            "Commands" => (ScreenName::Library, plain(&[Char(':')])),
+            "A question" => (ScreenName::Library, plain(&[Char('D')])),
+            "Mask editor" => (ScreenName::Samples, plain(&[Char('d')])),
+            "A picture alone" => (ScreenName::Train, plain(&[Tab, Enter])),
+            "A page of text" => (ScreenName::Train, plain(&[Char('c')])),
+            "This page" => (ScreenName::Library, plain(&[Char('?')])),
             other => panic!("{other}: say how it is opened"),
         };
         let mut beginnings = vec![

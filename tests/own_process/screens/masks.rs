@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use catbench::image::read_png_text;
 use catbench::protocol::Event;
-use catbench::tui::Place;
+use catbench::tui::ScreenName;
 use crossterm::event::KeyCode;
 
 use super::{SIZES, SMALL};
@@ -31,7 +31,7 @@ fn masks_are_shown_over_samples_with_the_doubtful_ones_first() {
     let (workspace, _) = sampled();
     for size in SIZES {
         let name = |what: &str| format!("{what}-{}x{}", size.0, size.1);
-        let mut screen = Screen::open(&workspace, Some("demo"), Place::Samples, size);
+        let mut screen = Screen::open(&workspace, Some("demo"), ScreenName::Samples, size);
         let text = screen.text();
         assert!(text.contains("Samples of demo (8, 3 masks doubtful)") && !text.contains("doubtful first"), "{text}");
         screen.press(KeyCode::Char('v'));
@@ -52,7 +52,7 @@ fn masks_are_shown_over_samples_with_the_doubtful_ones_first() {
 #[test]
 fn what_is_mended_is_not_doubtful_any_more_and_what_was_measured_with_it_is_told_of() {
     let (workspace, masks) = sampled();
-    let mut screen = Screen::open(&workspace, Some("demo"), Place::Samples, SMALL);
+    let mut screen = Screen::open(&workspace, Some("demo"), ScreenName::Samples, SMALL);
     screen.text();
     screen.press(KeyCode::Char('v')).press(KeyCode::Char('d'));
     let text = screen.text();
@@ -77,7 +77,7 @@ fn what_is_mended_is_not_doubtful_any_more_and_what_was_measured_with_it_is_told
         screen.area = ratatui::layout::Rect::new(0, 0, size.0, size.1);
         insta::assert_snapshot!(format!("samples_mended-{}x{}", size.0, size.1), screen.text());
     }
-    let mut other = Screen::open(&workspace, Some("demo"), Place::Samples, SMALL);
+    let mut other = Screen::open(&workspace, Some("demo"), ScreenName::Samples, SMALL);
     assert!(other.wait_for("1 mask doubtful").contains("Samples of demo (8,"), "the daemon has taken it up");
     screen.press(KeyCode::Char('m'));
     let text = screen.wait_for("no weights here");
@@ -93,11 +93,11 @@ fn a_doubtful_mask_of_a_photo_is_marked_too() {
     let mask = give_mask(&photo, Some("0.45"));
     std::fs::rename(mask, workspace.concept().join("masks/grass.png")).unwrap();
     for size in SIZES {
-        let mut screen = Screen::open(&workspace, Some("demo"), Place::Concept, size);
+        let mut screen = Screen::open(&workspace, Some("demo"), ScreenName::Concept, size);
         screen.wait_for("1 doubtful");
         insta::assert_snapshot!(format!("concept_doubtful-{}x{}", size.0, size.1), screen.text());
     }
-    let mut screen = Screen::open(&workspace, Some("demo"), Place::Concept, SMALL);
+    let mut screen = Screen::open(&workspace, Some("demo"), ScreenName::Concept, SMALL);
     screen.text();
     screen.press(KeyCode::Right).press(KeyCode::Enter);
     assert!(screen.text().contains("Photo  ? mask doubtful 0.45"), "{}", screen.text());

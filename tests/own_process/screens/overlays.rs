@@ -2,7 +2,7 @@
 
 use catbench::protocol::{JobInfo, JobKind, JobState};
 use catbench::tui::keymap::overlays as layers;
-use catbench::tui::{Colours, Message, Next, Place, Update};
+use catbench::tui::{Colours, Message, Next, ScreenName, Update};
 use crossterm::event::{Event as Input, KeyCode, KeyEvent, KeyModifiers};
 
 use super::{SIZES, SMALL, finished, queue};
@@ -35,9 +35,9 @@ fn needs() -> Message {
 }
 
 /// A snapshot at both sizes, after `prepare`.
-fn snapshot(name: &str, workspace: &Workspace, place: Place, prepare: impl Fn(&mut Screen)) {
+fn snapshot(name: &str, workspace: &Workspace, place: ScreenName, prepare: impl Fn(&mut Screen)) {
     for size in SIZES {
-        let concept = (place != Place::Library).then_some("demo");
+        let concept = (place != ScreenName::Library).then_some("demo");
         let mut screen = Screen::open(workspace, concept, place, size);
         screen.text();
         prepare(&mut screen);
@@ -48,36 +48,36 @@ fn snapshot(name: &str, workspace: &Workspace, place: Place, prepare: impl Fn(&m
 #[test]
 fn every_overlay_at_both_sizes() {
     let workspace = finished();
-    snapshot("help", &workspace, Place::Train, |screen| {
+    snapshot("help", &workspace, ScreenName::Train, |screen| {
         screen.press(KeyCode::Char('?'));
     });
-    snapshot("palette", &workspace, Place::Concept, |screen| {
+    snapshot("palette", &workspace, ScreenName::Concept, |screen| {
         screen.type_text(":co");
     });
-    snapshot("question", &workspace, Place::Library, |screen| {
+    snapshot("question", &workspace, ScreenName::Library, |screen| {
         screen.press(KeyCode::Char('D'));
     });
-    snapshot("entry", &workspace, Place::Samples, |screen| {
+    snapshot("entry", &workspace, ScreenName::Samples, |screen| {
         screen.press(KeyCode::Char('p')).press(KeyCode::Down);
     });
-    snapshot("mask_editor", &workspace, Place::Concept, |screen| {
+    snapshot("mask_editor", &workspace, ScreenName::Concept, |screen| {
         screen.press(KeyCode::Char('d'));
     });
-    snapshot("form", &workspace, Place::Train, |screen| {
+    snapshot("form", &workspace, ScreenName::Train, |screen| {
         screen.press(KeyCode::Char('t')).press(KeyCode::Down);
         screen.text();
         screen.tell(needs());
     });
     let untrained = Workspace::new();
     untrained.trains_with("steps = 300\nlayers = [0, 1]");
-    snapshot("form_of_the_concept", &untrained, Place::Train, |screen| {
+    snapshot("form_of_the_concept", &untrained, ScreenName::Train, |screen| {
         screen.press(KeyCode::Char('t')).press(KeyCode::Down).press(KeyCode::Down).press(KeyCode::Char('0'));
         screen.press(KeyCode::Up);
         screen.text();
         screen.tell(needs());
     });
     let images = workspace.concept().join("images");
-    snapshot("picker", &workspace, Place::Library, |screen| {
+    snapshot("picker", &workspace, ScreenName::Library, |screen| {
         screen.press(KeyCode::Char('n')).type_text(images.to_str().unwrap()).press(KeyCode::Enter);
         screen.wait_for("✓ 5 photos here");
     });
@@ -87,7 +87,7 @@ fn every_overlay_at_both_sizes() {
 fn a_light_theme_has_colours_of_its_own() {
     let workspace = Workspace::new();
     let run = workspace.run().train(230).write().hold();
-    let mut screen = Screen::open_in(&workspace, None, Place::Jobs, SMALL, Colours::Indexed);
+    let mut screen = Screen::open_in(&workspace, None, ScreenName::Jobs, SMALL, Colours::Indexed);
     screen.text();
     screen.press(KeyCode::Char('7')).tell(Message::Update(Update::Jobs(queue(&run.folder, JobKind::Train))));
     screen.text();
@@ -113,7 +113,7 @@ fn a_light_theme_has_colours_of_its_own() {
 fn the_demo_comes_with_one_key_and_nothing_is_offered_that_is_not_there() {
     let workspace = Workspace::new();
     std::fs::remove_dir_all(workspace.concept()).unwrap();
-    let mut screen = Screen::open(&workspace, None, Place::Library, SMALL);
+    let mut screen = Screen::open(&workspace, None, ScreenName::Library, SMALL);
     let text = screen.text();
     let foot = text.lines().last().unwrap();
     assert!(!foot.contains("sort") && !foot.contains("pane") && foot.contains("d demo"), "{foot}");
@@ -137,7 +137,7 @@ fn photos_that_cannot_be_read_are_named_while_a_folder_is_chosen() {
     // One that is cut short: its head is whole.
     let bytes = std::fs::read(photos.join("snow.png")).unwrap();
     std::fs::write(photos.join("snow.png"), &bytes[..bytes.len() / 2]).unwrap();
-    let mut screen = Screen::open(&workspace, None, Place::Library, SMALL);
+    let mut screen = Screen::open(&workspace, None, ScreenName::Library, SMALL);
     screen.text();
     screen.press(KeyCode::Char('n')).type_text(photos.to_str().unwrap()).press(KeyCode::Enter);
     screen.wait_for("4 photos, 1 cannot be read: snow.png");
@@ -151,7 +151,7 @@ fn photos_that_cannot_be_read_are_named_while_a_folder_is_chosen() {
 #[test]
 fn an_error_neither_closes_a_form_nor_loses_what_is_typed() {
     let workspace = Workspace::new();
-    let mut screen = Screen::open(&workspace, None, Place::Library, SMALL);
+    let mut screen = Screen::open(&workspace, None, ScreenName::Library, SMALL);
     screen.text();
     screen.press(KeyCode::Char('R'));
     control(&mut screen, 'u').type_text("two/names").press(KeyCode::Enter);
@@ -167,7 +167,7 @@ fn an_error_neither_closes_a_form_nor_loses_what_is_typed() {
 #[test]
 fn notices_are_broken_at_the_edge_and_not_cut() {
     let workspace = Workspace::new();
-    let mut screen = Screen::open(&workspace, None, Place::Library, SMALL);
+    let mut screen = Screen::open(&workspace, None, ScreenName::Library, SMALL);
     screen.text();
     std::fs::write(workspace.concept().join("concept.toml"), "name = 3\n").unwrap();
     screen.press(KeyCode::Enter);
@@ -178,7 +178,7 @@ fn notices_are_broken_at_the_edge_and_not_cut() {
 #[test]
 fn what_a_training_needs_is_seen_at_the_smallest_size_and_the_rest_is_scrolled() {
     let workspace = Workspace::with_models();
-    let mut screen = Screen::open(&workspace, Some("demo"), Place::Train, SMALL);
+    let mut screen = Screen::open(&workspace, Some("demo"), ScreenName::Train, SMALL);
     screen.text();
     screen.press(KeyCode::Char('t'));
     screen.text();
@@ -199,7 +199,7 @@ fn what_a_training_needs_is_seen_at_the_smallest_size_and_the_rest_is_scrolled()
 #[test]
 fn priority_and_order_are_set_in_the_form() {
     let workspace = Workspace::with_models();
-    let mut screen = Screen::open(&workspace, Some("demo"), Place::Train, SMALL);
+    let mut screen = Screen::open(&workspace, Some("demo"), ScreenName::Train, SMALL);
     screen.text();
     screen.press(KeyCode::Char('t')).press(KeyCode::Down);
     control(&mut screen, 'u').type_text("4").press(KeyCode::PageDown).type_text("77").press(KeyCode::Enter);
@@ -215,7 +215,7 @@ fn priority_and_order_are_set_in_the_form() {
 #[test]
 fn what_cannot_fit_is_refused_in_the_form_and_not_queued() {
     let workspace = Workspace::with_models();
-    let mut screen = Screen::open(&workspace, Some("demo"), Place::Train, (120, 40));
+    let mut screen = Screen::open(&workspace, Some("demo"), ScreenName::Train, (120, 40));
     screen.text();
     screen.press(KeyCode::Char('t')).press(KeyCode::Down).press(KeyCode::Down);
     control(&mut screen, 'u').type_text("1000000").press(KeyCode::Enter);
@@ -230,14 +230,14 @@ fn what_cannot_fit_is_refused_in_the_form_and_not_queued() {
 fn ctrl_c_goes_back_from_what_lies_over_a_screen_and_only_then_leaves() {
     let workspace = Workspace::new();
     for (place, keys) in [
-        (Place::Library, "n"),
-        (Place::Library, "R"),
-        (Place::Library, ":"),
-        (Place::Library, "/x"),
-        (Place::Concept, "d"),
-        (Place::Concept, "?"),
+        (ScreenName::Library, "n"),
+        (ScreenName::Library, "R"),
+        (ScreenName::Library, ":"),
+        (ScreenName::Library, "/x"),
+        (ScreenName::Concept, "d"),
+        (ScreenName::Concept, "?"),
     ] {
-        let concept = (place != Place::Library).then_some("demo");
+        let concept = (place != ScreenName::Library).then_some("demo");
         let mut screen = Screen::open(&workspace, concept, place, SMALL);
         let before = screen.text();
         screen.type_text(keys);
@@ -251,7 +251,7 @@ fn ctrl_c_goes_back_from_what_lies_over_a_screen_and_only_then_leaves() {
 #[test]
 fn the_palette_tells_keys_from_verbs_and_fills_the_open_concept_in() {
     let workspace = finished();
-    let mut screen = Screen::open(&workspace, Some("demo"), Place::Train, SMALL);
+    let mut screen = Screen::open(&workspace, Some("demo"), ScreenName::Train, SMALL);
     screen.text();
     screen.type_text(":runs");
     let text = screen.text();
@@ -269,7 +269,7 @@ fn the_palette_tells_keys_from_verbs_and_fills_the_open_concept_in() {
 #[test]
 fn a_second_click_opens_and_questions_and_the_palette_can_be_clicked() {
     let workspace = finished();
-    let mut screen = Screen::open(&workspace, None, Place::Library, SMALL);
+    let mut screen = Screen::open(&workspace, None, ScreenName::Library, SMALL);
     screen.text();
     let (column, row) = find(&mut screen, "demo  ");
     screen.click(column, row);
@@ -290,7 +290,7 @@ fn a_second_click_opens_and_questions_and_the_palette_can_be_clicked() {
 #[test]
 fn the_keys_of_an_overlay_are_a_key_away_and_it_is_there_afterwards() {
     let workspace = Workspace::new();
-    let mut screen = Screen::open(&workspace, Some("demo"), Place::Concept, SMALL);
+    let mut screen = Screen::open(&workspace, Some("demo"), ScreenName::Concept, SMALL);
     screen.text();
     screen.press(KeyCode::Char('d'));
     let editor = screen.text();
@@ -322,19 +322,19 @@ fn each_listed_key_does_something() {
     std::fs::write(workspace.concept().join("prompts/zz.txt"), long.join("\n")).unwrap();
     // How each is opened; keys pressed before the key, so that it has something to do.
     let path = many.join("images").display().to_string();
-    let cases: [(&layers::Layer, Place, &str, &str); 9] = [
-        (&layers::HELP, Place::Train, "?", "j"),
-        (&layers::PALETTE, Place::Train, ":", "j"),
-        (&layers::FORM, Place::Train, "t", "v"),
-        (&layers::ENTRY, Place::Samples, "p", "v"),
-        (&layers::PICKER, Place::Library, "n", "jj"),
-        (&layers::QUESTION, Place::Samples, "D", ""),
-        (&layers::PICTURE, Place::Concept, "\n", ">"),
-        (&layers::PAGE, Place::Concept, "", "jj>>"),
-        (&layers::MASK, Place::Concept, "d", "c >+"),
+    let cases: [(&layers::Layer, ScreenName, &str, &str); 9] = [
+        (&layers::HELP, ScreenName::Train, "?", "j"),
+        (&layers::PALETTE, ScreenName::Train, ":", "j"),
+        (&layers::FORM, ScreenName::Train, "t", "v"),
+        (&layers::ENTRY, ScreenName::Samples, "p", "v"),
+        (&layers::PICKER, ScreenName::Library, "n", "jj"),
+        (&layers::QUESTION, ScreenName::Samples, "D", ""),
+        (&layers::PICTURE, ScreenName::Concept, "\n", ">"),
+        (&layers::PAGE, ScreenName::Concept, "", "jj>>"),
+        (&layers::MASK, ScreenName::Concept, "d", "c >+"),
     ];
     for (layer, place, open, first) in cases {
-        let concept = (place != Place::Library).then_some("demo");
+        let concept = (place != ScreenName::Library).then_some("demo");
         for binding in layer.keys {
             for &code in binding.keys {
                 let mut screen = Screen::open(&workspace, concept, place, SMALL);
@@ -397,7 +397,7 @@ fn each_listed_key_does_something() {
 fn who_leaves_is_told_how_to_stop_what_goes_on_by_its_kind() {
     let workspace = Workspace::new();
     let run = workspace.run().train(230).write().hold();
-    let mut screen = Screen::open(&workspace, None, Place::Library, SMALL);
+    let mut screen = Screen::open(&workspace, None, ScreenName::Library, SMALL);
     screen.text();
     let tell = |screen: &mut Screen, jobs: Vec<JobInfo>| {
         screen.tell(Message::Update(Update::Jobs(jobs)));
@@ -422,7 +422,7 @@ fn the_doctor_of_the_workbench_says_what_that_of_the_command_line_says() {
     let workspace = Workspace::new();
     let output = catbench(&workspace, &["doctor"]).output().unwrap();
     let printed = String::from_utf8(output.stdout).unwrap();
-    let mut screen = Screen::open(&workspace, Some("demo"), Place::Concept, SIZES[1]);
+    let mut screen = Screen::open(&workspace, Some("demo"), ScreenName::Concept, SIZES[1]);
     screen.text();
     screen.type_text(":doctor").press(KeyCode::Enter);
     let text = screen.wait_for("runner.log");
@@ -440,7 +440,7 @@ fn a_page_keeps_columns_and_shows_the_ends_of_rows() {
     let workspace = Workspace::new();
     let row = "1  train  teapot  running  ".to_owned() + &"x".repeat(70) + "  the last";
     std::fs::write(workspace.concept().join("prompts/demo.txt"), &row).unwrap();
-    let mut screen = Screen::open(&workspace, Some("demo"), Place::Concept, SMALL);
+    let mut screen = Screen::open(&workspace, Some("demo"), ScreenName::Concept, SMALL);
     screen.text();
     // The prompt list is the third pane.
     for _ in 0..4 {
