@@ -74,8 +74,8 @@
 //!
 //! | to add | touch |
 //! |---|---|
-//! | a method | `src/method/<name>/`: `Settings` (by the macro `settings!`), `DECLARATION`, `impl Method`; `pub mod` and a line in `methods!` in `src/method/mod.rs`. If what it learns enters elsewhere than text encoders: `diffusion::Additions` |
-//! | a setting of trainings | a row in `src/protocol/train.rs` for all methods, in `src/method/<name>/settings.rs` for one; the code that uses it, in `src/personalize`. `left_out: true` keeps old files equal |
+//! | a method | `src/method/<name>/`: `Settings` (by the macro `settings!`), `DECLARATION`, `impl Method`; `pub mod` and a line in `methods!` in `src/method/mod.rs`. One that learns weights of the UNet also: `Method::enter` and what it gives, `UNetOptions`, `src/personalize/{trainer,sample}.rs`, `src/diffusion/cost`. The table of methods in README.md |
+//! | a setting of trainings | a row in `src/protocol/train.rs` for all methods, in `src/method/<name>/settings.rs` for one; the code that uses it, in `src/personalize`, and in `src/runner/estimate.rs` where it costs memory or time; `TrainConfig::check` where it must fit others. `left_out: true` keeps old files equal |
 //! | a setting of samplings | a row of `PictureConfig` in `src/protocol/picture.rs` if pictures of one sampling may differ in it, else of `SharedConfig` in `src/protocol/sampling.rs`; the code that uses it, `src/personalize/sample.rs` or `src/diffusion/sampler.rs` |
 //! | a setting of the workbench | `HomeSettings` in `src/workspace/settings.rs` |
 //! | a sampler | `src/diffusion/samplers/<name>.rs` and the match in its `mod.rs`; `SamplerKind` in `src/protocol/sampling.rs`; its name in web UIs, `src/image/provenance.rs` |

@@ -1,6 +1,7 @@
 //! What a UNet is told besides latents and timesteps: the hidden states of one or more text encoders side by side, and for models that
 //! have them a pooled vector and time ids (SDXL: Podell et al. 2023, arXiv 2307.01952). Stable Diffusion 1.x and 2.x are the case of one
-//! text encoder and nothing else. Training, sampling, masks and estimates all use this one type.
+//! text encoder and nothing else. Training, sampling and masks all use this one type. Nothing fills
+//! the pooled vector and the time ids yet, and the UNet refuses them.
 
 use std::ops::Range;
 

@@ -94,8 +94,10 @@ pub fn effective_settings(config: &TrainConfig) -> Vec<(&'static str, String)> {
         ("AdamW", adam),
     ];
     rows.extend(config.method.in_words());
+    if config.method.captions(config) == [config.caption.as_str()] {
+        rows.push(("caption", config.caption.clone()));
+    }
     rows.extend([
-        ("caption", config.caption.clone()),
         ("flips", config.flip_probability.to_string()),
         ("seed", config.seed.to_string()),
         ("numbers", format!("{}, the learned ones and the loss f32", config.dtype)),
@@ -121,8 +123,33 @@ pub fn effective_settings(config: &TrainConfig) -> Vec<(&'static str, String)> {
     if !extra.is_empty() {
         rows.push(("with", extra.join(", ")));
     }
+    let own = config.declaration().settings;
+    let rest = config.rows().into_iter().filter(|row| !own.contains(row) && !IN_WORDS.contains(&row.name));
+    let rest = rest.map(|row| format!("{} {}", row.name, config.text(row.name)));
+    rows.push(("besides", rest.collect::<Vec<_>>().join(", ")));
     rows
 }
+
+/// The common settings that [`effective_settings`] has words for; it lists all others.
+const IN_WORDS: [&str; 17] = [
+    "method",
+    "preset",
+    "steps",
+    "batch_size",
+    "learning_rate",
+    "lr_scheduler",
+    "lr_warmup_steps",
+    "weight_decay",
+    "caption",
+    "flip_probability",
+    "seed",
+    "dtype",
+    "photo_repeats",
+    "hold_out",
+    "masked_loss",
+    "gradient_checkpointing",
+    "evaluate",
+];
 
 /// What is to be said of a photo that teaches little because of its size.
 fn size_warning(name: &str, (width, height): (u32, u32)) -> Option<String> {

@@ -137,7 +137,7 @@ pub fn reference(methods: &[&'static Declaration], format: Format) -> String {
         };
     }
     let heading = if format == Format::Markdown { "## Methods and presets" } else { "METHODS AND PRESETS" };
-    text += &format!("{heading}\n\n");
+    text.extend([heading, "\n\n"]);
     for (method, presets) in presets(methods) {
         text += &wrapped(&method, "");
         for preset in presets {
@@ -151,7 +151,7 @@ pub fn reference(methods: &[&'static Declaration], format: Format) -> String {
 fn plain(section: &Section) -> String {
     let mut text = format!("{}\n\n{}\n", section.title.to_uppercase(), wrapped(section.about, ""));
     for entry in &section.entries {
-        text += &format!("{}\n", entry.title());
+        text.extend([entry.title().as_str(), "\n"]);
         text += &wrapped(&entry.row.meaning(), "    ");
         for (label, fact) in &entry.facts {
             text += &wrapped(&format!("{label}: {fact}"), "    ");
@@ -180,7 +180,7 @@ fn wrapped(text: &str, indent: &str) -> String {
     for word in text.split_whitespace() {
         let line = lines.last_mut().filter(|line| line.chars().count() + word.chars().count() < WIDTH);
         match line {
-            Some(line) if line.len() > indent.len() => *line += &format!(" {word}"),
+            Some(line) if line.len() > indent.len() => line.extend([" ", word]),
             Some(line) => line.push_str(word),
             None => lines.push(format!("{indent}{word}")),
         }

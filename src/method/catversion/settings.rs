@@ -1,17 +1,15 @@
 //! The settings of CatVersion (section 3 of the paper, and the released code), and what it says of itself.
 
-use serde::{Deserialize, Serialize};
+use crate::protocol::{Declaration, Format, Kind, Preset, Range, settings, words};
 
-use crate::protocol::{Declaration, Format, Kind, Preset, Range, settings};
-
-/// Where the residual embeddings start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Init {
-    /// The class word's own keys and values in each concatenated layer.
-    ClassWord,
-    /// A standard normal draw.
-    Normal,
+words! {
+    /// Where the residual embeddings start.
+    pub enum Init {
+        /// The class word's own keys and values in each concatenated layer.
+        ClassWord = "class_word",
+        /// A standard normal draw.
+        Normal = "normal",
+    }
 }
 
 settings! {
@@ -24,7 +22,7 @@ settings! {
         /// Added to the prefix logits: 0 in the formula, 1 in the authors' code.
         prefix_bias: f32 = 0.0, Kind::Number(Range::Finite);
         /// Where the residual embeddings start: class_word takes the class word's own keys and values, normal a standard normal draw.
-        init: Init = Init::ClassWord, Kind::Word(&["class_word", "normal"]);
+        init: Init = Init::ClassWord, Kind::Word(Init::WORDS);
     }
 }
 

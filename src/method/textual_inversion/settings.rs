@@ -1,20 +1,18 @@
 //! The settings of Textual Inversion, and what it says of itself. Its presets follow diffusers' script: the learning rate, the batch
 //! and the steps of its README, and what the script does to photos.
 
-use serde::{Deserialize, Serialize};
+use crate::protocol::{Declaration, Format, Kind, Preset, settings, words};
 
-use crate::protocol::{Declaration, Format, Kind, Preset, settings};
-
-/// Which captions a training draws from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Templates {
-    /// The caption alone.
-    None,
-    /// The paper's sentences about an object.
-    Object,
-    /// The paper's sentences about a style.
-    Style,
+words! {
+    /// Which captions a training draws from.
+    pub enum Templates {
+        /// The caption alone.
+        None = "none",
+        /// The paper's sentences about an object.
+        Object = "object",
+        /// The paper's sentences about a style.
+        Style = "style",
+    }
 }
 
 settings! {
@@ -26,7 +24,7 @@ settings! {
         init_word: Option<String> = None, Kind::Text, left_out: true, unset: Some("the class word");
         /// Captions of the training: sentences about an object or about a style, of which each photo is given one at random, or none for
         /// the caption alone.
-        templates: Templates = Templates::Object, Kind::Word(&["none", "object", "style"]);
+        templates: Templates = Templates::Object, Kind::Word(Templates::WORDS);
     }
 }
 

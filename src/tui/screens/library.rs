@@ -57,6 +57,8 @@ struct Seen {
     of: Option<(u64, Order, String)>,
     /// Places in the world's list.
     rows: Vec<usize>,
+    /// The chosen concept's name.
+    chosen: Option<String>,
 }
 
 /// The library.
@@ -75,8 +77,7 @@ impl Library {
     fn rows(&mut self, world: &World) -> &[usize] {
         let of = (world.generation, self.order, self.filter.clone());
         if self.seen.of.as_ref() != Some(&of) {
-            let before = self.seen.rows.get(self.choice.index).and_then(|&at| world.concepts.get(at));
-            let before = before.map(|concept| concept.concept.clone());
+            let before = self.seen.chosen.take();
             let words: Vec<String> = self.filter.split_whitespace().map(str::to_lowercase).collect();
             let holds = |concept: &ConceptRecord| {
                 let fields = || [&concept.concept, &concept.name, &concept.class_word].into_iter().chain(&concept.tags);
@@ -99,11 +100,13 @@ impl Library {
                 let there = |name: &String| concepts.binary_search_by(|known| known.concept.cmp(name)).is_ok();
                 self.marked.retain(there);
             }
-            self.seen = Seen { of: Some(of), rows };
+            self.seen = Seen { of: Some(of), rows, chosen: None };
             // The chosen concept stays chosen where it is still seen.
             let same = before.and_then(|name| self.seen.rows.iter().position(|&at| concepts[at].concept == name));
             self.choice.index = same.unwrap_or(self.choice.index.min(self.seen.rows.len().saturating_sub(1)));
         }
+        // By its name: when the world has changed, its place may be another's.
+        self.seen.chosen = self.chosen(world).map(|concept| concept.concept.clone());
         &self.seen.rows
     }
 
