@@ -321,6 +321,12 @@ impl Wanted {
 pub fn run(args: &Args) -> Result<(), Error> {
     let home = Home::locate()?;
     let args = Args { protocol: home.protocol(&args.protocol), ..args.clone() };
+    if !args.protocol.exists() {
+        let problem = format!("is no protocol, neither as a file nor in {}", home.protocols().shown());
+        return Err(
+            workspace::Error::invalid(&args.protocol, problem, "give a file; catbench manual plans says how").into()
+        );
+    }
     let protocol = Protocol::read(&args.protocol)?;
     client::check_writable(&home)?;
     let cells = args.cells(&home, &protocol)?;

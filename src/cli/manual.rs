@@ -3,7 +3,7 @@
 
 mod settings;
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
@@ -44,7 +44,8 @@ pub struct CompletionArgs {
 /// Options of `manual`.
 #[derive(Debug, clap::Args)]
 pub struct ManualArgs {
-    /// What to read about; without one, the page for `man` with all commands.
+    /// What to read about; without one, a terminal gets the list of topics, and a file or a pipe the page for `man` with all
+    /// commands.
     #[arg(value_parser = topics())]
     topic: Option<String>,
     /// Only the settings of this method.
@@ -79,6 +80,10 @@ pub fn completions(args: &CompletionArgs) -> Result<(), Error> {
 
 pub fn manual(args: &ManualArgs) -> Result<(), Error> {
     match args.topic.as_deref() {
+        None if args.out.is_none() && io::stdout().is_terminal() => {
+            contents();
+            Ok(())
+        }
         None => pages(args),
         Some(topic) if topic == SETTINGS.0 => {
             let is_asked = |name: &str| args.method.as_deref().is_none_or(|asked| asked == name);
@@ -95,6 +100,14 @@ pub fn manual(args: &ManualArgs) -> Result<(), Error> {
             Ok(())
         }
     }
+}
+
+/// The topics, a line each, and how the page for `man` is read.
+fn contents() {
+    out!("Topics, read with `catbench manual TOPIC`:\n\n");
+    let texts = TOPICS.iter().map(|(name, about, _)| (*name, *about));
+    [SETTINGS].into_iter().chain(texts).for_each(|(name, about)| out!("  {name:<14}{about}\n"));
+    out!("\nThe page for `man`, with all commands: `catbench manual | man -l -`\n");
 }
 
 /// The page for `man`, or a folder of them.

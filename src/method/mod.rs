@@ -145,7 +145,8 @@ pub trait Method {
     /// A setting that cannot work here, a failing computation.
     fn start(&self, task: &Task<'_>) -> personalize::Result<Learned>;
 
-    /// How the named tensors enter the text encoders of the model, in their order, at `strength` above 0; 1 is as trained.
+    /// What the named tensors add to each text encoder, one entry for each in the order of the model's list, at `strength` above 0;
+    /// 1 is as trained.
     ///
     /// # Errors
     /// A failing computation.

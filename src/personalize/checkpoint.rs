@@ -20,7 +20,7 @@ use super::error::{Error, Result};
 use super::learned::Learned;
 use super::optimizer::AdamW;
 use crate::json;
-use crate::protocol::TrainConfig;
+use crate::protocol::{LrScheduler, TrainConfig};
 
 /// The one key of the file's metadata. One key, because the order of several is not fixed.
 const KEY: &str = "catbench";
@@ -213,7 +213,10 @@ impl Checkpoint {
     /// computes something else. How long to go on, how often to look, and where, may change.
     pub fn check_training(&self, path: &Path, photos: &str, class_word: &str, config: &TrainConfig) -> Result<()> {
         let meta = &self.meta;
-        let same = TrainConfig { steps: config.steps, ..meta.config.clone().looked_at_as(config) };
+        // A training can go on for longer, unless its learning rate falls to 0 at its last step.
+        let is_longer = config.lr_scheduler == LrScheduler::Constant;
+        let steps = if is_longer { config.steps } else { meta.config.steps };
+        let same = TrainConfig { steps, ..meta.config.clone().looked_at_as(config) };
         let cause = match () {
             () if meta.photos != photos => "the photos or masks have changed since; start a new run",
             () if meta.class_word != class_word => "the class word has changed since; start a new run",

@@ -8,7 +8,7 @@ use std::path::Path;
 use super::checkpoint::Checkpoint;
 use super::error::Result;
 use crate::diffusion::{Error, LearnedWord, Piece, Span, Tokenizer, pieces};
-use crate::protocol::{OtherConcept, before_name, next_name, with_class_words};
+use crate::protocol::{OtherConcept, SettingError, before_name, next_name, with_class_words};
 
 /// A prompt with class words in place of concepts.
 #[derive(Debug, Clone, PartialEq)]
@@ -82,6 +82,26 @@ impl Caption {
     /// What of it a tokenizer cuts, with a word of so many positions; empty when all is read.
     pub fn cut(&self, length: usize, tokenizer: &Tokenizer) -> Result<String> {
         cut(&self.text, self.concepts.iter().map(|range| (range.clone(), length)), tokenizer)
+    }
+
+    /// Refuse a caption of which `tokenizer` cuts off every word of the concept that has `length` positions: a step on it would learn
+    /// nothing.
+    ///
+    /// # Errors
+    /// Just that.
+    pub fn check(&self, length: usize, tokenizer: &Tokenizer) -> Result<()> {
+        // An id that no vocabulary reaches.
+        const WORD: u32 = u32::MAX / 2;
+        if length == 0 || self.concepts.is_empty() {
+            return Ok(());
+        }
+        let ids = WORD..WORD + length as u32;
+        let spans: Vec<_> = self.concepts.iter().map(|range| Span { range: range.clone(), ids: ids.clone() }).collect();
+        if tokenizer.tokens_with(&self.text, &spans)?.ids.contains(&WORD) {
+            return Ok(());
+        }
+        let cause = "the text encoder stops reading before the new word: take a shorter caption, or fewer vectors";
+        Err(SettingError::new("caption", format!("\"{}\"", self.text), cause).into())
     }
 
     /// Where the concept's word stands.

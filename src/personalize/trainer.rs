@@ -334,8 +334,13 @@ impl Captions {
     /// Those of `task`, with what is learned as it starts.
     fn read(task: &Task<'_>, learned: &Learned) -> Result<Self> {
         let additions = task.config.method.enter(task, &learned.constants()?, 1.0)?;
+        let captions = task.captions();
+        for caption in &captions {
+            let length = task.config.method.word_length();
+            task.model.texts.iter().try_for_each(|text| caption.check(length, &text.tokenizer))?;
+        }
         let ids = |caption: &Caption| task.model.tokenize(&caption.text, &caption.words(), &additions);
-        let texts = task.captions().iter().map(ids).collect::<crate::diffusion::Result<Vec<_>>>()?;
+        let texts = captions.iter().map(ids).collect::<crate::diffusion::Result<Vec<_>>>()?;
         Ok(match &texts[..] {
             [one] => Self::One(task.model.begin(one, &additions)?),
             _ => Self::Several(texts),

@@ -123,7 +123,7 @@ settings! {
         /// Whether what was learned acts on prompts without {concept} too; as the run's preset has it if not given, else false.
         every_prompt: bool = false, Kind::Truth, of_learned: true;
         /// Images denoised at once; 4 if not given.
-        batch_size: usize = 4, Kind::Whole(1, u64::MAX), may_differ: true;
+        batch_size: usize = 4, Kind::Whole(1, 1_000_000), may_differ: true;
         /// Who makes the masks: base_model (the untrained one looks for the class word), sam (Segment Anything, asked where base_model
         /// sees it), segmenter (concept.toml's), or nobody; base_model if not given.
         masks: MaskMaker = MaskMaker::BaseModel, Kind::Word(MaskMaker::WORDS), may_differ: true;

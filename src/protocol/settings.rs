@@ -317,10 +317,14 @@ pub fn text_of(value: &Value) -> String {
     }
 }
 
-/// The value of a setting's field; none where it is unset. What is no number is none either, and is refused as such.
+/// The value of a setting's field; null where it is unset. A field with NaN or an infinity, which JSON has no words for, is the text
+/// that TOML has for it: no row takes that, so such a setting is refused and never passes as one that is unset.
 pub fn value_of<T: serde::Serialize>(field: &T) -> Value {
     // By its text: a number of 32 bits is then the number that people wrote.
-    crate::json::to_string(field).ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+    let text = crate::json::to_string(field).ok();
+    text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_else(|| {
+        Value::from(toml::Value::try_from(field).map_or_else(|_| "nan".into(), |value| value.to_string()))
+    })
 }
 
 /// Declare a struct of settings, and the table of them: for each its documentation, name, type, usual value, kind and what else its

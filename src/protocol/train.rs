@@ -38,7 +38,7 @@ settings! {
         /// Optimizer steps.
         steps: usize = 500, Kind::Whole(1, u64::MAX);
         /// Images a step.
-        batch_size: usize = 4, Kind::Whole(1, u64::MAX);
+        batch_size: usize = 4, Kind::Whole(1, 1_000_000);
         /// AdamW's learning rate, as applied: nothing scales it later but its schedule.
         // The 5e-3 of the first method's authors, for each sample of the batch.
         learning_rate: f64 = 0.02, Kind::Number(Range::AboveZero), short: Some("lr");

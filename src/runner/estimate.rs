@@ -194,14 +194,15 @@ impl Job<'_> {
             + self.masks.map_or(0.0, |masks| masks.pictures as f64 * picture);
         let step = self.train.map(|train| {
             let step = seconds(training_step(model, train));
-            let times = |every: usize| if every > 0 { 1 + train.steps.div_ceil(every) } else { 0 };
+            let times = |every: usize| if every > 0 { 1.0 + train.steps.div_ceil(every) as f64 } else { 0.0 };
             let held_out = usize::from(train.hold_out.is_some());
             // The photo that is held out is encoded as it is alone.
             let mirrored = if train.flip_probability > 0.0 { self.photos.saturating_sub(held_out) } else { 0 };
             total += train.steps as f64 * step
                 + (self.photos + mirrored) as f64 * seconds(model.encoding(1))
-                + times(train.sample_every) as f64 * picture
-                + (times(train.validate_every) * (1 + held_out) * FIXED_NOISE) as f64
+                + times(train.sample_every) * picture
+                + times(train.validate_every)
+                    * ((1 + held_out) * FIXED_NOISE) as f64
                     * seconds(model.denoising_step(1));
             step
         });
@@ -356,6 +357,7 @@ impl Job<'_> {
         }
         if let Some(train) = self.train {
             for caption in captions(train, self.class_word) {
+                caption.check(lengths.own, &text.tokenizer)?;
                 let cut = caption.cut(lengths.own, &text.tokenizer)?;
                 prompts.push((caption.text, cut));
             }

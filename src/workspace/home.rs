@@ -142,12 +142,17 @@ impl Home {
         self.internal().join("daemon.log")
     }
 
+    /// The folder of its protocols, which need not be there.
+    pub fn protocols(&self) -> PathBuf {
+        self.path.join(PROTOCOLS)
+    }
+
     /// The protocol that `name` names: a file, else one of the folder `protocols` of this home, with or without its ending.
     pub fn protocol(&self, name: &Path) -> PathBuf {
         let is_here = name.components().count() != 1 || name.is_file();
         let mut file = name.as_os_str().to_owned();
         file.push(".toml");
-        let own = [name, Path::new(&file)].map(|name| self.path.join(PROTOCOLS).join(name));
+        let own = [name, Path::new(&file)].map(|name| self.protocols().join(name));
         own.into_iter().find(|path| !is_here && path.is_file()).unwrap_or_else(|| name.to_owned())
     }
 

@@ -455,7 +455,7 @@ fn a_resumed_training_is_the_same_training_to_the_byte() {
             let mut whole = trainer(&model, config.clone());
             let losses: Vec<f64> = (0..6).map(|_| whole.step().unwrap().loss).collect();
             let mut first = trainer(&model, config.clone());
-            (0..2).for_each(|_| drop(first.step().unwrap()));
+            (0..2).for_each(|_| _ = first.step().unwrap());
             let (_, path) = save(&first, "half");
             drop(first);
 

@@ -24,6 +24,7 @@ mod jobs;
 mod library;
 mod links;
 mod masks;
+mod methods;
 mod metrics;
 mod not_finite;
 mod old_home;

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::embeddings::sizes;
 use super::{Settings, bad};
+use crate::diffusion::TensorFile;
 use crate::fs::Show;
 use crate::method::Export;
 use crate::personalize::{Checkpoint, Result, file_bytes, tensor_bytes};
@@ -24,9 +25,16 @@ const PART: &str = "text_encoder.";
 /// Write the file, and the loader beside it. Gives both files, and what the user should know.
 ///
 /// # Errors
-/// A file that cannot be written; a loader that is there and cannot be read.
+/// A file that cannot be written; another kind of file in its place, unless it is forced; a loader that is there and cannot be read.
 pub(super) fn export(export: &Export<'_>, settings: &Settings) -> Result<(Vec<PathBuf>, Vec<String>)> {
     let path = export.path;
+    let is_same =
+        |file: TensorFile| file.tensors().count() > 0 && file.tensors().all(|(name, _)| name.starts_with("layers."));
+    if path.exists() && !export.force && !TensorFile::open(path).is_ok_and(is_same) {
+        let cause =
+            "is there already and holds no residual embeddings: choose another name, or --force to write over it";
+        return Err(bad(path, cause));
+    }
     let bytes = bytes(export.checkpoint, settings).map_err(|cause| bad(path, cause))?;
     let loader = path.with_file_name(LOADER_NAME);
     let mut warnings = Vec::new();

@@ -16,7 +16,7 @@ settings! {
     /// The settings that only CatVersion has.
     pub struct Settings {
         /// Learned rows put in front of the keys and values of each layer.
-        prefix_length: usize = 1, Kind::Whole(1, u64::MAX), short: Some("n");
+        prefix_length: usize = 1, Kind::Whole(1, 1024), short: Some("n");
         /// Concatenated layers of the text encoder, counted from 0, as in 9,10,11; the last three if none are named.
         layers: Option<Vec<usize>> = None, Kind::Ascending, unset: Some("the last three");
         /// Added to the prefix logits: 0 in the formula, 1 in the authors' code.

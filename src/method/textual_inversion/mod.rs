@@ -26,8 +26,7 @@ impl Settings {
         let places = text.tokenizer.positions_of(word, word)?;
         let ids = text.tokenizer.tokens(word)?.ids;
         if places.is_empty() {
-            let cause = "the tokenizer has no token for it: name another word";
-            return Err(SettingError::new("init_word", format!("\"{word}\""), cause).into());
+            return Err(no_word(word, NO_TOKEN).into());
         }
         let ids: Vec<u32> = places.iter().cycle().take(self.vectors).map(|&place| ids[place]).collect();
         Ok(text.encoder.vectors_of(&ids)?)
@@ -36,6 +35,9 @@ impl Settings {
 
 impl Method for Settings {
     fn check(&self, config: &TrainConfig) -> Result<(), SettingError> {
+        if let Some(word) = self.init_word.as_ref().filter(|word| word.trim().is_empty()) {
+            return Err(no_word(word, "must be a word"));
+        }
         if self.templates != Templates::None || config.caption.contains("{concept}") {
             return Ok(());
         }
@@ -46,10 +48,13 @@ impl Method for Settings {
     fn check_model(&self, model: &Outline) -> Result<(), SettingError> {
         // Start, end, and something else to say.
         let shortest = model.texts.iter().map(TextOutline::length).min().unwrap_or(0).saturating_sub(3);
-        if self.vectors <= shortest {
-            return Ok(());
+        if self.vectors > shortest {
+            let cause = format!("the text encoder has room for {shortest}");
+            return Err(SettingError::new("vectors", self.vectors, cause));
         }
-        Err(SettingError::new("vectors", self.vectors, format!("the text encoder has room for {shortest}")))
+        let Some(word) = &self.init_word else { return Ok(()) };
+        let is_read = |text: &TextOutline| text.tokenizer.positions_of(word, word).is_ok_and(|found| !found.is_empty());
+        if model.texts.iter().all(is_read) { Ok(()) } else { Err(no_word(word, NO_TOKEN)) }
     }
 
     fn captions(&self, config: &TrainConfig) -> Vec<String> {
@@ -149,6 +154,14 @@ impl Method for Settings {
         written.map_err(|error| bad(path, format!("cannot be written: {error}")))?;
         Ok((vec![path.to_owned()], Vec::new()))
     }
+}
+
+/// Why a word cannot be started from.
+const NO_TOKEN: &str = "the tokenizer has no token for it: name another word";
+
+/// A word that the new one cannot start from.
+fn no_word(word: &str, cause: &'static str) -> SettingError {
+    SettingError::new("init_word", format!("\"{word}\""), cause)
 }
 
 /// A file that is no embedding, or that cannot be one.

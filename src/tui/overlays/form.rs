@@ -283,7 +283,7 @@ impl Form {
         let mut lines = say(&setting.map_or_else(|| of_queue.to_owned(), protocol::Row::meaning), theme::text());
         let usual = match (row.name.as_str(), row.preset.as_str()) {
             ("priority" | "after", "") => "Nothing if not given.".into(),
-            ("priority" | "after", usual) => format!("{usual} if not given."),
+            ("priority" | "after" | "method", usual) => format!("{usual} if not given."),
             (_, CONCEPT) => format!("concept.toml has {}.", words::settings(self.concept.file.train.said())),
             (_, "") => format!("The preset has nothing: {}.", setting.and_then(|row| row.unset).unwrap_or_default()),
             (_, preset) => format!("The preset has {preset}."),
