@@ -64,14 +64,19 @@ fn every_overlay_at_both_sizes() {
         screen.press(KeyCode::Char('d'));
     });
     snapshot("form", &workspace, ScreenName::Train, |screen| {
-        screen.press(KeyCode::Char('t')).press(KeyCode::Down);
+        screen.press(KeyCode::Char('t')).press(KeyCode::Down).press(KeyCode::Down);
         screen.text();
         screen.tell(needs());
     });
     let untrained = Workspace::new();
     untrained.trains_with("steps = 300\nlayers = [0, 1]");
     snapshot("form_of_the_concept", &untrained, ScreenName::Train, |screen| {
-        screen.press(KeyCode::Char('t')).press(KeyCode::Down).press(KeyCode::Down).press(KeyCode::Char('0'));
+        screen
+            .press(KeyCode::Char('t'))
+            .press(KeyCode::Down)
+            .press(KeyCode::Down)
+            .press(KeyCode::Down)
+            .press(KeyCode::Char('0'));
         screen.press(KeyCode::Up);
         screen.text();
         screen.tell(needs());
@@ -193,7 +198,7 @@ fn what_a_training_needs_is_seen_at_the_smallest_size_and_the_rest_is_scrolled()
     }
     let scrolled = screen.text();
     assert_ne!(scrolled, text);
-    assert!(scrolled.contains("▸  preset"), "the chosen setting stays: {scrolled}");
+    assert!(scrolled.contains("▸  method"), "the chosen setting stays: {scrolled}");
 }
 
 #[test]
@@ -201,7 +206,7 @@ fn priority_and_order_are_set_in_the_form() {
     let workspace = Workspace::with_models();
     let mut screen = Screen::open(&workspace, Some("demo"), ScreenName::Train, SMALL);
     screen.text();
-    screen.press(KeyCode::Char('t')).press(KeyCode::Down);
+    screen.press(KeyCode::Char('t')).press(KeyCode::Down).press(KeyCode::Down);
     control(&mut screen, 'u').type_text("4").press(KeyCode::PageDown).type_text("77").press(KeyCode::Enter);
     let text = screen.wait_for("✗");
     assert!(text.contains("77"), "a job that is not there is named, and the form stays: {text}");
@@ -217,7 +222,7 @@ fn what_cannot_fit_is_refused_in_the_form_and_not_queued() {
     let workspace = Workspace::with_models();
     let mut screen = Screen::open(&workspace, Some("demo"), ScreenName::Train, (120, 40));
     screen.text();
-    screen.press(KeyCode::Char('t')).press(KeyCode::Down).press(KeyCode::Down);
+    screen.press(KeyCode::Char('t')).press(KeyCode::Down).press(KeyCode::Down).press(KeyCode::Down);
     control(&mut screen, 'u').type_text("1000000").press(KeyCode::Enter);
     let text = screen.wait_for("would fit");
     assert!(text.contains("✗") && text.contains("of memory in a training step"), "{text}");
