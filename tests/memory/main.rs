@@ -84,10 +84,15 @@ fn enlarged(name: &str, to: &Path) {
 /// The peak that is `counted` of `work`, and bytes at its highest point beside those that were allocated before.
 fn measured(counted: impl FnOnce() -> Cost + Send, work: impl Fn() + Send + Sync) -> (f64, f64) {
     // The kernels' threads keep their scratch: with new threads there is none yet.
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(THREADS).build().unwrap();
+    let mut threads = Vec::new();
+    let spawn = |thread: rayon::ThreadBuilder| {
+        threads.push(std::thread::spawn(|| thread.run()));
+        Ok(())
+    };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(THREADS).spawn_handler(spawn).build().unwrap();
     // Each thread has buffers of its own for matrix products, a mebibyte whatever is multiplied.
     pool.broadcast(|_| zeros(&[256, 256]).matmul(&zeros(&[256, 256])).unwrap());
-    pool.install(|| {
+    let found = pool.install(|| {
         let counted = counted().peak_bytes;
         let before = LIVE.load(Ordering::Relaxed);
         PEAK.store(before, Ordering::Relaxed);
@@ -95,7 +100,11 @@ fn measured(counted: impl FnOnce() -> Cost + Send, work: impl Fn() + Send + Sync
         work();
         work();
         (counted as f64, (PEAK.load(Ordering::Relaxed) - before) as f64)
-    })
+    });
+    drop(pool);
+    // What they keep is given back when they end: not in the middle of the next measurement.
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    found
 }
 
 fn zeros(shape: &[usize]) -> Tensor {
