@@ -89,7 +89,8 @@ fn with_value(verb: &str, arg: Arg) -> Arg {
     }
 }
 
-/// What a setting can be, of a training that of whichever method, elsewhere that of samplings and scorings; and the axes of sheets.
+/// The words that a setting takes. `train` looks in the settings of all methods, other verbs in those of samplings and scorings;
+/// `sample --grid` takes the axes of sheets.
 fn setting_words(verb: &str, id: &str) -> Option<Vec<&'static str>> {
     let methods = || MethodSettings::ALL.iter();
     let rows: Vec<&Row> = match (verb, id) {

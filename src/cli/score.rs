@@ -233,7 +233,7 @@ fn sampled(line: &ScoreLine, name: &str) -> Cell {
     }
 }
 
-/// A column that tells lines apart: its key, and what it says of a line.
+/// A column by which a reader tells lines apart: its key, and its text for a line.
 type Apart = (&'static str, Box<dyn Fn(&ScoreLine) -> Cell>);
 
 /// The columns that tell lines apart whose steps do not: strength, checkpoint, and how they were sampled.

@@ -1,4 +1,5 @@
-//! Settings as options, from the tables of them. Of trainings all methods' are there; help shows those of the method that is chosen.
+//! Options of the command line, made from the tables of settings. A training takes the options of all methods; its help shows only
+//! those of the chosen method.
 
 use std::collections::BTreeSet;
 use std::marker::PhantomData;
@@ -68,7 +69,7 @@ fn option(row: &'static Row, help: &str) -> Arg {
     }
     arg.value_parser(move |text: &str| {
         match row.kind {
-            // Those of the method are told from the others when it is known.
+            // A preset of another method is refused later, when the method is known.
             _ if row.name == "preset" => is_preset(text)?,
             Kind::Device if text == "any" => {}
             _ => drop(row.parse(text).map_err(|error| error.cause.into_owned())?),
@@ -205,7 +206,7 @@ fn help(row: &Row, chosen: &Declaration) -> String {
 impl Table for TrainConfig {
     const GROUP: &'static str = "settings";
 
-    /// Those of the chosen method before those of others.
+    /// Rows of the chosen method come first, then those of other methods.
     fn rows() -> Vec<&'static Row> {
         let mut rows = Self::rows_of(chosen());
         for row in MethodSettings::ALL.iter().flat_map(|method| method.settings) {
@@ -289,7 +290,7 @@ mod tests {
         is_option("sample", <SampleConfig as Table>::rows());
     }
 
-    /// A text for `row` that is none of its usual values.
+    /// A text that differs from the usual values of `row`.
     fn other(row: &Row) -> &'static str {
         match row.kind {
             Kind::Whole(..) => "7",

@@ -77,7 +77,7 @@ pub struct Reckoned {
     pub room: Room,
     /// What the user should know, with the lines of the list.
     pub warnings: Vec<String>,
-    /// Memory, time, and what is not read of its prompts.
+    /// Memory, time, and the parts of its prompts that the text encoder does not read.
     pub ready: Ready,
 }
 
