@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::ser::SerializeMap;
 use serde_json::Value;
 
-use crate::diffusion::{Additions, BaseModel, Outline, Tracked};
+use crate::diffusion::{Additions, BaseModel, Outline, TensorFile, Tracked};
 use crate::personalize::{self, Checkpoint, Learned};
 use crate::protocol::{Declaration, Format, SettingError, TrainConfig};
 
@@ -197,6 +197,31 @@ pub struct Export<'a> {
     pub concept: &'a str,
     /// Whether to write over a file of another kind.
     pub force: bool,
+}
+
+impl Export<'_> {
+    /// Refuse to write over a file that is not of the same kind, unless it is forced. `what` the format's files are called.
+    ///
+    /// # Errors
+    /// Just that.
+    fn check_path(&self, what: &'static str, is_one: impl FnOnce(&TensorFile) -> bool) -> personalize::Result<()> {
+        if self.force || !self.path.exists() || TensorFile::open(self.path).is_ok_and(|file| is_one(&file)) {
+            return Ok(());
+        }
+        let cause = "is there already and is another kind of file: choose another name, or --force to write over it";
+        Err(personalize::Error::OtherFile { what, path: self.path.to_owned(), cause: cause.into() })
+    }
+}
+
+/// Write a file of another program, called `what`, in one go.
+///
+/// # Errors
+/// It cannot be written.
+fn write(what: &'static str, path: &Path, bytes: &[u8]) -> personalize::Result<()> {
+    crate::fs::write_atomic(path, bytes).map_err(|error| {
+        let cause = format!("cannot be written: {error}");
+        personalize::Error::OtherFile { what, path: path.to_owned(), cause }
+    })
 }
 
 /// The part of a learned tensor's name that says what it enters, and the rest.

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::checkpoint::Checkpoint;
 use super::error::Result;
-use crate::diffusion::{Error, LearnedWord, Piece, Span, Tokenizer, pieces};
+use crate::diffusion::{Error, LearnedWord, Piece, Span, Tokenizer, Tokens, pieces};
 use crate::protocol::{OtherConcept, SettingError, before_name, next_name, with_class_words};
 
 /// A prompt with class words in place of concepts.
@@ -49,10 +49,14 @@ impl WordLengths {
     }
 }
 
-/// The part of `text` that a tokenizer cuts, with words of so many positions at these places; empty when all is read.
-fn cut(text: &str, words: impl Iterator<Item = (Range<usize>, usize)>, tokenizer: &Tokenizer) -> Result<String> {
-    let spans = words.filter(|(_, length)| *length > 0).map(|(range, length)| Span { range, ids: 0..length as u32 });
-    Ok(tokenizer.tokens_with(text, &spans.collect::<Vec<_>>())?.cut)
+/// The first id of a word that is counted, and not encoded: no vocabulary reaches it.
+const WORD: u32 = u32::MAX / 2;
+
+/// How `text` is read with words of so many positions at these places.
+fn tokens(text: &str, words: impl Iterator<Item = (Range<usize>, usize)>, tokenizer: &Tokenizer) -> Result<Tokens> {
+    let word = |(range, length)| Span { range, ids: WORD..WORD + length as u32 };
+    let spans: Vec<_> = words.filter(|(_, length)| *length > 0).map(word).collect();
+    Ok(tokenizer.tokens_with(text, &spans)?)
 }
 
 /// A caption of a training as it is read.
@@ -79,26 +83,14 @@ impl Caption {
         Self { text, concepts }
     }
 
-    /// What of it a tokenizer cuts, with a word of so many positions; empty when all is read.
-    pub fn cut(&self, length: usize, tokenizer: &Tokenizer) -> Result<String> {
-        cut(&self.text, self.concepts.iter().map(|range| (range.clone(), length)), tokenizer)
-    }
-
-    /// Refuse a caption of which `tokenizer` cuts off every word of the concept that has `length` positions: a step on it would learn
-    /// nothing.
+    /// What of it `tokenizer` cuts, with a word of the concept that has `length` positions; empty when all is read.
     ///
     /// # Errors
-    /// Just that.
-    pub fn check(&self, length: usize, tokenizer: &Tokenizer) -> Result<()> {
-        // An id that no vocabulary reaches.
-        const WORD: u32 = u32::MAX / 2;
-        if length == 0 || self.concepts.is_empty() {
-            return Ok(());
-        }
-        let ids = WORD..WORD + length as u32;
-        let spans: Vec<_> = self.concepts.iter().map(|range| Span { range: range.clone(), ids: ids.clone() }).collect();
-        if tokenizer.tokens_with(&self.text, &spans)?.ids.contains(&WORD) {
-            return Ok(());
+    /// Every such word is cut off: a step on the caption would learn nothing.
+    pub fn cut(&self, length: usize, tokenizer: &Tokenizer) -> Result<String> {
+        let tokens = tokens(&self.text, self.concepts.iter().map(|range| (range.clone(), length)), tokenizer)?;
+        if length == 0 || self.concepts.is_empty() || tokens.ids.contains(&WORD) {
+            return Ok(tokens.cut);
         }
         let cause = "the text encoder stops reading before the new word: take a shorter caption, or fewer vectors";
         Err(SettingError::new("caption", format!("\"{}\"", self.text), cause).into())
@@ -114,7 +106,8 @@ impl Reading {
     /// What of it a tokenizer cuts; empty when all is read.
     pub fn cut(&self, lengths: &WordLengths, tokenizer: &Tokenizer) -> Result<String> {
         let length = |whose: Option<usize>| whose.map_or(lengths.own, |i| lengths.others.get(i).copied().unwrap_or(0));
-        cut(&self.text, self.places.iter().map(|(range, whose)| (range.clone(), length(*whose))), tokenizer)
+        let words = self.places.iter().map(|(range, whose)| (range.clone(), length(*whose)));
+        Ok(tokens(&self.text, words, tokenizer)?.cut)
     }
 
     /// Read `prompt`, which may name the concepts `others`. A `{name}` of none is refused.

@@ -337,7 +337,7 @@ impl Captions {
         let captions = task.captions();
         for caption in &captions {
             let length = task.config.method.word_length();
-            task.model.texts.iter().try_for_each(|text| caption.check(length, &text.tokenizer))?;
+            task.model.texts.iter().try_for_each(|text| caption.cut(length, &text.tokenizer).map(drop))?;
         }
         let ids = |caption: &Caption| task.model.tokenize(&caption.text, &caption.words(), &additions);
         let texts = captions.iter().map(ids).collect::<crate::diffusion::Result<Vec<_>>>()?;

@@ -357,7 +357,6 @@ impl Job<'_> {
         }
         if let Some(train) = self.train {
             for caption in captions(train, self.class_word) {
-                caption.check(lengths.own, &text.tokenizer)?;
                 let cut = caption.cut(lengths.own, &text.tokenizer)?;
                 prompts.push((caption.text, cut));
             }

@@ -3,10 +3,8 @@
 
 mod bounds;
 
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use catbench::image::{read_photo, read_png_text, read_provenance, write_picture, write_png};
@@ -18,28 +16,12 @@ use catbench::workspace::{
 };
 use image::{Rgb, RgbImage};
 
+use crate::alone::{alone, forget_peak, peak};
+
 /// The most that one input may take.
 const LONGEST: Duration = Duration::from_secs(2);
 /// The most KiB by which memory may grow over all inputs.
 const MOST_MEMORY: u64 = 300 << 10;
-
-/// Memory is the process's: one test at a time.
-static ALONE: Mutex<()> = Mutex::new(());
-
-fn alone() -> MutexGuard<'static, ()> {
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The most memory that this process has had since [`forget_peak`], in KiB.
-fn peak() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
-}
-
-fn forget_peak() {
-    File::options().write(true).open("/proc/self/clear_refs").unwrap().write_all(b"5").unwrap();
-}
 
 /// A fixed sequence of numbers.
 struct Random(u64);
@@ -171,7 +153,9 @@ fn events() -> Vec<u8> {
 
 #[test]
 fn bundles() {
-    let _alone = alone();
+    if !alone("fuzz::bundles") {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let concept = concept(folder.path());
     let (packed, spoilt) = (folder.path().join("mug.zip"), folder.path().join("spoilt.zip"));
@@ -191,7 +175,9 @@ fn bundles() {
 
 #[test]
 fn concepts_and_events() {
-    let _alone = alone();
+    if !alone("fuzz::concepts_and_events") {
+        return;
+    }
     let home = tempfile::tempdir().unwrap();
     let concept = concept(home.path());
     let file = |name: &str| concept.folder.join(name);
@@ -280,7 +266,9 @@ fn mend(png: &mut [u8]) {
 
 #[test]
 fn records_of_pictures() {
-    let _alone = alone();
+    if !alone("fuzz::records_of_pictures") {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("picture.png");
     write_picture(&path, &photo(), &record()).unwrap();
@@ -363,7 +351,9 @@ const PIECES: [&str; 44] = [
 
 #[test]
 fn prompt_lists() {
-    let _alone = alone();
+    if !alone("fuzz::prompt_lists") {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let words: Vec<String> = (0..200).map(|i| format!("word {i} {{a|b}}")).collect();
     fs::write(folder.path().join("many.txt"), words.join("\n")).unwrap();

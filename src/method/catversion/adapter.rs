@@ -14,9 +14,9 @@ use zip::{CompressionMethod, ZipWriter};
 use candle_core::{Device, Tensor};
 
 use super::embeddings::{name, sizes};
-use super::{DECLARATION, Settings, bad};
+use super::{DECLARATION, FILE, Settings, bad};
 use crate::diffusion::{Outline, TensorFile};
-use crate::method::Export;
+use crate::method::{Export, write};
 use crate::personalize::{Checkpoint, Learned, Result};
 use crate::protocol::TrainConfig;
 
@@ -102,16 +102,6 @@ fn gather(tensors: Vec<(String, Vec<f32>)>, depth: usize, width: usize) -> Resul
     tensors.map_err(|e| e.to_string()).and_then(|tensors| Learned::new(&tensors).map_err(|e| e.to_string()))
 }
 
-/// Refuse to write over a file that is not an adapter.
-fn check_target(path: &Path) -> Result<()> {
-    let is_adapter =
-        |file: TensorFile| file.tensors().count() > 0 && file.tensors().all(|(name, _)| name.ends_with(LEAF));
-    if path.exists() && !TensorFile::open(path).is_ok_and(is_adapter) {
-        return Err(bad(path, "is there already and is no adapter: choose another name, or --force to write over it"));
-    }
-    Ok(())
-}
-
 /// Write a `pytorch_adapter.bin`, and the `adapter_config.json` that the released code reads beside it. Gives both files.
 ///
 /// # Errors
@@ -119,9 +109,8 @@ fn check_target(path: &Path) -> Result<()> {
 /// `adapter_config.json` that is already there; another file in the place of the adapter, unless it is forced.
 pub(super) fn export(export: &Export<'_>, settings: &Settings) -> Result<(Vec<PathBuf>, Vec<String>)> {
     let (path, learned) = (export.path, &export.checkpoint.learned);
-    if !export.force {
-        check_target(path)?;
-    }
+    export
+        .check_path(FILE, |file| file.tensors().count() > 0 && file.tensors().all(|(name, _)| name.ends_with(LEAF)))?;
     let (layers, rows, width) = sizes(learned);
     if rows != 1 || layers.len() != LAYERS || layers[LAYERS - 1] - layers[0] + 1 != LAYERS {
         return Err(bad(
@@ -141,11 +130,8 @@ pub(super) fn export(export: &Export<'_>, settings: &Settings) -> Result<(Vec<Pa
         return Err(bad(&config_path, "is there already and of another adapter: choose another folder"));
     }
     let bytes = archive(&layers, &learned.numbers()?).map_err(|error| bad(path, error.to_string()))?;
-    let write = |path: &Path, bytes: &[u8]| {
-        crate::fs::write_atomic(path, bytes).map_err(|error| bad(path, format!("cannot be written: {error}")))
-    };
-    write(path, &bytes)?;
-    write(&config_path, format!("{config:#}\n").as_bytes())?;
+    write(FILE, path, &bytes)?;
+    write(FILE, &config_path, format!("{config:#}\n").as_bytes())?;
     Ok((vec![path.to_owned(), config_path], warnings(settings, &layers, width)))
 }
 

@@ -1,15 +1,14 @@
 //! The residual embeddings as a file for diffusers, and the Python module that loads it there (`catversion_diffusers.py`,
 //! whose first lines say what is in the file).
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::json;
 
 use super::embeddings::sizes;
-use super::{Settings, bad};
-use crate::diffusion::TensorFile;
+use super::{FILE, Settings, bad};
 use crate::fs::Show;
-use crate::method::Export;
+use crate::method::{Export, write};
 use crate::personalize::{Checkpoint, Result, file_bytes, tensor_bytes};
 
 /// The loader, and how it is called beside a file.
@@ -28,19 +27,12 @@ const PART: &str = "text_encoder.";
 /// A file that cannot be written; another kind of file in its place, unless it is forced; a loader that is there and cannot be read.
 pub(super) fn export(export: &Export<'_>, settings: &Settings) -> Result<(Vec<PathBuf>, Vec<String>)> {
     let path = export.path;
-    let is_same =
-        |file: TensorFile| file.tensors().count() > 0 && file.tensors().all(|(name, _)| name.starts_with("layers."));
-    if path.exists() && !export.force && !TensorFile::open(path).is_ok_and(is_same) {
-        let cause =
-            "is there already and holds no residual embeddings: choose another name, or --force to write over it";
-        return Err(bad(path, cause));
-    }
+    export.check_path(FILE, |file| {
+        file.tensors().count() > 0 && file.tensors().all(|(name, _)| name.starts_with("layers."))
+    })?;
     let bytes = bytes(export.checkpoint, settings).map_err(|cause| bad(path, cause))?;
     let loader = path.with_file_name(LOADER_NAME);
     let mut warnings = Vec::new();
-    let write = |path: &Path, bytes: &[u8]| {
-        crate::fs::write_atomic(path, bytes).map_err(|error| bad(path, format!("cannot be written: {error}")))
-    };
     if loader.exists() {
         let there = crate::fs::read(&loader, crate::fs::SETTINGS)
             .map_err(|error| bad(&loader, format!("cannot be read: {error}")))?;
@@ -52,9 +44,9 @@ pub(super) fn export(export: &Export<'_>, settings: &Settings) -> Result<(Vec<Pa
             ));
         }
     } else {
-        write(&loader, LOADER.as_bytes())?;
+        write(FILE, &loader, LOADER.as_bytes())?;
     }
-    write(path, &bytes)?;
+    write(FILE, path, &bytes)?;
     Ok((vec![path.to_owned(), loader], warnings))
 }
 

@@ -102,7 +102,10 @@ impl Method for Settings {
     }
 }
 
+/// What its files of other programs are called.
+const FILE: &str = "adapter";
+
 /// A file that is no adapter, or that cannot be one.
 fn bad(path: &Path, cause: impl Into<String>) -> Error {
-    Error::OtherFile { what: "adapter", path: path.to_owned(), cause: cause.into() }
+    Error::OtherFile { what: FILE, path: path.to_owned(), cause: cause.into() }
 }

@@ -11,24 +11,37 @@ use std::path::{Path, PathBuf};
 use candle_core::Tensor;
 
 pub use self::settings::{DECLARATION, Settings, Templates};
-use super::{Export, Method, Task, part_and_rest};
-use crate::diffusion::{Additions, Embedding, Outline, TensorFile, TextModel, TextOutline, Tracked};
+use super::{Export, Method, Task, part_and_rest, write};
+use crate::diffusion::{Additions, Embedding, Outline, TextModel, TextOutline, Tokenizer, Tracked};
 use crate::personalize::{Checkpoint, Error, Learned, Result, file_bytes, tensor_bytes};
 use crate::protocol::{Format, SettingError, TrainConfig};
 
 /// What the vectors [n, D] of a text encoder are called, behind its name.
 const WORD: &str = "word";
 
+/// What its files of other programs are called.
+const FILE: &str = "embedding";
+
+/// The ids of the tokens of `word`.
+///
+/// # Errors
+/// The tokenizer has none for it.
+fn ids_of(word: &str, tokenizer: &Tokenizer) -> Result<Vec<u32>, SettingError> {
+    let found = tokenizer.positions_of(word, word).and_then(|places| Ok((places, tokenizer.tokens(word)?.ids)));
+    let ids: Vec<u32> =
+        found.map(|(places, ids)| places.into_iter().map(|place| ids[place]).collect()).unwrap_or_default();
+    if ids.is_empty() {
+        return Err(no_word(word, "the tokenizer has no token for it: name another word"));
+    }
+    Ok(ids)
+}
+
 impl Settings {
     /// The vectors [n, D] that the word starts from in `text`: the vectors of the tokens of a word that is there already, in turn.
     fn start_in(&self, task: &Task<'_>, text: &TextModel) -> Result<Tensor> {
         let word = self.init_word.as_deref().unwrap_or(task.class_word);
-        let places = text.tokenizer.positions_of(word, word)?;
-        let ids = text.tokenizer.tokens(word)?.ids;
-        if places.is_empty() {
-            return Err(no_word(word, NO_TOKEN).into());
-        }
-        let ids: Vec<u32> = places.iter().cycle().take(self.vectors).map(|&place| ids[place]).collect();
+        let ids = ids_of(word, &text.tokenizer)?;
+        let ids: Vec<u32> = ids.into_iter().cycle().take(self.vectors).collect();
         Ok(text.encoder.vectors_of(&ids)?)
     }
 }
@@ -53,8 +66,7 @@ impl Method for Settings {
             return Err(SettingError::new("vectors", self.vectors, cause));
         }
         let Some(word) = &self.init_word else { return Ok(()) };
-        let is_read = |text: &TextOutline| text.tokenizer.positions_of(word, word).is_ok_and(|found| !found.is_empty());
-        if model.texts.iter().all(is_read) { Ok(()) } else { Err(no_word(word, NO_TOKEN)) }
+        model.texts.iter().try_for_each(|text| ids_of(word, &text.tokenizer).map(drop))
     }
 
     fn captions(&self, config: &TrainConfig) -> Vec<String> {
@@ -136,13 +148,7 @@ impl Method for Settings {
 
     fn export(&self, _: &Format, export: &Export<'_>) -> Result<(Vec<PathBuf>, Vec<String>)> {
         let path = export.path;
-        let is_embedding = || TensorFile::open(path).is_ok_and(|file| file.tensors().count() == 1);
-        if path.exists() && !export.force && !is_embedding() {
-            return Err(bad(
-                path,
-                "is there already and is no embedding: choose another name, or --force to write over it",
-            ));
-        }
+        export.check_path(FILE, |file| file.tensors().count() == 1)?;
         let mut tensors = tensor_bytes(&export.checkpoint.learned.tensors()?).map_err(|cause| bad(path, cause))?;
         let [(name, ..)] = &mut tensors[..] else {
             return Err(bad(path, "has room for the word of one text encoder"));
@@ -150,14 +156,10 @@ impl Method for Settings {
         // diffusers takes the name of the tensor for the word, web UIs the name of the file.
         *name = format!("<{}>", export.concept.split_whitespace().collect::<Vec<_>>().join("-"));
         let bytes = file_bytes(&tensors, None).map_err(|cause| bad(path, cause))?;
-        let written = crate::fs::write_atomic(path, &bytes);
-        written.map_err(|error| bad(path, format!("cannot be written: {error}")))?;
+        write(FILE, path, &bytes)?;
         Ok((vec![path.to_owned()], Vec::new()))
     }
 }
-
-/// Why a word cannot be started from.
-const NO_TOKEN: &str = "the tokenizer has no token for it: name another word";
 
 /// A word that the new one cannot start from.
 fn no_word(word: &str, cause: &'static str) -> SettingError {
@@ -166,5 +168,5 @@ fn no_word(word: &str, cause: &'static str) -> SettingError {
 
 /// A file that is no embedding, or that cannot be one.
 fn bad(path: &Path, cause: impl Into<String>) -> Error {
-    Error::OtherFile { what: "embedding", path: path.to_owned(), cause: cause.into() }
+    Error::OtherFile { what: FILE, path: path.to_owned(), cause: cause.into() }
 }
