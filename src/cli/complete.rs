@@ -12,7 +12,7 @@ use super::settings::all_presets;
 use super::table::Format;
 use crate::fs::is_shown;
 use crate::method::MethodSettings;
-use crate::protocol::{Axis, MaskMaker, Prediction, Row, SampleConfig, ScoreConfig, State, TrainConfig};
+use crate::protocol::{Axis, Declaration, MaskMaker, Prediction, Row, SampleConfig, ScoreConfig, State, TrainConfig};
 use crate::workspace::queue::QueueFiles;
 use crate::workspace::{Concept, Home};
 
@@ -95,7 +95,12 @@ fn setting_words(verb: &str, id: &str) -> Option<Vec<&'static str>> {
     let methods = || MethodSettings::ALL.iter();
     let rows: Vec<&Row> = match (verb, id) {
         ("sample", "grid") => return Some(Axis::WORDS.to_vec()),
-        ("train", "preset") => return Some(all_presets().into_iter().collect()),
+        ("train", "preset") => {
+            let named: Vec<String> = std::env::args().collect();
+            let method = MethodSettings::ALL.iter().find(|method| named.iter().any(|word| word == method.name));
+            let presets = |method: &&Declaration| method.presets.iter().map(|preset| preset.name).collect();
+            return Some(method.map_or_else(|| all_presets().into_iter().collect(), presets));
+        }
         ("train", _) => methods().flat_map(|method| TrainConfig::rows_of(method)).collect(),
         _ => SampleConfig::rows().chain(ScoreConfig::ROWS).collect(),
     };

@@ -106,7 +106,7 @@ pub(super) fn with(settings: &Both, name: &str, text: &str) -> Result<Both, Erro
         Group::Sample => score.sample.set_text(key, text),
         Group::Score => score.set_text(key, text),
     };
-    set.map_err(|error| wrong(&error))?;
+    set.map_err(|error| wrong(&error.cause))?;
     Ok((train, score))
 }
 

@@ -88,7 +88,7 @@ fn trainings(methods: &[&'static Declaration]) -> Section {
     Section {
         title: "Settings of a training",
         about: "As options of `catbench train`, in [train] of concept.toml and of a protocol, as columns of \
-                `catbench sweep --grid`, in the workbench's form, and in run.toml, which records them all.",
+                `catbench sweep --grid`, in the workbench's form, and in run.toml, where a setting that is not named has its usual value.",
         entries,
     }
 }

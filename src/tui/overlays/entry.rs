@@ -2,7 +2,6 @@
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::layout::Rect;
-use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
@@ -103,17 +102,20 @@ impl Input {
         self.text.char_indices().nth(letter).map_or(self.text.len(), |(byte, _)| byte)
     }
 
-    /// The end of it that fits into `width` cells around the cursor, and the cursor as a cell of its own.
+    /// The part of it around the cursor that fits into `width` cells, and the cursor as a cell of its own; its beginning where nothing is
+    /// typed.
     pub fn line(&self, width: usize, focused: bool) -> Line<'static> {
+        if !focused {
+            return Line::raw(text::fit(&self.text, width));
+        }
         let byte = self.byte(self.at);
         let (before, after) = self.text.split_at(byte);
         let before = end_within(before, width.saturating_sub(1)).to_owned();
         let mut after = after.chars();
         let under = after.next().map_or(" ".to_owned(), String::from);
-        let cursor = if focused { theme::cursor() } else { Style::new() };
         let rest: String = after.collect();
         let room = width.saturating_sub(before.width() + 1);
-        Line::from(vec![Span::raw(before), Span::styled(under, cursor), Span::raw(text::fit(&rest, room))])
+        Line::from(vec![Span::raw(before), Span::styled(under, theme::cursor()), Span::raw(text::fit(&rest, room))])
     }
 }
 

@@ -356,7 +356,8 @@ impl Overlay for Form {
             self.reading.is_none(),
         );
         let seen = self.choice.seen(self.rows.len(), 1, inner.height as usize);
-        let values = inner.width.saturating_sub(26) as usize;
+        let width = inner.width.saturating_sub(26) as usize;
+        let is_typed = values(&self.rows[self.choice.index].name, &self.start(), &self.concept.file.train).is_empty();
         for index in seen.clone() {
             let row = &self.rows[index];
             let chosen = index == self.choice.index;
@@ -368,7 +369,7 @@ impl Overlay for Form {
                 Span::styled(row.mark(), theme::accent()),
                 Span::styled(text::fit(&row.name, 23), style),
             ];
-            spans.extend(row.input.line(values, chosen).spans);
+            spans.extend(row.input.line(width, chosen && is_typed).spans);
             canvas.buffer.set_line(place.x, place.y, &Line::from(spans), place.width);
             canvas.target(place, Target::Item { pane: 0, index });
         }

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Concept, EVALUATION, Error, JobFolder, Kind, Spec, new_id, read_toml};
 use crate::fs::shell;
@@ -42,7 +43,7 @@ pub struct RunSpec {
     #[serde(with = "path_or_table")]
     pub base_model: ModelSpec,
     /// The layout of its checkpoints. A run goes on in that in which it began, so that it ends at the same bytes.
-    #[serde(default = "first_format", skip_serializing_if = "is_first_format")]
+    #[serde(default = "first_format", deserialize_with = "known_format", skip_serializing_if = "is_first_format")]
     pub checkpoint_format: u32,
     /// How its photos are found and read.
     #[serde(default, skip_serializing_if = "PhotoReading::is_stored")]
@@ -59,6 +60,16 @@ const CHECKPOINT_FORMAT: u32 = 2;
 /// That of runs that do not say it.
 fn first_format() -> u32 {
     1
+}
+
+/// A run that a newer program began cannot go on here.
+fn known_format<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
+    let format = u32::deserialize(from)?;
+    if (first_format()..=CHECKPOINT_FORMAT).contains(&format) {
+        return Ok(format);
+    }
+    let known = format!("this program writes checkpoints of the formats 1 to {CHECKPOINT_FORMAT}");
+    Err(D::Error::custom(format!("checkpoint_format = {format}: {known}; a run of a newer program goes on with that")))
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
