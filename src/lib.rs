@@ -24,6 +24,7 @@
 //! | [`json`] | JSON that refuses what is not a number |
 //! | `archive` | the directory of a zip archive |
 //! | [`sys`] | what the system gives only through unsafe calls |
+//! | [`programs`] | which file is this program, and which beside it computes on graphics cards |
 //!
 //! What tests, benches and examples use is public. All else is private to the crate, so that the compiler finds what nothing uses.
 //!
@@ -103,6 +104,7 @@ mod masks;
 pub mod method;
 pub mod metrics;
 pub mod personalize;
+pub mod programs;
 pub mod protocol;
 mod runner;
 pub mod segment;

@@ -3,11 +3,11 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
 
 use super::Error;
 use crate::json;
-use crate::protocol::{Estimate, EstimateRequest, Format, ModelSpec, Reply, Request};
+use crate::programs;
+use crate::protocol::{Build, DeviceName, Estimate, EstimateRequest, Format, ModelSpec, Reply, Request};
 use crate::workspace::{Concept, Home, JobFolder};
 
 /// What each of these jobs would need.
@@ -15,7 +15,11 @@ pub(super) fn estimates(jobs: Vec<EstimateRequest>) -> Result<Vec<Estimate>, Err
     if jobs.is_empty() {
         return Ok(Vec::new());
     }
-    match ask(&Request::Estimate { jobs })? {
+    let own = programs::own().map_err(Error::Start)?;
+    // A program that computes on another device computes on the processor too.
+    let elsewhere = jobs.iter().map(EstimateRequest::device).find(|device| *device != DeviceName::Cpu);
+    let program = elsewhere.and_then(|device| device.program(&own)).unwrap_or(own);
+    match ask_of(&program, &Request::Estimate { jobs })? {
         Reply::Estimates { estimates } => Ok(estimates),
         other => Err(unexpected(other)),
     }
@@ -62,25 +66,25 @@ pub fn text_layers(base_model: ModelSpec) -> Result<usize, Error> {
     }
 }
 
+/// What the program for graphics cards was built with, by itself; none where there is none.
+///
+/// # Errors
+/// It does not start, or is not of this version.
+pub fn cuda_build() -> Result<Option<Build>, Error> {
+    let own = programs::own().map_err(Error::Start)?;
+    match programs::with_cuda(&own).map(|program| ask_of(&program, &Request::Build)).transpose()? {
+        None => Ok(None),
+        Some(Reply::Build { build }) => Ok(Some(build)),
+        Some(other) => Err(unexpected(other)),
+    }
+}
+
 /// The hash of the content of `base_model`, which `home` remembers.
 pub fn model_hash(base_model: &ModelSpec, home: &Home) -> Result<String, Error> {
     match ask(&Request::ModelHash { base_model: base_model.clone(), home: home.path().to_owned() })? {
         Reply::ModelHash { sha256 } => Ok(sha256),
         other => Err(unexpected(other)),
     }
-}
-
-static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-
-/// Have the questions of this process answered by `program`, which is catbench, where the process is not.
-pub fn set_program(program: &Path) {
-    // Who has set it first has said the same.
-    let _ = PROGRAM.set(program.to_owned());
-}
-
-/// What answers questions: this program.
-pub(super) fn program() -> Result<PathBuf, Error> {
-    PROGRAM.get().cloned().map_or_else(|| std::env::current_exe().map_err(Error::Start), Ok)
 }
 
 fn unexpected(reply: Reply) -> Error {
@@ -92,9 +96,13 @@ fn unexpected(reply: Reply) -> Error {
 }
 
 fn ask(request: &Request) -> Result<Reply, Error> {
+    ask_of(&programs::own().map_err(Error::Start)?, request)
+}
+
+fn ask_of(program: &Path, request: &Request) -> Result<Reply, Error> {
     let wrong = |problem: &dyn std::fmt::Display| Error::Answer(problem.to_string());
     let question = json::to_vec(request).map_err(|error| wrong(&error))?;
-    let mut runner = Command::new(program()?)
+    let mut runner = Command::new(program)
         .arg("runner")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

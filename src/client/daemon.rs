@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use super::Error;
 use crate::fs::own_uid;
 use crate::json;
+use crate::programs;
 use crate::protocol::{DaemonReply, DaemonRequest, DaemonStatus, Envelope, Hello, MAX_REPLY, PROTOCOL};
 use crate::workspace::{self, Held, Home};
 
@@ -147,7 +148,7 @@ impl Daemon {
 
     fn spawn(home: &Home, log: &File) -> Result<Child, Error> {
         let copy = || log.try_clone().map_err(Error::Start);
-        Command::new(std::env::current_exe().map_err(Error::Start)?)
+        Command::new(programs::own().map_err(Error::Start)?)
             .args(["daemon", "run", "--background"])
             .env("CATBENCH_HOME", home.path())
             // It must keep no folder from being unmounted but its own.

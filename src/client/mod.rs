@@ -18,7 +18,6 @@ mod segment;
 mod watch;
 pub mod words;
 
-pub use ask::set_program;
 pub use begin::Asked;
 pub use daemon::Daemon;
 pub use error::Error;
@@ -30,7 +29,7 @@ pub use sampling::checkpoints;
 pub use segment::Segmenter;
 pub use watch::Watch;
 
-pub(crate) use ask::{export, import, model_hash, text_layers};
+pub(crate) use ask::{cuda_build, export, import, model_hash, text_layers};
 pub(crate) use begin::Ready;
 #[cfg(feature = "hub")]
 pub use hub::download_model;

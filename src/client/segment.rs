@@ -6,8 +6,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use image::GrayImage;
 
 use super::Error;
-use super::ask::program;
 use crate::json;
+use crate::programs;
 use crate::protocol::{SegmentReply, SegmentRequest};
 
 /// A mask from points.
@@ -32,7 +32,7 @@ impl Segmenter {
     /// # Errors
     /// The system refused.
     pub fn start() -> Result<Self, Error> {
-        let mut runner = Command::new(program()?)
+        let mut runner = Command::new(programs::own().map_err(Error::Start)?)
             .args(["runner", "--segment"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::queue::Turn;
 use crate::fs::Show;
 use crate::json;
-use crate::protocol::{Assignment, CONDITIONS, Conditions, DISK_FULL, Event, ModelSpec};
+use crate::protocol::{Assignment, CONDITIONS, Conditions, DISK_FULL, DeviceName, Event, ModelSpec};
 use crate::workspace::{self, EventLog, JobFolder, free_disk};
 
 /// How often is looked whether a runner has taken up its job.
@@ -67,9 +67,9 @@ fn wait(exit: &OnceLock<ExitStatus>, longest: Duration) -> Option<ExitStatus> {
 
 /// Have `turn` done by `idle`, the runner that the device's last job has left, if it has the same base model and conditions,
 /// else by a new one. Its end is sent to `ended`.
-pub fn start(turn: Turn, idle: Option<Runner>, program: PathBuf, ended: UnboundedSender<Ended>) {
+pub fn start(turn: Turn, idle: Option<Runner>, own: PathBuf, ended: UnboundedSender<Ended>) {
     std::thread::spawn(move || {
-        let (runner, cause) = match attend(&turn, idle, &program) {
+        let (runner, cause) = match attend(&turn, idle, &own) {
             Ok(runner) => (runner, None),
             // The job's own files tell what happened; where even they cannot be written, this does.
             Err(cause) => (None, unwritten(&turn, cause)),
@@ -133,7 +133,7 @@ fn is_runner_of(_pid: Pid, _job: &JobFolder) -> bool {
 }
 
 /// Have the job done, and wait for it. The runner, if it can do another.
-fn attend(turn: &Turn, idle: Option<Runner>, program: &PathBuf) -> Result<Option<Runner>, String> {
+fn attend(turn: &Turn, idle: Option<Runner>, own: &Path) -> Result<Option<Runner>, String> {
     let model = turn.job.base_model().map_err(|error| error.to_string())?;
     let assignment = Assignment { job: turn.job.path().to_owned(), from_seq: turn.from_seq };
     let mut runner = None;
@@ -152,8 +152,7 @@ fn attend(turn: &Turn, idle: Option<Runner>, program: &PathBuf) -> Result<Option
     let runner = if let Some(runner) = runner {
         runner
     } else {
-        let runner =
-            spawn(turn, &assignment, model, program).map_err(|error| format!("cannot start a runner: {error}"))?;
+        let runner = spawn(turn, &assignment, model, own).map_err(|error| format!("cannot start a runner: {error}"))?;
         is_taken_up(turn, &runner);
         runner
     };
@@ -163,7 +162,11 @@ fn attend(turn: &Turn, idle: Option<Runner>, program: &PathBuf) -> Result<Option
     Ok(Some(runner).filter(|runner| finished && !runner.has_exited()))
 }
 
-fn spawn(turn: &Turn, assignment: &Assignment, model: ModelSpec, program: &PathBuf) -> std::io::Result<Runner> {
+/// Start the program of the turn's device, of the installation of `own`.
+fn spawn(turn: &Turn, assignment: &Assignment, model: ModelSpec, own: &Path) -> std::io::Result<Runner> {
+    let device: Result<DeviceName, _> = turn.device.name.parse();
+    // What no program is there for the runner refuses, in the job's events.
+    let program = device.ok().and_then(|device| device.program(own)).unwrap_or_else(|| own.to_owned());
     let path = turn.job.log();
     let log =
         crate::fs::open_append(&path).map_err(|error| std::io::Error::other(format!("{}: {error}", path.shown())))?;

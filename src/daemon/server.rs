@@ -1,7 +1,6 @@
 //! The daemon's event loop.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,6 +16,7 @@ use super::readings::ClientReadings;
 use super::shared::{Change, Shared, State};
 use super::{Error, Options, connection, watcher};
 use crate::fs::Show;
+use crate::programs;
 use crate::workspace::{Home, HomeLock};
 
 /// How often the home and idleness are looked after.
@@ -74,7 +74,7 @@ pub async fn serve(home: &Home, lock: HomeLock, leaving: Leaving, settings: Opti
         librarian,
         readings: ClientReadings::default(),
         long_lines: Semaphore::new(LONG_LINES),
-        program: program()?,
+        program: programs::own()?,
     });
     log(&format!("serving {} at {}", home.path().shown(), home.socket().shown()));
     let first = Arc::clone(&shared);
@@ -148,10 +148,4 @@ async fn look_after(lock: Arc<HomeLock>, socket: impl Fn() -> bool + Send + 'sta
 fn most_clients() -> usize {
     let open = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
     usize::try_from(open / 2).unwrap_or(usize::MAX).min(CLIENTS)
-}
-
-/// This program, also after its file has been replaced by a newer version.
-fn program() -> std::io::Result<PathBuf> {
-    let path = std::env::current_exe()?;
-    Ok(if path.exists() { path } else { PathBuf::from("/proc/self/exe") })
 }

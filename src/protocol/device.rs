@@ -1,11 +1,13 @@
 //! Where a job computes, and in which numbers.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
 use super::settings::{SettingError, words};
+use crate::programs;
 
 /// What computes: `cpu`, `cuda:N` or `metal`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -83,12 +85,17 @@ impl From<DeviceName> for String {
 }
 
 impl DeviceName {
-    /// Whether this program can use such a device, wherever it runs.
+    /// Whether this installation has a program for such a device, wherever it runs.
     pub fn is_built_in(self) -> bool {
+        self == Self::Cpu || programs::own().is_ok_and(|own| self.program(&own).is_some())
+    }
+
+    /// What computes on it, of the installation of the program `own`; none where that was built without.
+    pub fn program(self, own: &Path) -> Option<PathBuf> {
         match self {
-            Self::Cpu => true,
-            Self::Cuda(_) => cfg!(feature = "cuda"),
-            Self::Metal => cfg!(feature = "metal"),
+            Self::Cpu => Some(own.to_owned()),
+            Self::Cuda(_) => programs::with_cuda(own),
+            Self::Metal => cfg!(feature = "metal").then(|| own.to_owned()),
         }
     }
 
@@ -102,7 +109,8 @@ impl DeviceName {
             Self::Cuda(_) => refuse(
                 "device",
                 self.to_string(),
-                "this program was built without CUDA: use cpu, or build it with `--features cuda` (see `catbench doctor`)",
+                "catbench-cuda, which computes there, is not beside this program: use cpu, or build it with `cargo build \
+                 --release --features cuda --bin catbench-cuda`",
             ),
             Self::Metal => refuse(
                 "device",

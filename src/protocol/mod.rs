@@ -41,7 +41,7 @@ pub use names::{MAX_PROMPT, before_name, check_prompt, check_word, class_word_pr
 pub use photo::PhotoReading;
 pub use picture::{PictureConfig, PictureRecord, UsedCheckpoint, UsedConcept};
 pub use queue::{Assignment, CONDITIONS, DISK_FULL, JobChange, JobInfo, JobKind, JobState, PhaseProgress, Submission};
-pub use request::{EstimateRequest, MaskWork, Reply, Request, ScoreWork};
+pub use request::{Build, EstimateRequest, MaskWork, Reply, Request, ScoreWork};
 pub use sampling::{EmbeddingFile, NoiseKind, OtherConcept, SampleConfig, SamplerKind, SeedRule, SharedConfig};
 pub use score::{ClipText, Fill, ScoreConfig, ScoreCrop, ScoreTask};
 pub use scores::{Backbone, DinoJudge, MASK_MARGIN, MaskDependence, MaskReport};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Estimate, MaskConfig, ModelSpec, PictureConfig, SampleConfig, TrainConfig};
+use super::{DeviceName, Estimate, MaskConfig, ModelSpec, PictureConfig, SampleConfig, TrainConfig};
 
 /// The job that [`Request::Estimate`] asks about.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,6 +29,13 @@ pub struct EstimateRequest {
     /// Masks to make; nothing else is done then.
     #[serde(default)]
     pub masks: Option<MaskWork>,
+}
+
+impl EstimateRequest {
+    /// Where it computes: the pictures of a training are made where it trains.
+    pub fn device(&self) -> DeviceName {
+        self.train.as_ref().map_or(self.sample.shared.device, |train| train.device)
+    }
 }
 
 /// What is measured.
@@ -104,6 +111,36 @@ pub enum Request {
         /// The home, which remembers hashes.
         home: PathBuf,
     },
+    /// What the program was built with.
+    Build,
+}
+
+/// What a program was built with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Build {
+    /// The program's version.
+    pub version: String,
+    /// NVIDIA graphics cards.
+    pub cuda: bool,
+    /// cuDNN for convolutions there.
+    pub cudnn: bool,
+    /// Fused attention there.
+    pub flash_attn: bool,
+    /// Graphics processors of Apple computers.
+    pub metal: bool,
+}
+
+impl Build {
+    /// Of this program.
+    pub fn own() -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION").into(),
+            cuda: cfg!(feature = "cuda"),
+            cudnn: cfg!(feature = "cudnn"),
+            flash_attn: cfg!(feature = "flash-attn"),
+            metal: cfg!(feature = "metal"),
+        }
+    }
 }
 
 /// What is answered.
@@ -138,6 +175,11 @@ pub enum Reply {
     ModelHash {
         /// SHA-256.
         sha256: String,
+    },
+    /// To [`Request::Build`].
+    Build {
+        /// What it was built with.
+        build: Build,
     },
     /// To any: it cannot be done.
     Failed {

@@ -10,7 +10,7 @@ use crate::fs::sha256;
 use crate::json;
 use crate::method::{Export, MethodSettings};
 use crate::personalize::Checkpoint;
-use crate::protocol::{Declaration, Event, Format, Reply, Request, SettingError};
+use crate::protocol::{Build, Declaration, Event, Format, Reply, Request, SettingError};
 use crate::workspace::{self, Concept, EventLog, HashCache, Home, Imported, JobFolder, RunSpec};
 
 /// Read one request from stdin and write its reply to stdout.
@@ -56,6 +56,7 @@ fn reply(request: Request) -> Result<Reply, Error> {
             let texts = Outline::read(&base_model)?.texts;
             Reply::TextLayers { count: texts.first().map_or(0, TextOutline::layers) }
         }
+        Request::Build => Reply::Build { build: Build::own() },
         Request::ModelHash { base_model, home } => {
             Reply::ModelHash { sha256: models::hash(&base_model, &HashCache::of(&Home::at(&home)?))? }
         }

@@ -155,7 +155,7 @@ pub struct App {
 impl App {
     /// The workbench on a home. What happens on other threads comes through `messages`.
     pub fn new(setup: Setup, messages: Sender<Message>) -> Self {
-        crate::client::set_program(&setup.program);
+        crate::programs::set_own(&setup.program);
         let sender = messages.clone();
         let surface = Surface::new(setup.pictures.backend, setup.colours, move |loaded| {
             // Nobody listens any more when the program ends.

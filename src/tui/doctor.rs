@@ -5,13 +5,11 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::preview::Choice;
-use crate::client::words;
+use crate::client::{cuda_build, words};
 use crate::fs::Show;
-use crate::protocol::DeviceName;
+use crate::programs::{BUILD_CUDA, CUDA};
+use crate::protocol::{Build, DeviceName};
 use crate::workspace::{self, GraphicsCard, Home, Theme, graphics_cards};
-
-/// The names of what can be built in or left out.
-const PARTS: [(&str, bool); 2] = [("cudnn", cfg!(feature = "cudnn")), ("flash-attn", cfg!(feature = "flash-attn"))];
 
 /// All of it.
 pub struct Doctor {
@@ -28,6 +26,8 @@ pub struct Doctor {
     letters: Option<String>,
     cores: usize,
     cards: Vec<GraphicsCard>,
+    /// What the program for graphics cards was built with, where there is one; or why it cannot be used.
+    cuda: Result<Option<Build>, String>,
 }
 
 impl Doctor {
@@ -45,6 +45,7 @@ impl Doctor {
             letters: None,
             cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             cards: graphics_cards(),
+            cuda: usable_cuda(),
         })
     }
 
@@ -73,10 +74,13 @@ impl Doctor {
             let (free, total) = (words::bytes(card.free), words::bytes(card.total));
             rows.push(("device", format!("{}, {}, {free} of {total} free", DeviceName::Cuda(card.number), card.name)));
         }
-        let metal = if DeviceName::Metal.is_built_in() { "built in".into() } else { not_built_in("metal") };
+        let metal = match DeviceName::Metal.is_built_in() {
+            true => "built in",
+            false => "not in this build: `--features metal` when building on a Mac adds it",
+        };
         rows.extend([
-            ("cuda", cuda(DeviceName::Cuda(0).is_built_in(), self.cards.is_empty())),
-            ("metal", metal),
+            ("cuda", cuda_in_words(&self.cuda, self.cards.is_empty())),
+            ("metal", metal.into()),
             ("logs", "runner.log in each job's folder".into()),
             ("", format!("{} (the daemon's)", self.daemon_log.shown())),
             ("settings", self.settings.shown().to_string()),
@@ -86,13 +90,15 @@ impl Doctor {
 
     /// The same for programs.
     pub fn json(&self) -> serde_json::Value {
+        let cuda = self.cuda.as_ref().ok().and_then(Option::as_ref);
         let card = |card: &GraphicsCard| json!({ "device": DeviceName::Cuda(card.number), "name": card.name, "free": card.free, "total": card.total });
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "home": self.home, "concepts": self.concepts, "cores": self.cores,
             "devices": {
-                "cpu": true, "cuda": DeviceName::Cuda(0).is_built_in(), "metal": DeviceName::Metal.is_built_in(),
-                "cudnn": PARTS[0].1, "flash_attn": PARTS[1].1, "cards": self.cards.iter().map(card).collect::<Vec<_>>(),
+                "cpu": true, "cuda": cuda.is_some(), "metal": DeviceName::Metal.is_built_in(),
+                "cuda_problem": self.cuda.as_ref().err(),
+                "cudnn": cuda.is_some_and(|build| build.cudnn), "flash_attn": cuda.is_some_and(|build| build.flash_attn), "cards": self.cards.iter().map(card).collect::<Vec<_>>(),
             },
             "terminal": {
                 "term": self.term, "size": self.size, "theme": self.theme,
@@ -111,16 +117,34 @@ pub fn theme_words(set: Option<Theme>, told: Theme) -> String {
     }
 }
 
-/// What this build has of CUDA, and whether the machine has its part.
-fn cuda(built_in: bool, no_cards: bool) -> String {
-    if !built_in {
-        return not_built_in("cuda");
+/// What the program for graphics cards was built with, where there is one.
+///
+/// # Errors
+/// It does not start, or does not fit this program.
+fn usable_cuda() -> Result<Option<Build>, String> {
+    let build = cuda_build().map_err(|error| {
+        format!("does not start: {error}: install CUDA's libraries, or name their folder in LD_LIBRARY_PATH")
+    })?;
+    let (own, remedy) = (Build::own().version, "build both again, together");
+    match build {
+        Some(build) if !build.cuda => Err(format!("was built without the feature cuda: {remedy}")),
+        Some(build) if build.version != own => {
+            Err(format!("is of version {}, this program of {own}: {remedy}", build.version))
+        }
+        build => Ok(build),
     }
-    let with = PARTS.map(|(name, with)| format!("{} {name}", if with { "with" } else { "without" }));
-    let missing = if no_cards { ", no graphics card or no driver here" } else { "" };
-    format!("built in, {}{missing}", with.join(", "))
 }
 
-fn not_built_in(feature: &str) -> String {
-    format!("not in this build: `--features {feature}` when building adds it")
+/// What there is of CUDA, and whether the machine has its part.
+fn cuda_in_words(cuda: &Result<Option<Build>, String>, no_cards: bool) -> String {
+    match cuda {
+        Ok(None) => format!("no {CUDA} beside this program: `{BUILD_CUDA}` makes it"),
+        Ok(Some(build)) => {
+            let with = |name: &str, with: bool| format!("{} {name}", if with { "with" } else { "without" });
+            let missing = if no_cards { ", no graphics card or no driver here" } else { "" };
+            let parts = [with("cudnn", build.cudnn), with("flash-attn", build.flash_attn)].join(", ");
+            format!("{CUDA}, {parts}{missing}")
+        }
+        Err(problem) => format!("✗ {CUDA} {problem}"),
+    }
 }

@@ -153,8 +153,7 @@ pub fn run(home: &Home, start: Start) -> Result<Option<String>, Error> {
     let colours = preview::colours();
     let graph = GraphView::new(&settings);
     let told = None;
-    // As it is called now: it may be replaced by a newer one meanwhile.
-    let program = std::env::current_exe().unwrap_or_else(|_| "catbench".into());
+    let program = crate::programs::own().unwrap_or_else(|_| "catbench".into());
     let setup =
         Setup { home: home.clone(), concept, place, theme, told, pictures, colours, graph, program, verbs, explained };
     let mut app = App::new(setup, sender.clone());

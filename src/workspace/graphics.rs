@@ -1,5 +1,5 @@
-//! NVIDIA graphics cards: which there are, and how much memory they have. Known only to a program built with the feature
-//! `cuda`, on a machine with NVIDIA's driver.
+//! NVIDIA graphics cards: which there are, and how much memory they have, as NVIDIA's driver tells where there is one. CUDA is not
+//! needed for it.
 
 /// A graphics card.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,7 +15,6 @@ pub struct GraphicsCard {
 }
 
 /// The graphics cards of this machine that CUDA shows this program; none where the driver is missing. Takes milliseconds.
-#[cfg(feature = "cuda")]
 pub fn graphics_cards() -> Vec<GraphicsCard> {
     let Ok(nvml) = nvml_wrapper::Nvml::init() else { return Vec::new() };
     let shown = std::env::var("CUDA_VISIBLE_DEVICES").ok();
@@ -29,25 +28,11 @@ pub fn graphics_cards() -> Vec<GraphicsCard> {
     names.into_iter().enumerate().filter_map(card).collect()
 }
 
-/// The graphics cards of this machine: this program was built without the feature `cuda`.
-#[cfg(not(feature = "cuda"))]
-pub fn graphics_cards() -> Vec<GraphicsCard> {
-    Vec::new()
-}
-
 /// The unique names of all graphics cards of this machine, in the driver's order, whatever CUDA shows this program.
-#[cfg(feature = "cuda")]
 pub fn all_cards() -> Vec<String> {
     nvml_wrapper::Nvml::init().map(|nvml| names(&nvml)).unwrap_or_default()
 }
 
-/// The unique names of all graphics cards: this program was built without the feature `cuda`.
-#[cfg(not(feature = "cuda"))]
-pub fn all_cards() -> Vec<String> {
-    Vec::new()
-}
-
-#[cfg(feature = "cuda")]
 fn names(nvml: &nvml_wrapper::Nvml) -> Vec<String> {
     let name = |index| nvml.device_by_index(index).and_then(|device| device.uuid()).unwrap_or_default();
     (0..nvml.device_count().unwrap_or(0)).map(name).collect()

@@ -12,8 +12,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("json", &[]),
     ("sys", &[]),
     ("archive", &[]),
+    ("programs", &[]),
     // What methods declare of themselves is plain data.
-    ("protocol", &["json", "method"]),
+    ("protocol", &["json", "method", "programs"]),
     ("image", &["fs", "json", "protocol"]),
     ("method", &["fs", "protocol", "diffusion", "personalize"]),
     ("statistics", &["protocol"]),
@@ -42,9 +43,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("store", &["fs", "json", "protocol"]),
-    ("daemon", &["fs", "json", "protocol", "image", "workspace", "store", "sys"]),
-    ("client", &["fs", "json", "protocol", "image", "workspace", "sys", "method"]),
-    ("tui", &["fs", "json", "protocol", "image", "workspace", "client", "sys", "method"]),
+    ("daemon", &["fs", "json", "programs", "protocol", "image", "workspace", "store", "sys"]),
+    ("client", &["fs", "json", "programs", "protocol", "image", "workspace", "sys", "method"]),
+    ("tui", &["fs", "json", "programs", "protocol", "image", "workspace", "client", "sys", "method"]),
     ("cli", &["fs", "json", "protocol", "image", "workspace", "statistics", "client", "tui", "method"]),
 ];
 

@@ -22,6 +22,56 @@ fn a_device_that_this_build_lacks_is_refused_with_the_feature_that_adds_it() {
     catbench(&workspace, &["doctor"]).assert().code(0).stdout(contains("--features cuda").and(contains("cpu, ")));
 }
 
+/// An installation with a program for graphics cards beside `catbench`: `cuda`, a script, or else `catbench` by the other name.
+#[cfg(not(feature = "cuda"))]
+fn installation(cuda: Option<&str>) -> (tempfile::TempDir, std::path::PathBuf) {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let [own, beside] = ["catbench", "catbench-cuda"].map(|name| folder.path().join(name));
+    std::fs::copy(env!("CARGO_BIN_EXE_catbench"), &own).unwrap();
+    match cuda {
+        None => drop(std::fs::copy(&own, &beside).unwrap()),
+        Some(script) => {
+            std::fs::write(&beside, script).unwrap();
+            std::fs::set_permissions(&beside, PermissionsExt::from_mode(0o755)).unwrap();
+        }
+    }
+    (folder, own)
+}
+
+/// What the loader says of a program whose library is missing.
+#[cfg(not(feature = "cuda"))]
+const NO_LIBRARY: &str = "#!/bin/sh\necho 'catbench-cuda: error while loading shared libraries: libcublas.so.13: cannot open shared \
+                          object file' >&2\nexit 127\n";
+
+#[test]
+#[cfg(not(feature = "cuda"))]
+fn only_jobs_on_graphics_cards_need_the_program_for_them() {
+    let workspace = Workspace::with_models();
+    let (_folder, program) = installation(Some(NO_LIBRARY));
+    let run = |arguments: &[&str]| {
+        std::process::Command::new(&program).env("CATBENCH_HOME", workspace.home()).args(arguments).assert()
+    };
+    run(&["doctor"]).code(0).stdout(contains("catbench-cuda does not start").and(contains("libcublas.so.13")));
+    run(&["train", "demo", "--steps", "1", "--batch-size", "1", "--sample-every", "0"]).code(0);
+    run(&["train", "demo", "--device", "cuda:0"]).code(1).stderr(contains("libcublas.so.13"));
+    run(&["daemon", "stop"]).code(0);
+}
+
+#[test]
+#[cfg(not(feature = "cuda"))]
+fn the_program_for_graphics_cards_does_what_is_asked_of_them() {
+    let workspace = Workspace::with_models();
+    let (_folder, program) = installation(None);
+    let run = |arguments: &[&str]| {
+        std::process::Command::new(&program).env("CATBENCH_HOME", workspace.home()).args(arguments).assert()
+    };
+    run(&["doctor"]).code(0).stdout(contains("was built without the feature cuda").and(contains("build both again")));
+    // It is there, and so it is asked; what it says is what candle says without CUDA.
+    run(&["train", "demo", "--device", "cuda:0"]).code(1).stderr(contains("cuda:0").and(contains("cuda support")));
+    run(&["daemon", "stop"]);
+}
+
 #[test]
 fn numbers_and_devices_that_do_not_exist_are_refused() {
     let workspace = Workspace::with_models();

@@ -1,0 +1,46 @@
+//! The programs of an installation. `catbench` starts on any machine. `catbench-cuda` beside it is the same program built with the
+//! feature `cuda`: it is linked with the libraries of CUDA and of the driver, and does not start without them. So only jobs on
+//! graphics cards, and questions about such jobs, are given to it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+/// The name of the program for graphics cards.
+pub const CUDA: &str = "catbench-cuda";
+
+/// The command that makes it.
+pub const BUILD_CUDA: &str = "cargo build --release --features cuda --bin catbench-cuda";
+
+static OWN: OnceLock<PathBuf> = OnceLock::new();
+
+/// Have this process start `program` as its own, where it is not catbench itself.
+pub fn set_own(program: &Path) {
+    // Who has set it first has said the same.
+    let _ = OWN.set(program.to_owned());
+}
+
+/// This program, as it was called when it was first asked for: it may be replaced by a newer one meanwhile.
+///
+/// # Errors
+/// The system does not say which it is.
+pub fn own() -> io::Result<PathBuf> {
+    if let Some(own) = OWN.get() {
+        return Ok(own.clone());
+    }
+    let path = std::env::current_exe()?;
+    // A file that has been removed is still there under this name.
+    let path = if path.exists() { path } else { PathBuf::from("/proc/self/exe") };
+    Ok(OWN.get_or_init(|| path).clone())
+}
+
+/// What computes on graphics cards, of the installation of `own`: that itself, if it was built so, else the program beside it; none
+/// where there is none.
+pub fn with_cuda(own: &Path) -> Option<PathBuf> {
+    if cfg!(feature = "cuda") {
+        return Some(own.to_owned());
+    }
+    // It lies beside the file, not beside a link to it.
+    let own = own.canonicalize().unwrap_or_else(|_| own.to_owned());
+    Some(own.with_file_name(CUDA)).filter(|program| program.is_file())
+}
