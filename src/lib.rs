@@ -35,12 +35,12 @@
 //! Only `runner` uses models: `diffusion`, `personalize`, `metrics`, `segment`, `masks`, and what methods do with them. These know
 //! nothing of processes and screens. Everybody may read what methods declare of themselves, and their settings:
 //! [`method::MethodSettings`], and nothing else of `method`. No module names a method, but for its own folder and the list in
-//! `src/method/mod.rs`. `statistics` is arithmetic on records: whoever has scores may ask it. `tests/suite/architecture.rs` checks all
-//! this.
+//! `src/method/mod.rs`; the few files that must name one, such as readers of old files, are listed with their reasons in
+//! `tests/suite/architecture.rs`, which checks all this. `statistics` is arithmetic on records: whoever has scores may ask it.
 //!
 //! # Words
 //!
-//! One word has one meaning, in code, files, screens and texts.
+//! One word has one meaning, in code, files, screens and texts; only *protocol* has two.
 //!
 //! | word | meaning |
 //! |---|---|
@@ -86,7 +86,7 @@
 //! | a topic of the manual | a text in `src/cli/manual/`, and a line in `src/cli/manual.rs` |
 //! | a screen | `src/tui/screens/<name>.rs` (`impl Screen`); `ScreenName` in `src/tui/keymap.rs`; `Screens` in `src/tui/app.rs` |
 //! | a key | of a screen: `Action` and a line of `BINDINGS` in `src/tui/keymap.rs`, and the screen's `act`. Of an overlay: `src/tui/keymap/overlays.rs`. Help, footer and palette follow |
-//! | a job kind | `src/workspace/job/<kind>.rs` (`KIND`, `Spec`) and a line in `KINDS`; `JobKind` in `src/protocol/queue.rs`; `Asked` in `src/client/begin.rs`; the match in `src/runner/mod.rs`, and `src/runner/estimate.rs` for what it needs; where Enter leads to in `src/tui/screens/jobs.rs` |
+//! | a job kind | `src/workspace/job/<kind>.rs` (`KIND`, `Spec`) and a line in `KINDS`, in the order of `JobKind`; `JobKind` in `src/protocol/queue.rs`; `Asked` in `src/client/begin.rs`; the match in `src/runner/mod.rs`, and `src/runner/estimate.rs` for what it needs; where Enter leads to in `src/tui/screens/jobs.rs`; what is said of it in `src/tui/leave.rs` and `src/cli/follow.rs` |
 //! | a file format of other programs | what was learned: a `Format` in the method's `DECLARATION`, `import` and `export` of its `Method`; the commands follow. Records in pictures: `src/image/programs/<name>.rs`. Base models: `src/diffusion/original.rs` |
 //! | a setting of a protocol's file | `Protocol` in `src/cli/bench.rs` |
 //!

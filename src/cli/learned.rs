@@ -56,11 +56,15 @@ fn formats() -> Vec<&'static Format> {
     all
 }
 
-/// The verb `name` with these arguments, which does what `about` says of each method that has the format.
-fn verb<A: clap::Args>(name: String, about: &[&'static str]) -> Command {
-    let first = about.first().and_then(|about| about.split("\n\n").next()).unwrap_or_default();
+/// The verb `name` with these arguments, and what it does for each method that has the format: its title and the text.
+fn verb<A: clap::Args>(name: String, about: &[(&str, &str)]) -> Command {
+    let first = about.first().and_then(|(_, about)| about.split("\n\n").next()).unwrap_or_default();
+    let long: Vec<String> = match about {
+        [(_, about)] => vec![(*about).to_owned()],
+        several => several.iter().map(|(title, about)| format!("Of a run by {title}: {about}")).collect(),
+    };
     // Last: arguments bring the words of their own struct along.
-    A::augment_args(Command::new(name)).about(first.trim_end_matches('.').to_owned()).long_about(about.join("\n\n"))
+    A::augment_args(Command::new(name)).about(first.trim_end_matches('.').to_owned()).long_about(long.join("\n\n"))
 }
 
 impl Subcommand for LearnedVerb {
@@ -68,17 +72,17 @@ impl Subcommand for LearnedVerb {
         let of_all = |name: &str| {
             MethodSettings::ALL
                 .iter()
-                .flat_map(|method| method.formats)
-                .filter(move |format| format.name == name)
+                .flat_map(|method| method.formats.iter().map(|format| (method.title, format)))
+                .filter(move |(_, format)| format.name == name)
                 .collect::<Vec<_>>()
         };
         for format in formats() {
             let name = format.name;
-            let imports: Vec<&str> = of_all(name).iter().filter_map(|format| format.import).collect();
+            let imports: Vec<_> = of_all(name).iter().filter_map(|(by, format)| Some((*by, format.import?))).collect();
             if !imports.is_empty() {
                 command = command.subcommand(verb::<ImportArgs>(format!("import-{name}"), &imports));
             }
-            let exports: Vec<&str> = of_all(name).iter().map(|format| format.export).collect();
+            let exports: Vec<_> = of_all(name).iter().map(|(by, format)| (*by, format.export)).collect();
             command = command.subcommand(verb::<ExportArgs>(format!("export-{name}"), &exports));
         }
         command

@@ -8,7 +8,7 @@ use super::{Error, print_json};
 use crate::client::{Ready, words};
 use crate::fs::Show;
 use crate::protocol::{Estimate, FloatType, TrainConfig};
-use crate::workspace::{Concept, Preflight, effective_settings, photo_name};
+use crate::workspace::{self, Concept, JobFolder, Preflight, effective_settings, photo_name};
 
 /// Rows of a preflight: what, and how.
 pub type Rows = Vec<(&'static str, String)>;
@@ -28,6 +28,18 @@ impl Summary<'_> {
     /// Something else, and how much of it.
     pub fn work(name: &'static str, value: String) -> Self {
         Self { rows: vec![(name, value)], ..Self::default() }
+    }
+
+    /// Say which run it is about, and by which method that learned: where none is named, it is the latest.
+    ///
+    /// # Errors
+    /// Its run.toml cannot be read.
+    pub fn about(mut self, run: Option<&JobFolder>) -> Result<Self, workspace::Error> {
+        if let Some(run) = run {
+            let train = run.run_spec()?.train;
+            self.rows.insert(0, ("run", format!("{} by {}", run.id(), train.method.declaration().title)));
+        }
+        Ok(self)
     }
 }
 

@@ -103,11 +103,12 @@ pub fn run(args: &Args) -> Result<(), Error> {
         preview(&reckoned, args.run.json);
         return Ok(reckoned.ready.refuse()?);
     }
+    let told = preflight::Summary::default().about(run.as_ref())?;
     if args.dry_run {
-        return preflight::dry_run(&concept, &preflight::Summary::default(), &reckoned.ready, args.run.json);
+        return preflight::dry_run(&concept, &told, &reckoned.ready, args.run.json);
     }
     if !args.run.json {
-        preflight::say(&concept, &preflight::Summary::default(), &reckoned.ready);
+        preflight::say(&concept, &told, &reckoned.ready);
         errln!("{:<11} {}", "disk", reckoned.room.words());
     }
     for warning in &reckoned.warnings {

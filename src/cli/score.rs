@@ -97,7 +97,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
     };
     let whole_run = matches!(task, ScoreTask::Both);
     let ready = Asked::score(&concept, run.as_ref(), task, config)?.estimate()?;
-    let told = Summary::work("scores", work(&ready.asked.request));
+    let told = Summary::work("scores", work(&ready.asked.request)).about(run.as_ref())?;
     if args.dry_run {
         return super::preflight::dry_run(&concept, &told, &ready, args.run.json);
     }

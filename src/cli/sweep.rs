@@ -106,7 +106,8 @@ pub(super) fn with(settings: &Both, name: &str, text: &str) -> Result<Both, Erro
         Group::Sample => score.sample.set_text(key, text),
         Group::Score => score.set_text(key, text),
     };
-    set.map_err(|error| wrong(&error.cause))?;
+    // By its whole name: it may have been called by a short one.
+    set.map_err(|error| Error::Job(format!("{}={text}: {}", error.setting, error.cause)))?;
     Ok((train, score))
 }
 
@@ -202,7 +203,8 @@ impl Args {
         let trainings = |label: &str| self.train_seeds.or_else(|| known(label)).unwrap_or(usually);
         let material = client::plan::material(&concept.home()?, concept, true)?;
         let mut cells: Vec<Vec<(String, String)>> = vec![Vec::new()];
-        for (name, values) in self.axes(concept)? {
+        let axes = self.axes(concept)?;
+        for (name, values) in &axes {
             let and = |cell: &Vec<_>, value: &String| [&cell[..], &[(name.clone(), value.clone())]].concat();
             cells =
                 cells.iter().flat_map(|cell| values.iter().map(|value| and(cell, value)).collect::<Vec<_>>()).collect();
@@ -212,6 +214,11 @@ impl Args {
             Ok((name.to_owned(), value.to_owned()))
         };
         let same = self.set.iter().map(same).collect::<Result<Vec<_>, Error>>()?;
+        if let Some((name, _)) =
+            same.iter().find(|(name, _)| axes.iter().any(|(other, _)| full_name(other) == full_name(name)))
+        {
+            return Err(Error::Job(format!("{name} is in the grid and in --set: take it out of one")));
+        }
         let (mut planned, mut from_concept) = (Vec::new(), concept.file.train.said().clone());
         for cell in cells {
             let values = [&same[..], &cell[..]].concat();

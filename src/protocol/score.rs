@@ -80,7 +80,7 @@ settings! {
         /// What of the masked pictures is measured: whole, or mask_box for the concept alone, as large as can be; whole if not given.
         crop: ScoreCrop = ScoreCrop::Whole, Kind::Word(ScoreCrop::WORDS);
         /// Which CLIP-T stands in the balance: class_word, or scene for prompts without the concept; both are shown. As the run's preset
-        /// has it if not given, else class-word.
+        /// has it if not given, else class_word.
         clip_text: ClipText = ClipText::ClassWord, Kind::Word(ClipText::WORDS), long: Some("balance-text"), left_out: true;
         also
             /// How the pictures to measure are sampled; its prompts are the prompt list.

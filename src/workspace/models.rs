@@ -38,6 +38,7 @@ impl Home {
     pub fn model(&self, name: &str) -> Result<ModelSpec, Error> {
         let names = || self.model_names().unwrap_or_default();
         let hint = |names: Vec<String>| match names.as_slice() {
+            _ if name.contains('/') => "there is no such file or folder".to_owned(),
             [] => "none is registered; `catbench model add NAME PATH` registers one".to_owned(),
             names => format!("there is {}; `catbench model add NAME PATH` registers another", names.join(", ")),
         };

@@ -77,15 +77,15 @@ impl Method for Settings {
 
     fn in_words(&self) -> Vec<(&'static str, String)> {
         let layers = self.layers.as_ref().map_or_else(
-            || "the last three".into(),
-            |layers| layers.iter().map(usize::to_string).collect::<Vec<_>>().join(", "),
+            || "the last three layers".into(),
+            |layers| format!("the layers {}", layers.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")),
         );
         let init = match self.init {
             Init::ClassWord => "from the class word",
             Init::Normal => "from a normal draw",
         };
         vec![
-            ("embeddings", format!("{} a layer, layers {layers}, {init}", self.prefix_length)),
+            ("embeddings", format!("{} in each of {layers}, {init}", self.prefix_length)),
             ("prefix bias", self.prefix_bias.to_string()),
         ]
     }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
 
+use self::settings::CAPTION;
 pub use self::settings::{DECLARATION, Settings, Templates};
 use super::{Export, Method, Task, part_and_rest, write};
 use crate::diffusion::{Additions, Embedding, Outline, TextModel, TextOutline, Tokenizer, Tracked};
@@ -51,11 +52,13 @@ impl Method for Settings {
         if let Some(word) = self.init_word.as_ref().filter(|word| word.trim().is_empty()) {
             return Err(no_word(word, "must be a word"));
         }
-        if self.templates != Templates::None || config.caption.contains("{concept}") {
-            return Ok(());
+        let wrong = |cause| Err(SettingError::new("caption", format!("\"{}\"", config.caption), cause));
+        match self.templates {
+            Templates::None if config.caption.contains("{concept}") => Ok(()),
+            Templates::None => wrong("must contain {concept}, the new word's place"),
+            _ if config.caption == CAPTION => Ok(()),
+            _ => wrong("is read only with templates = none: now sentences of its own are"),
         }
-        let value = format!("\"{}\"", config.caption);
-        Err(SettingError::new("caption", value, "must contain {concept}, the new word's place"))
     }
 
     fn check_model(&self, model: &Outline) -> Result<(), SettingError> {

@@ -33,6 +33,9 @@ pub const EMBEDDING: &str = "embedding";
 /// The same, as diffusers has it.
 pub const DIFFUSERS: &str = "diffusers";
 
+/// The caption that stands where none is read: templates are.
+pub(super) const CAPTION: &str = "a photo of a {concept}";
+
 /// What both presets set.
 macro_rules! of_script {
     ($($more:expr),*) => {
@@ -41,7 +44,7 @@ macro_rules! of_script {
             ("batch_size", "4"),
             ("learning_rate", "0.002"),
             ("weight_decay", "0.01"),
-            ("caption", "a photo of a {concept}"),
+            ("caption", CAPTION),
             $($more),*
         ]
     };

@@ -283,9 +283,11 @@ impl Form {
         let mut lines = say(&setting.map_or_else(|| of_queue.to_owned(), protocol::Row::meaning), theme::text());
         let usual = match (row.name.as_str(), row.preset.as_str()) {
             ("priority" | "after", "") => "Nothing if not given.".into(),
-            ("priority" | "after" | "method", usual) => format!("{usual} if not given."),
+            ("priority" | "after", usual) => format!("{usual} if not given."),
+            ("method", _) => format!("{} if not given.", self.concept.train_config().declaration().name),
             (_, CONCEPT) => format!("concept.toml has {}.", words::settings(self.concept.file.train.said())),
             (_, "") => format!("The preset has nothing: {}.", setting.and_then(|row| row.unset).unwrap_or_default()),
+            ("preset", _) => format!("{} if not given.", start.declaration().presets[0].name),
             (_, preset) => format!("The preset has {preset}."),
         };
         if let Some(said) = &row.said {
@@ -494,6 +496,9 @@ mod tests {
                 more.into_iter().filter(|(name, _)| TrainConfig::of(method, None).unwrap().row(name).is_some())
             {
                 config.set_text(name, text).unwrap();
+            }
+            if config.row("templates").is_some() {
+                config.set_text("templates", "none").unwrap();
             }
             let form = form(&config);
             assert_eq!(form.config().unwrap(), config);

@@ -245,10 +245,8 @@ pub(super) fn setup(canvas: &mut Canvas, area: Rect, world: &World) {
             let with = found.photos.iter().filter(|photo| photo.mask.is_some()).count();
             lines.push(Line::styled(format!("✓ {} photos, {with} with a mask", found.photos.len()), theme::good()));
             lines.push(Line::default());
-            lines.push(Line::from(vec![
-                Span::styled("t", theme::focus()),
-                Span::raw(" starts: it shows every setting first, what it means and what it needs. As it stands:"),
-            ]));
+            let starts = "t starts: it shows every setting first, what it means and what it needs. As it stands:";
+            lines.extend(text::wrap(starts, width).into_iter().map(Line::from));
             lines.push(Line::default());
             let config = form::usual(&open.concept);
             let from_concept = words::from_concept(&open.concept.file.train.kept_in(&config));
