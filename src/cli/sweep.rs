@@ -467,7 +467,7 @@ mod tests {
         ];
         for (name, text) in wrong {
             let message = one(name, text).unwrap_err().to_string();
-            assert!(message.starts_with(&format!("{name}={text}: ")), "{message}");
+            assert!(message.starts_with(&format!("{}={text}: ", full_name(name))), "{message}");
         }
     }
 
