@@ -47,8 +47,9 @@ use clap::{CommandFactory, Parser, Subcommand};
 use settings::SettingOptions;
 
 use crate::client;
-use crate::protocol::{DeviceName, JobKind, SampleConfig, SeedRule, SettingError};
-use crate::workspace::{self, Home};
+use crate::programs::BUILD_CUDA;
+use crate::protocol::{DeviceName, JobKind, SampleConfig, SeedRule, SettingError, UsualDevice};
+use crate::workspace::{self, Home, graphics_cards, usual_device};
 
 /// What is set for all commands, at the end of the help.
 const ENVIRONMENT: &str = "\
@@ -216,10 +217,10 @@ impl std::str::FromStr for Where {
 }
 
 impl Where {
-    /// The device to reckon with: any other has no less.
+    /// The device to reckon with. Where there are graphics cards, any is any of them.
     fn device(self) -> DeviceName {
         match self {
-            Self::Any => DeviceName::Cpu,
+            Self::Any => UsualDevice::get().device,
             Self::Device(device) => device,
         }
     }
@@ -296,6 +297,9 @@ pub fn main() -> ExitCode {
     if let Some(why) = Home::passed_over().filter(|_| cli.verb.as_ref().is_none_or(uses_home)) {
         errln!("{why}");
     }
+    if cli.verb.as_ref().is_none_or(|verb| uses_home(verb) && !is_daemon(verb)) {
+        choose_device(cli.verb.as_ref().is_some_and(begins_jobs));
+    }
     let Some(verb) = cli.verb else { return alone() };
     // These live on whoever reads what they say.
     if !matches!(verb, Verb::Runner { .. } | Verb::Demo(_) | Verb::Open(_)) && !is_daemon(&verb) {
@@ -346,6 +350,34 @@ fn explain(usage: &clap::Error) -> ExitCode {
 /// Whether a command looks for the home of this user.
 fn uses_home(verb: &Verb) -> bool {
     !matches!(verb, Verb::Runner { .. } | Verb::Show(_) | Verb::Diff(_) | Verb::Completions(_) | Verb::Manual(_))
+}
+
+/// Whether a command hands jobs to the queue.
+fn begins_jobs(verb: &Verb) -> bool {
+    matches!(verb, Verb::Train(_) | Verb::Sample(_) | Verb::Score(_) | Verb::Mask(_) | Verb::Sweep(_) | Verb::Bench(_))
+}
+
+/// Where jobs compute for which nobody names a device. A home that cannot be read is its command's to refuse. With `tell`, a graphics
+/// card that no program is there for is spoken of, once in each home.
+fn choose_device(tell: bool) {
+    let Some((home, mut settings)) = Home::locate().ok().and_then(|home| Some((home.clone(), home.settings().ok()?)))
+    else {
+        return;
+    };
+    usual_device(&settings).set();
+    if !tell || settings.told_of_cards || DeviceName::Cuda(0).is_built_in() {
+        return;
+    }
+    if let Some(card) = graphics_cards().first() {
+        errln!(
+            "note: this machine has a graphics card ({}), and nothing here computes on it: `{BUILD_CUDA}` makes",
+            card.name
+        );
+        errln!("      what does; lay it beside this program. This is said once.");
+        settings.told_of_cards = true;
+        // A home that cannot be written is told again.
+        let _ = home.write_settings(&settings);
+    }
 }
 
 /// Whether this process is to be the daemon.

@@ -36,12 +36,14 @@ impl Devices {
         shown_cards(shown, &self.cards)
     }
 
-    /// All that `any` may mean for a job that works under `conditions`, the best first.
+    /// All that `any` may mean for a job that works under `conditions`. Where there are graphics cards it is one of them: a job that
+    /// waits for one is done sooner than on the processor, and may be in numbers that this does not have.
     pub fn of(&self, conditions: Option<&Conditions>) -> Vec<Device> {
         let numbers = 0..self.cards(conditions).len();
-        let all = numbers.map(DeviceName::Cuda).chain([DeviceName::Metal, DeviceName::Cpu]);
-        let names = all.filter(|device| device.is_built_in()).map(|device| device.to_string());
-        names.map(|name| self.named(name, conditions)).collect()
+        let cards: Vec<_> = numbers.map(DeviceName::Cuda).filter(|device| device.is_built_in()).collect();
+        let others = [DeviceName::Metal, DeviceName::Cpu].into_iter().filter(|device| device.is_built_in());
+        let all = if cards.is_empty() { others.collect() } else { cards };
+        all.into_iter().map(|device| self.named(device.to_string(), conditions)).collect()
     }
 
     /// The device that a job calls `name`, which works under `conditions`.

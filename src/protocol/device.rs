@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
@@ -84,7 +85,36 @@ impl From<DeviceName> for String {
     }
 }
 
+/// Where a job computes for which nobody names a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct UsualDevice {
+    /// It.
+    pub device: DeviceName,
+    /// The numbers on any graphics card, where nobody names others.
+    pub on_cards: FloatType,
+}
+
+/// What this process was told. Runners, the daemon and tests are told nothing: for them it is the processor.
+static USUAL: OnceLock<UsualDevice> = OnceLock::new();
+
+impl UsualDevice {
+    /// Of this process.
+    pub fn get() -> Self {
+        USUAL.get().copied().unwrap_or_default()
+    }
+
+    /// Let this be the usual one in this process, unless another was set before.
+    pub fn set(self) {
+        USUAL.get_or_init(|| self);
+    }
+}
+
 impl DeviceName {
+    /// The numbers on it, where nobody names others.
+    pub fn usual_dtype(self) -> FloatType {
+        if matches!(self, Self::Cuda(_)) { UsualDevice::get().on_cards } else { FloatType::F32 }
+    }
+
     /// Whether this installation has a program for such a device, wherever it runs.
     pub fn is_built_in(self) -> bool {
         self == Self::Cpu || programs::own().is_ok_and(|own| self.program(&own).is_some())

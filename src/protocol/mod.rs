@@ -28,7 +28,7 @@ mod train;
 pub use axis::Axis;
 pub use conditions::{Conditions, ConditionsError, Limit};
 pub use daemon::{DaemonReply, DaemonRequest, DaemonStatus, Envelope, Hello, MAX_REPLY, MAX_REQUEST, PROTOCOL};
-pub use device::{DeviceName, FloatType};
+pub use device::{DeviceName, FloatType, UsualDevice};
 pub use estimate::{CutPrompt, Estimate, Memory, OddPrompt, TimeEstimate};
 pub use event::{Event, EventRecord, Phase, Score, Unit};
 pub use library::{

@@ -8,11 +8,17 @@ use crate::method::MethodSettings;
 
 /// What the trainings of a concept or a protocol start from: a table `[train]` of settings, laid over the method and the preset that it
 /// names, else the usual ones. It is written as it was read.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "toml::Table", into = "toml::Table")]
 pub struct TrainStart {
     said: toml::Table,
     config: TrainConfig,
+}
+
+impl Default for TrainStart {
+    fn default() -> Self {
+        Self { said: toml::Table::new(), config: TrainConfig::of(MethodSettings::NAMES[0], None).unwrap_or_default() }
+    }
 }
 
 impl TrainStart {
@@ -49,6 +55,9 @@ impl TryFrom<toml::Table> for TrainStart {
         let mut config = TrainConfig::of(&method, word("preset").as_deref())?;
         for (name, value) in said.iter().filter(|(name, _)| !["method", "preset"].contains(&name.as_str())) {
             config.set(name, &crate::json::to_value(value).unwrap_or_default())?;
+        }
+        if !said.contains_key("dtype") {
+            config.dtype = config.device.usual_dtype();
         }
         // A device that is not here is refused when a training is to use it: the concept may have come from another machine.
         let here = TrainConfig::default();

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::check_prompt;
-use super::device::{DeviceName, FloatType};
+use super::device::{DeviceName, FloatType, UsualDevice};
 use super::settings::{self, Declaration, Kind, Preset, Range, Row, SettingError, settings, text_of, words};
 use crate::method::MethodSettings;
 
@@ -109,7 +109,9 @@ impl TrainConfig {
         let method = MethodSettings::named(method)?;
         let declared = method.declaration();
         let preset = preset.map_or(Ok(&declared.presets[0]), |name| declared.preset(name))?;
-        let mut config = Self { method, preset: preset.name.into(), ..Self::default() };
+        let device = UsualDevice::get().device;
+        let dtype = device.usual_dtype();
+        let mut config = Self { method, preset: preset.name.into(), device, dtype, ..Self::default() };
         preset.train.iter().try_for_each(|(name, text)| config.set_text(name, text))?;
         Ok(config)
     }

@@ -8,7 +8,7 @@ use super::preview::Choice;
 use crate::client::{cuda_build, words};
 use crate::fs::Show;
 use crate::programs::{BUILD_CUDA, CUDA};
-use crate::protocol::{Build, DeviceName};
+use crate::protocol::{Build, DeviceName, UsualDevice};
 use crate::workspace::{self, GraphicsCard, Home, Theme, graphics_cards};
 
 /// All of it.
@@ -72,12 +72,20 @@ impl Doctor {
         rows.push(("device", format!("cpu, {} cores", self.cores)));
         for card in &self.cards {
             let (free, total) = (words::bytes(card.free), words::bytes(card.total));
-            rows.push(("device", format!("{}, {}, {free} of {total} free", DeviceName::Cuda(card.number), card.name)));
+            let mut said = format!("{}, {}, {free} of {total} free", DeviceName::Cuda(card.number), card.name);
+            let told = [(card.busy, "% busy"), (card.temperature, " °C"), (card.power, " W")];
+            told.iter()
+                .filter_map(|(value, unit)| Some(format!(", {}{unit}", (*value)?)))
+                .for_each(|more| said += &more);
+            rows.push(("device", said));
         }
-        let metal = match DeviceName::Metal.is_built_in() {
-            true => "built in",
-            false => "not in this build: `--features metal` when building on a Mac adds it",
+        let metal = if DeviceName::Metal.is_built_in() {
+            "built in"
+        } else {
+            "not in this build: `--features metal` when building on a Mac adds it"
         };
+        let UsualDevice { device, .. } = UsualDevice::get();
+        rows.push(("usual", format!("{device} in {}, where nobody names a device", device.usual_dtype())));
         rows.extend([
             ("cuda", cuda_in_words(&self.cuda, self.cards.is_empty())),
             ("metal", metal.into()),
@@ -91,12 +99,15 @@ impl Doctor {
     /// The same for programs.
     pub fn json(&self) -> serde_json::Value {
         let cuda = self.cuda.as_ref().ok().and_then(Option::as_ref);
-        let card = |card: &GraphicsCard| json!({ "device": DeviceName::Cuda(card.number), "name": card.name, "free": card.free, "total": card.total });
+        let card = |card: &GraphicsCard| {
+            json!({ "device": DeviceName::Cuda(card.number), "name": card.name, "free": card.free, "total": card.total,
+            "busy_percent": card.busy, "celsius": card.temperature, "watts": card.power })
+        };
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "home": self.home, "concepts": self.concepts, "cores": self.cores,
             "devices": {
-                "cpu": true, "cuda": cuda.is_some(), "metal": DeviceName::Metal.is_built_in(),
+                "usual": UsualDevice::get().device, "cpu": true, "cuda": cuda.is_some(), "metal": DeviceName::Metal.is_built_in(),
                 "cuda_problem": self.cuda.as_ref().err(),
                 "cudnn": cuda.is_some_and(|build| build.cudnn), "flash_attn": cuda.is_some_and(|build| build.flash_attn), "cards": self.cards.iter().map(card).collect::<Vec<_>>(),
             },

@@ -1,6 +1,11 @@
 //! NVIDIA graphics cards: which there are, and how much memory they have, as NVIDIA's driver tells where there is one. CUDA is not
 //! needed for it.
 
+use nvml_wrapper::enum_wrappers::device::TemperatureSensor;
+
+use super::HomeSettings;
+use crate::protocol::{DeviceName, FloatType, UsualDevice};
+
 /// A graphics card.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GraphicsCard {
@@ -12,6 +17,23 @@ pub struct GraphicsCard {
     pub free: u64,
     /// All its memory, in bytes.
     pub total: u64,
+    /// Whether it computes in bf16: cards from compute capability 8.0 on do.
+    pub has_bf16: bool,
+    /// How much of the last moment it worked, in percent; none where it does not tell.
+    pub busy: Option<u32>,
+    /// Degrees Celsius.
+    pub temperature: Option<u32>,
+    /// Watts.
+    pub power: Option<u32>,
+}
+
+/// Where jobs compute for which nobody names a device: as the home's settings say, else the first graphics card that this installation
+/// can use, else the processor.
+pub fn usual_device(settings: &HomeSettings) -> UsualDevice {
+    let cards = if DeviceName::Cuda(0).is_built_in() { graphics_cards() } else { Vec::new() };
+    let on_cards = if cards.iter().all(|card| card.has_bf16) { FloatType::Bf16 } else { FloatType::F32 };
+    let first = cards.first().map_or(DeviceName::Cpu, |card| DeviceName::Cuda(card.number));
+    UsualDevice { device: settings.device.unwrap_or(first), on_cards }
 }
 
 /// The graphics cards of this machine that CUDA shows this program; none where the driver is missing. Takes milliseconds.
@@ -23,7 +45,16 @@ pub fn graphics_cards() -> Vec<GraphicsCard> {
         let device =
             name.parse().map_or_else(|_| nvml.device_by_uuid(name), |index| nvml.device_by_index(index)).ok()?;
         let memory = device.memory_info().ok()?;
-        Some(GraphicsCard { number, name: device.name().ok()?, free: memory.free, total: memory.total })
+        Some(GraphicsCard {
+            number,
+            name: device.name().ok()?,
+            free: memory.free,
+            total: memory.total,
+            has_bf16: device.cuda_compute_capability().is_ok_and(|capability| capability.major >= 8),
+            busy: device.utilization_rates().ok().map(|rates| rates.gpu),
+            temperature: device.temperature(TemperatureSensor::Gpu).ok(),
+            power: device.power_usage().ok().map(|milliwatts| milliwatts / 1000),
+        })
     };
     names.into_iter().enumerate().filter_map(card).collect()
 }

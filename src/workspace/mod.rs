@@ -70,7 +70,7 @@ pub use state::state;
 pub(crate) use concept::ConceptFile;
 pub(crate) use conditions::{own_conditions, take_on};
 pub(crate) use events::{EventLines, LineReader};
-pub(crate) use graphics::{GraphicsCard, all_cards, graphics_cards, shown_cards};
+pub(crate) use graphics::{GraphicsCard, all_cards, graphics_cards, shown_cards, usual_device};
 pub(crate) use hashes::HashCache;
 pub(crate) use history::Picture;
 pub(crate) use holder::{Holder, HomeLock};

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::concept::{read_toml, write_toml};
 use super::error::is_there;
 use super::{Error, Home};
+use crate::protocol::DeviceName;
 
 /// Which colours the screens have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +42,12 @@ pub enum XAxis {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HomeSettings {
+    /// Where jobs compute for which nobody names a device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<DeviceName>,
+    /// Whether it was said that a graphics card is here and no program for it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub told_of_cards: bool,
     /// Which colours.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub theme: Option<Theme>,
@@ -97,6 +104,8 @@ mod tests {
         let home = Home::at(&folder.path().join("home")).unwrap();
         assert_eq!(home.settings().unwrap(), HomeSettings::default());
         let set = HomeSettings {
+            device: Some(DeviceName::Cuda(1)),
+            told_of_cards: true,
             theme: Some(Theme::Light),
             images: Some("blocks".into()),
             last: Some("concept/demo".into()),

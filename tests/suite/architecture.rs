@@ -46,7 +46,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("daemon", &["fs", "json", "programs", "protocol", "image", "workspace", "store", "sys"]),
     ("client", &["fs", "json", "programs", "protocol", "image", "workspace", "sys", "method"]),
     ("tui", &["fs", "json", "programs", "protocol", "image", "workspace", "client", "sys", "method"]),
-    ("cli", &["fs", "json", "protocol", "image", "workspace", "statistics", "client", "tui", "method"]),
+    ("cli", &["fs", "json", "programs", "protocol", "image", "workspace", "statistics", "client", "tui", "method"]),
 ];
 
 /// `cli` chooses the role of the process, so it alone starts the runner and the daemon, and says what a closed pipe is to it.
