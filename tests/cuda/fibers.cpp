@@ -1,0 +1,197 @@
+// The threads of a block as fibers: each has a stack of its own, and gives way at barriers and warp shuffles. They go on in turn, in
+// the order of their numbers, so that a kernel's result does not depend on anything but its arguments.
+#include "registry.h"
+
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <sys/mman.h>
+
+#ifndef __x86_64__
+#error "the switch between fibers is written for x86-64"
+#endif
+
+// Save the registers that a function has to keep, and the stack; go on with the other's.
+extern "C" void soft_switch(void **from, void *to);
+asm(R"(
+    .text
+    .hidden soft_switch
+    .globl soft_switch
+    .type soft_switch, @function
+soft_switch:
+    pushq %rbp
+    pushq %rbx
+    pushq %r12
+    pushq %r13
+    pushq %r14
+    pushq %r15
+    movq %rsp, (%rdi)
+    movq %rsi, %rsp
+    popq %r15
+    popq %r14
+    popq %r13
+    popq %r12
+    popq %rbx
+    popq %rbp
+    ret
+    .size soft_switch, .-soft_switch
+)");
+
+namespace soft {
+namespace {
+
+constexpr unsigned THREADS = 1024, WARP = 32;
+constexpr std::size_t STACK = 64 << 10;
+
+struct Lane {
+    void *stack; // where it goes on
+    unsigned x, y, z;
+    bool done;
+};
+
+struct Warp {
+    unsigned alive, arrived, generation;
+    uint64_t given[2][WARP];
+};
+
+// The block that is being run.
+struct Block {
+    Lane lanes[THREADS];
+    Warp warps[THREADS / WARP];
+    unsigned size, current, alive, arrived, generation;
+    void *host; // the stack of the caller
+    char *stacks; // of all lanes, kept
+    unsigned progress; // how often something ended that others may wait for
+    void (*set_thread)(unsigned, unsigned, unsigned);
+    void (*thread)(void *);
+    void *arguments;
+};
+
+Block block;
+
+[[noreturn]] void fail(const char *text) {
+    std::fprintf(stderr, "soft-cuda: %s\n", text);
+    std::abort();
+}
+
+void start();
+
+// A fresh stack on which `start` begins. Stacks begin at different places of a page: else all would share a few lines of the cache.
+void *fresh(unsigned lane) {
+    char *top = block.stacks + STACK * (lane + 1) - (lane % 16) * 256;
+    void **stack = reinterpret_cast<void **>(top) - 1;
+    *stack = nullptr; // the return address of `start`, which does not return
+    *--stack = reinterpret_cast<void *>(start);
+    return stack - 6;
+}
+
+// Let the next lane that is not done go on; the caller itself if there is no other.
+void give_way(void **from) {
+    unsigned next = block.current;
+    do next = next + 1 == block.size ? 0 : next + 1;
+    while (block.lanes[next].done && next != block.current);
+    if (next == block.current) return;
+    block.current = next;
+    Lane &lane = block.lanes[next];
+    if (!lane.stack) lane.stack = fresh(next);
+    soft_switch(from, lane.stack);
+}
+
+// Wait until `generation` changes.
+void wait(const unsigned &generation) {
+    const unsigned now = generation, me = block.current;
+    for (unsigned idle = 0; generation == now;) {
+        const unsigned before = block.progress;
+        give_way(&block.lanes[me].stack);
+        idle = block.progress == before ? idle + 1 : 0;
+        if (idle > 2) fail("the threads of a block wait for each other for ever");
+    }
+    Lane &lane = block.lanes[me];
+    block.set_thread(lane.x, lane.y, lane.z);
+}
+
+void release(Warp &warp) {
+    warp.arrived = 0;
+    warp.generation++;
+    block.progress++;
+}
+
+void release_block() {
+    block.arrived = 0;
+    block.generation++;
+    block.progress++;
+}
+
+void start() {
+    for (;;) {
+        Lane &lane = block.lanes[block.current];
+        block.set_thread(lane.x, lane.y, lane.z);
+        block.thread(block.arguments);
+        lane.done = true;
+        block.progress++;
+        block.alive--;
+        Warp &warp = block.warps[block.current / WARP];
+        warp.alive--;
+        // Those who wait do not wait for one that has ended.
+        if (warp.arrived && warp.arrived == warp.alive) release(warp);
+        if (block.arrived && block.arrived == block.alive) release_block();
+        void *unused;
+        if (block.alive == 0) soft_switch(&unused, block.host);
+        // The next goes on; one that has not begun takes this stack over.
+        unsigned next = block.current;
+        do next = next + 1 == block.size ? 0 : next + 1;
+        while (block.lanes[next].done);
+        block.current = next;
+        if (block.lanes[next].stack) soft_switch(&unused, block.lanes[next].stack);
+    }
+}
+
+} // namespace
+
+void run_block_of_fibers(const Launch &launch, void (*set_thread)(unsigned, unsigned, unsigned), void (*thread)(void *), void *arguments) {
+    if (!block.stacks) {
+        void *stacks = mmap(nullptr, STACK * THREADS, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (stacks == MAP_FAILED) fail("no memory for the stacks of a block");
+        block.stacks = static_cast<char *>(stacks);
+    }
+    block.size = launch.block[0] * launch.block[1] * launch.block[2];
+    block.alive = block.size;
+    block.arrived = 0;
+    block.current = 0;
+    block.set_thread = set_thread;
+    block.thread = thread;
+    block.arguments = arguments;
+    unsigned i = 0;
+    for (unsigned z = 0; z < launch.block[2]; z++)
+        for (unsigned y = 0; y < launch.block[1]; y++)
+            for (unsigned x = 0; x < launch.block[0]; x++, i++) block.lanes[i] = {nullptr, x, y, z, false};
+    for (unsigned w = 0; w * WARP < block.size; w++) {
+        block.warps[w].alive = block.size - w * WARP < WARP ? block.size - w * WARP : WARP;
+        block.warps[w].arrived = 0;
+    }
+    soft_switch(&block.host, fresh(0));
+}
+
+} // namespace soft
+
+void soft_barrier() {
+    using namespace soft;
+    if (++block.arrived == block.alive) return release_block();
+    wait(block.generation);
+}
+
+uint64_t soft_shuffle_xor(unsigned lanes, uint64_t bits, int mask, int width) {
+    using namespace soft;
+    const unsigned lane = block.current % WARP;
+    Warp &warp = block.warps[block.current / WARP];
+    if (lanes != 0xffffffffu) fail("a shuffle among a part of a warp is not modelled");
+    if (warp.alive != WARP) fail("a shuffle names lanes that are not there");
+    if (width < 1 || width > int(WARP) || (width & (width - 1))) fail("a shuffle in a width that is no power of two");
+    // Two slots in turn: a lane is at most one shuffle ahead of another.
+    uint64_t *given = warp.given[warp.generation % 2];
+    given[lane] = bits;
+    if (++warp.arrived == warp.alive) release(warp);
+    else wait(warp.generation);
+    const unsigned from = lane ^ unsigned(mask);
+    return from / width == lane / width ? given[from] : bits;
+}
