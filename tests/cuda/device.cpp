@@ -262,10 +262,11 @@ CUresult launch(const Loaded &loaded, const Launch &shape, int stream, void **pa
         CUdeviceptr address;
         std::memcpy(&address, parameters[i], sizeof address);
         const Extent &extent = of[i];
+        if (address == 0 && extent.optional) continue;
         const std::uint64_t bytes = extent.elements * parameter.element;
         (parameter.input ? read : written) += bytes;
         if (extent.also) read += bytes;
-        if (extent.span == 0 || (address == 0 && extent.optional)) continue;
+        if (extent.span == 0) continue;
         std::string why;
         if (address % std::min<std::size_t>(parameter.element, 16))
             return broken() = refuse(CUDA_ERROR_MISALIGNED_ADDRESS, "kernel %s: argument %d, %#llx, is not aligned to %zu bytes", kernel.name, i,

@@ -12,6 +12,7 @@
 #include <functional>
 #include <string>
 #include <sys/wait.h>
+#include <thread>
 #include <unistd.h>
 #include <vector>
 
@@ -310,6 +311,25 @@ void refusals(void *blas) {
     breaks("a product beyond its memory", CUDA_ERROR_ILLEGAL_ADDRESS, [&] { gemm(40, 6, 4, 0, 68); });
 }
 
+// Two threads, each in its own stream. What one uploads the other may use once it was waited for; before, it is a hazard, and counted.
+void races() {
+    const std::vector<float> a(1000, 1);
+    const Slice<float> waited(a), early(a), out(1000);
+    CUfunction copy = kernel("unary", "ucopy_f32");
+    CUcontext context;
+    DONE(cuCtxGetCurrent(&context));
+    DONE(cuMemcpyHtoDAsync(waited.at, a.data(), 4000, CU_STREAM_PER_THREAD));
+    DONE(cuStreamSynchronize(CU_STREAM_PER_THREAD));
+    DONE(cuMemcpyHtoDAsync(early.at, a.data(), 4000, CU_STREAM_PER_THREAD));
+    std::thread([&] {
+        DONE(cuCtxSetCurrent(context));
+        const Slice<float> own(1000);
+        for (const Slice<float> *from : {&waited, &early})
+            DONE(launch(copy, for_elements(1000), std::size_t(1000), std::size_t(1), CUdeviceptr(0), from->at, own.at));
+        DONE(cuCtxSynchronize());
+    }).join();
+}
+
 } // namespace
 
 int main() {
@@ -337,6 +357,7 @@ int main() {
     products<double>(blas, 1, 70, 1e-13);
     products<__half>(blas, 2, 68, 1e-3);
     products<__nv_bfloat16>(blas, 14, 68, 1e-2);
+    races();
     refusals(blas);
     cublasDestroy_v2(blas);
     DONE(cuMemGetInfo(&free, &total));
