@@ -47,6 +47,7 @@ struct Lane {
     void *stack; // where it goes on
     unsigned x, y, z;
     bool done;
+    unsigned barrier; // the generation of the block in which it last came to a barrier: it waits while that is the present one
 };
 
 struct Warp {
@@ -85,24 +86,38 @@ void *fresh(unsigned lane) {
     return stack - 6;
 }
 
-// Let the next lane that is not done go on; the caller itself if there is no other.
-void give_way(void **from) {
-    unsigned next = block.current;
-    do next = next + 1 == block.size ? 0 : next + 1;
-    while (block.lanes[next].done && next != block.current);
-    if (next == block.current) return;
+// Go on with another lane.
+void give_way(void **from, unsigned next) {
     block.current = next;
     Lane &lane = block.lanes[next];
     if (!lane.stack) lane.stack = fresh(next);
     soft_switch(from, lane.stack);
 }
 
+// The next lane of the block that is not done; the current one if there is no other.
+unsigned next_of_block() {
+    unsigned next = block.current;
+    do next = next + 1 == block.size ? 0 : next + 1;
+    while (block.lanes[next].done && next != block.current);
+    return next;
+}
+
+// The next lane of the warp that can go on: their stacks are at hand. Else the next of the block.
+unsigned next_of_warp() {
+    const unsigned first = block.current / WARP * WARP;
+    for (unsigned i = 1; i < WARP; i++) {
+        const unsigned next = first + (block.current + i) % WARP;
+        if (next < block.size && !block.lanes[next].done && block.lanes[next].barrier != block.generation) return next;
+    }
+    return next_of_block();
+}
+
 // Wait until `generation` changes.
-void wait(const unsigned &generation) {
+void wait(const unsigned &generation, unsigned (*next_lane)()) {
     const unsigned now = generation, me = block.current;
     for (unsigned idle = 0; generation == now;) {
-        const unsigned before = block.progress;
-        give_way(&block.lanes[me].stack);
+        const unsigned before = block.progress, next = next_lane();
+        if (next != me) give_way(&block.lanes[me].stack, next);
         idle = block.progress == before ? idle + 1 : 0;
         if (idle > 2) fail("the threads of a block wait for each other for ever");
     }
@@ -138,9 +153,7 @@ void start() {
         void *unused;
         if (block.alive == 0) soft_switch(&unused, block.host);
         // The next goes on; one that has not begun takes this stack over.
-        unsigned next = block.current;
-        do next = next + 1 == block.size ? 0 : next + 1;
-        while (block.lanes[next].done);
+        const unsigned next = next_of_block();
         block.current = next;
         if (block.lanes[next].stack) soft_switch(&unused, block.lanes[next].stack);
     }
@@ -164,7 +177,7 @@ void run_block_of_fibers(const Launch &launch, void (*set_thread)(unsigned, unsi
     unsigned i = 0;
     for (unsigned z = 0; z < launch.block[2]; z++)
         for (unsigned y = 0; y < launch.block[1]; y++)
-            for (unsigned x = 0; x < launch.block[0]; x++, i++) block.lanes[i] = {nullptr, x, y, z, false};
+            for (unsigned x = 0; x < launch.block[0]; x++, i++) block.lanes[i] = {nullptr, x, y, z, false, block.generation - 1};
     for (unsigned w = 0; w * WARP < block.size; w++) {
         block.warps[w].alive = block.size - w * WARP < WARP ? block.size - w * WARP : WARP;
         block.warps[w].arrived = 0;
@@ -177,7 +190,8 @@ void run_block_of_fibers(const Launch &launch, void (*set_thread)(unsigned, unsi
 void soft_barrier() {
     using namespace soft;
     if (++block.arrived == block.alive) return release_block();
-    wait(block.generation);
+    block.lanes[block.current].barrier = block.generation;
+    wait(block.generation, next_of_block);
 }
 
 uint64_t soft_shuffle_xor(unsigned lanes, uint64_t bits, int mask, int width) {
@@ -191,7 +205,7 @@ uint64_t soft_shuffle_xor(unsigned lanes, uint64_t bits, int mask, int width) {
     uint64_t *given = warp.given[warp.generation % 2];
     given[lane] = bits;
     if (++warp.arrived == warp.alive) release(warp);
-    else wait(warp.generation);
+    else wait(warp.generation, next_of_warp);
     const unsigned from = lane ^ unsigned(mask);
     return from / width == lane / width ? given[from] : bits;
 }
