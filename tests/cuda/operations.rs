@@ -22,9 +22,8 @@ fn card() -> Device {
 
 /// Numbers that look random, from -1 to 1.
 fn random(shape: &[usize], seed: usize) -> Tensor {
-    let numbers: Vec<f32> = (0..shape.iter().product())
-        .map(|i: usize| (((i + 1) * (2 * seed + 7919)) as f32 * 0.618_034).sin())
-        .collect();
+    let numbers: Vec<f32> =
+        (0..shape.iter().product()).map(|i: usize| (((i + 1) * (2 * seed + 7919)) as f32 * 0.618_034).sin()).collect();
     Tensor::from_vec(numbers, shape, &Device::Cpu).unwrap()
 }
 
@@ -137,7 +136,8 @@ fn one_type_becomes_another() {
     for from in TYPES {
         for to in TYPES {
             let x = random(&[5, 40], 1).to_dtype(from).unwrap();
-            let want = x.to_dtype(to).unwrap().to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            let want =
+                x.to_dtype(to).unwrap().to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
             let got = x.to_device(&card).unwrap().to_dtype(to).unwrap().to_dtype(DType::F32).unwrap();
             assert_eq!(got.flatten_all().unwrap().to_vec1::<f32>().unwrap(), want, "{from:?} to {to:?}");
         }
