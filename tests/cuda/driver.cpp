@@ -77,8 +77,6 @@ bool is_pinned(const void *address) {
     return false;
 }
 
-constexpr std::size_t SMALL = 1 << 20; // moved even where nothing is computed: shapes and indices, which are looked at
-
 CUresult check(const char *what, CUdeviceptr address, std::size_t bytes) {
     std::string why;
     if (in_allocation(address, bytes, &why)) return CUDA_SUCCESS;

@@ -193,6 +193,8 @@ CUresult release(CUdeviceptr address, int stream) {
     }
     Memory &memory = s.devices[at->second.device];
     memory.used -= at->second.size;
+    // Where nothing is computed, fresh memory is zero: so what comes back from the device are numbers.
+    if (settings().count_only && at->second.size <= SMALL) std::memset(reinterpret_cast<void *>(at->first), 0, at->second.size);
     // What was large goes back to the host, which clears it: cheaper than to keep it.
     if (at->second.size >= std::size_t(64) << 20) madvise(reinterpret_cast<void *>(at->first), at->second.size, MADV_DONTNEED);
     give_back(memory, at->first, at->second.size + ALIGNMENT);

@@ -5,6 +5,9 @@
 
 namespace soft {
 
+// What is copied even where nothing is computed: shapes and indices, which are looked at.
+constexpr std::size_t SMALL = 1 << 20;
+
 // The device of the current context of the calling thread; -1: there is none.
 int current_device();
 
