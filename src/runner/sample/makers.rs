@@ -58,6 +58,8 @@ pub(super) fn make(
         stop,
         given_up: AtomicBool::new(false),
     };
+    // The makers have streams of their own on a graphics card, and nothing there waits for what this thread has put on it.
+    model.compute.synchronize()?;
     let (tell, turns) = mpsc::sync_channel(UNTOLD * shares.len());
     let work = Work { sampling, texts: Texts::new(sampling), batches: batches.into(), turns: tell };
     let work = Arc::new(Mutex::new(work));
