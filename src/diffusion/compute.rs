@@ -98,8 +98,8 @@ impl Compute {
         self.dtype
     }
 
-    /// Wait until the device has done what was asked of it. Each thread has a stream of its own on a graphics card: what one has
-    /// computed or uploaded another may use only after this.
+    /// Wait until the device has done what this thread asked of it. Each thread has a stream of its own on a graphics card: what
+    /// one has computed or uploaded another may use, or free, only after this.
     pub fn synchronize(&self) -> Result<()> {
         Ok(self.device.synchronize()?)
     }
