@@ -28,7 +28,7 @@ fn random(shape: &[usize], seed: usize) -> Tensor {
 }
 
 /// Compute the same on the CPU in float32 and on the card in every type, from the same numbers.
-fn same(what: &str, inputs: &[Tensor], compute: impl Fn(&[Tensor]) -> Result<Tensor>) {
+fn same(what: &str, inputs: &[&Tensor], compute: impl Fn(&[Tensor]) -> Result<Tensor>) {
     let card = card();
     for dtype in TYPES {
         let rounded: Vec<_> = inputs.iter().map(|x| x.to_dtype(dtype).unwrap()).collect();
@@ -58,17 +58,17 @@ fn numbers_go_to_the_card_and_back() {
 #[test]
 fn elementwise_operations() {
     let (a, b) = (random(&[6, 33], 1), random(&[6, 33], 2));
-    same("affine", &[a.clone()], |x| x[0].affine(3.0, -0.5));
-    same("sum", &[a.clone(), b.clone()], |x| &x[0] + &x[1]);
-    same("product of views", &[a.clone(), b.clone()], |x| x[0].t()? * x[1].t()?);
-    same("broadcast", &[a.clone(), random(&[1, 33], 3)], |x| x[0].broadcast_mul(&x[1]));
-    same("silu", &[a.clone()], |x| x[0].silu());
-    same("gelu", &[a.clone()], |x| x[0].gelu_erf());
-    same("sigmoid", &[a.clone()], |x| sigmoid(&x[0]));
-    same("root", &[a.sqr().unwrap()], |x| x[0].affine(1.0, 0.1)?.sqrt()?.recip());
-    same("powf", &[a.abs().unwrap()], |x| x[0].powf(1.7));
-    same("clamp", &[a.clone()], |x| x[0].clamp(-0.3, 0.4));
-    same("choice", &[a.clone(), b.clone()], |x| x[0].ge(&x[1])?.where_cond(&x[0], &x[1]));
+    same("affine", &[&a], |x| x[0].affine(3.0, -0.5));
+    same("sum", &[&a, &b], |x| &x[0] + &x[1]);
+    same("product of views", &[&a, &b], |x| x[0].t()? * x[1].t()?);
+    same("broadcast", &[&a, &random(&[1, 33], 3)], |x| x[0].broadcast_mul(&x[1]));
+    same("silu", &[&a], |x| x[0].silu());
+    same("gelu", &[&a], |x| x[0].gelu_erf());
+    same("sigmoid", &[&a], |x| sigmoid(&x[0]));
+    same("root", &[&a.sqr().unwrap()], |x| x[0].affine(1.0, 0.1)?.sqrt()?.recip());
+    same("powf", &[&a.abs().unwrap()], |x| x[0].powf(1.7));
+    same("clamp", &[&a], |x| x[0].clamp(-0.3, 0.4));
+    same("choice", &[&a, &b], |x| x[0].ge(&x[1])?.where_cond(&x[0], &x[1]));
 }
 
 #[test]
@@ -77,8 +77,8 @@ fn products_of_matrices() {
         let (a, b) = (random(&[batch, m, k], 1), random(&[batch, k, n], 2));
         // As numbers get larger with k, so do their errors in 16 bits.
         let scale = 1.0 / (k as f64).sqrt();
-        same("matmul", &[a.clone(), b.clone()], |x| x[0].matmul(&x[1])?.affine(scale, 0.0));
-        same("matmul of transposed", &[a.clone(), b.clone()], |x| {
+        same("matmul", &[&a, &b], |x| x[0].matmul(&x[1])?.affine(scale, 0.0));
+        same("matmul of transposed", &[&a, &b], |x| {
             let (a, b) = (x[0].transpose(1, 2)?.contiguous()?, x[1].transpose(1, 2)?.contiguous()?);
             a.transpose(1, 2)?.matmul(&b.transpose(1, 2)?)?.affine(scale, 0.0)
         });
@@ -90,14 +90,14 @@ fn pictures() {
     let x = random(&[2, 3, 9, 8], 1);
     for (kernel, padding, stride) in [(3, 1, 1), (3, 1, 2), (1, 0, 1), (3, 0, 2)] {
         let weight = random(&[5, 3, kernel, kernel], 2).affine(0.3, 0.0).unwrap();
-        same("conv2d", &[x.clone(), weight], |x| x[0].conv2d(&x[1], padding, stride, 1, 1));
+        same("conv2d", &[&x, &weight], |x| x[0].conv2d(&x[1], padding, stride, 1, 1));
     }
-    same("upsampling", &[x.clone()], |x| x[0].upsample_nearest2d(18, 16));
-    same("pooling", &[random(&[2, 3, 8, 6], 3)], |x| x[0].avg_pool2d(2));
-    same("zeros around", &[x.clone()], |x| x[0].pad_with_zeros(2, 1, 2)?.pad_with_zeros(3, 0, 1));
-    same("channels last", &[x.clone()], |x| x[0].permute((0, 2, 3, 1))?.contiguous());
-    same("concatenation", &[x.clone(), random(&[2, 4, 9, 8], 4)], |x| Tensor::cat(&[&x[0], &x[1]], 1));
-    same("a part", &[x], |x| x[0].narrow(2, 3, 4)?.i((.., 1..3))?.contiguous());
+    same("upsampling", &[&x], |x| x[0].upsample_nearest2d(18, 16));
+    same("pooling", &[&random(&[2, 3, 8, 6], 3)], |x| x[0].avg_pool2d(2));
+    same("zeros around", &[&x], |x| x[0].pad_with_zeros(2, 1, 2)?.pad_with_zeros(3, 0, 1));
+    same("channels last", &[&x], |x| x[0].permute((0, 2, 3, 1))?.contiguous());
+    same("concatenation", &[&x, &random(&[2, 4, 9, 8], 4)], |x| Tensor::cat(&[&x[0], &x[1]], 1));
+    same("a part", &[&x], |x| x[0].narrow(2, 3, 4)?.i((.., 1..3))?.contiguous());
 }
 
 #[test]
@@ -105,11 +105,11 @@ fn reductions() {
     for width in [7, 33, 257, 1500] {
         let x = random(&[4, width], 1);
         let scale = 1.0 / width as f64;
-        same("mean", &[x.clone()], |x| x[0].sum_keepdim(D::Minus1)?.affine(scale, 0.0));
-        same("mean of columns", &[x.clone()], |x| x[0].sum_keepdim(0));
-        same("largest", &[x.clone()], |x| x[0].max(D::Minus1));
-        same("softmax", &[x.clone()], |x| softmax_last_dim(&x[0]));
-        same("all", &[x.affine(0.1, 0.0).unwrap()], |x| x[0].sqr()?.mean_all());
+        same("mean", &[&x], |x| x[0].sum_keepdim(D::Minus1)?.affine(scale, 0.0));
+        same("mean of columns", &[&x], |x| x[0].sum_keepdim(0));
+        same("largest", &[&x], |x| x[0].max(D::Minus1));
+        same("softmax", &[&x], |x| softmax_last_dim(&x[0]));
+        same("all", &[&x.affine(0.1, 0.0).unwrap()], |x| x[0].sqr()?.mean_all());
     }
     let x = random(&[4, 90], 2);
     let want = x.argmax(D::Minus1).unwrap().to_vec1::<u32>().unwrap();
