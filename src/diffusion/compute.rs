@@ -98,6 +98,12 @@ impl Compute {
         self.dtype
     }
 
+    /// Wait until the device has done what this thread asked of it. Each thread has a stream of its own on a graphics card: what
+    /// one has computed or uploaded another may use, or free, only after this.
+    pub fn synchronize(&self) -> Result<()> {
+        Ok(self.device.synchronize()?)
+    }
+
     /// Run `f`, which computes with the model: for the CPU kernels on a thread of their pool, so that the many small ones
     /// need not wake one each.
     pub fn run<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {

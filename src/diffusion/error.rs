@@ -96,9 +96,33 @@ pub enum Error {
     #[error("{0}")]
     Setting(String),
     /// A computation failed; a bug or too little memory.
-    #[error("computation failed: {0}")]
+    #[error("{}", failed(.0))]
     Tensor(#[from] candle_core::Error),
+}
+
+/// What is said of a computation that failed. Of a graphics card that is full, what to do.
+fn failed(error: &candle_core::Error) -> String {
+    let text = error.to_string();
+    if text.contains("OUT_OF_MEMORY") {
+        return "the graphics card has no memory left for this: take a smaller batch_size, of a training also \
+                gradient_checkpointing; `nvidia-smi` tells what else is on the card"
+            .into();
+    }
+    format!("computation failed: {text}")
 }
 
 /// The result of everything here.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_graphics_card_is_called_so_and_other_failures_by_their_own_words() {
+        let said = |text: &str| Error::from(candle_core::Error::Msg(text.into())).to_string();
+        let full = said("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")");
+        assert!(full.contains("no memory left") && full.contains("batch_size"), "{full}");
+        assert_eq!(said("shape mismatch"), "computation failed: shape mismatch");
+    }
+}

@@ -285,14 +285,24 @@ const TRY: Duration = Duration::from_millis(100);
 impl Speed {
     /// Try it: for about a fifth of a second, products of the size that a UNet's middle has, and copies.
     pub fn measure(compute: &Compute) -> Result<Self> {
-        if compute.is_by_kernels() { Ok(Self::of_kernels()) } else { Ok(Self::of_tensor_operations(compute)?) }
+        if compute.is_by_kernels() {
+            return Ok(Self::of_kernels());
+        }
+        // On a card that others have filled, with less: it is told what is short only after this.
+        let mut numbers = 1 << 24;
+        loop {
+            match Self::of_tensor_operations(compute, numbers) {
+                Err(_) if numbers > 1 << 14 => numbers /= 4,
+                measured => return Ok(measured?),
+            }
+        }
     }
 
-    fn of_tensor_operations(compute: &Compute) -> candle_core::Result<Self> {
-        const SIDE: usize = 1024;
-        let (device, numbers) = (compute.device(), 1 << 24);
+    /// By copies of so many numbers, and products of matrices of 1024 × 1024 or as many.
+    fn of_tensor_operations(compute: &Compute, numbers: usize) -> candle_core::Result<Self> {
+        let (device, side) = (compute.device(), numbers.isqrt().min(1024));
         let tensor = |shape: &[usize]| Tensor::zeros(shape, compute.dtype(), device);
-        let (matrix, source) = (tensor(&[SIDE, SIDE])?, tensor(&[numbers])?);
+        let (matrix, source) = (tensor(&[side, side])?, tensor(&[numbers])?);
         // Once before it counts: a graphics card loads its code then.
         let try_it = |f: &dyn Fn() -> candle_core::Result<Tensor>| {
             f()?;
@@ -304,7 +314,7 @@ impl Speed {
         let product = try_it(&|| matrix.matmul(&matrix))?;
         let copy = try_it(&|| source.affine(1.0, 1.0))?;
         let bytes = source.elem_count() * compute.dtype().size_in_bytes();
-        Ok(Self { flops: 2.0 * (SIDE as f64).powi(3) / product, bytes: bytes as f64 / copy })
+        Ok(Self { flops: 2.0 * (side as f64).powi(3) / product, bytes: bytes as f64 / copy })
     }
 
     fn of_kernels() -> Self {

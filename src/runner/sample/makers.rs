@@ -58,6 +58,8 @@ pub(super) fn make(
         stop,
         given_up: AtomicBool::new(false),
     };
+    // The makers have streams of their own on a graphics card, and nothing there waits for what this thread has put on it.
+    model.compute.synchronize()?;
     let (tell, turns) = mpsc::sync_channel(UNTOLD * shares.len());
     let work = Work { sampling, texts: Texts::new(sampling), batches: batches.into(), turns: tell };
     let work = Arc::new(Mutex::new(work));
@@ -66,7 +68,12 @@ pub(super) fn make(
         for threads in shares {
             let (to_disk, decoded) = mpsc::sync_channel(WAITING);
             let (makers, work) = (&makers, Arc::clone(&work));
-            all.push(scope.spawn(move || threads.run(|| makers.compute(&work, &to_disk))));
+            all.push(scope.spawn(move || {
+                threads.run(|| makers.compute(&work, &to_disk));
+                // What was broken off may still be computed, and the weights go away with this sampling. What goes wrong here comes
+                // again with the next that is asked of the device.
+                let _ = model.compute.synchronize();
+            }));
             all.push(scope.spawn(move || makers.write(&decoded)));
         }
         // The turns end with the last maker.

@@ -358,7 +358,7 @@ impl Overlay for Form {
             self.reading.is_none(),
         );
         let seen = self.choice.seen(self.rows.len(), 1, inner.height as usize);
-        let width = inner.width.saturating_sub(26) as usize;
+        let width = inner.width.saturating_sub(27) as usize;
         let is_typed = values(&self.rows[self.choice.index].name, &self.start(), &self.concept.file.train).is_empty();
         for index in seen.clone() {
             let row = &self.rows[index];
