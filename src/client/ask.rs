@@ -115,7 +115,11 @@ fn ask_of(program: &Path, request: &Request) -> Result<Reply, Error> {
     }
     let output = runner.wait_with_output().map_err(Error::Start)?;
     serde_json::from_slice(&output.stdout).map_err(|_| {
-        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        let mut said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        // The loader's own status: a library is missing.
+        if output.status.code() == Some(127) {
+            said += ": install CUDA's libraries, or name their folder in LD_LIBRARY_PATH";
+        }
         Error::EndedAtOnce { status: output.status, log: said }
     })
 }

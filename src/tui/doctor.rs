@@ -133,9 +133,7 @@ pub fn theme_words(set: Option<Theme>, told: Theme) -> String {
 /// # Errors
 /// It does not start, or does not fit this program.
 fn usable_cuda() -> Result<Option<Build>, String> {
-    let build = cuda_build().map_err(|error| {
-        format!("does not start: {error}: install CUDA's libraries, or name their folder in LD_LIBRARY_PATH")
-    })?;
+    let build = cuda_build().map_err(|error| format!("cannot be used: {error}"))?;
     let (own, remedy) = (Build::own().version, "build both again, together");
     match build {
         Some(build) if !build.cuda => Err(format!("was built without the feature cuda: {remedy}")),

@@ -52,9 +52,11 @@ fn only_jobs_on_graphics_cards_need_the_program_for_them() {
     let run = |arguments: &[&str]| {
         std::process::Command::new(&program).env("CATBENCH_HOME", workspace.home()).args(arguments).assert()
     };
-    run(&["doctor"]).code(0).stdout(contains("catbench-cuda does not start").and(contains("libcublas.so.13")));
+    run(&["doctor"]).code(0).stdout(contains("catbench-cuda cannot be used").and(contains("libcublas.so.13")));
     run(&["train", "demo", "--steps", "1", "--batch-size", "1", "--sample-every", "0"]).code(0);
-    run(&["train", "demo", "--device", "cuda:0"]).code(1).stderr(contains("libcublas.so.13"));
+    run(&["train", "demo", "--device", "cuda:0"])
+        .code(1)
+        .stderr(contains("libcublas.so.13").and(contains("LD_LIBRARY_PATH")));
     run(&["daemon", "stop"]).code(0);
 }
 
