@@ -34,8 +34,7 @@ pub fn own() -> io::Result<PathBuf> {
     Ok(OWN.get_or_init(|| path).clone())
 }
 
-/// What computes on graphics cards, of the installation of `own`: that itself, if it was built so, else the program beside it; none
-/// where there is none.
+/// The program that computes on graphics cards: `own` if it was built for that, else the one that lies beside it. None if neither is so.
 pub fn with_cuda(own: &Path) -> Option<PathBuf> {
     if cfg!(feature = "cuda") {
         return Some(own.to_owned());

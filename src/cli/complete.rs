@@ -8,7 +8,7 @@ use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 use clap_complete::env::{CompleteEnv, Shells};
 
 use super::Cli;
-use super::settings::all_presets;
+use super::settings::{all_presets, named_method};
 use super::table::Format;
 use crate::fs::is_shown;
 use crate::method::MethodSettings;
@@ -89,17 +89,15 @@ fn with_value(verb: &str, arg: Arg) -> Arg {
     }
 }
 
-/// The words that a setting takes. `train` looks in the settings of all methods, other verbs in those of samplings and scorings;
-/// `sample --grid` takes the axes of sheets.
+/// The words that the option `id` of `verb` takes. Options of `train` are settings of any method, options of other verbs are settings of
+/// samplings and scorings, and `sample --grid` takes the axes of sheets.
 fn setting_words(verb: &str, id: &str) -> Option<Vec<&'static str>> {
     let methods = || MethodSettings::ALL.iter();
     let rows: Vec<&Row> = match (verb, id) {
         ("sample", "grid") => return Some(Axis::WORDS.to_vec()),
         ("train", "preset") => {
-            let named: Vec<String> = std::env::args().collect();
-            let method = MethodSettings::ALL.iter().find(|method| named.iter().any(|word| word == method.name));
-            let presets = |method: &&Declaration| method.presets.iter().map(|preset| preset.name).collect();
-            return Some(method.map_or_else(|| all_presets().into_iter().collect(), presets));
+            let presets = |method: &Declaration| method.presets.iter().map(|preset| preset.name).collect();
+            return Some(named_method().map_or_else(|| all_presets().into_iter().collect(), presets));
         }
         ("train", _) => methods().flat_map(|method| TrainConfig::rows_of(method)).collect(),
         _ => SampleConfig::rows().chain(ScoreConfig::ROWS).collect(),

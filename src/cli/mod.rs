@@ -297,8 +297,10 @@ pub fn main() -> ExitCode {
     if let Some(why) = Home::passed_over().filter(|_| cli.verb.as_ref().is_none_or(uses_home)) {
         errln!("{why}");
     }
-    if cli.verb.as_ref().is_none_or(|verb| uses_home(verb) && !is_daemon(verb)) {
-        choose_device(cli.verb.as_ref().is_some_and(begins_jobs));
+    // Cards are asked, which takes a moment: only where a job may begin, or what it would take is shown.
+    let begins = cli.verb.as_ref().is_some_and(begins_jobs);
+    if begins || matches!(cli.verb, None | Some(Verb::Open(_) | Verb::Demo(_) | Verb::Doctor(_))) {
+        choose_device(begins);
     }
     let Some(verb) = cli.verb else { return alone() };
     // These live on whoever reads what they say.

@@ -1,5 +1,5 @@
 //! Options of the command line, made from the tables of settings. A training takes the options of all methods; its help shows only
-//! those of the chosen method.
+//! the options of the chosen method.
 
 use std::collections::BTreeSet;
 use std::marker::PhantomData;
@@ -175,13 +175,18 @@ impl SettingOptions<ScoreConfig> {
     }
 }
 
-/// The method that the command line names, whose settings its help shows; else the usual one.
-fn chosen() -> &'static Declaration {
+/// The method that the command line names.
+pub fn named_method() -> Option<&'static Declaration> {
     let words: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
     let after = words.windows(2).find(|pair| pair[0] == "--method").map(|pair| pair[1].as_str());
     let named = after.or_else(|| words.iter().find_map(|word| word.strip_prefix("--method=")));
     let find = |name: &str| MethodSettings::ALL.iter().find(|method| method.name == name);
-    named.and_then(find).copied().unwrap_or(MethodSettings::ALL[0])
+    named.and_then(find).copied()
+}
+
+/// The method whose settings help shows: the named one, else the usual one.
+fn chosen() -> &'static Declaration {
+    named_method().unwrap_or(MethodSettings::ALL[0])
 }
 
 /// What `preset` sets, in words.
@@ -218,7 +223,7 @@ fn help(row: &Row, chosen: &Declaration) -> String {
 impl Table for TrainConfig {
     const GROUP: &'static str = "settings";
 
-    /// Rows of the chosen method come first, then those of other methods.
+    /// Rows of the chosen method come first, then rows of other methods.
     fn rows() -> Vec<&'static Row> {
         let mut rows = Self::rows_of(chosen());
         for row in MethodSettings::ALL.iter().flat_map(|method| method.settings) {

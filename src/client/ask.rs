@@ -66,7 +66,7 @@ pub fn text_layers(base_model: ModelSpec) -> Result<usize, Error> {
     }
 }
 
-/// What the program for graphics cards was built with, by itself; none where there is none.
+/// Ask the program for graphics cards what it was built with. None if this installation has no such program.
 ///
 /// # Errors
 /// It does not start, or is not of this version.

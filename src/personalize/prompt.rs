@@ -52,7 +52,7 @@ impl WordLengths {
 /// The first id of a word that is counted, and not encoded: no vocabulary reaches it.
 const WORD: u32 = u32::MAX / 2;
 
-/// How `text` is read with words of so many positions at these places.
+/// Tokenize `text`. `words` says where words of concepts stand, and how many positions each takes.
 fn tokens(text: &str, words: impl Iterator<Item = (Range<usize>, usize)>, tokenizer: &Tokenizer) -> Result<Tokens> {
     let word = |(range, length)| Span { range, ids: WORD..WORD + length as u32 };
     let spans: Vec<_> = words.filter(|(_, length)| *length > 0).map(word).collect();

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use serde::{Deserialize, Serialize};
 
 use super::settings::{SettingError, words};
-use crate::programs;
+use crate::programs::{self, BUILD_CUDA, CUDA};
 
 /// What computes: `cpu`, `cuda:N` or `metal`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -131,16 +131,18 @@ impl DeviceName {
 
     /// Refuse a device that this program was built without, and numbers that the device cannot compute with.
     pub fn check(self, dtype: FloatType) -> Result<(), SettingError> {
-        let refuse =
-            |setting: &'static str, value: String, cause: &'static str| Err(SettingError::new(setting, value, cause));
+        let refuse = |setting: &'static str, value: String, cause: &str| {
+            Err(SettingError::new(setting, value, cause.to_owned()))
+        };
         match self {
             _ if self.is_built_in() && (self, dtype) != (Self::Cpu, FloatType::Bf16) => Ok(()),
             Self::Cpu => refuse("dtype", dtype.to_string(), "the cpu does not multiply bf16: use f32, or f16"),
             Self::Cuda(_) => refuse(
                 "device",
                 self.to_string(),
-                "catbench-cuda, which computes there, is not beside this program: use cpu, or build it with `cargo build \
-                 --release --features cuda --bin catbench-cuda`",
+                &format!(
+                    "{CUDA}, which computes there, is not beside this program: use cpu, or build it with `{BUILD_CUDA}`"
+                ),
             ),
             Self::Metal => refuse(
                 "device",

@@ -298,7 +298,7 @@ impl Speed {
         }
     }
 
-    /// By copies of so many numbers, and products of matrices of 1024 × 1024 or as many.
+    /// Time copies of `numbers` numbers, and products of square matrices: of 1024 × 1024, or smaller if these have more numbers.
     fn of_tensor_operations(compute: &Compute, numbers: usize) -> candle_core::Result<Self> {
         let (device, side) = (compute.device(), numbers.isqrt().min(1024));
         let tensor = |shape: &[usize]| Tensor::zeros(shape, compute.dtype(), device);
