@@ -34,6 +34,15 @@ pub fn own() -> io::Result<PathBuf> {
     Ok(OWN.get_or_init(|| path).clone())
 }
 
+/// What the libraries of CUDA read from the environment of a program, where its user has not set it. Cards have the numbers that
+/// `nvidia-smi` and [`graphics_cards`](crate::workspace::graphics_cards) give them; float32 is float32, for cuDNN would round it to TF32.
+const FOR_CARDS: [(&str, &str); 2] = [("CUDA_DEVICE_ORDER", "PCI_BUS_ID"), ("NVIDIA_TF32_OVERRIDE", "0")];
+
+/// Variables that a program for graphics cards is started with, beside those that `is_set`.
+pub fn for_cards(is_set: impl Fn(&str) -> bool) -> impl Iterator<Item = (&'static str, &'static str)> {
+    FOR_CARDS.into_iter().filter(move |(name, _)| !is_set(name))
+}
+
 /// The program that computes on graphics cards: `own` if it was built for that, else the one that lies beside it. None if neither is so.
 pub fn with_cuda(own: &Path) -> Option<PathBuf> {
     if cfg!(feature = "cuda") {

@@ -4,6 +4,13 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::net::UnixStream;
+#[cfg(feature = "cuda")]
+use std::sync::Arc;
+
+#[cfg(feature = "cuda")]
+use candle_core::cuda_backend::cudarc::driver::{
+    CudaContext, DeviceRepr, DriverError, PinnedHostSlice, ValidAsZeroBits,
+};
 
 /// A whole file as memory, read page by page when touched.
 pub fn map_file(file: &File) -> io::Result<memmap2::Mmap> {
@@ -12,6 +19,21 @@ pub fn map_file(file: &File) -> io::Result<memmap2::Mmap> {
     // short, which nothing here checks or could. Where one writes, the bytes behind the slice change while it is borrowed: weights
     // are then partly from another file. Where one cuts it short, a read past the end raises SIGBUS, which ends this process.
     unsafe { memmap2::Mmap::map(file) }
+}
+
+/// Page-locked memory for `count` numbers, all zero.
+#[cfg(feature = "cuda")]
+pub fn pinned<T: DeviceRepr + ValidAsZeroBits>(
+    context: &Arc<CudaContext>,
+    count: usize,
+) -> Result<PinnedHostSlice<T>, DriverError> {
+    // SAFETY: the memory is of `count` numbers, nobody else has it yet, and it is written before anybody reads it: every type that is
+    // valid as zeros is then valid. Plain flags: the processor reads write-combined memory slowly.
+    unsafe {
+        let mut memory = context.alloc_pinned_with_flags(count, 0)?;
+        std::ptr::write_bytes(memory.as_mut_ptr()?, 0, count);
+        Ok(memory)
+    }
 }
 
 /// The user of the process at the other end of `stream`, which for one that listens is who it was when it began to.

@@ -146,12 +146,15 @@ impl Protocol {
 
     /// How all pictures are sampled, but for their prompts. `path` is the protocol's, for errors.
     fn sampling(&self, path: &Path) -> Result<SampleConfig, Error> {
-        let mut sample = SampleConfig::default().as_preset(self.train.config().preset()?);
+        let mut sample = SampleConfig::here().as_preset(self.train.config().preset()?);
         for (name, value) in &self.sample {
             sample.set(name, &crate::json::to_value(value).unwrap_or_default()).map_err(|error| {
                 let problem = format!("[sample] {name} = {value}: {}", error.cause);
                 workspace::Error::invalid(path, problem, "write what a sampling can have, or leave it out")
             })?;
+        }
+        if !self.sample.contains_key("dtype") {
+            sample.shared.dtype = sample.shared.device.usual_dtype();
         }
         sample.check()?;
         Ok(sample)
@@ -229,6 +232,8 @@ impl Args {
             let mut train = protocol.train.config().clone();
             let mut sample = SampleConfig { prompts: protocol.prompts[&subject.prompts].clone(), ..sampled.clone() };
             if let Some(device) = self.device.map(Where::device) {
+                train.dtype = train.device.dtype_on(device, train.dtype);
+                sample.shared.dtype = sample.shared.device.dtype_on(device, sample.shared.dtype);
                 (train.device, sample.shared.device) = (device, device);
             }
             let photo_masks = protocol.photo_masks.filter(|maker| *maker != MaskMaker::Nobody).map(|maker| {

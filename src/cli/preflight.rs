@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{Error, print_json};
 use crate::client::{Ready, words};
 use crate::fs::Show;
-use crate::protocol::{Estimate, FloatType, TrainConfig};
+use crate::protocol::{Estimate, FloatType, NO_TIME, TimeEstimate, TrainConfig};
 use crate::workspace::{self, Concept, JobFolder, Preflight, effective_settings, photo_name};
 
 /// Rows of a preflight: what, and how.
@@ -61,8 +61,12 @@ pub fn say_start(from_concept: &toml::Table) {
 pub fn say_plan(what: String, estimates: &[Estimate]) {
     let Some(largest) = estimates.iter().max_by_key(|estimate| estimate.peak_bytes) else { return };
     let mut all = largest.without_prompts();
-    all.time.total_seconds = estimates.iter().map(|estimate| estimate.time.total_seconds).sum();
-    all.time.step_seconds = estimates.iter().find_map(|estimate| estimate.time.step_seconds);
+    let times: Option<Vec<_>> = estimates.iter().map(|estimate| estimate.time.as_ref()).collect();
+    all.time = all.time.zip(times).map(|(time, times)| TimeEstimate {
+        total_seconds: times.iter().map(|time| time.total_seconds).sum(),
+        step_seconds: times.iter().find_map(|time| time.step_seconds),
+        ..time
+    });
     // A training is where the photos are encoded and the UNet is; a scoring is where the score models are.
     for part in estimates.iter().flat_map(|estimate| &estimate.parts) {
         if !all.parts.iter().any(|known| known.name == part.name && known.path == part.path) {
@@ -159,15 +163,16 @@ fn rows(told: &Summary<'_>, photos: Option<&Preflight>, estimate: &Estimate) -> 
     if let Some(short) = &estimate.short {
         rows.push(("warning", format!("{short}; as it is it begins only if more is free by then")));
     }
-    let time = &estimate.time;
-    let step = time.step_seconds.map(|step| format!("{} a step, ", words::short_duration(step)));
-    let value = format!(
-        "about {} ({}{} a picture), {}",
-        words::duration(time.total_seconds),
-        step.unwrap_or_default(),
-        words::short_duration(time.picture_seconds),
-        time.how
-    );
-    rows.push(("time", value));
+    let time = estimate.time.as_ref().map(|time| {
+        let step = time.step_seconds.map(|step| format!("{} a step, ", words::short_duration(step)));
+        format!(
+            "about {} ({}{} a picture), {}",
+            words::duration(time.total_seconds),
+            step.unwrap_or_default(),
+            words::short_duration(time.picture_seconds),
+            time.how
+        )
+    });
+    rows.push(("time", time.unwrap_or_else(|| NO_TIME.into())));
     rows
 }

@@ -150,7 +150,7 @@ fn preview(reckoned: &Reckoned, json: bool) {
             "lines": counts,
             "prompts": prompts,
             "pictures": pictures,
-            "seconds": estimate.time.total_seconds,
+            "seconds": estimate.time.as_ref().map(|time| time.total_seconds),
             "bytes": room.needed,
             "free_bytes": room.free,
             "cut_prompts": estimate.cut_prompts,

@@ -8,9 +8,7 @@ use clap::{Arg, ArgGroup, ArgMatches, Command, FromArgMatches};
 
 use super::Where;
 use crate::method::MethodSettings;
-use crate::protocol::{
-    Declaration, DeviceName, FloatType, Kind, Preset, Row, SampleConfig, ScoreConfig, SettingError, TrainConfig,
-};
+use crate::protocol::{Declaration, Kind, Preset, Row, SampleConfig, ScoreConfig, SettingError, TrainConfig};
 use crate::workspace::Concept;
 
 /// A table of settings that are options.
@@ -119,11 +117,6 @@ impl<T> SettingOptions<T> {
         self.text("device").and_then(|text| text.parse().ok())
     }
 
-    /// Whether nobody has named the numbers: they are those that are usual on `device`, and follow when another is given.
-    fn is_usual_dtype(&self, device: DeviceName, dtype: FloatType) -> bool {
-        !self.has("dtype") && dtype == device.usual_dtype()
-    }
-
     /// Have `set` set all that is given.
     fn each(&self, mut set: impl FnMut(&'static str, &str) -> Result<(), SettingError>) -> Result<(), SettingError> {
         self.given.iter().try_for_each(|(name, text)| match self.device().filter(|_| *name == "device") {
@@ -148,10 +141,10 @@ impl SettingOptions<SampleConfig> {
     /// # Errors
     /// A setting that cannot be so.
     pub fn apply(&self, config: &mut SampleConfig) -> Result<(), SettingError> {
-        let usual = self.is_usual_dtype(config.shared.device, config.shared.dtype);
+        let before = config.shared.device;
         self.each(|name, text| config.set_text(name, text))?;
-        if usual {
-            config.shared.dtype = config.shared.device.usual_dtype();
+        if !self.has("dtype") {
+            config.shared.dtype = before.dtype_on(config.shared.device, config.shared.dtype);
         }
         Ok(())
     }
@@ -258,12 +251,12 @@ impl SettingOptions<TrainConfig> {
         } else {
             TrainConfig::of(self.text("method").unwrap_or(own.declaration().name), self.text("preset"))?
         };
-        let usual = self.is_usual_dtype(config.device, config.dtype);
+        let before = config.device;
         self.each(
             |name, text| if ["method", "preset"].contains(&name) { Ok(()) } else { config.set_text(name, text) },
         )?;
-        if usual {
-            config.dtype = config.device.usual_dtype();
+        if !self.has("dtype") {
+            config.dtype = before.dtype_on(config.device, config.dtype);
         }
         Ok(config)
     }

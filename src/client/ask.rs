@@ -104,6 +104,7 @@ fn ask_of(program: &Path, request: &Request) -> Result<Reply, Error> {
     let question = json::to_vec(request).map_err(|error| wrong(&error))?;
     let mut runner = Command::new(program)
         .arg("runner")
+        .envs(programs::for_cards(|name| std::env::var_os(name).is_some()))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Asked, Error, Ready, words};
 use crate::fs::Show;
-use crate::protocol::{Axis, Estimate, JobInfo, OtherConcept, PictureConfig, SampleConfig, with_class_words};
+use crate::protocol::{Axis, Estimate, JobInfo, NO_TIME, OtherConcept, PictureConfig, SampleConfig, with_class_words};
 use crate::workspace::{
     self, BatchSpec, Concept, End, History, Home, JobFolder, LineCount, PromptList, Values, plan_sheets,
 };
@@ -124,7 +124,7 @@ impl Reckoned {
 
     /// How long it takes, in words.
     pub fn time(&self) -> String {
-        let time = &self.ready.estimate.time;
+        let Some(time) = &self.ready.estimate.time else { return NO_TIME.into() };
         let (all, each) = (words::duration(time.total_seconds), words::short_duration(time.picture_seconds));
         format!("about {all} ({each} a picture)")
     }

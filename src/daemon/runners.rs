@@ -15,6 +15,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::queue::Turn;
 use crate::fs::Show;
 use crate::json;
+use crate::programs;
 use crate::protocol::{Assignment, CONDITIONS, Conditions, DISK_FULL, DeviceName, Event, ModelSpec};
 use crate::workspace::{self, EventLog, JobFolder, free_disk};
 
@@ -172,6 +173,11 @@ fn spawn(turn: &Turn, assignment: &Assignment, model: ModelSpec, own: &Path) -> 
         crate::fs::open_append(&path).map_err(|error| std::io::Error::other(format!("{}: {error}", path.shown())))?;
     let (variable, huge_pages) = crate::sys::HUGE_PAGES;
     let mut command = Command::new(program);
+    let is_set = |name: &str| match &turn.conditions {
+        Some(conditions) => conditions.variables.contains_key(name),
+        None => std::env::var_os(name).is_some(),
+    };
+    let for_cards: Vec<_> = programs::for_cards(is_set).collect();
     if let Some(conditions) = &turn.conditions {
         // What counts and was not set where the job was asked for is not set here either.
         for (name, _) in std::env::vars_os() {
@@ -187,6 +193,7 @@ fn spawn(turn: &Turn, assignment: &Assignment, model: ModelSpec, own: &Path) -> 
         .arg("runner")
         .arg(&assignment.job)
         .args(["--from-seq", &assignment.from_seq.to_string(), "--keep"])
+        .envs(for_cards)
         .env(variable, huge_pages)
         .stdin(Stdio::piped())
         .stdout(log.try_clone()?)

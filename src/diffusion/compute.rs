@@ -88,6 +88,12 @@ impl Compute {
         Self { form: Form::Tensors, ..self }
     }
 
+    /// The same device, in float32.
+    #[must_use]
+    pub fn in_float32(&self) -> Self {
+        Self::new(self.device.clone(), DType::F32)
+    }
+
     /// Where the weights are.
     pub fn device(&self) -> &Device {
         &self.device

@@ -75,7 +75,7 @@ pub enum Error {
         cause: String,
     },
     /// A device cannot be used.
-    #[error("device {device} cannot be used: {source}")]
+    #[error("device {device} cannot be used: {}", not_opened(.source))]
     NoDevice {
         /// As in the config.
         device: String,
@@ -98,6 +98,25 @@ pub enum Error {
     /// A computation failed; a bug or too little memory.
     #[error("{}", failed(.0))]
     Tensor(#[from] candle_core::Error),
+}
+
+impl Error {
+    /// Whether a device cannot be used only because another process has it for itself, as cards in the mode EXCLUSIVE_PROCESS let it.
+    pub fn is_taken(&self) -> bool {
+        matches!(self, Self::NoDevice { source, .. } if says_taken(source))
+    }
+}
+
+fn says_taken(error: &candle_core::Error) -> bool {
+    error.to_string().contains("DEVICE_UNAVAILABLE")
+}
+
+/// What is said of a device that cannot be opened.
+fn not_opened(error: &candle_core::Error) -> String {
+    if says_taken(error) {
+        return "another process has it for itself; `nvidia-smi` tells which, and `nvidia-smi -c DEFAULT` lets several in".into();
+    }
+    error.to_string()
 }
 
 /// What is said of a computation that failed. Of a graphics card that is full, what to do.

@@ -15,6 +15,7 @@
 //! | `ops/` | the operations, forward and backward: by CPU kernels, by candle's tensor operations |
 //! | `kernels/` | the CPU kernels |
 //! | `compute` | where a model computes, and in which numbers |
+//! | `transfer` | numbers to and from a graphics card, which goes on meanwhile |
 //! | `cost/` | what all that takes, before it is done |
 //! | `embedding` | words that files add |
 //! | `files`, `check`, `hash` | the files of a model, whatever their form: what is wrong with them, what they are |
@@ -52,6 +53,7 @@ mod tensor_file;
 mod text_encoder;
 mod tokenizer;
 mod torch_noise;
+mod transfer;
 mod unet;
 mod vae;
 mod weights;
@@ -80,6 +82,7 @@ pub use tensor_file::{TensorFile, TensorInfo, header};
 pub use text_encoder::{Additions, PrefixLayer, TextEncoder};
 pub use tokenizer::{Span, Tokenizer, Tokens, odd_text};
 pub use torch_noise::TorchGenerator;
+pub use transfer::{Coming, Transfers};
 pub use unet::{CrossSeen, OwnSeen, Probe, UNet, UNetOptions};
 pub use vae::{Decoder, Encoder, Vae};
 pub(crate) use weights::Part;

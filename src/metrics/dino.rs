@@ -146,6 +146,10 @@ impl PictureModel for DinoScorer {
         &self.preprocessor
     }
 
+    fn device(&self) -> &Device {
+        &self.device
+    }
+
     fn width(&self) -> usize {
         self.width
     }

@@ -127,7 +127,7 @@ impl Measuring<'_> {
         // Everything that can be refused is refused before the first embedding.
         check_sizes(photos, samples)?;
         let texts = distinct(samples);
-        let text_embeds = self.clip.text_embeds(&texts)?;
+        let text_embeds = self.clip.text_embeds(&texts)?.to_device(&Device::Cpu)?;
         let photo_pairs: Vec<Masked> = photos.iter().map(|(image, mask)| (image, pixels(mask.as_ref()))).collect();
         let sample_pairs: Vec<Masked> =
             samples.iter().map(|sample| (&sample.image, pixels(sample.mask.as_ref()))).collect();
@@ -307,7 +307,7 @@ impl Measuring<'_> {
         let mut rows: Vec<f32> = Vec::with_capacity(pictures.len() * width);
         for (index, batch) in pictures.chunks(BATCH).enumerate() {
             let seen = batch.iter().map(|&picture| look(picture)).collect::<Result<Vec<_>, _>>()?;
-            let keys: Vec<Key> = seen.iter().map(|picture| key(&preprocessing, picture)).collect();
+            let keys: Vec<Key> = seen.iter().map(|picture| key(model.device(), &preprocessing, picture)).collect();
             let cached = |key| self.cache.and_then(|cache| cache.get(name, width, key));
             let mut found: Vec<Option<Vec<f32>>> = keys.iter().map(cached).collect();
             let missing: Vec<usize> = (0..seen.len()).filter(|&i| found[i].is_none()).collect();
@@ -331,10 +331,12 @@ fn pixels(mask: Option<&ScoredMask>) -> Option<&GrayImage> {
     mask.map(|mask| &mask.pixels)
 }
 
-/// What an embedding depends on besides its model.
-fn key(preprocessing: &str, picture: &RgbImage) -> Key {
+/// What an embedding depends on besides its model. A graphics card rounds otherwise than the CPU, whose embeddings are the same to the bit
+/// wherever they come from.
+fn key(device: &Device, preprocessing: &str, picture: &RgbImage) -> Key {
     let (width, height) = picture.dimensions();
-    let parts = [preprocessing.as_bytes(), &[0], &width.to_le_bytes(), &height.to_le_bytes(), picture];
+    let device: &[u8] = if device.is_cpu() { b"" } else { b"graphics card" };
+    let parts = [device, preprocessing.as_bytes(), &[0], &width.to_le_bytes(), &height.to_le_bytes(), picture];
     let mut hasher = Sha256::new();
     parts.iter().for_each(|part| hasher.update(part));
     hasher.finalize().into()

@@ -1,6 +1,6 @@
 //! What all score models of pictures have in common.
 
-use candle_core::{D, Tensor};
+use candle_core::{D, Device, Tensor};
 use image::RgbImage;
 
 use super::{Error, Preprocessor};
@@ -17,6 +17,9 @@ pub trait PictureModel {
 
     /// How pictures are prepared for it.
     fn preprocessor(&self) -> &Preprocessor;
+
+    /// Where it computes.
+    fn device(&self) -> &Device;
 
     /// Numbers of an embedding, D.
     fn width(&self) -> usize;

@@ -1,10 +1,10 @@
 //! The loss of a step, and how it is read: the mean squared error of the predicted noise, over the mask where one counts.
 
-use candle_core::{D, DType, Tensor};
+use candle_core::{D, Tensor};
 
 use super::draw::Draw;
 use super::error::{Error, Result};
-use crate::diffusion::{self, BaseModel};
+use crate::diffusion::{self, BaseModel, Coming};
 
 /// The loss of one step.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,8 +31,8 @@ pub struct Launched {
     pub(super) timesteps: Vec<u32>,
     /// Timesteps in each quarter of their range.
     pub(super) quarter: usize,
-    /// The loss of each sample, then a number that is 0 if the gradient is finite; one after the other on the device.
-    pub(super) numbers: Tensor,
+    /// The loss of each sample, then a number that is 0 if the gradient is finite.
+    pub(super) numbers: Coming,
 }
 
 impl Launched {
@@ -46,7 +46,7 @@ impl Launched {
     /// # Errors
     /// A loss or a gradient that is not finite: what was learned is lost from this step on.
     pub fn read(self) -> Result<StepLoss> {
-        let mut losses: Vec<f64> = self.numbers.to_dtype(DType::F64)?.to_vec1()?;
+        let mut losses = self.numbers.wait()?;
         let gradient = losses.pop();
         let loss = StepLoss::of(&losses, &self.timesteps, self.quarter);
         if !loss.loss.is_finite() || gradient != Some(0.0) {

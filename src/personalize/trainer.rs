@@ -2,11 +2,11 @@
 //! moves what is learned and nothing else.
 //!
 //! What depends on nothing learned is computed once: the latent distribution of every (photo, flip), and the texts as far as they do not.
-//! It stays on the device, as do the learned numbers and the optimizer's moments. Random numbers come from the CPU (see [`Noise`]), a
-//! picture's worth a step.
+//! It stays on the device, as do the learned numbers and the optimizer's moments. Random numbers come from the CPU (see [`Noise`]), two
+//! pictures' worth a sample of a step.
 //!
-//! A graphics card works behind the program: a step is [launched](Trainer::launch), and its loss, the only number that
-//! comes back, is [read](Launched::read) when the next step is under way.
+//! A graphics card works behind the program: a step is [launched](Trainer::launch), the random numbers of the next are drawn while the card is
+//! busy, and the losses, the only numbers that come back, are [read](Launched::read) when the next step is under way.
 
 use std::path::Path;
 
@@ -21,8 +21,8 @@ use super::optimizer::{AdamW, learning_rate};
 use super::photos::{CachedPhoto, TrainingPhoto, photos_hash};
 use super::prompt::Caption;
 use crate::diffusion::{
-    Additions, BaseModel, BegunTexts, Conditioning, Noise, Stream, Tape, TokenIds, Tracked, UNetOptions, finite_flag,
-    is_finite,
+    Additions, BaseModel, BegunTexts, Conditioning, Noise, Stream, Tape, TokenIds, Tracked, Transfers, UNetOptions,
+    finite_flag, is_finite,
 };
 use crate::method::Task;
 use crate::protocol::{SettingError, TrainConfig};
@@ -30,8 +30,21 @@ use crate::protocol::{SettingError, TrainConfig};
 /// (photo, t, noise) triples behind the loss at fixed noise.
 pub const FIXED_NOISE: usize = 16;
 
-/// A photo, whether it is mirrored, its timestep, and its caption's number.
-type Pick<'p> = (&'p CachedPhoto, usize, u32, usize);
+/// A sample of a batch: its photo, whether that is mirrored, its timestep, and its caption's number.
+struct Sample<P> {
+    photo: P,
+    flip: usize,
+    timestep: u32,
+    caption: usize,
+}
+
+/// All that is random about a step, still on the CPU.
+struct Drawn {
+    step: usize,
+    /// Photos by their places.
+    samples: Vec<Sample<usize>>,
+    noise: Tensor,
+}
 
 /// The captions, read as far as they depend on nothing learned.
 enum Captions {
@@ -56,6 +69,9 @@ pub struct Trainer<'a> {
     learned: Learned,
     optimizer: AdamW,
     step: usize,
+    transfers: Transfers,
+    /// The next step, drawn while the device was busy.
+    ahead: Option<Drawn>,
 }
 
 impl<'a> Trainer<'a> {
@@ -105,6 +121,8 @@ impl<'a> Trainer<'a> {
             learned,
             optimizer,
             step: 0,
+            transfers: Transfers::new(device),
+            ahead: None,
             config,
         };
         let first = &trainer.task().captions()[0].text;
@@ -190,44 +208,74 @@ impl<'a> Trainer<'a> {
 
     /// What the next step is about.
     pub fn draw(&self) -> Result<Draw> {
+        self.of_drawn(self.drawn()?)
+    }
+
+    /// Draw the next step.
+    fn drawn(&self) -> Result<Drawn> {
         let batch = self.config.batch_size;
         let mut noise = Noise::new(self.config.seed, Stream::Train, self.step as u64);
         let drawn = photos_drawn(&self.config, self.photos.len(), self.step * batch, batch);
         let captions = captions_drawn(self.config.seed, self.step, batch, self.captions.count());
-        let mut picks = Vec::with_capacity(batch);
+        let mut samples = Vec::with_capacity(batch);
         for (photo, caption) in drawn.into_iter().zip(captions) {
             let flip = usize::from(noise.uniform() < self.config.flip_probability);
             let timestep = noise.below(self.model.schedule.num_train_timesteps()) as u32;
-            picks.push((&self.photos[photo], flip, timestep, caption));
+            samples.push(Sample { photo, flip, timestep, caption });
         }
-        self.assemble(&picks, &mut noise)
+        Ok(Drawn { step: self.step, noise: self.noise_of(batch, &mut noise)?, samples })
     }
 
-    /// The batch of these picks, with noise from `noise`.
-    fn assemble(&self, picks: &[Pick<'_>], noise: &mut Noise) -> Result<Draw> {
+    fn of_drawn(&self, drawn: Drawn) -> Result<Draw> {
+        let sample = |Sample { photo, flip, timestep, caption }| {
+            let photo: &CachedPhoto = &self.photos[photo];
+            Sample { photo, flip, timestep, caption }
+        };
+        self.assemble(&drawn.samples.into_iter().map(sample).collect::<Vec<_>>(), &drawn.noise)
+    }
+
+    /// Standard normal numbers for `batch` samples [2, B, C, h, w], on the CPU: those that make latents of the photos' moments, and those
+    /// that are added.
+    fn noise_of(&self, batch: usize, noise: &mut Noise) -> Result<Tensor> {
+        let (mean, _) = &self.photos[0].moments[0];
+        let of_moments = (0..batch).map(|_| noise.normal(mean.dims())).collect::<candle_core::Result<Vec<_>>>()?;
+        let of_moments = Tensor::stack(&of_moments, 0)?;
+        let added = noise.normal(of_moments.dims())?;
+        Ok(Tensor::stack(&[of_moments, added], 0)?)
+    }
+
+    /// The batch of these samples with the noise of [`Self::noise_of`].
+    fn assemble(&self, samples: &[Sample<&CachedPhoto>], noise: &Tensor) -> Result<Draw> {
         let (mut latents, mut masks) = (Vec::new(), Vec::new());
-        let any_mask = self.config.masked_loss && picks.iter().any(|(photo, ..)| photo.masks.is_some());
-        for &(photo, flip, ..) in picks {
-            let (mean, std) = &photo.moments[flip];
-            latents.push((mean + (std * noise.normal(mean.dims())?.to_device(std.device())?)?)?);
+        let any_mask = self.config.masked_loss && samples.iter().any(|sample| sample.photo.masks.is_some());
+        let noise = self.transfers.upload(noise)?;
+        let (of_moments, added) = (noise.get(0)?, noise.get(1)?);
+        for (i, sample) in samples.iter().enumerate() {
+            let (mean, std) = &sample.photo.moments[sample.flip];
+            latents.push((mean + (std * of_moments.get(i)?)?)?);
             if any_mask {
-                masks.push(photo.weights(flip)?);
+                masks.push(sample.photo.weights(sample.flip)?);
             }
         }
-        let latents = self.model.vae.scale(&Tensor::stack(&latents, 0)?)?;
         Ok(Draw {
-            noise: noise.normal(latents.dims())?.to_device(latents.device())?,
-            latents,
-            timesteps: picks.iter().map(|pick| pick.2).collect(),
-            captions: picks.iter().map(|pick| pick.3).collect(),
+            latents: self.model.vae.scale(&Tensor::stack(&latents, 0)?)?,
+            noise: added,
+            timesteps: samples.iter().map(|sample| sample.timestep).collect(),
+            captions: samples.iter().map(|sample| sample.caption).collect(),
             masks: if any_mask { Some(Tensor::stack(&masks, 0)?) } else { None },
         })
     }
 
     /// Hand the next step to the device. The learned numbers are those after it from now on.
     pub fn launch(&mut self) -> Result<Launched> {
-        let draw = self.draw()?;
-        self.launch_on(&draw)
+        let ahead = self.ahead.take().filter(|drawn| drawn.step == self.step);
+        let drawn = ahead.map_or_else(|| self.drawn(), Ok)?;
+        let launched = self.launch_on(&self.of_drawn(drawn)?)?;
+        // The device is busy with that.
+        if self.model.compute.is_asynchronous() && self.step < self.config.steps {
+            self.ahead = Some(self.drawn()?);
+        }
+        Ok(launched)
     }
 
     /// Hand a step on a given draw to the device.
@@ -242,7 +290,7 @@ impl<'a> Trainer<'a> {
             learning_rate: self.config.learning_rate,
             timesteps: draw.timesteps.clone(),
             quarter: self.quarter(),
-            numbers: Tensor::cat(&[losses, finite], 0)?,
+            numbers: self.transfers.download(&Tensor::cat(&[losses, finite], 0)?)?,
         })
     }
 
@@ -299,13 +347,14 @@ impl<'a> Trainer<'a> {
     fn loss_at_fixed_noise<'p>(&self, photo: &dyn Fn(usize) -> &'p CachedPhoto) -> Result<f64> {
         let n = self.model.schedule.num_train_timesteps();
         let timestep = |i: usize| ((2 * i + 1) * n / (2 * FIXED_NOISE)) as u32;
-        let picks: Vec<Pick<'_>> =
-            (0..FIXED_NOISE).map(|i| (photo(i), 0, timestep(i), i % self.captions.count())).collect();
+        let sample =
+            |i: usize| Sample { photo: photo(i), flip: 0, timestep: timestep(i), caption: i % self.captions.count() };
+        let samples: Vec<Sample<&CachedPhoto>> = (0..FIXED_NOISE).map(sample).collect();
         let mut noise = Noise::new(self.config.seed, Stream::FixedNoise, 0);
         let mut all = Vec::new();
         let one = if self.captions.count() == 1 { Some(self.told(&[0])?) } else { None };
-        for picks in picks.chunks(self.config.batch_size) {
-            let draw = self.assemble(picks, &mut noise)?;
+        for samples in samples.chunks(self.config.batch_size) {
+            let draw = self.assemble(samples, &self.noise_of(samples.len(), &mut noise)?)?;
             let told = one.clone().map_or_else(|| self.told(&draw.captions), Ok)?;
             let noisy = self.model.schedule.add_noise(&draw.latents, &draw.noise, &draw.timesteps)?;
             let noise_pred = self.model.unet.forward(&noisy, &draw.timesteps, &told, UNetOptions::default())?;

@@ -115,6 +115,11 @@ impl DeviceName {
         if matches!(self, Self::Cuda(_)) { UsualDevice::get().on_cards } else { FloatType::F32 }
     }
 
+    /// The numbers on `other`, for what is computed here in `dtype`: where these are the usual ones here, the usual ones there.
+    pub fn dtype_on(self, other: Self, dtype: FloatType) -> FloatType {
+        if dtype == self.usual_dtype() { other.usual_dtype() } else { dtype }
+    }
+
     /// Whether this installation has a program for such a device, wherever it runs.
     pub fn is_built_in(self) -> bool {
         self == Self::Cpu || programs::own().is_ok_and(|own| self.program(&own).is_some())

@@ -46,6 +46,9 @@ pub struct TimeEstimate {
     pub how: String,
 }
 
+/// What is said where there is no [`TimeEstimate`].
+pub const NO_TIME: &str = "not known: another process has the card for itself";
+
 /// What a job needs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Estimate {
@@ -67,8 +70,8 @@ pub struct Estimate {
     pub free: Option<Memory>,
     /// All memory that there is; likewise.
     pub total: Option<Memory>,
-    /// Expected time.
-    pub time: TimeEstimate,
+    /// Expected time; none where another process has the graphics card for itself, so that its speed cannot be measured.
+    pub time: Option<TimeEstimate>,
     /// Prompts that are cut.
     pub cut_prompts: Vec<CutPrompt>,
     /// Prompts that other programs read otherwise.

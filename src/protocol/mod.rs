@@ -29,7 +29,7 @@ pub use axis::Axis;
 pub use conditions::{Conditions, ConditionsError, Limit};
 pub use daemon::{DaemonReply, DaemonRequest, DaemonStatus, Envelope, Hello, MAX_REPLY, MAX_REQUEST, PROTOCOL};
 pub use device::{DeviceName, FloatType, UsualDevice};
-pub use estimate::{CutPrompt, Estimate, Memory, OddPrompt, TimeEstimate};
+pub use estimate::{CutPrompt, Estimate, Memory, NO_TIME, OddPrompt, TimeEstimate};
 pub use event::{Event, EventRecord, Phase, Score, Unit};
 pub use library::{
     BothScores, CheckpointRecord, ConceptDetails, ConceptRecord, FileRecord, MaskRecord, RunRecord, SampleRecord,
@@ -41,7 +41,7 @@ pub use names::{MAX_PROMPT, before_name, check_prompt, check_word, class_word_pr
 pub use photo::PhotoReading;
 pub use picture::{PictureConfig, PictureRecord, UsedCheckpoint, UsedConcept};
 pub use queue::{Assignment, CONDITIONS, DISK_FULL, JobChange, JobInfo, JobKind, JobState, PhaseProgress, Submission};
-pub use request::{Build, EstimateRequest, MaskWork, Reply, Request, ScoreWork};
+pub use request::{Build, EstimateRequest, MaskWork, Reply, Request, ScoreWork, device_of};
 pub use sampling::{EmbeddingFile, NoiseKind, OtherConcept, SampleConfig, SamplerKind, SeedRule, SharedConfig};
 pub use score::{ClipText, Fill, ScoreConfig, ScoreCrop, ScoreTask};
 pub use scores::{Backbone, DinoJudge, MASK_MARGIN, MaskDependence, MaskReport};

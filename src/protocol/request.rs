@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DeviceName, Estimate, MaskConfig, ModelSpec, PictureConfig, SampleConfig, TrainConfig};
+use super::{DeviceName, Estimate, FloatType, MaskConfig, ModelSpec, PictureConfig, SampleConfig, TrainConfig};
 
 /// The job that [`Request::Estimate`] asks about.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -32,10 +32,15 @@ pub struct EstimateRequest {
 }
 
 impl EstimateRequest {
-    /// Where it computes: the pictures of a training are made where it trains.
+    /// Where it computes.
     pub fn device(&self) -> DeviceName {
-        self.train.as_ref().map_or(self.sample.shared.device, |train| train.device)
+        device_of(self.train.as_ref(), &self.sample).0
     }
+}
+
+/// Where a job computes, and in which numbers: the pictures of a training are made where it trains.
+pub fn device_of(train: Option<&TrainConfig>, sample: &SampleConfig) -> (DeviceName, FloatType) {
+    train.map_or((sample.shared.device, sample.shared.dtype), |train| (train.device, train.dtype))
 }
 
 /// What is measured.

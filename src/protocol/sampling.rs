@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::device::{DeviceName, FloatType};
+use super::device::{DeviceName, FloatType, UsualDevice};
 use super::masks::{MaskConfig, MaskMaker, MaskQuality};
 use super::names::{check_prompt, check_word};
 use super::picture::PictureConfig;
@@ -257,6 +257,14 @@ impl SampleConfig {
         // Each prompt makes pictures of its own.
         let of_picture = name != "prompt" && self.picture.put(name, value.clone())?;
         Ok(of_picture || self.shared.put(name, value.clone())? || self.put(name, value)?)
+    }
+
+    /// The usual one, on the device that is usual here.
+    pub fn here() -> Self {
+        let mut usual = Self::default();
+        usual.shared.device = UsualDevice::get().device;
+        usual.shared.dtype = usual.shared.device.usual_dtype();
+        usual
     }
 
     /// The same with what `preset` says of the sampling, which goes before what is here: as those sample who made it.

@@ -12,6 +12,7 @@ use crate::personalize::{Checkpoint, FIXED_NOISE, Reading, WordLengths};
 use crate::protocol::{
     CutPrompt, DeviceName, Estimate, EstimateRequest, FloatType, MaskConfig, MaskWork, Memory, ModelSpec, OddPrompt,
     OtherSyntax, PartReport, PictureConfig, SampleConfig, ScoreWork, SharedConfig, TimeEstimate, TrainConfig,
+    device_of,
 };
 use crate::workspace::{free_memory, own_memory, total_memory};
 
@@ -82,9 +83,9 @@ fn image_flops(folder: &Path) -> f64 {
 }
 
 impl Job<'_> {
-    /// Where it computes, and in which numbers: the pictures of a training are made where it trains.
+    /// Where it computes, and in which numbers.
     pub fn device(&self) -> (DeviceName, FloatType) {
-        self.train.map_or((self.sample.shared.device, self.sample.shared.dtype), |train| (train.device, train.dtype))
+        device_of(self.train, self.sample)
     }
 
     /// Whether the prompt list is sampled, and how often.
@@ -159,19 +160,15 @@ impl Job<'_> {
 
     /// (bytes at the highest point, what they are reached in)
     fn peak(&self, model: &Outline) -> (u64, &'static str) {
-        // Scores are computed on the CPU, whatever samples.
-        let (own, score_models) = match self.device().0 {
-            DeviceName::Cpu => (PROCESS, self.score.as_ref().map_or(0, Scoring::memory_bytes)),
-            DeviceName::Cuda(_) | DeviceName::Metal => (CONTEXT, 0),
-        };
-        let weights = model.weights_bytes() + score_models;
+        let score_models = self.score.as_ref().map_or(0, Scoring::memory_bytes);
+        let (own, weights) = (own_bytes(self.device().0), model.weights_bytes() + score_models);
         let highest = self.work(model).into_iter().max_by_key(|(_, cost)| cost.peak_bytes);
         let (name, bytes) = highest.map_or(("loading", 0), |(name, cost)| (name, cost.peak_bytes));
         (own + weights + bytes, name)
     }
 
-    /// At `speed`; scores are computed on the CPU, at `speed_here`.
-    fn time(&self, model: &Outline, speed: Speed, speed_here: Speed) -> TimeEstimate {
+    /// At `speed`; scores, which are computed in float32, at `score_speed`.
+    fn time(&self, model: &Outline, speed: Speed, score_speed: Speed) -> TimeEstimate {
         let seconds = |cost: Cost| cost.seconds(speed);
         let (decoding, alone) = (seconds(model.decoding(1)), seconds(model.denoising_step(1)));
         let guided = seconds(model.denoising_step(2));
@@ -190,7 +187,7 @@ impl Job<'_> {
             (None, count) => listed / count as f64,
         };
         let mut total = listed * self.samplings() as f64
-            + self.measured() as f64 * self.measuring(speed_here)
+            + self.measured() as f64 * self.measuring(score_speed)
             + self.masks.map_or(0.0, |masks| masks.pictures as f64 * picture);
         let step = self.train.map(|train| {
             let step = seconds(training_step(model, train));
@@ -435,7 +432,11 @@ impl Estimator {
 
     fn of_base_model(&mut self, base_model: ModelSpec, job: &Job) -> Result<Estimate, Error> {
         let (device, dtype) = job.device();
-        let compute = Compute::open(device, dtype)?;
+        let compute = match Compute::open(device, dtype) {
+            Ok(compute) => Some(compute),
+            Err(error) if error.is_taken() => None,
+            Err(error) => return Err(error.into()),
+        };
         let known = self.last.take().filter(|(spec, _)| *spec == base_model).map(|(_, model)| model);
         let mut model = known.map_or_else(|| Outline::read(&base_model), Ok)?.on(device, dtype);
         let words = words::read(job)?;
@@ -450,8 +451,14 @@ impl Estimator {
         let refusal = total.as_ref().and_then(|total| job.refusal(&model, total, ""));
         let short = free.as_ref().filter(|_| refusal.is_none()).and_then(|free| job.refusal(&model, free, " free now"));
         let PromptFindings { cut_prompts, odd_prompts, other_syntax } = job.prompt_findings(&model)?;
-        let speed = self.speed((device, dtype), &compute)?;
-        let speed_here = if job.score.is_some() { self.speed_here()? } else { speed };
+        let time = compute.map(|compute| {
+            let speed = self.speed((device, dtype), &compute)?;
+            let score_speed = match job.score {
+                Some(_) => self.speed((device, FloatType::F32), &compute.in_float32())?,
+                None => speed,
+            };
+            Ok::<_, Error>(job.time(&model, speed, score_speed))
+        });
         let estimate = Estimate {
             base_model: base_model.clone(),
             device: device_in_words(device),
@@ -462,7 +469,7 @@ impl Estimator {
             peak_in: peak_in.into(),
             free,
             total,
-            time: job.time(&model, speed, speed_here),
+            time: time.transpose()?,
             cut_prompts,
             odd_prompts,
             other_syntax,
@@ -477,35 +484,34 @@ impl Estimator {
 
     /// Of pictures that are there, which needs no base model.
     fn of_measuring(&mut self, base_model: ModelSpec, job: &Job) -> Result<Estimate, Error> {
-        let speed = self.speed_here()?;
-        let seconds = job.measuring(speed);
+        let (device, dtype) = (job.device().0, FloatType::F32);
+        let time = match Compute::open(device, dtype) {
+            Ok(compute) => {
+                let speed = self.speed((device, dtype), &compute)?;
+                let seconds = job.measuring(speed);
+                let total_seconds = job.measured() as f64 * seconds;
+                Some(TimeEstimate { step_seconds: None, picture_seconds: seconds, total_seconds, how: job.how(speed) })
+            }
+            Err(error) if error.is_taken() => None,
+            Err(error) => return Err(error.into()),
+        };
         Ok(Estimate {
             base_model,
-            device: device_in_words(DeviceName::Cpu),
-            dtype: FloatType::F32,
+            device: device_in_words(device),
+            dtype,
             parts: job.score.iter().flat_map(|score| score.models.clone()).collect(),
             resolution: 0,
-            peak_bytes: PROCESS + job.score.as_ref().map_or(0, Scoring::memory_bytes),
+            peak_bytes: own_bytes(device) + job.score.as_ref().map_or(0, Scoring::memory_bytes),
             peak_in: "measuring".into(),
-            free: free_memory(DeviceName::Cpu),
-            total: total_memory(DeviceName::Cpu),
-            time: TimeEstimate {
-                step_seconds: None,
-                picture_seconds: seconds,
-                total_seconds: job.measured() as f64 * seconds,
-                how: job.how(speed),
-            },
+            free: free_memory(device),
+            total: total_memory(device),
+            time,
             cut_prompts: Vec::new(),
             odd_prompts: Vec::new(),
             other_syntax: Vec::new(),
             short: None,
             refusal: None,
         })
-    }
-
-    /// The speed of the CPU in float32, in which scores are computed.
-    fn speed_here(&mut self) -> Result<Speed, Error> {
-        self.speed((DeviceName::Cpu, FloatType::F32), &Compute::cpu())
     }
 
     fn speed(&mut self, place: (DeviceName, FloatType), compute: &Compute) -> Result<Speed, Error> {
@@ -515,6 +521,14 @@ impl Estimator {
         let speed = Speed::measure(compute)?;
         self.speeds.push((place, speed));
         Ok(speed)
+    }
+}
+
+/// Bytes on `device` of a process that computes there, beside what it computes with.
+fn own_bytes(device: DeviceName) -> u64 {
+    match device {
+        DeviceName::Cpu => PROCESS,
+        DeviceName::Cuda(_) | DeviceName::Metal => CONTEXT,
     }
 }
 

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use super::judge::{Judge, Made};
 use super::sample::{Sampled, Sampling, Subject, plan};
 use super::{Error, Outcome, ScoreJob, StopFlag, estimate, load_model};
-use crate::diffusion::BaseModel;
+use crate::diffusion::{BaseModel, Compute};
 use crate::image::{Provenance, mask_says, read_any_mask, read_photo, read_provenance};
 use crate::json;
 use crate::metrics::{ScoredMask, ScoredSample};
 use crate::personalize::{Checkpoint, prompt_text, scene_text};
-use crate::protocol::{ModelSpec, Phase, PictureRecord, SampleConfig, ScoreConfig, ScoreTask};
+use crate::protocol::{FloatType, ModelSpec, Phase, PictureRecord, SampleConfig, ScoreConfig, ScoreTask};
 use crate::workspace::{self, Concept, EventLog, History, JobFolder, read_scores, sample_mask};
 
 /// A scoring that samples its pictures: of a finished run, or at the end of its training.
@@ -42,7 +42,8 @@ impl Evaluation<'_> {
             sample: SampleConfig { prompts: once(&config.sample.prompts), ..config.sample.clone() },
             ..config.clone()
         };
-        let judge = Judge::load(self.concept, self.score_models, config, self.job, log)?;
+        let device = self.model.compute.device();
+        let judge = Judge::load(self.concept, self.score_models, config, device, self.job, log)?;
         let texts: Vec<String> =
             config.sample.prompts.iter().map(|prompt| prompt_text(prompt, self.class_word)).collect();
         judge.check_prompts(&texts)?;
@@ -206,7 +207,8 @@ fn pictures(job: &ScoreJob, files: &[PathBuf], prompt: Option<&str>, log: &mut E
         }
     }
     let models = (spec.score_model.as_path(), spec.dino_model.as_deref());
-    let judge = Judge::load(&job.concept, models, &spec.score, &job.folder, log)?;
+    let compute = Compute::open(spec.score.sample.shared.device, FloatType::F32)?;
+    let judge = Judge::load(&job.concept, models, &spec.score, compute.device(), &job.folder, log)?;
     for (made, samples) in &groups {
         judge.measure(samples, made, None, log)?;
     }

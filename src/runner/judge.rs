@@ -45,11 +45,12 @@ pub(super) struct Made {
 }
 
 impl<'a> Judge<'a> {
-    /// Load the models and read the photos. Warns of photos whose masks do nothing, and of photos of one colour.
+    /// Load the models onto `device` and read the photos. Warns of photos whose masks do nothing, and of photos of one colour.
     pub fn load(
         concept: &Concept,
         (score_model, dino_model): (&Path, Option<&Path>),
         config: &'a ScoreConfig,
+        device: &Device,
         job: &JobFolder,
         log: &mut EventLog,
     ) -> Result<Self, Error> {
@@ -72,8 +73,8 @@ impl<'a> Judge<'a> {
         let remedy = "; correct it by hand, for all masked scores rest on the photos";
         warn(log, "photo", "has a doubtful mask", &names(&has_doubts), remedy)?;
         Ok(Self {
-            clip: ClipScorer::load(score_model, &Device::Cpu)?,
-            dino: dino_model.map(|folder| DinoScorer::load(folder, &Device::Cpu)).transpose()?,
+            clip: ClipScorer::load(score_model, device)?,
+            dino: dino_model.map(|folder| DinoScorer::load(folder, device)).transpose()?,
             cache: EmbeddingCache::of(&concept.home()?.internal().join("embeddings")),
             photos,
             config,

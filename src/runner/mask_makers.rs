@@ -6,10 +6,10 @@ use std::path::Path;
 use ::image::{GrayImage, RgbImage};
 
 use super::Error;
-use crate::diffusion::BaseModel;
+use crate::diffusion::{BaseModel, Compute};
 use crate::image;
 use crate::masks::{BaseModelMasks, Mask, sam_mask};
-use crate::protocol::{MaskConfig, MaskMaker};
+use crate::protocol::{FloatType, MaskConfig, MaskMaker};
 use crate::segment::{MaskNetwork, Segmenter};
 use crate::workspace::Concept;
 
@@ -45,14 +45,20 @@ impl<'a> MaskMakers<'a> {
         concept: &Concept,
         model: Option<&'a BaseModel>,
     ) -> Result<Self, Error> {
+        let compute = || match model {
+            Some(model) => Ok(model.compute.in_float32()),
+            None => Compute::open(config.device, FloatType::F32),
+        };
         let by_base_model =
             || Ok::<_, Error>(model.map(|model| BaseModelMasks::new(model, class_word, config)).transpose()?);
         Ok(match config.maker {
             MaskMaker::Nobody => Self::Nobody,
-            MaskMaker::Segmenter => Self::Segmenter(Box::new(MaskNetwork::load(&concept.segmenter()?)?)),
+            MaskMaker::Segmenter => Self::Segmenter(Box::new(MaskNetwork::load(&concept.segmenter()?, &compute()?)?)),
             MaskMaker::BaseModel => by_base_model()?.map_or(Self::Nobody, Self::BaseModel),
             MaskMaker::Sam => match by_base_model()? {
-                Some(points) => Self::Sam(points, Box::new(Segmenter::load(&concept.sam_model()?)?)),
+                Some(points) => {
+                    Self::Sam(points, Box::new(Segmenter::load(&concept.sam_model()?, compute()?.device())?))
+                }
                 None => Self::Nobody,
             },
         })

@@ -1,9 +1,12 @@
-//! Masks from points, for as long as a client asks: see [`SegmentRequest`].
+//! Masks from points, for as long as a client asks: see [`SegmentRequest`]. They are made on the CPU: a job may have all of a graphics card,
+//! and nobody waits in a queue to set a point.
 
 use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::SystemTime;
+
+use candle_core::Device;
 
 use super::Error;
 use crate::image::{clean_mask, read_photo};
@@ -52,7 +55,7 @@ impl Kept {
             segmenter
         } else {
             self.photo = None;
-            Segmenter::load(&request.model)?
+            Segmenter::load(&request.model, &Device::Cpu)?
         };
         let (_, segmenter) = self.model.insert((model, segmenter));
         let encoded = match self.photo.take_if(|(of, _)| *of == picture) {

@@ -49,13 +49,14 @@ enum Encoder {
     TinyVit(Box<TinyViT>),
 }
 
-/// A Segment Anything model, loaded. It computes in float32 on the CPU.
+/// A Segment Anything model, loaded. It computes in float32.
 pub struct Segmenter {
     encoder: Encoder,
     prompts: PromptEncoder,
     /// What is added to the place of a box's upper left and of its lower right corner, [1, 256] each.
     corners: [Tensor; 2],
     decoder: MaskDecoder,
+    device: Device,
     /// Its file.
     pub path: PathBuf,
     /// Of that file.
@@ -73,12 +74,12 @@ pub struct Encoded {
 }
 
 impl Segmenter {
-    /// Load the weights in `path`, in the names of the authors: `.safetensors`, or what `torch.save` wrote. Which model they
+    /// Load the weights in `path` onto `device`, in the names of the authors: `.safetensors`, or what `torch.save` wrote. Which model they
     /// are of (MobileSAM, or SAM with a ViT of any size) is told by names and shapes.
     ///
     /// # Errors
     /// A file that is none of tensors or is cut short, weights of another model, a tensor that is missing or misshapen.
-    pub fn load(path: &Path) -> Result<Self, Error> {
+    pub fn load(path: &Path, device: &Device) -> Result<Self, Error> {
         let wrong = |error: candle_core::Error| Error::model(path, format!("{error}: these weights are not whole"));
         let file = TensorFile::open(path)?;
         let kind = Kind::of(&file)?;
@@ -86,7 +87,7 @@ impl Segmenter {
         for (name, _) in file.tensors().filter(|(_, info)| info.is_float()) {
             tensors.insert(name.to_owned(), file.tensor(name)?);
         }
-        let weights = VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu);
+        let weights = VarBuilder::from_tensors(tensors, DType::F32, device);
         let of_encoder = weights.pp("image_encoder");
         let encoder = match kind {
             Kind::TinyVit => Encoder::TinyVit(Box::new(tiny_vit_5m(of_encoder).map_err(wrong)?)),
@@ -106,6 +107,7 @@ impl Segmenter {
             corners: [corner(2).map_err(wrong)?, corner(3).map_err(wrong)?],
             decoder: MaskDecoder::new(&weights.pp("mask_decoder")).map_err(wrong)?,
             sha256: sha256(path).map_err(|source| Error::Read { path: path.to_owned(), source })?,
+            device: device.clone(),
             path: path.to_owned(),
         })
     }
@@ -128,7 +130,7 @@ impl Segmenter {
                 pixels[(channel * SIDE + y as usize) * SIDE + x as usize] = (f32::from(*value) - mean) / deviation;
             }
         }
-        let pixels = Tensor::from_vec(pixels, (1, 3, SIDE, SIDE), &Device::Cpu)?;
+        let pixels = Tensor::from_vec(pixels, (1, 3, SIDE, SIDE), &self.device)?;
         let features = match &self.encoder {
             Encoder::Vit(vit) => vit.forward(&pixels)?,
             Encoder::TinyVit(vit) => vit.forward(&pixels)?,
@@ -166,8 +168,8 @@ impl Segmenter {
             labels.extend([2.0, 2.0]);
         }
         let count = labels.len();
-        let places = Tensor::from_vec(places, (1, count, 2), &Device::Cpu)?;
-        let labels = Tensor::from_vec(labels, (1, count), &Device::Cpu)?;
+        let places = Tensor::from_vec(places, (1, count, 2), &self.device)?;
+        let labels = Tensor::from_vec(labels, (1, count), &self.device)?;
         let (mut sparse, dense) = self.prompts.forward(Some((&places, &labels)), None, None)?;
         if frame.is_some() {
             // With a box there is no padding, which comes last. (candle's own boxes cannot stand beside points.)

@@ -7,7 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
-use candle_core::{Device, Tensor};
+use candle_core::Device;
 use image::{GrayImage, Luma, RgbImage};
 use serde::Deserialize;
 
@@ -40,13 +40,14 @@ struct Layer {
     norm: NormWeights,
 }
 
-/// The network, loaded. It computes in float32 on the CPU.
+/// The network, loaded. It computes in float32.
 pub struct MaskNetwork {
     config: Config,
     down: Vec<Vec<Layer>>,
     /// From the finest level down to the one above the deepest.
     up: Vec<Vec<Layer>>,
     out: LinearWeights,
+    device: Device,
     /// Its folder.
     pub path: PathBuf,
     /// Of its weights.
@@ -54,12 +55,12 @@ pub struct MaskNetwork {
 }
 
 impl MaskNetwork {
-    /// Load the network in the folder `path`.
+    /// Load the network in the folder `path`, to compute by `compute`.
     ///
     /// # Errors
     /// A folder without one, a tensor that is missing or misshapen.
-    pub fn load(path: &Path) -> Result<Self, Error> {
-        let part = Part::open(path, None).map_err(Error::network_file)?.on(&Compute::cpu());
+    pub fn load(path: &Path, compute: &Compute) -> Result<Self, Error> {
+        let part = Part::open(path, None).map_err(Error::network_file)?.on(&compute.in_float32());
         let config: Config = part.parse().map_err(Error::network_file)?;
         let wrong = |cause: String| Error::Network { path: path.to_owned(), cause };
         if config.class_name != "MaskUNet" {
@@ -102,7 +103,7 @@ impl MaskNetwork {
         let file = crate::diffusion::Weights::files(path).map_err(Error::network_file)?;
         let file = file.first().ok_or_else(|| wrong("it has no weights".into()))?;
         let sha256 = sha256(file).map_err(|source| Error::Read { path: file.clone(), source })?;
-        Ok(Self { down, up, out, path: path.to_owned(), sha256, config })
+        Ok(Self { down, up, out, device: compute.device().clone(), path: path.to_owned(), sha256, config })
     }
 
     /// What it makes of `picture`: for each of its own h × w places how much rather the object than the scene, in nats, and h, w.
@@ -112,7 +113,7 @@ impl MaskNetwork {
     pub fn logits(&self, picture: &RgbImage) -> Result<(Vec<f32>, (usize, usize)), Error> {
         let side = self.config.sample_size;
         let x = to_tensor(&[resize_bicubic(picture, side as u32, side as u32)]).map_err(Error::network_file)?;
-        let mut x: Tracked = x.permute((0, 2, 3, 1))?.contiguous()?.into();
+        let mut x: Tracked = x.to_device(&self.device)?.permute((0, 2, 3, 1))?.contiguous()?.into();
         let mut skips = Vec::new();
         for (level, block) in self.down.iter().enumerate() {
             if level > 0 {
@@ -160,6 +161,5 @@ impl MaskNetwork {
 
 /// [B, 2 h, 2 w, C] → [B, h, w, C]: the mean of each four.
 fn halved(x: &Tracked) -> Result<Tracked, candle_core::Error> {
-    let x: Tensor = x.value().to_device(&Device::Cpu)?;
-    Ok(x.permute((0, 3, 1, 2))?.contiguous()?.avg_pool2d(2)?.permute((0, 2, 3, 1))?.contiguous()?.into())
+    Ok(x.value().permute((0, 3, 1, 2))?.contiguous()?.avg_pool2d(2)?.permute((0, 2, 3, 1))?.contiguous()?.into())
 }

@@ -12,8 +12,7 @@ use super::{Error, Home, JobFolder, Kind, ListNames, PromptList};
 use crate::fs::Show;
 use crate::image::{self, LeftOut, PhotoFolder, ReadPhoto};
 use crate::protocol::{
-    JobKind, MaskMaker, ModelSpec, PhotoReading, Preset, SampleConfig, ScoreConfig, TrainConfig, TrainStart,
-    UsualDevice, check_word,
+    JobKind, MaskMaker, ModelSpec, PhotoReading, Preset, SampleConfig, ScoreConfig, TrainConfig, TrainStart, check_word,
 };
 
 /// `concept.toml`, edited by hand too.
@@ -288,9 +287,7 @@ impl Concept {
     /// How what a training with `preset` has learned is sampled, unless a command says otherwise. What the preset says of it
     /// goes before concept.toml.
     pub fn sampling(&self, preset: &Preset) -> SampleConfig {
-        let mut usual = SampleConfig::default();
-        usual.shared.device = UsualDevice::get().device;
-        usual.shared.dtype = usual.shared.device.usual_dtype();
+        let mut usual = SampleConfig::here();
         usual.picture.guidance_scale = self.file.guidance_scale.unwrap_or(usual.picture.guidance_scale);
         usual.as_preset(preset)
     }

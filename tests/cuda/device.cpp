@@ -45,6 +45,7 @@ const Settings &settings() {
         if (const char *capability = std::getenv("SOFT_CUDA_CAPABILITY"))
             if (std::sscanf(capability, "%d.%d", &s.major, &s.minor) != 2) abort_with("SOFT_CUDA_CAPABILITY is not like 8.0: %s", capability);
         if (const char *counts = std::getenv("SOFT_CUDA_COUNTS")) s.counts = counts;
+        if (const char *file = std::getenv("SOFT_CUDA_EXCLUSIVE")) s.exclusive = file;
         return s;
     }();
     return all;

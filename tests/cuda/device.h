@@ -24,6 +24,7 @@ struct Settings {
     bool poison;           // fill fresh memory with bytes that are no number
     unsigned threads;      // of a GEMM
     std::string counts;    // where the counts are written; empty: nowhere
+    std::string exclusive; // a file that the one process on a device locks, before the device's number; empty: there may be several
 };
 
 SOFT_API const Settings &settings();

@@ -4,7 +4,10 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <fcntl.h>
 #include <string>
+#include <sys/file.h>
+#include <unistd.h>
 #include <unordered_map>
 #include <unordered_set>
 #include <vector>
@@ -21,6 +24,7 @@ namespace {
 
 struct Context {
     int device, retained;
+    int lock = -1; // the descriptor of the file that says so, where the device is for one process
 };
 
 struct Module {
@@ -65,6 +69,21 @@ thread_local Context *current = nullptr;
     const int name = stream_of(handle);                                                        \
     if (name < 0) return refuse(CUDA_ERROR_INVALID_HANDLE, "%s: there is no such stream", __func__)
 
+// Have the device for this process, as in the mode EXCLUSIVE_PROCESS. False: another has it.
+bool take(int number) {
+    if (settings().exclusive.empty()) return true;
+    const std::string path = settings().exclusive + "." + std::to_string(number);
+    const int file = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (file < 0) abort_with("cannot open %s", path.c_str());
+    if (flock(file, LOCK_EX | LOCK_NB) < 0) return close(file), false;
+    return driver().contexts[number].lock = file, true;
+}
+
+void give_back(Context &context) {
+    if (context.lock >= 0) close(context.lock);
+    context.lock = -1;
+}
+
 bool valid(CUdevice number) { return number >= 0 && number < settings().devices; }
 
 Event *event_of(CUevent handle) {
@@ -91,6 +110,8 @@ CUresult upload(CUdeviceptr to, const void *from, std::size_t bytes, int stream,
     enqueue(stream, "an upload", &use, 1);
     if (!settings().count_only || bytes <= SMALL) std::memcpy(reinterpret_cast<void *>(to), from, bytes);
     count_copy("uploaded", bytes);
+    // A card's driver has no room to put those aside: it may wait until the stream has come so far.
+    if (bytes > 64 << 10 && !is_pinned(from)) count_copy("uploaded from pages that are not locked", bytes);
     if (wait) waited_for(stream, last_of(stream));
     return CUDA_SUCCESS;
 }
@@ -141,49 +162,44 @@ extern "C" {
 
 // --- errors ---
 
-SOFT_API CUresult cuGetErrorName(CUresult error, const char **text) {
-    static const std::unordered_map<int, const char *> names = {
-        {CUDA_SUCCESS, "CUDA_SUCCESS"},
-        {CUDA_ERROR_INVALID_VALUE, "CUDA_ERROR_INVALID_VALUE"},
-        {CUDA_ERROR_OUT_OF_MEMORY, "CUDA_ERROR_OUT_OF_MEMORY"},
-        {CUDA_ERROR_NOT_INITIALIZED, "CUDA_ERROR_NOT_INITIALIZED"},
-        {CUDA_ERROR_NO_DEVICE, "CUDA_ERROR_NO_DEVICE"},
-        {CUDA_ERROR_INVALID_DEVICE, "CUDA_ERROR_INVALID_DEVICE"},
-        {CUDA_ERROR_INVALID_CONTEXT, "CUDA_ERROR_INVALID_CONTEXT"},
-        {CUDA_ERROR_INVALID_PTX, "CUDA_ERROR_INVALID_PTX"},
-        {CUDA_ERROR_INVALID_HANDLE, "CUDA_ERROR_INVALID_HANDLE"},
-        {CUDA_ERROR_NOT_FOUND, "CUDA_ERROR_NOT_FOUND"},
-        {CUDA_ERROR_NOT_READY, "CUDA_ERROR_NOT_READY"},
-        {CUDA_ERROR_ILLEGAL_ADDRESS, "CUDA_ERROR_ILLEGAL_ADDRESS"},
-        {CUDA_ERROR_MISALIGNED_ADDRESS, "CUDA_ERROR_MISALIGNED_ADDRESS"},
-        {CUDA_ERROR_NOT_SUPPORTED, "CUDA_ERROR_NOT_SUPPORTED"},
-    };
-    const auto at = names.find(error);
-    if (at == names.end()) return *text = nullptr, CUDA_ERROR_INVALID_VALUE;
-    return *text = at->second, CUDA_SUCCESS;
+namespace {
+
+struct Error {
+    CUresult result;
+    const char *name, *text;
+};
+
+#define ERROR(name, text) {name, #name, text}
+const Error errors[] = {
+    ERROR(CUDA_SUCCESS, "no error"),
+    ERROR(CUDA_ERROR_INVALID_VALUE, "invalid argument"),
+    ERROR(CUDA_ERROR_OUT_OF_MEMORY, "out of memory"),
+    ERROR(CUDA_ERROR_NOT_INITIALIZED, "initialization error"),
+    ERROR(CUDA_ERROR_NO_DEVICE, "no CUDA-capable device is detected"),
+    ERROR(CUDA_ERROR_INVALID_DEVICE, "invalid device ordinal"),
+    ERROR(CUDA_ERROR_DEVICE_UNAVAILABLE, "CUDA-capable device(s) is/are busy or unavailable"),
+    ERROR(CUDA_ERROR_INVALID_CONTEXT, "invalid device context"),
+    ERROR(CUDA_ERROR_INVALID_PTX, "a PTX JIT compilation failed"),
+    ERROR(CUDA_ERROR_INVALID_HANDLE, "invalid resource handle"),
+    ERROR(CUDA_ERROR_NOT_FOUND, "named symbol not found"),
+    ERROR(CUDA_ERROR_NOT_READY, "device not ready"),
+    ERROR(CUDA_ERROR_ILLEGAL_ADDRESS, "an illegal memory access was encountered"),
+    ERROR(CUDA_ERROR_MISALIGNED_ADDRESS, "misaligned address"),
+    ERROR(CUDA_ERROR_NOT_SUPPORTED, "operation not supported"),
+};
+#undef ERROR
+
+CUresult told(CUresult result, const char **text, const char *Error::*what) {
+    for (const Error &error : errors)
+        if (error.result == result) return *text = error.*what, CUDA_SUCCESS;
+    return *text = nullptr, CUDA_ERROR_INVALID_VALUE;
 }
 
-SOFT_API CUresult cuGetErrorString(CUresult error, const char **text) {
-    static const std::unordered_map<int, const char *> texts = {
-        {CUDA_SUCCESS, "no error"},
-        {CUDA_ERROR_INVALID_VALUE, "invalid argument"},
-        {CUDA_ERROR_OUT_OF_MEMORY, "out of memory"},
-        {CUDA_ERROR_NOT_INITIALIZED, "initialization error"},
-        {CUDA_ERROR_NO_DEVICE, "no CUDA-capable device is detected"},
-        {CUDA_ERROR_INVALID_DEVICE, "invalid device ordinal"},
-        {CUDA_ERROR_INVALID_CONTEXT, "invalid device context"},
-        {CUDA_ERROR_INVALID_PTX, "a PTX JIT compilation failed"},
-        {CUDA_ERROR_INVALID_HANDLE, "invalid resource handle"},
-        {CUDA_ERROR_NOT_FOUND, "named symbol not found"},
-        {CUDA_ERROR_NOT_READY, "device not ready"},
-        {CUDA_ERROR_ILLEGAL_ADDRESS, "an illegal memory access was encountered"},
-        {CUDA_ERROR_MISALIGNED_ADDRESS, "misaligned address"},
-        {CUDA_ERROR_NOT_SUPPORTED, "operation not supported"},
-    };
-    const auto at = texts.find(error);
-    if (at == texts.end()) return *text = nullptr, CUDA_ERROR_INVALID_VALUE;
-    return *text = at->second, CUDA_SUCCESS;
-}
+} // namespace
+
+SOFT_API CUresult cuGetErrorName(CUresult error, const char **text) { return told(error, text, &Error::name); }
+
+SOFT_API CUresult cuGetErrorString(CUresult error, const char **text) { return told(error, text, &Error::text); }
 
 // --- devices ---
 
@@ -290,6 +306,7 @@ SOFT_API CUresult cuDevicePrimaryCtxRetain(CUcontext *to, CUdevice number) {
     ENTER();
     NOT_NULL(to);
     if (!valid(number)) return CUDA_ERROR_INVALID_DEVICE;
+    if (!driver().contexts[number].retained && !take(number)) return CUDA_ERROR_DEVICE_UNAVAILABLE;
     driver().contexts[number].retained++;
     return *to = reinterpret_cast<CUcontext>(&driver().contexts[number]), CUDA_SUCCESS;
 }
@@ -299,7 +316,7 @@ SOFT_API CUresult cuDevicePrimaryCtxRelease(CUdevice number) {
     if (!valid(number)) return CUDA_ERROR_INVALID_DEVICE;
     Context &context = driver().contexts[number];
     if (!context.retained) return refuse(CUDA_ERROR_INVALID_CONTEXT, "a context is released more often than retained");
-    if (--context.retained == 0) release_all(number);
+    if (--context.retained == 0) release_all(number), give_back(context);
     return CUDA_SUCCESS;
 }
 

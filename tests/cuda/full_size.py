@@ -1,20 +1,35 @@
 #!/usr/bin/env python3
-"""Makes a base model with the shapes of Stable Diffusion 1.5 out of the demo's: for counts at full size.
+"""Makes a base model with the shapes of Stable Diffusion 1.5 out of the demo's: for counts and times at full size.
 
-    full_size.py DEMO_MODEL OUT
+    full_size.py DEMO_MODEL OUT                 all numbers are zero: the files are sparse and take no space
+    full_size.py DEMO_MODEL OUT --random SEED   normal numbers that keep the size of what goes through; needs NumPy, 2 GB of disk
 
-All numbers are zero, in float16, and the files are sparse: they take no space. It keeps the demo's tokenizer and scheduler.
+The numbers are float16. It keeps the demo's tokenizer and scheduler.
 """
 
 import json
+import math
 import shutil
 import struct
 import sys
 from pathlib import Path
 
 demo, out = map(Path, sys.argv[1:3])
+random = None
+if "--random" in sys.argv:
+    import numpy
+
+    random = numpy.random.default_rng(int(sys.argv[sys.argv.index("--random") + 1]))
 BLOCKS, CONTEXT, TIME, LATENT = [320, 640, 1280, 1280], 768, 1280, 4
 tensors = {}
+
+
+def numbers(name, shape):
+    """The bytes of a tensor: matrices and kernels scaled by what they sum over, norms as they begin in a training."""
+    if len(shape) == 1:
+        return numpy.full(shape, float("norm" in name and name.endswith("weight")), "<f2").tobytes()
+    inner = math.prod(shape[1:])
+    return (random.standard_normal(shape, "f4") / math.sqrt(inner)).astype("<f2").tobytes()
 
 
 def linear(name, inner, outer, bias=True):
@@ -150,7 +165,11 @@ def write(path):
     text += b" " * (-len(text) % 8)
     with open(path, "wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
-        file.truncate(8 + len(text) + at)
+        if random is None:
+            file.truncate(8 + len(text) + at)
+        else:
+            for name, shape in tensors.items():
+                file.write(numbers(name, shape))
     tensors.clear()
 
 

@@ -1,6 +1,5 @@
 //! Candle's CUDA device, operation by operation, against its CPU: what Catbench computes with on a graphics card. Run on a card, or on
-//! the software device (see README.md of this folder).
-#![allow(missing_docs, clippy::unwrap_used)]
+//! the software device.
 
 use candle_core::{D, DType, Device, IndexOp, Result, Tensor};
 use candle_nn::ops::{sigmoid, softmax_last_dim};

@@ -2,15 +2,13 @@
 //! ours (`tests/diffusers_loader.py` made both).
 
 use std::ops::ControlFlow;
-use std::path::Path;
 
-use catbench::diffusion::BaseModel;
 use catbench::method::Export;
 use catbench::personalize::{Checkpoint, Sampler, decode, denoise_batch};
 use catbench::protocol::{NoiseKind, PictureConfig, SamplerKind, SharedConfig};
 use serde_json::Value;
 
-use super::fixture::folder;
+use super::fixture::{base_model, demo, folder};
 
 fn reference() -> Value {
     serde_json::from_slice(&std::fs::read(folder("diffusers").join("reference.json")).unwrap()).unwrap()
@@ -19,7 +17,7 @@ fn reference() -> Value {
 #[test]
 fn pictures_of_an_exported_concept_are_those_of_the_loader_in_diffusers() {
     let (reference, path) = (reference(), folder("diffusers").join("checkpoint.safetensors"));
-    let model = BaseModel::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("workspaces/demo/base_model")).unwrap();
+    let model = base_model(&demo());
     let checkpoint = Checkpoint::load(&path).unwrap();
     let decoder = model.vae.decoder().unwrap();
     let mut failures = Vec::new();

@@ -1,9 +1,9 @@
 //! Words that textual-inversion files add, against diffusers' `load_textual_inversion` (`adapters.py`).
 
 use candle_core::Device;
-use catbench::diffusion::{BaseModel, Embedding, Tokenizer};
+use catbench::diffusion::{Embedding, Tokenizer};
 
-use super::fixture::{TOLERANCE, folder};
+use super::fixture::{TOLERANCE, base_model, folder, relative_error};
 
 fn read(file: &str, token: Option<&str>) -> Embedding {
     Embedding::read(&folder("embeddings").join(file), token).unwrap()
@@ -11,7 +11,7 @@ fn read(file: &str, token: Option<&str>) -> Embedding {
 
 #[test]
 fn added_words_are_read_as_diffusers_reads_them() {
-    let mut model = BaseModel::load(&folder("tiny_sd1")).unwrap();
+    let mut model = base_model(&folder("tiny_sd1"));
     for (file, token) in [("diffusers.bin", None), ("web_ui.pt", None), ("many.safetensors", Some("<many>"))] {
         model.add_word(&read(file, token)).unwrap();
     }
@@ -26,8 +26,7 @@ fn added_words_are_read_as_diffusers_reads_them() {
         assert_eq!(ids.flatten_all().unwrap().to_vec1::<u32>().unwrap(), expected, "{prompt}");
         let hidden = model.texts[0].encoder.forward(&ids, None).unwrap().value().squeeze(0).unwrap();
         let expected = tensors["hidden"].get(i).unwrap();
-        let norm = |x: &candle_core::Tensor| x.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap().sqrt();
-        let error = f64::from(norm(&(hidden - &expected).unwrap()) / norm(&expected));
+        let error = relative_error(&hidden, &expected);
         assert!(error < TOLERANCE, "{prompt}: {error}");
     }
 }

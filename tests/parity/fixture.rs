@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Tensor};
 use catbench::diffusion::{
     Additions, BaseModel, Compute, Denoising, ModelFiles, PictureNoise, PrefixLayer, Texts, denoise,
 };
-use catbench::protocol::{ModelSpec, NoiseKind, SamplerKind};
+use catbench::protocol::{DeviceName, FloatType, ModelSpec, NoiseKind, SamplerKind};
 use serde_json::Value;
 
 /// The pipelines with references.
@@ -17,23 +17,53 @@ pub const MODELS: [&str; 2] = ["tiny_sd1", "tiny_sd2"];
 /// Relative error allowed of everything, ten guided steps and their picture included.
 pub const TOLERANCE: f64 = 1e-5;
 
+/// The folder of the project. Cargo tells it; so does whoever carries the tests to another machine.
+pub fn project() -> PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from)
+}
+
 /// The folder `tests/fixtures/<name>`.
 pub fn folder(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+    project().join("tests/fixtures").join(name)
 }
 
-/// The base model `spec` by the CPU kernels, and by the tensor operations that compute on graphics cards.
-pub fn both_forms(spec: &ModelSpec) -> [BaseModel; 2] {
+/// The folder of the demo's base model.
+pub fn demo() -> PathBuf {
+    project().join("workspaces/demo/base_model")
+}
+
+/// What computes in float32: the CPU kernels, and the tensor operations that compute on graphics cards. With the feature `cuda` these
+/// compute on the first card.
+fn computes() -> Vec<Compute> {
+    if cfg!(feature = "cuda") {
+        return vec![Compute::open(DeviceName::Cuda(0), FloatType::F32).unwrap()];
+    }
+    vec![Compute::cpu(), Compute::cpu().by_tensor_operations()]
+}
+
+/// The base model `spec`, once for each way to compute.
+pub fn every_form(spec: &ModelSpec) -> Vec<BaseModel> {
     let files = ModelFiles::open(spec).unwrap();
-    [Compute::cpu(), Compute::cpu().by_tensor_operations()]
-        .map(|compute| BaseModel::from_files(&files, "hash".into(), &compute).unwrap())
+    computes().iter().map(|compute| BaseModel::from_files(&files, "hash".into(), compute).unwrap()).collect()
 }
 
-/// Every base model of [`MODELS`] with its reference, in [`both_forms`].
+/// The base model in `folder`, computed by the first way to compute.
+pub fn base_model(folder: &Path) -> BaseModel {
+    every_form(&ModelSpec::at(folder)).remove(0)
+}
+
+/// Every base model of [`MODELS`] with its reference, in [`every_form`].
 pub fn models() -> impl Iterator<Item = (Reference, BaseModel)> {
     MODELS.into_iter().flat_map(|name| {
-        both_forms(&ModelSpec::at(&folder(name))).map(|model| (Reference::load(name).on(&model), model))
+        let forms = every_form(&ModelSpec::at(&folder(name))).into_iter();
+        forms.map(|model| (Reference::load(name).on(&model), model))
     })
+}
+
+/// Tensors, where `model` computes.
+pub fn on(model: &BaseModel, tensors: HashMap<String, Tensor>) -> HashMap<String, Tensor> {
+    let there = |x: Tensor| x.to_device(model.compute.device()).unwrap();
+    tensors.into_iter().map(|(name, x)| (name, there(x))).collect()
 }
 
 /// Inputs and outputs that PyTorch wrote.
@@ -59,9 +89,10 @@ impl Reference {
         Self { name: name.into(), tensors, json: serde_json::from_str(&json).unwrap() }
     }
 
-    /// The same, named after what computes `model` too.
+    /// The same, named after what computes `model` too, with the tensors there.
     pub fn on(self, model: &BaseModel) -> Self {
-        Self { name: format!("{} on {}", self.name, model.compute), ..self }
+        let name = format!("{} on {}", self.name, model.compute);
+        Self { name, tensors: on(model, self.tensors), ..self }
     }
 
     /// The tensor `name`.

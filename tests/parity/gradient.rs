@@ -1,9 +1,9 @@
 //! The gradient that training follows: through the UNet and the text encoder to every learned number.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use catbench::diffusion::{Additions, BaseModel, PrefixLayer, Tape, UNetOptions};
 
-use super::fixture::{MODELS, Reference, folder, models, numbers, relative_error};
+use super::fixture::{MODELS, Reference, base_model, folder, models, numbers, relative_error};
 
 /// The loss of the fixture's gradient cases, and its gradient.
 struct Case<'a> {
@@ -95,7 +95,8 @@ fn finite_differences_agree_on_random_coordinates() {
     const STEPS: usize = 12;
     const REACH: f64 = 2.0;
     for name in MODELS {
-        let (reference, model) = (Reference::load(name), BaseModel::load(&folder(name)).unwrap());
+        let model = base_model(&folder(name));
+        let reference = Reference::load(name).on(&model);
         let case = Case { reference: &reference, model: &model, gradient_checkpointing: false };
         let (n, d) = (3, model.texts[0].encoder.hidden_size());
         let (_, gradients) = case.gradients(n, 1.0);
@@ -110,7 +111,8 @@ fn finite_differences_agree_on_random_coordinates() {
                 let moved = if key { &mut rows.key } else { &mut rows.value };
                 let mut values = numbers(moved.value());
                 values[row * d + column] += h;
-                *moved = Tensor::from_vec(values, (n, d), &Device::Cpu).unwrap().to_dtype(DType::F32).unwrap().into();
+                let values: Vec<f32> = values.into_iter().map(|value| value as f32).collect();
+                *moved = Tensor::from_vec(values, (n, d), model.compute.device()).unwrap().into();
                 let at = numbers(moved.value())[row * d + column];
                 (at, case.loss(case.predict(&Tape::default(), &prefix).value()).0)
             };

@@ -1,14 +1,14 @@
 //! Tokenizer, text encoder, UNet and VAE.
 
 use candle_core::Tensor;
-use catbench::diffusion::{Additions, BaseModel, PrefixLayer, Tracked, UNetOptions};
+use catbench::diffusion::{Additions, PrefixLayer, Tracked, UNetOptions};
 
-use super::fixture::{MODELS, Reference, TOLERANCE, folder, models, relative_error};
+use super::fixture::{MODELS, Reference, TOLERANCE, base_model, folder, models, relative_error};
 
 #[test]
 fn the_tokenizer_gives_the_ids_of_transformers() {
     for name in MODELS {
-        let (reference, model) = (Reference::load(name), BaseModel::load(&folder(name)).unwrap());
+        let (reference, model) = (Reference::load(name), base_model(&folder(name)));
         let mut wrong = Vec::new();
         for case in reference.json["tokenizer"].as_array().unwrap() {
             let text = case["text"].as_str().unwrap();

@@ -2,15 +2,14 @@
 //! (`tests/parity/samplers.py`).
 
 use std::ops::ControlFlow;
-use std::path::Path;
 
 use candle_core::Tensor;
-use catbench::diffusion::{BaseModel, Denoising, PictureNoise, Schedule, Texts, TorchGenerator, denoise};
+use catbench::diffusion::{Denoising, PictureNoise, Schedule, Texts, TorchGenerator, denoise};
 use catbench::personalize::{Sampler, decode, denoise_batch};
 use catbench::protocol::{NoiseKind, PictureConfig, SamplerKind, SharedConfig};
 use serde_json::{Value, json};
 
-use super::fixture::{Reference, folder, numbers, relative_error};
+use super::fixture::{Reference, base_model, demo, folder, numbers, relative_error};
 
 /// Relative error allowed of latents.
 const LATENTS: f64 = 1e-4;
@@ -67,7 +66,7 @@ fn every_sampler_agrees_on_the_latents_of_tiny_models() {
     let seeds = integers(&reference, "seeds");
     let mut worst: f64 = 0.0;
     for name in ["tiny_sd1", "tiny_sd2"] {
-        let model = BaseModel::load(&folder(name)).unwrap();
+        let model = base_model(&folder(name));
         let encode = |text: &str| {
             model.texts[0].encoder.forward(&model.texts[0].ids(text).unwrap(), None).unwrap().value().clone()
         };
@@ -151,7 +150,7 @@ fn every_spacing_and_prediction_agrees_without_a_model() {
 #[test]
 fn pictures_of_the_demo_model_are_those_of_diffusers() {
     let reference = Reference::load("samplers");
-    let model = BaseModel::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("workspaces/demo/base_model")).unwrap();
+    let model = base_model(&demo());
     let demo = &reference.json["demo"];
     let seeds = integers(&reference, "seeds");
     let mut failures = Vec::new();

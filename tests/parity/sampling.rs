@@ -3,10 +3,10 @@
 use std::ops::ControlFlow;
 
 use candle_core::Tensor;
-use catbench::diffusion::{BaseModel, Denoising, PictureNoise, Schedule, Texts, denoise, to_images};
+use catbench::diffusion::{Denoising, PictureNoise, Schedule, Texts, denoise, to_images};
 use catbench::protocol::{ModelSpec, NoiseKind, Prediction, SamplerKind};
 
-use super::fixture::{MODELS, Reference, both_forms, folder, models};
+use super::fixture::{MODELS, Reference, base_model, every_form, folder, models};
 
 /// The reference `name`'s `i`-th element.
 fn nth(reference: &Reference, name: &str, i: usize) -> Tensor {
@@ -79,7 +79,7 @@ fn a_whole_guided_picture_agrees() {
 #[test]
 fn guided_sampling_agrees_for_the_other_prediction_too() {
     for (name, prediction) in [("tiny_sd1", Prediction::V), ("tiny_sd2", Prediction::Epsilon)] {
-        for model in both_forms(&ModelSpec { prediction: Some(prediction), ..ModelSpec::at(&folder(name)) }) {
+        for model in every_form(&ModelSpec { prediction: Some(prediction), ..ModelSpec::at(&folder(name)) }) {
             let reference = Reference::load(name).on(&model);
             reference.compare().check("ddim.other.final_latents", &reference.guided_latents(&model, "other_steps"));
         }
@@ -88,9 +88,9 @@ fn guided_sampling_agrees_for_the_other_prediction_too() {
 
 #[test]
 fn the_same_seed_gives_the_same_bytes() {
-    let reference = Reference::load("tiny_sd1");
     let sample = |seeds: &[u64], eta: f64, kind: NoiseKind| {
-        let model = BaseModel::load(&folder("tiny_sd1")).unwrap();
+        let model = base_model(&folder("tiny_sd1"));
+        let reference = Reference::load("tiny_sd1").on(&model);
         let (context, uncond) = reference.contexts(&model);
         let context = context.narrow(0, 0, 1).unwrap();
         let context = Tensor::cat(&vec![context; seeds.len()], 0).unwrap();

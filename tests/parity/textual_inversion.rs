@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, IndexOp, Tensor};
-use catbench::diffusion::{Additions, BaseModel, Compute, ModelFiles, Noise, Outline, Stream, Tracked};
+use catbench::diffusion::{Additions, BaseModel, Noise, Outline, Stream, Tracked};
 use catbench::method::textual_inversion::{DECLARATION, Settings, Templates};
 use catbench::method::{Export, Method, Task};
 use catbench::personalize::{
@@ -15,6 +15,8 @@ use catbench::personalize::{
 use catbench::protocol::{LrScheduler, ModelSpec, NoiseKind, PictureConfig, SamplerKind, SharedConfig, TrainConfig};
 use image::{Rgb, RgbImage};
 use serde_json::Value;
+
+use super::fixture::{base_model, every_form, folder, on};
 
 /// The models: how the references are called, and their folders.
 const MODELS: [(&str, &str); 2] = [("sd1", "tiny_sd1"), ("sd2", "tiny_sd2")];
@@ -27,7 +29,7 @@ const PICTURE_TOLERANCE: f64 = 1e-4;
 const BAR: u8 = 2;
 
 fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
+    folder("")
 }
 
 /// What PyTorch computed with one model, and the draws of its steps.
@@ -55,6 +57,11 @@ impl Reference {
             given: tensors(fixtures().join(folder).join("reference.safetensors")),
             says: serde_json::from_slice(&std::fs::read(own.join(format!("{short}.json"))).unwrap()).unwrap(),
         }
+    }
+
+    /// The same with the tensors where `model` computes.
+    fn on(self, model: &BaseModel) -> Self {
+        Self { tensors: on(model, self.tensors), given: on(model, self.given), ..self }
     }
 
     fn get(&self, name: &str) -> &Tensor {
@@ -165,20 +172,20 @@ impl Reference {
     }
 }
 
-/// Every model with its reference, by the CPU kernels and by the tensor operations that compute on graphics cards.
+/// Every model with its reference, by every way to compute.
 fn models() -> Vec<(Reference, BaseModel)> {
-    let both = |(short, folder): (&'static str, &str)| {
-        let files = ModelFiles::open(&ModelSpec::at(&fixtures().join(folder))).unwrap();
-        [Compute::cpu(), Compute::cpu().by_tensor_operations()].map(|compute| {
-            (Reference::load(short, folder), BaseModel::from_files(&files, "hash".into(), &compute).unwrap())
-        })
+    let all = |(short, folder): (&'static str, &str)| {
+        let forms = every_form(&ModelSpec::at(&fixtures().join(folder))).into_iter();
+        forms.map(move |model| (Reference::load(short, folder).on(&model), model)).collect::<Vec<_>>()
     };
-    MODELS.into_iter().flat_map(both).collect()
+    MODELS.into_iter().flat_map(all).collect()
 }
 
+/// The same by the first way to compute.
 fn plain_models() -> Vec<(Reference, BaseModel)> {
     let load = |(short, folder): (&'static str, &str)| {
-        (Reference::load(short, folder), BaseModel::load(&fixtures().join(folder)).unwrap())
+        let model = base_model(&fixtures().join(folder));
+        (Reference::load(short, folder).on(&model), model)
     };
     MODELS.into_iter().map(load).collect()
 }
@@ -461,7 +468,7 @@ fn a_resumed_training_is_the_same_training_to_the_byte() {
 
             // As another process would go on: everything read again.
             let folder = MODELS.iter().find(|(short, _)| *short == reference.short).unwrap().1;
-            let model = BaseModel::load(&fixtures().join(folder)).unwrap();
+            let model = base_model(&fixtures().join(folder));
             let mut second = trainer(&model, config);
             second.resume(&Checkpoint::load(&path).unwrap(), &path).unwrap();
             assert_eq!(second.steps_done(), 2);

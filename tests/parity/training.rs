@@ -9,7 +9,7 @@ use catbench::personalize::{Checkpoint, Draw, Learned, Trainer, TrainingPhoto};
 use catbench::protocol::TrainConfig;
 use image::{GrayImage, Luma, Rgb, RgbImage};
 
-use super::fixture::{MODELS, Reference, folder, models, relative_error};
+use super::fixture::{MODELS, Reference, base_model, folder, models, relative_error};
 
 /// Photos of coloured noise, the second with a mask.
 fn photos(model: &BaseModel) -> Vec<TrainingPhoto> {
@@ -126,7 +126,7 @@ fn the_class_words_own_keys_and_values_are_the_start() {
 #[test]
 fn a_resumed_training_is_the_same_training() {
     for name in MODELS {
-        let model = BaseModel::load(&folder(name)).unwrap();
+        let model = base_model(&folder(name));
         let config = TrainConfig {
             batch_size: 2,
             method: Settings { init: Init::Normal, ..Settings::default() }.into(),
@@ -153,7 +153,7 @@ fn a_resumed_training_is_the_same_training() {
         drop(first);
 
         // As another process would go on: everything read again.
-        let model = BaseModel::load(&folder(name)).unwrap();
+        let model = base_model(&folder(name));
         let mut second = trainer(&model, config);
         let path = files.path().join("half");
         second.resume(&Checkpoint::load(&path).unwrap(), &path).unwrap();
@@ -167,7 +167,7 @@ fn a_resumed_training_is_the_same_training() {
 
 #[test]
 fn a_checkpoint_of_another_base_model_is_refused() {
-    let [one, other] = MODELS.map(|name| BaseModel::load(&folder(name)).unwrap());
+    let [one, other] = MODELS.map(|name| base_model(&folder(name)));
     let checkpoint = trainer(&one, TrainConfig::default()).checkpoint();
     let error = trainer(&other, TrainConfig::default()).resume(&checkpoint, Path::new("x.safetensors")).unwrap_err();
     assert!(error.to_string().contains("x.safetensors") && error.to_string().contains("another base model"), "{error}");
@@ -175,7 +175,7 @@ fn a_checkpoint_of_another_base_model_is_refused() {
 
 #[test]
 fn training_lowers_the_loss() {
-    let model = BaseModel::load(&folder("tiny_sd1")).unwrap();
+    let model = base_model(&folder("tiny_sd1"));
     let mut trainer = trainer(&model, TrainConfig { learning_rate: 0.05, ..TrainConfig::default() });
     let (before, start) = (trainer.fixed_noise_loss().unwrap().loss, numbers_of(&trainer));
     (0..30).for_each(|_| {
@@ -200,7 +200,7 @@ fn four_photos(model: &BaseModel, last: u64) -> Vec<TrainingPhoto> {
 
 #[test]
 fn a_photo_that_is_held_out_is_measured_and_never_trained_on() {
-    let model = BaseModel::load(&folder("tiny_sd1")).unwrap();
+    let model = base_model(&folder("tiny_sd1"));
     let config = TrainConfig {
         batch_size: 3,
         learning_rate: 0.05,

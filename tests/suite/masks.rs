@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::common::{Workspace, catbench, fixture};
 use assert_cmd::assert::OutputAssertExt;
 use candle_core::{Device, Tensor};
+use catbench::diffusion::Compute;
 use catbench::segment::MaskNetwork;
 use image::RgbImage;
 use predicates::str::contains;
@@ -83,7 +84,7 @@ fn makers_without_their_model_are_refused_before_anything_is_done() {
 /// `reference.safetensors` holds four pictures of the world and two photos, and what PyTorch makes of them in float32.
 #[test]
 fn the_segmenter_computes_what_pytorch_does() {
-    let network = MaskNetwork::load(&demo().join("segmenter")).unwrap();
+    let network = MaskNetwork::load(&demo().join("segmenter"), &Compute::cpu()).unwrap();
     let reference =
         candle_core::safetensors::load(fixture("segmenter").join("reference.safetensors"), &Device::Cpu).unwrap();
     for i in 0..reference["pictures"].dim(0).unwrap() {

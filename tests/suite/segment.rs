@@ -25,7 +25,7 @@ fn relative_error(got: &Tensor, want: &Tensor) -> f32 {
 /// Hold the model of the fixture `name` to each of these references: a file, and the relative error allowed.
 fn compare(name: &str, references: &[(&str, f32)]) {
     let folder = tempfile::tempdir().unwrap();
-    let segmenter = Segmenter::load(&file(name, folder.path())).unwrap();
+    let segmenter = Segmenter::load(&file(name, folder.path()), &Device::Cpu).unwrap();
     // Not square, so that it is padded.
     let photo = RgbImage::from_fn(96, 64, |x, y| Rgb([(x * 2) as u8, (y * 3) as u8, (x * y % 256) as u8]));
     let encoded = segmenter.encode(&photo).unwrap();
@@ -76,7 +76,7 @@ fn mobile_sam_computes_what_the_authors_code_does_but_for_gelu() {
 #[test]
 fn what_is_no_sam_or_not_whole_is_named() {
     let folder = tempfile::tempdir().unwrap();
-    let said = |path: &Path| Segmenter::load(path).err().unwrap().to_string();
+    let said = |path: &Path| Segmenter::load(path, &Device::Cpu).err().unwrap().to_string();
     let whole = weights("vit");
     let write = |name: &str, tensors: &HashMap<String, Tensor>| {
         let path = folder.path().join(name);
@@ -121,7 +121,7 @@ fn what_is_no_sam_or_not_whole_is_named() {
 #[test]
 fn points_are_checked_before_anything_is_computed() {
     let folder = tempfile::tempdir().unwrap();
-    let segmenter = Segmenter::load(&file("vit", folder.path())).unwrap();
+    let segmenter = Segmenter::load(&file("vit", folder.path()), &Device::Cpu).unwrap();
     let encoded = segmenter.encode(&RgbImage::new(5, 3)).unwrap();
     let point = |x, y, concept| MaskPoint { x, y, concept };
     let error = segmenter.mask(&encoded, &[point(4, 3, true)], 0.5).err().unwrap();

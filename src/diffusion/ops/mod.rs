@@ -278,9 +278,8 @@ pub(crate) fn attention(
 /// cannot hold.
 pub(crate) fn attention_in_float(q: &Tracked, k: &Tracked, v: &Tracked, heads: usize) -> Result<Tracked> {
     let dtype = q.value().dtype();
-    // FlashAttention's kernel has its products in float32 anyway.
-    let fused = cfg!(feature = "flash-attn") && q.value().device().is_cuda();
-    if dtype == DType::F32 || fused {
+    // A graphics card has these products in float32 anyway, forward and backward (see `tensors/product`; FlashAttention's kernel too).
+    if dtype == DType::F32 || q.value().device().is_cuda() {
         return attention(q, k, v, heads, None);
     }
     let float = |x| cast(x, DType::F32);

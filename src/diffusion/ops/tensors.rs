@@ -7,9 +7,11 @@
 //! the numbers are brought into another order only where a transformer begins and ends, as in diffusers.
 //!
 //! **Precision.** Norms, softmax and slopes of activations are computed in float32 whatever the values are in, and scale
-//! and shift of norms are kept in it. Products are in the values' type; cuBLAS and the CPU sum them in float32.
+//! and shift of norms are kept in it. Products are in the values' type, but for those of attention's scores; cuBLAS and the CPU sum
+//! them in float32.
 
 mod attention;
+mod product;
 
 use candle_core::{D, DType, Result, Tensor, bail};
 use candle_nn::ops::sigmoid;
@@ -117,6 +119,11 @@ impl Computation for Tensors {
     fn activate(&self, kind: Activation, x: &Tensor) -> Result<Tensor> {
         match kind {
             Activation::Silu => x.silu(),
+            // The factor itself would be rounded.
+            Activation::QuickGelu if x.dtype() == DType::BF16 => {
+                let wide = float(x)?;
+                (&wide * sigmoid(&wide.affine(QUICK, 0.0)?)?)?.to_dtype(x.dtype())
+            }
             Activation::QuickGelu => x * sigmoid(&x.affine(QUICK, 0.0)?)?,
             Activation::Gelu => x.gelu_erf(),
         }

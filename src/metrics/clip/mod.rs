@@ -109,6 +109,10 @@ impl PictureModel for ClipScorer {
         &self.preprocessor
     }
 
+    fn device(&self) -> &Device {
+        &self.device
+    }
+
     fn width(&self) -> usize {
         self.width
     }

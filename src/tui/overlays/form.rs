@@ -8,7 +8,7 @@ use ratatui::widgets::{Clear, Widget};
 use super::entry::Input;
 use super::{Overlay, Reply, hints};
 use crate::client::{Asked, Placement, words};
-use crate::protocol::{self, Estimate, TrainConfig, TrainStart};
+use crate::protocol::{self, Estimate, NO_TIME, TrainConfig, TrainStart};
 use crate::tui::canvas::{Canvas, Target};
 use crate::tui::deeds::{self, Effect};
 use crate::tui::keymap::Action;
@@ -247,13 +247,15 @@ fn rows(config: &TrainConfig, start: &TrainStart) -> Vec<Row> {
 /// What a training needs, in words.
 fn needs(estimate: &Estimate) -> Vec<String> {
     let free = estimate.free.as_ref().map(|free| format!("; {} has {} free", free.limit, words::bytes(free.bytes)));
-    let time = &estimate.time;
-    let step = time.step_seconds.map(|step| format!(" ({} a step)", words::short_duration(step))).unwrap_or_default();
+    let time = estimate.time.as_ref().map(|time| {
+        let step = time.step_seconds.map(|step| format!(" ({} a step)", words::short_duration(step)));
+        format!("about {}{}, {}", words::duration(time.total_seconds), step.unwrap_or_default(), time.how)
+    });
     let mut lines: Vec<String> = estimate.refusal.iter().map(|refusal| format!("✗ {refusal}")).collect();
     lines.extend([
         format!("pictures of {0} × {0} on {1}", estimate.resolution, estimate.device),
         format!("about {} in {}{}", words::bytes(estimate.peak_bytes), estimate.peak_in, free.unwrap_or_default()),
-        format!("about {}{step}, {}", words::duration(time.total_seconds), time.how),
+        time.unwrap_or_else(|| format!("time {NO_TIME}")),
     ]);
     for prompt in &estimate.cut_prompts {
         lines.push(format!("! over {} tokens: \"{}\" is not read", prompt.limit, prompt.cut));

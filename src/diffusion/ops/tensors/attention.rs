@@ -5,6 +5,7 @@
 use candle_core::{D, DType, Device, Result, Tensor};
 use candle_nn::ops::softmax_last_dim;
 
+use super::product::{Read, in_float};
 use crate::diffusion::kernels::{AttnMask, AttnShape};
 
 /// Numbers in one tile of scores of all heads: 64 MiB in float32. The backward pass holds about five such tiles.
@@ -53,6 +54,22 @@ impl Tiles {
         x.transpose(1, 2)?.contiguous()?.reshape(like.dims())?.to_dtype(like.dtype())
     }
 
+    /// q, and what its products are still to be multiplied by: together 1 / √d. Rounded to half precision, most √d would change all
+    /// scores alike; a graphics card multiplies the products, which are in float32.
+    fn scaled(&self, q: &Tensor) -> Result<(Tensor, Option<f64>)> {
+        let scale = self.scale();
+        let (q, scale) = if q.device().is_cuda() { (q.clone(), Some(scale)) } else { (q.affine(scale, 0.0)?, None) };
+        Ok((self.split(&q, self.queries)?, scale))
+    }
+
+    /// The slopes by q, from those by its scores.
+    fn query_slopes(&self, ds: &Tensor, k: &Tensor) -> Result<Tensor> {
+        if ds.device().is_cuda() {
+            return in_float(ds, k, Read::AsTheyAre, Some(self.scale()))?.to_dtype(ds.dtype());
+        }
+        ds.matmul(k)?.affine(self.scale(), 0.0)
+    }
+
     fn scale(&self) -> f64 {
         1.0 / (self.head_dim as f64).sqrt()
     }
@@ -74,15 +91,15 @@ impl Tiles {
         Tensor::from_vec(numbers, (n, self.keys), device)
     }
 
-    /// The probabilities of `n` queries from `first` on in float32, [parts, n, keys]; q comes scaled.
+    /// The probabilities of `n` queries from `first` on in float32, [parts, n, keys]; q comes [`scaled`](Self::scaled).
     fn probabilities(
         &self,
-        q: &Tensor,
+        (q, scale): &(Tensor, Option<f64>),
         k: &Tensor,
         mask: Option<&AttnMask>,
         (first, n): (usize, usize),
     ) -> Result<Tensor> {
-        let mut scores = q.narrow(1, first, n)?.matmul(&k.transpose(1, 2)?)?.to_dtype(DType::F32)?;
+        let mut scores = in_float(&q.narrow(1, first, n)?, k, Read::SecondTransposed, *scale)?;
         if let Some(mask) = mask {
             scores = scores.broadcast_add(&self.mask(mask, first, n, scores.device())?)?;
         }
@@ -103,7 +120,7 @@ pub(super) fn forward(
     }
     let tiles = Tiles::new(shape, tile);
     let like = q;
-    let q = tiles.split(&q.affine(tiles.scale(), 0.0)?, tiles.queries)?;
+    let q = tiles.scaled(q)?;
     let (k, v) = (tiles.split(k, tiles.keys)?, tiles.split(v, tiles.keys)?);
     let parts = tiles
         .each()
@@ -124,14 +141,13 @@ pub(super) fn backward(
     let tiles = Tiles::new(shape, tile);
     let (like_q, like_k) = (q, k);
     let dtype = q.dtype();
-    let q = tiles.split(&q.affine(tiles.scale(), 0.0)?, tiles.queries)?;
+    let q = tiles.scaled(q)?;
     let (k, v) = (tiles.split(k, tiles.keys)?, tiles.split(v, tiles.keys)?);
     let (out, grad) = (tiles.split(out, tiles.queries)?, tiles.split(grad, tiles.queries)?);
     let delta = (out.to_dtype(DType::F32)? * grad.to_dtype(DType::F32)?)?.sum_keepdim(D::Minus1)?;
     let mut dq = Vec::new();
     let (mut dk, mut dv): (Option<Tensor>, Option<Tensor>) = (None, None);
     let add = |sum: &mut Option<Tensor>, part: Tensor| {
-        let part = part.to_dtype(DType::F32)?;
         *sum = Some(match sum.take() {
             Some(sum) => (sum + part)?,
             None => part,
@@ -141,13 +157,13 @@ pub(super) fn backward(
     for tile @ (first, n) in tiles.each() {
         let p = tiles.probabilities(&q, &k, mask, tile)?;
         let g = grad.narrow(1, first, n)?;
-        add(&mut dv, p.to_dtype(dtype)?.transpose(1, 2)?.matmul(&g)?)?;
-        let dp = g.matmul(&v.transpose(1, 2)?)?.to_dtype(DType::F32)?;
+        add(&mut dv, in_float(&p.to_dtype(dtype)?, &g, Read::FirstTransposed, None)?)?;
+        let dp = in_float(&g, &v, Read::SecondTransposed, None)?;
         let ds = (p * dp.broadcast_sub(&delta.narrow(1, first, n)?)?)?.to_dtype(dtype)?;
-        dq.push(ds.matmul(&k)?);
-        add(&mut dk, ds.transpose(1, 2)?.matmul(&q.narrow(1, first, n)?)?)?;
+        dq.push(tiles.query_slopes(&ds, &k)?);
+        add(&mut dk, in_float(&ds, &q.0.narrow(1, first, n)?, Read::FirstTransposed, q.1)?)?;
     }
-    let dq = Tensor::cat(&dq, 1)?.affine(tiles.scale(), 0.0)?;
+    let dq = Tensor::cat(&dq, 1)?;
     let whole = |sum: Option<Tensor>| sum.map_or_else(|| like_k.zeros_like(), |sum| tiles.join(&sum, like_k));
     Ok([tiles.join(&dq, like_q)?, whole(dk)?, whole(dv)?])
 }
