@@ -37,13 +37,12 @@ fn counted(counts: &Value) -> Counts {
 
 /// What the steps cost by which `more` has more than `few`, each.
 fn each(few: &Value, more: &Value, steps: u64) -> Counts {
-    let few = counted(few);
-    let of = |(name, count): (String, u64)| {
-        let difference = count - few[&name];
-        assert_eq!(difference % steps, 0, "{name}: steps differ");
-        (name, difference / steps)
+    let (few, more) = (counted(few), counted(more));
+    let of = |(name, count): (&String, &u64)| {
+        let difference = count.checked_sub(few[name]).filter(|difference| difference % steps == 0);
+        (name.clone(), difference.unwrap_or_else(|| panic!("{name}: steps differ: {few:?}, {more:?}")) / steps)
     };
-    counted(more).into_iter().map(of).collect()
+    more.iter().map(of).collect()
 }
 
 /// Memory at the highest point, that others of the card do not count: without what the driver keeps.

@@ -63,6 +63,14 @@ Strided strided(const std::uint64_t *dims, const std::uint64_t *strides, std::ui
     return all;
 }
 
+// Whether each element follows the one before.
+bool contiguous(const std::uint64_t *dims, const std::uint64_t *strides, std::uint64_t count) {
+    std::uint64_t apart = 1;
+    for (std::uint64_t i = count; i-- > 0; apart *= dims[i])
+        if (dims[i] > 1 && strides[i] != apart) return false;
+    return true;
+}
+
 Strided plain(std::uint64_t elements) { return {elements, elements}; }
 
 } // namespace
@@ -112,7 +120,8 @@ bool extents(const Kernel &kernel, const Launch &launch, void **parameters, Exte
         const auto *d = info("info", 2 * dims, false);
         const auto whole = a.value("left_size") * a.value("src_dim_size") * a.value("right_size");
         set("ids", plain(a.value("ids_dim_size")));
-        set("inp", {std::min(numel, whole), d ? strided(d, d + dims, dims).span : whole});
+        // The shape is that of the indices. Where these have gaps, the kernel takes their strides for the source's.
+        set("inp", {std::min(numel, whole), d && !contiguous(d, d + dims, dims) ? strided(d, d + dims, dims).span : whole});
         set("out", plain(numel));
     } else if (begins("gather_")) {
         const auto numel = a.value("numel"), whole = a.value("left_size") * a.value("src_dim_size") * a.value("right_size");

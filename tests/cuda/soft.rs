@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use crate::common::{Workspace, catbench};
+use crate::common::{Workspace, catbench, wait_until};
 use serde_json::Value;
 
 /// A training of a few steps, whose number is to be named.
@@ -33,11 +33,21 @@ impl Soft {
         self.stop();
     }
 
-    /// End the daemon and its runners: each then writes what it counted.
+    /// End the daemon and its runners: each has then written what it counted.
     pub fn stop(&self) {
         if self.workspace.home().join(".catbench/daemon.lock").exists() {
             self.command(&["daemon", "stop"]).output().unwrap();
+            wait_until("the runners end", || !self.has_processes());
         }
+    }
+
+    /// Whether a process lives that works in this home.
+    fn has_processes(&self) -> bool {
+        let home = format!("CATBENCH_HOME={}", self.workspace.home().display());
+        let environments = std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path().join("environ"));
+        environments
+            .flat_map(std::fs::read)
+            .any(|variables| variables.split(|byte| *byte == 0).any(|one| one == home.as_bytes()))
     }
 
     pub fn command(&self, args: &[&str]) -> Command {

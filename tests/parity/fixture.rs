@@ -44,7 +44,8 @@ fn computes() -> Vec<Compute> {
 /// The base model `spec`, once for each way to compute.
 pub fn every_form(spec: &ModelSpec) -> Vec<BaseModel> {
     let files = ModelFiles::open(spec).unwrap();
-    computes().iter().map(|compute| BaseModel::from_files(&files, "hash".into(), compute).unwrap()).collect()
+    let hash = files.hash(&mut |_, _| {}).unwrap();
+    computes().iter().map(|compute| BaseModel::from_files(&files, hash.clone(), compute).unwrap()).collect()
 }
 
 /// The base model in `folder`, computed by the first way to compute.

@@ -29,7 +29,15 @@ fn halves() -> Vec<Half> {
     };
     if cfg!(feature = "cuda") {
         let device = DeviceName::Cuda(0);
-        let bf16 = Half { device, dtype: FloatType::Bf16, gradient: 2e-2, latents: 2e-2, picture: 2e-2, sampled: 2e-2 };
+        // It has three binary digits less.
+        let bf16 = Half {
+            device,
+            dtype: FloatType::Bf16,
+            gradient: 8.0 * f16.gradient,
+            latents: 8.0 * f16.latents,
+            picture: 8.0 * f16.picture,
+            sampled: 8.0 * f16.sampled,
+        };
         return vec![Half { device, ..f16 }, bf16];
     }
     vec![f16]
