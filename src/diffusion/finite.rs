@@ -51,10 +51,15 @@ impl StepsWatch {
     /// # Errors
     /// The first step whose result is not finite.
     pub(super) fn end(&mut self) -> Result<()> {
-        for (part, flag) in self.open.drain(..) {
-            check_finite(&flag, || part)?;
+        if self.open.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let (parts, flags): (Vec<String>, Vec<Tensor>) = self.open.drain(..).unzip();
+        let flags: Vec<f32> = Tensor::cat(&flags, 0)?.to_dtype(DType::F32)?.to_vec1()?;
+        match parts.into_iter().zip(flags).find(|(_, flag)| *flag != 0.0) {
+            Some((part, _)) => Err(Error::NotFinite { part }),
+            None => Ok(()),
+        }
     }
 }
 

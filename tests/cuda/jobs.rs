@@ -1,6 +1,7 @@
 //! Commands of a user whose jobs compute on a graphics card.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use crate::common::{Workspace, fixture, job_state, kill, queue_training, skipped, wait_for_step, wait_until};
 use crate::sam;
@@ -96,12 +97,18 @@ fn every_command_that_takes_a_device_works_on_the_card() {
         soft.run(&command[0].split(' ').chain(rest).chain(CARD).collect::<Vec<_>>());
     }
     // What was made is made again, by the same device, to the same pixels.
-    let picture = newest(&newest(&concept.join("samples"))).with_extension("png");
+    let picture = picture_in(&newest(&concept.join("samples")));
     assert_eq!(soft.json(&["replay", picture.to_str().unwrap()])["same"], true);
     assert_no_hazards(&soft.counts());
 
     let named: BTreeSet<&str> = COMMANDS.iter().map(|command| command[0]).collect();
     assert_eq!(named, with_device(&soft).iter().map(String::as_str).collect());
+}
+
+/// A picture of the sampling in `folder`.
+fn picture_in(folder: &Path) -> PathBuf {
+    let mut files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    files.find(|path| path.extension().is_some_and(|ending| ending == "png")).unwrap()
 }
 
 /// The commands whose help names `--device`.
@@ -133,8 +140,7 @@ fn what_the_card_computes_is_what_the_processor_computes() {
         let sample = ["sample", "demo", "--prompt", "a {concept}", "--images", "1", "--steps", "4"];
         soft.run(&[&sample[..], &more].concat());
         let batch = newest(&soft.workspace.concept().join("samples"));
-        let mut files = std::fs::read_dir(&batch).unwrap().map(|entry| entry.unwrap().path());
-        let picture = files.find(|path| path.extension().is_some_and(|ending| ending == "png")).unwrap();
+        let picture = picture_in(&batch);
         let scores = soft.json(&[&["score", "demo", "--steps", "2", "-n", "1"][..], &more].concat());
         (image::open(picture).unwrap().to_rgb8(), scores["scores"]["after"].clone())
     };
