@@ -159,12 +159,14 @@ impl Layer {
 
 /// `hidden` [B, T, D] through all `layers`, by the operations of the base model: its kernels on the CPU.
 pub(super) fn through(layers: &[Layer], hidden: &Tensor, mask: Option<&AttnMask>) -> Result<Tensor> {
-    // On a thread of the pool, so that the many small kernels need not wake one each.
-    rayon::scope(|_| {
+    let through = || {
         let mut hidden: Tracked = (&hidden.contiguous()?).into();
         for layer in layers {
             hidden = layer.forward(&hidden, mask.cloned())?;
         }
         Ok(hidden.value().clone())
-    })
+    };
+    // The CPU's many small kernels need not wake a thread of the pool each if this is one. On a graphics card another thread has
+    // another stream, which waits for nothing of this one's.
+    if hidden.device().is_cpu() { rayon::scope(|_| through()) } else { through() }
 }
