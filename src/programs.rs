@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 pub const CUDA: &str = "catbench-cuda";
 
 /// The command that makes it.
-pub const BUILD_CUDA: &str = "cargo build --release --features cuda --bin catbench-cuda";
+pub const BUILD_CUDA: &str = "cargo install --path . --features cuda --bin catbench-cuda";
 
 static OWN: OnceLock<PathBuf> = OnceLock::new();
 
@@ -20,7 +20,7 @@ pub fn set_own(program: &Path) {
     let _ = OWN.set(program.to_owned());
 }
 
-/// This program, as it was called when it was first asked for: it may be replaced by a newer one meanwhile.
+/// The path of this program, as it was when first asked for. A newer version may have taken the file's place since.
 ///
 /// # Errors
 /// The system does not say which it is.

@@ -51,7 +51,8 @@ pub struct Args {
     /// The plan's name; the same name goes on with it. Without: the protocol's.
     #[arg(long)]
     name: Option<String>,
-    /// What computes: cpu, cuda:0 (or another number), metal, or `any` for the first that is free; cpu if not given.
+    /// What computes: cpu, cuda:0 (or another number), metal, or `any` for the first card that is free; if not given, the
+    /// usual one that `catbench doctor` tells.
     #[arg(long)]
     device: Option<Where>,
     /// Priority of its jobs in the queue; higher goes first.
@@ -232,9 +233,13 @@ impl Args {
             let mut train = protocol.train.config().clone();
             let mut sample = SampleConfig { prompts: protocol.prompts[&subject.prompts].clone(), ..sampled.clone() };
             if let Some(device) = self.device.map(Where::device) {
-                train.dtype = train.device.dtype_on(device, train.dtype);
-                sample.shared.dtype = sample.shared.device.dtype_on(device, sample.shared.dtype);
                 (train.device, sample.shared.device) = (device, device);
+                if !protocol.train.said().contains_key("dtype") {
+                    train.dtype = device.usual_dtype();
+                }
+                if !protocol.sample.contains_key("dtype") {
+                    sample.shared.dtype = device.usual_dtype();
+                }
             }
             let photo_masks = protocol.photo_masks.filter(|maker| *maker != MaskMaker::Nobody).map(|maker| {
                 MaskConfig { device: train.device, dtype: train.dtype, ..MaskConfig::of(maker, MaskQuality::Best) }

@@ -10,7 +10,7 @@ use super::{Error, PlacementArgs, Where, follow, mask_bench, print_json};
 use crate::client::{self, Asked};
 use crate::fs::Show;
 use crate::image::mask_confidence;
-use crate::protocol::{FloatType, MaskConfig, MaskMaker, MaskPoint, MaskQuality, SegmentRequest, doubt};
+use crate::protocol::{FloatType, MaskConfig, MaskMaker, MaskPoint, MaskQuality, SegmentRequest, UsualDevice, doubt};
 use crate::workspace::{self, Concept, History, MaskProblem};
 
 /// What to do.
@@ -101,10 +101,11 @@ struct MakeArgs {
     /// Seed of the noise.
     #[arg(long)]
     seed: Option<u64>,
-    /// What computes: cpu, cuda:0 (or another number), metal, or `any` for the first that is free; cpu if not given.
+    /// What computes: cpu, cuda:0 (or another number), metal, or `any` for the first card that is free; if not given, the
+    /// usual one that `catbench doctor` tells.
     #[arg(long)]
     device: Option<Where>,
-    /// Type of the weights and of activations: f32, bf16 or f16; f32 if not given.
+    /// Type of the weights and of activations: f32, bf16 or f16; if not given, bf16 on a card that has it, else f32.
     #[arg(long)]
     dtype: Option<FloatType>,
     #[command(flatten)]
@@ -216,6 +217,7 @@ fn make(args: &MakeArgs) -> Result<(), Error> {
         return Err(Error::Job("--masks nobody makes none: name base_model, sam or segmenter".into()));
     }
     let usual = MaskConfig::of(maker, args.mask_quality.unwrap_or(MaskQuality::Best));
+    let device = args.device.map_or_else(|| UsualDevice::get().device, Where::device);
     let config = MaskConfig {
         maker,
         caption: args.caption.clone().unwrap_or(usual.caption),
@@ -224,8 +226,8 @@ fn make(args: &MakeArgs) -> Result<(), Error> {
         threshold: args.threshold,
         smallest_part: args.smallest_part.unwrap_or(usual.smallest_part),
         seed: args.seed.unwrap_or(usual.seed),
-        device: args.device.map_or(usual.device, Where::device),
-        dtype: args.dtype.unwrap_or(usual.dtype),
+        device,
+        dtype: args.dtype.unwrap_or_else(|| device.usual_dtype()),
     };
     let pictures = pictures(&concept, args)?;
     if pictures.is_empty() {

@@ -9,7 +9,7 @@ use super::{Error, PlacementArgs, Where, follow};
 use crate::client::Asked;
 use crate::fs::Show;
 use crate::image::{list_photos, mask_path, mask_says};
-use crate::protocol::{FloatType, MaskConfig, MaskMaker, MaskQuality, is_doubtful};
+use crate::protocol::{FloatType, MaskConfig, MaskMaker, MaskQuality, UsualDevice, is_doubtful};
 use crate::workspace::{self, BenchLine, Concept, JobFolder, MaskBench, MaskWay, TruePicture};
 
 /// Options of a comparison.
@@ -27,10 +27,11 @@ pub struct Args {
     /// Only this quality of base_model's and sam's masks: fast or best.
     #[arg(long)]
     mask_quality: Option<MaskQuality>,
-    /// What computes: cpu, cuda:0 (or another number), metal, or `any` for the first that is free; cpu if not given.
+    /// What computes: cpu, cuda:0 (or another number), metal, or `any` for the first card that is free; if not given, the
+    /// usual one that `catbench doctor` tells.
     #[arg(long)]
     device: Option<Where>,
-    /// Type of the weights and of activations: f32, bf16 or f16; f32 if not given.
+    /// Type of the weights and of activations: f32, bf16 or f16; if not given, bf16 on a card that has it, else f32.
     #[arg(long)]
     dtype: Option<FloatType>,
     #[command(flatten)]
@@ -48,11 +49,9 @@ pub fn run(args: &Args) -> Result<(), Error> {
         None => of_photos(&concept)?,
     };
     let ways = args.ways(&concept)?;
-    let mask = MaskConfig {
-        device: args.device.map_or(MaskConfig::default().device, Where::device),
-        dtype: args.dtype.unwrap_or_default(),
-        ..MaskConfig::default()
-    };
+    let device = args.device.map_or_else(|| UsualDevice::get().device, Where::device);
+    let dtype = args.dtype.unwrap_or_else(|| device.usual_dtype());
+    let mask = MaskConfig { device, dtype, ..MaskConfig::default() };
     let (told, bench) = (format!("{} ways of {} pictures", ways.len(), pictures.len()), MaskBench { ways, pictures });
     let ready = Asked::mask_bench(&concept, bench.clone(), mask)?.estimate()?;
     if args.format == Format::Text {

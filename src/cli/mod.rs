@@ -220,7 +220,7 @@ impl Where {
     /// The device to reckon with. Where there are graphics cards, any is any of them.
     fn device(self) -> DeviceName {
         match self {
-            Self::Any => UsualDevice::get().device,
+            Self::Any => UsualDevice::get().any,
             Self::Device(device) => device,
         }
     }
@@ -300,7 +300,12 @@ pub fn main() -> ExitCode {
     // Cards are asked, which takes a moment: only where a job may begin, or what it would take is shown.
     let begins = cli.verb.as_ref().is_some_and(begins_jobs);
     if begins || matches!(cli.verb, None | Some(Verb::Open(_) | Verb::Demo(_) | Verb::Doctor(_))) {
-        choose_device(begins);
+        match choose_device(begins) {
+            // A job would begin elsewhere than the home says.
+            Err(error) if begins => return exit_code(Err(error)),
+            Err(error) => errln!("warning: {error}"),
+            Ok(()) => {}
+        }
     }
     let Some(verb) = cli.verb else { return alone() };
     // These live on whoever reads what they say.
@@ -359,16 +364,17 @@ fn begins_jobs(verb: &Verb) -> bool {
     matches!(verb, Verb::Train(_) | Verb::Sample(_) | Verb::Score(_) | Verb::Mask(_) | Verb::Sweep(_) | Verb::Bench(_))
 }
 
-/// Where jobs compute for which nobody names a device. A home that cannot be read is its command's to refuse. With `tell`, a graphics
+/// Where jobs compute for which nobody names a device. A home that cannot be found is its command's to refuse. With `tell`, a graphics
 /// card that no program is there for is spoken of, once in each home.
-fn choose_device(tell: bool) {
-    let Some((home, mut settings)) = Home::locate().ok().and_then(|home| Some((home.clone(), home.settings().ok()?)))
-    else {
-        return;
-    };
+///
+/// # Errors
+/// Settings of the home that cannot be read.
+fn choose_device(tell: bool) -> Result<(), Error> {
+    let Ok(home) = Home::locate() else { return Ok(()) };
+    let mut settings = home.settings()?;
     usual_device(&settings).set();
     if !tell || settings.told_of_cards || DeviceName::Cuda(0).is_built_in() {
-        return;
+        return Ok(());
     }
     if let Some(card) = graphics_cards().first() {
         errln!(
@@ -380,6 +386,7 @@ fn choose_device(tell: bool) {
         // A home that cannot be written is told again.
         let _ = home.write_settings(&settings);
     }
+    Ok(())
 }
 
 /// Whether this process is to be the daemon.

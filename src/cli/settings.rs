@@ -251,12 +251,12 @@ impl SettingOptions<TrainConfig> {
         } else {
             TrainConfig::of(self.text("method").unwrap_or(own.declaration().name), self.text("preset"))?
         };
-        let before = config.device;
+        let said = self.starts_from(concept) && concept.file.train.said().contains_key("dtype");
         self.each(
             |name, text| if ["method", "preset"].contains(&name) { Ok(()) } else { config.set_text(name, text) },
         )?;
-        if !self.has("dtype") {
-            config.dtype = before.dtype_on(config.device, config.dtype);
+        if !said && !self.has("dtype") {
+            config.dtype = config.device.usual_dtype();
         }
         Ok(config)
     }

@@ -226,10 +226,20 @@ impl Args {
             let named = started_from(&values, &usual)?;
             let is_named = named.is_some();
             let start = self.start(named.unwrap_or(usual))?;
-            let mut usual = self.scoring(concept, start.preset()?)?;
+            let usual = self.scoring(concept, start.preset()?)?;
+            let (mut train, mut score) = with_all(&(start, usual), &values)?;
+            let names = |full: &str| values.iter().any(|(name, _)| full_name(name) == full);
+            let says_dtype = !is_named && concept.file.train.said().contains_key("dtype");
+            if names("device") && !names("dtype") && !says_dtype {
+                train.dtype = train.device.usual_dtype();
+            }
             // Pictures are made where it trains, as those of a training alone.
-            (usual.sample.shared.device, usual.sample.shared.dtype) = (start.device, start.dtype);
-            let (mut train, score) = with_all(&(start, usual), &values)?;
+            if !names("sample.device") {
+                score.sample.shared.device = train.device;
+            }
+            if !names("sample.dtype") {
+                score.sample.shared.dtype = train.dtype;
+            }
             let kept = concept.file.train.kept_in(&train);
             from_concept.retain(|name, _| !is_named && kept.contains_key(name));
             if train.hold_out.is_some() && !values.iter().any(|(name, _)| name == "validate_every") {

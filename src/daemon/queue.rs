@@ -177,9 +177,11 @@ impl Queue {
             },
             JobChange::Retry => match state {
                 state if state.can_be_retried() => {
-                    let from_seq = self.job(number)?.event_count()?;
-                    let position = self.last_position();
-                    self.put(QueueEntry { wanted: Wanted::Run, from_seq, chosen: None, position, ..entry })?;
+                    let job = self.job(number)?;
+                    let (from_seq, position) = (job.event_count()?, self.last_position());
+                    // Its settings may have been changed since.
+                    let device = if entry.device == ANY { entry.device } else { job.device()?.to_string() };
+                    self.put(QueueEntry { wanted: Wanted::Run, from_seq, chosen: None, position, device, ..entry })?;
                     Ok(Act::Nothing)
                 }
                 _ => wrong("retry it"),

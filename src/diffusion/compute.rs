@@ -69,6 +69,15 @@ impl Compute {
             DeviceName::Metal => Device::new_metal(0),
         };
         let device = device.map_err(|source| Error::NoDevice { device: name.to_string(), source })?;
+        #[cfg(feature = "cuda")]
+        if let (Device::Cuda(card), FloatType::Bf16) = (&device, dtype) {
+            let capability = card.cuda_stream().context().compute_capability().map_err(candle_core::Error::wrap)?;
+            if capability < (8, 0) {
+                let cause =
+                    "this card does not compute in bf16, which cards do from compute capability 8.0 on: use f16 or f32";
+                return Err(Error::Setting(format!("dtype = bf16: {cause}")));
+            }
+        }
         let dtype = match dtype {
             FloatType::F32 => DType::F32,
             FloatType::Bf16 => DType::BF16,

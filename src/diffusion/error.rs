@@ -116,12 +116,18 @@ fn not_opened(error: &candle_core::Error) -> String {
     if says_taken(error) {
         return "another process has it for itself; `nvidia-smi` tells which, and `nvidia-smi -c DEFAULT` lets several in".into();
     }
-    error.to_string()
+    without_stack(error)
+}
+
+/// What candle says, without the stack that it adds where `RUST_BACKTRACE` is set.
+fn without_stack(error: &candle_core::Error) -> String {
+    let text = error.to_string();
+    text.lines().take_while(|line| !line.trim_start().starts_with("0: ")).collect::<Vec<_>>().join("\n")
 }
 
 /// What is said of a computation that failed. Of a graphics card that is full, what to do.
 fn failed(error: &candle_core::Error) -> String {
-    let text = error.to_string();
+    let text = without_stack(error);
     if text.contains("OUT_OF_MEMORY") {
         return "the graphics card has no memory left for this: take a smaller batch_size, of a training also \
                 gradient_checkpointing; `nvidia-smi` tells what else is on the card"

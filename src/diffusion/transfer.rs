@@ -1,8 +1,8 @@
 //! Numbers on their way between the processor and a graphics card, while the card goes on.
 //!
 //! A copy from or to ordinary memory waits until the card has done all that it was given before. A copy by way of page-locked memory
-//! (CUDA C++ Programming Guide, "Page-Locked Host Memory") takes its place between the kernels, and is waited for alone. The other devices
-//! compute at once, and copy as ever.
+//! (CUDA C++ Programming Guide, "Page-Locked Host Memory") takes its place between the kernels, and is waited for alone. On other devices
+//! copies are made as ever.
 
 use candle_core::{DType, Device, Tensor};
 
@@ -34,7 +34,7 @@ impl Transfers {
         }
     }
 
-    /// A tensor of the processor, on the device.
+    /// A float32 tensor of the processor, on the device.
     ///
     /// # Errors
     /// A device without memory for it.
@@ -94,7 +94,7 @@ mod cuda {
         down: Arc<Pool<f64>>,
     }
 
-    /// Memory that no copy was begun with lately, longest ago first.
+    /// Memory that is kept, in the order in which copies with it were begun.
     struct Pool<T>(Mutex<VecDeque<PinnedHostSlice<T>>>);
 
     pub struct Coming {
@@ -109,7 +109,7 @@ mod cuda {
     }
 
     impl<T: DeviceRepr + ValidAsZeroBits> Pool<T> {
-        /// Memory for `count` numbers. `busy` of what is kept may still be copied from, and is left alone.
+        /// Memory for `count` numbers. The last `busy` that are kept may still be copied from, and are left alone.
         fn take(&self, device: &CudaDevice, count: usize, busy: usize) -> Result<PinnedHostSlice<T>> {
             let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             kept.retain(|memory| memory.len() == count);
@@ -124,7 +124,8 @@ mod cuda {
 
     impl Pinned {
         pub fn upload(&self, device: &CudaDevice, tensor: &Tensor) -> Result<Tensor> {
-            let numbers = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+            // Of another type it is an error.
+            let numbers = tensor.flatten_all()?.to_vec1::<f32>()?;
             // One step is under way while the next is handed over.
             let mut memory = self.up.take(device, numbers.len(), 2)?;
             memory.as_mut_slice().w()?.copy_from_slice(&numbers);

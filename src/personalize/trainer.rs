@@ -1,12 +1,13 @@
 //! A training (Rombach et al. 2022, arXiv 2112.10752, section 3.3): the mean squared error of the predicted noise, at uniform timesteps,
 //! moves what is learned and nothing else.
 //!
-//! What depends on nothing learned is computed once: the latent distribution of every (photo, flip), and the texts as far as they do not.
-//! It stays on the device, as do the learned numbers and the optimizer's moments. Random numbers come from the CPU (see [`Noise`]), two
-//! pictures' worth a sample of a step.
+//! What depends on nothing learned is computed once: the latent distribution of every (photo, flip), and of each text the part that nothing
+//! learned changes. It stays on the device, as do the learned numbers and the optimizer's moments. Random numbers come from the CPU (see
+//! [`Noise`]), two latents' worth for each sample of a step.
 //!
-//! A graphics card works behind the program: a step is [launched](Trainer::launch), the random numbers of the next are drawn while the card is
-//! busy, and the losses, the only numbers that come back, are [read](Launched::read) when the next step is under way.
+//! A graphics card computes later than the program asks. So a step is [launched](Trainer::launch), the random numbers of the next are drawn
+//! while the card is busy, and the losses, with a flag the only numbers that come back, are [read](Launched::read) when the next step is
+//! under way.
 
 use std::path::Path;
 

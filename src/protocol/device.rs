@@ -88,8 +88,10 @@ impl From<DeviceName> for String {
 /// Where a job computes for which nobody names a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct UsualDevice {
-    /// It.
+    /// The device.
     pub device: DeviceName,
+    /// What `any` is reckoned with: a graphics card where there is one.
+    pub any: DeviceName,
     /// The numbers on any graphics card, where nobody names others.
     pub on_cards: FloatType,
 }

@@ -129,9 +129,9 @@ settings! {
         masks: MaskMaker = MaskMaker::BaseModel, Kind::Word(MaskMaker::WORDS), may_differ: true;
         /// How closely the base model looks for them: fast, at most a tenth of the time of the pictures, or best; fast if not given.
         mask_quality: MaskQuality = MaskQuality::Fast, Kind::Word(MaskQuality::WORDS), may_differ: true;
-        /// What computes: cpu, cuda:0 (or another number), metal, or `any` for the first that is free; cpu if none is named.
+        /// What computes: cpu, cuda:0 (or another number), metal, or `any` for the first card that is free; if none is named, the usual one that `catbench doctor` tells.
         device: DeviceName = DeviceName::Cpu, Kind::Device, may_differ: true;
-        /// Type of the weights and of activations: f32, bf16 or f16; f32 if none is named.
+        /// Type of the weights and of activations: f32, bf16 or f16; if none is named, bf16 on a card that has it, else f32.
         dtype: FloatType = FloatType::F32, Kind::Word(FloatType::WORDS);
         also
             /// Words that prompts may use besides the text encoder's own.

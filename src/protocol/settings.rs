@@ -200,7 +200,7 @@ impl Row {
             Kind::Word(words) => format!("must be one of {}", words.join(", ")).into(),
             Kind::Text => "must be text in quotes".into(),
             Kind::Ascending => "must be one or more numbers, each once, in ascending order, as in [9, 10, 11]".into(),
-            Kind::Device => "must be cpu, cuda:0 (or another number) or metal".into(),
+            Kind::Device => "must be cpu, cuda:0 (or another number) or metal; after --device also any".into(),
             Kind::Part => "must be two fractions in 0..=1, the lower first".into(),
         }
     }

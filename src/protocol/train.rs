@@ -78,9 +78,9 @@ settings! {
         sample_prompt: String = "a {concept}".into(), Kind::Text, may_differ: true;
         /// After training, sample the concept's prompt list before and after and score both.
         evaluate: bool = false, Kind::Truth, may_differ: true;
-        /// What computes: cpu, cuda:0 (or another number), metal, or `any` for the first that is free; cpu if none is named.
+        /// What computes: cpu, cuda:0 (or another number), metal, or `any` for the first card that is free; if none is named, the usual one that `catbench doctor` tells.
         device: DeviceName = DeviceName::Cpu, Kind::Device, may_differ: true;
-        /// Type of the frozen weights and of activations: f32, bf16 or f16. The learned numbers and the loss are f32 always.
+        /// Type of the frozen weights and of activations: f32, bf16 or f16; if none is named, bf16 on a card that has it, else f32. The learned numbers and the loss are f32 always.
         dtype: FloatType = FloatType::F32, Kind::Word(FloatType::WORDS);
         beside
             /// The preset that these settings started from, of the method's.

@@ -33,7 +33,8 @@ pub fn usual_device(settings: &HomeSettings) -> UsualDevice {
     let cards = if DeviceName::Cuda(0).is_built_in() { graphics_cards() } else { Vec::new() };
     let on_cards = if cards.iter().all(|card| card.has_bf16) { FloatType::Bf16 } else { FloatType::F32 };
     let first = cards.first().map_or(DeviceName::Cpu, |card| DeviceName::Cuda(card.number));
-    UsualDevice { device: settings.device.unwrap_or(first), on_cards }
+    let named = settings.device.filter(|device| matches!(device, DeviceName::Cuda(number) if *number < cards.len()));
+    UsualDevice { device: settings.device.unwrap_or(first), any: named.unwrap_or(first), on_cards }
 }
 
 /// The graphics cards of this machine that CUDA shows this program; none where the driver is missing. Takes milliseconds.

@@ -37,7 +37,6 @@ def torch_steps(model, batch, size, steps, warm_up, threads, forward, device="cp
 
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    torch.set_default_device(device)
     number = getattr(torch, dtype)
     on_card = device != "cpu"
     unet = UNet2DConditionModel.from_pretrained(model / "unet", dtype=number).requires_grad_(False).to(device)
@@ -53,11 +52,12 @@ def torch_steps(model, batch, size, steps, warm_up, threads, forward, device="cp
     length = te.config.max_position_embeddings
     ids = tokenizer(["a teapot"], padding="max_length", max_length=length, truncation=True, return_tensors="pt").input_ids.to(device)
     t = ids.shape[1]
-    mask = torch.full((t, t), float("-inf"), dtype=number).triu(1)
-    prefix_mask = torch.cat([torch.zeros(t, 1, dtype=number), mask], dim=1)
+    mask = torch.full((t, t), float("-inf"), dtype=number, device=device).triu(1)
+    prefix_mask = torch.cat([torch.zeros(t, 1, dtype=number, device=device), mask], dim=1)
     layers = te.encoder.layers
     first = len(layers) - 3
-    rows = [(torch.randn(1, d, requires_grad=True), torch.randn(1, d, requires_grad=True)) for _ in layers[first:]]
+    row = lambda: torch.randn(1, d, device=device, requires_grad=True)  # noqa: E731
+    rows = [(row(), row()) for _ in layers[first:]]
     optimizer = torch.optim.AdamW([r for kv in rows for r in kv], lr=0.01)
 
     def heads(x, a):
@@ -80,16 +80,16 @@ def torch_steps(model, batch, size, steps, warm_up, threads, forward, device="cp
             h = h + layer.mlp(layer.layer_norm2(h))
         return te.final_layer_norm(h).expand(batch, -1, -1)
 
-    latents = torch.randn(batch, c, size, size, dtype=number)
+    latents = torch.randn(batch, c, size, size, dtype=number, device=device)
     if on_card:
         latents = latents.to(memory_format=torch.channels_last)
-    guided = torch.cat([context(), context()]).detach()
+    guided, half = torch.cat([context(), context()]).detach(), torch.tensor(500, device=device)
 
     def step():
         if forward:
             with torch.no_grad():
-                return unet(torch.cat([latents, latents]), 500, guided).sample
-        noise, ts = torch.randn_like(latents), torch.randint(0, ddpm.config.num_train_timesteps, (batch,))
+                return unet(torch.cat([latents, latents]), half, guided).sample
+        noise, ts = torch.randn_like(latents), torch.randint(0, ddpm.config.num_train_timesteps, (batch,), device=device)
         target = ddpm.get_velocity(latents, noise, ts) if velocity else noise
         pred = unet(ddpm.add_noise(latents, noise, ts), ts, context()).sample
         optimizer.zero_grad()

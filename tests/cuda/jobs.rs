@@ -274,3 +274,44 @@ fn a_program_for_cards_is_told_how_to_number_them_and_to_compute_in_float32() {
         assert!(environment.split('\0').any(|one| one == variable), "{variable}");
     }
 }
+
+#[test]
+fn numbers_that_somebody_named_stay_and_others_follow_the_device() {
+    let soft = Soft::new(Workspace::with_models()).with("DEVICES", &2);
+    let settings = soft.workspace.home().join(".catbench/settings.toml");
+    std::fs::create_dir_all(settings.parent().unwrap()).unwrap();
+    let begins = |more: &[&str]| {
+        let estimate = soft.json(&[&["train", "demo", "--dry-run"][..], more].concat())["estimate"].clone();
+        let word = |name: &str| estimate[name].as_str().unwrap().split(',').next().unwrap().to_owned();
+        (word("device"), word("dtype"))
+    };
+    let pair = |device: &str, dtype: &str| (device.to_owned(), dtype.to_owned());
+    assert_eq!(begins(&[]), pair("cuda:0", "bf16"));
+    assert_eq!(begins(&["--device", "cpu"]), pair("cpu", "f32"));
+    std::fs::write(&settings, "device = \"cuda:1\"\n").unwrap();
+    assert_eq!((begins(&[]), begins(&["--device", "any"])), (pair("cuda:1", "bf16"), pair("cuda:1", "bf16")));
+    std::fs::write(&settings, "device = \"cpu\"\n").unwrap();
+    assert_eq!((begins(&[]), begins(&["--device", "any"])), (pair("cpu", "f32"), pair("cuda:0", "bf16")));
+    soft.workspace.trains_with("dtype = \"f32\"");
+    assert_eq!(begins(&["--device", "cuda:0"]), pair("cuda:0", "f32"));
+
+    // A sweep makes its pictures where it trains, in the same numbers.
+    let quick = ["--set", "steps=1", "--set", "batch_size=1", "--sample-steps", "1", "-n", "1", "--name", "one"];
+    soft.run(&[&["sweep", "demo", "--grid", "dtype=f32,bf16", "--set", "device=cuda:1"][..], &quick].concat());
+    let plan = std::fs::read_to_string(soft.workspace.home().join("plans/one.toml")).unwrap();
+    let plan: toml::Value = toml::from_str(&plan).unwrap();
+    for (cell, dtype) in plan["cell"].as_array().unwrap().iter().zip(["f32", "bf16"]) {
+        for made in [&cell["train"], &cell["score"]["sample"]] {
+            assert_eq!((made["device"].as_str(), made["dtype"].as_str()), (Some("cuda:1"), Some(dtype)));
+        }
+    }
+
+    // What cannot be read is not taken for nothing.
+    std::fs::write(&settings, "device = \"gpu\"\n").unwrap();
+    let said = String::from_utf8_lossy(&soft.output(&["train", "demo", "--dry-run"]).stderr).into_owned();
+    assert!(said.contains("settings.toml") && said.contains("cuda:0"), "{said}");
+    std::fs::write(&settings, "").unwrap();
+    let older = soft.with("CAPABILITY", &"7.5");
+    let said = older.output(&["train", "demo", "--dry-run", "--dtype", "bf16", "--device", "cuda:0"]);
+    assert!(String::from_utf8_lossy(&said.stderr).contains("compute capability 8.0"), "{said:?}");
+}

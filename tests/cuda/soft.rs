@@ -92,7 +92,7 @@ impl Soft {
         std::fs::read(newest(&checkpoints)).unwrap()
     }
 
-    /// What the processes counted that launched kernels, once the daemon has ended. They are taken away.
+    /// The counts of each process that launched kernels. It stops the daemon first, and removes the files.
     pub fn counts(&self) -> Vec<Value> {
         self.stop();
         let files = std::fs::read_dir(self.workspace.home()).unwrap().map(|entry| entry.unwrap().path());
@@ -107,7 +107,7 @@ impl Soft {
         all
     }
 
-    /// The same of the job: of all processes it launched the most different kernels.
+    /// The counts of the job's process: the one that launched the most kinds of kernels.
     pub fn count(&self) -> Value {
         self.counts().into_iter().max_by_key(|counts| counts["kernels"].as_object().unwrap().len()).unwrap()
     }

@@ -330,7 +330,7 @@ fn what_comments_and_strings_say_is_no_code() {
 #[test]
 fn every_file_of_tests_is_a_module_of_one_of_the_programs() {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
-    for program in ["suite", "own_process"].map(|name| tests.join(name)) {
+    for program in ["suite", "own_process", "cuda"].map(|name| tests.join(name)) {
         for file in sources(&program).into_iter().filter(|file| !file.ends_with("main.rs")) {
             let folder = file.parent().unwrap();
             let parent = if folder == program { folder.join("main.rs") } else { folder.with_extension("rs") };
@@ -343,7 +343,10 @@ fn every_file_of_tests_is_a_module_of_one_of_the_programs() {
     assert!(beside.is_empty(), "each is linked with all of candle: {beside:?}");
     let programs = std::fs::read_dir(&tests).unwrap().map(|entry| entry.unwrap().path());
     let programs = programs.filter(|path| path.join("main.rs").is_file()).count();
-    assert_eq!(programs, 3, "suite, own_process, memory: each is linked with all of candle");
+    assert_eq!(
+        programs, 4,
+        "suite, own_process, memory, and cuda in builds for cards: each is linked with all of candle"
+    );
     // The workbench starts its own program with this word, which chooses all tests that have it in their name.
     for file in sources(&tests.join("own_process")) {
         let text = std::fs::read_to_string(&file).unwrap();

@@ -10,16 +10,22 @@ use serde_json::Value;
 #[cfg(not(any(feature = "cuda", feature = "metal")))]
 fn a_device_that_this_build_lacks_is_refused_with_the_feature_that_adds_it() {
     let workspace = Workspace::with_models();
+    // A program for cards may have been built beside this one.
+    let folder = tempfile::tempdir().unwrap();
+    let alone = folder.path().join("catbench");
+    std::fs::copy(env!("CARGO_BIN_EXE_catbench"), &alone).unwrap();
+    let run = |arguments: &[&str]| {
+        std::process::Command::new(&alone).env("CATBENCH_HOME", workspace.home()).args(arguments).assert()
+    };
     for (device, feature) in [("cuda:0", "cuda"), ("cuda:3", "cuda"), ("metal", "metal")] {
         for verb in [&["train", "demo"][..], &["train", "demo", "--dry-run"], &["sample", "demo", "--untrained"]] {
-            catbench(&workspace, &[verb, &["--device", device]].concat())
-                .assert()
+            run(&[verb, &["--device", device]].concat())
                 .code(1)
                 .stderr(contains(format!("device = {device}")).and(contains(format!("--features {feature}"))));
         }
     }
     assert!(!workspace.concept().join("runs").exists() && !workspace.concept().join("samples").exists());
-    catbench(&workspace, &["doctor"]).assert().code(0).stdout(contains("--features cuda").and(contains("cpu, ")));
+    run(&["doctor"]).code(0).stdout(contains("--features cuda").and(contains("cpu, ")));
 }
 
 /// An installation with a program for graphics cards beside `catbench`: `cuda`, a script, or else `catbench` by the other name.

@@ -435,7 +435,7 @@ fn the_doctor_of_the_workbench_says_what_that_of_the_command_line_says() {
         let name = line.split(' ').next().unwrap();
         assert!(text.contains(name), "{name} is missing in\n{text}");
     }
-    for same in ["cores", "no catbench-cuda beside this program", "daemon.log", "settings.toml", "theme"] {
+    for same in ["cores", "catbench-cuda", "daemon.log", "settings.toml", "theme"] {
         assert!(printed.contains(same) && text.contains(same), "{same}: {printed}\n{text}");
     }
 }

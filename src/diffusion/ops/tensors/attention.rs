@@ -54,8 +54,8 @@ impl Tiles {
         x.transpose(1, 2)?.contiguous()?.reshape(like.dims())?.to_dtype(like.dtype())
     }
 
-    /// q, and what its products are still to be multiplied by: together 1 / √d. Rounded to half precision, most √d would change all
-    /// scores alike; a graphics card multiplies the products, which are in float32.
+    /// q, and a factor for its products where one is left: together they scale by 1 / √d. On a graphics card the products are scaled, which
+    /// are in float32: a scaled q would be rounded once more.
     fn scaled(&self, q: &Tensor) -> Result<(Tensor, Option<f64>)> {
         let scale = self.scale();
         let (q, scale) = if q.device().is_cuda() { (q.clone(), Some(scale)) } else { (q.affine(scale, 0.0)?, None) };

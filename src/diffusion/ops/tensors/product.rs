@@ -1,6 +1,6 @@
-//! Products of batches of matrices that come in float32 from factors in half precision, whose logits and slopes would lose digits that
-//! softmax makes visible: a logit of 10 in bf16 is off by up to 0.03, and so its probability by 3 %. On a graphics card cuBLAS writes its
-//! sums as they are, and multiplies them by a factor on the way; elsewhere they are rounded to the factors' type first.
+//! Multiplies batches of matrices in half precision and gives float32: for the scores of attention and their slopes. Rounded to bf16, a logit of
+//! 10 is off by up to 0.03, and its probability by 3 %. On a graphics card cuBLAS writes its sums as they are, times a factor; elsewhere the
+//! product is rounded to the factors' type first.
 
 use candle_core::{DType, Result, Tensor};
 
@@ -56,7 +56,7 @@ mod cuda {
         }
     }
 
-    /// Matrices one after the other in memory, their rows too; between two matrices may be others.
+    /// Matrices whose rows follow each other without gaps, and how far a matrix is from the next: there may be a gap between two.
     fn in_rows(x: &Tensor) -> Result<(Tensor, usize)> {
         let (_, rows, columns) = x.dims3()?;
         match *x.stride() {
