@@ -8,7 +8,7 @@ use std::process::Command;
 
 use crate::common::Workspace;
 use crate::soft::{Soft, TRAIN, times};
-use catbench::diffusion::Outline;
+use catbench::diffusion::{Cost, Outline, TextsRead};
 use catbench::protocol::{DeviceName, FloatType, ModelSpec};
 use serde_json::Value;
 
@@ -52,6 +52,15 @@ fn peak(counts: &Value) -> u64 {
     counts["memory"][0]["peak"].as_u64().unwrap()
 }
 
+/// What the time of a step is reckoned from, before a job starts, must be near what is counted.
+fn reckoned(step: &str, cost: &Cost, counts: &Counts) {
+    let share = |reckoned: f64, counted: &str| reckoned / counts[counted] as f64;
+    let operations = share(cost.flops, "product_operations");
+    let written = share(cost.written as f64, "bytes_written");
+    println!("{step}: reckoned with {operations:.3} of the counted operations, {written:.2} of the bytes written");
+    assert!((0.95..1.05).contains(&operations) && (0.8..1.25).contains(&written), "{step}");
+}
+
 #[test]
 fn a_step_of_stable_diffusion_asks_what_it_asked_before() {
     let workspace = Workspace::with_models();
@@ -65,6 +74,7 @@ fn a_step_of_stable_diffusion_asks_what_it_asked_before() {
     workspace.use_base_model(&model);
     let soft = Soft::new(workspace).with("COUNT_ONLY", &1).with("MEMORY", &(80_u64 << 30));
     let card = ["--device", "cuda:0", "--dtype", "bf16"];
+    let outline = Outline::read(&ModelSpec::at(&model)).unwrap().on(DeviceName::Cuda(0), FloatType::Bf16);
     let mut found: BTreeMap<String, Counts> = BTreeMap::new();
     for batch in ["1", "4"] {
         let begin = |steps: &'static str| {
@@ -84,6 +94,9 @@ fn a_step_of_stable_diffusion_asks_what_it_asked_before() {
         let apart = estimated as f64 / counted as f64 - 1.0;
         println!("batch {batch}: {counted} bytes counted, {estimated} estimated ({:+.1} %)", 100.0 * apart);
         assert!(apart.abs() < 0.1, "batch {batch}: {counted} bytes counted, {estimated} estimated");
+        let read = TextsRead { texts: 1, first_layer: 9 };
+        let cost = outline.training_step(batch.parse().unwrap(), false, read);
+        reckoned(&format!("training step, batch {batch}"), &cost, &counts);
         counts.extend([("peak_bytes".into(), counted), ("estimated_peak_bytes".into(), estimated)]);
         found.insert(format!("training step, batch {batch}"), counts);
     }
@@ -95,14 +108,7 @@ fn a_step_of_stable_diffusion_asks_what_it_asked_before() {
     let (few, more) = (of("2"), of("4"));
     let mut counts = each(&few, &more, 2);
     counts.insert("peak_bytes".into(), peak(&more));
-    // What times are reckoned from, before a job starts.
-    let outline = Outline::read(&ModelSpec::at(&model)).unwrap().on(DeviceName::Cuda(0), FloatType::Bf16);
-    let cost = outline.denoising_step(2);
-    let share = |reckoned: f64, counted: &str| reckoned / counts[counted] as f64;
-    let (operations, written) =
-        (share(cost.flops, "product_operations"), share(cost.allocated as f64, "bytes_written"));
-    println!("guided denoising step: {operations:.3} of the counted operations, {written:.2} of the bytes written");
-    assert!((0.95..1.05).contains(&operations) && (0.6..1.1).contains(&written));
+    reckoned("guided denoising step", &outline.denoising_step(2), &counts);
     found.insert("guided denoising step".into(), counts);
 
     for (step, counts) in &found {

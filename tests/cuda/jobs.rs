@@ -298,7 +298,7 @@ fn numbers_that_somebody_named_stay_and_others_follow_the_device() {
     // A sweep makes its pictures where it trains, in the same numbers.
     let quick = ["--set", "steps=1", "--set", "batch_size=1", "--sample-steps", "1", "-n", "1", "--name", "one"];
     soft.run(&[&["sweep", "demo", "--grid", "dtype=f32,bf16", "--set", "device=cuda:1"][..], &quick].concat());
-    let plan = std::fs::read_to_string(soft.workspace.home().join("plans/one.toml")).unwrap();
+    let plan = std::fs::read_to_string(soft.workspace.home().join(".catbench/plans/one.toml")).unwrap();
     let plan: toml::Value = toml::from_str(&plan).unwrap();
     for (cell, dtype) in plan["cell"].as_array().unwrap().iter().zip(["f32", "bf16"]) {
         for made in [&cell["train"], &cell["score"]["sample"]] {

@@ -182,7 +182,8 @@ fn a_disk_that_does_not_answer_keeps_nobody_from_being_answered_and_the_daemon_f
     // In the foreground: what starts it in the background would wait longer than this test.
     let mut daemon = catbench(&workspace, &["daemon", "run"]).stderr(Stdio::null()).spawn().unwrap();
     let socket = workspace.home().join(".catbench/socket");
-    wait_until("it listens", || socket.exists());
+    // Its file is there a moment before it listens.
+    wait_until("it listens", || UnixStream::connect(&socket).is_ok());
     let mut client = Client::connect(workspace.home());
     assert!(client.ping() < SOON);
     let refused = client.ask(&serde_json::json!({ "request": "jobs" }))["message"]["with"]["message"].to_string();

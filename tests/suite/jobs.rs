@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::common::{Workspace, catbench, events, fixture, wait_for_step};
+use crate::common::{Workspace, catbench, events, fixture, jobs, wait_for_step, wait_until};
 use assert_cmd::assert::OutputAssertExt;
-use catbench::protocol::Event;
+use catbench::protocol::{Event, JobState};
 use predicates::boolean::PredicateBooleanExt;
 use predicates::str::contains;
 
@@ -48,6 +48,7 @@ fn a_training_killed_and_resumed_ends_with_the_same_bytes() {
     Command::new("kill").args(["-9", pid.trim()]).status().unwrap();
     // The system frees the lock when it has cleared the process away.
     std::fs::File::open(killed.join("runner.lock")).unwrap().lock().unwrap();
+    wait_until("the daemon has noticed", || jobs(&workspace).iter().all(|job| job.state != JobState::Running));
     let id = killed.file_name().unwrap().to_str().unwrap().to_owned();
     catbench(&workspace, &["train", "demo", "--resume", &id]).assert().code(0);
 

@@ -89,8 +89,8 @@ pub struct Cost {
     pub peak_bytes: u64,
     /// Floating point operations in matrix products.
     pub flops: f64,
-    /// Bytes of everything that was allocated on the way.
-    pub allocated: u64,
+    /// Bytes that are written on the way.
+    pub written: u64,
 }
 
 /// How fast this machine is at the moment.
@@ -240,7 +240,7 @@ impl Outline {
     fn measure(&self, work: impl FnOnce(&Meter) -> Value) -> Cost {
         let meter = Meter::new(self.numbers);
         drop(work(&meter));
-        Cost { peak_bytes: meter.peak(), flops: meter.flops(), allocated: meter.allocated() }
+        Cost { peak_bytes: meter.peak(), flops: meter.flops(), written: meter.written() }
     }
 
     fn context(&self, meter: &Meter, batch: usize) -> Value {
@@ -269,13 +269,13 @@ impl Cost {
         Self {
             peak_bytes: self.peak_bytes.saturating_mul(count as u64),
             flops: self.flops * count as f64,
-            allocated: self.allocated.saturating_mul(count as u64),
+            written: self.written.saturating_mul(count as u64),
         }
     }
 
     /// Seconds at `speed`: the matrix products, and what passes through memory.
     pub fn seconds(&self, speed: Speed) -> f64 {
-        self.flops / speed.flops + self.allocated as f64 / speed.bytes
+        self.flops / speed.flops + self.written as f64 / speed.bytes
     }
 }
 
