@@ -432,11 +432,7 @@ impl Estimator {
 
     fn of_base_model(&mut self, base_model: ModelSpec, job: &Job) -> Result<Estimate, Error> {
         let (device, dtype) = job.device();
-        let compute = match Compute::open(device, dtype) {
-            Ok(compute) => Some(compute),
-            Err(error) if error.is_taken() => None,
-            Err(error) => return Err(error.into()),
-        };
+        let compute = open_if_free(device, dtype)?;
         let known = self.last.take().filter(|(spec, _)| *spec == base_model).map(|(_, model)| model);
         let mut model = known.map_or_else(|| Outline::read(&base_model), Ok)?.on(device, dtype);
         let words = words::read(job)?;
@@ -485,16 +481,17 @@ impl Estimator {
     /// Of pictures that are there, which needs no base model.
     fn of_measuring(&mut self, base_model: ModelSpec, job: &Job) -> Result<Estimate, Error> {
         let (device, dtype) = (job.device().0, FloatType::F32);
-        let time = match Compute::open(device, dtype) {
-            Ok(compute) => {
-                let speed = self.speed((device, dtype), &compute)?;
-                let seconds = job.measuring(speed);
-                let total_seconds = job.measured() as f64 * seconds;
-                Some(TimeEstimate { step_seconds: None, picture_seconds: seconds, total_seconds, how: job.how(speed) })
-            }
-            Err(error) if error.is_taken() => None,
-            Err(error) => return Err(error.into()),
-        };
+        let time = open_if_free(device, dtype)?.map(|compute| {
+            let speed = self.speed((device, dtype), &compute)?;
+            let seconds = job.measuring(speed);
+            let total_seconds = job.measured() as f64 * seconds;
+            Ok::<_, Error>(TimeEstimate {
+                step_seconds: None,
+                picture_seconds: seconds,
+                total_seconds,
+                how: job.how(speed),
+            })
+        });
         Ok(Estimate {
             base_model,
             device: device_in_words(device),
@@ -505,7 +502,7 @@ impl Estimator {
             peak_in: "measuring".into(),
             free: free_memory(device),
             total: total_memory(device),
-            time,
+            time: time.transpose()?,
             cut_prompts: Vec::new(),
             odd_prompts: Vec::new(),
             other_syntax: Vec::new(),
@@ -521,6 +518,15 @@ impl Estimator {
         let speed = Speed::measure(compute)?;
         self.speeds.push((place, speed));
         Ok(speed)
+    }
+}
+
+/// The device, to measure its speed; none where another process has it for itself.
+fn open_if_free(device: DeviceName, dtype: FloatType) -> Result<Option<Compute>, Error> {
+    match Compute::open(device, dtype) {
+        Ok(compute) => Ok(Some(compute)),
+        Err(error) if error.is_taken() => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -7,8 +7,8 @@
 //! the numbers are brought into another order only where a transformer begins and ends, as in diffusers.
 //!
 //! **Precision.** Norms, softmax and slopes of activations are computed in float32 whatever the values are in, and scale
-//! and shift of norms are kept in it. Products are in the values' type, but for those of attention's scores; cuBLAS and the CPU sum
-//! them in float32.
+//! and shift of norms are kept in it. Products are in the values' type; a graphics card keeps the scores of attention in float32. cuBLAS
+//! and the CPU sum all products in float32.
 
 mod attention;
 mod product;
